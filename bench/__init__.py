@@ -1,0 +1,1 @@
+"""Measurements; each file with a `main` is a program."""

@@ -1,0 +1,63 @@
+"""How many frames each sampling keeps: a table over a folder of videos.
+
+Each video is decoded once for each sampling. Printed are the frames that were kept, their share, the frames decoded,
+what all kept frames stand for (which must be the same), the same count by another build of FFmpeg (the program of
+`imageio-ffmpeg`), and decoded frames a second.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from enrich.errors import VideoError  # noqa: E402  # found once the root is on the path
+from enrich.video.extraction import Extraction  # noqa: E402
+from enrich.video.probe import is_media_name, probe  # noqa: E402
+from enrich.video.sampling import parse_sampling  # noqa: E402
+from tests.clips import decode_independently  # noqa: E402
+
+SAMPLINGS = ("exact", "distinct:strict", "distinct:normal", "distinct:loose", "every=500ms", "scenes")
+HEADINGS = ("video", "sampling", "kept", "share", "decoded", "stood for", "ffmpeg", "frames/s")
+ROW = "{:<28} {:<16} {:>7} {:>7} {:>8} {:>9} {:>7} {:>8}"
+
+
+def main() -> None:
+    """Print a line for each video and sampling, and the sums."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sampling", nargs="+", default=list(SAMPLINGS))
+    given = parser.parse_args()
+    print(ROW.format(*HEADINGS))
+    sums: dict[str, tuple[int, int]] = {}
+    for path in sorted(path for path in given.folder.iterdir() if is_media_name(path)):
+        try:
+            facts = probe(path)
+        except VideoError as error:
+            print(f"{path.name:<28} {error}")
+            continue
+        truth = decode_independently(path).frames
+        for text in given.sampling:
+            start = time.monotonic()
+            with (
+                tempfile.TemporaryDirectory(prefix="everyframe-bench-") as folder,
+                Extraction(facts, Path(folder), sampling=parse_sampling(text), edge=768, quality=85) as extraction,
+            ):
+                stands_for = [frame.stands_for for frame in extraction]
+                fps = extraction.decoded / (time.monotonic() - start)
+            kept, decoded = len(stands_for), extraction.decoded
+            mark = "" if decoded == sum(stands_for) == truth else "  <- does not add up"
+            share = f"{kept / max(1, decoded):.1%}"
+            row = ROW.format(path.name[:28], text, kept, share, decoded, sum(stands_for), truth, f"{fps:.0f}")
+            print(f"{row}{mark}", flush=True)
+            before = sums.get(text, (0, 0))
+            sums[text] = (before[0] + kept, before[1] + decoded)
+    for text, (kept, decoded) in sums.items():
+        print(ROW.format("all", text, kept, f"{kept / max(1, decoded):.1%}", decoded, "", "", ""))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""What EveryFrame costs on top of the model: a whole run beside the pure model time.
+
+A stand-in for Ollama, a process of its own, takes exactly `--delay` seconds a call, so many at once as are asked. A
+real `everyframe enrich` decodes a numbered clip and describes all its frames in one run. Printed for each number of
+calls at once: the wall time of the whole process and of the run by itself (from its row in `runs`), both divided by
+frames × delay ÷ calls at once, and the busiest minute of the machine around it.
+"""
+
+import argparse
+import os
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.clips import numbered_clip  # noqa: E402  # found once the root is on the path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run. Seconds."""
+
+    process: float
+    run: float
+    pure: float
+    processor: float  # of the process: what it costs on a machine of any speed or load
+    load: float  # of the machine, over the last minute
+
+    def line(self) -> str:
+        return (
+            f"pure {self.pure:6.2f} s   run {self.run:6.2f} s = {self.run / self.pure:.3f}   "
+            f"process {self.process:6.2f} s = {self.process / self.pure:.3f}   "
+            f"processor {self.processor:5.2f} s   load average {self.load:.1f}"
+        )
+
+
+def main() -> None:
+    """Measure, print a line a run, and the medians."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=500)
+    parser.add_argument("--delay", type=float, default=0.2, help="seconds the model takes a call")
+    parser.add_argument("--calls", type=int, nargs="+", default=[2, 8], help="calls at once")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--size", default="640x360", help="of the clip's pictures")
+    given = parser.parse_args()
+    width, height = map(int, given.size.split("x"))
+    with tempfile.TemporaryDirectory(prefix="everyframe-bench-") as name:
+        folder = Path(name)
+        clip = numbered_clip(folder / "clip.mp4", frames=given.frames, size=(width, height))
+        for calls in given.calls:
+            done = []
+            for number in range(given.repeat):
+                home = folder / f"home-{calls}-{number}"
+                with standin(given.delay, calls) as address:
+                    measured = measure(home, clip, address, calls, given)
+                done.append(measured)
+                print(f"{calls} at once   {measured.line()}", flush=True)
+            run = statistics.median(one.run / one.pure for one in done)
+            warm = statistics.median(one.run / (one.pure + given.delay) for one in done)
+            process = statistics.median(one.process / one.pure for one in done)
+            print(f"{calls} at once   median of {len(done)}:", end=" ")
+            print(f"run {run:.3f} ({warm:.3f} with the warm-up call as model time), process {process:.3f}", flush=True)
+
+
+@contextmanager
+def standin(delay: float, parallel: int) -> Iterator[str]:
+    """A stand-in for Ollama as a process; its address."""
+    command = [sys.executable, "-m", "tests.standin", "--delay", str(delay), "--parallel", str(parallel)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+def measure(home: Path, clip: Path, address: str, calls: int, given: argparse.Namespace) -> Measured:
+    """One library, one run."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("EVERYFRAME_")}
+    env |= {
+        "EVERYFRAME_HOME": str(home),
+        "EVERYFRAME_OLLAMA_HOSTS": address,
+        "EVERYFRAME_CONCURRENCY": str(calls),
+        "EVERYFRAME_DISK_RESERVE_MB": "0",
+    }
+    everyframe = [sys.executable, "-c", "from enrich.cli import main; main()"]
+    subprocess.run([*everyframe, "add", "--sampling", "exact", str(clip)], cwd=ROOT, env=env, check=True, stdout=-3)
+    command = [*everyframe, "enrich"]
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    with closing(sqlite3.connect(home / "library.db")) as database:
+        [(began, ended)] = database.execute("SELECT started_at, heartbeat_at FROM runs")
+        [(described,)] = database.execute("SELECT count(*) FROM frames WHERE local_description IS NOT NULL")
+    assert described == given.frames, f"{described} of {given.frames} frames are described"
+    run = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
+    return Measured(process, run, given.frames * given.delay / calls, processor, os.getloadavg()[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The library: tables, queue, writes, reads, migrations. Knows SQLAlchemy and Alembic alone."""

@@ -1,0 +1,165 @@
+"""The first schema, and the full-text index of the search on SQLite."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from db.search_index import create_search_index
+
+revision = "0001"
+down_revision = None
+
+BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "runs",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("hostname", sa.Text(), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("process_created_at", sa.Double(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("progress_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("requested", sa.Text(), nullable=True),
+        sa.Column("options", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("counts", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("log_path", sa.Text(), nullable=True),
+        sa.Column("supervisor", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("activity", sa.JSON(none_as_null=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_runs")),
+    )
+    op.create_index(op.f("ix_runs_state"), "runs", ["state"], unique=False)
+    op.create_table(
+        "videos",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("fingerprint", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("duration", sa.Double(), nullable=True),
+        sa.Column("fps", sa.Double(), nullable=True),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("codec", sa.Text(), nullable=False),
+        sa.Column("rotation", sa.Integer(), nullable=False),
+        sa.Column("recorded_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("start_timecode", sa.Text(), nullable=True),
+        sa.Column("camera", sa.Text(), nullable=True),
+        sa.Column("recording", sa.Text(), nullable=True),
+        sa.Column("chapter", sa.Integer(), nullable=True),
+        sa.Column("warnings", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("frame_count", sa.Integer(), nullable=True),
+        sa.Column("decode_failures", sa.Integer(), nullable=False),
+        sa.Column("extraction_status", sa.Text(), nullable=False),
+        sa.Column("enrichment_status", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("context", sa.Text(), nullable=False),
+        sa.Column("sampling", sa.Text(), nullable=False),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_videos")),
+        sa.UniqueConstraint("fingerprint", name=op.f("uq_videos_fingerprint")),
+    )
+    op.create_table(
+        "frames",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("video_id", BIG_ID, nullable=False),
+        sa.Column("index", sa.Integer(), nullable=True),
+        sa.Column("timestamp", sa.Double(), nullable=False),
+        sa.Column("stands_for", sa.Integer(), nullable=True),
+        sa.Column("scene", sa.Integer(), nullable=True),
+        sa.Column("image_path", sa.Text(), nullable=False),
+        sa.Column("dhash", sa.Text(), nullable=True),
+        sa.Column("sharpness", sa.Double(), nullable=True),
+        sa.Column("brightness", sa.Double(), nullable=True),
+        sa.Column("motion", sa.Double(), nullable=True),
+        sa.Column("is_keyframe", sa.Boolean(), nullable=False),
+        sa.Column("quick_description", sa.Text(), nullable=True),
+        sa.Column("quick_tags", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("event_type", sa.Text(), nullable=True),
+        sa.Column("excitement", sa.Double(), nullable=True),
+        sa.Column("local_description", sa.Text(), nullable=True),
+        sa.Column("local_tags", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("enriched_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("edited_description", sa.Text(), nullable=True),
+        sa.Column("edited_tags", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("edited_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reviewed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["video_id"], ["videos.id"], name=op.f("fk_frames_video_id_videos"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_frames")),
+        sa.UniqueConstraint("video_id", "timestamp", name=op.f("uq_frames_video_id_timestamp")),
+    )
+    op.create_index(op.f("ix_frames_video_id_index"), "frames", ["video_id", "index"], unique=False)
+    op.create_table(
+        "analyses",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("run_id", BIG_ID, nullable=True),
+        sa.Column("frame_id", BIG_ID, nullable=True),
+        sa.Column("segment_id", sa.BigInteger(), nullable=True),
+        sa.Column("pass", sa.Text(), nullable=False),
+        sa.Column("describer", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("model_digest", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
+        sa.Column("prompt_version", sa.Text(), nullable=False),
+        sa.Column("latency_seconds", sa.Double(), nullable=False),
+        sa.Column("load_seconds", sa.Double(), nullable=False),
+        sa.Column("prompt_tokens", sa.Integer(), nullable=True),
+        sa.Column("output_tokens", sa.Integer(), nullable=True),
+        sa.Column("cost_usd", sa.Double(), nullable=False),
+        sa.Column("raw_reply", sa.Text(), nullable=True),
+        sa.Column("warnings", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("is_kept", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["frame_id"], ["frames.id"], name=op.f("fk_analyses_frame_id_frames"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_analyses_run_id_runs"), ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_analyses")),
+    )
+    op.create_index(op.f("ix_analyses_frame_id"), "analyses", ["frame_id"], unique=False)
+    op.create_index("ix_analyses_model_id", "analyses", ["describer", "model", "id"], unique=False)
+    op.create_table(
+        "search_documents",
+        sa.Column("frame_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("source", sa.Integer(), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["frame_id"], ["frames.id"], name=op.f("fk_search_documents_frame_id_frames"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("frame_id", name=op.f("pk_search_documents")),
+    )
+    op.create_table(
+        "tasks",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("pass", sa.Text(), nullable=False),
+        sa.Column("video_id", BIG_ID, nullable=False),
+        sa.Column("frame_id", BIG_ID, nullable=True),
+        sa.Column("segment_id", sa.BigInteger(), nullable=True),
+        sa.Column("payload", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("status", sa.Text(), nullable=False),
+        sa.Column("run_id", BIG_ID, nullable=True),
+        sa.Column("host", sa.Text(), nullable=True),
+        sa.Column("lease_token", sa.Text(), nullable=True),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("crashes", sa.Integer(), nullable=False),
+        sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("error", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["frame_id"], ["frames.id"], name=op.f("fk_tasks_frame_id_frames"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_tasks_run_id_runs"), ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(["video_id"], ["videos.id"], name=op.f("fk_tasks_video_id_videos"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tasks")),
+        sa.UniqueConstraint("frame_id", "kind", "pass", name=op.f("uq_tasks_frame_id_kind_pass")),
+    )
+    op.create_index("ix_tasks_claim", "tasks", ["status", "kind", "pass", sa.text("priority DESC"), "id"], unique=False)
+    op.create_index("ix_tasks_lease", "tasks", ["status", "lease_until"], unique=False)
+    op.create_index("ix_tasks_video", "tasks", ["video_id", "status", "kind", "pass"], unique=False)
+    create_search_index(op.get_bind())

@@ -1,0 +1,273 @@
+"""The tables. Times are aware UTC, seconds are floats from the start of the stream, sizes are pixels.
+
+The names `enrichment_status`, `local_description`, `local_tags` and `enriched_at` are the user's own and stay.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class ExtractionStatus(StrEnum):
+    """How far a video's pictures have been taken out."""
+
+    PENDING = "pending"
+    SKIMMED = "skimmed"
+    EXTRACTING = "extracting"
+    EXTRACTED = "extracted"
+    FAILED = "failed"
+
+
+class EnrichmentStatus(StrEnum):
+    """How far a video's frames have been described by a model."""
+
+    PENDING = "pending"
+    ENRICHING = "enriching"
+    ENRICHED = "enriched"
+    FAILED = "failed"
+
+
+class TaskKind(StrEnum):
+    SKIM = "skim"
+    EXTRACT = "extract"
+    DESCRIBE = "describe"
+
+
+class TaskStatus(StrEnum):
+    """todo → doing (claimed) → done, or back to todo (released, tried again), or failed."""
+
+    TODO = "todo"
+    DOING = "doing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class RunState(StrEnum):
+    """starting → running ⇄ waiting → stopping → stopped or finished; crashed is written by whoever finds the corpse."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+    CRASHED = "crashed"
+
+
+LIVE_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING, RunState.PAUSED, RunState.STOPPING)
+
+
+class Utc(TypeDecorator[datetime]):
+    """A moment in UTC: aware in Python on every database, also where the database keeps it without a zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in an INTEGER key
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text(),
+        datetime: Utc(),
+        list[str]: JSON(none_as_null=True),
+        list[dict[str, str]]: JSON(none_as_null=True),
+        dict[str, Any]: JSON(none_as_null=True),
+    }
+
+
+class Video(Base):
+    """One file the user added; only ever read."""
+
+    __tablename__ = "videos"
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    path: Mapped[str]
+    fingerprint: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str]
+    duration: Mapped[float | None]  # seconds, as the file says, or as decoding found where it says nothing
+    fps: Mapped[float | None]
+    width: Mapped[int]  # of the upright picture with square pixels
+    height: Mapped[int]
+    codec: Mapped[str]
+    rotation: Mapped[int]  # clockwise degrees that turn the decoded picture upright
+    recorded_at: Mapped[datetime | None]
+    start_timecode: Mapped[str | None]
+    camera: Mapped[str | None]
+    recording: Mapped[str | None]  # the same for all files of one recording, where a camera cut it into chapters
+    chapter: Mapped[int | None]  # its place in the recording, from 1
+    warnings: Mapped[list[str]]  # what may make its pictures or descriptions worse, such as ungraded log footage
+    frame_count: Mapped[int | None]  # source frames: a guess until extracted, then the number decoded
+    decode_failures: Mapped[int] = mapped_column(default=0)
+    extraction_status: Mapped[str] = mapped_column(default=ExtractionStatus.PENDING)
+    enrichment_status: Mapped[str] = mapped_column(default=EnrichmentStatus.PENDING)
+    error: Mapped[str | None]
+    context: Mapped[str] = mapped_column(default="")
+    sampling: Mapped[str]
+    added_at: Mapped[datetime]
+
+
+class Frame(Base):
+    """A distinct picture of a video, kept as JPEG."""
+
+    __tablename__ = "frames"
+    __table_args__ = (UniqueConstraint("video_id", "timestamp"), Index(None, "video_id", "index"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    video_id: Mapped[int] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
+    index: Mapped[int | None]  # in decoder order, from 0; null until decoding has reached it
+    timestamp: Mapped[float]
+    stands_for: Mapped[int | None]  # source frames covered, itself included; null until known
+    scene: Mapped[int | None]
+    image_path: Mapped[str]  # relative to the frames folder
+    dhash: Mapped[str | None]  # 64 bits as 16 hexadecimal digits
+    sharpness: Mapped[float | None]
+    brightness: Mapped[float | None]  # mean luma, 0 to 255
+    motion: Mapped[float | None]  # mean luma difference to the frame before, 0 to 255
+    is_keyframe: Mapped[bool] = mapped_column(default=False)  # chosen for the quick pass; not a codec's key frame
+    quick_description: Mapped[str | None]
+    quick_tags: Mapped[list[str] | None]
+    event_type: Mapped[str | None]
+    excitement: Mapped[float | None]  # 0 to 10
+    local_description: Mapped[str | None]
+    local_tags: Mapped[list[str] | None]
+    enriched_at: Mapped[datetime | None]
+    edited_description: Mapped[str | None]
+    edited_tags: Mapped[list[str] | None]
+    edited_at: Mapped[datetime | None]
+    reviewed_at: Mapped[datetime | None]
+
+
+class Task(Base):
+    """One unit of work in the queue."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (
+        Index("ix_tasks_claim", "status", "kind", "pass", text("priority DESC"), "id"),
+        Index("ix_tasks_lease", "status", "lease_until"),
+        Index("ix_tasks_video", "video_id", "status", "kind", "pass"),
+        UniqueConstraint("frame_id", "kind", "pass"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    kind: Mapped[str]
+    pass_: Mapped[str] = mapped_column("pass", default="")  # quick, deep; empty where the kind has no passes
+    video_id: Mapped[int] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
+    frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="CASCADE"))
+    segment_id: Mapped[int | None] = mapped_column(BigInteger)
+    payload: Mapped[dict[str, Any] | None]
+    priority: Mapped[int] = mapped_column(default=0)
+    status: Mapped[str] = mapped_column(default=TaskStatus.TODO)
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
+    host: Mapped[str | None]
+    lease_token: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)  # recorded failures
+    crashes: Mapped[int] = mapped_column(default=0)  # of the worker while it was in hand
+    not_before: Mapped[datetime | None]
+    error: Mapped[str | None]
+
+
+class Analysis(Base):
+    """One model call, kept for ever: speed, time left, cost and comparison are read from here."""
+
+    __tablename__ = "analyses"
+    __table_args__ = (Index(None, "frame_id"), Index("ix_analyses_model_id", "describer", "model", "id"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    created_at: Mapped[datetime]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
+    frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="SET NULL"))
+    segment_id: Mapped[int | None] = mapped_column(BigInteger)
+    pass_: Mapped[str] = mapped_column("pass")
+    describer: Mapped[str]
+    model: Mapped[str]
+    model_digest: Mapped[str]
+    host: Mapped[str]
+    prompt_version: Mapped[str]
+    latency_seconds: Mapped[float]  # wall clock, load included
+    load_seconds: Mapped[float]
+    prompt_tokens: Mapped[int | None]
+    output_tokens: Mapped[int | None]
+    cost_usd: Mapped[float]
+    raw_reply: Mapped[str | None]  # emptied when its video is removed
+    warnings: Mapped[list[dict[str, str]]]  # [{"problem": …, "detail": …}]
+    is_kept: Mapped[bool]  # whether this reply became the description
+
+
+class Run(Base):
+    """One life of a worker, from start to end."""
+
+    __tablename__ = "runs"
+    __table_args__ = (Index(None, "state"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    hostname: Mapped[str]
+    pid: Mapped[int]
+    process_created_at: Mapped[float]  # seconds, by a count of its machine's: see enrich.manage.process
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    progress_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(default=RunState.STARTING)
+    reason: Mapped[str | None]
+    requested: Mapped[str | None]  # stop, pause or resume: written by others, obeyed by the worker
+    options: Mapped[dict[str, Any]]
+    counts: Mapped[dict[str, Any]]
+    error: Mapped[str | None]
+    log_path: Mapped[str | None]
+    supervisor: Mapped[dict[str, Any] | None]  # {"pid", "created_at"}: on the same machine; null: nobody restarts it
+    activity: Mapped[dict[str, Any] | None]  # what it is doing, as of its last heartbeat: see enrich.work.activity
+
+
+class SearchDocument(Base):
+    """What the search finds of one frame: the best text there is, without names no model can know."""
+
+    __tablename__ = "search_documents"
+
+    frame_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("frames.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    source: Mapped[int]  # 0 a person, 1 deep, 2 quick: found in this order
+    text: Mapped[str]
+    tags: Mapped[str]

@@ -1,0 +1,77 @@
+"""What goes before the even order: what a person asked for, and what the worker has a reason to look at next.
+
+Every function takes part in its caller's transaction.
+"""
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import Connection, CursorResult, case, func, select, update
+
+from db.models import Frame, Task, TaskKind, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The part of a video somebody wants described first, in seconds; None: from its start, to its end."""
+
+    start: float | None = None
+    end: float | None = None
+
+    def covers(self, timestamp: float) -> bool:
+        """Whether a moment belongs to it."""
+        return (self.start is None or timestamp >= self.start) and (self.end is None or timestamp <= self.end)
+
+
+def prefer(connection: Connection, video_id: int, wish: Wish, *, priority: int) -> int:
+    """Have a part of a video described first; how many frames that are there already will be.
+
+    If the video is not extracted yet, that is done first, and frames of that part go first as they come.
+    """
+    within = [Frame.video_id == video_id]
+    if wish.start is not None:
+        within.append(Frame.timestamp >= wish.start)
+    if wish.end is not None:
+        within.append(Frame.timestamp <= wish.end)
+    unfinished = Task.status.in_((TaskStatus.TODO, TaskStatus.DOING))
+    files = select(Task.id, Task.payload).where(
+        Task.video_id == video_id, Task.kind.in_((TaskKind.SKIM, TaskKind.EXTRACT)), unfinished
+    )
+    for task in connection.execute(files).all():
+        payload = {**(task.payload or {}), "wish": [wish.start, wish.end]}
+        connection.execute(update(Task).where(Task.id == task.id).values(priority=priority, payload=payload))
+    chosen = update(Task).where(
+        Task.kind == TaskKind.DESCRIBE,
+        Task.status == TaskStatus.TODO,
+        Task.frame_id.in_(select(Frame.id).where(*within)),
+    )
+    done = connection.execute(chosen.values(priority=priority).execution_options(synchronize_session=False))
+    return cast("CursorResult[Any]", done).rowcount
+
+
+def wish_of(connection: Connection, task_id: int) -> Wish | None:
+    """What somebody wished for of the video a task extracts or looks at."""
+    payload = connection.scalar(select(Task.payload).where(Task.id == task_id)) or {}
+    return Wish(*payload["wish"]) if "wish" in payload else None
+
+
+def raise_middle(connection: Connection, video_id: int, start: float, end: float, *, pass_: str, priority: int) -> bool:
+    """Have a waiting frame between two times (seconds) described next; whether there is one.
+
+    Of those in the middle half, the one that stands for the fewest source frames; else the nearest to the middle.
+    """
+    from_middle = func.abs(Frame.timestamp - (start + end) / 2)
+    is_central = from_middle <= (end - start) / 4
+    chosen = (
+        select(Task.id)
+        .join(Frame, Frame.id == Task.frame_id)
+        .where(Frame.video_id == video_id, Frame.timestamp > start, Frame.timestamp < end)
+        .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_, Task.status == TaskStatus.TODO)
+        .order_by(case((is_central, Frame.stands_for)).asc().nulls_last(), from_middle)
+        .limit(1)
+    )
+    task_id = connection.scalar(chosen)
+    if task_id is None:
+        return False
+    connection.execute(update(Task).where(Task.id == task_id, Task.priority < priority).values(priority=priority))
+    return True

@@ -1,0 +1,8 @@
+"""`python -m enrich`: the worker process, the same as `everyframe worker`."""
+
+import sys
+
+from enrich.cli import main
+
+if __name__ == "__main__":
+    main(["worker", *sys.argv[1:]])

@@ -1,0 +1,236 @@
+"""The audit: a model describes frames that were left out, and it is said whether anything was lost with them.
+
+One asyncio loop; one thread decodes. The frames of a pair are described by the same host, one after the other, so
+that model, prompt and settings are the same. Its calls are booked under a pass of their own: nothing of the library's
+descriptions, states or speeds changes, and a worker may run beside it.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from db import checks, store
+from db.checks import Placed
+from db.engine import reading, writing
+from enrich.audit.album import Album
+from enrich.audit.pairs import Seen, another, seen
+from enrich.audit.plan import Plan, is_of
+from enrich.audit.report import Known, Report, Told, Twice, report_on
+from enrich.audit.rows import said_by
+from enrich.describe.asking import ask
+from enrich.describe.describer import Answer, Describer, Description, Picture, Question
+from enrich.errors import DescribeError, HostError
+from enrich.work.guard import Guard
+from enrich.work.library import Library
+
+MOST_KNOWN = 100  # kept frames whose small pictures are held, to find different ones among them
+HOST_PAUSES_SECONDS = (1.0, 2.0, 4.0)  # a host that is down or busy is asked again so often
+FAILURES_IN_A_ROW = 3  # calls: then it is the host
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One host's part in an audit."""
+
+    host: str
+    digest: str
+    prompt_version: str = ""
+    failures: int = 0  # in a row
+    is_over: bool = False
+    kept_words: dict[int, Description] = field(default_factory=dict)  # by the kept frame's id
+    locks: defaultdict[int, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """An audit from its end. `trouble`: why not all pairs were compared; `folder`: where pairs that disagree lie."""
+
+    report: Report
+    calls: int
+    folder: Path | None
+    is_stopped: bool
+    trouble: DescribeError | None
+
+
+class Audit:
+    """One audit; made and run once. `stop` may be called from anywhere."""
+
+    def __init__(self, library: Library, describer: Describer, plan: Plan) -> None:
+        self._library = library
+        self._describer = describer
+        self._plan = plan
+        self._album = Album(library.settings, plan.video, datetime.now(UTC))
+        self._guard = Guard()
+        self._seen: Generator[Seen, None, None] = seen(library.settings, plan.video, plan.stands)
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="everyframe-audit")
+        self._back: list[Seen] = []  # given back by a host that went away
+        self._told: list[Told] = []
+        self._known: list[Known] = []
+        self._twice: list[Twice] = []
+        self._trouble: DescribeError | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.is_stopped = False
+        self.calls = 0
+
+    @property
+    def done(self) -> int:
+        """Pairs compared so far."""
+        return len(self._told)
+
+    def stop(self) -> None:
+        """End soon, with what has been compared so far."""
+        self.is_stopped = True
+        if self._loop is not None and self._work is not None:
+            self._loop.call_soon_threadsafe(self._work.cancel)
+
+    async def run(self) -> Audited:
+        """Compare all pairs. Raises VideoError, or DescribeError if not one could be compared."""
+        self._loop = asyncio.get_running_loop()
+        self._work = asyncio.ensure_future(self._serve_all())
+        if self.is_stopped:
+            self._work.cancel()
+        try:
+            await self._work
+        except asyncio.CancelledError:
+            if not self.is_stopped:
+                raise
+        finally:
+            await self._loop.run_in_executor(self._decoder, self._seen.close)
+            self._decoder.shutdown()
+        if not self._told and self._trouble is not None and not self.is_stopped:
+            raise self._trouble
+        return await asyncio.to_thread(self._audited)
+
+    async def _serve_all(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for host in self._describer.hosts:
+                    group.create_task(self._serve(host, group))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
+
+    async def _serve(self, host: str, group: asyncio.TaskGroup) -> None:
+        """Have all calls at once of a host describe until nothing is left, or it goes away."""
+        try:
+            report = await self._describer.prepare(host)
+        except DescribeError as error:
+            self._trouble = error
+            return
+        turn = _Turn(host, report.model_digest)
+        slots = self._library.settings.concurrency
+        for _ in range(min(slots, report.calls_at_once or slots)):
+            group.create_task(self._tell_all(turn))
+
+    async def _tell_all(self, turn: _Turn) -> None:
+        loop = asyncio.get_running_loop()
+        while not turn.is_over:
+            stand = (
+                self._back.pop() if self._back else await loop.run_in_executor(self._decoder, next, self._seen, None)
+            )
+            if stand is None:
+                return
+            try:
+                await self._tell(turn, stand)
+            except DescribeError as error:
+                turn.is_over = True
+                self._trouble = error
+                self._back.append(stand)
+
+    async def _tell(self, turn: _Turn, stand: Seen) -> None:
+        """Describe a kept frame and those of the sample it stands for. Raises DescribeError if the host is to blame."""
+        said = [await self._describe(turn, stand.kept, other.jpeg, other.timestamp) for other in stand.others]
+        async with turn.locks[stand.kept.id]:  # another call may be about this very kept frame
+            kept = turn.kept_words.get(stand.kept.id) or await asyncio.to_thread(self._stored_words, turn, stand.kept)
+            if kept is None:
+                kept = await self._describe(turn, stand.kept, stand.jpeg, stand.kept.timestamp)
+            if kept is not None:
+                turn.kept_words[stand.kept.id] = kept
+        if kept is not None and stand.is_first:
+            await self._measure_words(turn, stand, kept)
+        for other, words in zip(stand.others, said, strict=True):
+            paths = await asyncio.to_thread(self._album.put, stand, other)
+            self._told.append(Told(stand.kept, other, kept, words, paths))
+
+    async def _measure_words(self, turn: _Turn, stand: Seen, words: Description) -> None:
+        """Collect what words are measured by. Raises as above."""
+        if len(self._known) < MOST_KNOWN:
+            self._known.append(Known(stand.kept.timestamp, stand.luma, words))
+        if stand.kept.id in self._plan.seen_twice:
+            jpeg = await asyncio.to_thread(another, stand.jpeg)
+            again = await self._describe(turn, stand.kept, jpeg, stand.kept.timestamp)
+            if again is not None:
+                self._twice.append((words, again))
+
+    async def _describe(self, turn: _Turn, kept: Placed, jpeg: bytes, timestamp: float) -> Description | None:
+        """What the model says of a picture; None if nothing. Raises DescribeError if the host is to blame."""
+        question = Question(
+            (Picture(jpeg, timestamp),),
+            context=self._plan.video.context,
+            language=self._library.settings.language,
+        )
+        for pause in (*HOST_PAUSES_SECONDS, None):
+            try:
+                answer = await ask(
+                    self._describer, question, host=turn.host, worth_retrying=self._guard.is_worth_retrying
+                )
+            except HostError:
+                if pause is None or turn.is_over:
+                    raise
+                await asyncio.sleep(pause)
+            except DescribeError as error:
+                turn.failures += 1
+                if turn.failures >= FAILURES_IN_A_ROW:
+                    raise
+                self._trouble = error
+                return None
+            else:
+                break
+        turn.failures = 0
+        turn.prompt_version = answer.calls[0].prompt_version
+        self._guard.learn(answer, 0)
+        self.calls += len(answer.calls)
+        await asyncio.to_thread(self._book, kept, answer)
+        return answer.description
+
+    def _stored_words(self, turn: _Turn, kept: Placed) -> Description | None:
+        """What this very model said of a kept frame before, asked with the same prompt."""
+        with reading(self._library.engine) as connection:
+            saying = checks.sayings(connection, [kept.id]).get((kept.id, self._describer.fills))
+        if saying is None or not is_of(saying, self._describer):
+            return None
+        if (saying.model_digest, saying.prompt_version) != (turn.digest, turn.prompt_version):
+            return None
+        return said_by(saying)
+
+    def _book(self, kept: Placed, answer: Answer) -> None:
+        rows = [
+            store.NewAnalysis(
+                **(asdict(call) | {"warnings": [asdict(doubt) for doubt in call.warnings], "is_kept": False})
+            )
+            for call in answer.calls
+        ]
+        with writing(self._library.engine) as connection:
+            checks.save_audit(connection, kept.id, rows, now=datetime.now(UTC))
+
+    def _audited(self) -> Audited:
+        report = report_on(
+            self._told, self._known, self._twice, sampling=self._plan.video.sampling, seed=self._plan.seed
+        )
+        for pair in report.pairs:
+            if pair.agreement.agrees:
+                self._album.take_out(pair.kept_picture, pair.picture)
+        is_whole = len(report.pairs) == self._plan.sampled and all(
+            told.words and told.kept_words for told in self._told
+        )
+        return Audited(
+            report=report,
+            calls=self.calls,
+            folder=self._album.folder if report.disagreeing else None,
+            is_stopped=self.is_stopped,
+            trouble=None if is_whole or self.is_stopped else self._trouble,
+        )

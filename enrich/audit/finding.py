@@ -1,0 +1,129 @@
+"""Findings: what does not belong together, grouped, so that a million of them take as much room as a dozen."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from db.queries import VideoRow
+
+SHOWN_PLACES = 5
+MEND_PICTURE = "`everyframe verify --mend` makes it again"
+MEND_ORPHAN = "`everyframe verify --mend` deletes it"
+MEND_ROWS = "restore a copy of the database, or `everyframe remove` the video and `add` it again"
+MEND_STATUS = "`everyframe verify` again once no worker runs; if it stays, restore a copy of the database"
+MEND_INDEX = "restore a copy of the database"
+
+
+class Kind(StrEnum):
+    """What can be wrong with what is stored."""
+
+    DATABASE = "database"
+    REFERENCE = "reference"
+    SEARCH_INDEX = "search_index"
+    FILE = "file"
+    UNDECODED = "undecoded"
+    PICTURE_MISSING = "picture_missing"
+    PICTURE_BROKEN = "picture_broken"
+    PICTURE_SIZE = "picture_size"
+    PICTURE_OTHER = "picture_other"
+    ORPHAN = "orphan"
+    NOT_IN_FILE = "not_in_file"
+    UNPLACED = "unplaced"
+    CHAIN = "chain"
+    SCENE = "scene"
+    COUNT = "count"
+    STATUS = "status"
+    TASK = "task"
+    REPLY = "reply"
+    TEXT = "text"
+    UNSAID = "unsaid"
+    DOCUMENT_MISSING = "document_missing"
+    DOCUMENT_EXTRA = "document_extra"
+
+
+# What it says, and what mends it.
+WORDS = {
+    Kind.DATABASE: ("the database is damaged", MEND_INDEX),
+    Kind.REFERENCE: ("row that refers to nothing", MEND_INDEX),
+    Kind.SEARCH_INDEX: ("the search index does not hold what was said", MEND_INDEX),
+    Kind.FILE: ("the film cannot be checked", "put it back, connect its drive, or `everyframe add` it where it is now"),
+    Kind.UNDECODED: ("the film cannot be decoded any more", "copy it again from where it came from"),
+    Kind.PICTURE_MISSING: ("picture missing", MEND_PICTURE),
+    Kind.PICTURE_BROKEN: ("picture that cannot be decoded", MEND_PICTURE),
+    Kind.PICTURE_SIZE: ("picture of another size or turned", MEND_PICTURE),
+    Kind.PICTURE_OTHER: ("picture that shows something else than its frame", MEND_PICTURE),
+    Kind.ORPHAN: ("file that belongs to no frame", MEND_ORPHAN),
+    Kind.NOT_IN_FILE: ("frame whose number and time the film does not have", MEND_ROWS),
+    Kind.UNPLACED: ("frame without its number or what it stands for", MEND_ROWS),
+    Kind.CHAIN: ("frame that does not follow on the one before", MEND_ROWS),
+    Kind.SCENE: ("frame of an earlier scene than the one before", MEND_ROWS),
+    Kind.COUNT: ("the source frames do not add up", MEND_ROWS),
+    Kind.STATUS: ("the video's state is not that of its tasks", MEND_STATUS),
+    Kind.TASK: ("description whose task is not done", MEND_ROWS),
+    Kind.REPLY: ("description without the reply it came from", MEND_ROWS),
+    Kind.TEXT: ("description that is not what its reply says", MEND_ROWS),
+    Kind.UNSAID: ("task that is done and brought no description", MEND_ROWS),
+    Kind.DOCUMENT_MISSING: ("description that the search does not know", MEND_ROWS),
+    Kind.DOCUMENT_EXTRA: ("frame that the search knows better than it should", MEND_ROWS),
+}
+
+
+@dataclass(slots=True)
+class Group:
+    """All findings of one kind in one video (None: in the library), with the first few places."""
+
+    kind: Kind
+    video_id: int | None
+    title: str | None
+    count: int = 0
+    mended: int = 0
+    places: list[str] = field(default_factory=list)
+
+    @property
+    def what(self) -> str:
+        return WORDS[self.kind][0]
+
+    @property
+    def remedy(self) -> str:
+        return WORDS[self.kind][1]
+
+    @property
+    def left(self) -> int:
+        """How many are not mended."""
+        return self.count - self.mended
+
+
+class Ledger:
+    """Where findings are written down. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[int | None, Kind], Group] = {}
+
+    def note(self, kind: Kind, video: VideoRow | None, place: str, *, mended: bool = False) -> None:
+        """Write one finding down."""
+        key = (video.id if video else None, kind)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(kind, key[0], video.title if video else None)
+        group.count += 1
+        group.mended += mended
+        if len(group.places) < SHOWN_PLACES:
+            group.places.append(place)
+
+    def forget(self, video_id: int) -> None:
+        """Drop what was found in a video that has been removed meanwhile."""
+        self._groups = {key: group for key, group in self._groups.items() if key[0] != video_id}
+
+    @property
+    def groups(self) -> list[Group]:
+        """What was found, the library's first, then video by video."""
+        return [self._groups[key] for key in sorted(self._groups, key=_order)]
+
+
+def place_of(index: int | None, timestamp: float) -> str:
+    """A frame as people read it."""
+    number = "without number" if index is None else str(index)
+    return f"frame {number} at {timestamp:.3f} s"
+
+
+def _order(key: tuple[int | None, Kind]) -> tuple[int, int]:
+    return key[0] or 0, list(Kind).index(key[1])

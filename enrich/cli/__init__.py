@@ -1,0 +1,103 @@
+"""The command `everyframe`. Exits 0 on success, 1 on a failed operation, 2 on wrong usage, 130 on Ctrl-C."""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import typer
+
+from enrich.cli import check, find, machine, manage, videos, wishes, work
+from enrich.cli.demo import demo
+from enrich.cli.output import complain, first_line
+from enrich.errors import EveryFrameError
+
+INTERRUPTED = 130
+# Typer carries a click of its own and shows only this leaf of its errors; what all of them derive from lies above it.
+ClickError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
+
+app = typer.Typer(
+    name="everyframe",
+    help="Describes every frame of your own videos with a vision model on your own machine, and finds every moment.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(machine.doctor)
+app.add_typer(machine.models_app, name="models")
+app.command()(videos.add)
+app.command()(work.estimate)
+app.command()(work.extract)
+app.command()(work.enrich)
+app.command()(manage.start)
+app.command()(manage.pause)
+app.command()(manage.resume)
+app.command()(manage.stop)
+app.command()(manage.status)
+app.command()(work.worker)
+app.command()(wishes.first)
+app.command("list")(videos.list_videos)
+app.command()(find.show)
+app.command()(videos.remove)
+app.command()(work.retry)
+app.command()(find.search)
+app.command()(videos.export)
+app.command()(check.audit)
+app.command()(check.verify)
+app.command()(machine.migrate)
+app.command()(demo)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit with its code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale cannot write must not end a command
+        if sys.stdout.isatty():
+            sys.stdout.reconfigure(errors="replace")
+        else:
+            sys.stdout.reconfigure(encoding="utf-8")
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. Errors are said in one line, without a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(args=given or ["--help"], prog_name="everyframe", standalone_mode=False)
+        sys.stdout.flush()
+    except ClickError as error:
+        context = getattr(error, "ctx", None)
+        said = error.format_message().replace("Value error, ", "")
+        complain(f"{said} (see `{context.command_path if context else 'everyframe'} --help`)")
+        return int(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return INTERRUPTED
+    except EveryFrameError as error:
+        complain(str(error))
+        return 1
+    except BrokenPipeError:  # `everyframe list | head`
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:  # noqa: BLE001  # whoever types a command reads one line, not a traceback
+        complain(_unexpected(error))
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _unexpected(error: Exception) -> str:
+    """What is said of an error nobody thought of; its traceback goes into a file."""
+    said = f"{type(error).__name__}: {first_line(str(error))}"
+    file = Path(tempfile.gettempdir()) / f"everyframe-error-{os.getpid()}.txt"
+    try:
+        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
+    except OSError:
+        return said
+    return f"{said} (details: {file})"

@@ -1,0 +1,198 @@
+"""The demo: one video, enriched from end to end in a library of its own, within two minutes, asking nothing."""
+
+import asyncio
+import re
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enrich.cli.output import clock, complain, first_line, print_table, say, span
+from enrich.errors import DescribeError, EveryFrameError
+from enrich.settings import DEFAULT_OLLAMA_HOST, Settings, load_settings
+
+if TYPE_CHECKING:
+    from db.queries import FrameRow
+    from enrich.work.library import Library
+
+BUDGET_SECONDS = 80.0  # for decoding and describing together
+SHOWN_DESCRIPTIONS = 5
+SHOWN_HITS = 5
+WORD_LETTERS = 4
+TRIED_WORDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the demo describes with, and what that means."""
+
+    describer: str
+    model: str
+    why: str
+
+
+def demo(
+    video: Annotated[Path | None, typer.Argument(metavar="[VIDEO]", help="Your own file; else a drawn clip.")] = None,
+) -> None:
+    """Try it all on a sample video.
+
+    Or on yours: enriched from end to end in a library of its own, with what to do next.
+    """
+    from enrich.cli.work import run_here, say_estimate
+    from enrich.describe.registry import make_describer
+    from enrich.video.probe import probe
+    from enrich.video.sampling import parse_sampling
+    from enrich.work.adding import Outcome, add_paths
+    from enrich.work.library import Library
+    from enrich.work.order import Ending, Order
+
+    base = load_settings()
+    choice = asyncio.run(_choose(base))
+    home = base.home / ("demo-own" if video else "demo")
+    if video is None:
+        shutil.rmtree(home, ignore_errors=True)  # the sample is drawn and described anew each time
+    settings = load_settings(
+        home=home,
+        database_url=f"sqlite:///{(home / 'library.db').as_posix()}",
+        describer=choice.describer,
+        model=choice.model,
+    )
+    library = Library.open(settings)
+    path = video or _draw(home / "sample.mp4")
+    sampling = parse_sampling("distinct", settings.likeness)
+    say(f"Library:    {home}")
+    say(f"Video:      {path}")
+    say(f"Describer:  {choice.why}")
+    say()
+    (addition,) = add_paths(library, [path], sampling=sampling, context="") if not path.is_dir() else (None,)
+    if addition is None or addition.outcome is Outcome.FAILED or addition.video_id is None:
+        raise EveryFrameError(addition.error if addition and addition.error else f"{path} is a folder: name one film")
+    say_estimate(library, sampling, [addition.facts or probe(path)])
+    say()
+    order = Order(video_ids=frozenset({addition.video_id}), within_seconds=BUDGET_SECONDS)
+    summary = run_here(library, make_describer(settings), order)
+    counts = summary.counts
+    say(f"{counts.frames_described} frames described in {span(summary.seconds)}, {summary.left} left.")
+    for reason, count in summary.failures:
+        complain(f"{count} × {first_line(reason)}")
+    say()
+    _say_frames(library, addition.video_id)
+    _say_next(settings, home, is_sample=video is None, is_done=summary.ending is Ending.FINISHED)
+    if summary.ending is Ending.STOPPED:
+        raise typer.Exit(130)
+
+
+async def _choose(settings: Settings) -> Choice:
+    """The model of the settings if it is there, else the smallest one that sees, else no model at all."""
+    from enrich.describe.ollama import OllamaDescriber
+
+    if settings.describer == "baseline":
+        return Choice("baseline", settings.model, _baseline_means("EVERYFRAME_DESCRIBER says so"))
+    describer = OllamaDescriber(settings)
+    reason = ""
+    try:
+        for host in describer.hosts:
+            try:
+                found = [model for model in await describer.installed(host) if model.sees and not model.is_cloud]
+            except DescribeError as error:
+                reason = first_line(str(error))
+                continue
+            names = [model.name for model in found]
+            if settings.model in names or f"{settings.model}:latest" in names:
+                return Choice(
+                    "ollama", settings.model, f"{settings.model}, in Ollama at {host}: nothing leaves this machine"
+                )
+            if found:
+                name = min(found, key=lambda model: model.size_bytes).name
+                instead = f"{settings.model} is not installed; ollama pull {settings.model} gets it"
+                return Choice("ollama", name, f"{name}, the smallest model that sees in Ollama at {host} ({instead})")
+            reason = f"Ollama at {host} has no vision model"
+    finally:
+        await describer.close()
+    return Choice("baseline", settings.model, _baseline_means(reason or f"no Ollama at {DEFAULT_OLLAMA_HOST}"))
+
+
+def _baseline_means(why: str) -> str:
+    return (
+        f"baseline, without a model ({why}).\n"
+        "            It only says what can be measured: light, colours, sharpness, motion. No frame counts as\n"
+        "            described by it, and a real model's words will take the place of its own."
+    )
+
+
+def _draw(path: Path) -> Path:
+    from enrich.video.sample_clip import draw_sample_clip
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_sample_clip(path)
+    return path
+
+
+def _say_frames(library: "Library", video_id: int) -> None:
+    from db import queries
+    from db.engine import reading
+    from db.search import search
+
+    with reading(library.engine) as connection:
+        frames = [frame for frame in queries.frames(connection, video_id) if frame.description]
+        if not frames:
+            say("Nothing is described yet: the model needs longer than the demo has.")
+            return
+        say("What some frames show:")
+        print_table(
+            [("TIME", "right"), ("DESCRIPTION", "left")],
+            [(clock(frame.timestamp), first_line(frame.description)) for frame in spread(frames)],
+        )
+        say()
+        for word in telling_words(frames):
+            found = search(connection, word, limit=SHOWN_HITS, video_id=video_id)
+            if found.hits:
+                break
+        else:
+            say("There are no words in these descriptions to search for.")
+            say()
+            return
+        say(f"A search: everyframe search {word}")
+        print_table(
+            [("TIME", "right"), ("FROM", "left"), ("WHAT IT SAYS", "left")],
+            [(clock(hit.timestamp), hit.source, hit.marked("[", "]")) for hit in found.hits],
+        )
+        say()
+
+
+def spread(frames: "list[FrameRow]") -> "list[FrameRow]":
+    """A few frames at about even distances in time."""
+    first, last = frames[0].timestamp, frames[-1].timestamp
+    step = (last - first) / max(1, SHOWN_DESCRIPTIONS - 1)
+    wanted = (first + number * step for number in range(SHOWN_DESCRIPTIONS))
+    chosen = {min(frames, key=lambda frame: abs(frame.timestamp - at)).id for at in wanted}
+    return [frame for frame in frames if frame.id in chosen]
+
+
+def telling_words(frames: "list[FrameRow]") -> list[str]:
+    """Words worth searching for, the best first: long ones that occur in about a quarter of the descriptions."""
+    seen: Counter[str] = Counter()
+    for frame in frames:
+        said = " ".join([frame.description or "", *frame.tags])
+        words = re.findall(r"[^\W_]+", said)  # as the search's index takes texts apart
+        seen.update({word.casefold() for word in words if not word.isdecimal()})
+    wanted = max(1, len(frames) // 4)
+    long = {word: count for word, count in seen.items() if len(word) >= WORD_LETTERS} or dict(seen)
+    return sorted(long, key=lambda word: (abs(long[word] - wanted), -len(word), word))[:TRIED_WORDS]
+
+
+def _say_next(settings: Settings, home: Path, *, is_sample: bool, is_done: bool) -> None:
+    command = Path(".venv/bin/everyframe") if Path(".venv/bin/everyframe").exists() else Path("everyframe")
+    say("Next:")
+    if not is_done:
+        model = f" --model {settings.model}" if settings.describer == "ollama" else " --describer baseline"
+        say(f"  describe the rest        EVERYFRAME_HOME={home} {command} enrich{model}")
+    if settings.describer == "baseline":
+        say(f"  get a vision model       install Ollama from https://ollama.com, then: ollama pull {settings.model}")
+    if is_sample:
+        say("  try a film of yours      make demo VIDEO=/path/to/film.mp4")
+    say(f"  see every frame          EVERYFRAME_HOME={home} {command} show 1")
+    say(f"  begin your library       {command} add /path/to/films && {command} enrich")

@@ -1,0 +1,196 @@
+"""Commands that look at what is there: show and search."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enrich.cli.options import AsJson, Video, meant, open_library
+from enrich.cli.output import clock, counted, first_line, print_json, print_table, printable, say
+from enrich.errors import SettingsError
+
+if TYPE_CHECKING:
+    from db.queries import FrameRow, VideoRow
+    from enrich.work.library import Library
+
+SHOWN_FRAMES = 50
+
+
+def show(
+    video: Video,
+    frame: Annotated[int | None, typer.Option("--frame", min=0, help="A source frame, kept or not.")] = None,
+    at: Annotated[float | None, typer.Option("--at", help="A moment, in seconds.")] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Write the frame's picture to this JPEG file.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Frames to list.")] = SHOWN_FRAMES,
+    as_json: AsJson = False,
+) -> None:
+    """Show a video, or one of its frames.
+
+    Any source frame: of one that was not kept it says which kept frame stands for it, and how alike they are.
+    """
+    from db import queries
+    from db.engine import reading
+
+    if frame is not None and at is not None:
+        raise typer.BadParameter("use one of --frame and --at")
+    if save is not None and frame is None and at is None:
+        raise typer.BadParameter("say which frame with --frame or --at", param_hint="--save")
+    library = open_library()
+    row = meant(library, video)
+    if frame is not None or at is not None:
+        _show_frame(library, row, index=frame, timestamp=at, save=save, as_json=as_json)
+        return
+    with reading(library.engine) as connection:
+        frames = queries.frames(connection, row.id, limit=None if as_json else limit)
+    if as_json:
+        print_json({"video": row, "frames": [_frame_json(found) for found in frames]})
+        return
+    _say_video(row)
+    for found in frames:
+        _say_line(found)
+    if row.kept > len(frames):
+        say(f"… {row.kept - len(frames)} more: everyframe show {row.id} --limit {row.kept}")
+
+
+def search(
+    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help='Words, "phrases", and beginnings*.')],
+    video: Annotated[str | None, typer.Option("--video", help="Only in this video.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Hits at the most.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Find moments by words.
+
+    What a person wrote comes first, then what the deep pass says, then the quick one.
+    """
+    from db.engine import reading
+    from db.search import search as find
+
+    library = open_library()
+    video_id = meant(library, video).id if video else None
+    with reading(library.engine) as connection:
+        found = find(connection, printable(" ".join(words)), limit=limit, video_id=video_id)
+    if as_json:
+        hits = [{**_plain_hit(hit), "snippet": hit.marked("[", "]")} for hit in found.hits]
+        print_json({"every_word": found.every_word, "hits": hits})
+        return
+    if not found.hits:
+        say("Nothing found.")
+        return
+    if not found.every_word:
+        say("No moment has all of these words; these have some:")
+    columns = [("VIDEO", "left"), ("TIME", "right"), ("FRAME", "right"), ("FROM", "left"), ("WHAT IT SAYS", "left")]
+    rows = [(hit.title, clock(hit.timestamp), hit.index, hit.source, hit.marked("[", "]")) for hit in found.hits]
+    print_table(columns, rows)
+
+
+def _show_frame(
+    library: "Library",
+    video: "VideoRow",
+    *,
+    index: int | None,
+    timestamp: float | None,
+    save: Path | None,
+    as_json: bool,
+) -> None:
+    from db import queries
+    from db.engine import reading
+    from enrich.work.showing import look_up
+
+    with reading(library.engine) as connection:
+        if index is not None:
+            kept = queries.frame_of_index(connection, video.id, index)
+        else:
+            kept = queries.frame_at(connection, video.id, timestamp or 0.0)
+    found = look_up(library.settings, video, kept, index=index, timestamp=timestamp, with_picture=save is not None)
+    if save is not None and found.jpeg is not None:
+        try:
+            save.write_bytes(found.jpeg)
+        except OSError as error:
+            raise SettingsError(f"{save} cannot be written: {error.strerror}") from error
+    if as_json:
+        print_json(
+            {
+                "video_id": video.id,
+                "index": found.index,
+                "timestamp": found.timestamp,
+                "is_kept": found.is_kept,
+                "likeness": found.likeness,
+                "stood_for_by": _frame_json(kept) if kept else None,
+            }
+        )
+        return
+    number = "?" if found.index is None else found.index
+    say(f"{first_line(video.title)}, frame {number}, at {clock(found.timestamp)}")
+    if kept is None:
+        say("No picture stands for it yet: `everyframe extract` decodes the video.")
+    elif kept.stands_for is None:
+        say("The first look kept a picture nearby: `everyframe extract` finds out what stands for what.")
+    elif found.is_kept:
+        say(f"kept; stands for {counted(kept.stands_for, 'frame')}")
+    else:
+        say(f"as frame {kept.index}, likeness {found.likeness:.2f}")
+    if kept is not None:
+        _say_frame(library, kept)
+    if save is not None:
+        say(f"picture: {save}")
+
+
+def _say_video(row: "VideoRow") -> None:
+    say(f"{first_line(row.title)} ({row.id})")
+    say(f"  {row.path}")
+    rate = f"{row.fps:.3g} frames/s" if row.fps else "rate unknown"
+    say(f"  {clock(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
+    say(f"  extraction {row.extraction_status}, enrichment {row.enrichment_status}")
+    say(
+        f"  {'' if row.extraction_status == 'extracted' else 'about '}{row.frame_count or '?'} source frames, "
+        f"{row.kept} kept, {row.described} described "
+        f"(they cover {row.covered}), {row.failed} failed, {row.decode_failures} could not be decoded"
+    )
+    for warning in row.warnings:
+        say(f"  warning: {warning}")
+    for label, value in (("context", row.context), ("camera", row.camera), ("error", row.error)):
+        if value:
+            say(f"  {label}: {value}")
+
+
+def _say_line(frame: "FrameRow") -> None:
+    said = first_line(frame.description) or (f"not described: {frame.error}" if frame.error else "not described yet")
+    doubts = _doubts(frame)
+    place = "first look" if frame.index is None else f"frame {frame.index} (×{frame.stands_for})"
+    say(f"{clock(frame.timestamp):>12}  {place}  {said}{doubts and f'  [{doubts}]'}")
+
+
+def _say_frame(library: "Library", frame: "FrameRow") -> None:
+    say(f"picture: {library.frames_folder / frame.image_path}")
+    for label, text, tags in (
+        ("you", frame.edited_description, frame.edited_tags),
+        ("deep", frame.local_description, frame.local_tags),
+        ("quick", frame.quick_description, frame.quick_tags),
+    ):
+        if text:
+            say(f"{label}: {text}")
+        if tags:
+            say(f"{label} tags: {', '.join(tags)}")
+    if doubts := _doubts(frame):
+        say(f"warnings: {doubts}")
+    if frame.error:
+        say(f"error: {frame.error}")
+
+
+def _doubts(frame: "FrameRow") -> str:
+    return ", ".join(
+        f"{doubt['problem']} ({doubt['detail']})" if doubt.get("detail") else doubt["problem"]
+        for doubt in frame.warnings
+    )
+
+
+def _frame_json(frame: "FrameRow") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(frame), "description": frame.description, "tags": frame.tags}
+
+
+def _plain_hit(hit: object) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return asdict(hit)  # type: ignore[call-overload, no-any-return]  # it is a dataclass

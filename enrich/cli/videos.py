@@ -1,0 +1,299 @@
+"""Commands about the videos of the library: add, list, remove, export."""
+
+import csv
+import io
+import sys
+from dataclasses import asdict, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, meant, open_library, settings_for
+from enrich.cli.output import (
+    as_json_text,
+    clock,
+    complain,
+    counted,
+    first_line,
+    print_json,
+    print_table,
+    printable,
+    say,
+    span,
+)
+from enrich.errors import SettingsError
+
+if TYPE_CHECKING:
+    from db.queries import FrameRow, VideoRow
+    from enrich.video.sampling import Sampling
+    from enrich.work.adding import Addition
+
+
+MOST_SKIPPED_LINES = 3  # of one reason
+FIRST_COLUMNS = ("index", "timestamp", "stands_for", "scene", "description", "tags")
+
+
+class ExportFormat(StrEnum):
+    CSV = "csv"
+    JSON = "json"
+
+
+def add(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders to search through.")],
+    sampling: SamplingText = "distinct",
+    likeness: LikenessText = None,
+    context: Annotated[
+        str, typer.Option("--context", help="What the film is about: the prompts include it.", show_default=False)
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Add videos to the library.
+
+    Says how many frames, how much time and how much disk they will take.
+    """
+    from enrich.work.adding import Outcome, add_paths
+
+    settings = settings_for()
+    chosen = chosen_sampling(sampling, likeness or settings.likeness)
+    library = open_library(settings)
+    additions = []
+    for addition in add_paths(library, paths, sampling=chosen, context=printable(context)):
+        additions.append(addition)
+        if addition.outcome is Outcome.FAILED:
+            complain(addition.error or f"{addition.path} cannot be used")
+        elif not as_json:
+            _say_addition(addition)
+    if as_json:
+        print_json([_addition(addition) for addition in additions])
+    else:
+        _say_skipped(additions)
+        if all(addition.outcome is Outcome.SKIPPED for addition in additions):
+            say("There is no video in it.")
+        else:
+            _say_estimate(library, chosen, additions)
+    if any(addition.outcome is Outcome.FAILED and addition.was_named for addition in additions):
+        raise typer.Exit(1)
+
+
+def chosen_sampling(text: str, likeness: str) -> "Sampling":
+    """The sampling somebody typed; wrong usage otherwise."""
+    from enrich.video.sampling import parse_sampling
+
+    try:
+        return parse_sampling(text, likeness)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--sampling") from error
+
+
+def list_videos(as_json: AsJson = False) -> None:
+    """List the videos of the library and how far each is."""
+    from db import queries
+    from db.engine import reading
+
+    library = open_library()
+    with reading(library.engine) as connection:
+        rows = queries.videos(connection)
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        say("The library is empty. Add a film or a folder: everyframe add PATH")
+        return
+    columns = [("ID", "right"), ("TITLE", "left"), ("LENGTH", "right"), ("FRAMES", "right"), ("KEPT", "right")]
+    columns += [("DESCRIBED", "right"), ("COVERED", "right"), ("FAILED", "right"), ("STATUS", "left")]
+    print_table(columns, _list_rows(rows))
+    for row in rows:
+        for warning in row.warnings:
+            say(f"{row.id} {row.title}: {warning}")
+        if row.error:
+            say(f"{row.id} {row.title}: {row.error}")
+        if row.decode_failures:
+            say(f"{row.id} {row.title}: {counted(row.decode_failures, 'frame')} could not be decoded")
+
+
+def remove(
+    video: Video,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Forget a video; your own file stays.
+
+    Its pictures and descriptions are deleted. The file you added is never touched.
+    """
+    from db.engine import writing
+    from db.store import remove_video
+    from enrich.work.pictures import remove_pictures
+
+    library = open_library()
+    row = meant(library, video)
+    what = f"{row.title}: {counted(row.kept, 'picture')} and {counted(row.described, 'description')}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise SettingsError(f"{what} would be deleted (the film itself never is): say --yes to do it")
+        typer.confirm(f"Delete {what}? The film itself is not touched.", abort=True)
+    with writing(library.engine) as connection:
+        remove_video(connection, row.id)
+    remove_pictures(library.settings, row)
+    say(f"Removed {what}. {row.path} is untouched.")
+
+
+def export(
+    video: Video,
+    format_: Annotated[ExportFormat, typer.Option("--format", help="csv or json.")] = ExportFormat.CSV,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, else stdout.")] = None,
+) -> None:
+    """Export a video's descriptions.
+
+    One row a kept frame; as its description and tags, what a person wrote is preferred.
+    """
+    from db import queries
+    from db.engine import reading
+
+    library = open_library()
+    row = meant(library, video)
+    with reading(library.engine) as connection:
+        frames = queries.frames(connection, row.id)
+    if format_ is ExportFormat.JSON:
+        text = as_json_text({"video": row, "frames": [_exported(frame) for frame in frames]}) + "\n"
+    else:
+        text = _csv(frames)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise SettingsError(f"{output} cannot be written: {error.strerror}") from error
+    say(f"{counted(len(frames), 'frame')} of {row.title} written to {output}")
+
+
+def _csv(frames: "list[FrameRow]") -> str:
+    from db.queries import FrameRow
+
+    others = [field.name for field in fields(FrameRow) if field.name not in FIRST_COLUMNS]
+    target = io.StringIO(newline="")
+    writer = csv.DictWriter(target, [*FIRST_COLUMNS, *others], lineterminator="\n")
+    writer.writeheader()
+    for frame in frames:
+        writer.writerow({key: _cell(value) for key, value in _exported(frame).items()})
+    return target.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, list):
+        return "; ".join(str(entry["problem"]) if isinstance(entry, dict) else str(entry) for entry in value)
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _exported(frame: "FrameRow") -> dict[str, object]:
+    every = {**asdict(frame), "description": frame.description, "tags": frame.tags}
+    return {**{key: every[key] for key in FIRST_COLUMNS}, **every}
+
+
+def _addition(addition: "Addition") -> dict[str, object]:
+    facts = addition.facts
+    return {
+        "path": str(addition.path),
+        "outcome": addition.outcome,
+        "id": addition.video_id,
+        "error": addition.error,
+        "frame_count": facts.frame_estimate if facts else None,
+        "duration": facts.duration if facts else None,
+        "warnings": list(facts.warnings) if facts else [],
+    }
+
+
+def _say_addition(addition: "Addition") -> None:
+    from enrich.work.adding import Outcome
+
+    facts = addition.facts
+    match addition.outcome:
+        case Outcome.SKIPPED | Outcome.FAILED:  # said together, and on stderr
+            return
+        case Outcome.ADDED | Outcome.KNOWN | Outcome.MOVED:
+            if facts is None:
+                return
+            note = {"added": "", "known": " (was there already)", "moved": " (found again at its new place)"}
+            about = f"{span(facts.duration) if facts.duration else 'length unknown'}, {facts.width}×{facts.height}"
+            say(f"{addition.outcome:<8} {addition.video_id} {first_line(facts.title)}: {about}{note[addition.outcome]}")
+            for warning in facts.warnings:
+                say(f"warning  {addition.video_id} {first_line(facts.title)}: {warning}")
+
+
+def _say_skipped(additions: "list[Addition]") -> None:
+    """What was skipped and why; of many alike, the first and how many."""
+    from enrich.work.adding import Outcome
+
+    skipped: dict[str | None, list[Path]] = {}
+    for addition in additions:
+        if addition.outcome is Outcome.SKIPPED:
+            skipped.setdefault(addition.error, []).append(addition.path)
+    for reason, paths in skipped.items():
+        if len(paths) > MOST_SKIPPED_LINES:
+            say(f"skipped  {paths[0]} and {len(paths) - 1:,} more ({reason})")
+            continue
+        for path in paths:
+            say(f"skipped  {path} ({reason})")
+
+
+def _say_estimate(library: object, sampling: "Sampling", additions: "list[Addition]") -> None:
+    from enrich.cli.work import say_estimate
+    from enrich.work.adding import Outcome
+
+    facts = [addition.facts for addition in additions if addition.outcome is Outcome.ADDED and addition.facts]
+    if facts:
+        say_estimate(library, sampling, facts)  # type: ignore[arg-type]
+        say("Describe them now: everyframe enrich")
+
+
+def _list_rows(rows: "list[VideoRow]") -> list[list[object]]:
+    """A line for each video; chapters of one recording stand together, in their order, below a line with their sums."""
+    recordings: dict[str, list[VideoRow]] = {}
+    for row in rows:
+        recordings.setdefault(row.recording or f"video {row.id}", []).append(row)
+    lines: list[list[object]] = []
+    for recording, parts in recordings.items():
+        parts.sort(key=lambda row: (row.chapter or 0, row.id))
+        if len(parts) > 1:
+            lines.append(_recording_line(Path(recording).name, parts))
+        lines += [_list_row(row, title=f"· {row.title}" if len(parts) > 1 else row.title) for row in parts]
+    return lines
+
+
+def _recording_line(name: str, parts: "list[VideoRow]") -> list[object]:
+    lengths = [row.duration for row in parts if row.duration is not None]
+    count = sum(row.frame_count or 0 for row in parts)
+    is_counted = all(row.extraction_status == "extracted" for row in parts)
+    return [
+        "",
+        f"{name} ({len(parts)} chapters)",
+        _length(sum(lengths) if len(lengths) == len(parts) else None),
+        count if is_counted else f"about {count or '?'}",
+        sum(row.kept for row in parts),
+        sum(row.described for row in parts),
+        sum(row.covered for row in parts),
+        sum(row.failed for row in parts) or "",
+        "",
+    ]
+
+
+def _length(seconds: float | None) -> str:
+    return clock(seconds).split(".")[0] if seconds else "unknown"
+
+
+def _list_row(row: "VideoRow", *, title: str) -> list[object]:
+    status = f"{row.enrichment_status}" if row.extraction_status == "extracted" else f"{row.extraction_status}"
+    if row.extraction_status == "extracting" and row.described:
+        status = "extracting, enriching"
+    return [
+        row.id,
+        title,
+        _length(row.duration),
+        row.frame_count if row.extraction_status == "extracted" else f"about {row.frame_count or '?'}",
+        row.kept,
+        row.described,
+        row.covered,
+        row.failed or "",
+        status,
+    ]

@@ -1,0 +1,1 @@
+"""Describing pictures: the Describer protocol and one module for each describer. Knows no database."""

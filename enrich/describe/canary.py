@@ -1,0 +1,178 @@
+"""The canary: three pairs of clearly different pictures, to find out whether a host sees anything at all.
+
+A broken model server goes on answering: with one text for every picture, or with none. No single reply shows that; a
+pair does. The pictures are drawn here, so that they are the same everywhere and nobody's.
+"""
+
+import asyncio
+import textwrap
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from enrich.describe.describer import Describer, Picture, Question
+from enrich.describe.picture import encoded
+
+WIDTH, HEIGHT = 480, 360
+LONGEST_QUOTE = 80
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a host said of the two pictures of a pair; "" where it said nothing."""
+
+    first: str
+    second: str
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether the two texts differ in more than spaces and capitals."""
+        return normal(self.first) != normal(self.second)
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """What one host said of all pairs."""
+
+    host: str
+    pairs: tuple[Told, ...]
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether no pair was told apart: the same text for both of every pair, or nothing at all."""
+        return not any(told.is_apart for told in self.pairs)
+
+    @property
+    def sentence(self) -> str:
+        """The result for people, with a remedy where one is needed."""
+        texts = [text for told in self.pairs for text in (told.first, told.second)]
+        if not self.is_bad:
+            apart = sum(told.is_apart for told in self.pairs)
+            return f"{self.host} told {apart} of {len(self.pairs)} pairs of different pictures apart"
+        remedy = "restart Ollama there, or take another model"
+        if not any(texts):
+            return f"{self.host} says nothing of any picture: {remedy}"
+        quote = textwrap.shorten(next(text for text in texts if text), LONGEST_QUOTE, placeholder=" …")
+        which = "every picture" if len({normal(text) for text in texts}) == 1 else "clearly different pictures"
+        return f"{self.host} says the same of {which} (“{quote}”): {remedy}"
+
+
+async def canary(describer: Describer, host: str) -> CanaryResult:
+    """Ask about six pictures as frames are asked about, a pair at a time and each once.
+
+    Raises what `describe` raises.
+    """
+    told = [await _told(describer, pair, host) for pair in await asyncio.to_thread(pairs)]
+    return CanaryResult(host, tuple(told))
+
+
+async def is_silent(describer: Describer, host: str) -> bool:
+    """Whether a host says nothing of either picture of the first pair. Raises what `describe` raises."""
+    told = await _told(describer, (await asyncio.to_thread(pairs))[0], host)
+    return not told.first and not told.second
+
+
+async def _told(describer: Describer, pair: tuple[bytes, bytes], host: str) -> Told:
+    asked = [asyncio.create_task(_asked(describer, jpeg, host)) for jpeg in pair]
+    try:
+        first, second = await asyncio.gather(*asked)
+    finally:
+        for one in asked:
+            one.cancel()
+        await asyncio.gather(*asked, return_exceptions=True)
+    return Told(first, second)
+
+
+async def _asked(describer: Describer, jpeg: bytes, host: str) -> str:
+    question = Question((Picture(jpeg, 0.0),))
+    description, _ = describer.read(question, await describer.describe(question, host=host))
+    return description.text if description is not None else ""
+
+
+def normal(text: str) -> str:
+    """The text without what makes no difference: capitals and the length of spaces."""
+    return " ".join(text.casefold().split())
+
+
+@cache
+def pairs() -> tuple[tuple[bytes, bytes], ...]:
+    """The pairs as JPEGs. They differ in light, in colour, in form, and in what they show."""
+    drawn = ((_noon(), _night()), (_face(), _page()), (_ball(), _chess_board()))
+    return tuple((encoded(first), encoded(second)) for first, second in drawn)
+
+
+def _noon() -> Pixels:
+    """A blue sky with sun and a cloud above a green field."""
+    pixels = _plain((120, 185, 245))
+    cv2.circle(pixels, (390, 70), 40, (255, 225, 60), -1, cv2.LINE_AA)
+    for x, y, size in ((110, 100, 34), (150, 85, 44), (200, 102, 36)):
+        cv2.circle(pixels, (x, y), size, (250, 250, 250), -1, cv2.LINE_AA)
+    cv2.rectangle(pixels, (0, 250), (WIDTH, HEIGHT), (80, 165, 60), -1)
+    return pixels
+
+
+def _night() -> Pixels:
+    """A dark street between houses with lit windows, and a lamp."""
+    pixels = _plain((8, 10, 28))
+    for left, top in ((0, 110), (90, 60), (300, 80), (400, 130)):
+        cv2.rectangle(pixels, (left, top), (left + 80, 270), (28, 26, 34), -1)
+        for y in range(top + 15, 250, 40):
+            cv2.rectangle(pixels, (left + 14, y), (left + 30, y + 18), (220, 180, 80), -1)
+    cv2.fillPoly(pixels, [np.array([[180, 270], [290, 270], [WIDTH, HEIGHT], [0, HEIGHT]], np.int32)], (45, 45, 50))
+    cv2.line(pixels, (240, 300), (240, 150), (70, 70, 75), 5, cv2.LINE_AA)
+    cv2.circle(pixels, (240, 140), 14, (255, 235, 170), -1, cv2.LINE_AA)
+    return pixels
+
+
+def _face() -> Pixels:
+    """A drawn face, smiling, with brown hair."""
+    pixels = _plain((150, 120, 170))
+    cv2.ellipse(pixels, (240, 165), (118, 140), 0, 180, 360, (90, 55, 30), -1, cv2.LINE_AA)
+    cv2.ellipse(pixels, (240, 190), (100, 130), 0, 0, 360, (235, 190, 160), -1, cv2.LINE_AA)
+    for x in (200, 280):
+        cv2.ellipse(pixels, (x, 165), (20, 12), 0, 0, 360, (250, 250, 250), -1, cv2.LINE_AA)
+        cv2.circle(pixels, (x, 165), 8, (50, 80, 120), -1, cv2.LINE_AA)
+        cv2.line(pixels, (x - 22, 140), (x + 22, 140), (90, 55, 30), 5, cv2.LINE_AA)
+    cv2.line(pixels, (240, 180), (232, 220), (190, 140, 115), 4, cv2.LINE_AA)
+    cv2.ellipse(pixels, (240, 245), (45, 25), 0, 0, 180, (190, 50, 60), 6, cv2.LINE_AA)
+    return pixels
+
+
+def _page() -> Pixels:
+    """A white page with printed lines."""
+    pixels = _plain((252, 252, 248))
+    lines = (
+        "Dear neighbours,",
+        "the garden party begins",
+        "on Saturday at four.",
+        "Please bring a chair",
+        "and a cake.",
+    )
+    for number, line in enumerate(lines):
+        place = (30, 70 + 55 * number)
+        cv2.putText(pixels, line, place, cv2.FONT_HERSHEY_COMPLEX, 1.0, (20, 20, 20), 2, cv2.LINE_AA)
+    return pixels
+
+
+def _ball() -> Pixels:
+    """A red ball on a yellow ground."""
+    pixels = _plain((240, 205, 70))
+    cv2.ellipse(pixels, (260, 290), (110, 22), 0, 0, 360, (190, 155, 45), -1, cv2.LINE_AA)
+    cv2.circle(pixels, (240, 185), 105, (205, 30, 35), -1, cv2.LINE_AA)
+    cv2.circle(pixels, (205, 145), 20, (245, 140, 140), -1, cv2.LINE_AA)
+    return pixels
+
+
+def _chess_board() -> Pixels:
+    """A chess board from above, black and white."""
+    rows, columns = np.indices((HEIGHT, WIDTH)) // (HEIGHT // 8)
+    squares = np.where((rows + columns) % 2 == 0, 235, 25).astype(np.uint8)
+    return np.repeat(squares[:, :, np.newaxis], 3, axis=2)
+
+
+def _plain(colour: tuple[int, int, int]) -> Pixels:
+    return np.full((HEIGHT, WIDTH, 3), colour, np.uint8)

@@ -1,0 +1,82 @@
+"""The words a model is asked with; whoever changes them counts PROMPT_VERSION up."""
+
+import textwrap
+from typing import Any, assert_never
+
+from enrich.describe.describer import Manner, Question
+
+PROMPT_VERSION = "1"
+LONGEST_CONTEXT = 1_200  # characters: the rest of a small model's memory is for the picture and the reply
+
+# What is asked for, in the order a model writes it: the text first, so that a reply cut short still has it.
+TEXT_FIELDS = ("people", "activity", "mood", "setting", "visible_text")
+LIST_FIELDS = ("tags", "objects")
+FIELDS = {
+    "text": "one to four plain sentences that say what can be seen",
+    "tags": "up to ten short search terms, lower case",
+    "objects": "up to ten things that can be seen, lower case",
+    "people": "how many people and what they look like, or null",
+    "activity": "what is being done, or null",
+    "mood": "the mood of the moment in one or two words, or null",
+    "setting": "where it seems to be, such as kitchen or forest, or null",
+    "visible_text": "writing that can be read in the picture, word for word, or null",
+}
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a reply: flat; all but the text may be null, since small models fill what they must."""
+    properties: dict[str, Any] = {"text": {"type": "string"}}
+    for name in FIELDS:
+        if name in LIST_FIELDS:
+            properties[name] = {"type": ["array", "null"], "items": {"type": "string"}}
+        elif name in TEXT_FIELDS:
+            properties[name] = {"type": ["string", "null"]}
+    return {"type": "object", "properties": properties, "required": list(FIELDS)}
+
+
+def prompt_for(question: Question) -> str:
+    """The prompt that goes with the question's pictures, in the manner it asks for."""
+    return "\n".join(
+        part for part in (_task(question), _orientation(question), _rules(question), _form(question)) if part
+    )
+
+
+def _task(question: Question) -> str:
+    if len(question.pictures) == 1:
+        return "Describe this picture, a single frame of a video."
+    times = ", ".join(f"{picture.timestamp:.1f} s" for picture in question.pictures)
+    return (
+        f"These {len(question.pictures)} pictures are frames of one video, in order, taken at {times}. "
+        "Describe what happens from the first to the last."
+    )
+
+
+def _orientation(question: Question) -> str:
+    context = textwrap.shorten(question.context, LONGEST_CONTEXT, placeholder=" …")
+    if not context or question.manner is Manner.WITHOUT_CONTEXT:
+        return ""
+    return (
+        f'The owner says of the whole video: "{context}". This is for orientation only: it does not say what this '
+        "frame shows."
+    )
+
+
+def _rules(question: Question) -> str:
+    return (
+        "Say only what can be seen. Do not name people, and do not guess who somebody is; names count only if "
+        f"they can be read in the picture. Do not repeat these instructions. Write in {question.language}."
+    )
+
+
+def _form(question: Question) -> str:
+    match question.manner:
+        case Manner.STRUCTURED | Manner.WITHOUT_CONTEXT:
+            fields = "\n".join(f"- {name}: {meaning}" for name, meaning in FIELDS.items())
+            return f"Answer with one JSON object and nothing else. Its fields:\n{fields}"
+        case Manner.PLAIN:
+            return (
+                "Answer in plain text: first one to four sentences, then one last line that begins with "
+                '"Tags:" and lists up to ten short search terms, separated by commas.'
+            )
+        case _:
+            assert_never(question.manner)

@@ -1,0 +1,171 @@
+"""The settings: the only module that reads the environment.
+
+Every field can be set as `EVERYFRAME_<NAME>` in the environment or as `<name>` in `settings.toml` in the
+data folder; the environment wins. The data folder is the platform's own, or `EVERYFRAME_HOME`.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from enrich.errors import SettingsError
+from enrich.manage.hours import parse_hours
+
+OLLAMA_PORT = 11434
+DEFAULT_OLLAMA_HOST = f"http://127.0.0.1:{OLLAMA_PORT}"
+
+
+def data_folder() -> Path:
+    """The folder that holds the library, its pictures, logs and `settings.toml`."""
+    home = os.environ.get("EVERYFRAME_HOME")
+    return Path(home).expanduser().absolute() if home else Path(platformdirs.user_data_path("everyframe"))
+
+
+def environment_with(**values: str) -> dict[str, str]:
+    """The environment for a process we start: ours, with these variables set anew."""
+    return os.environ | values
+
+
+class Settings(BaseSettings):
+    """What the user can set; each field's description is what `docs/settings.md` says of it."""
+
+    model_config = SettingsConfigDict(env_prefix="EVERYFRAME_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=data_folder, description="data folder: database, pictures, logs")
+    database_url: str = Field("", description="SQLAlchemy URL; default SQLite in the data folder")
+    ollama_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (DEFAULT_OLLAMA_HOST,),
+        validation_alias=AliasChoices("EVERYFRAME_OLLAMA_HOSTS", "ollama_hosts", "OLLAMA_HOST"),
+        description="addresses of Ollama servers, comma separated; OLLAMA_HOST is understood too",
+    )
+    describer: str = Field("ollama", description="what describes pictures: `ollama` or `baseline`")
+    model: str = Field("llava:13b", description="the vision model's name in Ollama")
+    concurrency: int = Field(2, ge=1, le=64, description="calls at once for each host")
+    language: str = Field("English", description="the language descriptions are written in")
+    allow_cloud: bool = Field(
+        default=False, description="allow Ollama models that send pictures to a cloud (refused by default)"
+    )
+    call_seconds: float = Field(300, gt=0, description="time limit of one call to the model")
+    load_seconds: float = Field(900, gt=0, description="time limit of the first call, which loads the model")
+    connect_seconds: float = Field(5, gt=0, description="time limit for reaching a host")
+    keep_alive: str = Field("15m", description="how long Ollama keeps the model loaded after a call")
+    num_ctx: int | None = Field(None, ge=512, description="context tokens; default by model family")
+    num_predict: int = Field(500, ge=32, description="most tokens of one reply")
+    picture_edges: dict[str, int] = Field(
+        default_factory=dict,
+        description='long edge in pixels of the picture a model family is sent, such as {"llava": 672}',
+    )
+    ollama_options: dict[str, Any] = Field(
+        default_factory=dict, description='further Ollama options, such as {"num_thread": 4}'
+    )
+    stored_edge: int = Field(1344, ge=160, le=4096, description="long edge in pixels of the stored pictures")
+    jpeg_quality: int = Field(85, ge=30, le=100, description="JPEG quality of the stored pictures")
+    likeness: str = Field("normal", description="how alike frames must be to be left out: strict, normal, loose")
+    disk_reserve_mb: int = Field(1000, ge=0, description="the worker pauses before less than this is free")
+    hours: str = Field("", description="working hours in local time, such as 22:00-07:00; default always")
+    keep_awake: Literal["mains", "always", "never"] = Field(
+        "mains", description="when the computer is kept awake while there is work"
+    )
+
+    @field_validator("ollama_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, (list, tuple)):
+            return value
+        hosts = tuple(dict.fromkeys(host_address(str(part)) for part in parts if str(part).strip()))
+        if not hosts:
+            raise ValueError("name at least one host, such as http://127.0.0.1:11434")
+        return hosts
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("describer")
+    @classmethod
+    def _known_describer(cls, value: str) -> str:
+        if value not in ("ollama", "baseline"):
+            raise ValueError("use `ollama` or `baseline`")
+        return value
+
+    @field_validator("likeness")
+    @classmethod
+    def _known_likeness(cls, value: str) -> str:
+        if value not in ("strict", "normal", "loose"):
+            raise ValueError("use `strict`, `normal` or `loose`")
+        return value
+
+    @field_validator("hours")
+    @classmethod
+    def _readable_hours(cls, value: str) -> str:
+        return str(parse_hours(value))
+
+    @property
+    def url(self) -> str:
+        """The SQLAlchemy URL of the library's database."""
+        return self.database_url or f"sqlite:///{(self.home / 'library.db').as_posix()}"
+
+    @property
+    def frames_folder(self) -> Path:
+        """Where the kept frames' JPEGs lie."""
+        return self.home / "frames"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=data_folder() / "settings.toml")
+        return init_settings, env_settings, toml
+
+
+def host_address(text: str) -> str:
+    """A host as `http://name:port`: what people type (`box`, `0.0.0.0:11434`, `https://box/`), made whole."""
+    text = text.strip()
+    if not re.match(r"^https?://", text):
+        text = f"http://{text}"
+    parts = urlsplit(text.rstrip("/") if text.count("/") > 2 else text)  # noqa: PLR2004  # two belong to http://
+    name = parts.hostname or ""
+    if not name:
+        raise ValueError(f"{text!r} is no address of an Ollama host")
+    name = "127.0.0.1" if name in ("0.0.0.0", "::") else name  # noqa: S104  # what a server binds is not where a client goes
+    name = f"[{name}]" if ":" in name else name
+    port = parts.port or (443 if parts.scheme == "https" else OLLAMA_PORT)
+    return f"{parts.scheme}://{name}:{port}{parts.path}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings as they are now; `overrides` (None means unset) win over all else.
+
+    Raises SettingsError, which names the setting and what is wrong with it.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # checked by Pydantic
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        name = name if name.startswith(("EVERYFRAME_", "OLLAMA_")) else f"EVERYFRAME_{name.upper()}"
+        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+    except (json.JSONDecodeError, OSError, ValueError) as error:
+        raise SettingsError(f"settings cannot be read ({data_folder() / 'settings.toml'}): {error}") from error

@@ -1,0 +1,76 @@
+"""Likeness: whether a source frame may be left to the kept frame before it.
+
+Content that appeared or vanished counts; content that merely moved a little does not. A pixel counts by as much as it
+lies outside the range of luma that the other picture has within 3 pixels of it (the grey-scale erosion and dilation of
+mathematical morphology), seen from both pictures: a step of a walking person is inside that range, a person who was not
+there is not. It is always measured against the kept frame, never against the last one seen, so that slow change adds
+up. docs/likeness.md has the measurements behind it.
+"""
+
+from enum import StrEnum
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from enrich.video.luma import Luma
+
+WHITE = 255.0
+MOVED_PIXELS = 3  # of the small picture, 1 % of its long edge
+HALF = 2  # differences are averaged by this much before they are looked at
+WINDOW_CELLS = 3  # and over windows of this many cells: 6x6 pixels, half the height of what must not be lost
+
+_REACH = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * MOVED_PIXELS + 1, 2 * MOVED_PIXELS + 1))
+
+
+class LikenessLevel(StrEnum):
+    """How alike frames must be for one of them to be left out."""
+
+    STRICT = "strict"
+    NORMAL = "normal"
+    LOOSE = "loose"
+
+
+# The largest new content, of 255, that each level leaves out.
+NEW_LEVELS = {LikenessLevel.STRICT: 20, LikenessLevel.NORMAL: 30, LikenessLevel.LOOSE: 40}
+
+
+class Likeness(Protocol):
+    """A measure of likeness, and how much of it each level asks for."""
+
+    def measure(self, kept: Luma, candidate: Luma) -> float:
+        """From 0 (nothing in common) to 1 (the same picture)."""
+
+    def threshold(self, level: LikenessLevel) -> float:
+        """The least likeness at which the candidate may be left to the kept frame."""
+
+
+class ContentLikeness:
+    """1 minus the largest new or vanished content of a window of 6x6 pixels, as a share of white."""
+
+    def measure(self, kept: Luma, candidate: Luma) -> float:
+        if kept.shape != candidate.shape:
+            return 0.0
+        least, most = cv2.erode(kept, _REACH), cv2.dilate(kept, _REACH)
+        appeared = cv2.max(cv2.subtract(candidate, most), cv2.subtract(least, candidate))
+        least, most = cv2.erode(candidate, _REACH), cv2.dilate(candidate, _REACH)
+        vanished = cv2.max(cv2.subtract(kept, most), cv2.subtract(least, kept))
+        return 1.0 - float(windows(cv2.max(appeared, vanished)).max()) / WHITE
+
+    def threshold(self, level: LikenessLevel) -> float:
+        return 1.0 - NEW_LEVELS[level] / WHITE
+
+
+def windows(difference: np.ndarray) -> np.ndarray:
+    """The mean of a picture of differences in overlapping windows of 6x6 pixels, a cell for every 2x2 (uint8)."""
+    height, width = difference.shape
+    cells = cv2.resize(difference, (width // HALF, height // HALF), interpolation=cv2.INTER_AREA)
+    return cv2.blur(cells, (WINDOW_CELLS, WINDOW_CELLS))
+
+
+def largest_change(one: Luma, other: Luma) -> float:
+    """The largest mean |difference| of a window, 0 to 255: whatever moved counts; 255 for other shapes."""
+    return float(windows(cv2.absdiff(one, other)).max()) if one.shape == other.shape else WHITE
+
+
+DEFAULT_LIKENESS: Likeness = ContentLikeness()

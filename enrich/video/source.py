@@ -1,0 +1,121 @@
+"""One source frame of a video, found again: by its number or by its time, whether it was kept or not."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from enrich.errors import NotAVideoError, VideoError
+from enrich.video.decode import SourceFrame, SourceFrames
+
+# Seeking to a picture may land behind it, or on pictures that need others before them: then farther back.
+STEPS_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
+SAME_SECONDS = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A frame whose number and time are both known, such as a kept frame."""
+
+    index: int
+    timestamp: float  # seconds from the start of the stream
+
+
+class FrameNotFoundError(VideoError):
+    """The video has no frame of this number."""
+
+
+def read_source_frame(
+    path: Path | str,
+    *,
+    index: int | None = None,
+    timestamp: float | None = None,
+    near: tuple[int, float] | None = None,
+) -> SourceFrame:
+    """The frame of this number (decoder order), or the one shown at this time (the last at or before it).
+
+    `near` is the (index, timestamp) of a known frame at or before the wanted one: it saves decoding from the
+    start. It is checked: if the video has no frame at its time, frames are counted from 0. A frame
+    found by time without `near` may have index None. A time before the first frame gives the first, one
+    behind the end the last.
+
+    Raises FrameNotFoundError, whose message names how many frames there are, NotAVideoError, VideoMissingError.
+    """
+    place = Place(*near) if near is not None else None
+    if index is not None and timestamp is None:
+        if index < 0:
+            raise FrameNotFoundError(f"there is no frame {index}: frames are counted from 0")
+        return _by_index(Path(path), index, place)
+    if timestamp is not None and index is None:
+        return _by_time(Path(path), timestamp, place)
+    raise TypeError("give either an index or a timestamp")
+
+
+def _by_index(path: Path, index: int, near: Place | None) -> SourceFrame:
+    if near is not None and near.index <= index:
+        for frame in _from_place(path, near):
+            if frame.index == index:
+                return frame
+    with SourceFrames(path) as frames:
+        for frame in frames:
+            if frame.index == index:
+                return frame
+        count = frames.decoded
+    raise FrameNotFoundError(f"{path.name} has no frame {index}: it has {count} frames, 0 to {count - 1}")
+
+
+def _by_time(path: Path, timestamp: float, near: Place | None) -> SourceFrame:
+    if near is not None and near.timestamp <= timestamp + SAME_SECONDS:
+        found = _last_until(_from_place(path, near), timestamp)
+        if found is not None:
+            return found
+    for back in STEPS_BACK_SECONDS:
+        if timestamp - back <= 0:
+            break
+        found = _last_until(_from_key_frame(path, timestamp - back, timestamp), timestamp)
+        if found is not None:
+            return found
+    with SourceFrames(path) as frames:
+        found = _last_until(iter(frames), timestamp)
+    if found is None:
+        raise NotAVideoError(f"{path} has no pictures")
+    return found
+
+
+def _from_place(path: Path, place: Place) -> Iterator[SourceFrame]:
+    """The frames from a known place on, numbered; none at all if the place is not found in the video."""
+    for back in STEPS_BACK_SECONDS:
+        index: int | None = None
+        for frame in _from_key_frame(path, place.timestamp - back, place.timestamp):
+            if index is None and abs(frame.timestamp - place.timestamp) <= SAME_SECONDS:
+                index = place.index
+            if index is not None:
+                yield replace(frame, index=index)
+                index += 1
+            elif frame.timestamp > place.timestamp:
+                return
+        if index is not None or place.timestamp < back:
+            return
+
+
+def _from_key_frame(path: Path, start: float, until: float) -> Iterator[SourceFrame]:
+    """The frames after a seek to `start`; none if it lands after `until` or not on a key frame.
+
+    Pictures before a key frame in time but behind it in the file need pictures from before the seek.
+    """
+    with SourceFrames(path, start=start) as frames:
+        is_first = True
+        for frame in frames:
+            if is_first and (not frame.picture.key_frame or frame.timestamp > until + SAME_SECONDS):
+                return
+            is_first = False
+            yield frame
+
+
+def _last_until(frames: Iterator[SourceFrame], timestamp: float) -> SourceFrame | None:
+    """The last frame at or before a time, or the first frame if all are later; None if there are none."""
+    found = None
+    for frame in frames:
+        if found is not None and frame.timestamp > timestamp + SAME_SECONDS:
+            break
+        found = frame
+    return found

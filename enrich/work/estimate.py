@@ -1,0 +1,114 @@
+"""Estimates: how many frames will be kept, how long describing them takes here, how much disk the pictures need.
+
+Time is learnt from the last calls in `analyses`: before the first one it is None, "not measured".
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import Connection
+
+from db import queries
+from db.queries import Speed
+from enrich.settings import Settings
+from enrich.video.sampling import Sampling, SamplingKind, parse_sampling
+
+# Shares of source frames kept, measured over the eight public sample videos with bench/kept.py; only until a library
+# has videos of its own to learn from.
+FIRST_GUESS_KEPT_SHARE = 0.12
+FIRST_GUESS_SCENE_SECONDS = 6.0
+BYTES_PER_PIXEL = 0.1  # of a JPEG at quality 85
+# How much larger JPEGs of other qualities are, on the same videos.
+SIZE_OF_QUALITY = {30: 0.46, 50: 0.57, 70: 0.72, 80: 0.87, 85: 1.0, 90: 1.23, 95: 1.75, 100: 3.3}
+PICTURES_MEASURED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What lies ahead. `is_learnt`: the share of kept frames comes from this library, not from a first guess."""
+
+    source_frames: int
+    kept_frames: int
+    is_learnt: bool
+    seconds: float | None  # None: not measured
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Footage:
+    """As much of a video as an estimate needs."""
+
+    duration: float | None  # seconds
+    source_frames: int | None
+    width: int
+    height: int
+
+
+def estimate(connection: Connection, settings: Settings, footage: Iterable[Footage], sampling: Sampling) -> Estimate:
+    """What describing `footage` will take with the settings' describer and model."""
+    footage = list(footage)
+    share = queries.kept_share(connection, str(sampling))
+    source = sum(video.source_frames or 0 for video in footage)
+    kept = sum(_kept(video, sampling, share) for video in footage)
+    size = _bytes_per_picture(connection, settings)
+    disk = sum(_kept(video, sampling, share) * (size or _guessed_bytes(video, settings)) for video in footage)
+    speed = measured_speed(connection, settings)
+    return Estimate(
+        source_frames=source,
+        kept_frames=kept,
+        is_learnt=share is not None or sampling.kind in (SamplingKind.EXACT, SamplingKind.EVERY),
+        seconds=seconds_for(kept, speed, settings),
+        disk_bytes=round(disk),
+    )
+
+
+def expected_frames(connection: Connection, footage: Footage, sampling: str) -> int:
+    """How many frames of a video will be kept, as far as this library knows."""
+    return _kept(footage, parse_sampling(sampling), queries.kept_share(connection, sampling))
+
+
+def measured_speed(connection: Connection, settings: Settings) -> Speed | None:
+    """How fast the settings' describer and model have been here lately, None before their first call."""
+    return queries.speed(connection, settings.describer, settings.model if settings.describer == "ollama" else None)
+
+
+def seconds_for(frames: int, speed: Speed | None, settings: Settings) -> float | None:
+    """How long describing takes at a speed, with the settings' calls at once on all hosts; None if not measured.
+
+    Latencies are measured with as many calls at once: a host that works them off one by one answers each as much later.
+    """
+    if speed is None:
+        return None
+    at_once = settings.concurrency * (len(settings.ollama_hosts) if settings.describer == "ollama" else 1)
+    return frames * speed.seconds_per_frame / at_once
+
+
+def _kept(video: Footage, sampling: Sampling, share: float | None) -> int:
+    source = video.source_frames or 0
+    match sampling.kind:
+        case SamplingKind.EXACT:
+            return source
+        case SamplingKind.EVERY:
+            return min(source, int((video.duration or 0.0) / sampling.period) + 1)
+        case SamplingKind.DISTINCT:
+            return round(source * (FIRST_GUESS_KEPT_SHARE if share is None else share))
+        case SamplingKind.SCENES:
+            if share is None:
+                return min(source, int((video.duration or 0.0) / FIRST_GUESS_SCENE_SECONDS) + 1)
+            return round(source * share)
+
+
+def _bytes_per_picture(connection: Connection, settings: Settings) -> float | None:
+    sizes = []
+    for name in queries.image_paths(connection, limit=PICTURES_MEASURED):
+        path = settings.frames_folder / name
+        if path.exists():
+            sizes.append(path.stat().st_size)
+    return sum(sizes) / len(sizes) if sizes else None
+
+
+def _guessed_bytes(video: Footage, settings: Settings) -> float:
+    scale = min(1.0, settings.stored_edge / max(video.width, video.height, 1))
+    larger = float(np.interp(settings.jpeg_quality, list(SIZE_OF_QUALITY), list(SIZE_OF_QUALITY.values())))
+    return video.width * video.height * scale**2 * BYTES_PER_PIXEL * larger

@@ -1,0 +1,396 @@
+"""The worker: decodes, describes and saves at the same time, until nothing is left or it is told to stop.
+
+One asyncio loop runs the lanes (one a host) and the feed; one thread decodes; one thread writes; one thread beats.
+Whatever ends it, nothing is lost but the calls in flight: claims that are not released in time are swept by the next
+run, and a result is saved in one transaction with its task's end.
+
+A run is made of shifts. Between two of them it is paused, or waits for its working hours; then the hosts have freed the
+model's memory, and nothing is claimed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import psutil
+
+from db import crashes, queries, queue, runs, store
+from db.engine import reading, writing
+from db.models import RunState, TaskKind
+from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
+from enrich.describe.describer import Describer, Pass
+from enrich.errors import RunningError
+from enrich.logs import Action, about, set_run
+from enrich.manage.hours import Hours, parse_hours
+from enrich.manage.process import is_alive, this_process
+from enrich.work.activity import Activity
+from enrich.work.awake import Awake
+from enrich.work.breaks import Breaks
+from enrich.work.extracting import Extracting
+from enrich.work.filling import Filler
+from enrich.work.guard import Guard
+from enrich.work.health import Health, frames_ahead
+from enrich.work.keeper import Keeper
+from enrich.work.library import Library
+from enrich.work.modest import quick_switching
+from enrich.work.order import Counts, Ending, Order, Summary
+from enrich.work.saving import Saver
+from enrich.work.shift import Alone, Crew, Shift, free_memory, rest_of
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.5  # how often a waiting worker looks for new videos, and a working one whether it is done
+GRACE_SECONDS = 5.0  # what calls in flight are given when the worker is told to stop
+PAUSE_GRACE_SECONDS = 60.0  # the same when it is told to pause, or its working hours end
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """What a worker is doing right now, for whoever shows it."""
+
+    state: RunState
+    reason: str | None
+    extracting: Extracting | None
+    counts: Counts
+
+
+class Worker:
+    """One run. Made and run once, from one event loop; `stop` may be called from anywhere."""
+
+    def __init__(
+        self,
+        library: Library,
+        describer: Describer | None,
+        order: Order,
+        *,
+        supervisor: ProcessIdentity | None = None,
+        log_path: str | None = None,
+    ) -> None:
+        self._library = library
+        self._supervisor = supervisor
+        self._log_path = log_path
+        self._describer = describer
+        self._order = order
+        self._counts = Counts()
+        self._state = RunState.STARTING
+        self._reason: str | None = None
+        self._shift: Shift | None = None
+        self._activity = Activity()
+        self._breaks = Breaks(parse_hours(library.settings.hours) if order.keeps_hours else Hours(), self._note_obeyed)
+        self._awake = Awake(library.settings.keep_awake)
+        self._tried_alone: set[Alone] = set()
+        self._health = Health(self._frames_ahead)
+        self._saver: Saver | None = None
+        self._run_id = 0
+        self._began = time.monotonic()
+        self._was_stopped = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._news = asyncio.Event()  # something happened after which the run may be at its end
+
+    @property
+    def status(self) -> WorkerStatus:
+        extracting = self._shift.decoder.extracting if self._shift is not None else None
+        return WorkerStatus(self._state, self._reason, extracting, self._counts)
+
+    def _begin_stopping(self) -> None:
+        self._stopping.set()
+        self._news.set()
+
+    def stop(self) -> None:
+        """Ask the worker to end: from a signal handler, another thread or the loop."""
+        self._was_stopped = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._begin_stopping)
+
+    async def run(self) -> Summary:
+        """Work the order off. Raises RunningError if another worker has the library."""
+        with quick_switching() if self._order.describe else contextlib.nullcontext():
+            return await self._run()
+
+    async def _run(self) -> Summary:
+        began = self._began = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._run_id = await self._begun()
+        if self._was_stopped:
+            self._begin_stopping()
+        filler = Filler(self._library, self.pass_) if self.pass_ == store.DEEP else None
+        saver = Saver(self._library, self._run_id, self._counts, filler)
+        self._saver = saver
+        keeper = Keeper(
+            self._library.engine,
+            self._run_id,
+            counts=self._counts.as_dict,
+            on_request=self._on_request,
+            activity=self._what_it_does,
+            got_on_at=self._activity.got_on_at,
+        )
+        ending, error = Ending.STOPPED, None
+        try:
+            with keeper:
+                ending = await self._work(saver, keeper, began)
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            try:
+                await saver.close()
+            finally:
+                self._end(ending, error)
+                await asyncio.to_thread(self._awake.let_go)
+        return await asyncio.to_thread(self._summary, ending, time.monotonic() - began)
+
+    async def _begun(self) -> int:
+        """Begin the run. If this is cancelled, the run that the thread begins all the same is ended."""
+        beginning = asyncio.ensure_future(asyncio.to_thread(self._begin))
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            self._run_id = await beginning
+            self._end(Ending.STOPPED, None)
+            raise
+
+    def _begin(self) -> int:
+        describer = self._describer
+        options = {
+            "describer": describer.name if describer else None,
+            "model": describer.model if describer else None,
+            "hosts": list(describer.hosts) if describer else [],
+            "videos": sorted(self._order.video_ids) if self._order.video_ids is not None else None,
+            "call_seconds": self._library.settings.call_seconds,
+            "load_seconds": self._library.settings.load_seconds,
+        }
+        now = datetime.now(UTC)
+        try:
+            with writing(self._library.engine) as connection:
+                run_id, _ = runs.begin(
+                    connection,
+                    this_process(),
+                    supervisor=self._supervisor,
+                    log_path=self._log_path,
+                    options=options,
+                    is_alive=is_alive,
+                    now=now,
+                )
+                # It is alone in the library: whatever is claimed is in nobody's hands, its lease run out or not.
+                swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
+                for kind in TaskKind:
+                    queue.wake(connection, kind=kind, video_ids=self._order.video_ids)
+                if describer is not None and describer.fills is Pass.QUICK:
+                    store.plan_pass(connection, store.QUICK, video_ids=self._order.video_ids)
+        except runs.BusyError as error:
+            process = error.run.process
+            raise RunningError(
+                f"a worker is running on this library already (process {process.pid} on {process.hostname}, "
+                f"since {error.run.started_at:%Y-%m-%d %H:%M} UTC): stop it first, or let it do the work"
+            ) from error
+        set_run(run_id)
+        if swept:
+            log.info("%d tasks of a run that died are taken up again", swept, extra=about(Action.TASKS_SWEPT))
+        log.info("run %d began", run_id, extra=about(Action.RUN_BEGAN, run=run_id))
+        return run_id
+
+    def _end(self, ending: Ending, error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            state, text = RunState.CRASHED, f"{type(error).__name__}: {error}"
+        else:
+            state, text = (RunState.STOPPED if ending is Ending.STOPPED else RunState.FINISHED), None
+        with writing(self._library.engine) as connection:
+            if state is RunState.CRASHED:
+                crashes.count_crash(connection, self._run_id, now=datetime.now(UTC))
+            else:
+                queue.release_run(connection, self._run_id)
+            runs.end(
+                connection,
+                self._run_id,
+                state,
+                counts=self._counts.as_dict(),
+                now=datetime.now(UTC),
+                error=text,
+            )
+        self._state = state
+        log.info("run %d ended: %s", self._run_id, ending, extra=about(Action.RUN_ENDED, run=self._run_id))
+        set_run(None)
+
+    async def _work(self, saver: Saver, keeper: Keeper, began: float) -> Ending:
+        """Shift after shift, with pauses between them, until the run is at its end."""
+        crew = Crew(
+            self._library,
+            self._describer,
+            self.pass_,
+            self._run_id,
+            saver,
+            keeper,
+            self._counts,
+            self._activity,
+            Guard(),
+            self._health,
+            on_change=self._show_state,
+            on_news=self._news.set,
+        )
+        handed_out = 0
+        while True:
+            ending = await self._rest(began)
+            if ending is not None:
+                return ending
+            order = rest_of(self._order, handed_out)
+            shift = Shift(crew, order, await crew.suspected(order, self._tried_alone))
+            ending = await self._work_shift(shift, began)
+            if ending is not None:
+                return ending
+            handed_out += shift.feed.handed_out
+
+    async def _work_shift(self, shift: Shift, began: float) -> Ending | None:
+        """One shift to its end; None if only that has ended, not the run."""
+        self._shift = shift
+        shift.begin()
+        self._show_state()
+        ending, has_failed = None, True
+        try:
+            while True:
+                ending = self._ending(began, shift)
+                if ending is None and await shift.is_idle():
+                    if shift.alone is not None:
+                        self._tried_alone.add(shift.alone)
+                        break
+                    ending = Ending.FINISHED
+                if ending is not None or self._breaks.now() is not None:
+                    break
+                self._breaks.obey()
+                await self._wait_for_news(began)
+                self._activity.warn(self._health.sentences())
+                shift.check()
+            has_failed = False
+        finally:
+            await self._end_shift(shift, ending, has_failed=has_failed)
+        return ending
+
+    async def _end_shift(self, shift: Shift, ending: Ending | None, *, has_failed: bool) -> None:
+        pause, seconds = self._breaks.now(), GRACE_SECONDS
+        if ending is not None or has_failed:
+            self._change(RunState.STOPPING)
+        elif pause is not None:
+            self._change(pause.state, "calls in flight are being finished")
+            seconds = PAUSE_GRACE_SECONDS
+        try:
+            await shift.end(seconds, hurry=self._stopping, hurry_seconds=GRACE_SECONDS, keeps_claims=has_failed)
+        finally:
+            self._shift = None
+
+    async def _rest(self, began: float) -> Ending | None:
+        """Wait while the worker is paused or outside its working hours, the model's memory freed."""
+        if self._breaks.now() is None:
+            return None
+        if not self._stopping.is_set() and self._order.describe:
+            await free_memory(self._describer)
+        while (pause := self._breaks.now()) is not None:
+            if (ending := self._ending(began, None)) is not None:
+                return ending
+            self._change(pause.state, pause.reason)
+            self._breaks.obey()
+            await self._wait_for_news(began)
+        return None
+
+    async def _wait_for_news(self, began: float) -> None:
+        seconds = POLL_SECONDS
+        if self._order.within_seconds is not None:
+            seconds = max(0.0, min(seconds, began + self._order.within_seconds - time.monotonic()))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation before Python 3.12
+                await self._news.wait()
+        self._news.clear()
+
+    def _ending(self, began: float, shift: Shift | None) -> Ending | None:
+        if self._stopping.is_set():
+            return Ending.STOPPED
+        if self._order.within_seconds is not None and time.monotonic() - began >= self._order.within_seconds:
+            return Ending.TIME_UP
+        return Ending.LIMIT if shift is not None and shift.feed.is_spent and shift.feed.is_empty else None
+
+    @property
+    def pass_(self) -> str:
+        return self._describer.fills.value if self._describer is not None else store.DEEP
+
+    def _left(self) -> int:
+        with reading(self._library.engine) as connection:
+            return queries.progress(connection, self.pass_, self._order.video_ids).left
+
+    async def _frames_ahead(self) -> int:
+        left = await self._saver.in_database(self._left) if self._saver is not None else 0
+        described, seconds = self._counts.frames_described, time.monotonic() - self._began
+        return frames_ahead(self._order, left=left, described=described, seconds=seconds)
+
+    def _on_request(self, request: str) -> None:
+        """Obey what is asked for in the runs table; called again and again until that is noted."""
+        if request == STOP:
+            self.stop()
+        elif self._loop is not None and request in (PAUSE, RESUME):
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                self._loop.call_soon_threadsafe(self._wish, request)
+
+    def _wish(self, wish: str) -> None:
+        self._breaks.wish(wish)
+        self._news.set()
+
+    def _note_obeyed(self, wish: str) -> None:
+        def work() -> None:
+            with writing(self._library.engine) as connection:
+                runs.obeyed(connection, self._run_id, wish)
+
+        if self._saver is not None:
+            self._saver.note(work)
+
+    def _what_it_does(self) -> dict[str, Any]:
+        """For the runs table; called with each heartbeat, in the keeper's thread."""
+        shift = self._shift
+        self._awake.refresh(shift is not None and (not shift.feed.is_empty or shift.decoder.extracting is not None))
+        return self._activity_now()
+
+    def _activity_now(self) -> dict[str, Any]:
+        return self._activity.as_dict() | {
+            "kept_awake": self._awake.state,
+            "memory_bytes": psutil.Process().memory_info().rss,
+            "hours": str(self._breaks.hours) or None,
+        }
+
+    def _show_state(self) -> None:
+        """Waiting if no host can be asked, running otherwise."""
+        shift = self._shift
+        if shift is None or shift.is_over or self._stopping.is_set() or self._breaks.now() is not None:
+            return
+        resting = shift.resting
+        if resting:
+            self._change(RunState.WAITING, "; ".join(str(lane.reason) for lane in resting))
+        else:
+            self._change(RunState.RUNNING)
+
+    def _change(self, state: RunState, reason: str | None = None) -> None:
+        if (state, reason) == (self._state, self._reason):
+            return
+        self._state, self._reason = state, reason
+        log.info("%s%s", state, f": {reason}" if reason else "", extra=about(Action.STATE_CHANGED))
+        if self._saver is not None:
+            self._saver.note(self._write_state)
+
+    def _write_state(self) -> None:
+        with writing(self._library.engine) as connection:
+            runs.change(connection, self._run_id, self._state, reason=self._reason, activity=self._activity_now())
+
+    def _summary(self, ending: Ending, seconds: float) -> Summary:
+        with reading(self._library.engine) as connection:
+            videos = self._order.video_ids
+            waiting = queries.open_extractions(connection, videos) if self._order.extract else []
+            left = queries.progress(connection, self.pass_, videos).left if self._order.describe else 0
+            return Summary(
+                run_id=self._run_id,
+                ending=ending,
+                counts=self._counts,
+                seconds=seconds,
+                left=left,
+                failures=queries.failures(connection, videos),
+                waiting=[(video.title, video.error) for video in waiting if video.error],
+            )

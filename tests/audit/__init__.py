@@ -1,0 +1,1 @@
+"""What checks the library and the sampling."""

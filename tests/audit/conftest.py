@@ -1,0 +1,77 @@
+"""A library that is enriched once and copied for every test: `numbers` (1, each fifth frame kept), `party` (2, all)."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clips import numbered_clip
+from tests.standin import StandIn
+from tests.work.conftest import (
+    clip,
+    expected_errors,
+    house,
+    make_house,
+    nothing_unexpected,
+    own_environment,
+    short_pauses,
+    standin,
+)
+from tests.work.house import House, open_house
+
+__all__ = [
+    "clip",
+    "expected_errors",
+    "house",
+    "make_house",
+    "nothing_unexpected",
+    "own_environment",
+    "short_pauses",
+    "standin",
+]
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two films; only to be read."""
+    folder = tmp_path_factory.mktemp("films")
+    numbered_clip(folder / "numbers.mp4", frames=30)
+    numbered_clip(folder / "party.mp4", frames=12, first=100)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def enriched_home(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Path:
+    """The library all copies are made of."""
+    home = tmp_path_factory.mktemp("enriched") / "home"
+    with StandIn(parallel=4) as server:
+        made = open_house(home, ollama_hosts=server.address)
+        made.add(films / "numbers.mp4", sampling="every=0.2s")
+        made.add(films / "party.mp4")
+        asyncio.run(made.enrich())
+        made.library.engine.dispose()
+    return home
+
+
+@pytest.fixture
+def open_copy(tmp_path: Path, enriched_home: Path, standin: StandIn) -> Iterator[Callable[..., House]]:
+    """Opens a copy of the enriched library; keywords are settings."""
+    opened: list[House] = []
+
+    def make(name: str = "home", **given: Any) -> House:
+        if not (tmp_path / name).exists():
+            shutil.copytree(enriched_home, tmp_path / name)
+        opened.append(open_house(tmp_path / name, **({"ollama_hosts": standin.address} | given)))
+        return opened[-1]
+
+    yield make
+    for made in opened:
+        made.library.engine.dispose()
+
+
+@pytest.fixture
+def library(open_copy: Callable[..., House]) -> House:
+    return open_copy()

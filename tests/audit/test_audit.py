@@ -1,0 +1,271 @@
+"""The audit: what was lost is found, nothing else is, and words judge only where they can."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from db import queries
+from db.engine import reading
+from enrich.audit import audit as module
+from enrich.audit.audit import Audit, Audited
+from enrich.audit.plan import Plan, plan_audit
+from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
+from tests.clips import numbered_picture, picture_clip, read_jpeg, read_number
+from tests.standin import StandIn, Trick
+from tests.work.house import House, Running, until
+
+SHOTS = 10
+SHOT_FRAMES = 6
+LEFT_OUT = 50
+LOST = 27  # shows another number than its shot
+RECOLOURED = 50  # is as bright as its shot, in another colour
+
+
+def shot(index: int) -> np.ndarray:
+    number = 700 * (index // SHOT_FRAMES + 1)
+    if index == LOST:
+        return numbered_picture(number ^ 0b1111_0000_0000)
+    picture = numbered_picture(number)
+    if index == RECOLOURED:
+        picture[126:] = (30, 117, 30)  # the band
+    return picture
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film of still shots, each of 6 frames, but for two single frames."""
+    path = tmp_path_factory.mktemp("shots") / "shots.mp4"
+    return picture_clip(path, (shot(index) for index in range(SHOTS * SHOT_FRAMES)), gop=50)
+
+
+@pytest.fixture
+def filmed(house: House, shots: Path) -> House:
+    """The first frame of each shot is kept and described."""
+    house.add(shots, sampling="every=0.24s")
+    asyncio.run(house.enrich())
+    assert len(house.frames()) == SHOTS
+    return house
+
+
+def plan(house: House, size: int = 1000, seed: int = 1) -> Plan:
+    return plan_audit(house.library, house.video(), house.describer(), size=size, seed=seed)
+
+
+def drawn(ahead: Plan) -> set[int]:
+    return {index for stand in ahead.stands for index in stand.indexes}
+
+
+@asynccontextmanager
+async def an_audit(house: House, size: int = 1000, seed: int = 1) -> AsyncIterator[Audit]:
+    describer = house.describer()
+    try:
+        yield Audit(house.library, describer, plan(house, size, seed))
+    finally:
+        await describer.close()
+
+
+async def audited(house: House, size: int = 1000, seed: int = 1) -> Audited:
+    async with an_audit(house, size, seed) as audit:
+        return await audit.run()
+
+
+async def test_what_was_lost_is_found_and_nothing_else(filmed: House) -> None:
+    done = await audited(filmed)
+    report = done.report
+    assert len(report.pairs) == LEFT_OUT
+    assert [pair.index for pair in report.disagreeing] == [LOST, RECOLOURED]
+    lost, recoloured = report.disagreeing
+    assert (lost.kept_index, lost.timestamp) == (24, pytest.approx(LOST / 25))
+    assert (lost.agreement.by_picture, lost.agreement.by_words) == (False, False)
+    assert (recoloured.agreement.by_picture, recoloured.agreement.by_words) == (True, False)
+    assert "green band" in (recoloured.text or "")
+    assert report.by_picture == (49, 50)
+    assert report.by_words == (48, 50)
+    assert (done.trouble, done.is_stopped) == (None, False)
+
+
+async def test_the_pictures_of_a_disagreement_lie_side_by_side(filmed: House) -> None:
+    done = await audited(filmed)
+    lost = done.report.disagreeing[0]
+    assert done.folder is not None
+    assert done.folder.parent == filmed.settings.home / "audits"
+    assert len(list(done.folder.iterdir())) == 4, "the pairs that agree are not kept"
+    assert sorted(done.folder.iterdir())[:2] == [lost.kept_picture, lost.picture]
+    shown = [read_number(read_jpeg(path)) for path in (lost.kept_picture, lost.picture)]
+    assert shown == [700 * 5, 700 * 5 ^ 0b1111_0000_0000]
+
+
+async def test_where_nothing_was_lost_no_folder_is_left(filmed: House) -> None:
+    seed = next(seed for seed in count() if not drawn(plan(filmed, 20, seed)) & {LOST, RECOLOURED})
+    done = await audited(filmed, 20, seed)
+    assert len(done.report.pairs) == 20
+    assert done.report.disagreeing == []
+    assert done.folder is None
+    assert not list((filmed.settings.home / "audits").iterdir())
+
+
+async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
+    first, again, other = [await audited(filmed, 10, seed) for seed in (5, 5, 6)]
+    assert [asdict(pair) | {"picture": None, "kept_picture": None} for pair in first.report.pairs] == [
+        asdict(pair) | {"picture": None, "kept_picture": None} for pair in again.report.pairs
+    ]
+    assert [pair.index for pair in first.report.pairs] != [pair.index for pair in other.report.pairs]
+
+
+async def test_what_is_known_already_is_not_asked_again(filmed: House, standin: StandIn) -> None:
+    standin.forget()
+    ahead = plan(filmed)
+    assert ahead.calls == LEFT_OUT + len(ahead.seen_twice)
+    done = await audited(filmed)
+    assert done.calls == len(standin.chats) == ahead.calls
+
+
+@pytest.mark.parametrize("column", ["model_digest", "prompt_version"])
+async def test_what_another_model_or_prompt_said_is_not_used(filmed: House, standin: StandIn, column: str) -> None:
+    filmed.change(f"UPDATE analyses SET {column} = 'another', raw_reply = '{{\"text\": \"A cat.\"}}'")  # noqa: S608
+    standin.forget()
+    done = await audited(filmed)
+    assert len(standin.chats) == LEFT_OUT + SHOTS + len(plan(filmed).seen_twice)
+    assert not any("cat" in (pair.kept_text or "") for pair in done.report.pairs)
+
+
+async def test_calls_are_booked_and_change_nothing_else(filmed: House, standin: StandIn) -> None:
+    tables = ("frames", "tasks", "videos", "search_documents")
+    before = {table: filmed.ask(f"SELECT * FROM {table}") for table in tables}  # noqa: S608
+    with reading(filmed.library.engine) as connection:
+        speed = queries.speed(connection, "ollama", "llava:13b")
+    standin.behave(delay=0.05)
+    done = await audited(filmed, size=10)
+    assert {table: filmed.ask(f"SELECT * FROM {table}") for table in tables} == before  # noqa: S608
+    rows = filmed.ask("SELECT frame_id, is_kept, raw_reply FROM analyses WHERE pass = 'audit'")
+    assert len(rows) == done.calls
+    kept = {frame.id for frame in filmed.frames()}
+    assert all(row.frame_id in kept and not row.is_kept and "Frame number" in row.raw_reply for row in rows)
+    with reading(filmed.library.engine) as connection:
+        assert queries.speed(connection, "ollama", "llava:13b") == speed
+
+
+async def test_both_pictures_are_asked_about_in_the_same_way(filmed: House, standin: StandIn) -> None:
+    filmed.change("UPDATE analyses SET model_digest = 'another'")
+    filmed.change("UPDATE videos SET context = 'A film of squares'")
+    standin.forget()
+    await audited(filmed, size=5)
+    assert len({request.prompt for request in standin.chats}) == 1
+    assert "A film of squares" in standin.chats[0].prompt
+
+
+async def test_all_hosts_share_the_work(filmed: House, standin: StandIn) -> None:
+    standin.behave(delay=0.02)
+    with StandIn(parallel=4, delay=0.02) as second:
+        both = filmed.with_settings(ollama_hosts=(standin.address, second.address))
+        standin.forget()
+        done = await audited(both)
+        assert len(done.report.pairs) == LEFT_OUT
+        assert min(len(standin.chats), len(second.chats)) > 10
+        assert len(standin.chats) + len(second.chats) == done.calls
+
+
+async def test_a_host_that_goes_away_leaves_its_pairs_to_the_other(
+    filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01,))
+    standin.behave(delay=0.02)
+    with StandIn(parallel=4, delay=0.02) as second:
+        both = filmed.with_settings(ollama_hosts=(standin.address, second.address))
+        second.play(Trick.BUSY)
+        done = await audited(both)
+    assert len(done.report.pairs) == LEFT_OUT
+    assert done.trouble is None
+
+
+async def test_a_busy_host_is_waited_for(filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01, 0.01, 0.01))
+    standin.play(Trick.BUSY, times=2, frames={4200})
+    done = await audited(filmed, 40)
+    assert len(done.report.pairs) == 40
+    assert [play.times for play in standin.plays] == [0]
+
+
+async def test_one_frame_that_cannot_be_described_is_judged_by_its_picture(filmed: House, standin: StandIn) -> None:
+    standin.play(Trick.ERROR, frames={700 * 5 ^ 0b1111_0000_0000})
+    done = await audited(filmed)
+    [lost, _] = done.report.disagreeing
+    assert (lost.index, lost.text, lost.agreement.by_words) == (LOST, None, None)
+    assert not lost.agreement.by_picture
+    assert done.report.by_words[1] == 49
+    assert isinstance(done.trouble, CallFailedError)
+
+
+async def test_a_host_that_only_fails_ends_it_with_its_reason(filmed: House, standin: StandIn) -> None:
+    standin.play(Trick.ERROR, frames=set(range(65536)))
+    standin.forget()
+    with pytest.raises(CallFailedError, match="exit status 2"):
+        await audited(filmed)
+    assert len(standin.chats) <= 6
+    assert not list((filmed.settings.home / "audits").rglob("*"))
+
+
+async def test_no_host_and_no_model_are_said(filmed: House, standin: StandIn) -> None:
+    with pytest.raises(HostDownError, match="ollama serve"):
+        await audited(filmed.with_settings(ollama_hosts=("http://127.0.0.1:9",)))
+    standin.behave(models=())
+    with pytest.raises(ModelError, match="not installed"):
+        await audited(filmed)
+
+
+async def test_it_can_be_stopped_with_what_there_is(filmed: House, standin: StandIn) -> None:
+    standin.behave(delay=0.03)
+    async with an_audit(filmed) as running:
+        work = asyncio.create_task(running.run())
+        await until(lambda: running.done >= 16, "some pairs")
+        running.stop()
+        done = await work
+    assert done.is_stopped
+    assert 16 <= len(done.report.pairs) < LEFT_OUT
+    assert done.trouble is None
+
+
+async def test_stopped_before_it_began_it_has_nothing(filmed: House) -> None:
+    async with an_audit(filmed) as running:
+        running.stop()
+        assert (await running.run()).report.pairs == []
+
+
+def test_a_video_that_is_not_extracted_or_not_there_is_refused(house: House, shots: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(shots.read_bytes())
+    house.add(film, sampling="every=2s")
+    with pytest.raises(VideoError, match="everyframe extract 1"):
+        plan(house)
+    asyncio.run(house.enrich())
+    film.write_bytes(shots.read_bytes() + b"\0")
+    with pytest.raises(VideoError, match="not the file that was added"):
+        plan(house)
+
+
+async def test_a_film_of_which_all_is_kept_has_nothing_to_compare(house: House, clip: Callable[..., Path]) -> None:
+    house.add(clip(frames=5))
+    await house.enrich()
+    assert (plan(house).left_out, plan(house).sampled) == (0, 0)
+
+
+async def test_the_baseline_can_be_audited_too(filmed: House) -> None:
+    done = await audited(filmed.with_settings(describer="baseline"))
+    assert len(done.report.pairs) == LEFT_OUT
+    assert LOST in [pair.index for pair in done.report.disagreeing]
+
+
+async def test_it_runs_beside_a_worker(filmed: House, standin: StandIn, clip: Callable[..., Path]) -> None:
+    standin.behave(delay=0.005)
+    filmed.add(clip(frames=40))
+    async with Running(filmed):
+        done = await audited(filmed, size=30)
+        await until(lambda: filmed.described() == SHOTS + 40, "descriptions")
+    assert len(done.report.pairs) == 30
+    assert filmed.value("SELECT count(*) FROM tasks WHERE status = 'failed'") == 0

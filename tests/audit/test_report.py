@@ -1,0 +1,70 @@
+"""What is made of all pairs of an audit."""
+
+import numpy as np
+
+from db.checks import Placed
+from enrich.audit.pairs import LeftOut
+from enrich.audit.report import Known, Report, Told, different, report_on
+from enrich.describe.describer import Description
+
+WORDS = ("cat", "dog", "horse", "bird", "fish", "snake", "sheep", "goat", "cow", "duck")
+
+
+def known(number: int, words: Description, *, seconds: float | None = None, level: int | None = None) -> Known:
+    luma = np.full((180, 320), 10 + 24 * number if level is None else level, np.uint8)
+    return Known(float(number) if seconds is None else seconds, luma, words)
+
+
+def report(tell, *, sampling: str = "distinct:normal") -> Report:
+    """Of ten pairs, one a kept frame, the last of which changed; `tell` says what is said of which picture."""
+    frames = [known(number, tell(number)) for number in range(10)]
+    told = [
+        Told(
+            Placed(number, number * 10, float(number), 10, 0, 0.0, ""),
+            LeftOut(number * 10 + 5, number + 0.5, b"", 0.85 if number == 9 else 0.95, 50.0),
+            tell(number),
+            tell(0 if number == 4 else number),
+            (f"{number}-kept.jpg", f"{number}-left.jpg"),
+        )
+        for number in range(10)
+    ]
+    return report_on(told, frames, [(tell(number), tell(number)) for number in range(5)], sampling=sampling, seed=1)
+
+
+def truthful(number: int) -> Description:
+    return Description(f"A {WORDS[number]} stands on the grass.", tags=(WORDS[number], "grass"))
+
+
+def constant(_: int) -> Description:
+    return Description("A man stands in a room and looks at the camera.")
+
+
+def test_both_verdicts_are_counted() -> None:
+    made = report(truthful)
+    assert made.judge.can_judge
+    assert (made.by_picture, made.by_words) == ((9, 10), (9, 10))
+    assert [pair.index for pair in made.disagreeing] == [45, 95]
+
+
+def test_words_that_are_always_the_same_have_no_say() -> None:
+    made = report(constant)
+    assert not made.judge.can_judge
+    assert made.by_words == (0, 0)
+    assert [pair.index for pair in made.disagreeing] == [95]
+
+
+def test_the_likeness_that_is_asked_for_is_the_samplings() -> None:
+    assert report(truthful, sampling="distinct:loose").by_picture == (10, 10)
+    assert report(truthful, sampling="every=2s").least_likeness == report(truthful).least_likeness
+
+
+def test_different_are_pictures_far_apart_that_look_unlike() -> None:
+    said = [Description(word) for word in "abcd"]
+    frames = [
+        known(0, said[0]),
+        known(1, said[1], seconds=0.1, level=100),
+        known(2, said[2], level=10),
+        known(9, said[3]),
+    ]
+    pairs = {frozenset((one.text, other.text)) for one, other in different(frames, seed=1)}
+    assert pairs == {frozenset(pair) for pair in ("ad", "bc", "bd", "cd")}, "a and b are near, a and c alike"

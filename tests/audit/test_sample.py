@@ -1,0 +1,52 @@
+"""Which frames are drawn."""
+
+from collections import Counter
+
+import pytest
+
+from db.checks import Placed
+from enrich.audit.sample import draw, left_out
+
+
+def rows(*stands_for: int) -> list[Placed]:
+    made, index = [], 0
+    for number, count in enumerate(stands_for):
+        made.append(Placed(number, index, index / 25, count, 0, 0.0, f"{number}.jpg"))
+        index += count
+    return made
+
+
+def drawn(kept: list[Placed], size: int, seed: int = 1) -> list[int]:
+    return [index for stand in draw(kept, left_out(kept), size=size, seed=seed) for index in stand.indexes]
+
+
+def test_all_are_drawn_that_were_left_out_and_no_kept_one() -> None:
+    kept = rows(1, 4, 1, 2, 3)
+    assert left_out(kept) == 6
+    assert drawn(kept, 6) == drawn(kept, 100) == [2, 3, 4, 7, 9, 10]
+
+
+def test_each_is_drawn_with_the_kept_frame_that_stands_for_it() -> None:
+    kept = rows(5, 1, 30, 2, 40)
+    for stand in draw(kept, left_out(kept), size=30, seed=3):
+        first = stand.kept.index or 0
+        assert all(first < index < first + (stand.kept.stands_for or 0) for index in stand.indexes)
+
+
+def test_a_seed_draws_the_same_and_another_others() -> None:
+    kept = rows(50, 50, 50)
+    assert drawn(kept, 20, seed=7) == drawn(kept, 20, seed=7)
+    assert drawn(kept, 20, seed=7) != drawn(kept, 20, seed=8)
+    assert len(set(drawn(kept, 20))) == 20
+
+
+def test_every_left_out_frame_is_as_likely_as_any_other() -> None:
+    kept = rows(3, 1, 12)
+    counts = Counter(index for seed in range(2000) for index in drawn(kept, 1, seed=seed))
+    assert set(counts) == {1, 2, *range(5, 16)}
+    assert all(count == pytest.approx(2000 / 13, rel=0.35) for count in counts.values())
+
+
+def test_where_all_is_kept_nothing_is_drawn() -> None:
+    assert left_out(rows(1, 1, 1)) == 0
+    assert drawn(rows(1, 1, 1), 5) == []

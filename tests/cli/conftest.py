@@ -1,0 +1,123 @@
+"""An environment of its own, a stand-in for Ollama, clips, and a library that is enriched once and copied."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enrich.work import lane, saving
+from tests.cli.terminal import Terminal, run_here
+from tests.clips import numbered_clip, run_ffmpeg
+from tests.standin import StandIn
+
+FRAMES = 12  # of the clip `party`, all kept
+SPARSE_FRAMES = 30  # of the clip `numbers`, every fifth kept
+
+
+def quiet_environment(home: Path, **more: str) -> dict[str, str]:
+    """Settings for tests: a library in `home`, small pictures, no limits of this machine."""
+    values = {"EVERYFRAME_HOME": str(home), "EVERYFRAME_STORED_EDGE": "320", "EVERYFRAME_DISK_RESERVE_MB": "0"}
+    return values | {"EVERYFRAME_CONNECT_SECONDS": "2", "COLUMNS": "100"} | more
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the person who runs the tests has a say; nobody answers where Ollama is looked for."""
+    for name in list(os.environ):
+        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
+            monkeypatch.delenv(name)
+    for name, value in quiet_environment(tmp_path / "home", OLLAMA_HOST="http://127.0.0.1:9").items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds for people takes hundredths of a second in this process."""
+    monkeypatch.setattr(lane, "FIRST_REST_SECONDS", 0.3)
+    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 0)
+
+
+@pytest.fixture(autouse=True)
+def same_signals() -> Iterator[None]:
+    """`enrich` takes the signals of its process over; tests give them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """A stand-in that is found where Ollama is looked for."""
+    with StandIn(parallel=2) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address)
+        yield server
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Terminal]:
+    """`cli("list", "--json")`: the command run in this process."""
+    return lambda *arguments: run_here(capsys, *arguments)
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two films; only to be read."""
+    folder = tmp_path_factory.mktemp("films")
+    numbered_clip(folder / "numbers.mp4", frames=SPARSE_FRAMES)
+    numbered_clip(folder / "party.mp4", frames=FRAMES, first=100)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def party(clips: Path) -> Path:
+    """A film of 12 frames whose pictures show the numbers 100 to 111."""
+    return clips / "party.mp4"
+
+
+@pytest.fixture(scope="session")
+def numbers(clips: Path) -> Path:
+    """A film of 30 frames whose pictures show the numbers 0 to 29."""
+    return clips / "numbers.mp4"
+
+
+@pytest.fixture(scope="session")
+def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film that takes some seconds to decode."""
+    path = tmp_path_factory.mktemp("long") / "long.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=25:duration=30", "-c:v", "mpeg4", "-q:v", "9", path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def enriched_home(tmp_path_factory: pytest.TempPathFactory, numbers: Path, party: Path) -> Path:
+    """A library with `numbers` (1, six frames kept) and `party` (2, all kept), both described; to be copied."""
+    home = tmp_path_factory.mktemp("enriched") / "home"
+    with StandIn(parallel=2) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in quiet_environment(home, OLLAMA_HOST=server.address).items():
+            patch.setenv(name, value)
+        before: Any = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        from enrich.cli import run
+
+        assert run(["add", str(numbers), "--sampling", "every=0.2s"]) == 0
+        assert run(["add", str(party), "--sampling", "exact"]) == 0
+        assert run(["enrich"]) == 0
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return home
+
+
+@pytest.fixture
+def library(enriched_home: Path, home: Path) -> Path:
+    """An enriched library of the test's own: numbers is 1, party is 2."""
+    shutil.copytree(enriched_home, home)
+    return home

@@ -1,0 +1,43 @@
+"""The demo: end to end in a library of its own, with a model or without."""
+
+import pytest
+
+from tests.cli.terminal import ask
+from tests.standin import ShelfModel
+
+
+def test_the_demo_without_ollama_says_what_the_baseline_is(cli, home):
+    said = cli("demo")
+    assert said.code == 0
+    assert "Describer:  baseline, without a model (Ollama does not answer at http://127.0.0.1:9" in said.out
+    assert "What some frames show:" in said.out
+    assert "A search: everyframe search " in said.out
+    assert "ollama pull llava:13b" in said.out
+    assert not (home / "library.db").exists()  # the user's own library is not touched
+    assert ask(home / "demo", "SELECT extraction_status FROM videos") == [("extracted",)]
+
+
+def test_the_demo_uses_the_model_that_is_there_and_can_be_repeated(cli, standin, home):
+    standin.behave(models=(ShelfModel("big:1b", size=9 * 10**9), ShelfModel("moondream:latest", size=10**9)))
+    for _ in range(2):
+        said = cli("demo")
+        assert said.code == 0
+        assert "moondream:latest, the smallest model that sees in Ollama" in said.out
+        assert "ollama pull llava:13b gets it" in said.out
+    assert ask(home / "demo", "SELECT enrichment_status, title FROM videos") == [("enriched", "sample")]
+
+
+def test_the_demo_of_ones_own_film_keeps_it_in_a_library_of_its_own(cli, standin, party, home):
+    said = cli("demo", party)
+    assert said.code == 0
+    assert f"Video:      {party}" in said.out
+    assert "Frame number 100: black and white squares above a purple band." in said.out
+    assert ask(home / "demo-own", "SELECT enrichment_status FROM videos") == [("enriched",)]
+
+
+@pytest.mark.parametrize("name", ["gone.mp4", "."])
+def test_the_demo_of_no_film_is_one_line(cli, tmp_path, name):
+    said = cli("demo", tmp_path / name)
+    assert said.code == 1
+    assert said.err.count("\n") == 1
+    assert str(tmp_path) in said.err

@@ -1,0 +1,134 @@
+"""Help, wrong usage, and errors nobody thought of."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from enrich.cli import output
+from enrich.cli.options import open_library
+from tests.cli.terminal import run_process
+
+COMMANDS = (
+    *("doctor", "models", "add", "estimate", "extract", "enrich", "worker", "list", "show", "remove", "retry"),
+    *("search", "export", "migrate", "demo", "audit", "verify", "first"),
+    *("start", "pause", "resume", "stop", "status"),
+)
+
+
+def test_help_lists_every_command_with_a_whole_sentence(cli):
+    said = cli("--help")
+    assert said.code == 0
+    listed = dict(re.findall(r"^  ([a-z]+) {2,}(.+)$", said.out.split("Commands:")[1], re.MULTILINE))
+    assert sorted(listed) == sorted(COMMANDS)
+    assert all(text.endswith(".") and not text.endswith("...") for text in listed.values())
+
+
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["models", "pull"]], ids=" ".join)
+def test_every_command_has_help(cli, command, home):
+    said = cli(*command, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith(f"Usage: everyframe {' '.join(command)} ")
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["models", "pull"]], ids=" ".join)
+def test_an_unknown_option_is_wrong_usage_and_names_the_help(cli, command, home):
+    cli(*command, "--frobnicate").refused("--frobnicate", f"`everyframe {' '.join(command)} --help`", code=2)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["nope"], ["add"], ["estimate"], ["show"], ["remove"], ["search"], ["export"], ["models", "push"],
+        ["enrich", "--limit", "0"], ["enrich", "--limit", "many"], ["enrich", "--within", "tomorrow"],
+        ["enrich", "--within", "-1h"], ["enrich", "--describer", "claude9"], ["search", "x", "--limit", "0"],
+        ["show", "1", "--limit", "0"], ["show", "1", "2"], ["list", "1"], ["estimate", "x", "--sampling", "every=0s"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage_exits_2_with_one_line_and_makes_no_library(cli, command, home):
+    cli(*command).refused("--help`", code=2)
+    assert not home.exists()
+
+
+def test_without_a_command_the_help_is_shown(cli):
+    assert cli().out == cli("--help").out
+
+
+def test_an_error_nobody_thought_of_is_one_line_and_keeps_its_details_in_a_file(cli, monkeypatch, tmp_path):
+    def broken(*_):
+        raise RuntimeError("the [red]roof\n is on fire")
+
+    monkeypatch.setattr("enrich.cli.videos.open_library", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    said = cli("list")
+    said.refused("RuntimeError: the [red]roof is on fire (details: ")
+    details = Path(re.search(r"\(details: (.+)\)", said.err)[1])
+    assert details.is_relative_to(tmp_path)
+    assert "Traceback" in details.read_text(encoding="utf-8")
+    assert "in broken" in details.read_text(encoding="utf-8")
+
+
+def test_an_interruption_exits_130_without_a_traceback(cli, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("enrich.cli.videos.open_library", interrupted)
+    said = cli("list")
+    assert (said.code, said.out, said.err) == (130, "", "")
+
+
+def test_the_installed_command_works_from_anywhere(tmp_path, party):
+    said = run_process("estimate", party, cwd=tmp_path)
+    assert (said.code, said.err) == (0, "")
+    assert "Frames:  12 in 1 video," in said.out
+    assert run_process("estimate", "nothing.mp4", cwd=tmp_path).err.startswith(f"everyframe: {tmp_path}/nothing.mp4")
+
+
+def test_a_name_that_is_no_text_is_one_line():
+    run_process("show", b"\xff\xfe").refused("no video is called")
+
+
+def test_open_library_makes_a_library(home):
+    open_library().engine.dispose()
+    assert (home / "library.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "not measured"), (0, "under 1 s"), (0.6, "1 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3600, "1 h"),
+     (12_000, "3 h 20 min"), (90_000, "1 d 1 h"), (86_399, "23 h 59 min")],
+)  # fmt: skip
+def test_a_span_has_its_two_largest_units(seconds, text):
+    assert output.span(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "?"), (0, "0:00.000"), (59.9996, "1:00.000"), (3723.45, "1:02:03.450"), (-0.5, "-0:00.500")],
+)
+def test_a_clock_is_read_as_one(seconds, text):
+    assert output.clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("8h", 28_800), ("1h30m", 5400), ("45s", 45), ("90", 90), (" 1 H ", 3600), ("0.5h", 1800)]
+)
+def test_lengths_of_time_are_understood(text, seconds):
+    assert output.seconds_in(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "8x", "-1h", "1h-", "nan", "1h 30"])
+def test_other_lengths_of_time_are_not(text):
+    with pytest.raises(ValueError, match="no length of time"):
+        output.seconds_in(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (51_840, "52 kB"), (1_250_000, "1.2 MB"), (8e9, "8.0 GB"), (2e15, "2000.0 TB")],
+)
+def test_a_size_has_a_fitting_unit(count, text):
+    assert output.size(count) == text

@@ -1,0 +1,197 @@
+"""Clips made for tests, and an independent reader of videos to hold them against.
+
+`numbered_clip` writes each frame's number into its picture, large enough to be read from a JPEG of 336 pixels, so
+that a test (or a stand-in for a vision model) can tell which frame a picture shows. PyAV writes most clips; the
+ffmpeg program of `imageio-ffmpeg`, another build than PyAV's, is the independent decoder.
+"""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import imageio_ffmpeg
+import numpy as np
+
+NUMBER_ROWS = 2
+NUMBER_COLUMNS = 8
+NUMBER_BITS = NUMBER_ROWS * NUMBER_COLUMNS
+NUMBER_SHARE = 0.7  # of the height; the rest is the coloured band
+CLOCK_HZ = 90_000
+MPEG4_CLOCK_HZ = 50_000  # MPEG-4 part 2 counts with 16 bits
+
+COLOURS = {
+    "red": (200, 30, 30),
+    "green": (30, 160, 60),
+    "blue": (40, 60, 200),
+    "yellow": (220, 200, 40),
+    "purple": (140, 40, 160),
+    "orange": (230, 130, 30),
+}
+
+
+def colour_name(number: int) -> str:
+    """The name of the band's colour in the frame of this number; it changes every 10 frames."""
+    return list(COLOURS)[number // 10 % len(COLOURS)]
+
+
+def numbered_picture(number: int, size: tuple[int, int] = (320, 180)) -> np.ndarray:
+    """An RGB picture of (width, height): 2 rows of 8 black or white cells, and a coloured band below."""
+    width, height = size
+    picture = np.zeros((height, width, 3), np.uint8)
+    band = round(height * NUMBER_SHARE)
+    for bit in range(NUMBER_BITS):
+        row, column = divmod(bit, NUMBER_COLUMNS)
+        if number >> (NUMBER_BITS - 1 - bit) & 1:
+            top, bottom = (band * edge // NUMBER_ROWS for edge in (row, row + 1))
+            left, right = (width * edge // NUMBER_COLUMNS for edge in (column, column + 1))
+            picture[top:bottom, left:right] = 255
+    picture[band:] = COLOURS[colour_name(number)]
+    return picture
+
+
+def read_number(rgb: np.ndarray) -> int:
+    """The number in an upright picture of a numbered clip, whatever its size."""
+    height, width = rgb.shape[:2]
+    gray = rgb.astype(np.float32).mean(axis=2)
+    band = height * NUMBER_SHARE
+    number = 0
+    for bit in range(NUMBER_BITS):
+        row, column = divmod(bit, NUMBER_COLUMNS)
+        y = band * (row + 0.5) / NUMBER_ROWS
+        x = width * (column + 0.5) / NUMBER_COLUMNS
+        half_y, half_x = band / NUMBER_ROWS / 4, width / NUMBER_COLUMNS / 4
+        cell = gray[int(y - half_y) : int(y + half_y) + 1, int(x - half_x) : int(x + half_x) + 1]
+        number = number << 1 | int(cell.mean() > 127)
+    return number
+
+
+def band_colour(rgb: np.ndarray) -> tuple[int, int, int]:
+    """The mean colour of the middle of a numbered picture's band."""
+    height, width = rgb.shape[:2]
+    band = rgb[round(height * 0.8) : round(height * 0.92), width // 4 : width * 3 // 4]
+    red, green, blue = band.reshape(-1, 3).mean(axis=0)
+    return round(red), round(green), round(blue)
+
+
+def read_colour(rgb: np.ndarray) -> str:
+    """The name of the colour in `COLOURS` nearest to the band's."""
+    seen = np.array(band_colour(rgb), np.float32)
+    return min(COLOURS, key=lambda name: float(np.abs(seen - np.array(COLOURS[name])).sum()))
+
+
+def read_jpeg(path: Path | str) -> np.ndarray:
+    """A JPEG as RGB."""
+    bgr = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None, f"{path} is no JPEG"
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def picture_clip(
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    *,
+    fps: float = 25,
+    times: Sequence[float] | None = None,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    rotation: int = 0,
+    sample_aspect: Fraction | None = None,
+    gop: int = 12,
+    bframes: int = 0,
+    matrix: str | None = None,
+    is_matrix_named: bool = True,
+    full_range: bool = False,
+    options: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None,
+) -> Path:
+    """A clip of upright RGB pictures; `rotation` is what turns the stored ones upright, clockwise.
+
+    `times` are seconds, one a picture, and replace the constant rate. `matrix` is bt709, smpte170m or bt2020nc,
+    in the pixels and (unless told otherwise) in the header.
+    """
+    clock = MPEG4_CLOCK_HZ if codec == "mpeg4" else 25 if codec == "mpeg2video" else CLOCK_HZ
+    settings = {"g": str(gop), "bf": str(bframes)}
+    if codec == "libx264":
+        settings |= {"preset": "veryfast", "crf": "18"}
+    if matrix is not None and is_matrix_named:
+        settings["colorspace"] = matrix
+    settings["color_range"] = "pc" if full_range else "tv"
+    settings |= options or {}
+    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"} if tags else {}) as container:
+        container.metadata.update(tags or {})
+        stream = None
+        for number, upright in enumerate(pictures):
+            stored = np.ascontiguousarray(np.rot90(upright, rotation // 90))
+            if stream is None:
+                stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=settings)
+                stream.height, stream.width = stored.shape[:2]
+                stream.pix_fmt = pix_fmt
+                stream.codec_context.time_base = Fraction(1, clock)
+                if sample_aspect is not None:
+                    stream.codec_context.sample_aspect_ratio = sample_aspect
+                if rotation:
+                    stream.set_display_rotation(-rotation)
+            frame = av.VideoFrame.from_ndarray(stored, format="rgb24").reformat(
+                format=pix_fmt,
+                dst_colorspace={"bt709": "ITU709", "smpte170m": "ITU601", "bt2020nc": "BT2020"}.get(matrix or ""),
+                dst_color_range="JPEG" if full_range else "MPEG",
+                threads=1,  # swscale's threads now and then garble rows of odd 10-bit pictures
+            )
+            moment = times[number] if times is not None else number / fps
+            frame.pts = round(moment * clock)
+            frame.time_base = Fraction(1, clock)
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode())
+    return path
+
+
+def numbered_clip(
+    path: Path, *, frames: int = 30, size: tuple[int, int] = (320, 180), first: int = 0, **how: object
+) -> Path:
+    """A clip whose pictures carry their numbers, from `first` on; see `picture_clip` for the rest."""
+    return picture_clip(path, (numbered_picture(first + n, size) for n in range(frames)), **how)
+
+
+def run_ffmpeg(*arguments: str | Path) -> str:
+    """Runs the independent ffmpeg and returns its log; fails with it."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the independent decoder makes of a video: the pts of every picture, as seconds from the first."""
+
+    times: list[float]
+
+    @property
+    def frames(self) -> int:
+        return len(self.times)
+
+
+def decode_independently(path: Path) -> Truth:
+    """Decodes the first video stream that is no attached picture with another build of FFmpeg."""
+    log = run_ffmpeg(
+        "-copyts", "-i", path, "-map", "0:V:0", "-vf", "showinfo", "-fps_mode", "passthrough", "-f", "null", "-"
+    )  # fmt: skip
+    base = re.search(r"config in time_base: (\d+)/(\d+)", log)
+    assert base, log
+    tick = Fraction(int(base[1]), int(base[2]))
+    ticks = [int(pts) for pts in re.findall(r"\] n: *\d+ pts: *(-?\d+) ", log)]
+    return Truth([float((pts - ticks[0]) * tick) for pts in ticks])
+
+
+def shared_videos() -> Path | None:
+    """The folder of real footage, which is not part of the project; None where there is none."""
+    named = os.environ.get("EVERYFRAME_TEST_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    return folder / "videos" if (folder / "videos").is_dir() else None

@@ -1,0 +1,1 @@
+"""The library: queue, migrations, writes, reads, search, on real SQLite files."""

@@ -1,0 +1,69 @@
+"""One of the processes of `test_queue_race`: claims and finishes until nothing is left, or until it is killed.
+
+`python -m tests.db.racer URL RUN_ID`. It says when it is ready, and begins at a line on stdin. It notes every claim and
+every finish, each in the transaction it belongs to.
+"""
+
+import os
+import random
+import sys
+import time
+
+from sqlalchemy import Engine, func, select, text
+
+from db import queue
+from db.engine import make_engine, reading, writing
+from db.models import Task, TaskStatus
+from tests.db.library import claim
+
+PAUSE_SECONDS = 0.02
+NOTE_CLAIM = text("INSERT INTO claimed (task_id, pid) VALUES (:task_id, :pid)")
+NOTE_FINISH = text("INSERT INTO finished (task_id, pid) VALUES (:task_id, :pid)")
+NOTE_LATE = text("INSERT INTO late (task_id, pid) VALUES (:task_id, :pid)")
+
+
+def finish(engine: Engine, jobs: list[queue.Job]) -> bool:
+    """Finish all, or none if one has been swept from under us."""
+    try:
+        with writing(engine) as connection:
+            for job in jobs:
+                connection.execute(NOTE_FINISH, {"task_id": job.id, "pid": os.getpid()})
+                queue.finish(connection, job)
+    except queue.LeaseLostError:
+        return False
+    return True
+
+
+def note_late(engine: Engine, job: queue.Job) -> None:
+    with writing(engine) as connection:
+        connection.execute(NOTE_LATE, {"task_id": job.id, "pid": os.getpid()})
+
+
+def race(url: str, run_id: int) -> None:
+    engine = make_engine(url)
+    while True:
+        with writing(engine) as connection:
+            jobs = claim(connection, random.randint(1, 40), run_id=run_id)
+            claimed = len(jobs)
+            if jobs:
+                connection.execute(NOTE_CLAIM, [{"task_id": job.id, "pid": os.getpid()} for job in jobs])
+        while jobs:
+            together = [jobs.pop() for _ in range(min(len(jobs), random.randint(1, 8)))]
+            time.sleep(random.uniform(0, 2 * PAUSE_SECONDS))  # a model call
+            if not finish(engine, together):  # one of them is lost: the others' finishes were rolled back with it
+                for job in together:
+                    if not finish(engine, [job]):
+                        note_late(engine, job)
+        if not claimed:
+            with reading(engine) as connection:
+                is_open = Task.status.in_((TaskStatus.TODO, TaskStatus.DOING))
+                if not connection.scalar(select(func.count()).where(is_open, Task.pass_ != "")):
+                    return
+            time.sleep(PAUSE_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    race(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,169 @@
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+CREATE TABLE runs (
+	id INTEGER NOT NULL, 
+	hostname TEXT NOT NULL, 
+	pid INTEGER NOT NULL, 
+	process_created_at DOUBLE NOT NULL, 
+	started_at DATETIME NOT NULL, 
+	heartbeat_at DATETIME NOT NULL, 
+	progress_at DATETIME, 
+	state TEXT NOT NULL, 
+	reason TEXT, 
+	requested TEXT, 
+	options JSON NOT NULL, 
+	counts JSON NOT NULL, 
+	error TEXT, 
+	log_path TEXT, 
+	supervisor JSON, 
+	activity JSON, 
+	CONSTRAINT pk_runs PRIMARY KEY (id)
+);
+CREATE TABLE videos (
+	id INTEGER NOT NULL, 
+	path TEXT NOT NULL, 
+	fingerprint TEXT NOT NULL, 
+	title TEXT NOT NULL, 
+	duration DOUBLE, 
+	fps DOUBLE, 
+	width INTEGER NOT NULL, 
+	height INTEGER NOT NULL, 
+	codec TEXT NOT NULL, 
+	rotation INTEGER NOT NULL, 
+	recorded_at DATETIME, 
+	start_timecode TEXT, 
+	camera TEXT, 
+	recording TEXT, 
+	chapter INTEGER, 
+	warnings JSON NOT NULL, 
+	frame_count INTEGER, 
+	decode_failures INTEGER NOT NULL, 
+	extraction_status TEXT NOT NULL, 
+	enrichment_status TEXT NOT NULL, 
+	error TEXT, 
+	context TEXT NOT NULL, 
+	sampling TEXT NOT NULL, 
+	added_at DATETIME NOT NULL, 
+	CONSTRAINT pk_videos PRIMARY KEY (id), 
+	CONSTRAINT uq_videos_fingerprint UNIQUE (fingerprint)
+);
+CREATE TABLE frames (
+	id INTEGER NOT NULL, 
+	video_id INTEGER NOT NULL, 
+	"index" INTEGER, 
+	timestamp DOUBLE NOT NULL, 
+	stands_for INTEGER, 
+	scene INTEGER, 
+	image_path TEXT NOT NULL, 
+	dhash TEXT, 
+	sharpness DOUBLE, 
+	brightness DOUBLE, 
+	motion DOUBLE, 
+	is_keyframe BOOLEAN NOT NULL, 
+	quick_description TEXT, 
+	quick_tags JSON, 
+	event_type TEXT, 
+	excitement DOUBLE, 
+	local_description TEXT, 
+	local_tags JSON, 
+	enriched_at DATETIME, 
+	edited_description TEXT, 
+	edited_tags JSON, 
+	edited_at DATETIME, 
+	reviewed_at DATETIME, 
+	CONSTRAINT pk_frames PRIMARY KEY (id), 
+	CONSTRAINT fk_frames_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_frames_video_id_timestamp UNIQUE (video_id, timestamp)
+);
+CREATE TABLE analyses (
+	id INTEGER NOT NULL, 
+	created_at DATETIME NOT NULL, 
+	run_id INTEGER, 
+	frame_id INTEGER, 
+	segment_id BIGINT, 
+	pass TEXT NOT NULL, 
+	describer TEXT NOT NULL, 
+	model TEXT NOT NULL, 
+	model_digest TEXT NOT NULL, 
+	host TEXT NOT NULL, 
+	prompt_version TEXT NOT NULL, 
+	latency_seconds DOUBLE NOT NULL, 
+	load_seconds DOUBLE NOT NULL, 
+	prompt_tokens INTEGER, 
+	output_tokens INTEGER, 
+	cost_usd DOUBLE NOT NULL, 
+	raw_reply TEXT, 
+	warnings JSON NOT NULL, 
+	is_kept BOOLEAN NOT NULL, 
+	CONSTRAINT pk_analyses PRIMARY KEY (id), 
+	CONSTRAINT fk_analyses_frame_id_frames FOREIGN KEY(frame_id) REFERENCES frames (id) ON DELETE SET NULL, 
+	CONSTRAINT fk_analyses_run_id_runs FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE SET NULL
+);
+CREATE TABLE search_documents (
+	frame_id INTEGER NOT NULL, 
+	source INTEGER NOT NULL, 
+	text TEXT NOT NULL, 
+	tags TEXT NOT NULL, 
+	CONSTRAINT pk_search_documents PRIMARY KEY (frame_id), 
+	CONSTRAINT fk_search_documents_frame_id_frames FOREIGN KEY(frame_id) REFERENCES frames (id) ON DELETE CASCADE
+);
+CREATE TABLE tasks (
+	id INTEGER NOT NULL, 
+	kind TEXT NOT NULL, 
+	pass TEXT NOT NULL, 
+	video_id INTEGER NOT NULL, 
+	frame_id INTEGER, 
+	segment_id BIGINT, 
+	payload JSON, 
+	priority INTEGER NOT NULL, 
+	status TEXT NOT NULL, 
+	run_id INTEGER, 
+	host TEXT, 
+	lease_token TEXT, 
+	lease_until DATETIME, 
+	attempts INTEGER NOT NULL, 
+	crashes INTEGER NOT NULL, 
+	not_before DATETIME, 
+	error TEXT, 
+	CONSTRAINT pk_tasks PRIMARY KEY (id), 
+	CONSTRAINT fk_tasks_frame_id_frames FOREIGN KEY(frame_id) REFERENCES frames (id) ON DELETE CASCADE, 
+	CONSTRAINT fk_tasks_run_id_runs FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE SET NULL, 
+	CONSTRAINT fk_tasks_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_tasks_frame_id_kind_pass UNIQUE (frame_id, kind, pass)
+);
+CREATE VIRTUAL TABLE search_index USING fts5(
+        text, tags, content='search_documents', content_rowid='frame_id',
+        tokenize='porter unicode61 remove_diacritics 2'
+    );
+CREATE INDEX ix_runs_state ON runs (state);
+CREATE INDEX ix_frames_video_id_index ON frames (video_id, "index");
+CREATE INDEX ix_analyses_frame_id ON analyses (frame_id);
+CREATE INDEX ix_analyses_model_id ON analyses (describer, model, id);
+CREATE INDEX ix_tasks_claim ON tasks (status, kind, pass, priority DESC, id);
+CREATE INDEX ix_tasks_lease ON tasks (status, lease_until);
+CREATE INDEX ix_tasks_video ON tasks (video_id, status, kind, pass);
+CREATE TRIGGER search_documents_inserted AFTER INSERT ON search_documents BEGIN
+        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
+    END;
+CREATE TRIGGER search_documents_deleted AFTER DELETE ON search_documents BEGIN
+        INSERT INTO search_index(search_index, rowid, text, tags)
+        VALUES ('delete', old.frame_id, old.text, old.tags);
+    END;
+CREATE TRIGGER search_documents_updated AFTER UPDATE ON search_documents BEGIN
+        INSERT INTO search_index(search_index, rowid, text, tags)
+        VALUES ('delete', old.frame_id, old.text, old.tags);
+        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
+    END;
+INSERT INTO "alembic_version" VALUES ('0001');
+INSERT INTO "runs" VALUES (1, 'here', 1, 0.0, '2026-05-01 12:00:00.000000', '2026-05-01 12:00:00.000000', NULL, 'starting', NULL, NULL, '{}', '{}', NULL, NULL, NULL, NULL);
+INSERT INTO "videos" VALUES (1, '/films/wedding.mp4', 'print of wedding', 'wedding', 10.0, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '[]', 6, 0, 'extracted', 'enriching', NULL, '', 'distinct', '2026-05-01 12:00:00.000000');
+INSERT INTO "frames" VALUES (1, 1, 0, 0.0, 3, 0, '0.jpg', '0000000000000000', 10.0, 100.0, 1.0, 0, NULL, NULL, NULL, NULL, 'Grandma laughs', '["joy"]', '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL);
+INSERT INTO "frames" VALUES (2, 1, 3, 0.1, 3, 0, '1.jpg', '0000000000000001', 10.0, 100.0, 1.0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'the cake', '["cake"]', '2026-05-01 12:00:00.000000', NULL);
+INSERT INTO "analyses" VALUES (1, '2026-05-01 12:00:00.000000', NULL, 1, NULL, 'deep', 'ollama', 'llava:13b', 'abc', 'http://localhost:11434', '1', 2.0, 0.0, 600, 80, 0.0, '{}', '[]', 1);
+INSERT INTO "search_documents" VALUES (1, 1, 'Grandma laughs', 'joy');
+INSERT INTO "search_documents" VALUES (2, 0, 'the cake', 'cake');
+INSERT INTO "tasks" VALUES (1, 'extract', '', 1, NULL, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (2, 'describe', 'deep', 1, 1, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', '7c9a886ef549484abe34298383e3e8c6', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);

@@ -1,0 +1,488 @@
+"""The queue: what each verb does to a task, one connection at a time (`test_queue_race` has the crowd)."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, insert, select, update
+
+from db import queue
+from db.engine import writing
+from db.models import Frame, Task, TaskKind, TaskStatus, Video
+from db.queue import LeaseLostError
+from db.store import DEEP, QUICK
+from tests.db.library import LATER, NOW, add, add_run, add_tasks, claim, extract
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def video_id(library):
+    return add(library)
+
+
+def state(library, task_id):
+    return library.execute(select(Task.__table__).where(Task.id == task_id)).one()
+
+
+def lose(library, job):
+    """Let a task's lease be lost and another claim it."""
+    queue.sweep(library, now=LATER)
+    [again] = claim(library, now=LATER)
+    assert again.id == job.id
+    return again
+
+
+VERBS = {
+    "finish": queue.finish,
+    "fail": lambda library, job: queue.fail(library, job, error="late"),
+    "release": queue.release,
+}
+verbs = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
+
+
+# claim
+
+
+def test_the_highest_priority_is_claimed_first_then_the_oldest(library, video_id):
+    low = add_tasks(library, video_id, 2, priority=-1)
+    normal = add_tasks(library, video_id, 2)
+    high = add_tasks(library, video_id, 2, priority=5)
+
+    together = [job.id for job in claim(library, 5)]
+
+    assert together == [*high, *normal, low[0]]
+    assert [job.id for job in claim(library, 5)] == [low[1]]
+
+
+def test_one_by_one_the_order_is_the_same(library, video_id):
+    low = add_tasks(library, video_id, 1, priority=-1)
+    high = add_tasks(library, video_id, 2, priority=5)
+
+    assert [claim(library)[0].id for _ in range(3)] == [*high, *low]
+
+
+def test_a_claim_is_one_statement_and_takes_no_more_than_its_limit(engine, library, video_id):
+    add_tasks(library, video_id, 50)
+    statements = []
+    event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    jobs = claim(library, 7)
+
+    assert len(jobs) == 7
+    assert len(statements) == 1
+    assert library.scalar(select(Task.id).where(Task.status == TaskStatus.DOING).offset(7)) is None, "and not one more"
+
+
+def test_nobody_claims_what_is_claimed(library, video_id):
+    add_tasks(library, video_id, 10)
+
+    first, second = claim(library, 6), claim(library, 6)
+
+    assert len(first) == 6
+    assert len(second) == 4
+    assert not {job.id for job in first} & {job.id for job in second}
+    assert claim(library, 6) == []
+
+
+def test_a_claim_says_who_has_the_task_and_until_when(library, video_id):
+    run_id = add_run(library)
+    [task_id] = add_tasks(library, video_id, 1, payload={"gap": 2}, priority=3)
+
+    [job] = claim(library, run_id=run_id, host="gpu", lease_seconds=30)
+
+    row = state(library, task_id)
+    assert (row.status, row.run_id, row.host, row.lease_token) == (TaskStatus.DOING, run_id, "gpu", job.token)
+    assert row.lease_until == NOW + timedelta(seconds=30)
+    assert (job.payload, job.priority, job.kind, job.pass_) == ({"gap": 2}, 3, TaskKind.DESCRIBE, DEEP)
+
+
+def test_each_claim_has_a_token_of_its_own(library, video_id):
+    add_tasks(library, video_id, 2)
+
+    assert claim(library)[0].token != claim(library)[0].token
+
+
+def test_a_task_is_not_due_before_its_time(library, video_id):
+    [task_id] = add_tasks(library, video_id, 1, not_before=NOW)
+
+    assert claim(library, now=NOW - SECOND) == []
+    assert [job.id for job in claim(library, now=NOW)] == [task_id]
+
+
+def test_only_the_kind_and_the_pass_asked_for_are_claimed(library, video_id):
+    [quick] = add_tasks(library, video_id, 1, pass_=QUICK)
+    [deep] = add_tasks(library, video_id, 1, pass_=DEEP)
+
+    assert [job.id for job in claim(library, 9, pass_=QUICK)] == [quick]
+    assert [job.id for job in claim(library, 9, pass_=DEEP)] == [deep]
+    assert [job.kind for job in claim(library, 9, kind=TaskKind.EXTRACT, pass_="")] == [TaskKind.EXTRACT]
+
+
+def test_only_the_videos_asked_for_are_claimed(library, video_id):
+    other = add(library, "birthday")
+    add_tasks(library, video_id, 1, priority=9)
+    [theirs] = add_tasks(library, other, 1)
+
+    assert claim(library, 9, video_ids=[]) == []
+    assert [job.id for job in claim(library, 9, video_ids=[other])] == [theirs]
+
+
+@pytest.mark.parametrize("only_one_video", [False, True])
+def test_a_claim_among_100_000_tasks_walks_its_index_and_sorts_nothing(engine, library, video_id, only_one_video):
+    add_tasks(library, video_id, 50_000)
+    add_tasks(library, video_id, 50_000, pass_=QUICK)
+    plan = []
+
+    def explain(connection, _cursor, statement, parameters, *_):
+        raw = connection.connection.dbapi_connection
+        plan.extend(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
+
+    event.listen(engine, "before_cursor_execute", explain)
+    assert len(claim(library, 20, video_ids=[video_id] if only_one_video else None)) == 20
+
+    assert any("INDEX ix_tasks_claim (status=? AND kind=? AND pass=?)" in line for line in plan), plan
+    assert not any("TEMP B-TREE" in line for line in plan), plan
+    assert not any("SCAN tasks" in line for line in plan), plan
+
+
+# fencing
+
+
+def test_a_lease_is_pushed_on_only_by_its_owner(library, video_id):
+    add_tasks(library, video_id, 2)
+    mine, lost = claim(library, 2)
+    library.execute(update(Task).where(Task.id == lost.id).values(lease_token="another's"))  # noqa: S106 it is no secret
+
+    assert queue.renew(library, [mine, lost], now=LATER) == 1
+
+    assert state(library, mine.id).lease_until == LATER + timedelta(seconds=queue.LEASE_SECONDS)
+    assert state(library, lost.id).lease_until == NOW + timedelta(seconds=queue.LEASE_SECONDS)
+
+
+def test_a_renewed_lease_is_not_swept(library, video_id):
+    add_tasks(library, video_id, 1)
+    jobs = claim(library)
+
+    queue.renew(library, jobs, now=NOW + 60 * SECOND)
+
+    assert queue.sweep(library, now=LATER) == 0
+
+
+def test_nothing_to_renew_is_nothing_renewed(library):
+    assert queue.renew(library, [], now=NOW) == 0
+
+
+def test_renewing_a_settled_task_does_not_bring_it_back(library, video_id):
+    add_tasks(library, video_id, 1)
+    [job] = claim(library)
+    queue.finish(library, job)
+
+    assert queue.renew(library, [job], now=NOW) == 0
+    assert state(library, job.id).lease_until is None
+
+
+@verbs
+def test_who_comes_late_changes_nothing_and_is_told(library, video_id, verb):
+    add_tasks(library, video_id, 1)
+    [late] = claim(library)
+    owner = lose(library, late)
+    before = state(library, late.id)
+
+    with pytest.raises(LeaseLostError):
+        verb(library, late)
+
+    assert state(library, late.id) == before
+    queue.finish(library, owner)
+
+
+@verbs
+def test_who_comes_late_to_a_swept_task_that_nobody_has_yet_is_told_too(library, video_id, verb):
+    add_tasks(library, video_id, 1)
+    [late] = claim(library)
+    queue.sweep(library, now=LATER)
+
+    with pytest.raises(LeaseLostError):
+        verb(library, late)
+
+    assert state(library, late.id).status == TaskStatus.TODO
+
+
+@verbs
+def test_a_task_is_settled_once(library, video_id, verb):
+    add_tasks(library, video_id, 1)
+    [job] = claim(library)
+    queue.finish(library, job)
+
+    with pytest.raises(LeaseLostError):
+        verb(library, job)
+
+
+@verbs
+def test_the_answer_for_a_removed_task_is_refused(library, video_id, verb):
+    add_tasks(library, video_id, 1)
+    [job] = claim(library)
+    library.execute(Video.__table__.delete().where(Video.id == video_id))
+
+    with pytest.raises(LeaseLostError):
+        verb(library, job)
+
+
+@verbs
+def test_the_result_of_a_late_worker_is_rolled_back_with_its_finish(engine, verb):
+    with writing(engine) as library:
+        [frame_id] = extract(library, add(library), 1)
+        [late] = claim(library)
+        lose(library, late)
+
+    def save_late():
+        with writing(engine) as library:
+            library.execute(update(Frame).where(Frame.id == frame_id).values(local_description="too late"))
+            library.execute(insert(Task).values(kind=TaskKind.EXTRACT, video_id=1))
+            verb(library, late)
+
+    with pytest.raises(LeaseLostError):
+        save_late()
+
+    with writing(engine) as library:
+        assert library.scalar(select(Frame.local_description)) is None
+        assert len(library.execute(select(Task.id)).all()) == 2
+
+
+# finish, fail, release
+
+
+def test_a_finished_task_is_done_and_holds_no_lease(library, video_id):
+    add_tasks(library, video_id, 1)
+    [job] = claim(library)
+
+    queue.finish(library, job)
+
+    row = state(library, job.id)
+    assert (row.status, row.lease_token, row.lease_until, row.error) == (TaskStatus.DONE, None, None, None)
+    assert claim(library, now=LATER) == []
+
+
+def test_a_task_fails_for_good_at_the_third_attempt(library, video_id):
+    [task_id] = add_tasks(library, video_id, 1)
+    became = []
+    for attempt in range(3):
+        [job] = claim(library)
+        assert job.attempts == attempt
+        became.append(queue.fail(library, job, error=f"bad reply {attempt + 1}"))
+
+    assert became == [TaskStatus.TODO, TaskStatus.TODO, TaskStatus.FAILED]
+    row = state(library, task_id)
+    assert (row.status, row.attempts, row.error, row.lease_token) == (TaskStatus.FAILED, 3, "bad reply 3", None)
+    assert claim(library, now=LATER) == []
+
+
+def test_a_failed_attempt_waits_before_the_next(library, video_id):
+    add_tasks(library, video_id, 1)
+    [job] = claim(library)
+
+    queue.fail(library, job, error="bad", not_before=NOW + 10 * SECOND)
+
+    assert claim(library, now=NOW + 9 * SECOND) == []
+    assert len(claim(library, now=NOW + 10 * SECOND)) == 1
+
+
+def test_a_released_task_counts_nothing_and_says_what_it_waits_for(library, video_id):
+    add_tasks(library, video_id, 1)
+    [job] = claim(library)
+
+    queue.release(library, job, reason="the drive is unplugged", not_before=NOW + SECOND)
+
+    row = state(library, job.id)
+    assert (row.status, row.attempts, row.crashes) == (TaskStatus.TODO, 0, 0)
+    assert row.error == "the drive is unplugged"
+    assert claim(library, now=NOW) == []
+    assert len(claim(library, now=NOW + SECOND)) == 1
+
+
+# attempts given back
+
+
+def test_attempts_given_back_make_a_failed_task_due_again(library, video_id):
+    [task_id] = add_tasks(library, video_id, 1)
+    for _ in range(3):
+        queue.fail(library, claim(library)[0], error="the host was to blame")
+
+    assert queue.give_back_attempts(library, [task_id]) == 1
+
+    assert (state(library, task_id).status, state(library, task_id).attempts) == (TaskStatus.TODO, 2)
+    assert len(claim(library)) == 1
+
+
+def test_attempts_are_given_back_to_the_named_tasks_alone_and_never_below_none(library, video_id):
+    failed, fresh, other = add_tasks(library, video_id, 3)
+    jobs = {job.id: job for job in claim(library, 3)}
+    queue.fail(library, jobs[failed], error="x")
+    queue.release(library, jobs[fresh])
+    queue.fail(library, jobs[other], error="x")
+
+    assert queue.give_back_attempts(library, [failed, fresh]) == 1
+    assert queue.give_back_attempts(library, []) == 0
+
+    assert [state(library, task_id).attempts for task_id in (failed, fresh, other)] == [0, 0, 1]
+
+
+def test_giving_back_leaves_what_is_in_hand_in_hand_and_what_is_done_alone(library, video_id):
+    doing, done = add_tasks(library, video_id, 2, attempts=1)
+    jobs = {job.id: job for job in claim(library, 2)}
+    queue.finish(library, jobs[done])
+
+    assert queue.give_back_attempts(library, [doing, done]) == 1
+
+    assert (state(library, doing).status, state(library, doing).attempts) == (TaskStatus.DOING, 0)
+    assert (state(library, done).status, state(library, done).attempts) == (TaskStatus.DONE, 1)
+
+
+def test_what_was_given_back_while_in_hand_is_not_counted_when_it_fails_again(library, video_id):
+    [task_id] = add_tasks(library, video_id, 1, attempts=2)
+    [job] = claim(library)
+    queue.give_back_attempts(library, [task_id])
+
+    assert queue.fail(library, job, error="x") is TaskStatus.TODO
+
+    assert state(library, task_id).attempts == 2
+
+
+# sweep
+
+
+def test_a_lease_that_ran_out_is_swept_and_counted_as_a_crash_not_an_attempt(library, video_id):
+    [task_id] = add_tasks(library, video_id, 1)
+    claim(library)
+
+    assert queue.sweep(library, now=NOW + timedelta(seconds=queue.LEASE_SECONDS)) == 0, "it holds to its last moment"
+    assert queue.sweep(library, now=LATER, counts_crash=True) == 1
+
+    row = state(library, task_id)
+    assert (row.status, row.crashes, row.attempts) == (TaskStatus.TODO, 1, 0)
+    assert (row.lease_token, row.lease_until) == (None, None)
+    assert claim(library)[0].crashes == 1, "whoever claims it next can see that it is dangerous"
+
+
+def test_a_lease_that_ran_out_because_of_a_kill_or_a_power_cut_counts_no_crash(library, video_id):
+    [task_id] = add_tasks(library, video_id, 1)
+    claim(library)
+
+    assert queue.sweep(library, now=LATER) == 1
+
+    assert (state(library, task_id).status, state(library, task_id).crashes) == (TaskStatus.TODO, 0)
+
+
+def test_all_that_a_dead_run_held_is_swept_at_once(library, video_id):
+    dead, alive = add_run(library, 1), add_run(library, 2)
+    add_tasks(library, video_id, 5)
+    lost = claim(library, 2, run_id=dead)
+    kept = claim(library, 2, run_id=alive)
+
+    assert queue.sweep(library, now=NOW, dead_runs=[dead], counts_crash=True) == 2
+
+    assert [state(library, job.id).crashes for job in [*lost, *kept]] == [1, 1, 0, 0]
+    assert queue.renew(library, kept, now=NOW) == 2
+
+
+def test_a_sweep_of_dead_runs_takes_what_has_run_out_along(library, video_id):
+    dead, alive = add_run(library, 1), add_run(library, 2)
+    add_tasks(library, video_id, 2)
+    claim(library, run_id=dead, lease_seconds=3600)
+    claim(library, run_id=alive)
+
+    assert queue.sweep(library, now=LATER, dead_runs=[dead]) == 2
+
+
+def test_a_sweep_counts_no_crash_for_what_a_dead_run_had_settled(library, video_id):
+    dead = add_run(library)
+    done, failed, todo = add_tasks(library, video_id, 3)
+    jobs = {job.id: job for job in claim(library, 3, run_id=dead)}
+    queue.finish(library, jobs[done])
+    queue.fail(library, jobs[failed], error="x", attempt_limit=1)
+    queue.release(library, jobs[todo])
+
+    assert queue.sweep(library, now=LATER, dead_runs=[dead]) == 0
+
+    assert [state(library, task_id).status for task_id in (done, failed, todo)] == ["done", "failed", "todo"]
+
+
+# retry, wake
+
+
+@pytest.fixture
+def failed(library):
+    """Three failed tasks: two of the first video, one of the second; the last of the first is of a frame."""
+    first, second = add(library, "first"), add(library, "second")
+    [frame_id] = extract(library, first, 1)
+    [empty, broken] = [*add_tasks(library, first, 1), *add_tasks(library, second, 1)]
+    of_frame = library.execute(select(Task.id).where(Task.frame_id == frame_id)).scalar_one()
+    reasons = {empty: "reply was EMPTY", broken: "picture is 100% broken", of_frame: "the call took too long"}
+    for job in claim(library, 3):
+        queue.fail(library, job, error=reasons[job.id], attempt_limit=1)
+    library.execute(update(Task).values(crashes=2))
+    return {"first": first, "second": second, "frame_id": frame_id, "tasks": (empty, broken, of_frame)}
+
+
+def retried(library, **which):
+    count = queue.retry(library, **which)
+    due = {job.id for job in claim(library, 9)}
+    assert len(due) == count
+    return due
+
+
+def test_retry_puts_every_failed_task_back_as_if_new(library, failed):
+    assert retried(library) == set(failed["tasks"])
+    for task_id in failed["tasks"]:
+        row = state(library, task_id)
+        assert (row.attempts, row.crashes, row.error) == (0, 0, None)
+
+
+def test_retry_by_video(library, failed):
+    assert retried(library, video_id=failed["second"]) == {failed["tasks"][1]}
+
+
+def test_retry_by_frame(library, failed):
+    assert retried(library, frame_id=failed["frame_id"]) == {failed["tasks"][2]}
+
+
+@pytest.mark.parametrize(
+    ("reason", "which"), [("empty", [0]), ("100%", [1]), ("%", [1]), ("took_too", []), ("the", [2])]
+)
+def test_retry_by_reason_takes_the_text_as_it_is(library, failed, reason, which):
+    assert retried(library, reason=reason) == {failed["tasks"][number] for number in which}
+
+
+def test_retry_leaves_done_tasks_alone(library, video_id):
+    add_tasks(library, video_id, 1)
+    queue.finish(library, claim(library)[0])
+
+    assert queue.retry(library) == 0
+
+
+def test_waking_makes_waiting_tasks_of_a_kind_due_now(library, video_id):
+    other = add(library, "other")
+    mine, theirs = (add_tasks(library, video, 1, not_before=LATER)[0] for video in (video_id, other))
+    library.execute(update(Task).where(Task.kind == TaskKind.EXTRACT).values(not_before=LATER))
+
+    assert queue.wake(library, kind=TaskKind.DESCRIBE, video_ids=[video_id]) == 1
+    assert [job.id for job in claim(library, 9)] == [mine]
+
+    assert queue.wake(library, kind=TaskKind.DESCRIBE) == 1
+    assert [job.id for job in claim(library, 9)] == [theirs]
+    assert claim(library, 9, kind=TaskKind.EXTRACT, pass_="") == []
+
+
+# release_run
+
+
+def test_a_run_that_ends_gives_back_what_it_holds_and_nothing_is_counted(library, video_id):
+    [mine, others] = add_tasks(library, video_id, 2)
+    run, other_run = add_run(library), add_run(library)
+    for run_id in (run, other_run):
+        queue.claim(library, kind=TaskKind.DESCRIBE, pass_=DEEP, run_id=run_id, host="here", limit=1, now=NOW)
+
+    assert queue.release_run(library, run) == 1
+
+    assert (state(library, mine).status, state(library, mine).attempts, state(library, mine).crashes) == ("todo", 0, 0)
+    assert state(library, mine).lease_token is None
+    assert state(library, others).status == "doing"

@@ -1,0 +1,103 @@
+"""Many processes on one queue, some killed in the middle: every task is done once, and no claim is given twice.
+
+Real processes, a real file, a real SIGKILL. What it cannot show is a power cut: the page cache survives a kill.
+"""
+
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from sqlalchemy import Engine, func, select, text
+
+from db import queue
+from db.engine import reading, writing
+from db.models import Task, TaskStatus
+from tests.db.library import LATER, NOW, add, add_run, add_tasks
+
+RACERS = 8
+TASKS = 4000
+KILLS = 9
+DEADLINE_SECONDS = 100  # 10 s on two idle cores
+ROOT = Path(__file__).parents[2]
+
+
+def start(engine: Engine, pid: int) -> tuple[int, "subprocess.Popen[bytes]"]:
+    with writing(engine) as connection:
+        run_id = add_run(connection, pid)
+    command = [sys.executable, "-m", "tests.db.racer", str(engine.url), str(run_id)]
+    return run_id, subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def go(racer: "subprocess.Popen[bytes]") -> None:
+    racer.stdin.write(b"go\n")
+    racer.stdin.close()
+
+
+def end(racer: "subprocess.Popen[bytes]") -> None:
+    racer.kill()
+    racer.wait()
+    racer.stdout.close()
+
+
+def at_work(engine: Engine) -> set[int | None]:
+    """The runs that have tasks in hand just now; the others may still be starting."""
+    with reading(engine) as connection:
+        return set(connection.scalars(select(Task.run_id).where(Task.status == TaskStatus.DOING).distinct()))
+
+
+def done(engine: Engine) -> int:
+    with reading(engine) as connection:
+        return connection.execute(select(func.count()).where(Task.status == TaskStatus.DONE)).scalar_one()
+
+
+def test_every_task_is_done_exactly_once_though_workers_are_killed_and_leases_lost(engine):
+    chance = random.Random(7)
+    with writing(engine) as connection:
+        add_tasks(connection, add(connection), TASKS)
+        connection.execute(text("CREATE TABLE claimed (task_id INTEGER, pid INTEGER)"))
+        connection.execute(text("CREATE TABLE finished (task_id INTEGER, pid INTEGER)"))
+        connection.execute(text("CREATE TABLE late (task_id INTEGER, pid INTEGER)"))
+    racers = [start(engine, number) for number in range(RACERS)]
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    swept = []
+    try:
+        for _, racer in racers:
+            assert racer.stdout.readline() == b"ready\n"
+        for _, racer in racers:
+            go(racer)
+        for kill in range(KILLS):
+            aim = (TASKS * kill + chance.randrange(TASKS)) // (KILLS + 1)  # somewhere on the way
+            while (ready := done(engine)) < TASKS and (ready < aim or not (busy := at_work(engine))):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            if ready == TASKS:
+                break  # they were too fast for the other kills
+            run_id, victim = chance.choice([racer for racer in racers if racer[0] in busy])
+            racers.remove((run_id, victim))
+            end(victim)
+            with writing(engine) as connection:
+                if kill % 4:
+                    swept.append(queue.sweep(connection, now=NOW, dead_runs=[run_id], counts_crash=True))
+                else:  # every lease runs out, also those of the living, who now come late
+                    queue.sweep(connection, now=LATER, counts_crash=True)
+            racers.append(start(engine, RACERS + kill))
+            go(racers[-1][1])
+        for _, racer in racers:
+            assert racer.wait(max(0.1, deadline - time.monotonic())) == 0
+    finally:
+        for _, racer in racers:
+            end(racer)
+
+    with reading(engine) as connection:
+        finished = Counter(connection.scalars(text("SELECT task_id FROM finished")))
+        claimed = Counter(connection.scalars(text("SELECT task_id FROM claimed")))
+        tasks = connection.execute(select(Task.id, Task.status, Task.crashes).where(Task.pass_ != "")).all()
+        late = connection.execute(text("SELECT count(*) FROM late")).scalar_one()
+    assert {task.status for task in tasks} == {TaskStatus.DONE}
+    assert finished == {task.id: 1 for task in tasks}
+    assert claimed == {task.id: 1 + task.crashes for task in tasks}, "a task is claimed again only after a lost lease"
+    assert sum(map(bool, swept)) > 1, "kills met work in hand, or this test shows nothing"
+    assert late > 0, "living workers came late, or this test shows nothing"

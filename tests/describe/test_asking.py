@@ -1,0 +1,196 @@
+import json
+
+import pytest
+
+from enrich.describe.asking import WORST_FIRST, ask
+from enrich.describe.baseline import BaselineDescriber
+from enrich.describe.describer import Manner, Pass, Problem
+from enrich.describe.reply import read_reply
+from enrich.errors import CallTimeoutError, HostDownError
+from tests.describe.pictures import call, question
+from tests.standin import Trick
+
+CONTEXT = "Grandma Erna's 80th birthday"
+
+
+def kinds(doubts):
+    return [doubt.problem for doubt in doubts]
+
+
+class Scripted:
+    """A describer that gives these replies, or raises them. It shows no timing and no protocol."""
+
+    name, model, fills, hosts = "scripted", "m", Pass.DEEP, ("box",)
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+        self.manners = []
+
+    async def describe(self, asked, *, host):
+        assert host == "box"
+        self.manners.append(asked.manner)
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return call(reply)
+
+    def read(self, asked, made):
+        return read_reply(asked, made)
+
+
+def reply(text, **fields):
+    return json.dumps({"text": text} | fields)
+
+
+async def test_a_good_reply_is_one_call(describer, standin):
+    answer = await ask(describer, question(12), host=standin.address)
+    assert "Frame number 12" in answer.description.text
+    assert len(answer.calls) == len(standin.chats) == 1
+    assert answer.warnings == answer.calls[0].warnings == ()
+    assert answer.unsure_names == ()
+
+
+@pytest.mark.parametrize(
+    ("trick", "problem"),
+    [
+        (Trick.EMPTY, Problem.EMPTY),
+        (Trick.THINKS, Problem.EMPTY),
+        (Trick.SPACES, Problem.EMPTY),
+        (Trick.CUT_OFF, Problem.CUT_OFF),
+        (Trick.NOT_JSON, Problem.NOT_JSON),
+        (Trick.REPEATS, Problem.REPEATS),
+        (Trick.LEAKS, Problem.LEAKS_PROMPT),
+    ],
+)
+async def test_a_doubtful_reply_is_noticed_asked_again_plainly_and_replaced(describer, standin, trick, problem):
+    standin.play(trick)
+    answer = await ask(describer, question(12), host=standin.address)
+    assert "Frame number 12" in answer.description.text
+    assert len(answer.calls) == 2
+    assert problem in kinds(answer.calls[0].warnings)
+    assert answer.calls[1].warnings == ()
+    assert answer.warnings == ()
+    first, second = standin.chats
+    assert first.body["format"]
+    assert not second.body.get("format")
+
+
+@pytest.mark.parametrize("trick", [Trick.CUT_OFF, Trick.REPEATS, Trick.LEAKS])
+async def test_where_both_replies_are_bad_some_text_is_kept_with_its_warning(describer, standin, trick):
+    standin.play(trick, stubborn=True)
+    answer = await ask(describer, question(12), host=standin.address)
+    assert answer.description.text
+    assert len(answer.calls) == len(standin.chats) == 2
+    assert answer.warnings
+    assert all(made.warnings for made in answer.calls)
+
+
+async def test_only_where_no_text_came_at_all_is_there_no_description(describer, standin):
+    standin.play(Trick.EMPTY, stubborn=True)
+    answer = await ask(describer, question(12), host=standin.address)
+    assert answer.description is None
+    assert kinds(answer.warnings) == [Problem.EMPTY]
+    assert len(answer.calls) == 2
+
+
+async def test_a_name_from_the_context_is_asked_again_without_the_context(describer, standin):
+    standin.play(Trick.CONTEXT_NAME, word="Erna")
+    answer = await ask(describer, question(12, context=CONTEXT), host=standin.address)
+    assert "Erna" not in answer.description.text
+    assert answer.unsure_names == ()
+    assert kinds(answer.calls[0].warnings) == [Problem.CONTEXT_NAME]
+    first, second = standin.chats
+    assert "Erna" in first.prompt
+    assert "Erna" not in second.prompt
+    assert second.body["format"]
+
+
+async def test_a_name_that_stays_in_the_kept_description_is_unsure():
+    describer = Scripted(reply("Erna laughs."), reply(""))
+    answer = await ask(describer, question(context=CONTEXT), host="box")
+    assert describer.manners == [Manner.STRUCTURED, Manner.WITHOUT_CONTEXT]
+    assert answer.description.text == "Erna laughs."
+    assert answer.unsure_names == ("Erna",)
+
+
+async def test_a_name_that_comes_again_without_the_context_stays_unsure():
+    describer = Scripted(reply("Erna laughs."), reply("A cake for Erna."))
+    answer = await ask(describer, question(context=CONTEXT), host="box")
+    assert answer.description.text == "Erna laughs."
+    assert answer.unsure_names == ("Erna",)
+
+
+async def test_a_name_beside_a_worse_problem_is_asked_again_plainly_and_may_stay_unsure():
+    describer = Scripted("Erna laughs at the cake.", "Erna laughs.\nTags: cake")
+    answer = await ask(describer, question(context=CONTEXT), host="box")
+    assert describer.manners == [Manner.STRUCTURED, Manner.PLAIN]
+    assert answer.description.tags == ("cake",)
+    assert answer.unsure_names == ("Erna",)
+
+
+async def test_the_same_text_as_for_another_picture_is_asked_again(describer, standin):
+    standin.play(Trick.SAME_TEXT)
+    answer = await ask(
+        describer,
+        question(12),
+        host=standin.address,
+        same_text=lambda description: "looks at the camera" in description.text,
+    )
+    assert kinds(answer.calls[0].warnings) == [Problem.SAME_TEXT]
+    assert "Frame number 12" in answer.description.text
+    assert answer.warnings == ()
+
+
+async def test_the_same_text_twice_is_kept_with_its_warning():
+    describer = Scripted(reply("A man.", tags=["man"]), "A man.")
+    answer = await ask(describer, question(), host="box", same_text=lambda _: True)
+    assert kinds(answer.warnings) == [Problem.SAME_TEXT]
+    assert answer.description.tags == ("man",)
+
+
+async def test_a_problem_that_is_not_worth_it_is_kept_as_a_warning_without_a_second_call():
+    describer = Scripted("Just words.")
+    answer = await ask(describer, question(), host="box", worth_retrying=lambda problem: problem is Problem.EMPTY)
+    assert answer.description.text == "Just words."
+    assert kinds(answer.warnings) == [Problem.NOT_JSON]
+    assert len(answer.calls) == 1
+
+
+async def test_the_second_manner_is_chosen_by_the_problems_that_are_worth_it():
+    describer = Scripted("Erna laughs.", reply("A woman laughs."))
+    await ask(
+        describer, question(context=CONTEXT), host="box", worth_retrying=lambda problem: problem is Problem.CONTEXT_NAME
+    )
+    assert describer.manners == [Manner.STRUCTURED, Manner.WITHOUT_CONTEXT]
+
+
+async def test_a_second_reply_that_is_worse_does_not_replace_the_first():
+    describer = Scripted("Just words.", "the man and the woman and " * 20)
+    answer = await ask(describer, question(), host="box")
+    assert answer.description.text == "Just words."
+    assert kinds(answer.warnings) == [Problem.NOT_JSON]
+    assert len(answer.calls) == 2
+
+
+@pytest.mark.parametrize("error", [HostDownError("gone"), CallTimeoutError("late")])
+async def test_a_second_call_that_fails_does_not_lose_the_first_reply(error):
+    answer = await ask(Scripted("Just words.", error), question(), host="box")
+    assert answer.description.text == "Just words."
+    assert len(answer.calls) == 1
+
+
+async def test_a_first_call_that_fails_is_the_callers_business(describer, standin):
+    standin.stop()
+    with pytest.raises(HostDownError):
+        await ask(describer, question(), host=standin.address)
+
+
+def test_every_problem_has_its_weight():
+    assert sorted(WORST_FIRST) == sorted(Problem)
+
+
+async def test_the_baseline_is_asked_like_any_other():
+    answer = await ask(BaselineDescriber(), question(12, context=CONTEXT), host="local")
+    assert answer.description.text.startswith("Baseline, no model:")
+    assert answer.warnings == ()
+    assert len(answer.calls) == 1

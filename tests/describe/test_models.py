@@ -1,0 +1,71 @@
+import pytest
+
+from enrich.describe.models import FAMILIES, HEARSAY, UNKNOWN, suggestion, traits_for
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [
+        ("llava", "llava"),
+        ("llava:34b", "llava"),
+        ("llava:7b-v1.6-mistral-q4_0", "llava"),
+        ("tiny-llava", "llava"),
+        ("someone/my-llava:7b", "llava"),
+        ("llava:13b-v1.5-q4_K_M", "llava:13b-v1.5"),
+        ("llava-llama3:8b", "llava-llama3"),
+        ("llava-phi3", "llava-phi3"),
+        ("BakLLaVA:7b", "bakllava"),
+        ("qwen2.5vl:7b", "qwen2.5vl"),
+        ("qwen3-vl:8b-instruct", "qwen3-vl"),
+        ("gemma3:4b", "gemma3"),
+        ("minicpm-v:8b", "minicpm-v"),
+        ("llama3.2-vision:11b", "llama3.2-vision"),
+        ("moondream:latest", "moondream"),
+        ("granite3.2-vision:2b", "granite3.2-vision"),
+        ("brand-new-model", "unknown"),
+    ],
+)
+def test_a_model_belongs_to_the_family_its_name_says(name, family):
+    assert traits_for(name).family == family
+
+
+def test_a_name_nobody_knows_gets_cautious_traits():
+    assert traits_for("brand-new-model") == UNKNOWN
+    assert UNKNOWN.pictures_per_call == 1
+
+
+def test_older_llava_is_sent_smaller_pictures_than_newer_llava():
+    assert traits_for("llava:7b-v1.5-q4_0").edge == 336
+    assert traits_for("llava:7b").edge == 672
+
+
+def test_every_row_has_its_source_and_usable_numbers():
+    for traits in FAMILIES:
+        assert traits.source == HEARSAY or traits.source.startswith("https://"), traits.family
+        assert 300 <= traits.edge <= 2000, traits.family
+        assert traits.num_ctx >= 2048, traits.family
+        assert (traits.calls_at_once is None) == (not traits.calls_source), traits.family
+
+
+def test_models_that_the_server_runs_one_call_at_a_time_are_known():
+    assert traits_for("llama3.2-vision").calls_at_once == 1
+    assert traits_for("qwen3-vl:8b").calls_at_once == 1
+    assert traits_for("llava:13b").calls_at_once is None
+
+
+def test_the_user_may_set_a_familys_edge_and_a_models_edge_wins_over_it():
+    overrides = {"llava": 500, "LLaVA:34b": 800}
+    assert traits_for("llava:13b", overrides).edge == 500
+    assert traits_for("llava:34b", overrides).edge == 800
+    assert traits_for("bakllava", overrides).edge == 336
+    assert traits_for("llava:13b", overrides).source == "settings"
+
+
+def test_an_unknown_model_takes_an_edge_under_its_own_name():
+    assert traits_for("brand-new-model:3b", {"brand-new-model": 512}).edge == 512
+
+
+def test_the_suggested_model_is_the_largest_that_leaves_room():
+    assert suggestion(24_000_000_000) == "llava:13b"
+    assert suggestion(6_000_000_000) == "llava:7b"
+    assert suggestion(1_000_000_000) is None

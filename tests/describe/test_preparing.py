@@ -1,0 +1,205 @@
+import time
+
+import pytest
+
+from enrich.describe.ollama import OllamaDescriber
+from enrich.errors import CallFailedError, CallTimeoutError, HostBusyError, HostDownError, ModelError
+from tests.describe.pictures import question
+from tests.standin import ShelfModel, Trick
+
+GB = 1_000_000_000
+SEES = ShelfModel("llava:13b")
+BLIND = ShelfModel("llama3.1:8b", sees=False)
+
+
+async def refused(settings, standin, *models, model="llava:13b", **more):
+    """The message of the ModelError that preparing ends in."""
+    standin.behave(models=models)
+    describer = OllamaDescriber(settings(**more), model=model)
+    with pytest.raises(ModelError) as raised:
+        await describer.prepare(standin.address)
+    with pytest.raises(ModelError):
+        await describer.describe(question(), host=standin.address)
+    await describer.close()
+    assert "\n" not in str(raised.value)
+    assert not [request for request in standin.history if request.path == "/api/chat"]  # no picture was sent
+    return str(raised.value)
+
+
+async def test_a_host_that_is_well_reports_its_model(describer, standin):
+    report = await describer.prepare(standin.address)
+    assert (report.host, report.model, report.model_digest) == (standin.address, "llava:13b", SEES.digest)
+    assert report.fits_gpu is True
+    assert "fits the GPU" in report.sentence
+
+
+async def test_preparing_loads_the_model_with_a_small_picture_and_a_tiny_reply(describer, standin):
+    await describer.prepare(standin.address)
+    assert "llava:13b" in standin.loaded
+    (warm_up,) = (request for request in standin.history if request.path == "/api/chat")
+    assert warm_up.sights[0].width <= 336
+    assert warm_up.body["options"]["num_predict"] == 1
+
+
+async def test_preparing_again_is_cheap(describer, standin):
+    standin.behave(load=1)
+    await describer.prepare(standin.address)
+    start = time.monotonic()
+    await describer.prepare(standin.address)
+    assert time.monotonic() - start < 0.9
+
+
+async def test_checking_loads_nothing_and_finds_the_same_faults(describer, standin):
+    await describer.check(standin.address)
+    assert standin.loaded == set()
+    assert not [request for request in standin.history if request.path == "/api/chat"]
+    standin.behave(models=(BLIND,))
+    with pytest.raises(ModelError, match="ollama pull llava:13b"):
+        await describer.check(standin.address)
+
+
+async def test_unloading_frees_the_models_memory_and_the_next_call_loads_it_again(settings, standin):
+    standin.behave(load=0.4)
+    describer = OllamaDescriber(settings(call_seconds=0.2))
+    await describer.prepare(standin.address)
+    await describer.unload(standin.address)
+    assert standin.loaded == set()
+    call = await describer.describe(question(), host=standin.address)  # within the longer limit
+    assert call.load_seconds == pytest.approx(0.4)
+    await describer.close()
+
+
+async def test_the_name_of_a_model_may_be_written_large(settings, standin):
+    describer = OllamaDescriber(settings(), model="LLaVA:13B")
+    await describer.check(standin.address)
+    await describer.close()
+
+
+async def test_loading_has_the_longer_limit_and_it_is_a_limit(settings, standin):
+    standin.behave(load=0.5)
+    describer = OllamaDescriber(settings(call_seconds=0.1, load_seconds=5))
+    await describer.prepare(standin.address)
+    await describer.close()
+    standin.loaded.clear()
+    impatient = OllamaDescriber(settings(call_seconds=0.1, load_seconds=0.2))
+    with pytest.raises(CallTimeoutError):
+        await impatient.prepare(standin.address)
+    await impatient.close()
+
+
+async def test_a_model_that_is_missing_is_named_with_the_command_that_installs_it(settings, standin):
+    message = await refused(settings, standin, ShelfModel("moondream:latest"), BLIND)
+    assert f"`OLLAMA_HOST={standin.address} ollama pull llava:13b`" in message
+    assert "moondream:latest" in message
+    assert "llama3.1" not in message
+
+
+async def test_another_tag_of_the_same_model_is_not_the_model(settings, standin):
+    assert "ollama pull llava:13b" in await refused(settings, standin, ShelfModel("llava:7b"))
+
+
+async def test_a_model_that_cannot_see_is_refused_and_those_that_can_are_named(settings, standin):
+    message = await refused(settings, standin, BLIND, SEES, model="llama3.1:8b")
+    assert "cannot see pictures" in message
+    assert "llava:13b" in message
+
+
+async def test_where_no_model_can_see_one_that_can_is_recommended(settings, standin):
+    assert "ollama pull llava:7b" in await refused(settings, standin, BLIND, model="llama3.1:8b")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [ShelfModel("qwen3-vl:235b-cloud"), ShelfModel("big:cloud"), ShelfModel("llava:13b", remote_host="https://x:443")],
+)
+async def test_a_model_in_the_cloud_is_refused_before_any_picture_is_sent(settings, standin, model):
+    message = await refused(settings, standin, model, model=model.name)
+    assert "leave this machine" in message
+    assert "EVERYFRAME_ALLOW_CLOUD" in message
+
+
+async def test_a_cloud_name_is_refused_even_if_the_server_does_not_list_it(settings, standin):
+    assert "leave this machine" in await refused(settings, standin, SEES, model="qwen3-vl:cloud")
+
+
+async def test_a_model_in_the_cloud_may_be_allowed(settings, standin):
+    standin.behave(models=(ShelfModel("llava:13b", remote_host="https://x:443"),))
+    describer = OllamaDescriber(settings(allow_cloud=True))
+    standin.behave(models=(ShelfModel("llava:13b", remote_host="https://x:443"),))
+    await describer.prepare(standin.address)
+    await describer.close()
+
+
+async def test_servers_that_list_no_capabilities_are_believed_by_the_families_they_name(settings, standin):
+    old = ShelfModel("llava:13b", lists_capabilities=False)
+    standin.behave(models=(old, ShelfModel("llama3.1:8b", sees=False, lists_capabilities=False)))
+    describer = OllamaDescriber(settings())
+    await describer.prepare(standin.address)
+    models = await describer.installed(standin.address)
+    assert [(model.name, model.sees) for model in models] == [("llava:13b", True), ("llama3.1:8b", False)]
+    await describer.close()
+
+
+async def test_a_model_larger_than_the_gpu_is_said_to_be_with_one_that_fits(settings, standin):
+    standin.behave(models=(ShelfModel("llava:34b", size=20 * GB, gpu_bytes=8 * GB),))
+    describer = OllamaDescriber(settings(), model="llava:34b")
+    report = await describer.prepare(standin.address)
+    await describer.close()
+    assert report.fits_gpu is False
+    assert (report.loaded_bytes, report.gpu_bytes) == (20 * GB, 8 * GB)
+    assert "only 8.0 GB fit the GPU" in report.sentence
+    assert "`ollama pull qwen2.5vl:7b`" in report.sentence
+
+
+async def test_a_machine_without_a_gpu_is_said_to_be_slow_and_nothing_more(settings, standin):
+    standin.behave(models=(ShelfModel("llava:13b", gpu_bytes=0),))
+    describer = OllamaDescriber(settings())
+    report = await describer.prepare(standin.address)
+    await describer.close()
+    assert report.fits_gpu is None
+    assert "processor alone" in report.sentence
+
+
+async def test_a_model_that_takes_one_call_at_a_time_is_reported_so(settings, standin):
+    standin.behave(models=(ShelfModel("llama3.2-vision:latest"),))
+    describer = OllamaDescriber(settings(), model="llama3.2-vision")
+    assert (await describer.prepare(standin.address)).calls_at_once == 1
+    await describer.close()
+
+
+async def test_a_model_updated_meanwhile_gets_its_new_digest_when_prepared_again(describer, standin):
+    first = await describer.prepare(standin.address)
+
+    class Updated(ShelfModel):
+        digest = "ab" * 32
+
+    standin.behave(models=(Updated("llava:13b"),))
+    second = await describer.prepare(standin.address)
+    assert first.model_digest != second.model_digest == "ab" * 32
+    assert (await describer.describe(question(), host=standin.address)).model_digest == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("trick", "error"),
+    [
+        (Trick.BUSY, HostBusyError),
+        (Trick.ERROR, CallFailedError),
+        (Trick.HTML, CallFailedError),
+        (Trick.DIE, HostDownError),
+    ],
+)
+@pytest.mark.parametrize("everywhere", [True, False])
+async def test_preparing_tells_what_is_wrong_and_finds_the_host_well_again(
+    describer, standin, trick, error, everywhere
+):
+    standin.play(trick, everywhere=everywhere)
+    with pytest.raises(error):
+        await describer.prepare(standin.address)
+    standin.calm()
+    await describer.prepare(standin.address)
+
+
+async def test_a_host_that_is_down_is_said_to_be_down(describer, standin):
+    standin.stop()
+    with pytest.raises(HostDownError, match="start it with `ollama serve`"):
+        await describer.prepare(standin.address)

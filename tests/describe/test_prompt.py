@@ -1,0 +1,76 @@
+import json
+
+import pytest
+
+from enrich.describe.describer import Manner, Picture, Question
+from enrich.describe.prompt import FIELDS, prompt_for, schema
+from tests.describe.pictures import numbered_jpeg, question
+
+CONTEXT = "Grandma Erna's 80th birthday in Graz"
+
+
+def test_the_schema_is_flat_and_all_but_the_text_may_be_null():
+    properties = schema()["properties"]
+    assert list(properties) == list(FIELDS)
+    assert properties["text"] == {"type": "string"}
+    for name, rule in properties.items():
+        assert name == "text" or "null" in rule["type"], name
+        assert "properties" not in rule
+    json.dumps(schema())
+
+
+@pytest.mark.parametrize("manner", [Manner.STRUCTURED, Manner.WITHOUT_CONTEXT])
+def test_the_prompt_says_the_schema_too(manner):
+    prompt = prompt_for(question(manner=manner))
+    assert "JSON" in prompt
+    for name in schema()["properties"]:
+        assert f"- {name}: " in prompt
+
+
+def test_the_text_is_asked_for_first_so_that_a_reply_cut_short_still_has_it():
+    assert next(iter(schema()["properties"])) == "text"
+
+
+def test_the_context_is_given_for_orientation_and_names_are_forbidden():
+    prompt = prompt_for(question(context=CONTEXT))
+    assert CONTEXT in prompt
+    assert "orientation" in prompt
+    assert "Do not name people" in prompt
+
+
+def test_without_a_context_nothing_is_said_of_one():
+    assert "orientation" not in prompt_for(question(context="  \n "))
+
+
+def test_asked_without_the_context_the_prompt_does_not_contain_it():
+    prompt = prompt_for(question(context=CONTEXT, manner=Manner.WITHOUT_CONTEXT))
+    assert "Erna" not in prompt
+    assert "JSON" in prompt
+
+
+def test_the_plain_manner_asks_for_words_and_tags_instead_of_json():
+    prompt = prompt_for(question(context=CONTEXT, manner=Manner.PLAIN))
+    assert "JSON" not in prompt
+    assert "Tags:" in prompt
+    assert CONTEXT in prompt
+
+
+def test_the_language_is_asked_for():
+    assert "Write in German." in prompt_for(question(language="German"))
+
+
+def test_several_pictures_are_introduced_with_their_times():
+    pictures = tuple(Picture(numbered_jpeg(n), n + 0.25) for n in range(3))
+    prompt = prompt_for(Question(pictures))
+    assert "3 pictures" in prompt
+    assert "0.2 s, 1.2 s, 2.2 s" in prompt
+
+
+def test_a_very_long_context_is_shortened_so_that_picture_and_reply_still_fit():
+    prompt = prompt_for(question(context="we were there " * 1000))
+    assert len(prompt) < 3000
+    assert 'we were there …"' in prompt or 'we were …"' in prompt or 'we …"' in prompt
+
+
+def test_line_breaks_in_the_context_do_not_break_the_prompt():
+    assert 'whole video: "one two"' in prompt_for(question(context="one\n\ntwo"))

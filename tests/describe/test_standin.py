@@ -1,0 +1,183 @@
+"""The stand-in is only worth something if it is right itself."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from base64 import b64encode
+
+import httpx
+import pytest
+
+from enrich.describe.prompt import schema
+from tests.describe.pictures import numbered_jpeg, plain_jpeg, progressive
+from tests.standin import ShelfModel, StandIn, Trick
+from tests.standin.sight import look
+
+# Connections are not kept: the servers come and go.
+HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def body(number=7, **changes):
+    image = b64encode(numbered_jpeg(number)).decode()
+    message = {"role": "user", "content": "What is this?", "images": [image]}
+    return {"model": "llava:13b", "messages": [message], "stream": False, "format": schema()} | changes
+
+
+def chat(standin, number=7, **changes):
+    return HTTP.post(f"{standin.address}/api/chat", json=body(number, **changes))
+
+
+def content(response):
+    return json.loads(response.json()["message"]["content"])
+
+
+@pytest.mark.parametrize("size", [(320, 180), (336, 189), (1024, 576), (189, 336), (160, 90)])
+def test_it_reads_the_number_and_the_colour_of_a_numbered_picture(size):
+    for number in (0, 1, 25, 421, 13_075, 65_535):
+        sight = look(b64encode(numbered_jpeg(number, size)).decode())
+        assert sight.number == number
+        assert (sight.width, sight.height) == size
+
+
+def test_it_describes_other_pictures_by_their_colours_and_reads_no_number_into_them():
+    for colour, name in [((20, 20, 20), "black"), ((40, 60, 200), "blue"), ((245, 245, 245), "white")]:
+        sight = look(b64encode(plain_jpeg(colour)).decode())
+        assert sight.number is None
+        assert name in sight.text
+
+
+def test_it_sees_progressive_pictures_too():
+    assert look(b64encode(progressive(numbered_jpeg(77))).decode()).number == 77
+
+
+def test_a_call_takes_exactly_the_given_time(standin):
+    standin.behave(delay=0.25)
+    times = []
+    for number in range(5):
+        start = time.monotonic()
+        chat(standin, number)
+        times.append(time.monotonic() - start)
+    assert min(times) >= 0.25
+    assert min(times) < 0.3  # the others may have had to share the machine
+
+
+def test_calls_beyond_the_limit_wait_and_beyond_the_queue_are_refused(standin):
+    standin.behave(delay=1, parallel=2, queue=1)
+    answers = []
+
+    def ask(number):
+        start = time.monotonic()
+        answers.append((chat(standin, number).status_code, time.monotonic() - start))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for place, thread in enumerate(threads, 1):
+        thread.start()
+        while len(standin.history) < place:
+            time.sleep(0.01)
+    for thread in threads:
+        thread.join()
+    assert sorted(status for status, _ in answers) == [200, 200, 200, 503]
+    assert max(took for _, took in answers) > 1.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "words"),
+    [
+        ({"model": "nope"}, 404, "not found"),
+        ({"format": {"type": 5}}, 500, "invalid JSON schema"),
+        ({"options": {"num_predict": "a"}}, 500, "must be of type integer"),
+        ({"options": {"num_predictx": 5}}, 400, "unknown option"),
+        ({"bogus": 1}, 400, "unknown fields"),
+        ({"think": True}, 400, "does not support thinking"),
+        ({"messages": [{"role": "user", "content": "x", "images": ["!!"]}]}, 400, "illegal base64"),
+        ({"messages": [{"role": "user", "content": "x", "images": ["bm90anBlZw=="]}]}, 500, "embedding from image"),
+    ],
+)
+def test_it_refuses_what_ollama_refuses(standin, changes, status, words):
+    response = chat(standin, **changes)
+    assert response.status_code == status
+    assert words in response.json()["error"]
+
+
+def test_it_remembers_every_request_with_what_it_saw(standin):
+    chat(standin, 5)
+    chat(standin, 6, options={"num_predict": 1})
+    chat(standin, 7, model="nope")
+    assert [request.numbers for request in standin.history] == [(5,), (6,), (7,)]
+    assert [request.status for request in standin.history] == [200, 200, 404]
+    assert standin.described == [5]
+
+
+def test_it_fails_for_chosen_pictures_only_and_for_as_often_as_told(standin):
+    standin.play(Trick.ERROR, frames=[6], times=2)
+    assert [chat(standin, number).status_code for number in (5, 6, 6, 6)] == [200, 500, 500, 200]
+
+
+def test_a_hanging_call_is_let_go_when_it_calms_down(standin):
+    standin.play(Trick.HANG)
+    threading.Timer(0.3, standin.calm).start()
+    with pytest.raises(httpx.RemoteProtocolError):
+        chat(standin)
+    assert chat(standin).status_code == 200
+
+
+def test_it_can_be_stopped_and_started_on_the_same_port(standin):
+    address = standin.address
+    chat(standin)
+    standin.stop()
+    with pytest.raises(httpx.ConnectError):
+        chat(standin)
+    standin.start()
+    assert standin.address == address
+    assert chat(standin).status_code == 200
+
+
+def test_only_the_fields_of_the_schema_come_and_they_are_true(standin):
+    reply = content(chat(standin, 25))
+    assert set(reply) == set(schema()["properties"])
+    assert "25" in reply["text"]
+    assert "blue" in reply["tags"]
+
+
+@pytest.fixture(scope="module")
+def process():
+    command = [sys.executable, "-m", "tests.standin", "--delay", "0.05", "--parallel", "4", "--model", "llava:7b"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        address = started.stdout.readline().strip()
+        yield address
+        started.terminate()
+        assert started.wait(5) == 0
+
+
+def test_as_its_own_process_it_is_switched_over_http(process):
+    def post(path, payload):
+        return HTTP.post(f"{process}{path}", json=payload)
+
+    assert "11" in content(post("/api/chat", body(11, model="llava:7b")))["text"]
+    assert post("/standin/play", {"trick": "error", "frames": [3]}).status_code == 200
+    assert post("/api/chat", body(3, model="llava:7b")).status_code == 500
+    post("/standin/calm", {})
+    post("/standin/behave", {"delay": 0.3})
+    start = time.monotonic()
+    assert post("/api/chat", body(3, model="llava:7b")).status_code == 200
+    assert time.monotonic() - start >= 0.3
+    history = HTTP.get(f"{process}/standin/history").json()
+    assert [entry["numbers"] for entry in history] == [[11], [3], [3]]
+
+
+def test_as_its_own_process_it_refuses_connections_for_a_while(process):
+    HTTP.post(f"{process}/standin/refuse", json={"seconds": 0.4})
+    time.sleep(0.2)
+    with pytest.raises(httpx.ConnectError):
+        HTTP.get(f"{process}/api/version")
+    time.sleep(0.5)
+    assert HTTP.get(f"{process}/api/version").status_code == 200
+
+
+def test_it_pulls_models_that_exist(standin):
+    with StandIn(pullable=("moondream:latest",), models=(ShelfModel(),)) as other:
+        lines = HTTP.post(f"{other.address}/api/pull", json={"model": "moondream"}).text.splitlines()
+        assert json.loads(lines[-1]) == {"status": "success"}
+        assert "moondream:latest" in HTTP.get(f"{other.address}/api/tags").text

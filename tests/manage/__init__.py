@@ -1,0 +1,1 @@
+"""Managing the worker from outside: starting, finding and ending it, its hours, its logs."""

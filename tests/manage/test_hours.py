@@ -1,0 +1,170 @@
+"""Working hours by the clock on the wall: across midnight, and when the clock itself is changed."""
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from enrich.errors import SettingsError
+from enrich.manage.hours import parse_hours
+from enrich.settings import load_settings
+
+BERLIN = ZoneInfo("Europe/Berlin")
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # its clock is changed by half an hour
+KOLKATA = ZoneInfo("Asia/Kolkata")
+
+
+def berlin(*when, fold=0):
+    return datetime(*when, tzinfo=BERLIN, fold=fold)
+
+
+@pytest.mark.parametrize(
+    ("clock", "is_open"),
+    [((21, 59), False), ((22, 0), True), ((23, 59), True), ((0, 0), True), ((6, 59), True), ((7, 0), False)],
+)
+def test_a_night_crosses_midnight(clock, is_open):
+    hours = parse_hours("22:00-07:00", BERLIN)
+    assert hours.is_open(berlin(2026, 11, 22, *clock)) is is_open
+
+
+def test_hours_are_meant_where_the_computer_is_whatever_zone_the_moment_has():
+    hours = parse_hours("22:00-07:00", BERLIN)
+    assert hours.is_open(datetime(2026, 7, 1, 20, 0, tzinfo=UTC))  # 22:00 there in summer
+    assert not hours.is_open(datetime(2026, 7, 1, 19, 59, tzinfo=UTC))
+
+
+def test_the_next_change_is_the_end_or_the_beginning():
+    hours = parse_hours("22:00-07:00", BERLIN)
+    assert hours.next_change(berlin(2026, 11, 22, 14, 30, 15)) == berlin(2026, 11, 22, 22, 0)
+    assert hours.next_change(berlin(2026, 11, 22, 22, 0)) == berlin(2026, 11, 23, 7, 0)
+    assert hours.next_change(berlin(2026, 11, 23, 6, 59, 59)) == berlin(2026, 11, 23, 7, 0)
+
+
+def test_several_hours_may_touch_and_overlap():
+    hours = parse_hours("12:00-13:00, 13:00-14:00,22:00-07:00,06:00-08:00", BERLIN)
+    assert hours.next_change(berlin(2026, 11, 22, 12, 30)) == berlin(2026, 11, 22, 14, 0)
+    assert hours.next_change(berlin(2026, 11, 22, 23, 0)) == berlin(2026, 11, 23, 8, 0)
+
+
+@pytest.mark.parametrize("text", ["", " , ", "00:00-24:00", "00:00-12:00,12:00-24:00", "18:00-07:00,07:00-18:00"])
+def test_hours_without_a_gap_never_change(text):
+    hours = parse_hours(text, BERLIN)
+    assert all(hours.is_open(berlin(2026, 11, 22, hour, 30)) for hour in range(24))
+    assert hours.next_change(berlin(2026, 11, 22, 12)) is None
+
+
+def test_an_evening_may_end_at_midnight_in_two_ways():
+    for text in ("18:00-24:00", "18:00-00:00"):
+        hours = parse_hours(text, BERLIN)
+        assert hours.is_open(berlin(2026, 11, 22, 23, 59))
+        assert not hours.is_open(berlin(2026, 11, 23, 0, 0))
+        assert hours.next_change(berlin(2026, 11, 22, 20)) == berlin(2026, 11, 23)
+
+
+def test_a_night_in_spring_is_an_hour_shorter_and_in_autumn_longer():
+    hours = parse_hours("22:00-07:00", BERLIN)
+    for evening, length in (((2026, 3, 28, 22), 8), ((2026, 10, 24, 22), 10), ((2026, 11, 21, 22), 9)):
+        begin = berlin(*evening)
+        end = hours.next_change(begin)
+        assert end.astimezone(UTC) - begin.astimezone(UTC) == timedelta(hours=length)
+        assert (end.hour, end.minute) == (7, 0)
+
+
+def test_hours_that_begin_in_the_hour_that_spring_skips_begin_right_after_it():
+    hours = parse_hours("02:30-05:00", BERLIN)  # on 29 March 2026 the clock goes from 02:00 to 03:00
+    assert hours.next_change(berlin(2026, 3, 29, 1, 30)) == berlin(2026, 3, 29, 3, 0)
+    assert hours.next_change(berlin(2026, 3, 29, 3, 0)) == berlin(2026, 3, 29, 5, 0)
+
+
+def test_hours_that_spring_skips_as_a_whole_come_a_day_later():
+    hours = parse_hours("02:15-02:45", BERLIN)
+    assert hours.next_change(berlin(2026, 3, 29, 1, 0)) == berlin(2026, 3, 30, 2, 15)
+
+
+def test_hours_that_end_in_the_hour_that_spring_skips_end_right_after_it():
+    hours = parse_hours("22:00-02:30", BERLIN)
+    assert hours.next_change(berlin(2026, 3, 29, 1, 0)) == berlin(2026, 3, 29, 3, 0)
+
+
+def test_a_time_that_autumn_shows_twice_counts_twice():
+    hours = parse_hours("02:15-02:45", BERLIN)  # on 25 October 2026 the clock goes from 03:00 back to 02:00
+    changes, moment = [], berlin(2026, 10, 25, 1, 0)
+    for _ in range(5):
+        moment = hours.next_change(moment)
+        changes.append(moment.astimezone(UTC).strftime("%d %H:%M"))
+    assert changes == ["25 00:15", "25 00:45", "25 01:15", "25 01:45", "26 01:15"]
+
+
+def test_half_an_hour_of_lord_howe_is_seen_too():
+    hours = parse_hours("01:45-03:00", LORD_HOWE)  # on 5 April 2026 from 02:00 back to 01:30
+    begin = hours.next_change(datetime(2026, 4, 4, 12, 0, tzinfo=LORD_HOWE))
+    back = hours.next_change(begin)
+    again = hours.next_change(back)
+    end = hours.next_change(again)
+    assert [at.astimezone(UTC) - begin.astimezone(UTC) for at in (back, again, end)] == [
+        timedelta(minutes=15),
+        timedelta(minutes=30),
+        timedelta(minutes=105),
+    ]
+    # On 4 October 2026 from 02:00 to 02:30: what begins at 02:10 begins at 02:30.
+    skipped = parse_hours("02:10-04:00", LORD_HOWE)
+    at = skipped.next_change(datetime(2026, 10, 4, 1, 0, tzinfo=LORD_HOWE))
+    assert (at.hour, at.minute, at.utcoffset()) == (2, 30, timedelta(hours=11))
+
+
+def test_zones_with_odd_offsets_change_on_their_own_minute():
+    hours = parse_hours("22:00-07:00", KOLKATA)
+    assert hours.next_change(datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) == datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows takes its zone from the registry, not from TZ")
+def test_without_a_zone_the_systems_own_clock_counts():
+    script = (
+        "from datetime import UTC, datetime; from enrich.manage.hours import parse_hours; "
+        "hours = parse_hours('22:00-07:00'); moment = datetime(2026, 7, 1, 20, 0, tzinfo=UTC); "
+        "print(hours.is_open(moment), hours.next_change(moment).isoformat())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "TZ": "CET-1CEST,M3.5.0,M10.5.0/3"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout.split() == ["True", "2026-07-02T07:00:00+02:00"]
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("22-7", "22:00-07:00"),
+        (" 22:00 – 7:30 ", "22:00-07:30"),
+        ("24:00-06:00", "00:00-06:00"),
+        ("12:00-13:00,22:00-07:00", "12:00-13:00,22:00-07:00"),
+        ("", ""),
+    ],
+)
+def test_what_people_write_is_understood_and_said_in_one_way(text, meant):
+    assert str(parse_hours(text)) == meant
+    assert parse_hours(meant) == parse_hours(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["night", "22:00", "22:00-25:00", "22:60-07:00", "24:01-07:00", "-", "10pm-7am", "7-7"]
+)
+def test_what_cannot_be_meant_is_refused_with_the_way_to_write_it(text):
+    with pytest.raises(ValueError, match=r"22:00-07:00|leave working hours empty"):
+        parse_hours(text)
+
+
+def test_settings_refuse_hours_at_once_and_name_the_variable(monkeypatch, tmp_path):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERYFRAME_HOURS", "22 to 7")
+    with pytest.raises(SettingsError, match=r"EVERYFRAME_HOURS: '22 to 7' are no working hours"):
+        load_settings()
+    monkeypatch.setenv("EVERYFRAME_HOURS", "22-7")
+    assert load_settings().hours == "22:00-07:00"

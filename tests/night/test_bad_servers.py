@@ -1,0 +1,127 @@
+"""One long night with a server that fails in every way it can, one after the other, and recovers each time."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from enrich.manage import control
+from enrich.settings import Settings
+from enrich.work import lane, saving
+from enrich.work.order import Order
+from tests.clips import numbered_clip
+from tests.manage.background import Background
+from tests.night.night import Night, assert_in_order
+from tests.standin import StandIn, Trick
+from tests.work.house import House, Running, assert_truthful, until
+
+FRAMES = 400
+TROUBLES = [Trick.HANG, Trick.BUSY, Trick.MISSING, Trick.ERROR, Trick.HALF, Trick.HTML, Trick.DIE, Trick.BROKEN_JSON]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+@pytest.fixture
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call may take one second."""
+    monkeypatch.setenv("EVERYFRAME_CALL_SECONDS", "1")
+    monkeypatch.setenv("EVERYFRAME_LOAD_SECONDS", "2")
+
+
+def test_a_night_of_all_troubles_ends_complete_with_no_frame_failed(
+    settings: Settings, house: House, standin: StandIn, tmp_path: Path, background: Background, short_limits: None
+) -> None:
+    """Each trouble lasts until the run waits because of it; half of them also at what needs no model."""
+    standin.behave(delay=0.1)
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
+    control.start(settings)
+    reasons = []
+    for number, trouble in enumerate([None, *TROUBLES]):
+        background.until_described(house.described() + 8)
+        if trouble is None:
+            standin.stop()
+        else:
+            standin.play(trouble, stubborn=True, everywhere=bool(number % 2))
+        background.until_state("waiting")
+        reasons.append(background.run().reason)
+        standin.calm()
+        if trouble is None:
+            standin.start()
+        background.until_state("running")
+    standin.behave(delay=0)
+    background.until_described(FRAMES)
+    stopped = control.stop(settings)
+
+    assert stopped is not None
+    assert None not in reasons
+    assert len(set(reasons)) >= 6, reasons
+    assert house.states_of_runs() == ["stopped"]
+    assert_in_order(house)
+    assert_truthful(house)
+    assert house.value("SELECT max(crashes) FROM tasks") == 0
+
+
+@pytest.fixture
+def bad_host() -> Iterator[StandIn]:
+    with StandIn(parallel=2) as server:
+        yield server
+
+
+@pytest.mark.parametrize("trouble", [Trick.ERROR, Trick.HANG])
+def test_a_host_that_fails_on_everything_beside_one_that_is_well_costs_no_frame_anything(
+    trouble: Trick,
+    night: Night,
+    standin: StandIn,
+    bad_host: StandIn,
+    tmp_path: Path,
+    short_limits: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It prepares well and then fails: what it was given goes to the other one."""
+    monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"{bad_host.address},{standin.address}")
+    standin.behave(delay=0.05)
+    bad_host.play(trouble, frames=range(60))
+    night.house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
+    worker = night.begin()
+    night.until(lambda: bad_host.chats, "the bad host is asked for a frame", worker)
+    bad_host.play(trouble)
+    night.finish(worker)
+    assert_in_order(night.house)
+    assert_truthful(night.house)
+    assert night.house.ask("SELECT DISTINCT host FROM analyses WHERE is_kept") == [(standin.address,)]
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds for people takes hundredths of a second in this process."""
+    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(lane, "FIRST_REST_SECONDS", 0.1)
+
+
+@pytest.mark.parametrize("trouble", [Trick.SPACES, Trick.EMPTY])
+async def test_a_server_that_says_nothing_of_any_picture_for_a_while_costs_no_frame_anything(
+    trouble: Trick, house: House, standin: StandIn, tmp_path: Path, quick_retries: None
+) -> None:
+    standin.behave(delay=0.02)
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
+    async with Running(house, Order()) as running:
+        await until(lambda: house.described() >= 8, "some are described")
+        standin.play(trouble, stubborn=True)
+        await asyncio.sleep(2)
+        standin.calm()
+        summary = await running.end()
+    assert summary.failures == []
+    assert_in_order(house, most_attempts=lane.SUSPICIOUS_FAILURES - 1)
+    assert_truthful(house)
+
+
+async def test_a_host_that_says_nothing_beside_one_that_is_well_costs_no_frame_anything(
+    house: House, standin: StandIn, bad_host: StandIn, tmp_path: Path, quick_retries: None
+) -> None:
+    standin.behave(delay=0.02)
+    bad_host.play(Trick.SPACES, stubborn=True)
+    both = house.with_settings(ollama_hosts=(bad_host.address, standin.address))
+    both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for the canary
+    summary = await both.enrich()
+    assert summary.failures == []
+    assert_in_order(both, most_attempts=lane.SUSPICIOUS_FAILURES - 1)

@@ -1,0 +1,148 @@
+"""The clock is set an hour on and an hour back while a worker works, and between two workers."""
+
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Self
+
+import psutil
+import pytest
+
+from db import runs
+from db.engine import writing
+from enrich.manage import control
+from enrich.manage.process import lives, this_process
+from enrich.work import keeper, lane, saving, worker
+from enrich.work.order import Order
+from tests.clips import numbered_clip
+from tests.night.night import Night, assert_in_order
+from tests.standin import StandIn, Trick
+from tests.work.house import House, Running, assert_truthful, until
+
+HOUR = timedelta(hours=1)
+FRAMES = 120
+ONE_CLAIM = 8  # frames that are claimed together
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Sets the clock of this process so far from the true time; the monotonic one goes on, as it does in life."""
+    distance = timedelta()
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + distance
+
+    def set_to(new: timedelta) -> None:
+        nonlocal distance
+        distance = new
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith(("enrich.", "db.")) and vars(module).get("datetime") is datetime:
+            monkeypatch.setattr(module, "datetime", Clock)
+    return set_to
+
+
+@pytest.fixture(autouse=True)
+def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases are pushed on, and what ran out is swept, many times during a test."""
+    monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(keeper, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(lane, "FIRST_REST_SECONDS", 0.05)
+
+
+@pytest.mark.slow
+async def test_while_it_works_its_leases_hold_and_no_frame_fails(
+    house: House, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
+) -> None:
+    standin.behave(delay=0.05)
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
+    async with Running(house, Order()) as running:
+        for step, distance in enumerate([HOUR, timedelta(), -HOUR, HOUR, -HOUR]):
+            await until(lambda step=step: house.described() >= 15 * (step + 1), "some are described")
+            set_clock(distance)
+        assert (await running.end()).is_good
+    assert_in_order(house)
+    assert_truthful(house)
+    calls = [number for number in standin.described if number is not None]
+    assert set(calls) == set(range(FRAMES))
+    assert len(calls) - FRAMES <= ONE_CLAIM, "the keeper may sweep what is claimed in the very moment of a jump"
+
+
+async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_at_the_latest(
+    house: House,
+    standin: StandIn,
+    tmp_path: Path,
+    set_clock: Callable[[timedelta], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The clock is set back while it waits for its second attempt."""
+    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 0.5)
+    standin.behave(delay=0.02)
+    standin.play(Trick.ERROR, frames={3}, times=1)
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=20))
+    async with Running(house, Order()) as running:
+        await until(lambda: house.attempts() == 1, "a frame has failed once")
+        set_clock(-HOUR)
+        await until(lambda: house.described() == 20, "it is tried again", seconds=5)
+        assert (await running.end()).is_good
+    assert_truthful(house)
+
+
+@pytest.mark.slow
+async def test_what_a_killed_worker_had_in_hand_is_taken_up_though_the_clock_was_set_back(
+    night: Night, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
+) -> None:
+    house = night.house
+    standin.behave(delay=0.1)
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=40))
+    killed = night.begin()
+    night.until(lambda: house.described() >= 5, "some are described", killed)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") > 0
+    standin.behave(delay=0)
+    set_clock(-HOUR)
+    async with Running(house, Order()) as running:
+        await until(lambda: house.described() == 40, "all are described", seconds=5)
+        assert (await running.end()).is_good
+    assert_in_order(house)
+    assert_truthful(house)
+
+
+@pytest.fixture
+def set_system_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Has /proc say what it says after the system's clock was set: the moment it was booted is another."""
+    if not Path("/proc/stat").exists():
+        pytest.skip("there is no /proc")
+
+    def set_to(distance: timedelta) -> None:
+        other = tmp_path / f"proc-{distance.total_seconds():.0f}"
+        other.mkdir()
+        for entry in Path("/proc").iterdir():
+            if entry.name != "stat":
+                (other / entry.name).symlink_to(entry)
+        lines = Path("/proc/stat").read_text().splitlines()
+        [booted] = [int(line.split()[1]) for line in lines if line.startswith("btime ")]
+        moved = f"btime {booted + round(distance.total_seconds())}"
+        (other / "stat").write_text("\n".join(moved if line.startswith("btime ") else line for line in lines) + "\n")
+        monkeypatch.setattr(psutil, "PROCFS_PATH", str(other))
+
+    return set_to
+
+
+@pytest.mark.parametrize("distance", [HOUR, -HOUR], ids=["on", "back"])
+def test_a_worker_that_lives_is_known_after_the_system_clock_was_set(
+    house: House, distance: timedelta, set_system_clock: Callable[[timedelta], None]
+) -> None:
+    """Else a second one would be started beside it."""
+    me = this_process()
+    with writing(house.library.engine) as connection:
+        runs.begin(connection, me, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
+    assert lives(me)
+    set_system_clock(distance)
+    assert control.running_worker(house.library.engine) is not None

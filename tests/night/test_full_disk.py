@@ -1,0 +1,133 @@
+"""A small disk that fills up while a worker writes, and is freed again. A real file system, in memory."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from enrich.manage import control
+from enrich.settings import load_settings
+from enrich.work import decoding, extracting, feed, worker
+from enrich.work.order import Order
+from enrich.work.trouble import IN_FLIGHT_MEGABYTES, MEGABYTE
+from tests.clips import numbered_clip
+from tests.manage.background import Background
+from tests.night.night import assert_in_order
+from tests.standin import StandIn
+from tests.work.house import House, Running, assert_truthful, open_house, until
+
+DISK_MEGABYTES = 130
+RESERVE_MEGABYTES = 20
+FRAMES = 400
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """The folder of a file system of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not sys.platform.startswith("linux"):
+        pytest.skip("only Linux has a tmpfs")
+    size = f"size={DISK_MEGABYTES * MEGABYTE}"
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def make_house(disk: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
+    """Opens a library on the small disk; whoever is launched finds it too."""
+    opened: list[House] = []
+    monkeypatch.setenv("EVERYFRAME_HOME", str(disk / "home"))
+
+    def make(**given: int) -> House:
+        opened.append(open_house(disk / "home", ollama_hosts=standin.address, **given))
+        return opened[-1]
+
+    yield make
+    for house in opened:
+        house.library.engine.dispose()
+
+
+def free_megabytes(disk: Path) -> float:
+    return shutil.disk_usage(disk).free / MEGABYTE
+
+
+def fill(disk: Path, until_free_megabytes: float) -> Path:
+    """Fill the disk up; the file that does it."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while free_megabytes(disk) > until_free_megabytes:
+                file.write(bytes(min(MEGABYTE, max(1, int((free_megabytes(disk) - until_free_megabytes) * MEGABYTE)))))
+        except OSError:  # not one byte more
+            assert until_free_megabytes == 0
+    return ballast
+
+
+async def test_decoding_pauses_before_the_reserve_is_touched_and_goes_on_when_there_is_room(
+    make_house: Callable[..., House], disk: Path, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills up in the middle of a film; what is kept by then is described meanwhile."""
+    monkeypatch.setattr(extracting, "WAITING_SECONDS", 0.2)
+    for module in (worker, decoding, feed):
+        monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
+    house = make_house(disk_reserve_mb=RESERVE_MEGABYTES, stored_edge=1280)
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES, size=(1280, 720)))
+    async with Running(house, Order(until_idle=False)):
+        await until(lambda: (house.value('SELECT max("index") FROM frames') or 0) > 20, "it is being decoded")
+        ballast = fill(disk, RESERVE_MEGABYTES + IN_FLIGHT_MEGABYTES / 2)
+        await until(lambda: house.video().error is not None, "it waits")
+        assert "are kept in reserve" in (house.video().error or "")
+        assert house.video().extraction_status != "extracted"
+        kept = len(house.frames())
+        assert kept < FRAMES
+        await until(lambda: house.described() == kept, "what there is is described")
+        assert free_megabytes(disk) > RESERVE_MEGABYTES
+        ballast.unlink()
+        await until(lambda: house.video().enrichment_status == "enriched", "it goes on", seconds=60)
+    assert house.video().error is None
+    assert_in_order(house)
+    assert_truthful(house)
+    assert len(house.frames()) == FRAMES
+
+
+def test_a_disk_without_one_free_byte_is_waited_for_and_costs_nothing(
+    make_house: Callable[..., House], disk: Path, standin: StandIn, tmp_path: Path
+) -> None:
+    """Nothing can be written: neither a description nor a heartbeat nor the log."""
+    house = make_house()
+    settings = load_settings()
+    background = Background(house)
+    standin.behave(delay=0.1)
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=80))
+    try:
+        control.start(settings)
+        background.until(lambda: house.video().extraction_status == "extracted", "it is decoded")
+        background.until_described(5)
+        ballast = fill(disk, 0)
+        background.until(lambda: free_megabytes(disk) == 0, "it is full")
+        process = background.worker()
+        time.sleep(1)
+        described = house.described()
+        time.sleep(4)
+        assert house.described() == described, "nothing can be saved"
+        assert process.is_running()
+        ballast.unlink()
+        background.until_described(80)
+        assert control.stop(settings) is not None
+    finally:
+        background.end()
+    assert house.states_of_runs() == ["stopped"]
+    assert_in_order(house)
+    assert_truthful(house)

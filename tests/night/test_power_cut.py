@@ -1,0 +1,113 @@
+"""The power goes while a worker writes: what lies on the disk then opens, is consistent, and can be gone on with.
+
+The worker is halted between two instructions, and the files are copied as they are. Of the log's end that no checkpoint
+has reached, the disk may have got less than was written: it is cut off at a random byte, anywhere, which is more than a
+disk that keeps its promises would lose. A disk that writes in another order than it says is not shown, nor is a lost
+picture: the copy has them all.
+"""
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from enrich.work.order import Ending
+from tests.clips import numbered_clip
+from tests.night.night import Night, Worker, assert_in_order
+from tests.standin import StandIn
+from tests.work.house import House, assert_truthful, open_house
+
+CUTS = 30
+CLIP_FRAMES = 150
+SEED = 20261122
+WAL_HEADER_BYTES, FRAME_HEADER_BYTES = 32, 24  # https://www.sqlite.org/fileformat2.html#the_write_ahead_log
+CHECKPOINTED_AT, CHECKPOINTING_AT = 96, 128  # https://www.sqlite.org/walformat.html#the_wal_index_header
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def first_unsafe_byte(home: Path) -> int:
+    """Where the part of the log begins that lies in the log alone."""
+    with (home / "library.db-wal").open("rb") as log:
+        page_bytes = struct.unpack(">I", log.read(12)[8:])[0]
+    index = (home / "library.db-shm").read_bytes()
+    pages = max(struct.unpack_from("=I", index, place)[0] for place in (CHECKPOINTED_AT, CHECKPOINTING_AT))
+    return WAL_HEADER_BYTES + pages * (page_bytes + FRAME_HEADER_BYTES)
+
+
+def cut_power(house: House, worker: Worker, home: Path, chance: random.Random) -> int:
+    """Copy the library as a power cut would leave it; how many bytes of the log were lost."""
+    worker.send_signal(signal.SIGSTOP)
+    try:
+        while Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+            time.sleep(0.0005)
+        home.mkdir()
+        for name in ("library.db", "library.db-wal"):
+            shutil.copy(house.settings.home / name, home / name)
+        begin = first_unsafe_byte(house.settings.home)
+        if house.frames_folder.exists():
+            shutil.copytree(house.frames_folder, home / "frames", copy_function=os.link)
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    log = home / "library.db-wal"
+    size = log.stat().st_size
+    end = chance.randrange(begin, size) if begin < size else size
+    os.truncate(log, end)
+    return size - end
+
+
+def assert_consistent(house: House) -> None:
+    """What a transaction writes together is there together, and no row is without its picture."""
+    assert house.ask("PRAGMA integrity_check") == [("ok",)]
+    assert house.ask("PRAGMA foreign_key_check") == []
+    done = "SELECT frame_id FROM tasks WHERE kind = 'describe' AND status = 'done' ORDER BY 1"
+    described = house.ask("SELECT id FROM frames WHERE local_description IS NOT NULL ORDER BY 1")
+    assert described == house.ask(done)
+    assert described == house.ask("SELECT frame_id FROM analyses WHERE is_kept ORDER BY 1")
+    assert described == house.ask("SELECT frame_id FROM search_documents ORDER BY 1")
+    without_task = "SELECT id FROM frames WHERE id NOT IN (SELECT frame_id FROM tasks WHERE frame_id IS NOT NULL)"
+    assert house.ask(without_task) == []
+    for (path,) in house.ask("SELECT image_path FROM frames"):
+        assert (house.frames_folder / path).stat().st_size > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="without /proc it is not known when a process stands")
+def test_what_a_power_cut_leaves_is_consistent_and_can_be_gone_on_with(
+    night: Night, standin: StandIn, tmp_path: Path
+) -> None:
+    chance = random.Random(SEED)
+    standin.behave(delay=0.03)
+    house = night.house
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=CLIP_FRAMES))
+    with house.library.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # what was added lies in the file itself
+    worker = night.begin()
+    night.until_running(worker)
+    homes, lost = [tmp_path / f"cut-{number}" for number in range(CUTS)], []
+    for home in homes:
+        lost.append(cut_power(house, worker, home, chance))
+        time.sleep(chance.uniform(0, 0.12))
+    assert worker.poll() is None
+    assert not night.is_done()
+    worker.kill()
+    standin.behave(delay=0, parallel=8)
+
+    stages = []
+    for home in homes:
+        copy = open_house(home, ollama_hosts=standin.address)
+        stages.append((copy.value("SELECT count(*) FROM frames"), copy.described()))
+        assert_consistent(copy)
+        summary = asyncio.run(copy.enrich())
+        assert summary.ending is Ending.FINISHED
+        assert_in_order(copy)
+        assert_truthful(copy)
+        assert len(copy.frames()) == CLIP_FRAMES
+        copy.library.engine.dispose()
+    assert sum(count > 0 for count in lost) > CUTS // 2, lost
+    assert len(set(stages)) > CUTS // 2, stages

@@ -1,0 +1,98 @@
+"""The real Ollama is stopped in the middle of a night and started again."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from enrich.manage import control
+from enrich.settings import Settings, load_settings
+from tests.clips import numbered_clip
+from tests.manage.background import Background
+from tests.real.server import MODEL, START_SECONDS, _free_port, _run, _script
+from tests.work.house import House, assert_settled, open_house
+
+FRAMES = 24
+AWAY_SECONDS = 4
+
+pytestmark = [pytest.mark.slow, pytest.mark.real_ollama, pytest.mark.timeout(START_SECONDS)]
+
+
+@dataclass
+class OwnServer:
+    """A real Ollama of the test's own, on a port of its own."""
+
+    script: Path
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> str | None:
+        """Start it; what is wrong if it does not."""
+        done = _run(self.script, "start", str(self.port), timeout=START_SECONDS)
+        return None if done.returncode == 0 else (done.stderr or done.stdout).strip()[-200:]
+
+    def stop(self) -> None:
+        _run(self.script, "stop", str(self.port), timeout=60)
+
+
+@pytest.fixture
+def server() -> Iterator[OwnServer]:
+    own = OwnServer(_script(), _free_port())
+    trouble = own.start()
+    if trouble is not None:
+        pytest.skip(f"ollama-server does not start: {trouble}")
+    yield own
+    own.stop()
+
+
+@pytest.fixture
+def house(server: OwnServer, monkeypatch: pytest.MonkeyPatch, own_environment: None) -> Iterator[House]:
+    """A library whose workers ask that server."""
+    given = {"OLLAMA_HOSTS": server.address, "MODEL": MODEL, "NUM_PREDICT": "32", "OLLAMA_OPTIONS": '{"num_thread": 1}'}
+    for name, value in given.items():
+        monkeypatch.setenv(f"EVERYFRAME_{name}", value)
+    opened = open_house(load_settings().home)
+    yield opened
+    opened.library.engine.dispose()
+
+
+@pytest.fixture
+def settings(house: House) -> Settings:
+    return load_settings()
+
+
+def test_ollama_is_waited_for_and_the_night_goes_on_by_itself(
+    server: OwnServer, settings: Settings, house: House, background: Background, tmp_path: Path
+) -> None:
+    """The model's words are noise; some may be empty, which is all that may count against a frame."""
+    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
+    control.start(settings)
+    background.until_described(4)
+
+    server.stop()
+    background.until_state("waiting")
+    assert "Ollama does not answer" in str(background.run().reason)
+    described = house.described()
+    time.sleep(AWAY_SECONDS)
+    assert house.described() == described
+    assert house.video().extraction_status == "extracted", "decoding goes on"
+    assert server.start() is None
+    background.until_state("running")
+    background.until_described(described + 4)
+    left = "SELECT count(*) FROM tasks WHERE status IN ('todo', 'doing')"
+    background.until(lambda: house.value(left) == 0, "all is done")
+    stopped = control.stop(settings)
+
+    assert stopped is not None
+    assert house.states_of_runs() == ["stopped"]
+    assert_settled(house)
+    assert house.described() + house.video().failed == FRAMES
+    assert house.described() > FRAMES // 2
+    reasons = house.ask("SELECT DISTINCT error FROM tasks WHERE status = 'failed'")
+    assert reasons in ([], [("the model's reply was empty",)])
+    assert house.ask("SELECT frame_id FROM analyses WHERE is_kept GROUP BY frame_id HAVING count(*) > 1") == []

@@ -1,0 +1,5 @@
+"""The real servers."""
+
+from tests.real.server import real_ollama
+
+__all__ = ["real_ollama"]

@@ -1,0 +1,21 @@
+"""The canary with a real Ollama, whose model is noise: it gets through, whatever it says."""
+
+import pytest
+
+from enrich.describe.canary import canary
+from enrich.describe.ollama import OllamaDescriber
+from enrich.settings import load_settings
+
+pytestmark = pytest.mark.real_ollama
+
+
+async def test_the_canarys_pictures_are_taken_and_answered(real_ollama, tmp_path):
+    given = {"home": tmp_path, "ollama_hosts": real_ollama.address, "model": real_ollama.model, "num_predict": 48}
+    describer = OllamaDescriber(load_settings(**given, ollama_options={"num_thread": 1}))
+    try:
+        found = await canary(describer, real_ollama.address)
+    finally:
+        await describer.close()
+    assert len(found.pairs) == 3
+    assert any(told.first or told.second for told in found.pairs)
+    assert real_ollama.address in found.sentence

@@ -1,0 +1,160 @@
+"""Describing with a real Ollama: the protocol, the pictures, the schema and the counts; the words are noise."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import numpy as np
+import pytest
+
+from enrich.describe.asking import ask
+from enrich.describe.describer import Manner, Picture, Problem, Question
+from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.prompt import schema
+from enrich.errors import CallFailedError, CallTimeoutError, EveryFrameError, ModelError
+from enrich.settings import load_settings
+from tests.describe.pictures import jpeg, numbered_jpeg, question
+
+pytestmark = pytest.mark.real_ollama
+
+
+def make(real_ollama, tmp_path, **changes):
+    given = {"home": tmp_path, "ollama_hosts": real_ollama.address, "model": real_ollama.model, "num_predict": 64}
+    return OllamaDescriber(load_settings(**(given | {"ollama_options": {"num_thread": 1}} | changes)))
+
+
+@pytest.fixture
+async def describer(real_ollama, tmp_path) -> AsyncIterator[OllamaDescriber]:
+    made = make(real_ollama, tmp_path)
+    yield made
+    await made.close()
+
+
+async def test_the_model_is_prepared_and_reported(describer, real_ollama):
+    report = await describer.prepare(real_ollama.address)
+    assert report.model == f"{real_ollama.model}:latest"
+    assert len(report.model_digest) == 64
+    assert report.loaded_bytes > 0
+    assert report.sentence
+
+
+async def test_a_picture_is_described_with_tokens_times_and_digest(describer, real_ollama):
+    report = await describer.prepare(real_ollama.address)
+    call = await describer.describe(question(context="a party"), host=real_ollama.address)
+    assert call.raw_reply
+    assert call.model_digest == report.model_digest
+    assert call.prompt_tokens > 500
+    assert 0 < call.output_tokens <= 64
+    assert 0 < call.latency_seconds < 60
+    assert call.load_seconds < call.latency_seconds
+
+
+async def test_the_server_obeys_our_schema(real_ollama, tmp_path):
+    describer = make(real_ollama, tmp_path, num_predict=160)
+    call = await describer.describe(question(), host=real_ollama.address)
+    cut_off = any(doubt.problem is Problem.CUT_OFF for doubt in call.warnings)
+    assert call.raw_reply.startswith('{"text"')
+    if not cut_off:
+        reply = json.loads(call.raw_reply)
+        assert list(reply) == list(schema()["properties"])
+    else:
+        assert call.output_tokens == 160
+    await describer.close()
+
+
+async def test_the_model_gets_the_picture(describer, real_ollama):
+    asked = [
+        question(0),
+        Question((Picture(jpeg(np.random.default_rng(1).integers(0, 255, (180, 320, 3), np.uint8)), 0),)),
+    ]
+    replies = [(await describer.describe(one, host=real_ollama.address)).raw_reply for one in asked]
+    again = (await describer.describe(asked[0], host=real_ollama.address)).raw_reply
+    assert replies[0] == again  # temperature 0
+    assert replies[0] != replies[1]
+
+
+@pytest.mark.parametrize("manner", list(Manner))
+async def test_every_manner_is_understood_by_the_server(describer, real_ollama, manner):
+    call = await describer.describe(question(context="Erna", manner=manner), host=real_ollama.address)
+    assert call.output_tokens > 0
+
+
+async def test_even_noise_is_kept_as_a_description(describer, real_ollama):
+    answer = await ask(describer, question(3), host=real_ollama.address)
+    assert answer.description is not None
+    assert answer.description.text
+    assert 1 <= len(answer.calls) <= 2
+
+
+async def test_several_pictures_in_one_call_are_understood(describer, real_ollama):
+    pictures = tuple(Picture(numbered_jpeg(n), n) for n in range(2))
+    one = await describer.describe(Question(pictures[:1]), host=real_ollama.address)
+    two = await describer.describe(Question(pictures), host=real_ollama.address)
+    assert two.prompt_tokens > one.prompt_tokens
+
+
+async def test_calls_at_once_all_get_an_answer(describer, real_ollama):
+    calls = await asyncio.gather(*(describer.describe(question(n), host=real_ollama.address) for n in range(2)))
+    assert all(call.raw_reply for call in calls)
+
+
+async def test_the_installed_models_are_listed_with_whether_they_see(describer, real_ollama):
+    await describer.prepare(real_ollama.address)
+    models = {model.name: model for model in await describer.installed(real_ollama.address)}
+    seeing, blind = models[f"{real_ollama.model}:latest"], models[f"{real_ollama.blind_model}:latest"]
+    assert (seeing.sees, blind.sees) == (True, False)
+    assert (seeing.loaded, seeing.is_cloud, seeing.fits_gpu) == (True, False, None)
+    assert seeing.size_bytes > 1_000_000
+    assert seeing.parameter_size
+
+
+async def is_loaded(describer, real_ollama):
+    models = {model.name: model.loaded for model in await describer.installed(real_ollama.address)}
+    return models[f"{real_ollama.model}:latest"]
+
+
+async def test_unloading_frees_the_models_memory(describer, real_ollama):
+    for loaded in (True, False, True):
+        await (describer.prepare if loaded else describer.unload)(real_ollama.address)
+        for _ in range(100):  # the server frees memory in its own time
+            if await is_loaded(describer, real_ollama) is loaded:
+                break
+            await asyncio.sleep(0.05)
+        assert await is_loaded(describer, real_ollama) is loaded
+
+
+async def test_a_missing_model_is_named_with_the_command_and_those_that_are_there(real_ollama, tmp_path):
+    describer = make(real_ollama, tmp_path, model="llava:13b")
+    with pytest.raises(ModelError) as raised:
+        await describer.prepare(real_ollama.address)
+    assert "ollama pull llava:13b" in str(raised.value)
+    assert real_ollama.model in str(raised.value)
+    await describer.close()
+
+
+async def test_a_model_without_eyes_is_refused(real_ollama, tmp_path):
+    describer = make(real_ollama, tmp_path, model=real_ollama.blind_model)
+    with pytest.raises(ModelError, match="cannot see pictures"):
+        await describer.prepare(real_ollama.address)
+    await describer.close()
+
+
+async def test_a_wrong_option_is_told_in_the_servers_words(real_ollama, tmp_path):
+    describer = make(real_ollama, tmp_path, ollama_options={"num_thread": "many"})
+    with pytest.raises(CallFailedError, match="num_thread"):
+        await describer.describe(question(), host=real_ollama.address)
+    await describer.close()
+
+
+async def test_a_call_that_takes_longer_than_allowed_is_left(real_ollama, tmp_path):
+    describer = make(real_ollama, tmp_path, call_seconds=0.05, ollama_options={"num_thread": 1, "num_predict": 2000})
+    await describer.prepare(real_ollama.address)
+    with pytest.raises(CallTimeoutError):
+        await describer.describe(question(manner=Manner.PLAIN), host=real_ollama.address)
+    await describer.close()
+
+
+async def test_a_pull_from_a_registry_that_does_not_answer_is_one_of_our_errors(describer, real_ollama):
+    with pytest.raises(EveryFrameError) as raised:
+        [step async for step in describer.pull(real_ollama.address, "127.0.0.1:9/nobody/nothing")]
+    assert "\n" not in str(raised.value)

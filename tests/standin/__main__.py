@@ -1,0 +1,40 @@
+"""The stand-in as its own process: `python -m tests.standin --port 0 --delay 0.2`; prints its address first.
+
+Its switches are reached by HTTP, for example `POST /standin/play {"trick": "hang", "times": 1}`; also `calm`,
+`behave {"delay": 1}`, `refuse {"seconds": 3}`, `forget`, and `GET /standin/history`. It ends with its parent's
+SIGTERM or SIGINT.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+
+from tests.standin.server import StandIn
+from tests.standin.shelf import ShelfModel
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m tests.standin", description="A stand-in for Ollama.")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds a call takes")
+    parser.add_argument("--load", type=float, default=0.0, help="seconds the first call takes on top")
+    parser.add_argument("--parallel", type=int, default=1, help="calls at once; more wait")
+    parser.add_argument("--queue", type=int, default=512, help="calls that may wait; more get a 503")
+    parser.add_argument("--model", action="append", help="a model that sees; may be repeated (default llava:13b)")
+    given = parser.parse_args()
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    models = tuple(ShelfModel(name if ":" in name else f"{name}:latest") for name in given.model or ["llava:13b"])
+    with StandIn(
+        port=given.port, delay=given.delay, load=given.load, parallel=given.parallel, queue=given.queue, models=models
+    ) as standin:
+        sys.stdout.write(f"{standin.address}\n")
+        sys.stdout.flush()
+        ended.wait()
+
+
+if __name__ == "__main__":
+    main()

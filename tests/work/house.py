@@ -1,0 +1,185 @@
+"""A library for a test, with what one wants to do with it and to know of it."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import text
+
+from db import queries, store
+from db.engine import reading, writing
+from enrich.describe.describer import Describer
+from enrich.describe.registry import make_describer
+from enrich.settings import Settings, load_settings
+from enrich.video.sampling import parse_sampling
+from enrich.work.adding import Addition, add_paths
+from enrich.work.library import Library
+from enrich.work.order import Order, Summary
+from enrich.work.worker import Worker
+from tests.clips import colour_name
+
+PATIENCE_SECONDS = 20.0
+
+
+@dataclass
+class House:
+    """One library in a folder of its own."""
+
+    library: Library
+
+    @property
+    def settings(self) -> Settings:
+        return self.library.settings
+
+    @property
+    def frames_folder(self) -> Path:
+        return self.library.frames_folder
+
+    def with_settings(self, **changes: Any) -> "House":
+        """The same library under other settings."""
+        return House(Library(self.settings.model_copy(update=changes), self.library.engine))
+
+    def add(self, *paths: Path, sampling: str = "exact", context: str = "") -> list[int]:
+        """Add files; their ids."""
+        found = [addition.video_id for addition in self.added(paths, sampling=sampling, context=context)]
+        assert None not in found
+        return [number for number in found if number is not None]
+
+    def added(self, paths: Iterable[Path], *, sampling: str = "exact", context: str = "") -> list[Addition]:
+        """Add files or folders; what came of each."""
+        return list(add_paths(self.library, paths, sampling=parse_sampling(sampling), context=context))
+
+    def describer(self) -> Describer:
+        return make_describer(self.settings)
+
+    def worker(self, order: Order | None = None, describer: Describer | None = None) -> Worker:
+        return Worker(self.library, describer or self.describer(), order or Order())
+
+    async def enrich(self, order: Order | None = None) -> Summary:
+        """Run a worker to its end."""
+        describer = self.describer()
+        try:
+            return await self.worker(order, describer).run()
+        finally:
+            await describer.close()
+
+    def ask(self, sql: str, **values: Any) -> list[Any]:
+        """Rows of a query in plain SQL."""
+        with reading(self.library.engine) as connection:
+            return list(connection.execute(text(sql), values).all())
+
+    def value(self, sql: str, **values: Any) -> Any:
+        """The one value of a query."""
+        [[value]] = self.ask(sql, **values)
+        return value
+
+    def change(self, sql: str, **values: Any) -> None:
+        with writing(self.library.engine) as connection:
+            connection.execute(text(sql), values)
+
+    def frames(self, video_id: int = 1) -> list[queries.FrameRow]:
+        with reading(self.library.engine) as connection:
+            return queries.frames(connection, video_id)
+
+    def video(self, video_id: int = 1) -> queries.VideoRow:
+        with reading(self.library.engine) as connection:
+            return queries.video(connection, video_id)
+
+    def tasks(self, kind: str = "describe", pass_: str | None = None) -> dict[str, int]:
+        """How many tasks of a kind are in which state."""
+        where = "kind = :kind" + (" AND pass = :pass" if pass_ is not None else "")
+        values = {"kind": kind} | ({"pass": pass_} if pass_ is not None else {})
+        return dict(self.ask(f"SELECT status, count(*) FROM tasks WHERE {where} GROUP BY status", **values))  # noqa: S608
+
+    def described(self) -> int:
+        return int(self.value("SELECT count(*) FROM frames WHERE local_description IS NOT NULL"))
+
+    def image(self, frame: queries.FrameRow) -> Path:
+        return self.frames_folder / frame.image_path
+
+    def retry(self, **which: Any) -> int:
+        with writing(self.library.engine) as connection:
+            return store.retry(connection, **which)
+
+    def remove(self, video_id: int) -> None:
+        with writing(self.library.engine) as connection:
+            store.remove_video(connection, video_id)
+
+    def attempts(self) -> int:
+        """All failed attempts that are counted in the library."""
+        return int(self.value("SELECT coalesce(sum(attempts), 0) FROM tasks"))
+
+    def states_of_runs(self) -> list[str]:
+        return [state for (state,) in self.ask("SELECT state FROM runs ORDER BY id")]
+
+
+def open_house(home: Path, **given: Any) -> House:
+    """A library in `home`, quick in all things a test would wait for."""
+    values = {
+        "home": home,
+        "connect_seconds": 2,
+        "call_seconds": 10,
+        "load_seconds": 10,
+        "disk_reserve_mb": 0,
+        "stored_edge": 320,
+    }
+    return House(Library.open(load_settings(**(values | given))))
+
+
+def truthful(number: int) -> str:
+    """What the stand-in says of the frame of this number in a numbered clip."""
+    return f"Frame number {number}: black and white squares above a {colour_name(number)} band."
+
+
+def assert_truthful(house: House, video_id: int = 1, first: int = 0) -> None:
+    """Every kept frame is described, by what is to be seen in that very frame."""
+    frames = house.frames(video_id)
+    assert frames
+    for frame in frames:
+        assert frame.index is not None
+        assert frame.local_description == truthful(first + frame.index), f"frame {frame.index}"
+        assert f"number {first + frame.index}" in (frame.local_tags or [])
+
+
+def assert_settled(house: House) -> None:
+    """Nothing is in anybody's hands: no claimed task, no half picture, no run that looks alive."""
+    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing' OR lease_token IS NOT NULL") == 0
+    assert not list(house.frames_folder.rglob("*.part"))
+    assert set(house.states_of_runs()) <= {"stopped", "finished", "crashed"}
+    assert house.ask("PRAGMA foreign_key_check") == []
+
+
+async def until(happens: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end, f"waited {seconds:.0f} s in vain: {what}"
+        await asyncio.sleep(0.01)
+
+
+class Running:
+    """A worker that runs beside the test; stopped, and its errors raised, at the end of the block."""
+
+    def __init__(self, house: House, order: Order | None = None) -> None:
+        self._describer = house.describer()
+        self.worker = house.worker(order or Order(until_idle=False), self._describer)
+        self._task: asyncio.Task[Summary] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.worker.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.worker.stop()
+        try:
+            await self.end()
+        finally:
+            await self._describer.close()
+
+    async def end(self) -> Summary:
+        """Wait for the worker's own end."""
+        assert self._task is not None
+        return await asyncio.wait_for(asyncio.shield(self._task), PATIENCE_SECONDS)

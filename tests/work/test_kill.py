@@ -1,0 +1,256 @@
+"""Killed with -9 at any moment and started again, the work comes to the same end as if nothing had happened.
+
+Real processes, a real database, and a stand-in for Ollama that is a process of its own. A power cut is not shown: the
+operating system lives on here, and with it whatever was written but not yet synced.
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import simplejpeg
+
+from tests.clips import numbered_clip
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 10
+CLIPS, CLIP_FRAMES = 3, 75
+FRAMES_IN_ALL = CLIPS * CLIP_FRAMES
+SEED = 20261122
+PATIENCE_SECONDS = 60
+FOREGROUND = (sys.executable, "-c", "from enrich.cli import main; main()", "enrich")
+BACKGROUND = (sys.executable, "-m", "enrich")
+
+
+STARTED: list[subprocess.Popen[bytes]] = []
+
+
+@pytest.fixture(autouse=True)
+def none_is_left() -> Iterator[None]:
+    """A test that fails leaves no worker behind."""
+    yield
+    for process in STARTED:
+        process.kill()
+        process.wait()
+    STARTED.clear()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A library in a folder, and the environment of a process that works on it."""
+
+    home: Path
+    address: str
+
+    def environment(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERYFRAME_")}
+        return clean | {
+            "EVERYFRAME_HOME": str(self.home),
+            "EVERYFRAME_OLLAMA_HOSTS": self.address,
+            "EVERYFRAME_CONCURRENCY": "4",
+            "EVERYFRAME_DISK_RESERVE_MB": "0",
+            "EVERYFRAME_STORED_EDGE": "640",
+        }
+
+    def add(self, *clips: Path) -> None:
+        command = (sys.executable, "-c", "from enrich.cli import main; main()", "add", "--sampling", "exact")
+        subprocess.run(
+            [*command, *map(str, clips)],
+            cwd=ROOT,
+            env=self.environment(),
+            check=True,
+            capture_output=True,
+        )
+
+    def start(self, command: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        with (self.home / "log.txt").open("ab") as log:
+            process = subprocess.Popen(command, cwd=ROOT, env=self.environment(), stdout=log, stderr=log)
+        STARTED.append(process)
+        return process
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        with closing(sqlite3.connect(self.home / "library.db", timeout=10)) as database:
+            return database.execute(sql).fetchall()
+
+    def count(self, sql: str) -> int:
+        [(count,)] = self.rows(sql)
+        return int(str(count))
+
+    def log(self) -> str:
+        return (self.home / "log.txt").read_text()
+
+    def is_done(self) -> bool:
+        return self.rows("SELECT DISTINCT enrichment_status FROM videos") == [("enriched",)]
+
+    def outcome(self) -> list[tuple[object, ...]]:
+        """What the work came to, in the terms of the issue."""
+        return self.rows(
+            "SELECT fingerprint, frames.'index', timestamp, stands_for, local_description "
+            "FROM frames JOIN videos ON videos.id = video_id ORDER BY 1, 2"
+        )
+
+    def pictures(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.home)): path.read_bytes()
+            for path in (self.home / "frames").rglob("*")
+            if path.is_file()
+        }
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    command = (sys.executable, "-m", "tests.standin", "--delay", "0.02", "--parallel", "4")
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [
+        numbered_clip(folder / f"{number}.mp4", frames=CLIP_FRAMES, size=(1280, 720), first=1000 * number, bframes=2)
+        for number in range(CLIPS)
+    ]
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run that nobody killed."""
+
+    outcome: list[tuple[object, ...]]
+    pictures: dict[str, bytes]
+    start_seconds: float  # from the start of the process to that of its run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(address: str, clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    place = Place(tmp_path_factory.mktemp("undisturbed"), address)
+    place.add(*clips)
+    start = time.monotonic()
+    process = place.start(FOREGROUND)
+    wait_for(lambda: place.count("SELECT count(*) FROM runs") == 1, place, process)
+    seconds = time.monotonic() - start
+    assert process.wait(PATIENCE_SECONDS) == 0, place.log()
+    outcome = place.outcome()
+    assert len(outcome) == FRAMES_IN_ALL
+    return Undisturbed(outcome, place.pictures(), seconds)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a life ends: so long after it has got so much done."""
+
+    progress: str  # SQL that counts it
+    further: int
+    further_seconds: float
+
+
+FRAMES = "SELECT count(*) FROM frames"
+EXTRACTING = "SELECT count(*) FROM videos WHERE extraction_status = 'extracting'"
+DESCRIBED = "SELECT count(*) FROM frames WHERE local_description IS NOT NULL"
+
+
+def random_moments(start_seconds: float) -> list[Moment]:
+    """Two lives end while they start, three while frames are taken out, five while the rest is described."""
+    chance = random.Random(SEED)
+    starting = [Moment(FRAMES, 0, chance.uniform(0.1, 1.0) * start_seconds) for _ in range(2)]
+    extracting = [Moment(FRAMES, chance.randrange(1, 25), chance.uniform(0, 0.05)) for _ in range(3)]
+    describing = [Moment(DESCRIBED, chance.randrange(1, 12), chance.uniform(0, 0.05)) for _ in range(5)]
+    moments = starting + extracting + describing
+    assert len(moments) == KILLS
+    return moments
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(FOREGROUND, id="everyframe enrich"),
+        pytest.param(BACKGROUND, id="python -m enrich", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_at_ten_random_moments_the_work_ends_as_if_undisturbed(
+    command: tuple[str, ...], address: str, clips: list[Path], undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    place = Place(tmp_path, address)
+    place.add(*clips)
+    stages = []
+    for moment in random_moments(undisturbed.start_seconds):
+        goal = place.count(moment.progress) + moment.further
+        process = place.start(command)
+        wait_for(lambda sql=moment.progress, goal=goal: place.count(sql) >= goal, place, process)
+        time.sleep(moment.further_seconds)
+        assert process.poll() is None, place.log()
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        stages.append((place.count(EXTRACTING), place.count(DESCRIBED)))
+    last = place.start(command)
+    wait_for(lambda: place.is_done() or last.poll() is not None, place)
+    if command == BACKGROUND:
+        last.terminate()  # it would wait for more work
+    assert last.wait(PATIENCE_SECONDS) == 0, place.log()
+    assert_in_order(place)
+    assert place.outcome() == undisturbed.outcome
+    assert place.pictures() == undisturbed.pictures
+    # It is worth something only if the kills came in every stage of the work.
+    extracting, described = zip(*stages, strict=True)
+    assert sum(extracting) >= 2, stages
+    assert len(set(described)) >= 6, stages
+    assert described[-1] < FRAMES_IN_ALL, stages
+
+
+def wait_for(happens: Callable[[], bool], place: Place, process: subprocess.Popen[bytes] | None = None) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not happens():
+        assert process is None or process.poll() is None, place.log()
+        assert time.monotonic() < end, place.log()
+        time.sleep(0.005)
+
+
+def assert_in_order(place: Place) -> None:
+    """Nothing stuck, nothing half, nothing twice."""
+    assert place.rows("PRAGMA integrity_check") == [("ok",)]
+    assert place.rows("PRAGMA foreign_key_check") == []
+    assert place.rows("SELECT DISTINCT status FROM tasks") == [("done",)]
+    assert place.rows("SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL OR attempts > 0") == [(0,)]
+    [(kept, frames)] = place.rows("SELECT count(*), count(DISTINCT frame_id) FROM analyses WHERE is_kept")
+    assert kept == frames
+    assert place.rows("SELECT count(*) FROM frames") == [(frames,)]
+    assert place.rows("SELECT count(*) FROM analyses WHERE NOT is_kept") == [(0,)]
+    assert place.rows("SELECT count(*) FROM search_documents") == [(frames,)]
+    ends = [state for (state,) in place.rows("SELECT state FROM runs ORDER BY id")]
+    assert set(ends[:-1]) <= {"crashed"}
+    assert ends[-1] in ("finished", "stopped")
+    paths = {str(path) for (path,) in place.rows("SELECT image_path FROM frames")}
+    assert {name.removeprefix(f"frames{os.sep}") for name in place.pictures()} == paths
+    for name, jpeg in place.pictures().items():
+        assert simplejpeg.decode_jpeg(jpeg).shape == (360, 640, 3), name
+
+
+def test_calls_in_flight_are_all_that_a_kill_costs(address: str, clips: list[Path], tmp_path: Path) -> None:
+    """Counted at the model: of the calls that a killed worker had made, only those in flight are made again."""
+    place = Place(tmp_path, address)
+    place.add(clips[1])
+    httpx.post(f"{address}/standin/forget", json={})
+    process = place.start(FOREGROUND)
+    wait_for(lambda: place.count(DESCRIBED) > 20, place, process)
+    process.kill()
+    process.wait()
+    assert place.start(FOREGROUND).wait(PATIENCE_SECONDS) == 0
+    history = httpx.get(f"{address}/standin/history").json()
+    calls = [number for request in history if request["path"] == "/api/chat" for number in request["numbers"]]
+    calls = [number for number in calls if number is not None]  # the test card has none
+    assert set(calls) == set(range(1000, 1000 + CLIP_FRAMES))
+    assert len(calls) - CLIP_FRAMES <= 8  # four calls at once, and as many answers on their way to the database
