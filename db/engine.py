@@ -29,7 +29,20 @@ def make_engine(url: str) -> Engine:
     try:
         return _engine(url)
     except (ArgumentError, ImportError, ValueError) as error:
-        raise SchemaError(f"EVERYFRAME_DATABASE_URL cannot be used, {url!r}: {error}") from error
+        raise _unusable(error) from error
+
+
+def database_file(url: str) -> Path | None:
+    """The file a SQLite address names, None for all else. Raises SchemaError for what is no address."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise _unusable(error) from error
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+def _unusable(error: Exception) -> SchemaError:
+    return SchemaError(f"EVERYFRAME_DATABASE_URL cannot be used: {error}")  # without the address: it may hold a password
 
 
 def _engine(url: str) -> Engine:

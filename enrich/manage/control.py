@@ -28,6 +28,7 @@ from enrich.settings import Settings
 START_SECONDS = 60.0  # a machine that is busy takes its time to import what a worker needs
 STOP_SECONDS = 20.0  # the worker gives calls in flight 5 of them
 OBEY_SECONDS = 10.0  # after which a wish is left to be obeyed later
+WITHDRAW_SECONDS = 10.0  # for a supervisor that came too late to end, and its worker with it
 END_SECONDS = 5.0  # between SIGTERM and SIGKILL
 LOOK_SECONDS = 0.1
 
@@ -73,7 +74,11 @@ def start(settings: Settings, *, describer: str | None = None, model: str | None
             has_ended = not reaper.is_alive()
             running = running_worker(engine)
             if running is not None:
-                return Started(running, was_running=not _belongs_to(running, supervisor.pid))
+                is_ours = _belongs_to(running, supervisor.pid)
+                if not is_ours:  # another start was quicker: ours must not take the library should that one end soon
+                    supervisor.terminate()
+                    reaper.join(WITHDRAW_SECONDS)
+                return Started(running, was_running=not is_ours)
             if has_ended:
                 raise ControlError(f"the worker did not start: {last_output(settings) or 'it said nothing'}")
             time.sleep(LOOK_SECONDS)

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, make_url
+from sqlalchemy import Engine
 
+from db.engine import database_file
 from db.migrate import SchemaError, open_library
 from enrich.errors import LibraryError
 from enrich.manage.share import share_below
@@ -12,19 +13,18 @@ from enrich.settings import Settings
 
 def open_engine(settings: Settings) -> Engine:
     """The engine of the library the settings name; it is made if there is none yet. Raises LibraryError."""
-    _require_local(settings)
     try:
+        _require_local(database_file(settings.url))
         return open_library(settings.url)
     except SchemaError as error:
         raise LibraryError(str(error)) from error
 
 
-def _require_local(settings: Settings) -> None:
+def _require_local(file: Path | None) -> None:
     """Refuse a SQLite file on a network share, where its write-ahead log would lose what is written."""
-    url = make_url(settings.url)
-    if url.get_backend_name() != "sqlite" or not url.database:
+    if file is None:
         return
-    file = Path(url.database).absolute()
+    file = file.absolute()
     share = share_below(file.parent)
     if share is not None:
         raise LibraryError(
