@@ -42,7 +42,8 @@ def database_file(url: str) -> Path | None:
 
 
 def _unusable(error: Exception) -> SchemaError:
-    return SchemaError(f"EVERYFRAME_DATABASE_URL cannot be used: {error}")  # without the address: it may hold a password
+    # Without the address: it may hold a password.
+    return SchemaError(f"EVERYFRAME_DATABASE_URL cannot be used: {error}")
 
 
 def _engine(url: str) -> Engine:
