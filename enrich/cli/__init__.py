@@ -14,8 +14,9 @@ import typer
 
 from enrich.cli import check, find, machine, manage, videos, wishes, work
 from enrich.cli.demo import demo
-from enrich.cli.output import complain, first_line
+from enrich.cli.output import complain
 from enrich.errors import EveryFrameError
+from enrich.wording import first_line
 
 INTERRUPTED = 130
 # Typer carries a click of its own and shows only this leaf of its errors; what all of them derive from lies above it.

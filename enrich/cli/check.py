@@ -21,7 +21,8 @@ from enrich.cli.options import (
     open_library,
     settings_for,
 )
-from enrich.cli.output import clock, complain, counted, first_line, print_json, say, span
+from enrich.cli.output import complain, print_json, say
+from enrich.wording import clock, counted, first_line, span
 
 if TYPE_CHECKING:
     from db.queries import VideoRow

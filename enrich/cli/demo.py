@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.output import clock, complain, first_line, print_table, say, span
+from enrich.cli.output import complain, print_table, say
 from enrich.errors import DescribeError, EveryFrameError
 from enrich.settings import DEFAULT_OLLAMA_HOST, Settings, load_settings
+from enrich.wording import clock, first_line, span
 
 if TYPE_CHECKING:
     from db.queries import FrameRow

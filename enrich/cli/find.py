@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, Video, meant, open_library
-from enrich.cli.output import clock, counted, first_line, print_json, print_table, printable, say
+from enrich.cli.output import print_json, print_table, say
 from enrich.errors import SettingsError
+from enrich.wording import clock, counted, first_line, printable
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, open_library, settings_for
-from enrich.cli.output import complain, print_json, print_table, say, size
+from enrich.cli.output import complain, print_json, print_table, say
 from enrich.errors import DescribeError, EveryFrameError, HostDownError, LibraryError
 from enrich.settings import DEFAULT_OLLAMA_HOST
+from enrich.wording import size
 
 if TYPE_CHECKING:
     from enrich.describe.installed import InstalledModel

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, DescriberName, ModelName, settings_for
-from enrich.cli.output import console, counted, first_line, print_json, printable, say
+from enrich.cli.output import console, print_json, say
 from enrich.settings import load_settings
+from enrich.wording import counted, first_line, printable
 
 if TYPE_CHECKING:
     from db.runs import RunRow

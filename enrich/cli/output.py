@@ -1,11 +1,10 @@
 """What the command line prints: tables and sentences on stdout, errors in one line on stderr, JSON on request."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from enrich.wording import UNPRINTABLE, printable
+
 PIPE_WIDTH = 200  # columns, where nobody has a window
-SECONDS_OF = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# What a terminal would obey, what turns a line's direction around, and what no encoding can write.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def console() -> Console:
@@ -32,16 +30,6 @@ def say(text: str = "") -> None:
 def complain(text: str) -> None:
     """Print an error as one line on stderr."""
     print(printable(" ".join(f"everyframe: {text}".split())), file=sys.stderr)  # noqa: T201
-
-
-def printable(text: str) -> str:
-    """A text that is safe to print: what a terminal would obey is shown as Python writes it."""
-    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
-
-
-def counted(count: int, noun: str) -> str:
-    """A number of things: 1 video, 2,000 videos."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def print_json(value: Any) -> None:
@@ -65,73 +53,6 @@ def print_table(columns: Iterable[tuple[str, str]], rows: Iterable[Iterable[obje
     for row in rows:
         table.add_row(*(Text("" if cell is None else printable(" ".join(str(cell).split()))) for cell in row))
     console().print(table)
-
-
-def clock(seconds: float | None) -> str:
-    """A moment of a video: 1:02:03.450."""
-    if seconds is None:
-        return "?"
-    sign = "-" if seconds < 0 else ""
-    millis = round(abs(seconds) * 1000)
-    hours, rest = divmod(millis, 3_600_000)
-    minutes, rest = divmod(rest, 60_000)
-    whole, part = divmod(rest, 1000)
-    head = f"{hours}:{minutes:02d}" if hours else f"{minutes}"
-    return f"{sign}{head}:{whole:02d}.{part:03d}"
-
-
-def span(seconds: float | None) -> str:
-    """How long something takes, in the two largest units: 3 h 20 min."""
-    if seconds is None:
-        return "not measured"
-    whole = round(seconds)
-    if whole < 1:
-        return "under 1 s"
-    for size, name, small_size, small_name in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            large, rest = divmod(whole, size)
-            small = rest // small_size
-            return f"{large} {name} {small} {small_name}" if small else f"{large} {name}"
-    return f"{whole} s"
-
-
-def moment(seconds: float, now: datetime) -> str:
-    """When it is so many seconds later, as people say it: 07:00, Thursday 14:00, 3 December."""
-    then = now + timedelta(seconds=seconds)
-    if seconds < 18 * SECONDS_OF["h"]:
-        return f"{then:%H:%M}"
-    if seconds < 6 * SECONDS_OF["d"]:
-        return f"{then:%A %H:%M}"
-    return f"{then.day} {then:%B}" + (f" {then.year}" if then.year != now.year else "")
-
-
-def size(count: float) -> str:
-    """A number of bytes: 1.2 GB."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:  # noqa: PLR2004
-            return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def seconds_in(text: str) -> float:
-    """A length of time as people type it: 8h, 1h30m, 45s, 90 (seconds). Raises ValueError."""
-    text = text.strip().lower().replace(" ", "")
-    if re.fullmatch(r"\d+(\.\d+)?", text):
-        return float(text)
-    if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
-        raise ValueError(f"{text!r} is no length of time: write 8h, 1h30m or 45s")
-    return sum(float(number) * SECONDS_OF[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
-
-
-def first_line(text: str | None, limit: int = 160) -> str:
-    """The beginning of a text, in one line."""
-    line = printable(" ".join((text or "").split()))
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
 def _plain(value: Any) -> Any:

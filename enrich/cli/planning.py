@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from db.engine import reading
-from enrich.cli.output import moment, span
+from enrich.wording import moment, span
 from enrich.work.plan import plan, reached_gap
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from db import queries
 from db.engine import reading
 from db.models import RunState
-from enrich.cli.output import first_line, span
 from enrich.cli.planning import planned
+from enrich.wording import first_line, span
 from enrich.work.estimate import measured_speed, seconds_for
 from enrich.work.library import Library
 from enrich.work.order import Order

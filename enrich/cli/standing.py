@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from enrich.cli.output import counted, first_line, size, span
 from enrich.manage.status import Health, Host, Status
+from enrich.wording import counted, first_line, size, span
 
 SHOWN_REASONS = 5
 WIDTH = 11  # of the first column

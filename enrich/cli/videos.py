@@ -11,19 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, meant, open_library, settings_for
-from enrich.cli.output import (
-    as_json_text,
-    clock,
-    complain,
-    counted,
-    first_line,
-    print_json,
-    print_table,
-    printable,
-    say,
-    span,
-)
+from enrich.cli.output import as_json_text, complain, print_json, print_table, say
 from enrich.errors import SettingsError
+from enrich.wording import clock, counted, first_line, printable, span
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow

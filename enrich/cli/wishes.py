@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from enrich.cli.options import Video, meant, open_library
-from enrich.cli.output import clock, counted, say
+from enrich.cli.output import say
+from enrich.wording import clock, counted
 
 TIMES = "Seconds, 12:30 or 1:02:03."
 

@@ -22,8 +22,9 @@ from enrich.cli.options import (
     open_library,
     settings_for,
 )
-from enrich.cli.output import complain, counted, first_line, print_json, printable, say, seconds_in, size, span
+from enrich.cli.output import complain, print_json, say
 from enrich.errors import SettingsError
+from enrich.wording import counted, first_line, printable, seconds_in, size, span
 
 if TYPE_CHECKING:
     from db.runs import ProcessIdentity
