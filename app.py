@@ -1,13 +1,39 @@
-"""The frame of the dashboard: `streamlit run app.py`. It checks the library and hands over to a page."""
+"""The frame of the dashboard. `streamlit run app.py` serves `app`, and runs this file for every tab.
+
+It checks the library and hands over to a page.
+"""
 
 import streamlit as st
 
+from pages.parts.guard import guards
+from pages.parts.plain import shown
+from pages.parts.routes import routes
 from pages.parts.session import library_problem
 
-st.set_page_config(page_title="EveryFrame", page_icon="🎞️", layout="wide")
-page = st.navigation([st.Page("pages/overview.py", title="Overview", icon="🧠", default=True)])
-if problem := library_problem():
-    st.title("EveryFrame")
-    st.info(problem)
-else:
-    page.run()
+app = st.App(__file__, routes=routes(), middleware=guards())
+
+
+def draw() -> None:
+    """Draw what a tab shows."""
+    st.set_page_config(page_title="EveryFrame", layout="wide")
+    page = st.navigation(
+        [
+            st.Page("pages/overview.py", title="Overview", default=True),
+            st.Page("pages/library.py", title="Library"),
+            st.Page("pages/frames.py", title="Frames"),
+            st.Page("pages/search.py", title="Search"),
+            st.Page("pages/models.py", title="Models"),
+            st.Page("pages/setup.py", title="Setup"),
+        ],
+        position="top",
+    )
+    if problem := library_problem():
+        st.title("EveryFrame")
+        st.error("The library cannot be opened.")
+        st.text(shown(problem))
+    else:
+        page.run()
+
+
+if __name__ == "__main__":
+    draw()

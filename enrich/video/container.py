@@ -3,7 +3,6 @@
 Only local files are opened, whatever their name or content says: no address, playlist or still picture.
 """
 
-import os
 from pathlib import Path
 
 import av
@@ -11,31 +10,14 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from enrich.errors import NotAVideoError, VideoMissingError
+from enrich.errors import NotAVideoError
 from enrich.video.raw import raw_format
+from enrich.video.readable import require_readable
 
 GENERATE_PTS = 0x0001  # AVFMT_FLAG_GENPTS
 
 # FFmpeg opens these as video, but nobody means a film by them.
 STILL_FORMATS = ("image2", "tty", "ansi", "bin", "xbin", "adf", "idf", "svg", "lrc", "hls", "concat", "dash")
-
-
-def require_readable(path: Path) -> os.stat_result:
-    """The file's status, or VideoMissingError that says why it cannot be read now."""
-    try:
-        status = path.stat()
-        if path.is_dir():
-            raise VideoMissingError(f"{path} is a folder: name a video file in it")
-        with path.open("rb"):
-            return status
-    except FileNotFoundError:
-        remedy = "check the name, put it back, or connect the drive it lies on"
-        raise VideoMissingError(f"{path} is not there: {remedy}") from None
-    except PermissionError:
-        raise VideoMissingError(f"{path} may not be read: give yourself permission to read it") from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise VideoMissingError(f"{path} cannot be read ({reason}): check the drive it lies on") from error
 
 
 def first_video_stream(container: InputContainer) -> VideoStream | None:

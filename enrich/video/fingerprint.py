@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from enrich.errors import VideoMissingError
-from enrich.video.container import require_readable
+from enrich.video.readable import require_readable
 
 BLOCK_BYTES = 64 * 1024
 BLOCKS = 16

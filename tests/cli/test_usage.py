@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.cli import output
+from enrich import wording
 from enrich.cli.options import open_library
 from tests.cli.terminal import run_process
 
@@ -102,7 +102,7 @@ def test_open_library_makes_a_library(home):
      (12_000, "3 h 20 min"), (90_000, "1 d 1 h"), (86_399, "23 h 59 min")],
 )  # fmt: skip
 def test_a_span_has_its_two_largest_units(seconds, text):
-    assert output.span(seconds) == text
+    assert wording.span(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -110,20 +110,20 @@ def test_a_span_has_its_two_largest_units(seconds, text):
     [(None, "?"), (0, "0:00.000"), (59.9996, "1:00.000"), (3723.45, "1:02:03.450"), (-0.5, "-0:00.500")],
 )
 def test_a_clock_is_read_as_one(seconds, text):
-    assert output.clock(seconds) == text
+    assert wording.clock(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("8h", 28_800), ("1h30m", 5400), ("45s", 45), ("90", 90), (" 1 H ", 3600), ("0.5h", 1800)]
 )
 def test_lengths_of_time_are_understood(text, seconds):
-    assert output.seconds_in(text) == seconds
+    assert wording.seconds_in(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "8x", "-1h", "1h-", "nan", "1h 30"])
 def test_other_lengths_of_time_are_not(text):
     with pytest.raises(ValueError, match="no length of time"):
-        output.seconds_in(text)
+        wording.seconds_in(text)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_other_lengths_of_time_are_not(text):
     [(0, "0 B"), (999, "999 B"), (51_840, "52 kB"), (1_250_000, "1.2 MB"), (8e9, "8.0 GB"), (2e15, "2000.0 TB")],
 )
 def test_a_size_has_a_fitting_unit(count, text):
-    assert output.size(count) == text
+    assert wording.size(count) == text

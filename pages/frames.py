@@ -1,0 +1,5 @@
+"""Frames: to be drawn."""
+
+import streamlit as st
+
+st.title("Frames")

@@ -1,0 +1,5 @@
+"""Library: to be drawn."""
+
+import streamlit as st
+
+st.title("Library")

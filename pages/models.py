@@ -1,0 +1,5 @@
+"""Models: to be drawn."""
+
+import streamlit as st
+
+st.title("Models")

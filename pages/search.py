@@ -1,0 +1,5 @@
+"""Search: to be drawn."""
+
+import streamlit as st
+
+st.title("Search")

@@ -1,0 +1,5 @@
+"""Setup: to be drawn."""
+
+import streamlit as st
+
+st.title("Setup")
