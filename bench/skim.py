@@ -11,8 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from enrich.endings import is_media_name
 from enrich.errors import VideoError
-from enrich.video.probe import is_media_name, probe
+from enrich.video.probe import probe
 from enrich.video.skim import skim
 from enrich.work.evenly import Even
 

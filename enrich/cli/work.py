@@ -57,8 +57,9 @@ def estimate(
     How many frames, how much time with this model on this machine, and how much disk; nothing is added.
     """
     from enrich.cli.videos import chosen_sampling
+    from enrich.endings import is_media_name
     from enrich.errors import VideoError
-    from enrich.video.probe import is_media_name, probe
+    from enrich.video.probe import probe
     from enrich.work.adding import walk
 
     settings = settings_for(describer, model)

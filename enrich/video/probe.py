@@ -17,11 +17,6 @@ from enrich.video.fingerprint import fingerprint
 from enrich.video.log_curve import log_curve
 from enrich.video.orientation import upright_rotation, upright_size
 
-_SUFFIXES = """
-    3g2 3gp asf avi divx dv f4v flv gif h264 h265 hevc insv m1v m2p m2t m2ts m2v m4v mjpeg mjpg mkv mod mov
-    mp4 mpe mpeg mpg mts mxf nut ogm ogv qt rm rmvb tod ts vob webm wmv
-"""
-MEDIA_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
 FIRST_PICTURE_PACKETS = 64
 # Cameras without a clock write the epoch of their format: 1904 (QuickTime) or 1970.
 EARLIEST_YEAR = 1971
@@ -47,11 +42,6 @@ class VideoFacts:
     frame_estimate: int | None  # a guess: headers are often wrong
     size_bytes: int
     warnings: tuple[str, ...]  # what may make its pictures or descriptions worse
-
-
-def is_media_name(path: Path | str) -> bool:
-    """Whether the name ends like a video's; what a scan of a folder goes by."""
-    return Path(path).suffix.lower() in MEDIA_SUFFIXES
 
 
 def probe(path: Path | str) -> VideoFacts:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from db.engine import writing
 from db.store import Adding, NewVideo, add_video
+from enrich.endings import is_media_name
 from enrich.errors import VideoError
-from enrich.video.probe import VideoFacts, is_media_name, probe
+from enrich.video.probe import VideoFacts, probe
 from enrich.video.raw import raw_format
 from enrich.video.recording import chapter_of
 from enrich.video.sampling import Sampling

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from enrich.endings import is_media_name
 from enrich.errors import NotAVideoError, VideoMissingError
 from enrich.video.decode import SourceFrames
-from enrich.video.probe import is_media_name, probe
+from enrich.video.probe import probe
 from tests.clips import decode_independently, numbered_clip, read_jpeg, read_number, run_ffmpeg
 
 
