@@ -271,3 +271,6 @@ class SearchDocument(Base):
     source: Mapped[int]  # 0 a person, 1 deep, 2 quick: found in this order
     text: Mapped[str]
     tags: Mapped[str]
+    model_source: Mapped[int | None]  # what a model said, while a person's words are found instead
+    model_text: Mapped[str | None]
+    model_tags: Mapped[str | None]

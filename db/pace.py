@@ -1,24 +1,36 @@
-"""How fast frames are being described, whoever does it."""
+"""How fast frames are being described: now, whoever does it, and over a run."""
 
-from datetime import datetime, timedelta
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Integer, cast, extract, func, select
 
 from db.models import Analysis
-from db.store import AUDIT
+from db.store import DEEP, QUICK
 
-MOST_CALLS = 3000  # looked at: the newest
+PASSES = (QUICK, DEEP)  # all else only compares
 
 
 def described_lately(connection: Connection, *, now: datetime, seconds: float) -> float:
     """How many frames a second were described in the last so many seconds."""
-    newest = (
-        select(Analysis.created_at)
-        .where(Analysis.is_kept, Analysis.pass_ != AUDIT)
-        .order_by(Analysis.id.desc())
-        .limit(MOST_CALLS)
+    since = now - timedelta(seconds=seconds)
+    statement = select(func.count()).where(Analysis.created_at > since, Analysis.is_kept, Analysis.pass_.in_(PASSES))
+    return connection.execute(statement).scalar_one() / seconds
+
+
+def described_by_minute(
+    connection: Connection, *, run_id: int, now: datetime, minutes: int = 360
+) -> list[tuple[datetime, int]]:
+    """How many frames a run described in each of the last so many minutes, the one of `now` last; zeros too."""
+    last = now.astimezone(UTC).replace(second=0, microsecond=0)
+    first = last - timedelta(minutes=minutes - 1)
+    minute = (cast(extract("epoch", Analysis.created_at), Integer) / 60).label("minute")
+    statement = (
+        select(minute, func.count())
+        .where(Analysis.created_at >= first, Analysis.created_at < last + timedelta(minutes=1))
+        .where(Analysis.is_kept, Analysis.run_id == run_id, Analysis.pass_.in_(PASSES))
+        .group_by("minute")
     )
-    moments = [moment for moment in connection.scalars(newest) if moment > now - timedelta(seconds=seconds)]
-    if len(moments) == MOST_CALLS:
-        seconds = max(1.0, (now - moments[-1]).total_seconds())
-    return len(moments) / seconds
+    counts = Counter({int(number): count for number, count in connection.execute(statement)})
+    moments = [first + timedelta(minutes=number) for number in range(minutes)]
+    return [(moment, counts[int(moment.timestamp()) // 60]) for moment in moments]

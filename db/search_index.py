@@ -36,11 +36,11 @@ def create_search_index(connection: Connection) -> None:
             connection.exec_driver_sql(statement)
 
 
-def match_expression(words: str, *, any_word: bool = False) -> str:
+def match_expression(words: str, *, any_word: bool = False, tag: str | None = None) -> str:
     """What a person typed, as an FTS5 expression that is never a syntax error; empty if there are no words in it.
 
     Quoted phrases stay together, a word that ends in `*` finds what begins with it, all else is plain words:
-    all of them must occur, or one of them with `any_word`.
+    all of them must occur, or one of them with `any_word`. `tag` must stand among the tags besides.
     """
     terms = []
     composed = unicodedata.normalize("NFC", words)  # macOS types é as e and an accent, at which a word would be cut
@@ -49,4 +49,8 @@ def match_expression(words: str, *, any_word: bool = False) -> str:
         text = " ".join(re.findall(r"\w+", phrase or word))
         if text:
             terms.append(f'"{text}"{star}')
-    return (" OR " if any_word else " ").join(terms)
+    expression = (" OR " if any_word else " ").join(terms)
+    label = " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", tag))) if tag is not None else ""
+    if not label:
+        return expression
+    return f'tags : "{label}"' + (f" AND ({expression})" if expression else "")

@@ -1,4 +1,4 @@
-"""All writes but the queue's. Every function takes part in its caller's transaction; `now` is an argument.
+"""What workers write, but for the queue. Every function takes part in its caller's transaction; `now` is an argument.
 
 What a person wrote (`edited_…`) is never overwritten here by what a model said.
 """
@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, update
 
-from db import queue
+from db import documents, queue
+from db.documents import WRITTEN_DEEP, WRITTEN_QUICK
 from db.models import (
     Analysis,
     EnrichmentStatus,
     ExtractionStatus,
     Frame,
-    SearchDocument,
     Task,
     TaskKind,
     TaskStatus,
@@ -27,7 +27,6 @@ from db.models import (
 DEEP = "deep"
 QUICK = "quick"
 AUDIT = "audit"  # calls that only compared
-WRITTEN_BY_PERSON, WRITTEN_DEEP, WRITTEN_QUICK = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +206,7 @@ def save_description(
     connection.execute(update(Frame).where(Frame.id == frame_id).values(**values))
     _save_analyses(connection, job, analyses, now=now, run_id=run_id)
     source = WRITTEN_DEEP if job.pass_ == DEEP else WRITTEN_QUICK
-    _put_document(connection, frame_id, source=source, text=search_text, tags=" ".join(search_tags))
+    documents.put_model(connection, frame_id, source=source, text=search_text, tags=" ".join(search_tags))
     if job.pass_ == DEEP:
         refresh_enrichment(connection, job.video_id)
 
@@ -228,29 +227,6 @@ def save_failure(
     if status is TaskStatus.FAILED:
         refresh_enrichment(connection, job.video_id)
     return status
-
-
-def edit_frame(
-    connection: Connection, frame_id: int, *, description: str | None, tags: Sequence[str] | None, now: datetime
-) -> None:
-    """Save what a person wrote about a frame; what the model said stays beside it. None leaves a part as it is."""
-    values: dict[str, Any] = {"edited_at": now}
-    if description is not None:
-        values["edited_description"] = description
-    if tags is not None:
-        values["edited_tags"] = list(tags)
-    connection.execute(update(Frame).where(Frame.id == frame_id).values(**values))
-    document = connection.execute(
-        select(SearchDocument.text, SearchDocument.tags).where(SearchDocument.frame_id == frame_id)
-    ).one_or_none()
-    old_text, old_tags = (document.text, document.tags) if document else ("", "")
-    _put_document(
-        connection,
-        frame_id,
-        source=WRITTEN_BY_PERSON,
-        text=old_text if description is None else description,
-        tags=old_tags if tags is None else " ".join(tags),
-    )
 
 
 def refresh_enrichment(connection: Connection, video_id: int) -> None:
@@ -318,28 +294,6 @@ def _save_analyses(
     if analyses:
         common = {"created_at": now, "run_id": run_id, "frame_id": job.frame_id, "pass": job.pass_}
         connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
-
-
-def _put_document(connection: Connection, frame_id: int, *, source: int, text: str, tags: str) -> None:
-    """Put a text into the search, unless a better source's is there; the part a person left open is a model's."""
-    values: dict[str, Any] = {"source": source, "text": text, "tags": tags}
-    current = connection.execute(
-        select(SearchDocument.source, Frame.local_description, Frame.edited_description, Frame.edited_tags)
-        .join_from(Frame, SearchDocument, isouter=True)
-        .where(Frame.id == frame_id)
-    ).one_or_none()
-    if current is None:
-        return  # the frame is gone
-    if current.source is None:
-        connection.execute(insert(SearchDocument).values(frame_id=frame_id, **values))
-        return
-    if source > current.source:
-        if current.source != WRITTEN_BY_PERSON or (source == WRITTEN_QUICK and current.local_description is not None):
-            return
-        written = {"source": True, "text": current.edited_description, "tags": current.edited_tags}
-        values = {part: value for part, value in values.items() if written[part] is None}
-    if values:
-        connection.execute(update(SearchDocument).where(SearchDocument.frame_id == frame_id).values(**values))
 
 
 def _frame_of(job: queue.Job) -> int:

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from db import checks, store
+from db import checks, documents, store
 from db.checks import Placed, Saying, Told
 from db.engine import reading
 from db.models import ExtractionStatus, TaskStatus
@@ -124,10 +124,10 @@ def _check_pass(
 
 def _best_source(row: Told) -> int | None:
     if row.is_edited:
-        return store.WRITTEN_BY_PERSON
+        return documents.WRITTEN_BY_PERSON
     if row.local_description is not None:
-        return store.WRITTEN_DEEP
-    return store.WRITTEN_QUICK if row.quick_description is not None else None
+        return documents.WRITTEN_DEEP
+    return documents.WRITTEN_QUICK if row.quick_description is not None else None
 
 
 def _paged(

@@ -149,7 +149,7 @@ def _say_frames(library: "Library", video_id: int) -> None:
         )
         say()
         for word in telling_words(frames):
-            found = search(connection, word, limit=SHOWN_HITS, video_id=video_id)
+            found = search(connection, word, limit=SHOWN_HITS, video_ids=[video_id])
             if found.hits:
                 break
         else:

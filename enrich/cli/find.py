@@ -67,9 +67,9 @@ def search(
     from db.search import search as find
 
     library = open_library()
-    video_id = meant(library, video).id if video else None
+    video_ids = [meant(library, video).id] if video else None
     with reading(library.engine) as connection:
-        found = find(connection, printable(" ".join(words)), limit=limit, video_id=video_id)
+        found = find(connection, printable(" ".join(words)), limit=limit, video_ids=video_ids)
     if as_json:
         hits = [{**_plain_hit(hit), "snippet": hit.marked("[", "]")} for hit in found.hits]
         print_json({"every_word": found.every_word, "hits": hits})

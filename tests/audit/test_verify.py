@@ -14,7 +14,7 @@ import psutil
 import pytest
 import simplejpeg
 
-from db import runs, store
+from db import editing, runs
 from db.engine import writing
 from enrich.audit.finding import SHOWN_PLACES, Group, Kind
 from enrich.audit.verify import Verdict, verify
@@ -60,7 +60,7 @@ async def test_a_film_on_its_side_an_edited_frame_and_the_baseline_are_healthy(
     assert found(house) == found(house, quick=True) == {}
     await house.with_settings(describer="ollama").enrich()
     with writing(house.library.engine) as connection:
-        store.edit_frame(connection, 3, description="Erna laughs", tags=None, now=datetime.now(UTC))
+        editing.edit_frame(connection, 3, description="Erna laughs", tags=None, now=datetime.now(UTC))
     assert found(house) == {}
 
 

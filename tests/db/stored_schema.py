@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from db import store
+from db import editing
 from db.engine import writing
 from db.migrate import open_library
 from tests.db.library import NOW, add, add_run, claim, describe, extract, new_call
@@ -30,7 +30,7 @@ def fill(file: Path) -> None:
         run_id = add_run(connection)
         frames = extract(connection, add(connection), 2)
         describe(connection, frames[0], "Grandma laughs", tags=["joy"], calls=[new_call()])
-        store.edit_frame(connection, frames[1], description="the cake", tags=["cake"], now=NOW)
+        editing.edit_frame(connection, frames[1], description="the cake", tags=["cake"], now=NOW)
         claim(connection, run_id=run_id)
     engine.dispose()
 

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from db import extractions, queries, store
+from db import editing, extractions, queries, store
 from db.models import Frame, RunState, Video
 from db.queries import NoSuchVideoError, Progress
 from db.store import DEEP, QUICK
@@ -195,7 +195,7 @@ def test_the_best_text_is_a_persons_then_the_deep_one_then_the_quick_one(library
     seen.append(queries.frame(library, frame_id))
     describe(library, frame_id, "deep", tags=["d"])
     seen.append(queries.frame(library, frame_id))
-    store.edit_frame(library, frame_id, description="mine", tags=[], now=NOW)
+    editing.edit_frame(library, frame_id, description="mine", tags=[], now=NOW)
     seen.append(queries.frame(library, frame_id))
 
     assert [row.description for row in seen] == [None, "quick", "deep", "mine"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, delete, select, text, update
 from sqlalchemy.exc import DatabaseError
 
-from db import store
+from db import editing, store
 from db.engine import make_engine
 from db.models import Frame, SearchDocument, Video
 from db.search import MARK_END, MARK_START, search
@@ -88,7 +88,7 @@ def test_what_a_person_wrote_comes_first_then_the_deep_text_then_the_quick_one(l
     quick, deep, mine, *_ = frames
     describe(library, quick, "dog", pass_=QUICK)
     describe(library, deep, "a dog in a wide and long and green meadow")
-    store.edit_frame(
+    editing.edit_frame(
         library, mine, description="here one sees, if one looks for long, our old dog Rex", tags=None, now=NOW
     )
 
@@ -110,7 +110,7 @@ def test_one_video_can_be_searched_alone(library, frames):
     for frame_id in (frames[0], theirs):
         describe(library, frame_id, "a dog")
 
-    assert found(library, "dog", video_id=other) == [theirs]
+    assert found(library, "dog", video_ids=[other]) == [theirs]
     assert set(found(library, "dog")) == {frames[0], theirs}
 
 
@@ -242,7 +242,7 @@ def test_nothing_that_can_be_typed_is_an_error(searchable):
         @given(words=typed)
         def no_error(words):
             search(connection, words)
-            search(connection, words, video_id=1)
+            search(connection, words, video_ids=[1])
 
         no_error()
 
@@ -303,7 +303,7 @@ def change(connection, frames, happening):
     if connection.scalar(select(Frame.id).where(Frame.id == frame_id)) is None:
         return
     if kind == "edit":
-        store.edit_frame(connection, frame_id, description=words, tags=labels, now=NOW)
+        editing.edit_frame(connection, frame_id, description=words, tags=labels, now=NOW)
     elif kind == "forget":
         connection.execute(delete(Frame).where(Frame.id == frame_id))
     else:

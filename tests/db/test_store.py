@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from db import extractions, queue, store
+from db import editing, extractions, queue, store
 from db.engine import reading, writing
 from db.models import Analysis, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
@@ -460,7 +460,7 @@ def test_where_a_video_stands_is_looked_up_without_walking_the_whole_library(eng
 
 
 def edit(library, frame_id, description=None, tags=None):
-    store.edit_frame(library, frame_id, description=description, tags=tags, now=NOW)
+    editing.edit_frame(library, frame_id, description=description, tags=tags, now=NOW)
 
 
 def found(library, words):

@@ -12,7 +12,7 @@ from typing import Self
 import pytest
 from sqlalchemy import event
 
-from db import queries, store
+from db import editing, queries
 from db.engine import reading, writing
 from db.search import search
 from enrich.describe.prompt import PROMPT_VERSION
@@ -330,7 +330,7 @@ async def test_what_a_person_wrote_survives_the_model(house: House, clip: Callab
     house.add(clip(frames=5))
     await house.worker(Order(describe=False)).run()
     with writing(house.library.engine) as connection:
-        store.edit_frame(
+        editing.edit_frame(
             connection, house.frames()[2].id, description="Grandma laughs", tags=["grandma"], now=datetime.now(UTC)
         )
     await house.enrich()

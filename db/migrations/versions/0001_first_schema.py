@@ -129,6 +129,9 @@ def upgrade() -> None:
         sa.Column("source", sa.Integer(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("model_source", sa.Integer(), nullable=True),
+        sa.Column("model_text", sa.Text(), nullable=True),
+        sa.Column("model_tags", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["frame_id"], ["frames.id"], name=op.f("fk_search_documents_frame_id_frames"), ondelete="CASCADE"
         ),

@@ -1,0 +1,357 @@
+"""What the gallery of a video shows: its kept frames page by page, by keyset, and what its timeline is drawn from.
+
+Each takes a connection inside its caller's `reading(engine)`. A page costs the same at the end of a long film as at
+its start.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, assert_never
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Text,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+)
+from sqlalchemy.orm import aliased
+
+from db.models import Analysis, Frame, Task, TaskKind, TaskStatus, Video
+from db.store import DEEP, QUICK
+
+PASSES = (QUICK, DEEP)  # calls of these become descriptions
+POSTER_PLACE = 1 / 3  # of the film: what comes first is often black, a title, or the floor
+POSTER_CHOICE = 12  # frames from there on, of which the sharpest is taken
+DARKEST, BRIGHTEST = 40.0, 225.0  # mean luma of a poster, if there is a choice
+
+
+class Show(StrEnum):
+    """Which of a video's kept frames are wanted."""
+
+    ALL = "all"
+    WAITING = "waiting"  # not yet described
+    WARNINGS = "warnings"
+    FAILED = "failed"
+    CORRECTED = "corrected"
+    REVIEWED = "reviewed"
+    UNREVIEWED = "unreviewed"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A kept frame as the gallery shows it. `text` is the best there is, `source` whose: person, deep or quick."""
+
+    id: int
+    video_id: int
+    index: int | None
+    timestamp: float
+    stands_for: int | None
+    scene: int | None
+    text: str | None
+    source: str | None
+    has_warnings: bool
+    error: str | None  # why it failed for good
+    is_reviewed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LatestCard(Card):
+    """A frame that was described lately, with its video's title."""
+
+    title: str
+    described_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A stretch of a video from `start` up to `end` (seconds), with its counts of kept frames."""
+
+    start: float
+    end: float
+    kept: int
+    described: int
+    failed: int
+    excitement: float | None  # the highest, 0 to 10
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A scene: the times of its first and its last kept frame (seconds), and how many there are."""
+
+    number: int
+    start: float
+    end: float
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One model call about a frame; units as in `db.models.Analysis`."""
+
+    id: int
+    created_at: datetime
+    pass_: str
+    describer: str
+    model: str
+    host: str
+    prompt_version: str
+    latency_seconds: float
+    load_seconds: float
+    prompt_tokens: int | None
+    output_tokens: int | None
+    cost_usd: float
+    warnings: list[dict[str, str]]
+    is_kept: bool
+    raw_reply: str | None
+
+
+def cards(
+    connection: Connection,
+    video_id: int,
+    *,
+    show: Show = Show.ALL,
+    tag: str | None = None,
+    after: float | None = None,
+    before: float | None = None,
+    limit: int = 24,
+) -> list[Card]:
+    """A page of a video's frames in the order of time: the first after a timestamp, or the last before one."""
+    statement = _cards().where(*_wanted(video_id, show, tag))
+    if after is not None:
+        statement = statement.where(Frame.timestamp > after)
+    if before is not None:
+        statement = statement.where(Frame.timestamp < before)
+    is_backward = before is not None and after is None
+    statement = statement.order_by(Frame.timestamp.desc() if is_backward else Frame.timestamp).limit(limit)
+    found = [Card(**_card(row)) for row in connection.execute(statement).mappings()]
+    return found[::-1] if is_backward else found
+
+
+def count(connection: Connection, video_id: int, *, show: Show = Show.ALL, tag: str | None = None) -> int:
+    """How many of a video's frames are wanted."""
+    statement = select(func.count()).select_from(Frame).where(*_wanted(video_id, show, tag))
+    return connection.execute(statement).scalar_one()
+
+
+def neighbours(
+    connection: Connection, video_id: int, timestamp: float, *, show: Show = Show.ALL, tag: str | None = None
+) -> tuple[int | None, int | None]:
+    """The ids of the wanted frames next to a moment, before it and after it; None where there is none."""
+    wanted = select(Frame.id).where(*_wanted(video_id, show, tag)).limit(1)
+    before = wanted.where(Frame.timestamp < timestamp).order_by(Frame.timestamp.desc())
+    after = wanted.where(Frame.timestamp > timestamp).order_by(Frame.timestamp)
+    return connection.scalar(before), connection.scalar(after)
+
+
+def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> list[Bucket]:
+    """A video cut into equal stretches, empty ones too; nothing while its length is not known and no frame is kept."""
+    last = select(func.max(Frame.timestamp)).where(Frame.video_id == video_id).scalar_subquery()
+    row = connection.execute(select(Video.duration, last.label("last")).where(Video.id == video_id)).one_or_none()
+    length = max(row.duration or 0.0, row.last or 0.0) if row is not None else 0.0
+    if not length:
+        return []
+    width = length / buckets
+    place = cast(Frame.timestamp / width, Integer)  # never below 0: times begin with the stream
+    ours = Frame.video_id == video_id
+    described = func.count(Frame.local_description)
+    kept = {
+        int(row.place): row
+        for row in connection.execute(
+            select(
+                place.label("place"),
+                func.count().label("kept"),
+                described.label("described"),
+                func.max(Frame.excitement).label("excitement"),
+            )
+            .where(ours)
+            .group_by("place")
+        )
+    }
+    failed = dict(
+        connection.execute(
+            select(place.label("place"), func.count())
+            .join(Task, Task.frame_id == Frame.id)
+            .where(ours, *_is_failed(video_id))
+            .group_by("place")
+        )
+        .tuples()
+        .all()
+    )
+    found: list[Bucket] = []
+    for number in range(buckets):
+        of = [number] if number < buckets - 1 else [number, buckets]  # the very last moment belongs to the last one
+        rows = [kept[key] for key in of if key in kept]
+        known = [row.excitement for row in rows if row.excitement is not None]
+        found.append(
+            Bucket(
+                start=number * width,
+                end=(number + 1) * width,
+                kept=sum(row.kept for row in rows),
+                described=sum(row.described for row in rows),
+                failed=sum(failed.get(key, 0) for key in of),
+                excitement=max(known, default=None),
+            )
+        )
+    return found
+
+
+def scenes(connection: Connection, video_id: int) -> list[Scene]:
+    """The scenes of a video as far as it is decoded, in order."""
+    statement = (
+        select(Frame.scene, func.min(Frame.timestamp), func.max(Frame.timestamp), func.count())
+        .where(Frame.video_id == video_id, Frame.scene.is_not(None))
+        .group_by(Frame.scene)
+        .order_by(Frame.scene)
+    )
+    return [Scene(number or 0, *rest) for number, *rest in connection.execute(statement)]
+
+
+def tags(connection: Connection, video_id: int, *, limit: int = 40) -> list[tuple[str, int]]:
+    """The commonest tags of a video's frames, and how many frames have each."""
+    statement = select(cast(_best_tags(), Text), func.count()).where(Frame.video_id == video_id)
+    counts: dict[str, int] = {}
+    for said, times in connection.execute(statement.group_by(cast(_best_tags(), Text))):
+        for tag in dict.fromkeys(json.loads(said)) if said else ():
+            counts[tag] = counts.get(tag, 0) + times
+    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:limit]
+
+
+def calls(connection: Connection, frame_id: int) -> list[CallRow]:
+    """All model calls about a frame, the newest first."""
+    names = [name for name in CallRow.__dataclass_fields__ if name != "pass_"]
+    columns = [Analysis.pass_.label("pass_"), *(getattr(Analysis, name) for name in names)]
+    statement = select(*columns).where(Analysis.frame_id == frame_id).order_by(Analysis.id.desc())
+    return [CallRow(**row) for row in connection.execute(statement).mappings()]
+
+
+def latest(connection: Connection, *, limit: int = 6) -> list[LatestCard]:
+    """The frames of the library that were described last, the newest first."""
+    statement = (
+        _cards()
+        .add_columns(Video.title, Frame.enriched_at.label("described_at"))
+        .join(Video, Video.id == Frame.video_id)
+        .where(Frame.enriched_at.is_not(None))
+        .order_by(Frame.enriched_at.desc(), Frame.id.desc())
+        .limit(limit)
+    )
+    return [LatestCard(**_card(row)) for row in connection.execute(statement).mappings()]
+
+
+def poster(connection: Connection, video_ids: Collection[int]) -> dict[int, int]:
+    """By video, the id of a frame that can stand for it: near a third of it, not dark, and sharp. None kept: none."""
+    is_light = case((Frame.brightness.between(DARKEST, BRIGHTEST), 0), else_=1)
+    third = func.coalesce(Video.duration, 0.0) * POSTER_PLACE
+    ours = select(Frame.id, Frame.sharpness, is_light.label("is_light")).where(Frame.video_id == Video.id)
+    choices = [
+        ours.where(Frame.timestamp >= third).order_by(Frame.timestamp),
+        ours.where(Frame.timestamp < third).order_by(Frame.timestamp.desc()),  # decoding has not come so far
+    ]
+    best = []
+    for choice in choices:
+        of = choice.limit(POSTER_CHOICE).correlate(Video).subquery()
+        best.append(select(of.c.id).order_by(of.c.is_light, of.c.sharpness.desc()).limit(1).scalar_subquery())
+    statement = select(Video.id, func.coalesce(*best)).where(Video.id.in_(video_ids))
+    return {video_id: frame_id for video_id, frame_id in connection.execute(statement) if frame_id is not None}
+
+
+def _cards() -> Any:
+    error = (
+        select(Task.error)
+        .where(Task.frame_id == Frame.id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == DEEP)
+        .where(Task.status == TaskStatus.FAILED)
+        .scalar_subquery()
+    )
+    return select(
+        Frame.id,
+        Frame.video_id,
+        Frame.index,
+        Frame.timestamp,
+        Frame.stands_for,
+        Frame.scene,
+        Frame.edited_description,
+        Frame.local_description,
+        Frame.quick_description,
+        _has_warnings().label("has_warnings"),
+        error.label("error"),
+        Frame.reviewed_at.is_not(None).label("is_reviewed"),
+    )
+
+
+def _card(row: Any) -> dict[str, Any]:
+    values = dict(row)
+    texts = {
+        "person": values.pop("edited_description"),
+        "deep": values.pop("local_description"),
+        "quick": values.pop("quick_description"),
+    }
+    source = next((source for source, text in texts.items() if text), None)
+    values |= {"source": source, "text": texts[source] if source is not None else None}
+    return values | {name: bool(values[name]) for name in ("has_warnings", "is_reviewed")}
+
+
+def _wanted(video_id: int, show: Show, tag: str | None) -> list[ColumnElement[bool]]:
+    wanted: list[ColumnElement[bool]] = [Frame.video_id == video_id, _shown(show, video_id)]
+    if tag is not None:
+        # As JSON writes it, quotes included: no other tag has that in it.
+        wanted.append(cast(_best_tags(), Text).contains(json.dumps(tag), autoescape=True))
+    return wanted
+
+
+def _shown(show: Show, video_id: int) -> ColumnElement[bool]:  # noqa: PLR0911  # one for each
+    failed = select(Task.frame_id).where(*_is_failed(video_id))
+    match show:
+        case Show.ALL:
+            return true()
+        case Show.WAITING:
+            return and_(Frame.local_description.is_(None), Frame.id.not_in(failed))
+        case Show.WARNINGS:
+            return _has_warnings()
+        case Show.FAILED:
+            return Frame.id.in_(failed)
+        case Show.CORRECTED:
+            return Frame.edited_at.is_not(None)
+        case Show.REVIEWED:
+            return Frame.reviewed_at.is_not(None)
+        case Show.UNREVIEWED:
+            return Frame.reviewed_at.is_(None)
+        case _:
+            assert_never(show)
+
+
+def _is_failed(video_id: int) -> list[ColumnElement[bool]]:
+    return [
+        Task.video_id == video_id,
+        Task.status == TaskStatus.FAILED,
+        Task.kind == TaskKind.DESCRIBE,
+        Task.pass_ == DEEP,
+        Task.frame_id.is_not(None),
+    ]
+
+
+def _has_warnings() -> ColumnElement[bool]:
+    """Whether the call whose text is shown left doubts: the deep pass's last one, or else the quick pass's."""
+    call, later = aliased(Analysis), aliased(Analysis)
+    is_kept = (later.frame_id == call.frame_id, later.is_kept, later.pass_.in_(PASSES))
+    is_better = or_(and_(later.pass_ == call.pass_, later.id > call.id), and_(later.pass_ == DEEP, call.pass_ == QUICK))
+    return exists().where(
+        call.frame_id == Frame.id,
+        call.is_kept,
+        cast(call.warnings, Text) != "[]",
+        call.pass_.in_(PASSES),
+        ~exists().where(*is_kept, is_better),
+    )
+
+
+def _best_tags() -> ColumnElement[Any]:
+    return func.coalesce(Frame.edited_tags, Frame.local_tags, Frame.quick_tags)
