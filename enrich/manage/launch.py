@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import make_url
 
@@ -23,20 +24,22 @@ def launch(settings: Settings, *arguments: str, is_new: bool = True) -> "subproc
     path = output_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb" if is_new else "ab") as output:
-        how: dict[str, object] = {}
-        if sys.platform == "win32":
-            how["creationflags"] = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
-        else:
-            how["start_new_session"] = True
-        return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # what differs between systems
+        return subprocess.Popen(
             [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             cwd=settings.home,
-            env=_environment(settings),
-            **how,
+            env=environment_for(settings),
+            **detached(),
         )
+
+
+def detached() -> dict[str, Any]:
+    """What `Popen` takes so that a program outlives its starter and the starter's terminal, as each system does it."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+    return {"start_new_session": True}
 
 
 def reap(process: "subprocess.Popen[bytes]") -> threading.Thread:
@@ -71,8 +74,8 @@ def identity(text: str, hostname: str) -> ProcessIdentity:
     return ProcessIdentity(hostname, int(pid), float(created_at))
 
 
-def _environment(settings: Settings) -> dict[str, str]:
-    """Ours, with what is relative to our folder made absolute: the program runs in the library's."""
+def environment_for(settings: Settings) -> dict[str, str]:
+    """The environment of a program of ours: this one, with what is relative to our folder made absolute."""
     source = str(Path(__file__).resolve().parents[2])  # where our packages are, installed or not
     given = environment_with(EVERYFRAME_HOME=str(settings.home))
     given["PYTHONPATH"] = os.pathsep.join(filter(None, [source, given.get("PYTHONPATH")]))
