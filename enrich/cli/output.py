@@ -37,9 +37,20 @@ def print_json(value: Any) -> None:
     print(as_json_text(value))  # noqa: T201
 
 
-def as_json_text(value: Any) -> str:
+def print_line(value: Any) -> None:
+    """Print a value as JSON in one line, at once: for whoever follows what is being done."""
+    text = json.dumps(value, default=_plain, ensure_ascii=False)
+    print(UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)  # noqa: T201
+
+
+def print_json_line(value: Any) -> None:
+    """Print a value as JSON in one line, at once: one of several, for whoever reads along."""
+    print(as_json_text(value, indent=None), flush=True)  # noqa: T201
+
+
+def as_json_text(value: Any, *, indent: int | None = 2) -> str:
     """A value as JSON: readable letters as they are, all else as escapes."""
-    text = json.dumps(value, default=_plain, ensure_ascii=False, indent=2)
+    text = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
