@@ -41,6 +41,14 @@ def film_file(engine: Engine, video_id: int) -> Path | None:
     return path if path.is_file() and _found_fingerprint(path) == row.fingerprint else None
 
 
+def film_known_as(engine: Engine, path: Path) -> str | None:
+    """The title of the video that a file is by its content, if that video's own file is still in its place."""
+    found = _found_fingerprint(path)
+    with reading(engine) as connection:
+        row = connection.execute(select(Video.id, Video.title).where(Video.fingerprint == found)).one_or_none()
+    return row.title if row is not None and film_file(engine, row.id) is not None else None
+
+
 def strip_file(settings: Settings, video_id: int, index: int) -> Path | None:
     """The JPEG of a source frame that was decoded to be looked at, None if it was not."""
     folder = strip_folder(settings, video_id)

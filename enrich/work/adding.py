@@ -1,8 +1,8 @@
 """Adding files and folders to a library: probe, fingerprint, video row and its first task."""
 
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -51,8 +51,18 @@ class Found:
     clutter: str | None = None
 
 
-def add_paths(library: Library, paths: Iterable[Path], *, sampling: Sampling, context: str) -> Iterator[Addition]:
-    """Add each file, and every video below each folder; one that cannot be used does not stop the others."""
+def add_paths(
+    library: Library,
+    paths: Iterable[Path],
+    *,
+    sampling: Sampling,
+    context: str,
+    titles: Mapping[Path, str] | None = None,
+) -> Iterator[Addition]:
+    """Add each file, and every video below each folder; one that cannot be used does not stop the others.
+
+    `titles`: by absolute path, those of files whose names say nothing.
+    """
     for found in search(paths):
         path, was_named = found.path, found.was_named
         if not was_named and (found.clutter or not (is_media_name(path) or raw_format(path))):
@@ -71,10 +81,11 @@ def add_paths(library: Library, paths: Iterable[Path], *, sampling: Sampling, co
         except VideoError as error:
             yield Addition(path, Outcome.FAILED, was_named, error=str(error))
             continue
+        title = (titles or {}).get(path, facts.title)
         with writing(library.engine) as connection:
             video_id, adding = add_video(
                 connection,
-                new_video(facts),
+                replace(new_video(facts), title=title),
                 sampling=str(sampling),
                 context=context,
                 now=datetime.now(UTC),

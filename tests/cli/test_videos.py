@@ -328,3 +328,20 @@ def test_export_to_where_nothing_can_be_written_is_one_line(cli, library, tmp_pa
 
 def test_an_unknown_format_is_wrong_usage(cli, library):
     cli("export", "1", "--format", "xml").refused("--format", "xml", code=2)
+
+
+def test_titles_are_given_in_the_order_of_the_paths_and_an_empty_one_keeps_the_name(cli, party, numbers):
+    assert cli("add", party, numbers, "--title", "Our  party", "--title", "").code == 0
+    assert [row["title"] for row in cli("list", "--json").json] == ["Our party", "numbers"]
+    refused = cli("add", party, numbers, "--title", "one for both")
+    assert refused.code == 2
+    assert "one for each PATH" in refused.err
+
+
+def test_whoever_follows_gets_a_line_for_each_file(cli, clips, tmp_path):
+    (tmp_path / "notes.mp4").write_text("no film")
+    said = cli("add", clips, tmp_path / "notes.mp4", "--json", "--lines")
+    first, *lines = [json.loads(line) for line in said.out.splitlines()]
+    assert first == {"total": 3}
+    assert [line["outcome"] for line in lines] == ["added", "added", "failed"]
+    assert said.code == 1
