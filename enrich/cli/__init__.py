@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from enrich.cli import check, find, machine, manage, videos, wishes, work
+from enrich.cli import check, find, machine, manage, models, videos, wishes, work
 from enrich.cli.demo import demo
 from enrich.cli.output import complain
 from enrich.errors import EveryFrameError
@@ -31,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(machine.doctor)
-app.add_typer(machine.models_app, name="models")
+app.add_typer(models.models_app, name="models")
 app.command()(videos.add)
 app.command()(work.estimate)
 app.command()(work.extract)

@@ -1,34 +1,26 @@
-"""Commands about this machine: doctor, models, migrate."""
+"""Commands about this machine: doctor, migrate."""
 
 import asyncio
 import re
 import sys
 from dataclasses import dataclass
 from shutil import disk_usage, which
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from enrich.cli.models import ollama_of
 from enrich.cli.options import AsJson, open_library, settings_for
-from enrich.cli.output import complain, print_json, print_table, say
+from enrich.cli.output import print_json, say
 from enrich.errors import DescribeError, EveryFrameError, HostDownError, LibraryError
 from enrich.settings import DEFAULT_OLLAMA_HOST
 from enrich.wording import size
 
 if TYPE_CHECKING:
-    from enrich.describe.installed import InstalledModel
-    from enrich.describe.ollama import OllamaDescriber
     from enrich.settings import Settings
 
 MEGABYTE = 1_000_000
 INSTALL_OLLAMA = "install it: https://ollama.com/download (Linux: curl -fsSL https://ollama.com/install.sh | sh)"
-
-models_app = typer.Typer(
-    help="Show the vision models that are installed, or pull one.",
-    invoke_without_command=True,
-    no_args_is_help=False,
-    rich_markup_mode=None,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,58 +46,6 @@ def doctor(as_json: AsJson = False) -> None:
                 say(f"      mend it: {check.remedy}")
     if not all(check.is_good for check in checks):
         raise typer.Exit(1)
-
-
-@models_app.callback()
-def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the models of every host: size, whether they see, seconds a frame here."""
-    if context.invoked_subcommand is not None:
-        return
-    settings = settings_for()
-    found = asyncio.run(_installed(settings))
-    speeds = _speeds(settings, [model.name for _, model in found])
-    rows = [
-        {
-            "host": host,
-            "name": model.name,
-            "size_bytes": model.size_bytes,
-            "family": model.family,
-            "sees": model.sees,
-            "is_cloud": model.is_cloud,
-            "loaded": model.loaded,
-            "fits_gpu": model.fits_gpu,
-            "seconds_per_frame": speeds.get(model.name),
-        }
-        for host, model in found
-    ]
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        say(f"No model is installed. Get one: ollama pull {settings.model}")
-        return
-    columns = [("MODEL", "left"), ("SIZE", "right"), ("SEES", "left"), ("LOADED", "left"), ("SECONDS A FRAME", "right")]
-    print_table(
-        [*columns, ("HOST", "left")],
-        [
-            (
-                f"{model.name}{' (cloud: refused)' if model.is_cloud and not settings.allow_cloud else ''}",
-                size(model.size_bytes),
-                "yes" if model.sees else "no",
-                {True: "GPU", False: "partly GPU", None: "processor"}[model.fits_gpu] if model.loaded else "no",
-                f"{speeds[model.name]:.2f}" if model.name in speeds else "not measured",
-                host,
-            )
-            for host, model in found
-        ],
-    )
-
-
-@models_app.command("pull")
-def pull(name: Annotated[str, typer.Argument(metavar="NAME", help="A model, such as llava:13b.")]) -> None:
-    """Download a model to every host, with a progress bar."""
-    settings = settings_for(model=name)
-    asyncio.run(_pull(settings, name))
 
 
 def migrate() -> None:
@@ -158,7 +98,7 @@ def _library_checks(settings: "Settings") -> list[Check]:
 async def _ollama_checks(settings: "Settings") -> list[Check]:
     if settings.describer != "ollama":
         return [Check("Ollama", True, f"not asked: the describer is {settings.describer}")]
-    describer = _ollama(settings)
+    describer = ollama_of(settings)
     checks = []
     try:
         for host in describer.hosts:
@@ -179,59 +119,3 @@ def _command_in(text: str) -> str | None:
     """The command an error names, if it names one: the last words in backticks that are more than one word."""
     commands = re.findall(r"`([^` ]+ [^`]+)`", text)
     return commands[-1] if commands else None
-
-
-async def _installed(settings: "Settings") -> "list[tuple[str, InstalledModel]]":
-    describer = _ollama(settings)
-    found = []
-    try:
-        for host in describer.hosts:
-            try:
-                found += [(host, model) for model in await describer.installed(host)]
-            except DescribeError as error:
-                if len(describer.hosts) == 1:
-                    raise
-                complain(str(error))
-    finally:
-        await describer.close()
-    return found
-
-
-async def _pull(settings: "Settings", name: str) -> None:
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    describer = _ollama(settings)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    try:
-        for host in describer.hosts:
-            with Progress(*columns) as progress:
-                layers: dict[str, object] = {}
-                async for part in describer.pull(host, name):
-                    if part.total is None:
-                        continue
-                    if part.status not in layers:
-                        layers[part.status] = progress.add_task(part.status, total=part.total)
-                    progress.update(layers[part.status], completed=part.completed or 0)  # type: ignore[arg-type]
-            say(f"{name} is installed at {host}.")
-    finally:
-        await describer.close()
-
-
-def _ollama(settings: "Settings") -> "OllamaDescriber":
-    from enrich.describe.ollama import OllamaDescriber
-
-    return OllamaDescriber(settings)
-
-
-def _speeds(settings: "Settings", names: list[str]) -> dict[str, float]:
-    from db import queries
-    from db.engine import reading
-
-    library = open_library(settings)
-    found = {}
-    with reading(library.engine) as connection:
-        for name in names:
-            for called in (name, name.removesuffix(":latest")):
-                if (speed := queries.speed(connection, "ollama", called)) is not None:
-                    found[name] = speed.seconds_per_frame
-    return found

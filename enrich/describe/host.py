@@ -73,6 +73,13 @@ class OllamaHost:
         async with self.within(seconds, model=str(payload.get("model", ""))):
             return _json_object(await self._http.post(path, json=payload))
 
+    async def delete(self, path: str, payload: dict[str, Any], *, seconds: float = QUESTION_SECONDS) -> None:
+        """Have what `payload` names at `path` deleted."""
+        async with self.within(seconds, model=str(payload.get("model", ""))):
+            response = await self._http.request("DELETE", path, json=payload)
+            if not response.is_success:
+                raise ollama.ResponseError(response.text, response.status_code)
+
     async def lines(self, path: str, payload: dict[str, Any], *, silence: float) -> AsyncIterator[dict[str, Any]]:
         """The JSON objects that `path` answers one by one, at most `silence` seconds apart."""
         model = str(payload.get("model", ""))

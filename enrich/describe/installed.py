@@ -1,4 +1,4 @@
-"""What models an Ollama server has, which of them see, and how to get more."""
+"""What models an Ollama server has, which of them see, and how to get more or fewer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -9,6 +9,7 @@ from enrich.describe.host import OllamaHost
 from enrich.errors import CallFailedError, ModelError
 
 PULL_SILENCE_SECONDS = 300.0  # a download that says nothing for so long has died
+REMOVE_SECONDS = 60.0  # a slow disk takes its time over gigabytes
 VISION_FAMILIES = ("clip", "mllama")  # what servers too old to list capabilities call models that see
 
 
@@ -109,6 +110,11 @@ async def pull(host: OllamaHost, name: str) -> AsyncIterator[PullProgress]:
         yield PullProgress(status, _count(part.get("completed"), part), _count(part.get("total"), part))
     if not finished:
         raise CallFailedError(f"the download of `{name}` broke off: run `{host.pull_command(name)}` again")
+
+
+async def remove(host: OllamaHost, name: str) -> None:
+    """Delete a model from the server's disk. Raises DescribeError's subclasses."""
+    await host.delete("/api/delete", {"model": name}, seconds=REMOVE_SECONDS)
 
 
 def _count(value: Any, part: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,7 @@ from enrich.describe.host import OllamaHost
 from enrich.describe.installed import InstalledModel, LoadedModel, PullProgress
 from enrich.describe.models import suggestion, traits_for
 from enrich.describe.picture import colour_card, shrunk
-from enrich.describe.prompt import PROMPT_VERSION, prompt_for, schema
+from enrich.describe.prompt import prompt_for, schema, version_of
 from enrich.describe.reply import read_reply, storable
 from enrich.errors import ModelError
 from enrich.settings import Settings
@@ -72,7 +72,7 @@ class OllamaDescriber:
             model=self.model,
             model_digest=found.digest,
             host=host,
-            prompt_version=PROMPT_VERSION,
+            prompt_version=version_of(question),
             latency_seconds=time.monotonic() - start,
             load_seconds=(reply.load_duration or 0) / NANOSECONDS,
             prompt_tokens=reply.prompt_eval_count,
@@ -99,6 +99,10 @@ class OllamaDescriber:
     def pull(self, host: str, name: str) -> AsyncIterator[PullProgress]:
         """Download a model to `host`, telling the progress. Raises EveryFrameError's subclasses."""
         return shelf.pull(self._host(host), name)
+
+    async def remove(self, host: str, name: str) -> None:
+        """Delete a model from `host`. Raises DescribeError's subclasses."""
+        await shelf.remove(self._host(host), name)
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -1,12 +1,13 @@
 """doctor, models, migrate; settings and libraries that cannot be used."""
 
+import json
 import sqlite3
 from contextlib import closing
 
 import pytest
 
 from tests.cli.terminal import change, run_process
-from tests.standin import ShelfModel
+from tests.standin import ShelfModel, StandIn
 
 ALL = [
     ["list"], ["list", "--json"], ["show", "1"], ["search", "cake"], ["export", "1"], ["add", "film.mp4"],
@@ -122,6 +123,35 @@ def test_pull_of_what_there_is_not_is_one_line(cli, standin):
     assert said.out.strip() == ""
     assert said.err == f"everyframe: {standin.address}: pull model manifest: file does not exist\n"
     cli("models", "pull").refused("NAME", code=2)
+
+
+def test_pull_tells_its_progress_in_json_lines(cli, standin):
+    lines = [json.loads(line) for line in cli("models", "pull", "moondream", "--json").out.splitlines()]
+    assert {line["host"] for line in lines} == {standin.address}
+    assert (lines[0]["status"], lines[0]["total"]) == ("pulling manifest", None)
+    assert [(line["completed"], line["total"]) for line in lines if line["total"]] == [(0, 1000), (1000, 1000)]
+    assert lines[-1]["status"] == "success"
+
+
+def test_a_model_is_removed_once_that_is_certain(cli, standin):
+    standin.behave(models=(ShelfModel(), ShelfModel("moondream:latest", size=1_700_000_000)))
+    cli("models", "remove", "moondream").refused("moondream:latest (1.7 GB) would be deleted", "say --yes")
+    cli("models", "remove", "llava:13b").refused("the model that describes your frames")
+    assert len(cli("models", "--json").json) == 2
+    said = cli("models", "remove", "moondream", "--yes", "--json")
+    assert said.json == [{"host": standin.address, "name": "moondream:latest", "size_bytes": 1_700_000_000}]
+    assert [row["name"] for row in cli("models", "--json").json] == ["llava:13b"]
+    cli("models", "remove", "moondream", "--yes").refused("`moondream` is not installed at", "`everyframe models`")
+
+
+def test_a_model_is_removed_from_one_host_alone(cli, standin, monkeypatch):
+    with StandIn() as other:
+        monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"{standin.address},{other.address}")
+        cli("models", "remove", "llava:13b", "--yes", "--host", "http://box").refused("is none of the hosts")
+        cli("models", "remove", "llava:13b", "--yes", "--host", "http://box:port").refused("--host", code=2)
+        assert cli("models", "remove", "llava:13b", "--yes", "--host", other.address).code == 0
+    assert [model.name for model in standin.conduct.models] == ["llava:13b"]
+    assert other.conduct.models == ()
 
 
 def test_migrate_of_a_library_of_today_does_nothing(cli, library):

@@ -66,6 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         ("POST", "/api/show"): "_show",
         ("POST", "/api/chat"): "_chat",
         ("POST", "/api/pull"): "_pull",
+        ("DELETE", "/api/delete"): "_delete",
     }
 
     def do_GET(self) -> None:
@@ -73,6 +74,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._handle("POST")
+
+    def do_DELETE(self) -> None:
+        self._handle("DELETE")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
         """Nothing: the history is the log."""
@@ -184,6 +188,13 @@ class Handler(BaseHTTPRequestHandler):
         self._send(
             HTTPStatus.OK, b"".join(json.dumps(line).encode() + b"\n" for line in lines), kind="application/x-ndjson"
         )
+
+    def _delete(self, request: Request, _: Play | None) -> bytes:
+        standin = self.server.standin
+        gone = standin.model(request.body.get("model"))
+        standin.behave(models=tuple(model for model in standin.conduct.models if model != gone))
+        standin.loaded.discard(gone.name)
+        return b""
 
     def _misbehave(self, play: Play, request: Request) -> bytes | None:
         if play.trick in REFUSALS:
