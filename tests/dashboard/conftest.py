@@ -1,0 +1,214 @@
+"""Libraries in every state, and the app launched over them with Streamlit's own AppTest.
+
+The libraries are made by the command line against a stand-in for Ollama. Only `working` has no real worker: its run is
+that of a process that sleeps, so it cannot show how a worker obeys; tests that start one do that.
+"""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.cli.conftest import quiet_environment
+from tests.clips import numbered_clip
+from tests.standin import StandIn, Trick
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGES = sorted(path.stem for path in (PROJECT / "pages").glob("*.py") if path.stem != "__init__")
+LAUNCH_SECONDS = 30
+NOBODY = "http://127.0.0.1:9"  # where no Ollama answers
+STATES = ("empty", "working", "finished", "failed")  # fixtures that put such a library where the app looks
+
+
+@contextmanager
+def _library(home: Path) -> Iterator[StandIn]:
+    """The command line works on a library in `home`, against the stand-in."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with StandIn(parallel=2) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in quiet_environment(home, OLLAMA_HOST=server.address).items():
+            patch.setenv(name, value)
+        patch.setattr("enrich.work.saving.RETRY_PAUSE_SECONDS", 0)
+        yield server
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library with one film (1) whose third frame failed and one (2) that is not decoded yet; to be copied."""
+    from enrich.cli import run
+
+    folder = tmp_path_factory.mktemp("filled")
+    numbered_clip(folder / "[red]party.mp4", frames=5)
+    numbered_clip(folder / "later.mp4", frames=4, first=50)
+    with _library(folder / "home") as server:
+        server.play(Trick.ERROR, frames=[2])
+        assert run(["add", str(folder), "--sampling", "exact"]) == 0
+        assert run(["enrich", "party"]) == 1
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library with two films of 12 (1) and 8 frames (2), all described; to be copied."""
+    from enrich.cli import run
+
+    folder = tmp_path_factory.mktemp("described")
+    numbered_clip(folder / "party.mp4", frames=12)
+    numbered_clip(folder / "speech.mp4", frames=8, first=100)
+    with _library(folder / "home"):
+        assert run(["add", str(folder / "party.mp4"), str(folder / "speech.mp4"), "--sampling", "exact"]) == 0
+        assert run(["enrich"]) == 0
+    return folder / "home"
+
+
+@pytest.fixture(scope="session")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library with a film of 9 frames (1) of which three failed, for two reasons, and one (2) whose file is gone."""
+    from enrich.cli import run
+
+    folder = tmp_path_factory.mktemp("broken")
+    numbered_clip(folder / "dark.mp4", frames=9)
+    numbered_clip(folder / "gone.mp4", frames=4, first=50)
+    with _library(folder / "home") as server:
+        server.play(Trick.ERROR, frames=[1])
+        server.play(Trick.EMPTY, frames=[3, 5], stubborn=True)
+        assert run(["add", str(folder / "dark.mp4"), str(folder / "gone.mp4"), "--sampling", "exact"]) == 0
+        (folder / "gone.mp4").unlink()
+        assert run(["enrich"]) == 1
+    return folder / "home"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the app looks for its library: nothing is there yet. Nobody answers where Ollama is looked for."""
+    for name in list(os.environ):
+        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
+            monkeypatch.delenv(name)
+    home = tmp_path / "home"
+    for name, value in quiet_environment(home, OLLAMA_HOST=NOBODY).items():
+        monkeypatch.setenv(name, value)
+    return home
+
+
+@pytest.fixture
+def launch(home: Path) -> Iterator[Callable[..., AppTest]]:
+    """`launch("frames", video="1", frame="3")`: the whole app at that address; without a name, the first page."""
+    import streamlit as st
+
+    def run(page: str | None = None, **query: str) -> AppTest:
+        app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=LAUNCH_SECONDS)
+        if page is None:
+            app.query_params.update(query)
+            return app.run()
+        app.run()  # the pages are known after the first run
+        app.switch_page(f"pages/{page}.py")
+        app.query_params.clear()
+        app.query_params.update(query)
+        return app.run()
+
+    yield run
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def empty(home: Path) -> Path:
+    """An empty library."""
+    from enrich.manage.library import open_engine
+    from enrich.settings import load_settings
+
+    open_engine(load_settings()).dispose()
+    return home
+
+
+@pytest.fixture
+def finished(home: Path, described: Path) -> Path:
+    """A library with nothing left to do; its films are `party` (1) and `speech` (2)."""
+    shutil.copytree(described, home)
+    return home
+
+
+@pytest.fixture
+def failed(home: Path, broken: Path) -> Path:
+    """A library with failures: three frames of `dark` (1), and the file of `gone` (2)."""
+    shutil.copytree(broken, home)
+    return home
+
+
+@pytest.fixture
+def working(home: Path, filled: Path) -> Iterator[Path]:
+    """The library of `filled`, with a run whose process lives and says that it is decoding film 2."""
+    shutil.copytree(filled, home)
+    with psutil.Popen(["sleep", "600"], stdout=subprocess.DEVNULL) as process:
+        begin_run(home, process)
+        yield home
+        process.kill()
+
+
+def begin_run(home: Path, process: psutil.Process) -> int:
+    """Write a run into a library as a worker does, for a process that lives; its id."""
+    from db import runs
+    from db.engine import make_engine, writing
+    from db.models import RunState
+    from enrich.manage.process import identity_of
+
+    now = datetime.now(UTC)
+    host = {"host": NOBODY, "state": "open", "reason": None, "since": now.isoformat(), "slots": 2, "calls": []}
+    decoding = {"video_id": 2, "decoded": 2, "total": 4, "since": now.isoformat()}
+    activity = {"hosts": [host], "extracting": decoding, "skimming": [], "canary": []}
+    options = {"describer": "ollama", "model": "llava:13b", "hosts": [NOBODY], "call_seconds": 300, "load_seconds": 900}
+    engine = make_engine(f"sqlite:///{home / 'library.db'}")
+    with writing(engine) as connection:
+        run_id, _ = runs.begin(
+            connection, identity_of(process), options=options, is_alive=lambda _: False, log_path=None, now=now
+        )
+        runs.change(connection, run_id, RunState.RUNNING, activity=activity)
+    engine.dispose()
+    return run_id
+
+
+@pytest.fixture
+def too_old(home: Path, filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library of the first schema, looked at by a program that works with the next one."""
+    shutil.copytree(filled, home)
+    monkeypatch.setattr("db.migrate.REVISION", "9999")
+    return home
+
+
+@pytest.fixture
+def newer(home: Path, filled: Path) -> Path:
+    """A library that a newer EveryFrame made."""
+    shutil.copytree(filled, home)
+    with closing(sqlite3.connect(home / "library.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    return home
+
+
+@pytest.fixture
+def damaged(home: Path) -> Path:
+    """A library whose database is no database any more."""
+    home.mkdir()
+    (home / "library.db").write_bytes(b"once a database" * 500)
+    return home
+
+
+def metrics(app: AppTest) -> dict[str, str]:
+    """The figures on the page, by label."""
+    return {metric.label: metric.value for metric in app.metric}
+
+
+def said(app: AppTest) -> str:
+    """All that the page says in words."""
+    kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.text)
+    notes = (app.error, app.warning, app.info, app.success)
+    return "\n".join(str(element.value) for kind in (*kinds, *notes) for element in kind)
