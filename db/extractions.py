@@ -52,6 +52,14 @@ def fail_extraction(connection: Connection, job: queue.Job, *, error: str) -> No
     refresh_enrichment(connection, job.video_id)
 
 
+def found_again(connection: Connection, video_id: int) -> None:
+    """Note that a video's file is there again: what waited for it is due now, and nothing is said of it any more."""
+    for kind in TaskKind:
+        queue.wake(connection, kind=kind, video_ids=[video_id])
+    waits = (Video.id == video_id, Video.extraction_status != ExtractionStatus.FAILED)
+    connection.execute(update(Video).where(*waits).values(error=None))
+
+
 def postpone_extraction(
     connection: Connection, job: queue.Job, *, reason: str | None, not_before: datetime | None
 ) -> None:

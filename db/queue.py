@@ -7,6 +7,7 @@ States of a task, and what moves it:
       │               │──release──► todo (nothing counted: stopped, or the host was to blame)
       └────sweep──────┘  the lease ran out, or its run is dead (crashes + 1 if the worker was seen to crash)
     failed ──retry──► todo (attempts = 0)
+    any ──take_over──► doing ──finish──► done, within one transaction: a person asked for it
 
 Every claim carries a token of its own, and renew, finish, fail and release take effect only `WHERE lease_token =
 :token`: a worker that was thought dead and comes back late changes nothing and is told so. Every function takes part
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, and_, case, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, and_, case, insert, or_, select, true, update
 
 from db.models import Task, TaskKind, TaskStatus
 
@@ -125,6 +126,32 @@ def claim(
         for row in connection.execute(statement)
     ]
     return sorted(jobs, key=lambda job: (-job.priority, job.id))  # RETURNING promises no order
+
+
+def take_over(connection: Connection, *, video_id: int, frame_id: int, pass_: str, host: str, now: datetime) -> Job:
+    """Claim the task of a frame for what a person asked for, whatever its status and whoever has it in hand.
+
+    It is made if there is none. Meant for the transaction that finishes it: what another says of it later is dropped.
+    """
+    values: dict[str, Any] = {"status": TaskStatus.DOING, "run_id": None, "host": host, "not_before": None}
+    values |= {"lease_token": uuid.uuid4().hex, "lease_until": now + timedelta(seconds=LEASE_SECONDS)}
+    is_its = (Task.kind == TaskKind.DESCRIBE, Task.frame_id == frame_id, Task.pass_ == pass_)
+    if not _changed(connection, update(Task).where(*is_its).values(**values)):
+        new = {"kind": TaskKind.DESCRIBE, "pass": pass_, "video_id": video_id, "frame_id": frame_id}
+        connection.execute(insert(Task), [{**new, **values}])
+    row = connection.execute(select(Task.__table__).where(*is_its)).one()
+    return Job(
+        id=row.id,
+        kind=TaskKind.DESCRIBE,
+        pass_=pass_,
+        video_id=video_id,
+        frame_id=frame_id,
+        payload=row.payload,
+        priority=row.priority,
+        attempts=row.attempts,
+        crashes=row.crashes,
+        token=row.lease_token,
+    )
 
 
 def renew(connection: Connection, jobs: Sequence[Job], *, now: datetime, lease_seconds: float = LEASE_SECONDS) -> int:

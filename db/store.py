@@ -296,6 +296,14 @@ def _save_analyses(
         connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
 
 
+def book_calls(
+    connection: Connection, frame_id: int, analyses: Sequence[NewAnalysis], *, pass_: str, now: datetime
+) -> None:
+    """Book calls about a frame that became no description; nothing else changes."""
+    common = {"created_at": now, "frame_id": frame_id, "pass": pass_}
+    connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
+
+
 def _frame_of(job: queue.Job) -> int:
     if job.frame_id is None:
         raise ValueError(f"task {job.id} is not about a frame")

@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from enrich.cli import check, find, machine, manage, models, videos, wishes, work
+from enrich.cli import budget, check, entry, find, frames, machine, manage, models, videos, wishes, work
 from enrich.cli.demo import demo
 from enrich.cli.output import complain
 from enrich.errors import EveryFrameError
@@ -34,6 +34,7 @@ app.command()(machine.doctor)
 app.add_typer(models.models_app, name="models")
 app.command()(videos.add)
 app.command()(work.estimate)
+app.command()(budget.plan)
 app.command()(work.extract)
 app.command()(work.enrich)
 app.command()(manage.start)
@@ -45,7 +46,11 @@ app.command()(work.worker)
 app.command()(wishes.first)
 app.command("list")(videos.list_videos)
 app.command()(find.show)
-app.command()(videos.remove)
+app.command()(frames.strip)
+app.command()(frames.describe)
+app.command("set")(entry.change)
+app.command()(entry.relink)
+app.command()(entry.remove)
 app.command()(work.retry)
 app.command()(find.search)
 app.command()(videos.export)

@@ -1,7 +1,8 @@
-"""Commands about the videos of the library: add, list, remove, export."""
+"""Commands about the videos of the library: add, list, export."""
 
 import csv
 import io
+import os
 import sys
 from dataclasses import asdict, fields
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, meant, open_library, settings_for
-from enrich.cli.output import as_json_text, complain, print_json, print_table, say
+from enrich.cli.output import as_json_text, complain, print_json, print_line, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable, span
 
@@ -37,27 +38,39 @@ def add(
     context: Annotated[
         str, typer.Option("--context", help="What the film is about: the prompts include it.", show_default=False)
     ] = "",
+    titles: Annotated[
+        list[str] | None,
+        typer.Option("--title", help="A title other than the file's name; once for each PATH, empty to keep it."),
+    ] = None,
+    in_lines: Annotated[
+        bool, typer.Option("--lines", help="With --json: how many files there are, then a line each as it is done.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Add videos to the library.
 
     Says how many frames, how much time and how much disk they will take.
     """
-    from enrich.work.adding import Outcome, add_paths
+    from enrich.work.adding import Outcome, add_paths, search
 
     settings = settings_for()
     chosen = chosen_sampling(sampling, likeness or settings.likeness)
     library = open_library(settings)
     additions = []
-    for addition in add_paths(library, paths, sampling=chosen, context=printable(context)):
+    named = _titles(paths, titles or [])
+    if as_json and in_lines:
+        print_line({"total": sum(1 for _ in search(paths))})
+    for addition in add_paths(library, paths, sampling=chosen, context=printable(context), titles=named):
         additions.append(addition)
         if addition.outcome is Outcome.FAILED:
             complain(addition.error or f"{addition.path} cannot be used")
         elif not as_json:
             _say_addition(addition)
-    if as_json:
+        if as_json and in_lines:
+            print_line(_addition(addition))
+    if as_json and not in_lines:
         print_json([_addition(addition) for addition in additions])
-    else:
+    elif not as_json:
         _say_skipped(additions)
         if all(addition.outcome is Outcome.SKIPPED for addition in additions):
             say("There is no video in it.")
@@ -103,31 +116,6 @@ def list_videos(as_json: AsJson = False) -> None:
             say(f"{row.id} {row.title}: {counted(row.decode_failures, 'frame')} could not be decoded")
 
 
-def remove(
-    video: Video,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
-    """Forget a video; your own file stays.
-
-    Its pictures and descriptions are deleted. The file you added is never touched.
-    """
-    from db.engine import writing
-    from db.store import remove_video
-    from enrich.work.pictures import remove_pictures
-
-    library = open_library()
-    row = meant(library, video)
-    what = f"{row.title}: {counted(row.kept, 'picture')} and {counted(row.described, 'description')}"
-    if not yes:
-        if not sys.stdin.isatty():
-            raise SettingsError(f"{what} would be deleted (the film itself never is): say --yes to do it")
-        typer.confirm(f"Delete {what}? The film itself is not touched.", abort=True)
-    with writing(library.engine) as connection:
-        remove_video(connection, row.id)
-    remove_pictures(library.settings, row)
-    say(f"Removed {what}. {row.path} is untouched.")
-
-
 def export(
     video: Video,
     format_: Annotated[ExportFormat, typer.Option("--format", help="csv or json.")] = ExportFormat.CSV,
@@ -156,6 +144,14 @@ def export(
     except OSError as error:
         raise SettingsError(f"{output} cannot be written: {error.strerror}") from error
     say(f"{counted(len(frames), 'frame')} of {row.title} written to {output}")
+
+
+def _titles(paths: list[Path], titles: list[str]) -> dict[Path, str]:
+    """The titles somebody gave, by absolute path."""
+    if titles and len(titles) != len(paths):
+        raise typer.BadParameter("give one for each PATH", param_hint="--title")
+    given = {Path(os.path.abspath(path)): " ".join(title.split()) for path, title in zip(paths, titles, strict=False)}  # noqa: PTH100
+    return {path: printable(title) for path, title in given.items() if title}
 
 
 def _csv(frames: "list[FrameRow]") -> str:

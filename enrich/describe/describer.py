@@ -63,6 +63,7 @@ class Question:
 
     pictures: tuple[Picture, ...]
     context: str = ""  # the user's free text about the video
+    request: str = ""  # what somebody asks for besides, of these pictures alone
     language: str = "English"
     manner: Manner = Manner.STRUCTURED
 

@@ -6,6 +6,8 @@ from typing import Any, assert_never
 from enrich.describe.describer import Manner, Question
 
 PROMPT_VERSION = "1"
+REQUESTED = "+request"  # after the version of a prompt that asks for more: its replies are none of the usual prompt's
+LONGEST_REQUEST = 600  # characters
 LONGEST_CONTEXT = 1_200  # characters: the rest of a small model's memory is for the picture and the reply
 
 # What is asked for, in the order a model writes it: the text first, so that a reply cut short still has it.
@@ -37,8 +39,15 @@ def schema() -> dict[str, Any]:
 def prompt_for(question: Question) -> str:
     """The prompt that goes with the question's pictures, in the manner it asks for."""
     return "\n".join(
-        part for part in (_task(question), _orientation(question), _rules(question), _form(question)) if part
+        part
+        for part in (_task(question), _orientation(question), _request(question), _rules(question), _form(question))
+        if part
     )
+
+
+def version_of(question: Question) -> str:
+    """The version of the prompt that goes with a question."""
+    return PROMPT_VERSION + REQUESTED if question.request else PROMPT_VERSION
 
 
 def _task(question: Question) -> str:
@@ -58,6 +67,15 @@ def _orientation(question: Question) -> str:
     return (
         f'The owner says of the whole video: "{context}". This is for orientation only: it does not say what this '
         "frame shows."
+    )
+
+
+def _request(question: Question) -> str:
+    request = textwrap.shorten(question.request, LONGEST_REQUEST, placeholder=" …")
+    return (
+        f'The owner asks besides: "{request}". Answer that within the text, as far as it can be seen.'
+        if request
+        else ""
     )
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
@@ -107,15 +108,16 @@ def read_reply(question: Question, call: Call) -> tuple[Description | None, tupl
         doubts.append(Doubt(Problem.NOT_JSON))
     if repeats(said):
         doubts.append(Doubt(Problem.REPEATS))
-    if leaks(description.text, description.tags + description.objects, prompt_for(question)):
+    ours = prompt_for(replace(question, request=""))  # an answer may well take up the words of what was asked
+    if leaks(description.text, description.tags + description.objects, ours):
         doubts.append(Doubt(Problem.LEAKS_PROMPT))
     doubts += [Doubt(Problem.CONTEXT_NAME, name) for name in taken_names(question, description)]
     return description, tuple(doubts)
 
 
 def taken_names(question: Question, description: Description) -> tuple[str, ...]:
-    """Names of the context that are not legible in the picture, and so cannot be known, even if asked without it."""
-    names = names_in(question.context, question.language)
+    """Names of the context or the request that are not legible in the picture, and so cannot be known."""
+    names = names_in(f"{question.context}\n{question.request}", question.language)
     texts = (
         description.text,
         *description.tags,

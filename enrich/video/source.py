@@ -50,6 +50,32 @@ def read_source_frame(
     raise TypeError("give either an index or a timestamp")
 
 
+def read_source_frames(
+    path: Path | str, first: int, last: int, *, near: tuple[int, float] | None = None
+) -> Iterator[SourceFrame]:
+    """The frames of these numbers, both included, as far as there are any, decoded in one go; `near` as above.
+
+    Raises NotAVideoError, VideoMissingError.
+    """
+    found = False
+    if near is not None and near[0] <= first:
+        for frame in _numbered(_from_place(Path(path), Place(*near)), first, last):
+            found = True
+            yield frame
+    if not found:
+        with SourceFrames(path) as frames:
+            yield from _numbered(iter(frames), first, last)
+
+
+def _numbered(frames: Iterator[SourceFrame], first: int, last: int) -> Iterator[SourceFrame]:
+    for frame in frames:
+        index = frame.index if frame.index is not None else -1
+        if index > last:
+            return
+        if index >= first:
+            yield frame
+
+
 def _by_index(path: Path, index: int, near: Place | None) -> SourceFrame:
     if near is not None and near.index <= index:
         for frame in _from_place(path, near):

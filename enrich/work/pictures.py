@@ -5,10 +5,11 @@ from pathlib import Path
 
 from db.queries import FrameRow, VideoRow
 from enrich.errors import VideoChangedError
+from enrich.manage.media import strip_folder
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrame
 from enrich.video.fingerprint import fingerprint
-from enrich.video.picture import encode_jpeg, write_jpeg
+from enrich.video.picture import encode_jpeg, is_whole_jpeg, write_jpeg
 from enrich.video.source import read_source_frame
 
 FOLDER_NAME_LENGTH = 16
@@ -40,6 +41,12 @@ def make_again(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
     return jpeg
 
 
+def kept_jpeg(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
+    """A kept frame's JPEG, made anew if it is missing or broken. Raises VideoError."""
+    path = settings.frames_folder / frame.image_path
+    return path.read_bytes() if is_whole_jpeg(path) else make_again(settings, video, frame)
+
+
 def jpeg_of(settings: Settings, video: VideoRow, source: SourceFrame) -> bytes:
     """A source frame as a kept picture looks: upright, in the stored size."""
     return encode_jpeg(
@@ -54,4 +61,5 @@ def jpeg_of(settings: Settings, video: VideoRow, source: SourceFrame) -> bytes:
 def remove_pictures(settings: Settings, video: VideoRow) -> None:
     """Delete a removed video's pictures. The user's own file is never touched."""
     folder: Path = settings.frames_folder / folder_name(video.fingerprint)
-    shutil.rmtree(folder, ignore_errors=True)
+    for unused in (folder, strip_folder(settings, video.id)):  # ids are used again
+        shutil.rmtree(unused, ignore_errors=True)

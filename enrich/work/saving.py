@@ -16,13 +16,13 @@ from db import queue, runs, store
 from db.engine import writing
 from db.models import TaskStatus
 from enrich.describe.describer import Answer
-from enrich.describe.names import without_names
 from enrich.errors import DescribeError
 from enrich.logs import Action, about
 from enrich.work.feed import Feed, Item
 from enrich.work.filling import Filler
 from enrich.work.library import Library
 from enrich.work.order import Counts
+from enrich.work.told import booked, findable
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +131,7 @@ class Saver:
         said = answer.description
         if said is None:
             raise ValueError("an empty answer is a failure")
-        names = answer.unsure_names
-        further = (said.people, said.activity, said.setting, said.mood, said.visible_text)
-        parts = [said.text, *(part for part in further if part.casefold() not in said.text.casefold())]
-        terms = tuple(dict.fromkeys((*said.tags, *said.objects)))
+        found = findable(said, answer.unsure_names)
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
             store.save_description(
@@ -142,9 +139,9 @@ class Saver:
                 item.job,
                 text=said.text,
                 tags=said.tags,
-                search_text="\n".join(without_names(part, names) for part in parts if part),
-                search_tags=[tag for tag in (without_names(term, names).strip() for term in terms) if tag],
-                analyses=_analyses(answer),
+                search_text=found.text,
+                search_tags=found.tags,
+                analyses=booked(answer),
                 now=now,
                 run_id=self._run_id,
             )
@@ -167,7 +164,7 @@ class Saver:
                 item.job,
                 error=reason,
                 not_before=now + timedelta(seconds=RETRY_PAUSE_SECONDS),
-                analyses=_analyses(answer) if answer is not None else [],
+                analyses=booked(answer) if answer is not None else [],
                 now=now,
                 run_id=self._run_id,
             )
@@ -178,24 +175,3 @@ class Saver:
             self._counts.frames_failed += 1
             where = about(Action.FRAME_FAILED, video=item.job.video_id, frame=item.frame.id)
             log.warning("the frame at %.3f s failed: %s", item.frame.timestamp, reason, extra=where)
-
-
-def _analyses(answer: Answer) -> list[store.NewAnalysis]:
-    return [
-        store.NewAnalysis(
-            describer=call.describer,
-            model=call.model,
-            model_digest=call.model_digest,
-            host=call.host,
-            prompt_version=call.prompt_version,
-            latency_seconds=call.latency_seconds,
-            load_seconds=call.load_seconds,
-            prompt_tokens=call.prompt_tokens,
-            output_tokens=call.output_tokens,
-            cost_usd=call.cost_usd,
-            raw_reply=call.raw_reply,
-            warnings=[{"problem": doubt.problem.value, "detail": doubt.detail} for doubt in call.warnings],
-            is_kept=answer.description is not None and number == answer.kept,
-        )
-        for number, call in enumerate(answer.calls)
-    ]

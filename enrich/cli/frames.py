@@ -1,0 +1,96 @@
+"""Commands about single frames: strip (pictures of source frames) and describe (a new description of a kept one)."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from enrich.cli.options import AsJson, ModelName, Video, meant, open_library, settings_for
+from enrich.cli.output import print_json, say
+from enrich.errors import SettingsError
+from enrich.wording import clock, counted, first_line, printable, span
+
+if TYPE_CHECKING:
+    from db.queries import FrameRow, VideoRow
+    from enrich.work.library import Library
+
+MOST_BESIDE = 200  # frames before and after one
+
+
+def strip(
+    video: Video,
+    frame: Annotated[int, typer.Option("--frame", min=0, help="The source frame in the middle.")],
+    before: Annotated[int, typer.Option("--before", min=0, max=MOST_BESIDE, help="How many before it.")] = 12,
+    after: Annotated[int, typer.Option("--after", min=0, max=MOST_BESIDE, help="How many after it.")] = 12,
+    as_json: AsJson = False,
+) -> None:
+    """Leave pictures of source frames to be looked at.
+
+    Every frame around one, kept or not, decoded in one go; the oldest of such pictures are deleted by and by.
+    """
+    from enrich.manage.media import strip_folder
+    from enrich.work.strip import make_strip
+
+    library = open_library()
+    row = meant(library, video)
+    found = make_strip(library, row, max(0, frame - before), frame + after)
+    folder = strip_folder(library.settings, row.id)
+    if as_json:
+        print_json({"video_id": row.id, "folder": folder, "frames": found})
+        return
+    for one in found:
+        alike = "" if one.likeness is None else f"  likeness {one.likeness:.2f}"
+        say(f"{clock(one.timestamp):>12}  frame {one.index}{alike}  {folder / f'{one.index}.jpg'}")
+
+
+def describe(
+    video: Video,
+    frame_id: Annotated[int | None, typer.Option("--id", help="A kept frame, by its id.")] = None,
+    frame: Annotated[int | None, typer.Option("--frame", min=0, help="The kept frame that stands for this.")] = None,
+    model: ModelName = None,
+    request: Annotated[str, typer.Option("--ask", help="What the model is asked for besides.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Describe one kept frame anew.
+
+    With another model, or something more in the prompt; what you wrote yourself stays. A worker may run beside it.
+    """
+    import asyncio
+
+    from enrich.describe.registry import make_describer
+    from enrich.work.again import describe_again
+
+    if (frame_id is None) == (frame is None):
+        raise typer.BadParameter("say which frame: --id ID or --frame N")
+    settings = settings_for("ollama" if model else None, model)
+    library = open_library(settings)
+    row = meant(library, video)
+    kept = _kept(library, row, frame_id=frame_id, index=frame)
+    described = asyncio.run(
+        describe_again(library, make_describer(settings), row, kept, request=printable(request.strip()))
+    )
+    if as_json:
+        print_json(described)
+        return
+    say(f"{first_line(row.title)} at {clock(kept.timestamp)}, {described.model}, {span(described.seconds)}:")
+    say(described.text)
+    if described.tags:
+        say(f"tags: {', '.join(described.tags)}")
+    if described.warnings:
+        say(f"{counted(len(described.warnings), 'warning')}: {', '.join(one['problem'] for one in described.warnings)}")
+
+
+def _kept(library: "Library", video: "VideoRow", *, frame_id: int | None, index: int | None) -> "FrameRow":
+    from db import queries
+    from db.engine import reading
+
+    with reading(library.engine) as connection:
+        if frame_id is not None:
+            found = queries.frame(connection, frame_id)
+        else:
+            found = queries.frame_of_index(connection, video.id, index or 0)
+    if found is None or found.video_id != video.id:
+        which = f"has the id {frame_id}" if frame_id is not None else f"stands for frame {index}"
+        raise SettingsError(
+            f"no kept frame of {first_line(video.title)} {which}: `everyframe show {video.id}` lists them"
+        )
+    return found
