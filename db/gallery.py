@@ -178,16 +178,9 @@ def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> li
             .group_by("place")
         )
     }
-    failed = dict(
-        connection.execute(
-            select(place.label("place"), func.count())
-            .join(Task, Task.frame_id == Frame.id)
-            .where(ours, *_is_failed(video_id))
-            .group_by("place")
-        )
-        .tuples()
-        .all()
-    )
+    tasks = select(place.label("place"), func.count()).join(Task, Task.frame_id == Frame.id)
+    lost = connection.execute(tasks.where(ours, *_is_failed(video_id)).group_by("place"))
+    failed = {int(row[0]): row[1] for row in lost}
     found: list[Bucket] = []
     for number in range(buckets):
         of = [number] if number < buckets - 1 else [number, buckets]  # the very last moment belongs to the last one
@@ -214,7 +207,7 @@ def scenes(connection: Connection, video_id: int) -> list[Scene]:
         .group_by(Frame.scene)
         .order_by(Frame.scene)
     )
-    return [Scene(number or 0, *rest) for number, *rest in connection.execute(statement)]
+    return [Scene(row[0] or 0, row[1], row[2], row[3]) for row in connection.execute(statement)]
 
 
 def tags(connection: Connection, video_id: int, *, limit: int = 40) -> list[tuple[str, int]]:

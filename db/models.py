@@ -179,6 +179,21 @@ class Frame(Base):
     reviewed_at: Mapped[datetime | None]
 
 
+class Tally(Base):
+    """How many frames a video has, kept true by triggers: see `db.tallies`."""
+
+    __tablename__ = "tallies"
+
+    video_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    kept: Mapped[int]
+    described: Mapped[int]  # by the deep pass
+    covered: Mapped[int]  # source frames that the described ones stand for
+    planned: Mapped[int]  # tasks of the deep pass
+    done: Mapped[int]  # of these
+
+
 class Task(Base):
     """One unit of work in the queue."""
 

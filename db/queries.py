@@ -5,9 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, select, true
+from sqlalchemy import Connection, Select, func, select, true
 
-from db.models import Analysis, EnrichmentStatus, ExtractionStatus, Frame, Run, Task, TaskKind, TaskStatus, Video
+from db import tallies
+from db.models import (
+    Analysis,
+    EnrichmentStatus,
+    ExtractionStatus,
+    Frame,
+    Run,
+    Tally,
+    Task,
+    TaskKind,
+    TaskStatus,
+    Video,
+)
 from db.store import AUDIT, DEEP
 
 SPEED_CALLS = 20  # the last calls that speed and time left are learnt from
@@ -119,18 +131,6 @@ class NoSuchVideoError(Exception):
 
 def videos(connection: Connection, video_ids: Collection[int] | None = None) -> list[VideoRow]:
     """All videos, or those named, in the order they were added."""
-    described = Frame.local_description.is_not(None)
-    frames = (
-        select(
-            Frame.video_id,
-            func.count().label("kept"),
-            func.sum(case((described, 1), else_=0)).label("described"),
-            func.sum(case((described, Frame.stands_for), else_=0)).label("covered"),
-        )
-        .where(Frame.video_id.in_(video_ids) if video_ids is not None else true())
-        .group_by(Frame.video_id)
-        .subquery()
-    )
     failed = (
         select(Task.video_id, func.count().label("failed"))
         .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == DEEP, Task.status == TaskStatus.FAILED)
@@ -141,12 +141,12 @@ def videos(connection: Connection, video_ids: Collection[int] | None = None) -> 
     statement = (
         select(
             Video.__table__,
-            func.coalesce(frames.c.kept, 0).label("kept"),
-            func.coalesce(frames.c.described, 0).label("described"),
-            func.coalesce(frames.c.covered, 0).label("covered"),
+            func.coalesce(Tally.kept, 0).label("kept"),
+            func.coalesce(Tally.described, 0).label("described"),
+            func.coalesce(Tally.covered, 0).label("covered"),
             func.coalesce(failed.c.failed, 0).label("failed"),
         )
-        .outerjoin(frames, frames.c.video_id == Video.id)
+        .outerjoin(Tally, Tally.video_id == Video.id)
         .outerjoin(failed, failed.c.video_id == Video.id)
         .order_by(Video.id)
     )
@@ -259,17 +259,29 @@ def described(connection: Connection, video_id: int) -> list[Said]:
     ]
 
 
+def same_words(connection: Connection, video_id: int, text: str) -> list[tuple[int, str]]:
+    """The kept frames of a video that are described by this very text: their ids and difference hashes."""
+    statement = select(Frame.id, Frame.dhash).where(Frame.video_id == video_id, Frame.local_description == text)
+    return [(row.id, row.dhash or "0") for row in connection.execute(statement)]
+
+
 def progress(connection: Connection, pass_: str, video_ids: Collection[int] | None = None) -> Progress:
-    """Where a pass stands, for all videos or those named."""
+    """Where a pass stands, for all videos or those named. The deep pass's many are read from the tallies."""
+    wanted = Task.video_id.in_(video_ids) if video_ids is not None else true()
     statement = (
         select(Task.status, func.count())
-        .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_)
+        .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_, wanted)
         .group_by(Task.status)
     )
-    if video_ids is not None:
-        statement = statement.where(Task.video_id.in_(video_ids))
-    counts: dict[str, int] = {row[0]: row[1] for row in connection.execute(statement)}
-    return Progress(**{status.value: counts.get(status.value, 0) for status in TaskStatus})
+    if pass_ == DEEP:
+        statement = statement.where(Task.status.in_((TaskStatus.DOING, TaskStatus.FAILED)))
+    counts = dict.fromkeys((status.value for status in TaskStatus), 0)
+    counts |= {row[0]: row[1] for row in connection.execute(statement)}
+    if pass_ == DEEP:
+        tally = tallies.totals(connection, video_ids)
+        counts["done"] = tally.done
+        counts["todo"] = tally.planned - sum(counts[status] for status in ("doing", "done", "failed"))
+    return Progress(**counts)
 
 
 def next_priority(connection: Connection, pass_: str, video_ids: Collection[int] | None = None) -> int | None:
@@ -320,9 +332,8 @@ def kept_share(connection: Connection, sampling: str) -> float | None:
     if not decoded:
         return None
     kept = connection.scalar(
-        select(func.count())
-        .select_from(Frame)
-        .join(Video, Video.id == Frame.video_id)
+        select(func.sum(Tally.kept))
+        .join(Video, Video.id == Tally.video_id)
         .where(Video.sampling == sampling, Video.extraction_status == ExtractionStatus.EXTRACTED)
     )
     return (kept or 0) / decoded

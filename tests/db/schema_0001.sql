@@ -49,6 +49,16 @@ CREATE TABLE videos (
 	CONSTRAINT pk_videos PRIMARY KEY (id), 
 	CONSTRAINT uq_videos_fingerprint UNIQUE (fingerprint)
 );
+CREATE TABLE tallies (
+	video_id INTEGER NOT NULL, 
+	kept INTEGER NOT NULL, 
+	described INTEGER NOT NULL, 
+	covered INTEGER NOT NULL, 
+	planned INTEGER NOT NULL, 
+	done INTEGER NOT NULL, 
+	CONSTRAINT pk_tallies PRIMARY KEY (video_id), 
+	CONSTRAINT fk_tallies_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE CASCADE
+);
 CREATE TABLE frames (
 	id INTEGER NOT NULL, 
 	video_id INTEGER NOT NULL, 
@@ -159,6 +169,51 @@ CREATE TRIGGER search_documents_updated AFTER UPDATE ON search_documents BEGIN
         VALUES ('delete', old.frame_id, old.text, old.tags);
         INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
     END;
+CREATE TRIGGER videos_tallied AFTER INSERT ON videos BEGIN
+        INSERT INTO tallies(video_id, kept, described, covered, planned, done) VALUES (new.id, 0, 0, 0, 0, 0)
+        ON CONFLICT DO NOTHING;
+    END;
+CREATE TRIGGER frames_tallied AFTER INSERT ON frames BEGIN
+        UPDATE tallies SET
+            kept = kept + 1,
+            described = described + (new.local_description IS NOT NULL),
+            covered = covered + coalesce((new.local_description IS NOT NULL) * new.stands_for, 0)
+        WHERE video_id = new.video_id;
+    END;
+CREATE TRIGGER frames_untallied AFTER DELETE ON frames BEGIN
+        UPDATE tallies SET
+            kept = kept - 1,
+            described = described - (old.local_description IS NOT NULL),
+            covered = covered - coalesce((old.local_description IS NOT NULL) * old.stands_for, 0)
+        WHERE video_id = old.video_id;
+    END;
+CREATE TRIGGER frames_retallied AFTER UPDATE OF video_id, stands_for, local_description ON frames BEGIN
+        UPDATE tallies SET
+            kept = kept - 1,
+            described = described - (old.local_description IS NOT NULL),
+            covered = covered - coalesce((old.local_description IS NOT NULL) * old.stands_for, 0)
+        WHERE video_id = old.video_id;
+        UPDATE tallies SET
+            kept = kept + 1,
+            described = described + (new.local_description IS NOT NULL),
+            covered = covered + coalesce((new.local_description IS NOT NULL) * new.stands_for, 0)
+        WHERE video_id = new.video_id;
+    END;
+CREATE TRIGGER tasks_tallied AFTER INSERT ON tasks WHEN new.kind = 'describe' AND new."pass" = 'deep' BEGIN
+        UPDATE tallies SET planned = planned + 1, done = done + (new.status = 'done')
+        WHERE video_id = new.video_id;
+    END;
+CREATE TRIGGER tasks_untallied AFTER DELETE ON tasks WHEN old.kind = 'describe' AND old."pass" = 'deep' BEGIN
+        UPDATE tallies SET planned = planned - 1, done = done - (old.status = 'done')
+        WHERE video_id = old.video_id;
+    END;
+CREATE TRIGGER tasks_retallied AFTER UPDATE OF status ON tasks
+    WHEN new.kind = 'describe' AND new."pass" = 'deep' AND (old.status = 'done') != (new.status = 'done') BEGIN
+        UPDATE tallies SET planned = planned - 1, done = done - (old.status = 'done')
+        WHERE video_id = old.video_id;
+        UPDATE tallies SET planned = planned + 1, done = done + (new.status = 'done')
+        WHERE video_id = new.video_id;
+    END;
 INSERT INTO "alembic_version" VALUES ('0001');
 INSERT INTO "runs" VALUES (1, 'here', 1, 0.0, '2026-05-01 12:00:00.000000', '2026-05-01 12:00:00.000000', NULL, 'starting', NULL, NULL, '{}', '{}', NULL, NULL, NULL, NULL);
 INSERT INTO "videos" VALUES (1, '/films/wedding.mp4', 'print of wedding', 'wedding', 10.0, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '[]', 6, 0, 'extracted', 'enriching', NULL, '', 'distinct', '2026-05-01 12:00:00.000000');
@@ -169,4 +224,4 @@ INSERT INTO "search_documents" VALUES (1, 1, 'Grandma laughs', 'joy', NULL, NULL
 INSERT INTO "search_documents" VALUES (2, 0, 'the cake', 'cake', NULL, NULL, NULL);
 INSERT INTO "tasks" VALUES (1, 'extract', '', 1, NULL, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (2, 'describe', 'deep', 1, 1, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
-INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', '607aa35c49824b27861e723e34c9182b', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', 'a26a429c396f4559b003361460a1da8a', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);

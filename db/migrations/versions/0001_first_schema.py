@@ -1,9 +1,10 @@
-"""The first schema, and the full-text index of the search on SQLite."""
+"""The first schema, with the full-text index of the search and the triggers of the tallies on SQLite."""
 
 import sqlalchemy as sa
 from alembic import op
 
 from db.search_index import create_search_index
+from db.tallies import create_tallies
 
 revision = "0001"
 down_revision = None
@@ -61,6 +62,19 @@ def upgrade() -> None:
         sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_videos")),
         sa.UniqueConstraint("fingerprint", name=op.f("uq_videos_fingerprint")),
+    )
+    op.create_table(
+        "tallies",
+        sa.Column("video_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("kept", sa.Integer(), nullable=False),
+        sa.Column("described", sa.Integer(), nullable=False),
+        sa.Column("covered", sa.Integer(), nullable=False),
+        sa.Column("planned", sa.Integer(), nullable=False),
+        sa.Column("done", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["video_id"], ["videos.id"], name=op.f("fk_tallies_video_id_videos"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("video_id", name=op.f("pk_tallies")),
     )
     op.create_table(
         "frames",
@@ -166,3 +180,4 @@ def upgrade() -> None:
     op.create_index("ix_tasks_lease", "tasks", ["status", "lease_until"], unique=False)
     op.create_index("ix_tasks_video", "tasks", ["video_id", "status", "kind", "pass"], unique=False)
     create_search_index(op.get_bind())
+    create_tallies(op.get_bind())

@@ -1,0 +1,114 @@
+"""Counts of each video's frames, kept true by triggers: nothing a page shows counts a million rows.
+
+A trigger belongs to the statement that fires it, so that a tally is as true as the rows are, whoever writes them and
+wherever a kill or a power cut ends the transaction. PostgreSQL will have the same triggers in its own words.
+"""
+
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from sqlalchemy import Connection, and_, case, func, insert, select, true, update
+
+from db.models import Frame, Tally, Task, TaskKind, TaskStatus
+from db.store import DEEP
+
+_COUNT_FRAME = """UPDATE tallies SET
+            kept = kept {sign} 1,
+            described = described {sign} ({row}.local_description IS NOT NULL),
+            covered = covered {sign} coalesce(({row}.local_description IS NOT NULL) * {row}.stands_for, 0)
+        WHERE video_id = {row}.video_id"""
+_COUNT_TASK = """UPDATE tallies SET planned = planned {sign} 1, done = done {sign} ({row}.status = 'done')
+        WHERE video_id = {row}.video_id"""
+_ADD_FRAME, _TAKE_FRAME = _COUNT_FRAME.format(sign="+", row="new"), _COUNT_FRAME.format(sign="-", row="old")
+_ADD_TASK, _TAKE_TASK = _COUNT_TASK.format(sign="+", row="new"), _COUNT_TASK.format(sign="-", row="old")
+_IS_DEEP = """{row}.kind = 'describe' AND {row}."pass" = 'deep'"""
+_OLD_IS_DEEP, _NEW_IS_DEEP = _IS_DEEP.format(row="old"), _IS_DEEP.format(row="new")
+_STATEMENTS = (
+    """CREATE TRIGGER videos_tallied AFTER INSERT ON videos BEGIN
+        INSERT INTO tallies(video_id, kept, described, covered, planned, done) VALUES (new.id, 0, 0, 0, 0, 0)
+        ON CONFLICT DO NOTHING;
+    END""",
+    f"""CREATE TRIGGER frames_tallied AFTER INSERT ON frames BEGIN
+        {_ADD_FRAME};
+    END""",
+    f"""CREATE TRIGGER frames_untallied AFTER DELETE ON frames BEGIN
+        {_TAKE_FRAME};
+    END""",
+    f"""CREATE TRIGGER frames_retallied AFTER UPDATE OF video_id, stands_for, local_description ON frames BEGIN
+        {_TAKE_FRAME};
+        {_ADD_FRAME};
+    END""",
+    f"""CREATE TRIGGER tasks_tallied AFTER INSERT ON tasks WHEN {_NEW_IS_DEEP} BEGIN
+        {_ADD_TASK};
+    END""",
+    f"""CREATE TRIGGER tasks_untallied AFTER DELETE ON tasks WHEN {_OLD_IS_DEEP} BEGIN
+        {_TAKE_TASK};
+    END""",
+    f"""CREATE TRIGGER tasks_retallied AFTER UPDATE OF status ON tasks
+    WHEN {_NEW_IS_DEEP} AND (old.status = 'done') != (new.status = 'done') BEGIN
+        {_TAKE_TASK};
+        {_ADD_TASK};
+    END""",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A video's tally: frames `kept`, of these `described`; source frames `covered`; deep tasks `planned`, `done`."""
+
+    kept: int
+    described: int
+    covered: int
+    planned: int
+    done: int
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
+
+
+def create_tallies(connection: Connection) -> None:
+    """Create the triggers, where the database is SQLite."""
+    if connection.dialect.name == "sqlite":
+        for statement in _STATEMENTS:
+            connection.exec_driver_sql(statement)
+
+
+def tallied(connection: Connection, video_id: int) -> Counts | None:
+    """What a video's tally says, None if it has none."""
+    row = connection.execute(select(*_columns()).where(Tally.video_id == video_id)).one_or_none()
+    return Counts(*row) if row is not None else None
+
+
+def counted(connection: Connection, video_id: int) -> Counts:
+    """What its rows say: all of them are counted."""
+    is_described = Frame.local_description.is_not(None)
+    frames = select(
+        func.count(),
+        func.count(Frame.local_description),
+        func.coalesce(func.sum(case((is_described, Frame.stands_for))), 0),
+    ).where(Frame.video_id == video_id)
+    is_deep = and_(Task.video_id == video_id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == DEEP)
+    tasks = select(func.count(), func.count(case((Task.status == TaskStatus.DONE, 1)))).where(is_deep)
+    return Counts(*(*connection.execute(frames).one(), *connection.execute(tasks).one()))
+
+
+def recount(connection: Connection, video_id: int) -> None:
+    """Make a video's tally anew from its rows, inside `writing(engine)`."""
+    counts = counted(connection, video_id)
+    values = asdict(counts)
+    if tallied(connection, video_id) is None:
+        connection.execute(insert(Tally).values(video_id=video_id, **values))
+    else:
+        connection.execute(update(Tally).where(Tally.video_id == video_id).values(**values))
+
+
+def totals(connection: Connection, video_ids: Collection[int] | None = None) -> Counts:
+    """The sums over all videos, or those named."""
+    wanted = Tally.video_id.in_(video_ids) if video_ids is not None else true()
+    sums: list[Any] = [func.coalesce(func.sum(column), 0) for column in _columns()]
+    return Counts(*connection.execute(select(*sums).where(wanted)).one())
+
+
+def _columns() -> list[Any]:
+    return [getattr(Tally, field.name) for field in fields(Counts)]
