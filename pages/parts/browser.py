@@ -42,8 +42,7 @@ def browse(
         st.text(shown(folder))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input("Find in this folder", key=f"{key}-words", on_change=_turn, args=(key, 0))
-        order = st.selectbox("Sort", list(Order), key=f"{key}-order", on_change=_turn, args=(key, 0), width=180)
-        order = order or Order.NAME
+        order = st.selectbox("Sort", [*Order], index=0, key=f"{key}-order", on_change=_turn, args=(key, 0), width=180)
     page = look_into(folder, words=words, order=order, number=st.session_state.get(f"{key}-page", 0))
     if page.problem:
         st.warning(page.problem)

@@ -63,7 +63,7 @@ class Page:
 
 
 def look_into(path: str, *, words: str = "", order: Order = Order.NAME, number: int = 0, limit: int = 25) -> Page:
-    """What lies in a folder: entries whose names hold `words`, page `number` of `limit` entries. Hidden ones are left out."""
+    """What lies in a folder and is not hidden: of the entries whose names hold `words`, page `number` of `limit`."""
     try:
         folders, films, others = _read(path)
     except OSError as error:

@@ -20,7 +20,7 @@ class Place:
 
 
 def places() -> list[Place]:
-    """Home, its usual folders and the drives. No drive is looked into: one that sleeps, or is gone, keeps nobody waiting."""
+    """Home, its usual folders and the drives, which are not looked into: one that sleeps keeps nobody waiting."""
     home = Path.home()
     usual = [Place(name, str(home / name)) for name in USUAL if (home / name).is_dir()]
     return [Place("Home", str(home)), *usual, *drives()]

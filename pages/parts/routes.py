@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Route
 from enrich.manage.media import film_file, picture_file, strip_file
 from pages.parts.addresses import THUMB_EDGE
 from pages.parts.session import engine, settings
+from pages.parts.uploads import upload_routes
 
 THUMBS_KEPT = 2000  # some 12 kB each
 THUMB_QUALITY = 80
@@ -31,11 +32,12 @@ FILM_TYPES = {
 
 
 def routes() -> list[BaseRoute]:
-    """Our routes; each answers GET and HEAD."""
+    """Our routes; each answers GET and HEAD, but the upload's, which takes POST."""
     return [
         Route("/picture/{frame_id:int}", picture),
         Route("/film/{video_id:int}", film),
         Route("/source/{video_id:int}/{index:int}", source),
+        *upload_routes(),
     ]
 
 

@@ -10,7 +10,8 @@ import logging
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -84,12 +85,8 @@ async def upload(request: Request) -> Response:
         _require_own_page(request)
         given = settings()
         length = _length(request, inbox.room(given))
-        if not _slot.acquire(blocking=False):
-            raise RefusedError(409, "Another film is being uploaded. Wait until it is there, then try again.")
-        try:
+        with _alone():
             return await _take(request, given, length)
-        finally:
-            _slot.release()
     except RefusedError as refusal:
         return _reply(refusal.status, {"error": str(refusal)})
     except ClientDisconnect:
@@ -97,6 +94,17 @@ async def upload(request: Request) -> Response:
     except OSError as error:
         log.warning("an upload could not be written: %s", error)
         return _reply(507, {"error": f"The film cannot be written to this disk: {error.strerror or error}."})
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the one slot. Raises RefusedError if it is taken."""
+    if not _slot.acquire(blocking=False):
+        raise RefusedError(409, "Another film is being uploaded. Wait until it is there, then try again.")
+    try:
+        yield
+    finally:
+        _slot.release()
 
 
 def _require_own_page(request: Request) -> None:
