@@ -4,7 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 WITHOUT_PIP_NOISE := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
-.PHONY: help setup demo test test-all test-night check format lock clean
+# uv reads requirements for other systems than this one; it is fetched by what needs it.
+UV := $(BIN)/uv
+UV_VERSION := 0.13.9
+WHEEL_PYTHONS := 3.11 3.12 3.13
+WHEEL_SYSTEMS := windows aarch64-apple-darwin x86_64-unknown-linux-gnu
+
+.PHONY: help setup demo test test-all test-night check wheels screenshots format lock clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,13 +46,26 @@ check: setup  ## lint, types and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+wheels: $(UV)  ## does the lock install on Windows x64, macOS 14 arm64 and Linux x86_64 without compiling anything?
+	@for python in $(WHEEL_PYTHONS); do for system in $(WHEEL_SYSTEMS); do \
+	    MACOSX_DEPLOYMENT_TARGET=14.0 $(UV) pip install --quiet --dry-run --target $(VENV)/.wheels --no-deps --only-binary :all: \
+	        --python-platform $$system --python-version $$python --requirement requirements.lock || exit 1; \
+	    echo "wheels alone: $$system, Python $$python"; \
+	done; done
+
+$(UV): | setup
+	@$(WITHOUT_PIP_NOISE) $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+
+screenshots: setup  ## pictures of every page for docs/screenshots, of a library of VIDEOS=folder (needs Chromium)
+	@$(BIN)/python -m bench.screenshots $(if $(VIDEOS),"$(VIDEOS)")
+
 format: setup  ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock:  ## resolve the dependencies anew (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --all-extras --output-file requirements.lock pyproject.toml
-	grep -m1 '^opencv-python==' requirements.lock | sed -E 's/^opencv-python(==[^ ]+).*/opencv-python-headless\1/' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-deps --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --output-file requirements-headless.lock -
+lock: $(UV)  ## resolve the dependencies anew
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --all-extras --output-file requirements.lock pyproject.toml
+	grep -m1 '^opencv-python==' requirements.lock | sed -E 's/^opencv-python(==[^ ]+).*/opencv-python-headless\1/' | $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-deps --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' --output-file requirements-headless.lock -
 
 clean:  ## remove the installation and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
