@@ -1,0 +1,106 @@
+"""What a search has found: moments as thumbnails with their words marked, each a click away from being played.
+
+Snippets are a model's or a person's words, so that only the marks in them are Markdown.
+"""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from db.search import MARK_END, MARK_START, Found, Moment, moments, search
+from enrich.wording import counted
+from pages.parts.gallery import picture
+from pages.parts.plain import plain
+from pages.parts.session import reading
+from pages.parts.wanted import PAGE_MOMENTS, Wanted, look_for, play, time_text
+
+HITS_A_MOMENT = 5  # frames that are looked for, for each moment that is shown
+TITLE_CHARACTERS = 60
+# Where things lie, and nothing about colours: the button of a hit covers all of it.
+LAYOUT = """<style>
+.st-key-hits {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(15rem, 100%), 1fr)); gap: 1.25rem 1rem;
+}
+.st-key-hits > * { width: 100% !important; min-width: 0; }
+[class*="st-key-hit-"] { position: relative; gap: 0.25rem; }
+[class*="st-key-hit-"] img { aspect-ratio: 16 / 9; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
+[class*="st-key-hit-"] [data-testid="stElementToolbar"] { display: none; }
+[class*="st-key-hit-"] [data-testid="stCaptionContainer"] p { overflow-wrap: anywhere; }
+[class*="st-key-hit-"] button { text-align: left; justify-content: flex-start; padding: 0; min-height: 0; }
+[class*="st-key-hit-"] button::after { content: ""; position: absolute; inset: 0; z-index: 1; border-radius: 8px; }
+[class*="st-key-hit-"] button:focus-visible::after { outline: 2px solid currentColor; }
+[class*="st-key-hit-"] button:hover p { text-decoration: underline; }
+</style>"""
+
+
+def find(wanted: Wanted) -> Found:
+    """What is found, best first: some frames for each moment that is to be shown."""
+    with reading() as connection:
+        return search(
+            connection,
+            wanted.words,
+            limit=wanted.moments * HITS_A_MOMENT,
+            video_ids=None if wanted.video is None else [wanted.video],
+            tag=wanted.tag or None,
+            start=wanted.start,
+            end=wanted.end,
+        )
+
+
+def marked(snippet: str) -> str:
+    """A snippet as Markdown: its found words in bold, all else as it was written."""
+    parts = snippet.replace(MARK_END, MARK_START).split(MARK_START)
+    return "".join(
+        f"**{_text(part)}**" if place % 2 and part.strip() else _text(part) for place, part in enumerate(parts)
+    )
+
+
+def when(moment: Moment) -> str:
+    """The time of a moment, and how many frames were joined in it: 12:30–12:41, 9 frames."""
+    start, end = time_text(moment.start), time_text(moment.end)
+    if len(moment.hits) == 1:
+        return start
+    return f"{start if start == end else f'{start}–{end}'}, {len(moment.hits):,} frames"
+
+
+def show(wanted: Wanted, found: Found, titles: dict[int, str]) -> None:
+    """Draw the moments; a click plays one."""
+    every = moments(found.hits)
+    more = len(every) > wanted.moments or len(found.hits) >= wanted.moments * HITS_A_MOMENT
+    shown = every[: wanted.moments]
+    if not found.every_word:
+        st.info("No frame has all of these words. These have some of them.")
+    st.caption(f"The {len(shown):,} best moments" if more else counted(len(shown), "moment"))
+    st.html(LAYOUT)
+    with st.container(key="hits"):
+        for moment in shown:
+            _hit(wanted, moment, titles.get(moment.best.video_id, ""))
+    if more and len(shown) == wanted.moments:
+        st.button("More moments", on_click=more_of, args=[wanted])
+
+
+def more_of(wanted: Wanted) -> None:
+    """Show more moments of the same search. For callbacks."""
+    look_for(replace(wanted, moments=wanted.moments + PAGE_MOMENTS))
+
+
+def _hit(wanted: Wanted, moment: Moment, title: str) -> None:
+    best = moment.best
+    name = "" if wanted.video is not None else f" · {plain(title, TITLE_CHARACTERS)}"
+    with st.container(key=f"hit-{best.frame_id}"):
+        picture(best.frame_id, best.marked("", ""))
+        st.button(
+            f"{when(moment)}{name}",
+            key=f"play-{best.frame_id}",
+            type="tertiary",
+            on_click=play,
+            args=[wanted, best.frame_id],
+        )
+        st.caption(marked(best.snippet))
+
+
+def _text(part: str) -> str:
+    """A part of a snippet, with the spaces at its ends, which belong between the words."""
+    before = " " if part[:1].isspace() else ""
+    after = " " if part[-1:].isspace() and part.strip() else ""
+    return f"{before}{plain(part)}{after}"

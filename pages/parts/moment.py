@@ -1,0 +1,35 @@
+"""A moment that was found, played over the hits; closing it leads back to them."""
+
+import streamlit as st
+
+from db import queries
+from db.queries import FrameRow, VideoRow
+from enrich.wording import clock
+from pages.parts.plain import plain, shown
+from pages.parts.player import player
+from pages.parts.session import reading
+from pages.parts.view import PAGE, View
+from pages.parts.wanted import Wanted, here, play
+
+TITLE_CHARACTERS = 60
+
+
+def show(wanted: Wanted) -> None:
+    """Play the moment that the address names; one that is gone is not played."""
+    with reading() as connection:
+        frame = queries.frame(connection, wanted.plays) if wanted.plays is not None else None
+        video = queries.video(connection, frame.video_id) if frame is not None else None
+    if frame is not None and video is not None:
+        heading = f"{plain(video.title, TITLE_CHARACTERS)} at {plain(clock(frame.timestamp))}"
+        st.dialog(heading, width="large", on_dismiss=_close)(_draw)(video, frame)
+
+
+def _close() -> None:
+    play(here(), None)
+
+
+def _draw(video: VideoRow, frame: FrameRow) -> None:
+    view = View(video=video.id)
+    player(video, view, frame.timestamp)
+    st.text(shown(frame.description or ""))
+    st.page_link(PAGE, label="Open this frame", query_params=view.kept(frame.id).query())
