@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -28,10 +28,20 @@ OLLAMA_PORT = 11434
 DEFAULT_OLLAMA_HOST = f"http://127.0.0.1:{OLLAMA_PORT}"
 
 
+DESCRIBERS = ("ollama", "baseline")
+LIKENESSES = ("strict", "normal", "loose")
+SHORTEST_PASSWORD = 8  # characters
+
+
 def data_folder() -> Path:
     """The folder that holds the library, its pictures, logs and `settings.toml`."""
     home = os.environ.get("EVERYFRAME_HOME")
     return Path(home).expanduser().absolute() if home else Path(platformdirs.user_data_path("everyframe"))
+
+
+def settings_file() -> Path:
+    """The file that holds what is set; it need not be there."""
+    return data_folder() / "settings.toml"
 
 
 def environment_with(**values: str) -> dict[str, str]:
@@ -51,7 +61,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("EVERYFRAME_OLLAMA_HOSTS", "ollama_hosts", "OLLAMA_HOST"),
         description="addresses of Ollama servers, comma separated; OLLAMA_HOST is understood too",
     )
-    describer: str = Field("ollama", description="what describes pictures: `ollama` or `baseline`")
+    describer: str = Field(
+        "ollama",
+        description="what describes pictures: `ollama` or `baseline`",
+        json_schema_extra={"choices": [*DESCRIBERS]},
+    )
     model: str = Field("llava:13b", description="the vision model's name in Ollama")
     concurrency: int = Field(2, ge=1, le=64, description="calls at once for each host")
     language: str = Field("English", description="the language descriptions are written in")
@@ -73,11 +87,19 @@ class Settings(BaseSettings):
     )
     stored_edge: int = Field(1344, ge=160, le=4096, description="long edge in pixels of the stored pictures")
     jpeg_quality: int = Field(85, ge=30, le=100, description="JPEG quality of the stored pictures")
-    likeness: str = Field("normal", description="how alike frames must be to be left out: strict, normal, loose")
+    likeness: str = Field(
+        "normal",
+        description="how alike frames must be to be left out: strict, normal, loose",
+        json_schema_extra={"choices": [*LIKENESSES]},
+    )
     disk_reserve_mb: int = Field(1000, ge=0, description="the worker pauses before less than this is free")
     hours: str = Field("", description="working hours in local time, such as 22:00-07:00; default always")
     keep_awake: Literal["mains", "always", "never"] = Field(
         "mains", description="when the computer is kept awake while there is work"
+    )
+    dashboard_password: SecretStr = Field(
+        SecretStr(""),
+        description="what must be typed to open the dashboard; without it only this machine can reach the dashboard",
     )
 
     @field_validator("ollama_hosts", mode="before")
@@ -99,14 +121,14 @@ class Settings(BaseSettings):
     @field_validator("describer")
     @classmethod
     def _known_describer(cls, value: str) -> str:
-        if value not in ("ollama", "baseline"):
+        if value not in DESCRIBERS:
             raise ValueError("use `ollama` or `baseline`")
         return value
 
     @field_validator("likeness")
     @classmethod
     def _known_likeness(cls, value: str) -> str:
-        if value not in ("strict", "normal", "loose"):
+        if value not in LIKENESSES:
             raise ValueError("use `strict`, `normal` or `loose`")
         return value
 
@@ -114,6 +136,13 @@ class Settings(BaseSettings):
     @classmethod
     def _readable_hours(cls, value: str) -> str:
         return str(parse_hours(value))
+
+    @field_validator("dashboard_password")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value) < SHORTEST_PASSWORD:
+            raise ValueError(f"take at least {SHORTEST_PASSWORD} characters")
+        return value
 
     @property
     def url(self) -> str:
@@ -135,7 +164,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del dotenv_settings, file_secret_settings
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=data_folder() / "settings.toml")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=settings_file())
         return init_settings, env_settings, toml
 
 
@@ -163,9 +192,52 @@ def load_settings(**overrides: object) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]  # checked by Pydantic
     except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
-        name = name if name.startswith(("EVERYFRAME_", "OLLAMA_")) else f"EVERYFRAME_{name.upper()}"
-        raise SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise _named(error) from error
     except (json.JSONDecodeError, OSError, ValueError) as error:
-        raise SettingsError(f"settings cannot be read ({data_folder() / 'settings.toml'}): {error}") from error
+        raise SettingsError(f"settings cannot be read ({settings_file()}): {error}") from error
+
+
+def checked(name: str, value: object) -> Any:
+    """One setting's value as it would be used, whatever the others are. Raises SettingsError."""
+    try:
+        return getattr(_Alone(**{name: value}), name)  # type: ignore[arg-type]  # checked by Pydantic
+    except ValidationError as error:
+        raise _named(error) from error
+
+
+def variable_that_sets(name: str) -> str | None:
+    """The environment's variable that a setting has its value from; None if it has it from elsewhere."""
+    given = {variable.upper(): variable for variable in os.environ}
+    return next((given[variable] for variable in variables_of(name) if variable in given), None)
+
+
+def variables_of(name: str) -> tuple[str, ...]:
+    """The environment's variables for a setting, the one that wins first."""
+    alias = Settings.model_fields[name].validation_alias
+    if not isinstance(alias, AliasChoices):
+        return (f"EVERYFRAME_{name.upper()}",)
+    return tuple(str(choice) for choice in alias.choices if str(choice) != name)
+
+
+class _Alone(Settings):
+    """One value among defaults: neither the environment nor the file has a say."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def _named(error: ValidationError) -> SettingsError:
+    """The first thing that is wrong, by the name of the variable."""
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    name = name if name.startswith(("EVERYFRAME_", "OLLAMA_")) else f"EVERYFRAME_{name.upper()}"
+    return SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}")

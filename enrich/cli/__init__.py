@@ -12,7 +12,7 @@ from typing import cast
 
 import typer
 
-from enrich.cli import budget, check, entry, find, frames, machine, manage, models, videos, wishes, work
+from enrich.cli import budget, check, entry, find, frames, machine, manage, models, settings, videos, wishes, work
 from enrich.cli.demo import demo
 from enrich.cli.output import complain
 from enrich.errors import EveryFrameError
@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(machine.doctor)
 app.add_typer(models.models_app, name="models")
+app.add_typer(settings.settings_app, name="settings")
 app.command()(videos.add)
 app.command()(work.estimate)
 app.command()(budget.plan)

@@ -1,0 +1,202 @@
+"""What each setting is, where it comes from, and changing one in `settings.toml`.
+
+A value is checked before it is written, and the file is replaced in one step, with its comments and order kept: it
+is never half written, and never made worse. Two changes at the same moment may lose one of them. Secrets are told
+only as being there.
+"""
+
+import json
+import os
+import tomllib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import unquote
+
+import tomlkit
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+from tomlkit.exceptions import TOMLKitError
+
+from enrich.errors import SettingsError
+from enrich.settings import Settings, checked, settings_file, variable_that_sets
+
+MASK = "***"
+PRIVATE_MODE = 0o600  # a password may lie in it
+URL_SECRETS = ("password", "passwd", "pwd", "sslpassword", "token")  # in a database address's query
+KINDS: dict[object, str] = {bool: "switch", int: "whole number", float: "number", tuple: "list", dict: "table"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """One setting as it is now. `kind` is what may be written: text, choice, switch, whole number, number, list, table.
+
+    `variable` sets it in the environment; where `source` is `environment`, it is the one that does. Of a secret,
+    `value` says only that there is one.
+    """
+
+    name: str
+    value: Any
+    default: Any
+    source: Literal["environment", "file", "default"]
+    description: str
+    is_secret: bool
+    kind: str
+    choices: tuple[str, ...]
+    variable: str
+
+
+def preferences(settings: Settings) -> list[Preference]:
+    """Every setting. Raises SettingsError if the file cannot be read."""
+    given = _in_file()
+    return [_preference(settings, name, given) for name in Settings.model_fields]
+
+
+def known_name(name: str) -> str:
+    """A setting's name from what people type: `model`, `MODEL`, `EVERYFRAME_MODEL`. Raises SettingsError."""
+    found = name.strip().lower().replace("-", "_").removeprefix("everyframe_")
+    if found not in Settings.model_fields:
+        raise SettingsError(f"there is no setting called {name}: `everyframe settings` lists them")
+    if found == "home":
+        raise SettingsError("the data folder holds the settings file itself: set EVERYFRAME_HOME in the environment")
+    return found
+
+
+def change(name: str, text: str) -> None:
+    """Write a setting into the file, from what people type. Raises SettingsError, which says what is wrong with it."""
+    name = known_name(name)
+    if MASK in unquote(text) and name == "database_url":
+        raise SettingsError("this is how the database's address is shown: write it with its password")
+    value = _plain(checked(name, _read(name, text)))
+    if value is None:
+        forget(name)
+        return
+    document = _document()
+    if isinstance(value, dict) and not isinstance(document.get(name), dict):
+        table = tomlkit.inline_table()
+        table.update(value)
+        document[name] = table
+    else:
+        document[name] = value
+    _write(document, name, value)
+
+
+def forget(name: str) -> bool:
+    """Take a setting out of the file, so that its default holds again; whether it was there. Raises SettingsError."""
+    name = known_name(name)
+    document = _document()
+    if name not in document:
+        return False
+    del document[name]
+    _write(document, name, None)
+    return True
+
+
+def _preference(settings: Settings, name: str, given: dict[str, Any]) -> Preference:
+    field = Settings.model_fields[name]
+    variable = variable_that_sets(name)
+    value = getattr(settings, name)
+    is_secret, shown = _shown(name, value)
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else extra.get("choices", [])
+    return Preference(
+        name=name,
+        value=shown,
+        default=_plain(field.get_default(call_default_factory=True)),
+        source="environment" if variable is not None else "file" if name in given else "default",
+        description=str(field.description),
+        is_secret=is_secret,
+        kind="choice" if choices else _kind(field.annotation),
+        choices=tuple(str(choice) for choice in choices),  # type: ignore[union-attr]  # lists of ours
+        variable=variable or f"EVERYFRAME_{name.upper()}",
+    )
+
+
+def _shown(name: str, value: Any) -> tuple[bool, Any]:
+    """Whether a value is secret, and how it may be shown."""
+    if isinstance(value, SecretStr):
+        return True, MASK if value.get_secret_value() else ""
+    if name != "database_url" or not value:
+        return False, _plain(value)
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        return True, MASK
+    secrets = {key: MASK for key in url.query if key.lower() in URL_SECRETS}
+    is_secret = url.password is not None or bool(secrets)
+    return is_secret, url.update_query_dict(secrets).render_as_string(hide_password=True) if is_secret else value
+
+
+def _kind(annotation: Any) -> str:
+    kinds = [get_origin(part) or part for part in (annotation, *get_args(annotation))]
+    return next((KINDS[kind] for kind in kinds if kind in KINDS), "text")
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON and TOML know it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read(name: str, text: str) -> Any:
+    """What was typed, as the setting takes it."""
+    annotation = Settings.model_fields[name].annotation
+    if type(None) in get_args(annotation) and not text.strip():
+        return None
+    if _kind(annotation) != "table":
+        return text
+    try:
+        return json.loads(text or "{}")
+    except ValueError as error:
+        raise SettingsError(f'{name}: write it as JSON, such as {{"llava": 672}}') from error
+
+
+def _in_file() -> dict[str, Any]:
+    try:
+        return tomllib.loads(settings_file().read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise _unreadable(error) from error
+
+
+def _document() -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(settings_file().read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        return tomlkit.document()
+    except (OSError, ValueError, TOMLKitError) as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> SettingsError:
+    return SettingsError(f"settings cannot be read ({settings_file()}): {error}")
+
+
+def _write(document: tomlkit.TOMLDocument, name: str, value: Any) -> None:
+    """Replace the file, if nothing but this setting has changed."""
+    text = tomlkit.dumps(document)
+    meant = {key: other for key, other in _in_file().items() if key != name}
+    if value is not None:
+        meant[name] = value
+    path = Path(os.path.realpath(settings_file()))  # a link to the file stays one
+    if tomllib.loads(text) != meant:
+        raise SettingsError(f"{name} cannot be changed by itself in {path}: change it there by hand")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            os.chmod(part, PRIVATE_MODE)  # noqa: PTH101  # before anything is in it
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)  # noqa: PTH105  # one step, over whatever is there
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise SettingsError(f"settings cannot be written ({path}): {error}") from error
