@@ -1,0 +1,304 @@
+"""Uploads over real HTTP: a server in a thread, the dashboard's own routes and guards, films that are probed for real."""
+
+import http.client
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from enrich.manage.command import Outcome
+from pages.parts import inbox, uploads
+from pages.parts.guard import guards
+from pages.parts.routes import routes
+from pages.parts.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, Tokens
+from tests.clips import numbered_clip
+
+PATIENCE_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[uvicorn.Server]:
+    """The routes, behind the guards, on a free port of this machine."""
+    app = Starlette(routes=routes(), middleware=guards())
+    served = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
+    thread = threading.Thread(target=served.run, daemon=True)
+    thread.start()
+    wait_for(lambda: served.started)
+    yield served
+    served.should_exit = True
+    thread.join(PATIENCE_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    import streamlit as st
+
+    yield
+    st.cache_resource.clear()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("film") / "film.mp4"
+    numbered_clip(path, frames=5)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def client(server: uvicorn.Server, empty: Path) -> "Client":
+    return Client(server.servers[0].sockets[0].getsockname()[1])
+
+
+class Client:
+    """A browser's requests, with what is to be left out or changed."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.host = f"127.0.0.1:{port}"
+
+    def headers(self, name: str = "film.mp4", **changed: str | None) -> dict[str, str]:
+        said: dict[str, str | None] = {
+            "Origin": f"http://{self.host}",
+            "Sec-Fetch-Site": "same-origin",
+            TOKEN_HEADER: TOKENS.issue(),
+            NAME_HEADER: quote(name),
+        }
+        said |= {key.replace("_", "-"): value for key, value in changed.items()}
+        return {key: value for key, value in said.items() if value is not None}
+
+    def send(self, body: bytes, name: str = "film.mp4", method: str = "POST", **changed: str | None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, PATH, body=body, headers=self.headers(name, **changed))
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def begin(self, length: int) -> socket.socket:
+        """The head of a request of which nothing else has come yet."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        head = {"Host": self.host, "Content-Length": str(length), **self.headers()}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        connection.sendall(f"POST {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
+        return connection
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def files(home: Path) -> list[str]:
+    folder = home / inbox.FOLDER
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def waiting() -> list[inbox.Upload]:
+    from enrich.settings import load_settings
+
+    return inbox.waiting(load_settings(), ())
+
+
+def test_a_film_waits_under_a_name_of_our_own_with_its_given_name_as_title(client, empty, film):
+    assert client.send(film, "Grandma's 80th.MP4") == (201, '{"title":"Grandma\'s 80th"}')
+    (upload,) = waiting()
+    assert (upload.title, upload.size_bytes) == ("Grandma's 80th", len(film))
+    assert Path(upload.path).read_bytes() == film
+    assert Path(upload.path).suffix == ".mp4"
+    assert "grandma" not in upload.path.lower()
+
+
+@pytest.mark.parametrize(
+    ("given", "ending", "title"),
+    [
+        ("../../../etc/passwd", ".film", "passwd"),
+        ("..\\..\\boot.mp4", ".mp4", "boot"),
+        ("film.mp4/../../x.sh", ".film", "x"),
+        ("a\x00b\x1b[31m.mkv", ".mkv", r"a\x00b\x1b[31m"),
+        ("<img src=x onerror=alert(1)>.mp4", ".mp4", "<img src=x onerror=alert(1)>"),
+        ("\u202egnp.4pm", ".film", r"\u202egnp"),
+        ("", ".film", "Uploaded film"),
+        ("x" * 3000 + ".mov", ".mov", "x" * 200),
+    ],
+)
+def test_no_name_leads_out_of_the_folder_or_becomes_more_than_a_title(
+    client, empty, film, given, ending, title, monkeypatch
+):
+    monkeypatch.setattr(uploads, "run_command", lambda *_: Outcome(0, {"videos": 1}, ""))  # names are not probed
+    status, _ = client.send(film, given)
+    assert status == 201
+    (upload,) = waiting()
+    assert Path(upload.path).parent == empty / "uploads"
+    assert Path(upload.path).suffix == ending
+    assert upload.title == title
+    assert sorted(path.name for path in empty.parent.iterdir()) == [empty.name]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"Dear diary, this is no film.\n" * 400, "no film that can be read"), (b"", "empty")],
+)
+def test_what_is_no_film_is_deleted_and_the_reason_said(client, empty, body, words):
+    status, said = client.send(body, "diary.mp4")
+    assert status == 422
+    assert words in said
+    assert "uploads" not in said  # where it lay is of no use to anybody
+    assert files(empty) == []
+
+
+def test_a_film_that_is_in_the_library_already_is_not_kept_twice(client, empty, film, tmp_path):
+    from enrich.cli import run
+
+    (tmp_path / "mine.mp4").write_bytes(film)
+    assert run(["add", str(tmp_path / "mine.mp4")]) == 0
+    status, said = client.send(film, "other.mp4")
+    assert status == 409
+    assert "in the library already, as mine" in said
+    assert files(empty) == []
+    (tmp_path / "mine.mp4").unlink()
+    assert client.send(film, "other.mp4")[0] == 201  # its own file is gone: the copy is worth having
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"Origin": None},
+        {"Origin": "null"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+        {"Sec_Fetch_Site": "none"},
+        {"X_EveryFrame_Token": None},
+        {"X_EveryFrame_Token": ""},
+        {"X_EveryFrame_Token": "guessed"},
+    ],
+    ids=str,
+)
+def test_only_this_dashboards_own_pages_may_upload(client, empty, film, changed):
+    status, said = client.send(film, **changed)
+    assert status == 403
+    assert "film" in said.lower() or "page" in said
+    assert files(empty) == []
+
+
+def test_another_hosts_name_is_refused_before_all_else(client, empty, film):
+    status, _ = client.send(film, Host="evil.example", Origin="http://evil.example")
+    assert status == 421
+    assert files(empty) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
+def test_no_other_method_does_anything(client, empty, method):
+    assert client.send(b"", method=method)[0] == 405
+
+
+def test_more_than_there_is_room_for_is_refused_before_it_is_sent(client, empty, film, monkeypatch):
+    monkeypatch.setattr(inbox, "room", lambda settings: len(film) - 1)
+    status, said = client.send(film)
+    assert status == 413
+    assert "There is room for" in said
+    assert files(empty) == []
+
+
+def test_the_room_is_what_is_free_less_the_reserve(empty, monkeypatch):
+    from enrich.settings import load_settings
+
+    free = shutil.disk_usage(empty).free
+    monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", "100")
+    assert abs(inbox.room(load_settings()) - (free - 100_000_000)) < 50_000_000
+    monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", str(free))
+    assert inbox.room(load_settings()) == 0
+
+
+def test_a_disk_that_fills_up_meanwhile_ends_the_upload(client, empty, monkeypatch):
+    rooms = iter([10**9, 10**9, 0])
+    monkeypatch.setattr(inbox, "room", lambda settings: next(rooms))
+    monkeypatch.setattr(uploads, "BUFFER_BYTES", 100_000)
+    with client.begin(10**6) as connection:
+        connection.sendall(bytes(400_000))
+        assert b" 413 " in connection.recv(100)
+    wait_for(lambda: files(empty) == [])
+
+
+def test_a_size_that_is_not_said_is_refused(client, empty):
+    connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
+    connection.request("POST", PATH, body=iter([b"some", b"thing"]), headers=client.headers(), encode_chunked=True)
+    assert connection.getresponse().status == 411
+    connection.close()
+    assert files(empty) == []
+
+
+def test_an_upload_that_is_broken_off_leaves_nothing_behind(client, empty):
+    with client.begin(10**7) as connection:
+        connection.sendall(bytes(10**5))
+        wait_for(lambda: len(files(empty)) == 1)
+        assert waiting() == []  # what is not whole yet is not offered
+    wait_for(lambda: files(empty) == [])
+    assert client.send(b"")[0] == 422  # the slot is free again
+
+
+def test_an_upload_that_comes_to_a_halt_is_given_up(client, empty, monkeypatch):
+    monkeypatch.setattr(uploads, "STALL_SECONDS", 0.3)
+    with client.begin(10**7) as connection:
+        connection.sendall(bytes(1000))
+        assert b" 408 " in connection.recv(100)
+    wait_for(lambda: files(empty) == [])
+
+
+def test_a_second_film_at_the_same_time_is_told_to_wait(client, empty, film):
+    with client.begin(10**7) as connection:
+        connection.sendall(bytes(1000))
+        wait_for(lambda: len(files(empty)) == 1)
+        status, said = client.send(film)
+        assert status == 409
+        assert "Another film is being uploaded" in said
+    wait_for(lambda: files(empty) == [])
+    assert client.send(film)[0] == 201
+
+
+def test_what_a_dead_dashboard_left_half_written_is_swept_with_the_next_upload(client, empty, film):
+    (empty / "uploads").mkdir()
+    (empty / "uploads" / "0123.part.mp4").write_bytes(b"half")
+    assert client.send(film)[0] == 201
+    assert [name for name in files(empty) if "part" in name] == []
+
+
+def test_a_film_that_could_not_be_probed_for_another_reason_is_kept(client, empty, film, monkeypatch):
+    monkeypatch.setattr(uploads, "run_command", lambda *_: Outcome(1, None, "the database is locked"))
+    assert client.send(film)[0] == 201
+    assert len(waiting()) == 1
+
+
+def test_only_uploads_that_are_no_video_are_discarded(client, empty, film, tmp_path):
+    from enrich.settings import load_settings
+
+    client.send(film)
+    (upload,) = waiting()
+    mine = tmp_path / "mine.mp4"
+    mine.write_bytes(film)
+    for path in (str(mine), str(empty / "library.db"), str(empty / "uploads" / ".." / "library.db"), "/"):
+        inbox.discard(load_settings(), path, ())
+    inbox.discard(load_settings(), upload.path, {upload.path})
+    assert mine.exists()
+    assert (empty / "library.db").exists()
+    assert len(waiting()) == 1
+    inbox.discard(load_settings(), upload.path, ())
+    assert files(empty) == []
+
+
+def test_tokens_are_forgotten_in_the_order_they_came(monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_TOKENS", 2)
+    tokens = Tokens()
+    first, second, third = (tokens.issue() for _ in range(3))
+    assert [tokens.knows(token) for token in (first, second, third, "", "ä")] == [False, True, True, False, False]
