@@ -12,7 +12,21 @@ from typing import cast
 
 import typer
 
-from enrich.cli import budget, check, entry, find, frames, machine, manage, models, settings, videos, wishes, work
+from enrich.cli import (
+    budget,
+    check,
+    entry,
+    find,
+    frames,
+    machine,
+    manage,
+    models,
+    outlook,
+    settings,
+    videos,
+    wishes,
+    work,
+)
 from enrich.cli.demo import demo
 from enrich.cli.output import complain
 from enrich.errors import EveryFrameError
@@ -34,7 +48,7 @@ app.command()(machine.doctor)
 app.add_typer(models.models_app, name="models")
 app.add_typer(settings.settings_app, name="settings")
 app.command()(videos.add)
-app.command()(work.estimate)
+app.command()(outlook.estimate)
 app.command()(budget.plan)
 app.command()(work.extract)
 app.command()(work.enrich)

@@ -42,7 +42,8 @@ def demo(
 
     Or on yours: enriched from end to end in a library of its own, with what to do next.
     """
-    from enrich.cli.work import run_here, say_estimate
+    from enrich.cli.outlook import say_estimate
+    from enrich.cli.work import run_here
     from enrich.describe.registry import make_describer
     from enrich.video.probe import probe
     from enrich.video.sampling import parse_sampling

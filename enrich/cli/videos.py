@@ -182,8 +182,10 @@ def _addition(addition: "Addition") -> dict[str, object]:
     return {
         "path": str(addition.path),
         "outcome": addition.outcome,
-        "id": addition.video_id,
+        "was_named": addition.was_named,
+        "video_id": addition.video_id,
         "error": addition.error,
+        "title": facts.title if facts else None,
         "frame_count": facts.frame_estimate if facts else None,
         "duration": facts.duration if facts else None,
         "warnings": list(facts.warnings) if facts else [],
@@ -224,7 +226,7 @@ def _say_skipped(additions: "list[Addition]") -> None:
 
 
 def _say_estimate(library: object, sampling: "Sampling", additions: "list[Addition]") -> None:
-    from enrich.cli.work import say_estimate
+    from enrich.cli.outlook import say_estimate
     from enrich.work.adding import Outcome
 
     facts = [addition.facts for addition in additions if addition.outcome is Outcome.ADDED and addition.facts]

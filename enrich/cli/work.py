@@ -1,10 +1,10 @@
-"""Commands that do the work: estimate, extract, enrich, worker, retry."""
+"""Commands that do the work: extract, enrich, worker, retry."""
 
 import asyncio
 import logging
 import math
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +13,7 @@ import typer
 from enrich.cli.options import (
     AsJson,
     DescriberName,
-    LikenessText,
     ModelName,
-    SamplingText,
     Videos,
     all_meant,
     meant,
@@ -24,13 +22,11 @@ from enrich.cli.options import (
 )
 from enrich.cli.output import complain, print_json, say
 from enrich.errors import SettingsError
-from enrich.wording import counted, first_line, printable, seconds_in, size, span
+from enrich.wording import counted, first_line, printable, seconds_in, span
 
 if TYPE_CHECKING:
     from db.runs import ProcessIdentity
     from enrich.describe.describer import Describer
-    from enrich.video.probe import VideoFacts
-    from enrich.video.sampling import Sampling
     from enrich.work.library import Library
     from enrich.work.order import Order, Summary
     from enrich.work.worker import Worker
@@ -42,41 +38,6 @@ log = logging.getLogger(__name__)
 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Describe at most so many frames.")]
 Within = Annotated[str | None, typer.Option("--within", help="Take up no new work after 8h, 30m, 1h30m …")]
-
-
-def estimate(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders; nothing is added.")],
-    sampling: SamplingText = "distinct",
-    likeness: LikenessText = None,
-    describer: DescriberName = None,
-    model: ModelName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what videos would take.
-
-    How many frames, how much time with this model on this machine, and how much disk; nothing is added.
-    """
-    from enrich.cli.videos import chosen_sampling
-    from enrich.endings import is_media_name
-    from enrich.errors import VideoError
-    from enrich.video.probe import probe
-    from enrich.work.adding import walk
-
-    settings = settings_for(describer, model)
-    chosen = chosen_sampling(sampling, likeness or settings.likeness)
-    library = open_library(settings)
-    facts, failed = [], False
-    for path, was_named in walk(paths):
-        if not was_named and not is_media_name(path):
-            continue
-        try:
-            facts.append(probe(path))
-        except VideoError as error:
-            complain(str(error))
-            failed = failed or was_named
-    say_estimate(library, chosen, facts, as_json=as_json)
-    if failed:
-        raise typer.Exit(1)
 
 
 def extract(videos: Videos = None, as_json: AsJson = False) -> None:
@@ -178,43 +139,6 @@ def retry(
             frame_id=kept.id if kept is not None else None,
         )
     say(f"{count} put back. Go on with: everyframe enrich" if count else "Nothing had failed.")
-
-
-def say_estimate(
-    library: "Library", sampling: "Sampling", facts: "Sequence[VideoFacts]", *, as_json: bool = False
-) -> None:
-    """Print what these videos will take."""
-    from db.engine import reading
-    from enrich.work.estimate import Footage, estimate
-    from enrich.work.trouble import free_room
-
-    footage = [Footage(video.duration, video.frame_estimate, video.width, video.height) for video in facts]
-    settings = library.settings
-    with reading(library.engine) as connection:
-        ahead = estimate(connection, settings, footage, sampling)
-    model = settings.model if settings.describer == "ollama" else settings.describer
-    if as_json:
-        print_json(
-            {
-                "videos": len(facts),
-                "sampling": str(sampling),
-                "describer": settings.describer,
-                "model": model,
-                "source_frames": ahead.source_frames,
-                "kept_frames": ahead.kept_frames,
-                "is_learnt": ahead.is_learnt,
-                "seconds": ahead.seconds,
-                "disk_bytes": ahead.disk_bytes,
-            }
-        )
-        return
-    how = "" if ahead.is_learnt else ", a first guess"
-    kept = f"about {ahead.kept_frames:,} to describe ({sampling}{how})"
-    say(f"Frames:  {ahead.source_frames:,} in {counted(len(facts), 'video')}, {kept}")
-    say(f"Time:    {span(ahead.seconds)} with {model} here")
-    room = free_room(settings)
-    short = f"; only {size(max(0, room))} are free beside the reserve" if ahead.disk_bytes > room else ""
-    say(f"Disk:    about {size(ahead.disk_bytes)} for the pictures{short}")
 
 
 def _say_plan(library: "Library", order: "Order") -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading
+from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
 from enrich.manage.media import STRIPS_FOLDER, strip_folder
 from enrich.settings import Settings
@@ -60,7 +61,9 @@ def make_strip(library: Library, video: VideoRow, first: int, last: int) -> list
             leaving.leave(one.index, source)
             found.append(one)
     if not found:
-        raise FrameNotFoundError(f"{Path(video.path).name} has no frame {first}: it ends before")
+        is_counted = video.extraction_status is ExtractionStatus.EXTRACTED and video.frame_count
+        ends = f"it has {video.frame_count} frames, counted from 0" if is_counted else "it ends before"
+        raise FrameNotFoundError(f"{Path(video.path).name} has no frame {first}: {ends}")
     leaving.forget_oldest()
     return found
 

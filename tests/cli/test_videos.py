@@ -41,7 +41,7 @@ def test_a_moved_video_is_found_again(cli, party, tmp_path):
     cli("add", first)
     second = shutil.move(first, tmp_path / "b.mp4")
     said = cli("add", second, "--json")
-    assert [(row["id"], row["outcome"]) for row in said.json] == [(1, "moved")]
+    assert [(row["video_id"], row["outcome"]) for row in said.json] == [(1, "moved")]
     assert cli("list", "--json").json[0]["path"] == str(second)
 
 
@@ -49,9 +49,10 @@ def test_the_keys_of_add_are_the_columns(cli, party, tmp_path):
     said = cli("add", party, tmp_path / "nothing.mp4", "--json")
     assert said.code == 1
     good, bad = said.json
-    assert set(good) - {"outcome"} <= {column.name for column in Video.__table__.columns}
-    assert (good["id"], good["outcome"], good["frame_count"], good["error"]) == (1, "added", 12, None)
-    assert (bad["id"], bad["outcome"]) == (None, "failed")
+    assert set(good) - {"outcome", "was_named", "video_id"} <= {column.name for column in Video.__table__.columns}
+    assert (good["video_id"], good["outcome"], good["frame_count"], good["error"]) == (1, "added", 12, None)
+    assert (good["title"], good["was_named"]) == ("party", True)
+    assert (bad["video_id"], bad["outcome"]) == (None, "failed")
     assert "nothing.mp4" in bad["error"]
 
 
