@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from enrich.cli.options import Video, meant, open_library
-from enrich.cli.output import say
+from enrich.cli.options import AsJson, Video, meant, open_library
+from enrich.cli.output import print_json, say
 from enrich.wording import clock, counted
 
 TIMES = "Seconds, 12:30 or 1:02:03."
@@ -16,6 +16,7 @@ def first(
     video: Video,
     start: Annotated[str | None, typer.Option("--from", metavar="TIME", help=TIMES)] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help=TIMES)] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Describe a video, or a part of it, before all others.
 
@@ -32,6 +33,9 @@ def first(
         count = prefer(connection, row.id, Wish(since, until), priority=WISH_PRIORITY)
     part = "" if since is None and until is None else f" from {clock(since or 0.0)} to {clock(until or row.duration)}"
     is_decoded = row.extraction_status in ("extracted", "failed")
+    if as_json:
+        print_json({"id": row.id, "frames": count, "is_decoded": is_decoded})
+        return
     coming = "" if is_decoded else "; it is decoded before the others, and what comes of it goes first"
     say(f"{counted(count, 'frame')} of {row.title}{part} will be described first{coming}.")
 
