@@ -4,6 +4,7 @@ It checks the library and hands over to a page.
 """
 
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
 from pages.parts.guard import guards
 from pages.parts.plain import shown
@@ -11,6 +12,7 @@ from pages.parts.routes import routes
 from pages.parts.session import library_problem
 
 app = st.App(__file__, routes=routes(), middleware=guards())
+PagesManager.uses_pages_directory = False  # or a first visitor's link to a page would show it without this frame
 
 
 def draw() -> None:

@@ -12,9 +12,9 @@ from enrich.wording import counted
 from pages.parts.gallery import picture
 from pages.parts.plain import plain
 from pages.parts.session import reading
-from pages.parts.wanted import PAGE_MOMENTS, Wanted, look_for, play, time_text
+from pages.parts.wanted import MOST_MOMENTS, PAGE_MOMENTS, Wanted, look_for, play, time_text
 
-HITS_A_MOMENT = 5  # frames that are looked for, for each moment that is shown
+HITS_A_MOMENT = 10  # frames that are looked for, for each moment that is shown
 TITLE_CHARACTERS = 60
 # Where things lie, and nothing about colours: the button of a hit covers all of it.
 LAYOUT = """<style>
@@ -55,12 +55,12 @@ def marked(snippet: str) -> str:
     )
 
 
-def when(moment: Moment) -> str:
-    """The time of a moment, and how many frames were joined in it: 12:30–12:41, 9 frames."""
-    start, end = time_text(moment.start), time_text(moment.end)
+def span(moment: Moment) -> str:
+    """How long a moment of several frames is: 12:30 to 12:41, 9 frames; empty for a single frame."""
     if len(moment.hits) == 1:
-        return start
-    return f"{start if start == end else f'{start}–{end}'}, {len(moment.hits):,} frames"
+        return ""
+    start, end = time_text(moment.start), time_text(moment.end)
+    return f"{start if start == end else f'{start} to {end}'}, {len(moment.hits):,} frames"
 
 
 def show(wanted: Wanted, found: Found, titles: dict[int, str]) -> None:
@@ -75,7 +75,7 @@ def show(wanted: Wanted, found: Found, titles: dict[int, str]) -> None:
     with st.container(key="hits"):
         for moment in shown:
             _hit(wanted, moment, titles.get(moment.best.video_id, ""))
-    if more and len(shown) == wanted.moments:
+    if more and wanted.moments < MOST_MOMENTS:
         st.button("More moments", on_click=more_of, args=[wanted])
 
 
@@ -90,13 +90,14 @@ def _hit(wanted: Wanted, moment: Moment, title: str) -> None:
     with st.container(key=f"hit-{best.frame_id}"):
         picture(best.frame_id, best.marked("", ""))
         st.button(
-            f"{when(moment)}{name}",
+            f"{time_text(best.timestamp)}{name}",
             key=f"play-{best.frame_id}",
             type="tertiary",
             on_click=play,
             args=[wanted, best.frame_id],
         )
-        st.caption(marked(best.snippet))
+        joined = span(moment)
+        st.caption(f"{f'*{joined}* · ' if joined else ''}{marked(best.snippet)}")
 
 
 def _text(part: str) -> str:
