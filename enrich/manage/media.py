@@ -16,6 +16,8 @@ from enrich.settings import Settings
 from enrich.video.fingerprint import fingerprint
 
 STRIPS_FOLDER = "strips"  # source frames that were decoded to be looked at; may be deleted at any time
+# There is no library yet, or none that can be read: pages say so. Or the id is longer than any number of a database.
+UNREADABLE = (DatabaseError, OverflowError)
 
 
 def picture_file(engine: Engine, settings: Settings, frame_id: int) -> Path | None:
@@ -23,7 +25,7 @@ def picture_file(engine: Engine, settings: Settings, frame_id: int) -> Path | No
     try:
         with reading(engine) as connection:
             name = connection.scalar(select(Frame.image_path).where(Frame.id == frame_id))
-    except DatabaseError:  # there is no library yet, or none that can be read: pages say so
+    except UNREADABLE:
         return None
     return None if name is None else _inside(settings.frames_folder, settings.frames_folder / name)
 
@@ -33,7 +35,7 @@ def film_file(engine: Engine, video_id: int) -> Path | None:
     try:
         with reading(engine) as connection:
             row = connection.execute(select(Video.path, Video.fingerprint).where(Video.id == video_id)).one_or_none()
-    except DatabaseError:
+    except UNREADABLE:
         return None
     if row is None:
         return None

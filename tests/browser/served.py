@@ -1,0 +1,118 @@
+"""The dashboard as its own process, on a free port, over a library in a folder of its own."""
+
+import contextlib
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cli.conftest import quiet_environment
+
+PROJECT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60.0
+END_SECONDS = 10.0
+FIRST_PORT, LAST_PORT = 8605, 8999
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server answered; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard that is served."""
+
+    port: int
+    home: Path
+    environment: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        """Send a request whose path is exactly this one: nothing is tidied up on the way."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            for name, value in ({"Host": f"127.0.0.1:{self.port}"} | headers).items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            response = connection.getresponse()
+            body = response.read()
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+        finally:
+            connection.close()
+
+    def command(self, *words: object) -> subprocess.CompletedProcess[str]:
+        """Run a command of the command line on the same library."""
+        return subprocess.run(
+            [sys.executable, "-m", "enrich.cli", *map(str, words)],
+            env=self.environment,
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def environment_of(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a library in `home`, without what the person who runs the tests has set."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("EVERYFRAME_", "STREAMLIT_"))}
+    return others | quiet_environment(home, EVERYFRAME_KEEP_AWAKE="never", **more)
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    for port in range(FIRST_PORT, LAST_PORT):
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+@contextmanager
+def serve(home: Path, log: Path, **more: str) -> Iterator[Dashboard]:
+    """`everyframe dashboard` until the block ends; workers it has started go on."""
+    environment = environment_of(home, **more)
+    port = free_port()
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, env=environment, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        ) as process,
+    ):
+        try:
+            dashboard = Dashboard(port, home, environment)
+            _wait(dashboard, process, log)
+            yield dashboard
+        finally:
+            process.terminate()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait(dashboard: Dashboard, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text(encoding="utf-8", errors="replace")
+        with contextlib.suppress(OSError):
+            if dashboard.ask("/_stcore/health").status == http.HTTPStatus.OK:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"the dashboard did not come: {log.read_text(encoding='utf-8', errors='replace')}")

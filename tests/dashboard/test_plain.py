@@ -1,0 +1,74 @@
+"""What becomes of strange texts, in the Markdown that Streamlit reads and in the text that it does not."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pages.parts.plain import plain, shown
+
+HOSTILE = [
+    "<img src=x onerror=alert(1)>",
+    "[x](http://evil)",
+    "![x](http://evil/x.png)",
+    "$\\LaTeX$",
+    ":red[x] :material/home: :smile:",
+    "**bold** _slanted_ `code` ~~gone~~",
+    "# a title\n- a list\n1. another\n> said",
+    "<https://evil.example>",
+    "&lt;b&gt; &#60;",
+    "a | b\n--|--",
+]
+UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]"
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_every_character_markdown_could_take_for_its_own_has_a_backslash(text):
+    written = plain(text)
+    assert "\n" not in written
+    assert not re.search(r"(?<!\\)(?:\\\\)*[!-/:-@\[-`{-~]", re.sub(r"\\[!-/:-@\[-`{-~]", "", written))
+    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", written) == " ".join(text.split())
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_that_is_shown_as_text_is_left_alone(text):
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200b", "\u200f", "\u2028", "\ufeff", "\x1b", "\x00", "\x9b"])
+def test_what_turns_the_line_around_or_cannot_be_seen_is_written_out(mark):
+    text = f"film{mark}gpj.exe"
+    escape = mark.encode("unicode_escape").decode()
+    assert shown(text) == f"film{escape}gpj.exe"
+    assert plain(text) == f"film\\{escape}gpj\\.exe"
+
+
+def test_letters_of_all_languages_stay():
+    for text in ("Hochzeit Jürgen & Søren", "婚礼", "حفل زفاف", "ਵਿਆਹ", "2025 年"):
+        assert shown(text) == text
+        assert plain(text).replace("\\", "") == text
+
+
+def test_a_long_text_is_cut_before_it_is_escaped():
+    assert plain("x" * 50, 10) == "x" * 9 + "…"
+    assert plain("!!!!!", 3) == "\\!\\!…"
+    assert plain("a word", 6) == "a word"
+
+
+def test_what_is_no_text_is_shown_as_python_says_it():
+    assert shown(12.5) == "12.5"
+    assert plain(None) == "None"
+
+
+@given(st.text())
+def test_no_text_keeps_a_mark_that_hides_or_turns(text):
+    for written in (shown(text), plain(text)):
+        assert not re.search(
+            "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]", written
+        )
+
+
+@given(st.text(), st.integers(1, 40))
+def test_what_is_cut_has_at_most_so_many_characters(text, limit):
+    assert len(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text, limit))) <= limit
