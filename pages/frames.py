@@ -1,5 +1,95 @@
-"""Frames: to be drawn."""
+"""Frames: the gallery of a film, and each of its frames by itself. The address says which."""
+
+from dataclasses import replace
 
 import streamlit as st
 
-st.title("Frames")
+from db import gallery, queries
+from db.queries import FrameRow, VideoRow
+from pages.parts import frame as parts
+from pages.parts.asking import ask_part
+from pages.parts.editing import edit_part, tag_many
+from pages.parts.film import empty_library, film_field, film_for, no_frames, no_such_film, no_such_frame
+from pages.parts.filters import filters, page_buttons, page_of
+from pages.parts.gallery import gallery as draw_gallery
+from pages.parts.gallery import tile_of
+from pages.parts.outline import outline_of
+from pages.parts.session import reading, settings
+from pages.parts.stepping import to_page_at, walk
+from pages.parts.strips import strips
+from pages.parts.timeline import timeline
+from pages.parts.view import View, here
+
+
+def draw() -> None:
+    """Read the address, and draw what it asks for."""
+    view = here()
+    with reading() as connection:
+        films = queries.videos(connection)
+        frame = queries.frame(connection, view.frame) if view.frame is not None else None
+    if not films:
+        empty_library()
+        return
+    view = view if frame is None else replace(view, video=frame.video_id)
+    film = film_for(films, view)
+    film_field(films, film)
+    if film is None:
+        no_such_film()
+    elif view.frame is not None and frame is None:
+        no_such_frame(film)
+    elif not film.kept and view.source is None:
+        no_frames(film)
+    elif frame is not None:
+        draw_kept(film, replace(view, video=film.id), frame)
+    elif view.source is not None:
+        draw_source(film, replace(view, video=film.id), view.source)
+    else:
+        draw_gallery_page(film, replace(view, video=film.id))
+
+
+def draw_gallery_page(film: VideoRow, view: View) -> None:
+    """A page of the gallery."""
+    outline, page = outline_of(film), page_of(film, view)
+    stretch = (page.cards[0].timestamp, page.cards[-1].timestamp) if page.cards else None
+    timeline(film, outline, at=stretch, jump=lambda seconds: to_page_at(film, view, seconds))
+    filters(view, outline.tags)
+    page_buttons(film, view, page)
+    draw_gallery([tile_of(card, view) for card in page.cards], is_tall=film.height > film.width)
+
+
+def draw_kept(film: VideoRow, view: View, frame: FrameRow) -> None:
+    """A kept frame, with all that is known of it."""
+    outline = outline_of(film)
+    with reading() as connection:
+        calls = gallery.calls(connection, frame.id)
+    walk(film, view, outline, timestamp=frame.timestamp, index=frame.index)
+    picture, words = st.columns([3, 2], gap="medium")
+    with picture:
+        parts.kept_picture(film, view, frame)
+        parts.model_texts(frame)
+    with words:
+        parts.kept_facts(film, view, frame)
+        edit_part(frame, [tag for tag, _ in outline.tags])
+    tag_many(film, frame, outline.scenes)
+    ask_part(film, frame, calls)
+    parts.details(film, frame, calls)
+
+
+def draw_source(film: VideoRow, view: View, index: int) -> None:
+    """Any frame of the film, kept or not; its neighbours are decoded ahead."""
+    with reading() as connection:
+        kept = queries.frame_of_index(connection, film.id, index)
+    if kept is not None and kept.index == index:
+        draw_kept(film, view, kept)
+        strips().ahead(settings(), film, index)
+    elif (source := parts.decoded(film, view, index)) is not None:
+        walk(film, view, outline_of(film), timestamp=source.timestamp, index=index)
+        picture, words = st.columns([3, 2], gap="medium")
+        with picture:
+            parts.source_picture(film, view, source)
+        with words:
+            parts.source_facts(view, source, kept)
+
+
+st.title("Frames", anchor=False)
+draw()

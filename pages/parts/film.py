@@ -1,0 +1,81 @@
+"""Which film is looked at, and what is said where there is none, or nothing of it to be seen yet."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from db.queries import VideoRow
+from enrich.wording import span
+from pages.parts.plain import plain, shown
+from pages.parts.view import HAIR_SECONDS, PAGE, View, go
+
+FIELD = "film"
+LIBRARY, OVERVIEW = "pages/library.py", "pages/overview.py"
+
+
+def film_for(films: Sequence[VideoRow], view: View) -> VideoRow | None:
+    """The film of the view; without one in the address the first that has something to see; None: no such film."""
+    if view.video is not None:
+        return next((film for film in films if film.id == view.video), None)
+    return next((film for film in films if film.kept), films[0] if films else None)
+
+
+def film_field(films: Sequence[VideoRow], film: VideoRow | None) -> None:
+    """Choose the film."""
+    st.session_state[FIELD] = film.id if film is not None else None
+    names = {one.id: f"{shown(one.title)} · {span(one.duration)}" for one in films}
+    st.selectbox(
+        "Film",
+        list(names),
+        index=None,
+        key=FIELD,
+        format_func=lambda video_id: names.get(video_id, ""),
+        placeholder="Choose a film",
+        on_change=_chosen,
+    )
+
+
+def empty_library() -> None:
+    """Nothing was added yet."""
+    st.info("The library is empty. Add a film, and its pictures are here within minutes.")
+    st.page_link(LIBRARY, label="Add a film")
+
+
+def no_such_film() -> None:
+    """The address names a film that is not there."""
+    st.info("There is no such film in this library; it may have been removed. Choose another one above.")
+    st.page_link(LIBRARY, label="All films")
+
+
+def no_such_frame(film: VideoRow | None) -> None:
+    """The address names a frame that is not there."""
+    st.info("There is no such frame; its film may have been removed, or decoded anew.")
+    if film is not None:
+        st.page_link(PAGE, label=f"All frames of {plain(film.title)}", query_params=View(video=film.id).query())
+
+
+def no_frames(film: VideoRow) -> None:
+    """A film of which no frame is kept yet."""
+    if film.error:
+        st.warning("No pictures could be taken out of this film:")
+        st.text(shown(film.error))
+        st.page_link(LIBRARY, label="See it in the library", query_params={"video": str(film.id)})
+    else:
+        st.info("This film is not decoded yet. Its first pictures come within a minute once the work has started.")
+        st.page_link(OVERVIEW, label="Start or watch the work")
+
+
+def way_back(film: VideoRow, view: View, seconds: float) -> None:
+    """To the gallery, at the page that begins with this moment."""
+    st.page_link(
+        PAGE,
+        label=f"All frames of {plain(film.title)}",
+        icon=":material/arrow_back:",
+        query_params=view.gallery(after=seconds - HAIR_SECONDS).query(),
+    )
+
+
+def _chosen() -> None:
+    video_id = st.session_state[FIELD]
+    if video_id is not None:
+        go(View(video=video_id))
