@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from tests.cli.conftest import quiet_environment
@@ -100,10 +102,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+class NavigatedPages(PagesManager):
+    """As in the server, where `app` says it: pages are reached through the app alone. AppTest begins anew each run."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        PagesManager.uses_pages_directory = False
+
+
 @pytest.fixture
-def launch(home: Path) -> Iterator[Callable[..., AppTest]]:
+def launch(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
     """`launch("frames", video="1", frame="3")`: the whole app at that address; without a name, the first page."""
     import streamlit as st
+
+    monkeypatch.setattr("streamlit.testing.v1.app_test.PagesManager", NavigatedPages)
 
     def run(page: str | None = None, **query: str) -> AppTest:
         app = AppTest.from_file(str(PROJECT / "app.py"), default_timeout=LAUNCH_SECONDS)
