@@ -20,7 +20,7 @@ from db.models import (
     TaskStatus,
     Video,
 )
-from db.store import AUDIT, DEEP
+from db.store import AUDIT, AUDITION, DEEP
 
 SPEED_CALLS = 20  # the last calls that speed and time left are learnt from
 
@@ -196,6 +196,13 @@ def frames(
     return _with_warnings(connection, statement)
 
 
+def nth_frame(connection: Connection, video_id: int, number: int) -> FrameRow | None:
+    """The kept frame of this number in the order of time, from 0; None if there are not so many."""
+    statement = _frames().where(Frame.video_id == video_id).order_by(Frame.timestamp).offset(number).limit(1)
+    rows = _with_warnings(connection, statement)
+    return rows[0] if rows else None
+
+
 def frame_of_index(connection: Connection, video_id: int, index: int) -> FrameRow | None:
     """The kept frame that stands for source frame `index`, None if decoding has not come so far."""
     statement = _frames().where(Frame.video_id == video_id, Frame.index <= index)
@@ -306,10 +313,17 @@ def open_extractions(connection: Connection, video_ids: Collection[int] | None =
 def speed(connection: Connection, describer: str, model: str | None) -> Speed | None:
     """How fast a describer has been here lately with a model (None: with any), None before its first call.
 
-    Loading the model is not counted.
+    Loading the model is not counted. A frame's calls in an audition are booked at one moment.
     """
     last = (
-        select(Analysis.latency_seconds, Analysis.load_seconds, Analysis.is_kept)
+        select(
+            Analysis.latency_seconds,
+            Analysis.load_seconds,
+            Analysis.is_kept,
+            Analysis.pass_.label("pass_"),
+            Analysis.frame_id,
+            Analysis.created_at,
+        )
         .where(Analysis.describer == describer, Analysis.model == model if model is not None else true())
         .where(Analysis.pass_ != AUDIT)
         .order_by(Analysis.id.desc())
@@ -319,7 +333,9 @@ def speed(connection: Connection, describer: str, model: str | None) -> Speed | 
     if not rows:
         return None
     seconds = sum(max(0.0, row.latency_seconds - row.load_seconds) for row in rows)
-    return Speed(calls=len(rows), seconds_per_frame=seconds / max(1, sum(row.is_kept for row in rows)))
+    auditioned = {(row.frame_id, row.created_at) for row in rows if row.pass_ == AUDITION}
+    frames = sum(row.is_kept for row in rows) + len(auditioned)
+    return Speed(calls=len(rows), seconds_per_frame=seconds / max(1, frames))
 
 
 def kept_share(connection: Connection, sampling: str) -> float | None:

@@ -27,6 +27,7 @@ from db.models import (
 DEEP = "deep"
 QUICK = "quick"
 AUDIT = "audit"  # calls that only compared
+AUDITION = "audition"  # calls that only compared models
 
 
 @dataclass(frozen=True, slots=True)

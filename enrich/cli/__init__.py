@@ -13,6 +13,7 @@ from typing import cast
 import typer
 
 from enrich.cli import (
+    auditions,
     budget,
     check,
     entry,
@@ -63,6 +64,7 @@ app.command("list")(videos.list_videos)
 app.command()(find.show)
 app.command()(frames.strip)
 app.command()(frames.describe)
+app.command()(auditions.audition)
 app.command("set")(entry.change)
 app.command()(entry.relink)
 app.command()(entry.remove)

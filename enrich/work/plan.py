@@ -47,13 +47,13 @@ def plan(
 ) -> Plan | None:
     """What `seconds` of describing will reach with the settings' model; None before its speed has been measured."""
     speed = measured_speed(connection, settings)
-    films = list(_films(connection, video_ids))
-    left = sum(max(0, film.kept - film.described) for film in films)
+    known = list(films(connection, video_ids))
+    left = sum(max(0, film.kept - film.described) for film in known)
     whole = seconds_for(left, speed, settings)
     if whole is None:
         return None
     calls = int(left if whole <= seconds else left * seconds / whole)
-    return Plan(seconds, calls, left, None if calls >= left else reachable_gap(films, calls), whole)
+    return Plan(seconds, calls, left, None if calls >= left else reachable_gap(known, calls), whole)
 
 
 def reachable_gap(films: Collection[Film], calls: int) -> float:
@@ -100,7 +100,8 @@ def _open_gaps(marks: Iterable[queries.Mark], *, end: float | None, is_decoded: 
     return [after - before for (before, after), count in gaps if count or not is_decoded]
 
 
-def _films(connection: Connection, video_ids: Collection[int] | None) -> Iterable[Film]:
+def films(connection: Connection, video_ids: Collection[int] | None) -> Iterable[Film]:
+    """The library's videos, or those named, but for those that cannot be decoded."""
     for video in queries.videos(connection, video_ids):
         if video.extraction_status is ExtractionStatus.EXTRACTED:
             kept = video.kept

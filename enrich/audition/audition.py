@@ -1,0 +1,187 @@
+"""The audition: each model describes the same frames, one model after the other, with as many calls at once as at work.
+
+One asyncio loop. The calls are booked under a pass of their own, so that the models' speeds are learnt from them; they
+become nobody's descriptions. No worker should describe beside it: both would fight for the memory of the model.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from db import queries, store
+from db.engine import reading, writing
+from db.models import RunState
+from enrich.audition.choosing import Chosen
+from enrich.describe.asking import ask
+from enrich.describe.describer import Answer, Describer, Movement, Picture, Question
+from enrich.errors import DescribeError, RunningError, VideoError
+from enrich.manage.control import running_worker
+from enrich.work.guard import Guard
+from enrich.work.library import Library
+from enrich.work.pictures import kept_jpeg
+from enrich.work.plan import films
+from enrich.work.told import booked
+
+FAILURES_IN_A_ROW = 3  # calls: then it is the host
+DAY_SECONDS = 86400.0
+AT_WORK = (RunState.STARTING, RunState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What a model says of one frame; `seconds` without loading the model. `error`: why it says nothing."""
+
+    model: str
+    frame_id: int
+    video_id: int
+    timestamp: float
+    text: str | None
+    tags: list[str]
+    seconds: float | None
+    warnings: list[dict[str, str]]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A model's pace over the `frames` it was measured with; None: it could not be. `error`: what was in the way."""
+
+    model: str
+    seconds_per_frame: float | None
+    days_for_library: float | None
+    frames: int
+    library_frames: int  # all that are kept, and are expected of what is not decoded yet
+    error: str | None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One model's part."""
+
+    describer: Describer
+    waiting: list[Chosen]
+    on_take: Callable[[Take], None]
+    guard: Guard = field(default_factory=Guard)
+    seconds: list[float] = field(default_factory=list)  # of each frame that was answered
+    slots: int = 0
+    trouble: DescribeError | None = None
+
+
+def require_peace(library: Library) -> None:
+    """Raise RunningError if a worker is describing."""
+    run = running_worker(library.engine)
+    if run is None or run.state not in AT_WORK:
+        return
+    with reading(library.engine) as connection:
+        is_busy = queries.progress(connection, store.DEEP).left or queries.open_extractions(connection)
+    if is_busy:
+        raise RunningError(
+            "the worker is at work: pause it first with `everyframe pause`, or both would fight for the memory of the "
+            "model, and no speed would be true"
+        )
+
+
+async def hold(
+    library: Library, describer: Describer, chosen: Sequence[Chosen], *, on_take: Callable[[Take], None]
+) -> Verdict:
+    """Have one model describe the frames, each told as it is done; the describer is closed, the model unloaded."""
+    turn = _Turn(describer, list(chosen), on_take)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for host in describer.hosts:
+                group.create_task(_serve(library, turn, host, group))
+    finally:
+        for host in describer.hosts:
+            with suppress(DescribeError):
+                await describer.unload(host)
+        await describer.close()
+    return await asyncio.to_thread(_verdict, library, turn)
+
+
+async def _serve(library: Library, turn: _Turn, host: str, group: asyncio.TaskGroup) -> None:
+    try:
+        report = await turn.describer.prepare(host)
+    except DescribeError as error:
+        turn.trouble = error
+        return
+    at_once = library.settings.concurrency
+    slots = min(at_once, report.calls_at_once or at_once)
+    turn.slots += slots
+    for _ in range(slots):
+        group.create_task(_describe_all(library, turn, host))
+
+
+async def _describe_all(library: Library, turn: _Turn, host: str) -> None:
+    failures = 0
+    while turn.waiting and failures < FAILURES_IN_A_ROW:
+        one = turn.waiting.pop(0)
+        try:
+            await _describe(library, turn, host, one)
+        except DescribeError as error:
+            failures += 1
+            turn.trouble = error
+            turn.on_take(_failed(turn, one, str(error)))
+        except (VideoError, OSError) as error:
+            turn.on_take(_failed(turn, one, str(error)))
+        else:
+            failures = 0
+
+
+async def _describe(library: Library, turn: _Turn, host: str, one: Chosen) -> None:
+    jpeg = await asyncio.to_thread(kept_jpeg, library.settings, one.video, one.frame)
+    picture = Picture(jpeg, one.frame.timestamp, Movement(motion=one.frame.motion))
+    question = Question((picture,), context=one.video.context, language=library.settings.language)
+    dhash = int(one.frame.dhash or "0", 16)
+    answer = await ask(
+        turn.describer,
+        question,
+        host=host,
+        worth_retrying=turn.guard.is_worth_retrying,
+        same_text=lambda said: turn.describer.can_err and turn.guard.is_same_text(said, dhash),
+    )
+    turn.guard.learn(answer, dhash)
+    await asyncio.to_thread(_book, library, one, answer)
+    seconds = sum(max(0.0, call.latency_seconds - call.load_seconds) for call in answer.calls)
+    turn.seconds.append(seconds)
+    said = answer.description
+    turn.on_take(
+        Take(
+            model=turn.describer.model,
+            frame_id=one.frame.id,
+            video_id=one.video.id,
+            timestamp=one.frame.timestamp,
+            text=said.text if said is not None else None,
+            tags=list(said.tags) if said is not None else [],
+            seconds=seconds,
+            warnings=[{"problem": doubt.problem.value, "detail": doubt.detail} for doubt in answer.warnings],
+            error=None if said is not None else "the model's reply was empty",
+        )
+    )
+
+
+def _failed(turn: _Turn, one: Chosen, error: str) -> Take:
+    return Take(turn.describer.model, one.frame.id, one.video.id, one.frame.timestamp, None, [], None, [], error)
+
+
+def _book(library: Library, one: Chosen, answer: Answer) -> None:
+    rows = booked(answer, is_description=False)
+    with writing(library.engine) as connection:
+        if queries.frame(connection, one.frame.id) is not None:
+            store.book_calls(connection, one.frame.id, rows, pass_=store.AUDITION, now=datetime.now(UTC))
+
+
+def _verdict(library: Library, turn: _Turn) -> Verdict:
+    with reading(library.engine) as connection:
+        frames = sum(film.kept for film in films(connection, None))
+    pace = sum(turn.seconds) / len(turn.seconds) if turn.seconds else None
+    is_whole = not turn.waiting and turn.seconds
+    return Verdict(
+        model=turn.describer.model,
+        seconds_per_frame=pace,
+        days_for_library=None if pace is None else frames * pace / turn.slots / DAY_SECONDS,
+        frames=len(turn.seconds),
+        library_frames=frames,
+        error=None if is_whole or turn.trouble is None else str(turn.trouble),
+    )
