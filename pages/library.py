@@ -1,5 +1,37 @@
-"""Library: to be drawn."""
+"""Library: the films as cards, one film with its actions (`?video=3`), and adding more (`?do=add`)."""
 
 import streamlit as st
 
-st.title("Library")
+from db import queries, runs
+from enrich.manage.process import is_alive
+from pages.parts.adding import add_part
+from pages.parts.additions import additions
+from pages.parts.cards import PAGE, cards
+from pages.parts.removing import say_removed
+from pages.parts.session import reading
+from pages.parts.video import video_part
+
+with reading() as connection:
+    rows = queries.videos(connection)
+    live = runs.live_runs(connection)
+registered = frozenset(row.path for row in rows)
+is_live = any(is_alive(run) for run in live)
+video = st.query_params.get("video", "")
+
+if video.isdecimal():
+    st.page_link(PAGE, label="All films", icon=":material/arrow_back:")
+    video_part(int(video), is_live=is_live)
+elif st.query_params.get("do") == "add" or not rows:
+    if rows:
+        st.page_link(PAGE, label="All films", icon=":material/arrow_back:")
+    st.title("Add films")
+    if not rows:
+        st.text("The library is empty. Choose the films or folders that EveryFrame shall describe.")
+    additions(registered)
+    add_part(registered)
+else:
+    st.title("Library")
+    say_removed()
+    st.page_link(PAGE, label="Add films", icon=":material/add:", query_params={"do": "add"})
+    additions(registered)
+    cards(rows, is_live=is_live)

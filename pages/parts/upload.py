@@ -114,7 +114,7 @@ function fail(file, reason) {
 
 function send(file) {
   if (file.size === 0) { fail(file, "This file is empty."); next(); return; }
-  if (file.size > work.limit) { fail(file, "It is larger than the room there is (" + work.room + ")."); next(); return; }
+  if (file.size > work.limit) { fail(file, "There is room for " + work.room + " only."); next(); return; }
   const request = new XMLHttpRequest();
   work.request = request;
   request.open("POST", work.path);
@@ -185,7 +185,7 @@ def upload_face(room: int, on_done: Callable[[], None]) -> None:
         "nameHeader": NAME_HEADER,
         "limit": room,
         "room": size(room),
-        "note": f"Up to {size(room)}: what is free on this disk beside the reserve. The films are copied into EveryFrame's "
-        "own folder; to use them where they lie, choose them from the folders instead.",
+        "note": f"Up to {size(room)}: what is free on this disk beside the reserve. Films are copied into EveryFrame's own "
+        "folder; those that are on this computer already need no copy: choose them from the folders instead.",
     }
     _face(key="upload-face", data=data, on_done_change=on_done)
