@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enrich.cli.budget import By, Within, end_of
 from enrich.cli.options import AsJson, DescriberName, ModelName, settings_for
 from enrich.cli.output import console, print_json, say
+from enrich.errors import ControlError
+from enrich.manage.budget import said_end
 from enrich.settings import load_settings
 from enrich.wording import counted, first_line, printable
 
 if TYPE_CHECKING:
     from db.runs import RunRow
     from enrich.manage.status import Status
+    from enrich.settings import Settings
 
 WATCH_SECONDS = 1.0
 BLOCK_SECONDS = 15.0  # between two blocks where nobody looks
@@ -29,23 +33,38 @@ AtLogin = Annotated[
 ]
 
 
-def start(describer: DescriberName = None, model: ModelName = None, at_login: AtLogin = None) -> None:
+def start(
+    within: Within = None,
+    by: By = None,
+    describer: DescriberName = None,
+    model: ModelName = None,
+    at_login: AtLogin = None,
+) -> None:
     """Work in the background.
 
-    The worker goes on when this terminal is closed, is started again after a crash, and waits for more work.
+    The worker goes on when this terminal is closed, is started again after a crash, and waits for more work. With
+    --within or --by it takes up no new work after that time, and ends.
     """
     from enrich.manage.control import start as start_worker
 
     settings = settings_for(describer, model)
+    now = datetime.now(UTC)
+    end = end_of(within, by, now)
     if at_login is not None:
+        if end is not None:
+            raise typer.BadParameter("a worker that starts at every login has no end", param_hint="--at-login")
         _set_login(at_login, describer, model)
         if not at_login:
             return
-    started = start_worker(settings, describer=describer, model=model)
+    started = start_worker(settings, describer=describer, model=model, until=end)
     if started.was_running:
         say(f"A worker is running already: {_who(started.run)}.")
+        if end is not None:
+            raise ControlError("it keeps the end it has: `everyframe stop` it first, then start one that ends in time")
         return
     say(f"The worker runs in the background: {_who(started.run)}.")
+    if end is not None:
+        say(f"It ends by {said_end(end, now)}. {_plan(settings, (end - now).total_seconds())}")
     trouble = _first_trouble()
     if trouble:
         say(f"It waits: {trouble}")
@@ -141,6 +160,14 @@ def _watch(look: Callable[[], list[str]]) -> None:
         time.sleep(BLOCK_SECONDS)
 
 
+def _plan(settings: "Settings", seconds: float) -> str:
+    from enrich.cli.planning import planned
+    from enrich.work.library import Library
+
+    text = planned(Library.open(settings), None, seconds=seconds)
+    return f"Plan: {text}" if text else "What it will reach is known after the first frames: everyframe plan"
+
+
 def _first_trouble() -> str | None:
     """What a new worker waits for, if it says so within some seconds."""
     from db.models import RunState
@@ -182,6 +209,7 @@ def _as_data(found: "Status") -> dict[str, object]:
         "health": found.health,
         "state": found.state,
         "reason": run.reason if run else None,
+        "until": found.until,
         "is_running": found.is_running,
         "stalls": [{"what": stall.what, "since": stall.since} for stall in found.stalls],
         "run": None

@@ -1,7 +1,9 @@
 """How things stand, in lines for a terminal."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
+from db.models import RunState
+from enrich.manage.budget import said_end
 from enrich.manage.status import Health, Host, Status
 from enrich.wording import counted, first_line, size, span
 
@@ -14,6 +16,7 @@ def lines(found: Status) -> list[str]:
     shown = [_line("Worker", _worker(found))]
     shown += [_line("Stalled", str(stall)) for stall in found.stalls]
     if found.is_running:
+        shown += [_line("Until", _until(found.until))] if found.until is not None else []
         shown += [_line("Process", _process(found))]
         shown += [_line("Host", _host(host)) for host in found.hosts if host.state != "closed"]
         shown += [_line("Warning", host.warning) for host in found.hosts if host.warning]
@@ -39,7 +42,9 @@ def _worker(found: Status) -> str:
         case Health.NONE:
             if run is None:
                 return "none has run yet: everyframe start"
-            ended = f"the last one {run.state} at {_clock(run.heartbeat_at)}"
+            is_up = run.state is RunState.FINISHED and found.until is not None and run.heartbeat_at >= found.until
+            how = "ended with its time" if is_up else run.state
+            ended = f"the last one {how} at {_clock(run.heartbeat_at)}"
             return f"none is running, {ended}{_because(run.error)}; go on with: everyframe start"
         case Health.CRASHED:
             again = "it is about to be started again" if found.is_supervised else "go on with: everyframe start"
@@ -52,6 +57,11 @@ def _worker(found: Status) -> str:
             return "stalled: it lives and does not get on"
         case Health.WELL:
             return f"{run.state}{_because(run.reason)}" if run is not None else ""
+
+
+def _until(end: datetime) -> str:
+    now = datetime.now(UTC)
+    return f"{said_end(end, now)}; then it ends by itself" if end > now else "its time is over: it ends"
 
 
 def _because(reason: str | None) -> str:

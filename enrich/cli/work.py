@@ -5,11 +5,13 @@ import logging
 import math
 import signal
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enrich.cli.budget import By, Within, end_of
 from enrich.cli.options import (
     AsJson,
     DescriberName,
@@ -22,7 +24,7 @@ from enrich.cli.options import (
 )
 from enrich.cli.output import complain, print_json, say
 from enrich.errors import SettingsError
-from enrich.wording import counted, first_line, printable, seconds_in, span
+from enrich.wording import counted, first_line, printable, span
 
 if TYPE_CHECKING:
     from db.runs import ProcessIdentity
@@ -37,7 +39,6 @@ CRASHED = 70  # the exit code that has a supervisor start the worker again
 log = logging.getLogger(__name__)
 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Describe at most so many frames.")]
-Within = Annotated[str | None, typer.Option("--within", help="Take up no new work after 8h, 30m, 1h30m …")]
 
 
 def extract(videos: Videos = None, as_json: AsJson = False) -> None:
@@ -56,6 +57,7 @@ def extract(videos: Videos = None, as_json: AsJson = False) -> None:
 def enrich(
     videos: Videos = None,
     within: Within = None,
+    by: By = None,
     limit: Limit = None,
     describer: DescriberName = None,
     model: ModelName = None,
@@ -69,7 +71,9 @@ def enrich(
     from enrich.work.order import Order
 
     settings = settings_for(describer, model)
-    seconds = _seconds(within)
+    now = datetime.now(UTC)
+    end = end_of(within, by, now)
+    seconds = None if end is None else (end - now).total_seconds()
     library = open_library(settings)
     order = Order(video_ids=all_meant(library, videos), limit=limit, within_seconds=seconds)
     chosen = make_describer(settings)
@@ -81,6 +85,7 @@ def enrich(
 def worker(
     describer: DescriberName = None,
     model: ModelName = None,
+    until: Annotated[str | None, typer.Option("--until", hidden=True)] = None,
     supervisor: Annotated[str | None, typer.Option("--supervisor", hidden=True)] = None,
 ) -> None:
     """Work and wait for more, until stopped.
@@ -95,7 +100,7 @@ def worker(
     from enrich.work.order import Order
 
     settings = settings_for(describer, model)
-    order = Order(until_idle=False, keeps_hours=True)
+    order = Order(until_idle=False, keeps_hours=True, until=datetime.fromisoformat(until) if until else None)
     if supervisor is None:
         log_to_stderr()
         _run(open_library(settings), make_describer(settings), order)
@@ -289,12 +294,3 @@ def _obey_signals(stop: Callable[[], None]) -> None:
 
     for name in ("SIGINT", "SIGTERM"):
         signal.signal(getattr(signal, name), handle)
-
-
-def _seconds(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        return seconds_in(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--within") from error

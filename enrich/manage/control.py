@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 
 import psutil
 from sqlalchemy import Engine
@@ -57,9 +58,12 @@ class Asked:
     is_done: bool
 
 
-def start(settings: Settings, *, describer: str | None = None, model: str | None = None) -> Started:
+def start(
+    settings: Settings, *, describer: str | None = None, model: str | None = None, until: datetime | None = None
+) -> Started:
     """Have a worker in the background, and return once it has reported itself. If there is one, it is left alone.
 
+    From the moment `until` on it takes up no new work and ends, also if it was started again after a crash.
     Raises ControlError, which says why it could not be started, and LibraryError.
     """
     engine = open_engine(settings)
@@ -67,7 +71,7 @@ def start(settings: Settings, *, describer: str | None = None, model: str | None
         running = running_worker(engine)
         if running is not None:
             return Started(running, was_running=True)
-        supervisor = launch(settings, *supervisor_command(describer, model)[1:])
+        supervisor = launch(settings, *supervisor_command(describer, model, until)[1:])
         reaper = reap(supervisor)
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
@@ -132,9 +136,11 @@ def resume(settings: Settings) -> Asked:
     return _ask(settings, runs.RESUME)
 
 
-def supervisor_command(describer: str | None = None, model: str | None = None) -> list[str]:
+def supervisor_command(
+    describer: str | None = None, model: str | None = None, until: datetime | None = None
+) -> list[str]:
     """What is run to have a worker, and have it started again after a crash; it stays in the foreground."""
-    options = [("--describer", describer), ("--model", model)]
+    options = [("--describer", describer), ("--model", model), ("--until", until.isoformat() if until else None)]
     words = [word for name, value in options if value is not None for word in (name, value)]
     return [sys.executable, "-m", "enrich.manage.supervisor", *words]
 

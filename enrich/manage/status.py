@@ -114,6 +114,12 @@ class Status:
             return RunState.CRASHED
         return self.run.state if self.run is not None else None
 
+    @property
+    def until(self) -> datetime | None:
+        """When the worker takes up no new work and ends by itself, or the last one did; None: it stays."""
+        told = self.run.options.get("until") if self.run is not None else None
+        return datetime.fromisoformat(told) if told else None
+
 
 def status(settings: Settings, *, now: datetime | None = None) -> Status:
     """How things stand. Raises LibraryError."""

@@ -132,17 +132,17 @@ class Health:
         return self._hosts.setdefault(host, _Host())
 
 
-def frames_ahead(order: Order, *, left: int, described: int, seconds: float) -> int:
+def frames_ahead(order: Order, *, left: int, described: int, seconds: float, time_left: float | None) -> int:
     """How many frames a run will probably describe from now on.
 
     So many are `left` and were `described` in the run's `seconds`. Its limit and its time are reckoned with; at the
-    beginning of a run of limited time nobody knows.
+    beginning of a run of limited time nobody knows. `time_left` in seconds, None: there is no end.
     """
     ahead = left
     if order.limit is not None:
         ahead = min(ahead, order.limit - described)
-    if order.within_seconds is not None:
-        ahead = min(ahead, int(described * (order.within_seconds - seconds) / seconds)) if seconds > 0 else 0
+    if time_left is not None:
+        ahead = min(ahead, int(described * max(0.0, time_left) / seconds)) if seconds > 0 else 0
     return ahead
 
 

@@ -1,6 +1,7 @@
 """What a worker is asked to do, and what came of it."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -14,6 +15,7 @@ class Order:
     until_idle: bool = True  # end when nothing is left; else wait for more work
     limit: int | None = None  # frames to describe at the most
     within_seconds: float | None = None  # take up no new work after this
+    until: datetime | None = None  # nor after this moment
     keeps_hours: bool = False  # work only in the working hours
 
 

@@ -118,6 +118,10 @@ class Shift:
         """Whether its end has begun."""
         return self._over.is_set()
 
+    def take_no_more(self) -> None:
+        """What is in hand is brought to its end, and nothing is begun; `end` is still to come."""
+        self._over.set()
+
     @property
     def resting(self) -> list[Lane]:
         """The lanes whose hosts cannot be asked now; empty unless that is all of them."""

@@ -30,6 +30,7 @@ from enrich.manage.process import is_alive, this_process
 from enrich.work.activity import Activity
 from enrich.work.awake import Awake
 from enrich.work.breaks import Breaks
+from enrich.work.deadline import Deadline
 from enrich.work.extracting import Extracting
 from enrich.work.filling import Filler
 from enrich.work.guard import Guard
@@ -87,6 +88,7 @@ class Worker:
         self._saver: Saver | None = None
         self._run_id = 0
         self._began = time.monotonic()
+        self._deadline = Deadline(order)
         self._was_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -113,7 +115,7 @@ class Worker:
             return await self._run()
 
     async def _run(self) -> Summary:
-        began = self._began = time.monotonic()
+        self._began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._run_id = await self._begun()
         if self._was_stopped:
@@ -132,7 +134,7 @@ class Worker:
         ending, error = Ending.STOPPED, None
         try:
             with keeper:
-                ending = await self._work(saver, keeper, began)
+                ending = await self._work(saver, keeper)
         except BaseException as failure:
             error = failure
             raise
@@ -142,7 +144,7 @@ class Worker:
             finally:
                 self._end(ending, error)
                 await asyncio.to_thread(self._awake.let_go)
-        return await asyncio.to_thread(self._summary, ending, time.monotonic() - began)
+        return await asyncio.to_thread(self._summary, ending, time.monotonic() - self._began)
 
     async def _begun(self) -> int:
         """Begin the run. If this is cancelled, the run that the thread begins all the same is ended."""
@@ -163,6 +165,7 @@ class Worker:
             "videos": sorted(self._order.video_ids) if self._order.video_ids is not None else None,
             "call_seconds": self._library.settings.call_seconds,
             "load_seconds": self._library.settings.load_seconds,
+            "until": self._deadline.told(),
         }
         now = datetime.now(UTC)
         try:
@@ -216,7 +219,7 @@ class Worker:
         log.info("run %d ended: %s", self._run_id, ending, extra=about(Action.RUN_ENDED, run=self._run_id))
         set_run(None)
 
-    async def _work(self, saver: Saver, keeper: Keeper, began: float) -> Ending:
+    async def _work(self, saver: Saver, keeper: Keeper) -> Ending:
         """Shift after shift, with pauses between them, until the run is at its end."""
         crew = Crew(
             self._library,
@@ -234,25 +237,26 @@ class Worker:
         )
         handed_out = 0
         while True:
-            ending = await self._rest(began)
+            ending = self._ending(None) or await self._rest()
             if ending is not None:
                 return ending
             order = rest_of(self._order, handed_out)
             shift = Shift(crew, order, await crew.suspected(order, self._tried_alone))
-            ending = await self._work_shift(shift, began)
+            ending = await self._work_shift(shift)
             if ending is not None:
                 return ending
             handed_out += shift.feed.handed_out
 
-    async def _work_shift(self, shift: Shift, began: float) -> Ending | None:
+    async def _work_shift(self, shift: Shift) -> Ending | None:
         """One shift to its end; None if only that has ended, not the run."""
         self._shift = shift
         shift.begin()
+        self._deadline.watch(shift.take_no_more)
         self._show_state()
         ending, has_failed = None, True
         try:
             while True:
-                ending = self._ending(began, shift)
+                ending = self._ending(shift)
                 if ending is None and await shift.is_idle():
                     if shift.alone is not None:
                         self._tried_alone.add(shift.alone)
@@ -261,11 +265,12 @@ class Worker:
                 if ending is not None or self._breaks.now() is not None:
                     break
                 self._breaks.obey()
-                await self._wait_for_news(began)
+                await self._wait_for_news()
                 self._activity.warn(self._health.sentences())
                 shift.check()
             has_failed = False
         finally:
+            self._deadline.unwatch()
             await self._end_shift(shift, ending, has_failed=has_failed)
         return ending
 
@@ -281,33 +286,31 @@ class Worker:
         finally:
             self._shift = None
 
-    async def _rest(self, began: float) -> Ending | None:
+    async def _rest(self) -> Ending | None:
         """Wait while the worker is paused or outside its working hours, the model's memory freed."""
         if self._breaks.now() is None:
             return None
         if not self._stopping.is_set() and self._order.describe:
             await free_memory(self._describer)
         while (pause := self._breaks.now()) is not None:
-            if (ending := self._ending(began, None)) is not None:
+            if (ending := self._ending(None)) is not None:
                 return ending
             self._change(pause.state, pause.reason)
             self._breaks.obey()
-            await self._wait_for_news(began)
+            await self._wait_for_news()
         return None
 
-    async def _wait_for_news(self, began: float) -> None:
-        seconds = POLL_SECONDS
-        if self._order.within_seconds is not None:
-            seconds = max(0.0, min(seconds, began + self._order.within_seconds - time.monotonic()))
+    async def _wait_for_news(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):  # wait_for may swallow a cancellation before Python 3.12
+            # wait_for may swallow a cancellation before Python 3.12
+            async with asyncio.timeout(self._deadline.at_most(POLL_SECONDS)):
                 await self._news.wait()
         self._news.clear()
 
-    def _ending(self, began: float, shift: Shift | None) -> Ending | None:
+    def _ending(self, shift: Shift | None) -> Ending | None:
         if self._stopping.is_set():
             return Ending.STOPPED
-        if self._order.within_seconds is not None and time.monotonic() - began >= self._order.within_seconds:
+        if self._deadline.is_over:
             return Ending.TIME_UP
         return Ending.LIMIT if shift is not None and shift.feed.is_spent and shift.feed.is_empty else None
 
@@ -322,7 +325,8 @@ class Worker:
     async def _frames_ahead(self) -> int:
         left = await self._saver.in_database(self._left) if self._saver is not None else 0
         described, seconds = self._counts.frames_described, time.monotonic() - self._began
-        return frames_ahead(self._order, left=left, described=described, seconds=seconds)
+        time_left = self._deadline.seconds_left()
+        return frames_ahead(self._order, left=left, described=described, seconds=seconds, time_left=time_left)
 
     def _on_request(self, request: str) -> None:
         """Obey what is asked for in the runs table; called again and again until that is noted."""

@@ -187,7 +187,8 @@ async def test_a_bad_host_that_was_away_is_asked_as_soon_as_it_is_back() -> None
 def test_frames_ahead_of_a_run_end_with_its_limit_and_its_time(
     order: Order, described: int, seconds: float, ahead: int
 ) -> None:
-    assert frames_ahead(order, left=500, described=described, seconds=seconds) == ahead
+    time_left = None if order.within_seconds is None else order.within_seconds - seconds
+    assert frames_ahead(order, left=500, described=described, seconds=seconds, time_left=time_left) == ahead
 
 
 # Whole runs
