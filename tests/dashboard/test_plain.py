@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pages.parts.plain import plain, shown
+from pages.parts.plain import WORD_JOINER, plain, shown
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -23,12 +23,17 @@ HOSTILE = [
 UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]"
 
 
+def unescaped(written: str) -> str:
+    """What a reader sees of a text that went through `plain`."""
+    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", written.replace(WORD_JOINER, ""))
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_every_character_markdown_could_take_for_its_own_has_a_backslash(text):
     written = plain(text)
     assert "\n" not in written
     assert not re.search(r"(?<!\\)(?:\\\\)*[!-/:-@\[-`{-~]", re.sub(r"\\[!-/:-@\[-`{-~]", "", written))
-    assert re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", written) == " ".join(text.split())
+    assert unescaped(written) == " ".join(text.split())
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -42,6 +47,16 @@ def test_what_turns_the_line_around_or_cannot_be_seen_is_written_out(mark):
     escape = mark.encode("unicode_escape").decode()
     assert shown(text) == f"film{escape}gpj.exe"
     assert plain(text) == f"film\\{escape}gpj\\.exe"
+
+
+@pytest.mark.parametrize(
+    "text", ["see http://a.example", "HTTPS://a.example/", "www.a.example", "me@a.example", "x@y.z@w.v"]
+)
+def test_an_address_is_no_link_after_the_markdown_is_read_either(text):
+    # How remark-gfm looks for addresses in what is left of the text then.
+    read = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text))
+    assert not re.search(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+", read, re.IGNORECASE)
+    assert unescaped(plain(text)) == text
 
 
 def test_letters_of_all_languages_stay():
@@ -63,7 +78,7 @@ def test_what_is_no_text_is_shown_as_python_says_it():
 
 @given(st.text())
 def test_no_text_keeps_a_mark_that_hides_or_turns(text):
-    for written in (shown(text), plain(text)):
+    for written in (shown(text), plain(text).replace(WORD_JOINER, "")):
         assert not re.search(
             "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]", written
         )
@@ -71,4 +86,4 @@ def test_no_text_keeps_a_mark_that_hides_or_turns(text):
 
 @given(st.text(), st.integers(1, 40))
 def test_what_is_cut_has_at_most_so_many_characters(text, limit):
-    assert len(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text, limit))) <= limit
+    assert len(unescaped(plain(text, limit))) <= limit

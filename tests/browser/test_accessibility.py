@@ -1,0 +1,70 @@
+"""What axe-core finds on the pages, light and dark, wide and narrow; and that nothing must be scrolled sideways."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from tests.browser.conftest import NARROW, WIDE
+from tests.browser.served import Dashboard
+from tests.browser.tab import Tab
+from tests.cli.terminal import ask
+
+GRAVE = {"serious", "critical"}
+LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (WIDE, NARROW)]
+EMPTY = ["/", "/library", "/frames", "/search", "/models", "/setup"]
+FILLED = [
+    "/",
+    "/library",
+    "/library?video=1",
+    "/frames?video=1",
+    "/frames?video=2&show=failed",
+    "/frames?video=1&frame={frame}",
+    "/frames?video=1&source=3",
+    "/search",
+    "/search?q=strange",
+    "/search?q=strange&play={frame}",
+    "/search?q=notthere",
+    "/models",
+    "/setup",
+]
+
+
+def grave(tab: Tab) -> list[str]:
+    """What axe-core finds that is serious or critical: the rule, and where."""
+    found = Axe().run(tab.page).response["violations"]
+    return [
+        f"{violation['id']} ({violation['impact']}): {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
+        for violation in found
+        if violation["impact"] in GRAVE
+        for node in violation["nodes"]
+    ]
+
+
+def look(tab: Tab, path: str, width: int) -> None:
+    tab.open(path)
+    assert grave(tab) == []
+    if width == NARROW:
+        assert tab.scrolls_sideways() == []
+
+
+def first_frame(dashboard: Dashboard) -> int:
+    return ask(dashboard.home, "SELECT id FROM frames WHERE video_id = 1 ORDER BY timestamp LIMIT 1")[0][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.mark.parametrize("path", EMPTY)
+def test_pages_of_an_empty_library(empty_dashboard, new_tab, path, scheme, width):
+    look(new_tab(empty_dashboard, width=width, color_scheme=scheme), path, width)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "width"), LOOKS)
+@pytest.mark.parametrize("path", FILLED)
+def test_pages_of_a_library_with_everything_in_it(strange_dashboard, new_tab, path, scheme, width):
+    frame = first_frame(strange_dashboard)
+    look(new_tab(strange_dashboard, width=width, color_scheme=scheme), path.format(frame=frame), width)
+
+
+def test_a_frame_on_a_narrow_screen(strange_dashboard, new_tab):
+    frame = first_frame(strange_dashboard)
+    look(new_tab(strange_dashboard, width=NARROW, color_scheme="dark"), f"/frames?video=1&frame={frame}", NARROW)

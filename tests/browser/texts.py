@@ -1,0 +1,86 @@
+"""Texts that want to be more than text, and a library in which everything that others write is one of them."""
+
+import json
+import os
+import signal
+from contextlib import closing
+from pathlib import Path
+from sqlite3 import connect
+
+import pytest
+
+from tests.browser.served import environment_of
+from tests.clips import numbered_clip
+from tests.standin import StandIn, Trick
+
+EVIL = "http://127.0.0.1:9"  # a request to it would be noticed, and go nowhere
+HOSTILE = (
+    f"<img src=x onerror=alert(1)><img src={EVIL}/a.png>",
+    "<script>alert(2)</script><svg onload=alert(3)>",
+    f"[click]({EVIL}/b) ![seen]({EVIL}/c.png)",
+    f"<a href='javascript:alert(4)'>go</a> {EVIL}/d <{EVIL}/e>",
+    "$\\LaTeX \\href{javascript:alert(5)}{x}$ $$\\sum_1^2$$",
+    "\x1b[31mred\x1b[0m and \u202edetrevni\u202c \u200bhidden",
+    ":red[x] :material/delete: :smile: **bold** `code` # title",
+    "| a | b |\n|---|---|\n- one\n1. two\n> said",
+)
+FILMS = {"strange": 30, "failing": 12}  # frames
+
+
+def strange_library(folder: Path, standin: StandIn) -> None:
+    """Make the library in `folder / "home"`: film 1 described, with doubts and corrections, film 2 failed in part."""
+    from enrich.cli import run
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("EVERYFRAME_")]:
+            patch.delenv(name)
+        for name, value in environment_of(folder / "home", OLLAMA_HOST=standin.address).items():
+            patch.setenv(name, value)
+        patch.setattr("enrich.work.saving.RETRY_PAUSE_SECONDS", 0)
+        for place, (name, frames) in enumerate(FILMS.items()):
+            numbered_clip(folder / f"{name}.mp4", frames=frames, first=place * 100, fps=5)
+            assert run(["add", str(folder / f"{name}.mp4"), "--sampling", "exact"]) == 0
+        standin.play(Trick.ERROR, frames=[103])
+        standin.play(Trick.EMPTY, frames=[105], stubborn=True)
+        assert run(["enrich"]) == 1
+        standin.calm()
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    _poison(folder / "home" / "library.db")
+
+
+def _poison(file: Path) -> None:
+    """Put a hostile text wherever a person, a model, a file or a camera may have written one."""
+    with closing(connect(file)) as database, database:
+        for video, (title, context) in {1: HOSTILE[:2], 2: HOSTILE[2:4]}.items():
+            database.execute(
+                "UPDATE videos SET title = ?, context = ?, camera = ?, error = ?, start_timecode = ?, codec = ?"
+                " WHERE id = ?",
+                (title, context, HOSTILE[4], HOSTILE[0], HOSTILE[6], HOSTILE[6], video),
+            )
+        frames = [row[0] for row in database.execute("SELECT id FROM frames ORDER BY video_id, timestamp")]
+        for place, frame in enumerate(frames):
+            text = HOSTILE[place % len(HOSTILE)]
+            database.execute(
+                "UPDATE frames SET local_description = ?, local_tags = json_array(?, ?), quick_description = ?,"
+                " event_type = ? WHERE id = ? AND local_description IS NOT NULL",
+                (f"strange words {text}", text, "plain", text, text, frame),
+            )
+            database.execute(
+                "UPDATE search_documents SET text = ?, tags = ? WHERE frame_id = ?",
+                (f"strange words {text}", text, frame),
+            )
+            if place % 3 == 0:
+                database.execute(
+                    "UPDATE frames SET edited_description = ?, edited_tags = json_array(?), edited_at = enriched_at"
+                    " WHERE id = ? AND local_description IS NOT NULL",
+                    (f"corrected words {text}", text, frame),
+                )
+        for place, (task,) in enumerate(database.execute("SELECT id FROM tasks WHERE error IS NOT NULL").fetchall()):
+            database.execute("UPDATE tasks SET error = ? WHERE id = ?", (HOSTILE[place % len(HOSTILE)], task))
+        doubts = [{"problem": "cut off", "detail": HOSTILE[0]}, {"problem": HOSTILE[2], "detail": HOSTILE[6]}]
+        database.execute("UPDATE analyses SET warnings = ? WHERE id % 2", (json.dumps(doubts),))
+        database.execute("UPDATE videos SET warnings = ?", (json.dumps(HOSTILE),))
+        database.execute("UPDATE analyses SET raw_reply = ?, model = ?, host = ?", (HOSTILE[0], HOSTILE[6], HOSTILE[2]))
+        database.execute("UPDATE runs SET reason = ?, error = ?", (HOSTILE[0], HOSTILE[2]))
