@@ -7,6 +7,7 @@ data folder; the environment wins. The data folder is the platform's own, or `EV
 import json
 import os
 import re
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -203,6 +204,24 @@ def checked(name: str, value: object) -> Any:
         return getattr(_Alone(**{name: value}), name)  # type: ignore[arg-type]  # checked by Pydantic
     except ValidationError as error:
         raise _named(error) from error
+
+
+def dashboard_password() -> str:
+    """The dashboard's password by itself, whatever the other settings are; empty if there is none.
+
+    Raises SettingsError if it cannot be known.
+    """
+    variable = variable_that_sets("dashboard_password")
+    if variable is not None:
+        value: object = os.environ[variable]
+    else:
+        try:
+            value = tomllib.loads(settings_file().read_text(encoding="utf-8")).get("dashboard_password", "")
+        except FileNotFoundError:
+            return ""
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"settings cannot be read ({settings_file()}): {error}") from error
+    return str(checked("dashboard_password", value).get_secret_value())
 
 
 def variable_that_sets(name: str) -> str | None:

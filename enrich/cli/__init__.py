@@ -28,6 +28,7 @@ from enrich.cli import (
     wishes,
     work,
 )
+from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
 from enrich.cli.output import complain
 from enrich.errors import EveryFrameError
@@ -74,6 +75,7 @@ app.command()(videos.export)
 app.command()(check.audit)
 app.command()(check.verify)
 app.command()(machine.migrate)
+app.command()(dashboard)
 app.command()(demo)
 
 
