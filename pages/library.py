@@ -25,6 +25,7 @@ elif st.query_params.get("do") == "add" or not rows:
     if rows:
         st.page_link(PAGE, label="All films", icon=":material/arrow_back:")
     st.title("Add films")
+    say_removed()
     if not rows:
         st.text("The library is empty. Choose the films or folders that EveryFrame shall describe.")
     additions(registered)

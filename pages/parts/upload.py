@@ -185,7 +185,7 @@ def upload_face(room: int, on_done: Callable[[], None]) -> None:
         "nameHeader": NAME_HEADER,
         "limit": room,
         "room": size(room),
-        "note": f"Up to {size(room)}: what is free on this disk beside the reserve. Films are copied into EveryFrame's own "
-        "folder; those that are on this computer already need no copy: choose them from the folders instead.",
+        "note": f"Up to {size(room)}: what is free on this disk beside the reserve. Films are copied into EveryFrame's "
+        "own folder; those that are on this computer already need no copy: choose them from the folders instead.",
     }
     _face(key="upload-face", data=data, on_done_change=on_done)

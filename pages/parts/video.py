@@ -31,11 +31,12 @@ def video_part(video_id: int, *, is_live: bool) -> None:
         try:
             row = queries.video(connection, video_id)
         except queries.NoSuchVideoError:
+            st.title("Library")
             st.warning("This film is not in the library any more.")
             return
         poster = gallery.poster(connection, [video_id]).get(video_id)
         failures = queries.failures(connection, [video_id]) if row.failed or is_lost(row) else []
-    st.header(plain(row.title) or "Untitled")
+    st.title(plain(row.title) or "Untitled")
     _notice()
     left, right = st.columns([2, 3], gap="medium")
     with left:
