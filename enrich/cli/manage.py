@@ -58,9 +58,11 @@ def start(
             return
     started = start_worker(settings, describer=describer, model=model, until=end)
     if started.was_running:
-        say(f"A worker is running already: {_who(started.run)}.")
         if end is not None:
-            raise ControlError("it keeps the end it has: `everyframe stop` it first, then start one that ends in time")
+            had = started.run.options.get("until")
+            ends = f"ends by {said_end(datetime.fromisoformat(had), now)}" if had else "has no end"
+            raise ControlError(f"a worker is running already and {ends}: `everyframe stop` it first, then start anew")
+        say(f"A worker is running already: {_who(started.run)}.")
         return
     say(f"The worker runs in the background: {_who(started.run)}.")
     if end is not None:

@@ -49,8 +49,10 @@ def next_clock(clock: time, now: datetime) -> datetime:
     """
     today = now.astimezone().date()
     for days in range(3):
-        for fold in (0, 1):
-            then = datetime.combine(today + timedelta(days=days), clock.replace(fold=fold)).astimezone(UTC)
+        wanted = datetime.combine(today + timedelta(days=days), clock)
+        both = sorted(wanted.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
+        shown = [then for then in both if then.astimezone().replace(tzinfo=None, fold=0) == wanted]
+        for then in shown or both[-1:]:
             if then > now:
                 return then
     raise ValueError(f"the clock never shows {clock:%H:%M}")

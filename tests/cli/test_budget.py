@@ -1,0 +1,73 @@
+"""plan, and the time budget of enrich and start."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.clips import numbered_clip
+
+
+@pytest.fixture
+def film(tmp_path, cli):
+    """Ten seconds, 50 frames, none described."""
+    clip = numbered_clip(tmp_path / "garden.mp4", frames=50, fps=5)
+    assert cli("add", clip, "--sampling", "exact").code == 0
+    return clip
+
+
+def test_before_the_first_call_there_is_no_plan_and_the_reason_is_said(cli, film):
+    said = cli("plan", "--within", "8h")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("Plan:    the speed of llava:13b is not known here yet")
+    value = cli("plan", "--within", "8h", "--json").json
+    assert value.pop("until") is not None
+    assert value.pop("reason").startswith("the speed of llava:13b")
+    assert value.pop("seconds") == pytest.approx(8 * 3600, abs=1)
+    assert set(value.items()) == {(key, None) for key in ("calls", "left", "gap_seconds", "all_seconds", "text")}
+
+
+def test_a_plan_says_how_fine_it_gets_and_when_all_is_done(cli, film, standin):
+    standin.behave(delay=0.2)
+    cli("enrich", "--limit", "10")
+    value = cli("plan", "--within", "2s", "--json").json
+    assert value["left"] == 40
+    assert value["calls"] == pytest.approx(20, abs=4)
+    assert value["all_seconds"] == pytest.approx(4, abs=1)
+    assert 0.2 < value["gap_seconds"] < 2
+    assert value["text"].startswith("1 picture every ")
+    assert value["reason"] is None
+    whole = cli("plan", "--json").json
+    assert (whole["seconds"], whole["until"], whole["gap_seconds"], whole["calls"]) == (None, None, None, 40)
+    assert cli("plan").out.startswith("Plan:    all 40 frames by ")
+    assert len(standin.chats) == 10
+
+
+def test_by_a_time_of_day_is_the_next_one(cli, film):
+    value = cli("plan", "--by", "07:00", "--json").json
+    end = datetime.fromisoformat(value["until"])
+    assert timedelta(0) < end - datetime.now(UTC) <= timedelta(days=1)
+    assert f"{end.astimezone():%H:%M}" == "07:00"
+
+
+def test_when_all_is_described_nothing_is_left(cli, library):
+    assert cli("plan").out == "Plan:    nothing is left to describe\n"
+
+
+@pytest.mark.parametrize("command", ["plan", "enrich", "start"])
+def test_what_is_no_time_is_wrong_usage(cli, film, command):
+    cli(command, "--within", "soon").refused("--within", "write 8h", code=2)
+    cli(command, "--by", "25:00").refused("--by", "no clock shows", code=2)
+    cli(command, "--by", "07:00", "--within", "8h").refused("use one of --within and --by", code=2)
+
+
+def test_a_worker_that_starts_at_every_login_has_no_end(cli, film):
+    cli("start", "--within", "8h", "--at-login").refused("--at-login", code=2)
+
+
+def test_enrich_by_a_time_ends_then(cli, film, standin):
+    standin.behave(delay=0.2)
+    end = datetime.now(UTC) + timedelta(seconds=1.5)
+    said = cli("enrich", "--by", end.isoformat())
+    assert said.code == 0
+    assert datetime.now(UTC) - end < timedelta(seconds=3)
+    assert "Go on with: everyframe enrich" in said.out
