@@ -1,47 +1,49 @@
-"""Overview: what is in the library and how far it is. It only reads; the command line does the work."""
+"""Overview: what is going on, how far it is, and the buttons that start and stop it."""
 
-import pandas as pd
 import streamlit as st
 
-from db import queries
-from db.engine import reading
-from pages.parts.session import engine
-
-REFRESH = "2s"
-
-
-@st.fragment(run_every=REFRESH)
-def overview() -> None:
-    """Counts and a table, drawn anew while the page is open."""
-    with reading(engine()) as connection:
-        videos = queries.videos(connection)
-    if not videos:
-        st.info("The library is empty. Add a film or a folder: `everyframe add PATH`")
-        return
-    kept, described = sum(video.kept for video in videos), sum(video.described for video in videos)
-    enriched = sum(video.enrichment_status == "enriched" for video in videos)
-    columns = st.columns(4)
-    columns[0].metric("Videos enriched", f"{enriched} / {len(videos)}")
-    columns[1].metric("Kept frames described", f"{described:,} / {kept:,}")
-    columns[2].metric("Source frames covered", f"{sum(video.covered for video in videos):,}")
-    columns[3].metric("Frames failed", f"{sum(video.failed for video in videos):,}")
-    st.dataframe(
-        pd.DataFrame(
-            {
-                "Title": [video.title for video in videos],
-                "Seconds": [video.duration for video in videos],
-                "Source frames": [video.frame_count for video in videos],
-                "Kept": [video.kept for video in videos],
-                "Described": [video.described for video in videos],
-                "Failed": [video.failed for video in videos],
-                "Extraction": [video.extraction_status.value for video in videos],
-                "Enrichment": [video.enrichment_status.value for video in videos],
-                "Error": [video.error for video in videos],
-            }
-        ),
-        hide_index=True,
-    )
+from pages.parts.controls import draw_controls
+from pages.parts.failures import draw_failures
+from pages.parts.figures import draw_cards
+from pages.parts.first_steps import draw_first_steps, draw_lack
+from pages.parts.hosts import draw_hosts
+from pages.parts.latest import draw_latest
+from pages.parts.minutes import draw_minutes
+from pages.parts.now import look
+from pages.parts.ready_by import draw_ready_by
+from pages.parts.session import settings
+from pages.parts.watch import EVERY, draw_standing, scene
+from pages.parts.wishes import Wish
 
 
-st.title("EveryFrame")
-overview()
+def figures() -> None:
+    """The status cards, and who describes."""
+    draw_cards(look(), settings())
+    draw_hosts(look().status, settings())
+
+
+def course() -> None:
+    """The run so far, and what came of it last."""
+    found = look().status
+    if found.run is not None:
+        st.subheader("Frames a minute", anchor=False)
+        draw_minutes(found.run, is_running=found.is_running)
+    st.subheader("Described last", anchor=False)
+    draw_latest()
+
+
+st.title("Overview")
+now = look()
+drawn = scene(now)
+every = EVERY if drawn.is_live else None
+draw_standing(drawn)
+if not now.status.videos:
+    draw_first_steps(settings(), drawn.lack)
+else:
+    draw_controls(drawn.wishes)
+    if drawn.lack is not None:
+        draw_lack(settings(), drawn.lack)
+    st.fragment(figures, run_every=every)()
+    draw_ready_by(may_start=Wish.START in drawn.wishes)
+    draw_failures(now.status)
+    st.fragment(course, run_every=every)()
