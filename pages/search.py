@@ -8,7 +8,7 @@ from pages.parts.advice import show_hints, show_nothing
 from pages.parts.hits import find, show
 from pages.parts.news import is_working, show_news
 from pages.parts.session import reading
-from pages.parts.wanted import asked, here
+from pages.parts.wanted import asked, here, played
 
 st.title("Search")
 wanted = here()
@@ -33,5 +33,5 @@ else:
         show(wanted, found, titles)
     else:
         show_nothing(wanted, **state)
-if wanted.plays is not None:
-    moment.show(wanted)
+if (frame_id := played()) is not None:
+    moment.show(frame_id)

@@ -26,10 +26,11 @@ LAYOUT = """<style>
 [class*="st-key-hit-"] img { aspect-ratio: 16 / 9; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
 [class*="st-key-hit-"] [data-testid="stElementToolbar"] { display: none; }
 [class*="st-key-hit-"] [data-testid="stCaptionContainer"] p { overflow-wrap: anywhere; }
-[class*="st-key-hit-"] button { text-align: left; justify-content: flex-start; padding: 0; min-height: 0; }
-[class*="st-key-hit-"] button::after { content: ""; position: absolute; inset: 0; z-index: 1; border-radius: 8px; }
-[class*="st-key-hit-"] button:focus-visible::after { outline: 2px solid currentColor; }
-[class*="st-key-hit-"] button:hover p { text-decoration: underline; }
+[class*="st-key-play-"] { position: static !important; }
+[class*="st-key-play-"] button { text-align: left; justify-content: flex-start; padding: 0; min-height: 0; }
+[class*="st-key-play-"] button::after { content: ""; position: absolute; inset: 0; z-index: 1; border-radius: 8px; }
+[class*="st-key-play-"] button:focus-visible::after { outline: 2px solid currentColor; }
+[class*="st-key-hit-"]:hover button p { text-decoration: underline; }
 </style>"""
 
 
@@ -94,7 +95,7 @@ def _hit(wanted: Wanted, moment: Moment, title: str) -> None:
             key=f"play-{best.frame_id}",
             type="tertiary",
             on_click=play,
-            args=[wanted, best.frame_id],
+            args=[best.frame_id],
         )
         joined = span(moment)
         st.caption(f"{f'*{joined}* · ' if joined else ''}{marked(best.snippet)}")

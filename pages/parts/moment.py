@@ -4,28 +4,23 @@ import streamlit as st
 
 from db import queries
 from db.queries import FrameRow, VideoRow
-from enrich.wording import clock
 from pages.parts.plain import plain, shown
 from pages.parts.player import player
 from pages.parts.session import reading
 from pages.parts.view import PAGE, View
-from pages.parts.wanted import Wanted, here, play
+from pages.parts.wanted import play, time_text
 
 TITLE_CHARACTERS = 60
 
 
-def show(wanted: Wanted) -> None:
-    """Play the moment that the address names; one that is gone is not played."""
+def show(frame_id: int) -> None:
+    """Play the moment of a frame; one that is gone is not played."""
     with reading() as connection:
-        frame = queries.frame(connection, wanted.plays) if wanted.plays is not None else None
+        frame = queries.frame(connection, frame_id)
         video = queries.video(connection, frame.video_id) if frame is not None else None
     if frame is not None and video is not None:
-        heading = f"{plain(video.title, TITLE_CHARACTERS)} at {plain(clock(frame.timestamp))}"
-        st.dialog(heading, width="large", on_dismiss=_close)(_draw)(video, frame)
-
-
-def _close() -> None:
-    play(here(), None)
+        heading = f"{plain(video.title, TITLE_CHARACTERS)} at {time_text(frame.timestamp)}"
+        st.dialog(heading, width="large", on_dismiss=lambda: play(None))(_draw)(video, frame)
 
 
 def _draw(video: VideoRow, frame: FrameRow) -> None:

@@ -4,7 +4,7 @@ The address is the truth: the widgets follow it (a link, "back", a reload), and 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import streamlit as st
@@ -18,12 +18,13 @@ MOST_MOMENTS = 480
 ALL_FILMS = 0
 MOST_CHARACTERS = 500
 _SEEN = "search_seen"  # the address that the widgets show
+_PLAYS = "search_plays"
 _WORDS, _VIDEO, _TAG, _START, _END = "search_words", "search_video", "search_tag", "search_start", "search_end"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Words, and where to look for them: in a film, with a tag, between two times (seconds). `plays`: a frame's id."""
+    """Words, and where to look for them: in a film, with a tag, between two times (seconds)."""
 
     words: str = ""
     video: int | None = None
@@ -31,7 +32,6 @@ class Wanted:
     start: float | None = None
     end: float | None = None
     moments: int = PAGE_MOMENTS
-    plays: int | None = None
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Self:
@@ -44,7 +44,6 @@ class Wanted:
             start=moment_in(query.get("from", "")),
             end=moment_in(query.get("to", "")),
             moments=max(PAGE_MOMENTS, min(moments, MOST_MOMENTS)),
-            plays=_number(query.get("play")),
         )
 
     def query(self) -> dict[str, str]:
@@ -56,7 +55,6 @@ class Wanted:
             "from": None if self.start is None else time_text(self.start),
             "to": None if self.end is None else time_text(self.end),
             "moments": self.moments if self.moments > PAGE_MOMENTS else None,
-            "play": self.plays,
         }
         return {name: str(value) for name, value in said.items() if value is not None}
 
@@ -86,9 +84,15 @@ def widen(wanted: Wanted) -> None:
     look_for(Wanted(wanted.words))
 
 
-def play(wanted: Wanted, frame_id: int | None) -> None:
-    """Play a moment, or no more. For callbacks."""
-    look_for(replace(wanted, plays=frame_id))
+def play(frame_id: int | None) -> None:
+    """Play a moment over the hits, or no more. For callbacks."""
+    st.session_state[_PLAYS] = frame_id
+
+
+def played() -> int | None:
+    """The frame whose moment is played: nothing is when the page has just been opened."""
+    found = st.session_state.get(_PLAYS)
+    return found if isinstance(found, int) else None
 
 
 def asked(titles: Mapping[int, str], tags: Sequence[str]) -> Wanted:
@@ -98,6 +102,7 @@ def asked(titles: Mapping[int, str], tags: Sequence[str]) -> Wanted:
     """
     wanted = here()
     if st.session_state.get(_SEEN) != wanted or _WORDS not in st.session_state:
+        play(None)
         _follow(wanted, titles)
     st.text_input(
         "Look for",
