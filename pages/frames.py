@@ -9,7 +9,7 @@ from db.queries import FrameRow, VideoRow
 from pages.parts import frame as parts
 from pages.parts.asking import ask_part
 from pages.parts.editing import edit_part, tag_many
-from pages.parts.film import empty_library, film_field, film_for, no_frames, no_such_film, no_such_frame
+from pages.parts.film import empty_library, film_for, film_head, no_frames, no_such_film, no_such_frame
 from pages.parts.filters import filters, page_buttons, page_of
 from pages.parts.gallery import gallery as draw_gallery
 from pages.parts.gallery import tile_of
@@ -32,7 +32,7 @@ def draw() -> None:
         return
     view = view if frame is None else replace(view, video=frame.video_id)
     film = film_for(films, view)
-    film_field(films, film)
+    film_head(films, film)
     if film is None:
         no_such_film()
     elif view.frame is not None and frame is None:
@@ -91,5 +91,4 @@ def draw_source(film: VideoRow, view: View, index: int) -> None:
             parts.source_facts(view, source, kept)
 
 
-st.title("Frames", anchor=False)
 draw()

@@ -9,6 +9,7 @@ from enrich.wording import span
 from pages.parts.plain import plain, shown
 from pages.parts.view import HAIR_SECONDS, PAGE, View, go
 
+TITLE = "Frames"
 FIELD = "film"
 LIBRARY, OVERVIEW = "pages/library.py", "pages/overview.py"
 
@@ -20,8 +21,15 @@ def film_for(films: Sequence[VideoRow], view: View) -> VideoRow | None:
     return next((film for film in films if film.kept), films[0] if films else None)
 
 
-def film_field(films: Sequence[VideoRow], film: VideoRow | None) -> None:
-    """Choose the film."""
+def film_head(films: Sequence[VideoRow], film: VideoRow | None) -> None:
+    """The page's title, and beside it the film, to be chosen."""
+    title, field = st.columns([1, 3], vertical_alignment="bottom")
+    title.title(TITLE, anchor=False)
+    with field:
+        _film_field(films, film)
+
+
+def _film_field(films: Sequence[VideoRow], film: VideoRow | None) -> None:
     st.session_state[FIELD] = film.id if film is not None else None
     names = {one.id: f"{shown(one.title)} · {span(one.duration)}" for one in films}
     st.selectbox(
@@ -37,6 +45,7 @@ def film_field(films: Sequence[VideoRow], film: VideoRow | None) -> None:
 
 def empty_library() -> None:
     """Nothing was added yet."""
+    st.title(TITLE, anchor=False)
     st.info("The library is empty. Add a film, and its pictures are here within minutes.")
     st.page_link(LIBRARY, label="Add a film")
 
@@ -65,11 +74,11 @@ def no_frames(film: VideoRow) -> None:
         st.page_link(OVERVIEW, label="Start or watch the work")
 
 
-def way_back(film: VideoRow, view: View, seconds: float) -> None:
+def way_back(view: View, seconds: float) -> None:
     """To the gallery, at the page that begins with this moment."""
     st.page_link(
         PAGE,
-        label=f"All frames of {plain(film.title)}",
+        label="All frames",
         icon=":material/arrow_back:",
         query_params=view.gallery(after=seconds - HAIR_SECONDS).query(),
     )

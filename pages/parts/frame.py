@@ -90,8 +90,8 @@ def source_facts(view: View, source: SourceFrame, kept: FrameRow | None) -> None
     if kept is None:
         st.text("Decoding has not come so far: no picture stands for it yet.")
         return
-    likeness = "" if source.likeness is None else f", which looks {_alike(source.likeness)}"
-    st.text(f"Not kept by itself: frame {kept.index} stands for it{likeness}.")
+    likeness = "" if source.likeness is None else f", {_alike(source.likeness)},"
+    st.text(f"Not kept by itself: frame {kept.index}{likeness} stands for it.")
     st.page_link(
         "pages/frames.py",
         label=f"The kept frame at {plain(clock(kept.timestamp))}",
@@ -153,7 +153,7 @@ def _covers(video: VideoRow, frame: FrameRow) -> str:
 
 
 def _alike(likeness: float) -> str:
-    return "the same" if likeness >= SAME else f"{likeness:.0%} alike"
+    return "which looks the same" if likeness >= SAME else f"{likeness * 100:.0f} % alike"
 
 
 def _fields(video: VideoRow, frame: FrameRow) -> list[tuple[str, str]]:

@@ -52,18 +52,18 @@ def steps(video: VideoRow, view: View, *, timestamp: float | None, index: int | 
 def walk(video: VideoRow, view: View, outline: Outline, *, timestamp: float, index: int | None) -> None:
     """All ways on from a frame: the timeline, back to the gallery, the steps, and a moment to be typed."""
     timeline(video, outline, at=(timestamp, timestamp), jump=lambda seconds: to_frame_at(video, view, seconds))
-    way_back(video, view, timestamp)
-    step_buttons(video, view, steps(video, view, timestamp=timestamp, index=index))
-
-
-def step_buttons(video: VideoRow, view: View, found: Steps) -> None:
-    """The four steps, as buttons and as keys, and a field for any other."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        _button("Picture before", found.kept_before, "Left", "the kept picture before this one")
-        _button("Next picture", found.kept_after, "Right", "the next kept picture")
-        _button("1 frame back", found.frame_before, "Shift+Left", "one frame of the film back, kept or not")
-        _button("1 frame on", found.frame_after, "Shift+Right", "one frame of the film on, kept or not")
+        way_back(view, timestamp)
+        step_buttons(steps(video, view, timestamp=timestamp, index=index))
         jump_field(video, lambda seconds: to_frame_at(video, view, seconds))
+
+
+def step_buttons(found: Steps) -> None:
+    """The four steps, as buttons and as keys."""
+    _button("Previous picture", found.kept_before, "Left", "the kept picture before this one")
+    _button("Next picture", found.kept_after, "Right", "the next kept picture")
+    _button("1 frame back", found.frame_before, "Shift+Left", "one frame of the film back, kept or not")
+    _button("1 frame on", found.frame_after, "Shift+Right", "one frame of the film on, kept or not")
 
 
 def jump_field(video: VideoRow, jump: Callable[[float], None]) -> None:

@@ -17,7 +17,7 @@ from pages.parts.outline import Outline
 HEIGHT = 120  # pixels
 MOST_SCENES = 400  # more would be a grey band
 DESCRIBED, WAITING, FAILED = "described", "not yet", "failed"
-SCENE_SHARE = 0.14  # of the height, for the band of scenes below the bars
+SCENE_SHARE = 0.22  # of the height, for the band of scenes below the bars
 HIGHEST_EXCITEMENT = 10
 MOMENT = "moment"
 JUMPS = "timeline-jumps"
@@ -55,29 +55,21 @@ def chart(buckets: Sequence[Bucket], scenes: Sequence[Scene], *, at: tuple[float
     top = max(bucket.kept for bucket in buckets)
     floor = -top * SCENE_SHARE if scenes else 0.0
     end = buckets[-1].end
-    states = [
-        (state, bucket.start, bucket.end, count)
-        for bucket in buckets
-        for state, count in (
-            (DESCRIBED, bucket.described),
-            (WAITING, bucket.kept - bucket.described - bucket.failed),
-            (FAILED, bucket.failed),
-        )
-        if count > 0
-    ]
-    bars = pd.DataFrame(states, columns=["state", "start", "end", "frames"])
+    bars = pd.DataFrame(_bars(buckets), columns=["state", "start", "end", "low", "high"])
     seconds = alt.X(
         "start:Q",
         scale=alt.Scale(domain=[0, end], nice=False),
         axis=alt.Axis(title=None, labelExpr=CLOCK_LABEL, grid=False, tickCount=8, format=""),
     )
-    height = alt.Y("frames:Q", stack="zero", axis=None, scale=alt.Scale(domain=[floor, top], nice=False))
+    height = alt.Y("low:Q", axis=None, scale=alt.Scale(domain=[floor, top], nice=False))
     state = alt.Color(
         "state:N",
         scale=alt.Scale(domain=[DESCRIBED, WAITING, FAILED]),
         legend=alt.Legend(orient="top", title=None, offset=2),
     )
-    layers = [alt.Chart(bars).mark_bar(strokeWidth=0).encode(x=seconds, x2="end:Q", y=height, color=state)]
+    layers = [
+        alt.Chart(bars).mark_rect(strokeWidth=0).encode(x=seconds, x2="end:Q", y=height, y2="high:Q", color=state)
+    ]
     if scenes:
         layers.append(_scene_band(scenes, floor, end))
     if any(bucket.excitement is not None for bucket in buckets):
@@ -98,6 +90,19 @@ def in_words(video: VideoRow, buckets: Sequence[Bucket], scenes: Sequence[Scene]
         counted(len(scenes), "scene") if scenes else "",
     ]
     return f"{', '.join(part for part in parts if part)}. To go to a moment with the keyboard, use the field Go to."
+
+
+def _bars(buckets: Sequence[Bucket]) -> list[tuple[str, float, float, int, int]]:
+    """The stretches as bars of their kept frames, one part on the other: described, not yet, failed."""
+    bars = []
+    for bucket in buckets:
+        low = 0
+        waiting = bucket.kept - bucket.described - bucket.failed
+        for state, count in ((DESCRIBED, bucket.described), (WAITING, waiting), (FAILED, bucket.failed)):
+            if count > 0:
+                bars.append((state, bucket.start, bucket.end, low, low + count))
+                low += count
+    return bars
 
 
 def _scene_band(scenes: Sequence[Scene], floor: float, end: float) -> alt.Chart:
@@ -146,7 +151,9 @@ def _position(at: tuple[float, float], floor: float, top: int, end: float) -> al
     """Where one is: a line, or the stretch that a page of the gallery shows."""
     least = end / 300  # so that a moment is seen as a line
     rows = pd.DataFrame({"start": [at[0]], "end": [max(at[1], at[0] + least)], "low": [floor], "high": [top]})
-    mark: alt.Chart = alt.Chart(rows).mark_rect(color="gray", opacity=0.4).encode(x="start:Q", x2="end:Q", y="low:Q", y2="high:Q")
+    position = alt.Chart(rows).mark_rect(color="gray", opacity=0.4)
+    mark: alt.Chart = position.encode(x="start:Q", x2="end:Q", y="low:Q", y2="high:Q")
+    return mark
 
 
 def _targets(buckets: Sequence[Bucket], floor: float, top: int) -> alt.Chart:
