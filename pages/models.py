@@ -1,5 +1,47 @@
-"""Models: to be drawn."""
+"""Models: what is installed and how fast it is here, getting and removing, and the audition."""
 
 import streamlit as st
 
+from db.tallies import totals
+from pages.parts.audition import draw_audition
+from pages.parts.choosing import say_choice
+from pages.parts.discarding import question
+from pages.parts.getting import draw_getting
+from pages.parts.inquiry import follow, inquiries
+from pages.parts.installed import models_in
+from pages.parts.plain import plain
+from pages.parts.session import reading, settings
+from pages.parts.shelf import draw_shelf
+
+FRESH_SECONDS = 20.0
+OLLAMA = "https://ollama.com/download"
+
 st.title("Models")
+found = settings()
+answer = inquiries().ask(found, "models", fresh_seconds=FRESH_SECONDS)
+with reading() as connection:
+    has_frames = totals(connection).kept > 0
+say_choice()
+question()
+if answer.is_asking:
+    follow(found, "models")
+outcome = answer.outcome
+models = models_in(outcome.data or []) if outcome is not None and outcome.is_good else []
+st.header("Installed", anchor=False)
+if outcome is None:
+    st.info("Asking Ollama …")
+elif not outcome.is_good:
+    st.error(plain(outcome.error))
+    st.markdown(f"Ollama runs the models on this machine. Start it, or [get it]({OLLAMA}) first, then look again.")
+else:
+    if outcome.error:  # one of several servers does not answer
+        st.warning(plain(outcome.error))
+    if not any(model.sees for model in models):
+        st.info("No model that sees is installed yet. Get one below; the smallest has 1.7 GB.")
+    draw_shelf(found, models)
+st.button("Look again", on_click=inquiries().forget, type="tertiary", icon=":material/refresh:")
+if outcome is not None and outcome.is_good:
+    st.header("Get another", anchor=False)
+    draw_getting(found, models)
+st.header("Audition", anchor=False)
+draw_audition(found, models, has_frames=has_frames)

@@ -7,6 +7,8 @@ elsewhere (`me/my-llava:7b`) by a family's name anywhere in it. What is unknown 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from enrich.suggested import SUGGESTED_GB
+
 HEARSAY = "hearsay"
 
 
@@ -64,16 +66,6 @@ FAMILIES: tuple[Traits, ...] = (
     Traits("moondream", 378, 2048, HEARSAY),
     # Tiles of 384 pixels; more than four of them cost more tokens than a description of one frame is worth.
     Traits("granite3.2-vision", 768, 8192, GRANITE),
-)
-
-# Download sizes in GB of models that see, large to small: what to offer to a GPU of a given size. Hearsay.
-SUGGESTED_GB: tuple[tuple[str, float], ...] = (
-    ("llava:34b", 20.0),
-    ("llava:13b", 8.0),
-    ("qwen2.5vl:7b", 6.0),
-    ("llava:7b", 4.7),
-    ("gemma3:4b", 3.3),
-    ("moondream", 1.7),
 )
 
 
