@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -35,6 +36,8 @@ FOLDER = "jobs"
 DESCRIPTION = "job.json"
 FINISHED_KEPT = 20
 END_SECONDS = 5.0  # between SIGTERM and SIGKILL
+KILL_SECONDS = 5.0  # after SIGKILL: a disk that does not answer holds even that up
+LOOK_SECONDS = 0.05
 MOST_BYTES = 1_000_000  # of what a job printed: the end of it is read
 ENDED = (None, -signal.SIGTERM, -9)  # what is left of a job that somebody ended
 KILLED = "it was ended from outside before it was done"
@@ -108,13 +111,14 @@ def stop_job(settings: Settings, job_id: str) -> bool:
         found = find(process)
         if found is None:
             return False
-        all_of_it = [found, *found.children(recursive=True)]
+        all_of_it = [*found.children(recursive=True), found]  # who notes the exit code comes last
         found.terminate()  # on Windows this ends it at once, and its command below
-        _, left = psutil.wait_procs(all_of_it, END_SECONDS)
+        left = _left(all_of_it, END_SECONDS)
         for one in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
-        _, left = psutil.wait_procs(left, END_SECONDS)
+            _left([one], KILL_SECONDS)
+        left = _left(left, KILL_SECONDS)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error as error:
@@ -132,6 +136,23 @@ def forget_job(settings: Settings, job_id: str) -> bool:
         return False
     shutil.rmtree(folder, ignore_errors=True)
     return True
+
+
+def _left(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still live after so many seconds; a zombie is dead, whoever should have taken it away."""
+    end = time.monotonic() + seconds
+    while True:
+        left = [one for one in processes if _lives(one)]
+        if not left or time.monotonic() >= end:
+            return left
+        time.sleep(LOOK_SECONDS)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _describe(folder: Path, kind: str, words: tuple[str, ...], now: datetime, pid: int) -> None:

@@ -1,0 +1,186 @@
+"""Long commands in the background: started, seen by everybody, stopped, forgotten."""
+
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from enrich.errors import ControlError
+from enrich.manage import jobs as module
+from enrich.manage.jobs import forget_job, jobs, start_job, stop_job
+from enrich.settings import load_settings
+
+PATIENCE_SECONDS = 30
+FOREVER = "import time\nprint('{\"n\": 1}', flush=True)\ntime.sleep(60)\n"
+
+
+@pytest.fixture
+def settings():
+    made = load_settings()
+    made.home.mkdir()
+    yield made
+    for job in jobs(made):
+        stop_job(made, job.id)
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """`script(text)`: what runs instead of the command line from now on."""
+
+    def become(text):
+        path = tmp_path / f"program{len(list(tmp_path.iterdir()))}.py"  # the last one may not have been read yet
+        path.write_text(text, encoding="utf-8")
+        monkeypatch.setattr(module, "command_line", lambda words: [sys.executable, str(path), *words])
+
+    return become
+
+
+def until(settings, happens, job_id=None):
+    """The job, once something is so of it."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        (job,) = [one for one in jobs(settings) if job_id in (None, one.id)]
+        if happens(job):
+            return job
+        assert time.monotonic() < end, job
+        time.sleep(0.05)
+
+
+def test_a_job_is_a_command_whose_lines_are_read_while_it_runs(settings, script, tmp_path):
+    go = tmp_path / "go"
+    script(
+        "import pathlib, time\nprint('{\"n\": 1}', flush=True)\nprint('noise', flush=True)\n"
+        f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)\nprint('{{\"n\": 2}}')\n"
+    )
+    begun = start_job(settings, "pull", "models", "pull", "llava")
+    assert (begun.kind, begun.words, begun.is_running) == ("pull", ("models", "pull", "llava"), True)
+    running = until(settings, lambda job: job.lines)
+    assert (running.lines, running.exit_code, running.error) == ([{"n": 1}], None, "")
+    go.touch()
+    ended = until(settings, lambda job: not job.is_running)
+    assert (ended.lines, ended.exit_code, ended.error) == ([{"n": 1}, {"n": 2}], 0, "")
+    assert ended.started_at == begun.started_at
+
+
+def test_a_real_pull_tells_its_progress_and_its_end(settings, standin):
+    start_job(settings, "pull", "models", "pull", "moondream")
+    job = until(settings, lambda job: not job.is_running)
+    assert (job.exit_code, job.error) == (0, "")
+    assert [line["completed"] for line in job.lines if line["total"]] == [0, 1000]
+    assert "moondream:latest" in [model.name for model in standin.conduct.models]
+
+
+def test_a_failed_job_says_why(settings, standin):
+    start_job(settings, "pull", "models", "pull", "nothere")
+    job = until(settings, lambda job: not job.is_running)
+    assert (job.exit_code, job.error) == (1, f"{standin.address}: pull model manifest: file does not exist")
+
+
+def test_the_same_work_is_not_begun_twice(settings, script):
+    script(FOREVER)
+    first = start_job(settings, "pull", "a")
+    assert start_job(settings, "pull", "a").id == first.id
+    other = start_job(settings, "pull", "b")
+    audition = start_job(settings, "audition", "a")
+    assert [job.id for job in jobs(settings)] == [audition.id, other.id, first.id]
+    assert [job.id for job in jobs(settings, "pull")] == [other.id, first.id]
+
+
+def test_a_job_outlives_who_started_it(settings, script):
+    script(FOREVER)
+    program = (
+        "import sys\nfrom enrich.manage import jobs\nfrom enrich.settings import load_settings\n"
+        f"jobs.command_line = lambda words: {module.command_line(['x'])!r}\n"
+        "print(jobs.start_job(load_settings(), 'x', 'x').id)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    job = until(settings, lambda job: job.lines)
+    assert (job.id, job.is_running) == (done.stdout.strip(), True)
+    assert stop_job(settings, job.id)
+
+
+def test_a_stopped_job_has_ended_with_its_command(settings, script):
+    script(FOREVER)
+    job = start_job(settings, "pull", "a")
+    until(settings, lambda job: job.lines)
+    process = psutil.Process(module._process(settings.home / "jobs" / job.id).pid)
+    everyone = [process, *process.children(recursive=True)]
+    assert len(everyone) == 2
+    assert stop_job(settings, job.id)
+    assert not [one for one in everyone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    ended = until(settings, lambda job: not job.is_running)
+    assert ended.error == "it was ended from outside before it was done"
+    assert not stop_job(settings, job.id)
+
+
+def test_one_that_does_not_listen_is_killed(settings, script, monkeypatch):
+    monkeypatch.setattr(module, "END_SECONDS", 0.5)
+    script("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER)
+    job = start_job(settings, "pull", "a")
+    until(settings, lambda job: job.lines)
+    assert stop_job(settings, job.id)
+    assert until(settings, lambda job: not job.is_running).exit_code == -9
+
+
+def test_a_job_whose_process_id_is_another_ones_now_does_not_run(settings, script):
+    script(FOREVER)
+    job = start_job(settings, "pull", "a")
+    description = settings.home / "jobs" / job.id / "job.json"
+    said = description.read_text(encoding="utf-8")
+    process = module._process(settings.home / "jobs" / job.id)
+    description.write_text(said.replace(repr(process.created_at), repr(process.created_at - 500)), encoding="utf-8")
+    assert not until(settings, lambda _: True).is_running
+    assert not stop_job(settings, job.id)
+    description.write_text(said, encoding="utf-8")
+
+
+def test_a_job_is_forgotten_only_once_it_has_ended(settings, script):
+    script(FOREVER)
+    job = start_job(settings, "pull", "a")
+    assert not forget_job(settings, job.id)
+    stop_job(settings, job.id)
+    assert forget_job(settings, job.id)
+    assert jobs(settings) == []
+    assert not forget_job(settings, job.id)
+
+
+@pytest.mark.parametrize("job_id", ["", "..", "../..", "x", "20261125T192332610446-90e157/../..", "nothing"])
+def test_no_id_leads_out_of_the_folder(settings, job_id):
+    assert not forget_job(settings, job_id)
+    assert not stop_job(settings, job_id)
+    assert settings.home.exists()
+
+
+def test_old_jobs_are_deleted_and_running_ones_kept(settings, script, monkeypatch):
+    monkeypatch.setattr(module, "FINISHED_KEPT", 2)
+    script(FOREVER)
+    running = start_job(settings, "pull", "forever")
+    script("print('{}')")
+    ended = []
+    for number in range(4):
+        ended.append(start_job(settings, "quick", str(number)).id)
+        until(settings, lambda job: not job.is_running, ended[-1])
+    kept = {job.id for job in jobs(settings)}
+    assert running.id in kept
+    assert ended[0] not in kept
+    assert ended[-1] in kept
+
+
+def test_what_lies_about_in_the_folder_is_no_job(settings, script):
+    script("print('{}')")
+    job = start_job(settings, "quick", "a")
+    until(settings, lambda job: not job.is_running)
+    (settings.home / "jobs" / "notes").mkdir()
+    (settings.home / "jobs" / "20261125T192332610446-90e157").mkdir()
+    broken = settings.home / "jobs" / "20261125T192332610447-90e157"
+    broken.mkdir()
+    (broken / "job.json").write_text("{", encoding="utf-8")
+    assert [one.id for one in jobs(settings)] == [job.id]
+
+
+def test_a_job_that_cannot_be_started_says_so(settings):
+    with pytest.raises(ControlError, match="pull could not be started"):
+        start_job(settings, "pull", "a\0b")
+    assert jobs(settings) == []
