@@ -5,29 +5,34 @@ its start.
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from heapq import nsmallest
+from itertools import chain
 from typing import Any, assert_never
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Integer,
+    Select,
     Text,
     and_,
     case,
     cast,
     exists,
     func,
+    literal_column,
     or_,
     select,
     true,
 )
 from sqlalchemy.orm import aliased
 
-from db.models import Analysis, Frame, Task, TaskKind, TaskStatus, Video
+from db.models import Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video
 from db.store import DEEP, QUICK
 
 PASSES = (QUICK, DEEP)  # calls of these become descriptions
@@ -139,9 +144,16 @@ def cards(
 
 
 def count(connection: Connection, video_id: int, *, show: Show = Show.ALL, tag: str | None = None) -> int:
-    """How many of a video's frames are wanted."""
-    statement = select(func.count()).select_from(Frame).where(*_wanted(video_id, show, tag))
-    return connection.execute(statement).scalar_one()
+    """How many of a video's frames are wanted; without a tag, what most have is read from the tally."""
+
+    def found(show: Show) -> int:
+        statement = select(func.count()).select_from(Frame).where(*_wanted(video_id, show, tag))
+        return connection.execute(statement).scalar_one()
+
+    if tag is not None or show not in (Show.ALL, Show.UNREVIEWED):
+        return found(show)
+    kept = connection.scalar(select(Tally.kept).where(Tally.video_id == video_id)) or 0
+    return kept if show is Show.ALL else kept - found(Show.REVIEWED)
 
 
 def neighbours(
@@ -162,41 +174,29 @@ def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> li
     if not length:
         return []
     width = length / buckets
-    place = cast(Frame.timestamp / width, Integer)  # never below 0: times begin with the stream
-    ours = Frame.video_id == video_id
-    described = func.count(Frame.local_description)
-    kept = {
-        int(row.place): row
-        for row in connection.execute(
-            select(
-                place.label("place"),
-                func.count().label("kept"),
-                described.label("described"),
-                func.max(Frame.excitement).label("excitement"),
-            )
-            .where(ours)
-            .group_by("place")
+    is_last = Frame.timestamp >= (buckets - 1) * width  # the very last moment belongs to it
+    place = case((is_last, buckets - 1), else_=cast(Frame.timestamp / width, Integer)).label("place")
+
+    def by_place(value: ColumnElement[Any], *wanted: ColumnElement[bool]) -> dict[int, Any]:
+        statement = select(place, value).where(Frame.video_id == video_id, *wanted).group_by("place")
+        return {row[0]: row[1] for row in connection.execute(statement)}
+
+    # Each from an index alone, without a look at any text.
+    kept = by_place(func.count())
+    waiting = by_place(func.count(), Frame.local_description.is_(None))
+    failed = by_place(func.count(), Frame.id.in_(_failed(video_id)))
+    excitement = by_place(func.max(Frame.excitement), Frame.excitement.is_not(None))
+    return [
+        Bucket(
+            start=number * width,
+            end=(number + 1) * width,
+            kept=kept.get(number, 0),
+            described=kept.get(number, 0) - waiting.get(number, 0),
+            failed=failed.get(number, 0),
+            excitement=excitement.get(number),
         )
-    }
-    tasks = select(place.label("place"), func.count()).join(Task, Task.frame_id == Frame.id)
-    lost = connection.execute(tasks.where(ours, *_is_failed(video_id)).group_by("place"))
-    failed = {int(row[0]): row[1] for row in lost}
-    found: list[Bucket] = []
-    for number in range(buckets):
-        of = [number] if number < buckets - 1 else [number, buckets]  # the very last moment belongs to the last one
-        rows = [kept[key] for key in of if key in kept]
-        known = [row.excitement for row in rows if row.excitement is not None]
-        found.append(
-            Bucket(
-                start=number * width,
-                end=(number + 1) * width,
-                kept=sum(row.kept for row in rows),
-                described=sum(row.described for row in rows),
-                failed=sum(failed.get(key, 0) for key in of),
-                excitement=max(known, default=None),
-            )
-        )
-    return found
+        for number in range(buckets)
+    ]
 
 
 def scenes(connection: Connection, video_id: int) -> list[Scene]:
@@ -212,12 +212,11 @@ def scenes(connection: Connection, video_id: int) -> list[Scene]:
 
 def tags(connection: Connection, video_id: int, *, limit: int = 40) -> list[tuple[str, int]]:
     """The commonest tags of a video's frames, and how many frames have each."""
-    statement = select(cast(_best_tags(), Text), func.count()).where(Frame.video_id == video_id)
-    counts: dict[str, int] = {}
-    for said, times in connection.execute(statement.group_by(cast(_best_tags(), Text))):
-        for tag in dict.fromkeys(json.loads(said)) if said else ():
-            counts[tag] = counts.get(tag, 0) + times
-    return sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:limit]
+    as_json = cast(_best_tags(), Text)
+    statement = select(func.aggregate_strings(as_json, ",")).where(Frame.video_id == video_id, as_json.is_not(None))
+    lists = json.loads(f"[{connection.scalar(statement) or ''}]")  # one text: ten times as fast as row by row
+    counts = Counter(chain.from_iterable(map(set, lists)))
+    return nsmallest(limit, counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
 def calls(connection: Connection, frame_id: int) -> list[CallRow]:
@@ -302,16 +301,15 @@ def _wanted(video_id: int, show: Show, tag: str | None) -> list[ColumnElement[bo
 
 
 def _shown(show: Show, video_id: int) -> ColumnElement[bool]:  # noqa: PLR0911  # one for each
-    failed = select(Task.frame_id).where(*_is_failed(video_id))
     match show:
         case Show.ALL:
             return true()
         case Show.WAITING:
-            return and_(Frame.local_description.is_(None), Frame.id.not_in(failed))
+            return and_(Frame.local_description.is_(None), Frame.id.not_in(_failed(video_id)))
         case Show.WARNINGS:
             return _has_warnings()
         case Show.FAILED:
-            return Frame.id.in_(failed)
+            return Frame.id.in_(_failed(video_id))
         case Show.CORRECTED:
             return Frame.edited_at.is_not(None)
         case Show.REVIEWED:
@@ -322,14 +320,15 @@ def _shown(show: Show, video_id: int) -> ColumnElement[bool]:  # noqa: PLR0911  
             assert_never(show)
 
 
-def _is_failed(video_id: int) -> list[ColumnElement[bool]]:
-    return [
+def _failed(video_id: int) -> Select[int | None]:
+    """The frames of a video whose deep task has failed for good: few."""
+    return select(Task.frame_id).where(
         Task.video_id == video_id,
         Task.status == TaskStatus.FAILED,
         Task.kind == TaskKind.DESCRIBE,
         Task.pass_ == DEEP,
         Task.frame_id.is_not(None),
-    ]
+    )
 
 
 def _has_warnings() -> ColumnElement[bool]:
@@ -340,7 +339,7 @@ def _has_warnings() -> ColumnElement[bool]:
     return exists().where(
         call.frame_id == Frame.id,
         call.is_kept,
-        cast(call.warnings, Text) != "[]",
+        cast(call.warnings, Text) != literal_column("'[]'"),  # as the index ix_analyses_doubtful says it
         call.pass_.in_(PASSES),
         ~exists().where(*is_kept, is_better),
     )

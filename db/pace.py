@@ -1,11 +1,10 @@
 """How fast frames are being described: now, whoever does it, and over a run."""
 
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, Integer, cast, extract, func, select
+from sqlalchemy import Connection, column, func, select, values
 
-from db.models import Analysis
+from db.models import Analysis, Utc
 from db.store import DEEP, QUICK
 
 PASSES = (QUICK, DEEP)  # all else only compares
@@ -23,14 +22,14 @@ def described_by_minute(
 ) -> list[tuple[datetime, int]]:
     """How many frames a run described in each of the last so many minutes, the one of `now` last; zeros too."""
     last = now.astimezone(UTC).replace(second=0, microsecond=0)
-    first = last - timedelta(minutes=minutes - 1)
-    minute = (cast(extract("epoch", Analysis.created_at), Integer) / 60).label("minute")
-    statement = (
-        select(minute, func.count())
-        .where(Analysis.created_at >= first, Analysis.created_at < last + timedelta(minutes=1))
+    moments = [last - timedelta(minutes=number) for number in reversed(range(minutes))]
+    stretches = [(moment, moment + timedelta(minutes=1)) for moment in moments]
+    asked = values(column("start", Utc()), column("until", Utc()), name="asked").data(stretches).cte("minute")
+    count = (
+        select(func.count())
+        .where(Analysis.created_at >= asked.c.start, Analysis.created_at < asked.c.until)
         .where(Analysis.is_kept, Analysis.run_id == run_id, Analysis.pass_.in_(PASSES))
-        .group_by("minute")
+        .scalar_subquery()
     )
-    counts = Counter({int(number): count for number, count in connection.execute(statement)})
-    moments = [first + timedelta(minutes=number) for number in range(minutes)]
-    return [(moment, counts[int(moment.timestamp()) // 60]) for moment in moments]
+    counts = connection.execute(select(asked.c.start, count).order_by(asked.c.start))
+    return [(row[0], row[1]) for row in counts]

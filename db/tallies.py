@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, insert, select, true, update
 
-from db.models import Frame, Tally, Task, TaskKind, TaskStatus
+from db.models import Frame, Tally, Task, TaskKind, TaskStatus, Video
 from db.store import DEEP
 
 _COUNT_FRAME = """UPDATE tallies SET
@@ -45,8 +45,8 @@ _STATEMENTS = (
     f"""CREATE TRIGGER tasks_untallied AFTER DELETE ON tasks WHEN {_OLD_IS_DEEP} BEGIN
         {_TAKE_TASK};
     END""",
-    f"""CREATE TRIGGER tasks_retallied AFTER UPDATE OF status ON tasks
-    WHEN {_NEW_IS_DEEP} AND (old.status = 'done') != (new.status = 'done') BEGIN
+    f"""CREATE TRIGGER tasks_retallied AFTER UPDATE OF video_id, status ON tasks
+    WHEN {_NEW_IS_DEEP} AND (old.status = 'done' OR new.status = 'done' OR old.video_id != new.video_id) BEGIN
         {_TAKE_TASK};
         {_ADD_TASK};
     END""",
@@ -97,10 +97,10 @@ def recount(connection: Connection, video_id: int) -> None:
     """Make a video's tally anew from its rows, inside `writing(engine)`."""
     counts = counted(connection, video_id)
     values = asdict(counts)
-    if tallied(connection, video_id) is None:
-        connection.execute(insert(Tally).values(video_id=video_id, **values))
-    else:
+    if tallied(connection, video_id) is not None:
         connection.execute(update(Tally).where(Tally.video_id == video_id).values(**values))
+    elif connection.scalar(select(Video.id).where(Video.id == video_id)) is not None:  # else it was just removed
+        connection.execute(insert(Tally).values(video_id=video_id, **values))
 
 
 def totals(connection: Connection, video_ids: Collection[int] | None = None) -> Counts:

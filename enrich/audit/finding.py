@@ -10,6 +10,7 @@ MEND_PICTURE = "`everyframe verify --mend` makes it again"
 MEND_ORPHAN = "`everyframe verify --mend` deletes it"
 MEND_ROWS = "restore a copy of the database, or `everyframe remove` the video and `add` it again"
 MEND_STATUS = "`everyframe verify` again once no worker runs; if it stays, restore a copy of the database"
+MEND_TALLY = "`everyframe verify --mend` counts again"
 MEND_INDEX = "restore a copy of the database"
 
 
@@ -38,6 +39,7 @@ class Kind(StrEnum):
     UNSAID = "unsaid"
     DOCUMENT_MISSING = "document_missing"
     DOCUMENT_EXTRA = "document_extra"
+    TALLY = "tally"
 
 
 # What it says, and what mends it.
@@ -64,6 +66,7 @@ WORDS = {
     Kind.UNSAID: ("task that is done and brought no description", MEND_ROWS),
     Kind.DOCUMENT_MISSING: ("description that the search does not know", MEND_ROWS),
     Kind.DOCUMENT_EXTRA: ("frame that the search knows better than it should", MEND_ROWS),
+    Kind.TALLY: ("the video's counts are not those of its rows", MEND_TALLY),
 }
 
 

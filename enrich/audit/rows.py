@@ -5,9 +5,9 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from db import checks, documents, store
+from db import checks, documents, store, tallies
 from db.checks import Placed, Saying, Told
-from db.engine import reading
+from db.engine import reading, writing
 from db.models import ExtractionStatus, TaskStatus
 from db.queries import VideoRow
 from enrich.audit.finding import Kind, Ledger, place_of
@@ -67,6 +67,18 @@ def check_state(engine: Engine, video: VideoRow, ledger: Ledger) -> None:
         ledger.note(Kind.STATUS, video, f"enrichment {video.enrichment_status}, its tasks say {due}")
     if (extraction == TaskStatus.DONE) != (video.extraction_status is ExtractionStatus.EXTRACTED):
         ledger.note(Kind.STATUS, video, f"extraction {video.extraction_status}, its task is {extraction or 'missing'}")
+
+
+def check_tally(engine: Engine, video: VideoRow, ledger: Ledger, *, mend: bool) -> None:
+    """Check that a video's tally says what its rows say; to mend it, they are counted under the write lock."""
+    with reading(engine) as connection:
+        kept, true = tallies.tallied(connection, video.id), tallies.counted(connection, video.id)
+    if kept == true:
+        return
+    if mend:
+        with writing(engine) as connection:
+            tallies.recount(connection, video.id)
+    ledger.note(Kind.TALLY, video, f"{kept or 'none'}; its rows say {true}", mended=mend)
 
 
 def check_words(engine: Engine, video: VideoRow, ledger: Ledger) -> None:

@@ -1,7 +1,8 @@
 """Verification: whether every row, picture, source frame and answer of a library belong together.
 
 It may run beside a worker, and then judges only what is settled: videos that are extracted. Nothing is held in memory
-but one page of rows, and nothing is written unless it is asked to mend, which makes pictures again and deletes orphans.
+but one page of rows, and nothing is written unless it is asked to mend, which makes pictures again, brings tallies in
+line and deletes orphans.
 """
 
 from collections.abc import Callable, Collection
@@ -15,7 +16,7 @@ from db.queries import VideoRow
 from enrich.audit.finding import Group, Kind, Ledger
 from enrich.audit.orphans import check_orphans, check_strangers
 from enrich.audit.pictures import PictureCheck
-from enrich.audit.rows import check_chain, check_state, check_words
+from enrich.audit.rows import check_chain, check_state, check_tally, check_words
 from enrich.errors import VideoError
 from enrich.manage.process import is_alive
 from enrich.work.library import Library
@@ -106,6 +107,7 @@ def _check_video(
     """Check one video; how many kept frames were looked at."""
     check_chain(library.engine, video, ledger)
     check_state(library.engine, video, ledger)
+    check_tally(library.engine, video, ledger, mend=mend)
     check_words(library.engine, video, ledger)
     has_file = True
     try:

@@ -152,8 +152,15 @@ CREATE VIRTUAL TABLE search_index USING fts5(
     );
 CREATE INDEX ix_runs_state ON runs (state);
 CREATE INDEX ix_frames_video_id_index ON frames (video_id, "index");
+CREATE INDEX ix_frames_enriched_at ON frames (enriched_at) WHERE enriched_at IS NOT NULL;
+CREATE INDEX ix_frames_waiting ON frames (video_id, timestamp, local_description) WHERE local_description IS NULL;
+CREATE INDEX ix_frames_corrected ON frames (video_id, timestamp, edited_at) WHERE edited_at IS NOT NULL;
+CREATE INDEX ix_frames_reviewed ON frames (video_id, timestamp, reviewed_at) WHERE reviewed_at IS NOT NULL;
+CREATE INDEX ix_frames_excitement ON frames (video_id, timestamp, excitement) WHERE excitement IS NOT NULL;
 CREATE INDEX ix_analyses_frame_id ON analyses (frame_id);
 CREATE INDEX ix_analyses_model_id ON analyses (describer, model, id);
+CREATE INDEX ix_analyses_pace ON analyses (created_at, run_id, pass, is_kept) WHERE is_kept = 1;
+CREATE INDEX ix_analyses_doubtful ON analyses (frame_id) WHERE is_kept = 1 AND CAST(warnings AS TEXT) != '[]';
 CREATE INDEX ix_tasks_claim ON tasks (status, kind, pass, priority DESC, id);
 CREATE INDEX ix_tasks_lease ON tasks (status, lease_until);
 CREATE INDEX ix_tasks_video ON tasks (video_id, status, kind, pass);
@@ -207,8 +214,8 @@ CREATE TRIGGER tasks_untallied AFTER DELETE ON tasks WHEN old.kind = 'describe' 
         UPDATE tallies SET planned = planned - 1, done = done - (old.status = 'done')
         WHERE video_id = old.video_id;
     END;
-CREATE TRIGGER tasks_retallied AFTER UPDATE OF status ON tasks
-    WHEN new.kind = 'describe' AND new."pass" = 'deep' AND (old.status = 'done') != (new.status = 'done') BEGIN
+CREATE TRIGGER tasks_retallied AFTER UPDATE OF video_id, status ON tasks
+    WHEN new.kind = 'describe' AND new."pass" = 'deep' AND (old.status = 'done' OR new.status = 'done' OR old.video_id != new.video_id) BEGIN
         UPDATE tallies SET planned = planned - 1, done = done - (old.status = 'done')
         WHERE video_id = old.video_id;
         UPDATE tallies SET planned = planned + 1, done = done + (new.status = 'done')
@@ -224,4 +231,4 @@ INSERT INTO "search_documents" VALUES (1, 1, 'Grandma laughs', 'joy', NULL, NULL
 INSERT INTO "search_documents" VALUES (2, 0, 'the cake', 'cake', NULL, NULL, NULL);
 INSERT INTO "tasks" VALUES (1, 'extract', '', 1, NULL, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (2, 'describe', 'deep', 1, 1, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
-INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', 'a26a429c396f4559b003361460a1da8a', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', '8935e86318d94dc9a5d6a793db29eb64', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);

@@ -12,6 +12,17 @@ down_revision = None
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
+def create_partial(name: str, table: str, columns: list[str], where: str) -> None:
+    op.create_index(
+        name,
+        table,
+        columns,
+        unique=False,
+        sqlite_where=sa.text(where),
+        postgresql_where=sa.text(where.replace("is_kept = 1", "is_kept")),
+    )
+
+
 def upgrade() -> None:
     op.create_table(
         "runs",
@@ -108,6 +119,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("video_id", "timestamp", name=op.f("uq_frames_video_id_timestamp")),
     )
     op.create_index(op.f("ix_frames_video_id_index"), "frames", ["video_id", "index"], unique=False)
+    create_partial("ix_frames_enriched_at", "frames", ["enriched_at"], "enriched_at IS NOT NULL")
+    create_partial(
+        "ix_frames_waiting", "frames", ["video_id", "timestamp", "local_description"], "local_description IS NULL"
+    )
+    create_partial("ix_frames_corrected", "frames", ["video_id", "timestamp", "edited_at"], "edited_at IS NOT NULL")
+    create_partial("ix_frames_reviewed", "frames", ["video_id", "timestamp", "reviewed_at"], "reviewed_at IS NOT NULL")
+    create_partial("ix_frames_excitement", "frames", ["video_id", "timestamp", "excitement"], "excitement IS NOT NULL")
     op.create_table(
         "analyses",
         sa.Column("id", BIG_ID, nullable=False),
@@ -137,6 +155,8 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_analyses_frame_id"), "analyses", ["frame_id"], unique=False)
     op.create_index("ix_analyses_model_id", "analyses", ["describer", "model", "id"], unique=False)
+    create_partial("ix_analyses_pace", "analyses", ["created_at", "run_id", "pass", "is_kept"], "is_kept = 1")
+    create_partial("ix_analyses_doubtful", "analyses", ["frame_id"], "is_kept = 1 AND CAST(warnings AS TEXT) != '[]'")
     op.create_table(
         "search_documents",
         sa.Column("frame_id", BIG_ID, autoincrement=False, nullable=False),

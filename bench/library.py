@@ -1,0 +1,338 @@
+"""A library as large as a film maker's: 1,000,000 kept frames in 500 videos, described, with real JPEG files.
+
+Pictures are cut from a folder of videos and hard-linked, so that a million of them take the room of a few thousand.
+Rows go straight through SQL, triggers and all, in minutes; `bench/queries.py` then says what each query of the pages
+takes. Words follow Zipf: "bouquet" stands in about 20,000 of 1,000,000 descriptions, "sparkler" in about 800.
+One film is twenty times as long as the usual one. All is made from a seed: two libraries made alike are alike.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import sqlite3
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from db.migrate import open_library
+from enrich.endings import is_media_name
+from enrich.settings import Settings
+from enrich.video.decode import SourceFrames
+from enrich.video.fingerprint import fingerprint
+from enrich.video.kept import image_name
+from enrich.video.picture import encode_jpeg
+from enrich.video.probe import probe
+
+SEED = 5
+EDGE, QUALITY = 960, 80
+FPS = 30.0
+WORDS_A_TEXT = 52  # some 320 characters
+VOCABULARY = 20_000
+SCENE_FRAMES = 40
+SECONDS_A_CALL = 2.0
+FAILED, WARNED, CORRECTED, REVIEWED = 0.0005, 0.015, 0.002, 0.01  # shares of the frames
+END = datetime(2026, 11, 25, 12, tzinfo=UTC)
+RUN_HOURS = 8  # of the last run
+# By how common they are, from 1: with 52 words a text, rank r stands in about 5 / r of the descriptions.
+NAMED = {
+    1: "the", 2: "a", 3: "woman", 4: "man", 5: "white", 6: "dress", 7: "people", 8: "stands", 10: "table", 12: "bride",
+    14: "flowers", 16: "groom", 20: "dancing", 30: "cake", 40: "church", 60: "smiling", 80: "glass", 120: "ring",
+    245: "bouquet", 250: "toast", 1000: "balloon", 6000: "sparkler", 6100: "accordion",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large a library is made of what."""
+
+    frames: int
+    sizes: list[int]  # kept frames of each video
+    described: float  # share of the frames
+
+    def order(self, frame_id: int) -> int:
+        """When a frame was described: its place in an order that jumps over all videos, from 0."""
+        step = int(self.frames * (math.sqrt(5) - 1) / 2) | 1
+        while math.gcd(step, self.frames) != 1:
+            step += 2
+        return frame_id * step % self.frames
+
+
+class Words:
+    """Descriptions with words as common as in a language."""
+
+    def __init__(self) -> None:
+        random_ = random.Random(SEED)  # noqa: S311  # repeatable, not secret
+        syllables = [a + b for a in "bdfgklmnprstv" for b in ("a", "e", "i", "o", "u", "an", "er", "ol")]
+        made: dict[str, None] = {}
+        while len(made) < VOCABULARY:
+            made["".join(random_.choices(syllables, k=random_.choice((2, 2, 3))))] = None
+        self.all = [NAMED.get(rank, word) for rank, word in enumerate(made, start=1)]
+        weights = 1 / np.arange(1, VOCABULARY + 1)
+        self._sums = np.cumsum(weights / weights.sum())
+        self._random = np.random.default_rng(SEED)
+
+    def texts(self, count: int) -> Iterator[tuple[str, list[str]]]:
+        """So many descriptions with their tags."""
+        drawn = np.searchsorted(self._sums, self._random.random((count, WORDS_A_TEXT)))
+        for row in drawn.tolist():
+            said = [self.all[place] for place in row]
+            yield (
+                f"{' '.join(said[:26]).capitalize()}. {' '.join(said[26:]).capitalize()}.",
+                [word for word in dict.fromkeys(said[:12]) if len(word) > 3][:5],
+            )
+
+
+def make(home: Path, footage: Path, plan: Plan, *, unique: int) -> None:
+    """Make the library at `home`; there must be none."""
+    settings = Settings(home=home)
+    home.mkdir(parents=True)
+    open_library(settings.url).dispose()
+    films = sorted(path.resolve() for path in footage.iterdir() if is_media_name(path))
+    pictures = _cut(films, home / "pictures", unique)
+    _say(f"{len(pictures)} pictures are cut")
+    with closing(sqlite3.connect(home / "library.db", isolation_level=None)) as connection:
+        connection.executescript("PRAGMA synchronous=OFF; PRAGMA foreign_keys=OFF; PRAGMA cache_size=-400000;")
+        _fill(connection, settings.frames_folder, films, plan, pictures)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    _say(f"done: {(home / 'library.db').stat().st_size / 1e9:.1f} GB of rows")
+
+
+def _cut(films: list[Path], folder: Path, count: int) -> list[Path]:
+    """Pictures of all films, evenly taken."""
+    folder.mkdir()
+    every = max(1, sum(probe(film).frame_estimate or 0 for film in films) // count)
+    found: list[Path] = []
+    for film in films:
+        with SourceFrames(film) as frames:
+            for number, frame in enumerate(frames):
+                if number % every == 0:
+                    found.append(folder / f"{len(found):05d}.jpg")
+                    found[-1].write_bytes(encode_jpeg(frame.picture, rotation=0, edge=EDGE, quality=QUALITY))
+    return found
+
+
+def _fill(
+    connection: sqlite3.Connection, frames_folder: Path, films: list[Path], plan: Plan, pictures: list[Path]
+) -> None:
+    random_ = random.Random(SEED)  # noqa: S311  # repeatable, not secret
+    run_id = _add_run(connection, plan)
+    words = Words()
+    first_id = 1
+    for video_id, size in enumerate(plan.sizes, start=1):
+        film = films[(video_id - 1) % len(films)]
+        known = fingerprint(film) if video_id <= len(films) else f"bench-{video_id}"
+        rows: list[_Frame] = []
+        folder = frames_folder / known
+        made: set[Path] = set()
+        index = 0
+        for number, (text, tags) in enumerate(words.texts(size)):
+            frame_id = first_id + number
+            stands_for = random_.randint(1, 17)
+            name = image_name(index / FPS)
+            path = folder / name
+            if path.parent not in made:
+                path.parent.mkdir(parents=True)
+                made.add(path.parent)
+            os.link(pictures[(frame_id * 7) % len(pictures)], path)
+            rows.append(_Frame(frame_id, index, stands_for, number // SCENE_FRAMES, f"{known}/{name}", text, tags))
+            index += stands_for
+        connection.execute("BEGIN")
+        _add_video(connection, video_id, film, known, index)
+        _add_frames(connection, video_id, rows, plan, run_id, random_)
+        connection.execute("COMMIT")
+        first_id += size
+        if video_id % 50 == 0:
+            _say(f"{video_id} videos, {first_id - 1} frames")
+    connection.execute("BEGIN")
+    connection.execute(
+        """INSERT INTO analyses (created_at, run_id, frame_id, "pass", describer, model, model_digest, host,
+            prompt_version, latency_seconds, load_seconds, prompt_tokens, output_tokens, cost_usd, raw_reply, warnings,
+            is_kept)
+        SELECT enriched_at, CASE WHEN enriched_at >= ? THEN ? END, id, 'deep', 'ollama', 'llava:13b', 'abc',
+            'http://127.0.0.1:11434', '1', 2.0, 0.0, 700, 90, 0.0,
+            json_object('description', local_description, 'tags', json(local_tags)),
+            CASE WHEN abs(random()) % 1000 < ? THEN '[{"problem": "names_unseen", "detail": "Erna"}]' ELSE '[]' END, 1
+        FROM frames WHERE local_description IS NOT NULL ORDER BY enriched_at""",
+        (_stored(END - timedelta(hours=RUN_HOURS)), run_id, round(WARNED * 1000)),
+    )
+    connection.execute("COMMIT")
+    _say("the calls are booked")
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    id: int
+    index: int
+    stands_for: int
+    scene: int
+    image_path: str
+    text: str
+    tags: list[str]
+
+
+def _add_run(connection: sqlite3.Connection, plan: Plan) -> int:
+    done = round(plan.frames * plan.described)
+    values = {
+        "id": 1,
+        "hostname": "bench",
+        "pid": 1,
+        "process_created_at": 0.0,
+        "started_at": _stored(END - timedelta(hours=RUN_HOURS)),
+        "heartbeat_at": _stored(END),
+        "progress_at": _stored(END),
+        "state": "finished",
+        "options": "{}",
+        "counts": json.dumps({"frames_described": min(done, round(RUN_HOURS * 3600 / SECONDS_A_CALL))}),
+    }
+    _insert(connection, "runs", [values])
+    return 1
+
+
+def _add_video(connection: sqlite3.Connection, video_id: int, film: Path, known: str, frame_count: int) -> None:
+    values = {
+        "id": video_id,
+        "path": str(film),
+        "fingerprint": known,
+        "title": f"{video_id:03d} {film.stem}",
+        "duration": frame_count / FPS,
+        "fps": FPS,
+        "width": 1920,
+        "height": 1080,
+        "codec": "h264",
+        "rotation": 0,
+        "recorded_at": _stored(END - timedelta(days=600 - video_id)),
+        "camera": ("Canon EOS R6", "Sony FX3", None)[video_id % 3],
+        "warnings": "[]",
+        "frame_count": frame_count,
+        "decode_failures": 0,
+        "extraction_status": "extracted",
+        "enrichment_status": "enriching",
+        "context": "",
+        "sampling": "distinct:normal",
+        "added_at": _stored(END - timedelta(days=60)),
+    }
+    _insert(connection, "videos", [values])
+    _insert(
+        connection,
+        "tasks",
+        [{**_TASK, "kind": "extract", "pass": "", "video_id": video_id, "frame_id": None, "status": "done"}],
+    )
+
+
+_TASK = {"priority": 0, "attempts": 0, "crashes": 0}
+
+
+def _add_frames(
+    connection: sqlite3.Connection, video_id: int, rows: list[_Frame], plan: Plan, run_id: int, random_: random.Random
+) -> None:
+    frames, tasks, documents = [], [], []
+    done = round(plan.frames * plan.described)
+    for row in rows:
+        place = plan.order(row.id)
+        is_described = place < done
+        is_edited = is_described and random_.random() < CORRECTED
+        tags = json.dumps(row.tags)
+        moment = _stored(END - timedelta(seconds=(done - 1 - place) * SECONDS_A_CALL)) if is_described else None
+        frames.append(
+            {
+                "id": row.id,
+                "video_id": video_id,
+                "index": row.index,
+                "timestamp": row.index / FPS,
+                "stands_for": row.stands_for,
+                "scene": row.scene,
+                "image_path": row.image_path,
+                "dhash": f"{random_.getrandbits(64):016x}",
+                "sharpness": random_.uniform(5, 80),
+                "brightness": random_.uniform(10, 240),
+                "motion": random_.uniform(0, 30),
+                "is_keyframe": 0,
+                "local_description": row.text if is_described else None,
+                "local_tags": tags if is_described else None,
+                "enriched_at": moment,
+                "edited_description": f"{row.text} Corrected." if is_edited else None,
+                "edited_tags": tags if is_edited else None,
+                "edited_at": moment if is_edited else None,
+                "reviewed_at": moment if is_described and random_.random() < REVIEWED else None,
+            }
+        )
+        is_failed = not is_described and random_.random() < FAILED / (1 - plan.described)
+        tasks.append(
+            {
+                **_TASK,
+                "kind": "describe",
+                "pass": "deep",
+                "video_id": video_id,
+                "frame_id": row.id,
+                "priority": 10_000 - place * 10_000 // plan.frames,
+                "status": "done" if is_described else "failed" if is_failed else "todo",
+                "attempts": 3 * is_failed,
+                "error": "the model's reply was empty" if is_failed else None,
+                "run_id": run_id if is_described else None,
+            }
+        )
+        if is_described:
+            text = f"{row.text} Corrected." if is_edited else row.text
+            documents.append(
+                {"frame_id": row.id, "source": 0 if is_edited else 1, "text": text, "tags": " ".join(row.tags)}
+            )
+    _insert(connection, "frames", frames)
+    _insert(connection, "tasks", tasks)
+    _insert(connection, "search_documents", documents)
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        names = ", ".join(f'"{name}"' for name in rows[0])
+        marks = ", ".join("?" * len(rows[0]))
+        statement = f"INSERT INTO {table} ({names}) VALUES ({marks})"  # noqa: S608  # our own names
+        connection.executemany(statement, [tuple(row.values()) for row in rows])
+
+
+def _stored(moment: datetime) -> str:
+    """A moment as SQLAlchemy keeps it in SQLite."""
+    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def _sizes(frames: int, videos: int) -> list[int]:
+    """How many frames each video has: many short ones, and one of twenty times the usual."""
+    random_ = random.Random(SEED)  # noqa: S311  # repeatable, not secret
+    weights = [random_.lognormvariate(0, 0.7) for _ in range(videos)]
+    weights[videos // 2] = 20 * statistics.median(weights)
+    sizes = [max(1, round(frames * weight / sum(weights))) for weight in weights]
+    sizes[0] += frames - sum(sizes)
+    return sizes
+
+
+def _say(text: str) -> None:
+    print(f"{time.process_time():7.0f} s  {text}", flush=True)
+
+
+def main() -> None:
+    """Make a library."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("home", type=Path, help="EVERYFRAME_HOME of the new library; must not be there")
+    parser.add_argument("--footage", type=Path, required=True, help="a folder of videos to cut pictures from")
+    parser.add_argument("--frames", type=int, default=1_000_000)
+    parser.add_argument("--videos", type=int, default=500)
+    parser.add_argument("--pictures", type=int, default=3000, help="different pictures; all else are links to them")
+    parser.add_argument("--described", type=float, default=0.9, help="share of the frames")
+    given = parser.parse_args()
+    plan = Plan(given.frames, _sizes(given.frames, given.videos), given.described)
+    make(given.home, given.footage, plan, unique=given.pictures)
+
+
+if __name__ == "__main__":
+    main()
