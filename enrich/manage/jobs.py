@@ -115,9 +115,9 @@ def stop_job(settings: Settings, job_id: str) -> bool:
         found.terminate()  # on Windows this ends it at once, and its command below
         left = _left(all_of_it, END_SECONDS)
         for one in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-            _left([one], KILL_SECONDS)
+            if _left([one], KILL_SECONDS if one is found else 0.0):  # with its command gone it ends by itself
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
         left = _left(left, KILL_SECONDS)
     except psutil.NoSuchProcess:
         return True
