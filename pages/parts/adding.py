@@ -7,7 +7,7 @@ by itself is only what somebody has chosen and not added yet.
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage.jobs import Job, jobs, start_job
+from enrich.manage.jobs import Job, forget_job, jobs, start_job
 from enrich.settings import Settings
 from enrich.wording import counted, size, span
 from pages.parts import chosen, inbox
@@ -19,6 +19,7 @@ from pages.parts.upload import upload_face
 
 ESTIMATE, ADD = "estimate", "add"  # kinds of jobs
 SOURCES = ("Folders", "Path", "Upload")
+SEEN = "uploads-seen"  # paths of uploads that were there when the page was drawn
 REFRESH = "1s"
 LONGEST_CONTEXT = 2000
 SHOWN_PROBLEMS = 8
@@ -35,7 +36,8 @@ def add_part(registered: frozenset[str]) -> None:
             case "Path":
                 _path()
             case "Upload":
-                upload_face(inbox.room(now), on_done=lambda: None)
+                st.session_state[SEEN] = [upload.path for upload in inbox.waiting(now, registered)]
+                upload_face(inbox.room(now), on_done=_choose_uploads)
             case _:
                 browse("add", chosen.toggle, marked=chosen.paths(), on_folder=chosen.choose)
     _inbox(now, registered)
@@ -56,21 +58,24 @@ def add_part(registered: frozenset[str]) -> None:
     )
     words = [f"--sampling={sampling.text}"]
     paths = [entry.path for entry in entries]
-    _estimate(now, (ESTIMATE, *words, "--", *paths))
-    estimate = _job(now, (ESTIMATE, *words, "--", *paths))
-    if estimate is None or estimate.is_running or not _videos(estimate):
+    asked = (ESTIMATE, *words, "--", *paths)
+    estimate = _estimate(now, asked)
+    if estimate is None:
         return
     if any(entry.title for entry in entries):
         words += [f"--title={entry.title}" for entry in entries]
     if context := str(st.session_state.get("context", "")).strip():
         words.append(f"--context={context}")
-    st.button(
-        f"Add {counted(_videos(estimate), 'film')} to the library",
-        type="primary",
-        key="add",
-        on_click=_begin,
-        args=(ADD, (ADD, "--lines", *words, "--", *paths)),
-    )
+    with st.container(horizontal=True):
+        if count := _videos(estimate):
+            st.button(
+                f"Add {counted(count, 'film')} to the library",
+                type="primary",
+                key="add",
+                on_click=_begin,
+                args=(ADD, (ADD, "--lines", *words, "--", *paths)),
+            )
+        st.button("Look again", type="tertiary", key="again", on_click=_begin, args=(ESTIMATE, asked))
 
 
 def _path() -> None:
@@ -89,6 +94,12 @@ def _choose_path() -> None:
         st.session_state["path-problem"] = str(error)
     else:
         st.session_state["path"] = ""
+
+
+def _choose_uploads() -> None:
+    """Choose what has come since the page was drawn."""
+    for upload in inbox.waiting(settings(), st.session_state.get(SEEN, [])):
+        chosen.choose(upload.path, title=upload.title)
 
 
 def _inbox(now: Settings, registered: frozenset[str]) -> None:
@@ -133,18 +144,18 @@ def _entry(entry: chosen.Chosen) -> None:
         )
 
 
-def _estimate(now: Settings, words: tuple[str, ...]) -> None:
-    """What the chosen films will take: asked for, being worked out, or said."""
+def _estimate(now: Settings, words: tuple[str, ...]) -> Job | None:
+    """What the chosen films will take: to be asked for, being worked out, or said. None until it is said."""
     job = _job(now, words)
     if job is None:
         st.button("See what it takes", type="primary", key="see", on_click=_begin, args=(ESTIMATE, words))
         st.caption("Says how many pictures, how much time and how much disk. Nothing is added yet.")
-        return
+        return None
     if job.is_running:
         _watch_estimate(words)
-        return
+        return None
     _say_estimate(now, job)
-    st.button("Look again", type="tertiary", key="again", on_click=_begin, args=(ESTIMATE, words))
+    return job
 
 
 @st.fragment(run_every=REFRESH)
@@ -206,6 +217,8 @@ def _begin(kind: str, words: tuple[str, ...]) -> None:
         st.toast(plain(error))
         return
     if kind == ADD:
+        for job in jobs(settings(), ADD):  # their sums have been seen
+            forget_job(settings(), job.id)
         chosen.drop_all()
         st.session_state["context"] = ""
-        st.query_params.clear()  # back to the library, where it is seen
+        st.query_params.pop("do", None)  # back to the library, where it is seen

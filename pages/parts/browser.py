@@ -120,9 +120,11 @@ def _about(film: Film) -> str:
 
 
 def _foot(key: str, page: Page) -> None:
-    said = f"{counted(page.total_folders, 'folder')}, {counted(page.total_films, 'film')}"
+    parts = [counted(page.total_folders, "folder")] if page.total_folders else []
+    parts.append(counted(page.total_films, "film") if page.total_films else "no films")
     if page.others:
-        said += f"; {counted(page.others, 'other file')} not shown"
+        parts.append(f"{counted(page.others, 'other file')} not shown")
+    said = ", ".join(parts)
     if page.pages == 1:
         st.caption(said)
         return

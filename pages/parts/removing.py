@@ -41,8 +41,10 @@ def _question(row: VideoRow) -> None:
     now = settings()
     st.text(shown(row.title))
     st.markdown(
-        f"Deleted: {counted(row.kept, 'kept frame')}, {counted(row.described, 'description')} with what you corrected "
-        f"in them, and their pictures, {size(pictures_bytes(now, row.id))}."
+        f"Deleted: {counted(row.kept, 'kept frame')} with {'its picture' if row.kept == 1 else 'their pictures'}, "
+        f"{size(pictures_bytes(now, row.id))}, and {counted(row.described, 'description')}, also what you corrected."
+        if row.kept
+        else "Nothing has been taken from it yet: only its entry is deleted."
     )
     is_copy = inbox.is_upload(now, row.path)
     st.markdown("Your own film is not touched." if not is_copy else "The film itself is an uploaded copy.")
@@ -91,7 +93,8 @@ def _remove(row: VideoRow) -> None:
         inbox.discard(now, row.path, registered)
     st.session_state[REMOVED] = f"Removed: {row.title}."
     st.session_state[ANSWERED] = True
-    st.query_params.clear()
+    for name in ("video", "do"):
+        st.query_params.pop(name, None)
 
 
 def _keep() -> None:

@@ -127,7 +127,7 @@ function send(file) {
     try { answer = JSON.parse(request.responseText); } catch { /* said below */ }
     if (request.status === 201) {
       work.done += 1;
-      work.said = "Uploaded: " + answer.title + ". It waits below until you add it.";
+      work.said = "Uploaded: " + answer.title + ". It is chosen below, and waits until you add it.";
       work.face?.tell("done", work.done);
     } else fail(file, answer.error ?? "The dashboard did not take it. Load the page again and try once more.");
     next();

@@ -138,7 +138,7 @@ async def _take(request: Request, given: Settings, length: int) -> Response:
     try:
         part = inbox.part_of(path)
         await _write(request, part, given, length)
-        await run_sync(_require_new_film, given, part, title)
+        await run_sync(_require_new_film, given, part)
         await run_sync(inbox.keep, path, title)
         is_kept = True
     finally:
@@ -181,12 +181,12 @@ async def _next(chunks: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-def _require_new_film(given: Settings, path: Path, title: str) -> None:
+def _require_new_film(given: Settings, path: Path) -> None:
     """Have the command line probe the film. Raises RefusedError if it is none, or is in the library already."""
     outcome = run_command(given, "estimate", str(path))
     if outcome.code and isinstance(outcome.data, dict) and not outcome.data.get("videos"):
-        reason = first_line(outcome.error.replace(str(path), title), 300)
-        raise RefusedError(422, f"This is no film that can be read, and was deleted again: {reason}")
+        reason = first_line(outcome.error.replace(str(path), "it"), 300)
+        raise RefusedError(422, f"This cannot be used, and was deleted again: {reason}")
     known = film_known_as(engine(), path)
     if known is not None:
         raise RefusedError(409, f"This film is in the library already, as {known}; the copy was deleted again.")

@@ -146,7 +146,7 @@ def test_no_name_leads_out_of_the_folder_or_becomes_more_than_a_title(
 
 @pytest.mark.parametrize(
     ("body", "words"),
-    [(b"Dear diary, this is no film.\n" * 400, "no film that can be read"), (b"", "empty")],
+    [(b"Dear diary, this is no film.\n" * 400, "it is not a video"), (b"", "empty")],
 )
 def test_what_is_no_film_is_deleted_and_the_reason_said(client, empty, body, words):
     status, said = client.send(body, "diary.mp4")
