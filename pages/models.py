@@ -27,7 +27,7 @@ if answer.is_asking:
     follow(found, "models")
 outcome = answer.outcome
 models = models_in(outcome.data or []) if outcome is not None and outcome.is_good else []
-st.header("Installed", anchor=False)
+st.subheader("Installed", anchor=False)
 if outcome is None:
     st.info("Asking Ollama …")
 elif not outcome.is_good:
@@ -41,7 +41,7 @@ else:
     draw_shelf(found, models)
 st.button("Look again", on_click=inquiries().forget, type="tertiary", icon=":material/refresh:")
 if outcome is not None and outcome.is_good:
-    st.header("Get another", anchor=False)
+    st.subheader("Get another", anchor=False)
     draw_getting(found, models)
-st.header("Audition", anchor=False)
+st.subheader("Audition", anchor=False)
 draw_audition(found, models, has_frames=has_frames)

@@ -1,5 +1,13 @@
-"""Setup: to be drawn."""
+"""Setup: is everything there, and the settings."""
 
 import streamlit as st
 
+from pages.parts.checkup import draw_checkup
+from pages.parts.preferences import draw_preferences
+from pages.parts.session import settings
+
 st.title("Setup")
+st.subheader("Is everything there?", anchor=False)
+draw_checkup(settings())
+st.subheader("Settings", anchor=False)
+draw_preferences()

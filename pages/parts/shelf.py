@@ -28,15 +28,17 @@ def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
     is_chosen = is_same(model.name, settings.model)
     is_refused = model.is_cloud and not settings.allow_cloud
     with st.container(border=True, key=f"model-{model.name}"):
-        st.markdown(f"**{plain(model.name, NAME_CHARACTERS)}**{' · describes your frames' if is_chosen else ''}")
-        if model.is_cloud:
-            st.warning(
-                "Runs in a cloud: your pictures would leave this machine." + (" It is refused." if is_refused else "")
-            )
-        st.caption(" · ".join(plain(said) for said in (weight(model), memory(model), pace(model))))
-        if len(settings.ollama_hosts) > 1:
-            st.caption(f"At {plain(', '.join(model.hosts))}")
-        with st.container(horizontal=True):
+        said, buttons = st.columns([3, 1], vertical_alignment="center")
+        with said:
+            st.markdown(f"**{plain(model.name, NAME_CHARACTERS)}**{' · describes your frames' if is_chosen else ''}")
+            st.caption(" · ".join(plain(part) for part in (weight(model), memory(model), pace(model))))
+            if len(settings.ollama_hosts) > 1:
+                st.caption(f"At {plain(', '.join(model.hosts))}")
+            if model.is_cloud:
+                refused = " It is refused." if is_refused else ""
+                st.warning(f"Runs in a cloud: your pictures would leave this machine.{refused}")
+        with buttons, st.container(horizontal=True, horizontal_alignment="right"):
+            st.button("Remove", key=f"remove-{model.name}", type="tertiary", on_click=ask, args=[model])
             st.button(
                 "In use" if is_chosen else "Use this model",
                 key=f"choose-{model.name}",
@@ -44,4 +46,3 @@ def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
                 on_click=choose,
                 args=[model.name],
             )
-            st.button("Remove", key=f"remove-{model.name}", type="tertiary", on_click=ask, args=[model])
