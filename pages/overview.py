@@ -12,8 +12,13 @@ from pages.parts.minutes import draw_minutes
 from pages.parts.now import look
 from pages.parts.ready_by import draw_ready_by
 from pages.parts.session import settings
-from pages.parts.watch import EVERY, draw_standing, scene
-from pages.parts.wishes import Wish
+from pages.parts.watch import draw_standing, scene
+from pages.parts.wishes import Wish, until
+
+EVERY = "2s"
+SLOWLY = "10s"  # a bar is a minute
+# What is drawn anew every 2 s is not to fade meanwhile.
+STEADY = "<style>.st-key-overview [data-stale] { opacity: 1 !important; transition: none !important; }</style>"
 
 
 def figures() -> None:
@@ -23,27 +28,30 @@ def figures() -> None:
 
 
 def course() -> None:
-    """The run so far, and what came of it last."""
+    """The run so far."""
     found = look().status
     if found.run is not None:
-        st.subheader("Frames a minute", anchor=False)
         draw_minutes(found.run, is_running=found.is_running)
-    st.subheader("Described last", anchor=False)
-    draw_latest()
 
 
 st.title("Overview")
 now = look()
 drawn = scene(now)
 every = EVERY if drawn.is_live else None
-draw_standing(drawn)
-if not now.status.videos:
-    draw_first_steps(settings(), drawn.lack)
-else:
-    draw_controls(drawn.wishes)
-    if drawn.lack is not None:
-        draw_lack(settings(), drawn.lack)
-    st.fragment(figures, run_every=every)()
-    draw_ready_by(may_start=Wish.START in drawn.wishes)
-    draw_failures(now.status)
-    st.fragment(course, run_every=every)()
+st.html(STEADY)
+with st.container(key="overview"):
+    draw_standing(drawn)
+    if not now.status.videos:
+        draw_first_steps(settings(), drawn.lack)
+    else:
+        draw_controls(drawn.wishes)
+        if drawn.lack is not None:
+            draw_lack(settings(), drawn.lack)
+        st.fragment(figures, run_every=every)()
+        draw_ready_by(may_start=Wish.START in drawn.wishes, end=until(now.status.run))
+        draw_failures(now.status)
+        st.subheader("Described last", anchor=False)
+        st.fragment(draw_latest, run_every=every)()
+        if now.status.run is not None:
+            st.subheader("Frames a minute", anchor=False)
+            st.fragment(course, run_every=SLOWLY if drawn.is_live else None)()

@@ -25,12 +25,6 @@ ICONS = {
     Wish.STOP: ":material/stop:",
 }
 SHORTCUTS = {Wish.START: "s", Wish.PAUSE: "p", Wish.RESUME: "p", Wish.STOP: "x"}
-HELP = {
-    Wish.START: "Works in the background, also when this page is closed",
-    Wish.PAUSE: "Frees the model's memory for other work",
-    Wish.RESUME: "Goes on where it was",
-    Wish.STOP: "What is described stays; start goes on where it was",
-}
 BUSY = {
     Wish.START: "Starting …",
     Wish.PAUSE: "Pausing: the frames in hand are still finished …",
@@ -47,7 +41,6 @@ def draw_controls(wishes: tuple[Wish, ...]) -> None:
                 LABELS[wish],
                 key=f"wish-{wish}",
                 icon=ICONS[wish],
-                help=HELP[wish],
                 shortcut=SHORTCUTS[wish],
                 type="primary" if wish in (Wish.START, Wish.RESUME) else "secondary",
                 on_click=carry_out,

@@ -5,7 +5,6 @@ from datetime import datetime
 
 import streamlit as st
 
-from db.models import RunState
 from enrich.manage.status import Status
 from enrich.settings import Settings
 from enrich.wording import counted, moment, size, span
@@ -15,14 +14,15 @@ from pages.parts.plain import plain
 ENRICHMENT = "🧠 Enrichment Progress"  # the user's own title
 MEGABYTE = 1_000_000
 NOTHING = "–"
-LONGEST_NAME = 60  # characters
+LONGEST_NAME = 36  # characters: two lines at the most
+CARD_HEIGHT = 196  # pixels: the same whether the name takes one line or two
 SLOW_A_MINUTE = 10  # below, tenths say something
 
 
 def draw_cards(now: Now, settings: Settings) -> None:
     """The five cards."""
     with st.container(key="status-cards"):
-        columns = st.columns([1, 1.25, 1.15, 1.15, 1.95])
+        columns = st.columns([1, 1.2, 1.25, 1.15, 1.95])
         with columns[0]:
             _films(now.status)
         with columns[1]:
@@ -36,9 +36,9 @@ def draw_cards(now: Now, settings: Settings) -> None:
 
 
 def rate_text(rate: float) -> str:
-    """Frames a second as people count them: 34 a minute."""
+    """Frames a second, as frames a minute."""
     minute = rate * 60
-    return f"{minute:.1f} a minute" if minute < SLOW_A_MINUTE else f"{minute:,.0f} a minute"
+    return f"{minute:.1f}" if minute < SLOW_A_MINUTE else f"{minute:,.0f}"
 
 
 def _films(found: Status) -> None:
@@ -51,15 +51,19 @@ def _covered(found: Status) -> None:
 
 
 def _speed(found: Status) -> None:
-    if found.seconds_left is not None:
-        left = f"{span(found.seconds_left)} left, until {moment(found.seconds_left, datetime.now().astimezone())}"
-    elif not found.left and found.videos_decoded == found.videos:
-        left = "nothing is left"
-    elif found.state is RunState.RUNNING and found.is_running:
-        left = "time left: in a moment"
-    else:
-        left = f"{counted(found.left, 'frame')} left"
-    _card("Speed", rate_text(found.rate) if found.rate else NOTHING, left)
+    _card("Frames a minute", rate_text(found.rate) if found.rate else NOTHING, time_left(found))
+
+
+def time_left(found: Status) -> str:
+    """How much is left. No time is told before it can be known: while no film has been read to its end, say."""
+    is_read = found.videos_decoded == found.videos
+    if not found.left and is_read:
+        return "nothing is left"
+    if found.seconds_left is not None and found.videos_decoded:
+        return f"{span(found.seconds_left)} left, until {moment(found.seconds_left, datetime.now().astimezone())}"
+    if is_read:
+        return f"{counted(found.left, 'frame')} left"
+    return f"{counted(found.videos - found.videos_decoded, 'film')} left to read"
 
 
 def _disk(settings: Settings) -> None:
@@ -89,12 +93,13 @@ def _card(label: str, value: str, detail: str, *, is_bad: bool = False) -> None:
 
 def _enrichment(now: Now) -> None:
     found = now.status
+    so_far = "" if found.videos_decoded == found.videos else " kept so far"
     current = "nothing"
     if now.current is not None:
         current = f"{plain(now.current.name, LONGEST_NAME)} ({now.current.percent} % complete)"
-    with st.container(border=True, height="stretch", gap="xsmall"):
+    with st.container(border=True, height=CARD_HEIGHT, gap="xsmall"):
         st.markdown(f"**{ENRICHMENT}**")
         st.markdown(f"Videos enriched: **{now.enriched:,}/{found.videos:,}**")
-        st.markdown(f"Frames analyzed: **{found.described:,}/{found.frames:,}**")
+        st.markdown(f"Frames analyzed: **{found.described:,}/{found.frames:,}**{so_far}")
         st.markdown(f"Current: {current}")
         st.progress(found.described / found.frames if found.frames else 0.0)

@@ -9,7 +9,7 @@ from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 
 PLACES = 6
-WIDTH, HEIGHT = 180, 250  # pixels of a card
+WIDTH, HEIGHT = 168, 240  # pixels of a card
 LONGEST_TEXT = 90  # characters
 LONGEST_TITLE = 24
 

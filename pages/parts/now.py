@@ -51,7 +51,7 @@ def look_anew() -> None:
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=4, show_spinner=False)
 def _look(url: str) -> Now:
     engine = engine_of(url)
-    status = look_at(engine, now=datetime.now(UTC))
+    status = look_at(engine, now=datetime.now(UTC), measures=False)
     with reading(engine) as connection:
         videos = queries.videos(connection)
     enriched = sum(video.enrichment_status is EnrichmentStatus.ENRICHED for video in videos)

@@ -31,8 +31,11 @@ class Reach:
     at: datetime
 
 
-def draw_ready_by(*, may_start: bool) -> None:
-    """A time, what will be reached by it, and, where nothing runs, a start that ends then."""
+def draw_ready_by(*, may_start: bool, end: datetime | None) -> None:
+    """A time, what will be reached by it, and, where nothing runs, a start that ends then.
+
+    `end`: when what runs will end by itself.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom", key="ready-by-row"):
         st.time_input(
             "Be ready by",
@@ -54,7 +57,8 @@ def draw_ready_by(*, may_start: bool) -> None:
     if reach is not None:
         st.text(f"{shown(reach.sentence)} (worked out at {reach.at.astimezone():%H:%M})")
         if not may_start:
-            st.caption("It works without an end, or with the one it was started with. Stop it to start with this one.")
+            has = "until all is done" if end is None else f"until {said_end(end, datetime.now(UTC))}"
+            st.caption(f"It works {has}. To give it this end, stop it and start it again here.")
 
 
 def work_out() -> None:

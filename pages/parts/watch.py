@@ -1,7 +1,7 @@
 """Watching for changes from elsewhere: another tab, a terminal, the worker itself.
 
 Live parts draw themselves anew and hold no widgets. What holds widgets is drawn by the page; this has the page drawn
-again, at most 2 s later, when other buttons fit than are there, or other parts are to be live.
+again, some 1 s later, when other buttons fit than are there, or other parts are to be live.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pages.parts.readiness import Lack, asker
 from pages.parts.session import settings
 from pages.parts.wishes import Wish, fitting, words
 
-EVERY = "2s"
+EVERY = "1s"
 
 
 @dataclass(frozen=True, slots=True)
