@@ -17,7 +17,6 @@ from tests.cli.conftest import quiet_environment
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
 END_SECONDS = 10.0
-FIRST_PORT, LAST_PORT = 8605, 8999
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,9 @@ def environment_of(home: Path, **more: str) -> dict[str, str]:
 
 def free_port() -> int:
     """A port nobody listens on now."""
-    for port in range(FIRST_PORT, LAST_PORT):
-        with socket.socket() as trial, contextlib.suppress(OSError):
-            trial.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
 
 
 @contextmanager

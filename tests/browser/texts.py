@@ -1,15 +1,13 @@
 """Texts that want to be more than text, and a library in which everything that others write is one of them."""
 
 import json
-import os
-import signal
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from sqlite3 import connect
 
-import pytest
-
-from tests.browser.served import environment_of
+from tests.browser.served import PROJECT, environment_of
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
 
@@ -29,25 +27,26 @@ FILMS = {"strange": 30, "failing": 12}  # frames
 
 def strange_library(folder: Path, standin: StandIn) -> None:
     """Make the library in `folder / "home"`: film 1 described, with doubts and corrections, film 2 failed in part."""
-    from enrich.cli import run
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("EVERYFRAME_")]:
-            patch.delenv(name)
-        for name, value in environment_of(folder / "home", OLLAMA_HOST=standin.address).items():
-            patch.setenv(name, value)
-        patch.setattr("enrich.work.saving.RETRY_PAUSE_SECONDS", 0)
-        for place, (name, frames) in enumerate(FILMS.items()):
-            numbered_clip(folder / f"{name}.mp4", frames=frames, first=place * 100, fps=5)
-            assert run(["add", str(folder / f"{name}.mp4"), "--sampling", "exact"]) == 0
-        standin.play(Trick.ERROR, frames=[103])
-        standin.play(Trick.EMPTY, frames=[105], stubborn=True)
-        assert run(["enrich"]) == 1
-        standin.calm()
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    environment = environment_of(folder / "home", OLLAMA_HOST=standin.address)
+    standin.play(Trick.ERROR, frames=[103])
+    standin.play(Trick.EMPTY, frames=[105], stubborn=True)
+    for place, (name, frames) in enumerate(FILMS.items()):
+        film = numbered_clip(folder / f"{name}.mp4", frames=frames, first=place * 100, fps=5)
+        assert _run(environment, "add", str(film), "--sampling", "exact") == 0
+    assert _run(environment, "enrich") == 1
+    standin.calm()
     _poison(folder / "home" / "library.db")
+
+
+def _run(environment: dict[str, str], *words: str) -> int:
+    """Run a command, in a process of its own since Playwright has taken this one's event loop; retries do not wait."""
+    program = (
+        "import sys; from enrich.work import saving; from enrich.cli import run;"
+        " saving.RETRY_PAUSE_SECONDS = 0; sys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, timeout=90, check=False)
+    return done.returncode
 
 
 def _poison(file: Path) -> None:
