@@ -18,7 +18,7 @@ from pages.parts.session import reading, settings
 from pages.parts.stepping import to_page_at, walk
 from pages.parts.strips import strips
 from pages.parts.timeline import timeline
-from pages.parts.view import View, here
+from pages.parts.view import View, here, stay
 
 
 def draw() -> None:
@@ -30,21 +30,23 @@ def draw() -> None:
     if not films:
         empty_library()
         return
-    view = view if frame is None else replace(view, video=frame.video_id)
-    film = film_for(films, view)
+    film = film_for(films, view if frame is None else replace(view, video=frame.video_id))
     film_head(films, film)
     if film is None:
         no_such_film()
-    elif view.frame is not None and frame is None:
+        return
+    view = replace(view, video=film.id)
+    stay(view)
+    if view.frame is not None and frame is None:
         no_such_frame(film)
     elif not film.kept and view.source is None:
         no_frames(film)
     elif frame is not None:
-        draw_kept(film, replace(view, video=film.id), frame)
+        draw_kept(film, view, frame)
     elif view.source is not None:
-        draw_source(film, replace(view, video=film.id), view.source)
+        draw_source(film, view, view.source)
     else:
-        draw_gallery_page(film, replace(view, video=film.id))
+        draw_gallery_page(film, view)
 
 
 def draw_gallery_page(film: VideoRow, view: View) -> None:

@@ -12,7 +12,7 @@ from enrich.wording import clock, counted
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 from pages.parts.stepping import jump_field, to_page_at
-from pages.parts.view import View, go
+from pages.parts.view import HAIR_SECONDS, View, go
 
 PAGE_CARDS = 24
 SHOW, TAG = "frames-show", "frames-tag"
@@ -79,12 +79,12 @@ def page_of(video: VideoRow, view: View) -> Page:
         is_all = view.show is Show.ALL and view.tag is None
         total = video.kept if is_all else gallery.count(connection, video.id, show=view.show, tag=view.tag)
     shown_cards = cards[:PAGE_CARDS]
-    begins = before[0].timestamp if len(before) > PAGE_CARDS else None  # None: the first page
+    begins = before[0].timestamp + HAIR_SECONDS if len(before) > PAGE_CARDS else None  # None: the first page
     return Page(
         cards=shown_cards,
         total=total,
         earlier=view.gallery(after=begins) if before else None,
-        later=view.gallery(after=shown_cards[-1].timestamp) if len(cards) > PAGE_CARDS else None,
+        later=view.gallery(after=shown_cards[-1].timestamp + HAIR_SECONDS) if len(cards) > PAGE_CARDS else None,
     )
 
 

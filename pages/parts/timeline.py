@@ -89,7 +89,7 @@ def in_words(video: VideoRow, buckets: Sequence[Bucket], scenes: Sequence[Scene]
         f"{failed:,} failed" if failed else "",
         counted(len(scenes), "scene") if scenes else "",
     ]
-    return f"{', '.join(part for part in parts if part)}. To go to a moment with the keyboard, use the field Go to."
+    return ", ".join(part for part in parts if part)
 
 
 def _bars(buckets: Sequence[Bucket]) -> list[tuple[str, float, float, int, int]]:

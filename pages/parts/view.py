@@ -14,6 +14,7 @@ import streamlit as st
 from db.gallery import Show
 
 PAGE = "pages/frames.py"
+AFTER_DIGITS = 4  # of a second, in an address
 HAIR_SECONDS = 0.0005  # what lies behind a moment without this hair begins with the frame at it
 NOBODY = 0  # no row has this id: what a broken address asks for
 LARGEST_ID = 2**63 - 1  # what a database takes
@@ -61,7 +62,8 @@ class View:
 
     def gallery(self, after: float | None = None) -> "View":
         """The gallery of the same film, with the same filters."""
-        return replace(self, frame=None, source=None, after=after, plays=False)
+        place = round(after, AFTER_DIGITS) if after is not None else None
+        return replace(self, frame=None, source=None, after=place, plays=False)
 
     def kept(self, frame_id: int) -> "View":
         """A kept frame of the same film, with the same filters."""
@@ -79,6 +81,11 @@ def here() -> View:
 
 def go(view: View) -> None:
     """Have the tab show another view; "back" leads here again. For callbacks."""
+    st.query_params.from_dict(view.query())
+
+
+def stay(view: View) -> None:
+    """Have the address say what is shown: a link within a page leaves the browser's as it was."""
     st.query_params.from_dict(view.query())
 
 
