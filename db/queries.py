@@ -196,13 +196,6 @@ def frames(
     return _with_warnings(connection, statement)
 
 
-def nth_frame(connection: Connection, video_id: int, number: int) -> FrameRow | None:
-    """The kept frame of this number in the order of time, from 0; None if there are not so many."""
-    statement = _frames().where(Frame.video_id == video_id).order_by(Frame.timestamp).offset(number).limit(1)
-    rows = _with_warnings(connection, statement)
-    return rows[0] if rows else None
-
-
 def frame_of_index(connection: Connection, video_id: int, index: int) -> FrameRow | None:
     """The kept frame that stands for source frame `index`, None if decoding has not come so far."""
     statement = _frames().where(Frame.video_id == video_id, Frame.index <= index)
@@ -266,12 +259,6 @@ def described(connection: Connection, video_id: int) -> list[Said]:
     ]
 
 
-def same_words(connection: Connection, video_id: int, text: str) -> list[tuple[int, str]]:
-    """The kept frames of a video that are described by this very text: their ids and difference hashes."""
-    statement = select(Frame.id, Frame.dhash).where(Frame.video_id == video_id, Frame.local_description == text)
-    return [(row.id, row.dhash or "0") for row in connection.execute(statement)]
-
-
 def progress(connection: Connection, pass_: str, video_ids: Collection[int] | None = None) -> Progress:
     """Where a pass stands, for all videos or those named. The deep pass's many are read from the tallies."""
     wanted = Task.video_id.in_(video_ids) if video_ids is not None else true()
@@ -315,15 +302,9 @@ def speed(connection: Connection, describer: str, model: str | None) -> Speed | 
 
     Loading the model is not counted. A frame's calls in an audition are booked at one moment.
     """
+    booked = (Analysis.pass_.label("pass_"), Analysis.frame_id, Analysis.created_at)
     last = (
-        select(
-            Analysis.latency_seconds,
-            Analysis.load_seconds,
-            Analysis.is_kept,
-            Analysis.pass_.label("pass_"),
-            Analysis.frame_id,
-            Analysis.created_at,
-        )
+        select(Analysis.latency_seconds, Analysis.load_seconds, Analysis.is_kept, *booked)
         .where(Analysis.describer == describer, Analysis.model == model if model is not None else true())
         .where(Analysis.pass_ != AUDIT)
         .order_by(Analysis.id.desc())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from db import queries
+from db import auditions, queries
 from db.queries import FrameRow, VideoRow
 
 
@@ -26,7 +26,8 @@ def choose(connection: Connection, *, count: int, video_id: int | None = None) -
     for video in videos:
         for place in places:
             if before <= place < before + video.kept:
-                frame = queries.nth_frame(connection, video.id, place - before)
+                frame_id = auditions.nth_frame_id(connection, video.id, place - before)
+                frame = None if frame_id is None else queries.frame(connection, frame_id)
                 if frame is not None:  # it may have gone since it was counted
                     chosen.append(Chosen(frame, video))
         before += video.kept

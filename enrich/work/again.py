@@ -8,7 +8,7 @@ changed. What a person wrote stays.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from db import queries, queue, store
+from db import auditions, queries, queue, store
 from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
 from enrich.describe.asking import ask
@@ -68,7 +68,7 @@ def _is_anothers(library: Library, describer: Describer, frame: FrameRow, said: 
         return False
     ours = int(frame.dhash or "0", 16)
     with reading(library.engine) as connection:
-        alike = queries.same_words(connection, frame.video_id, said.text)
+        alike = auditions.same_words(connection, frame.video_id, said.text)
     return any(other != frame.id and (int(dhash, 16) ^ ours).bit_count() > DIFFERENT_BITS for other, dhash in alike)
 
 

@@ -3,14 +3,14 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import event, insert, select, update
+from sqlalchemy import event, func, insert, select, update
 
 from db import queue
 from db.engine import writing
 from db.models import Frame, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
 from db.store import DEEP, QUICK
-from tests.db.library import LATER, NOW, add, add_run, add_tasks, claim, extract
+from tests.db.library import LATER, NOW, add, add_run, add_tasks, claim, extract, fail, job_of
 
 SECOND = timedelta(seconds=1)
 
@@ -22,6 +22,10 @@ def video_id(library):
 
 def state(library, task_id):
     return library.execute(select(Task.__table__).where(Task.id == task_id)).one()
+
+
+def take_over(library, video_id, frame_id):
+    return queue.take_over(library, video_id=video_id, frame_id=frame_id, pass_=DEEP, host="here", now=NOW)
 
 
 def lose(library, job):
@@ -38,6 +42,33 @@ VERBS = {
     "release": queue.release,
 }
 verbs = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
+
+
+# take over
+
+
+def test_whatever_its_task_was_a_frame_is_taken_over_and_who_had_it_comes_too_late(library, video_id):
+    todo, doing, done, failed = extract(library, video_id, 4)
+    queue.finish(library, job_of(library, done))
+    fail(library, failed)
+    theirs = job_of(library, doing)
+    for frame_id in (todo, doing, done, failed):
+        job = take_over(library, video_id, frame_id)
+        assert state(library, job.id).status == TaskStatus.DOING
+        queue.finish(library, job)
+        row = state(library, job.id)
+        assert (row.status, row.lease_token, row.run_id, row.error) == (TaskStatus.DONE, None, None, None)
+    with pytest.raises(LeaseLostError):
+        queue.finish(library, theirs)
+    assert library.scalar(select(func.count()).where(Task.kind == TaskKind.DESCRIBE)) == 4
+
+
+def test_a_frame_without_a_task_gets_one_when_it_is_taken_over(library, video_id):
+    [frame_id] = extract(library, video_id, 1, passes=())
+    job = take_over(library, video_id, frame_id)
+    assert (job.frame_id, job.pass_, job.attempts) == (frame_id, DEEP, 0)
+    queue.finish(library, job)
+    assert state(library, job.id).status == TaskStatus.DONE
 
 
 # claim

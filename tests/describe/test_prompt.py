@@ -3,7 +3,7 @@ import json
 import pytest
 
 from enrich.describe.describer import Manner, Picture, Question
-from enrich.describe.prompt import FIELDS, prompt_for, schema
+from enrich.describe.prompt import FIELDS, PROMPT_VERSION, prompt_for, schema, version_of
 from tests.describe.pictures import numbered_jpeg, question
 
 CONTEXT = "Grandma Erna's 80th birthday in Graz"
@@ -74,3 +74,18 @@ def test_a_very_long_context_is_shortened_so_that_picture_and_reply_still_fit():
 
 def test_line_breaks_in_the_context_do_not_break_the_prompt():
     assert 'whole video: "one two"' in prompt_for(question(context="one\n\ntwo"))
+
+
+def test_what_is_asked_besides_stands_in_every_manner_and_says_so_in_the_version():
+    for manner in Manner:
+        prompt = prompt_for(question(context=CONTEXT, request="Which hat\ndoes he wear?", manner=manner))
+        assert '"Which hat does he wear?"' in prompt
+        assert prompt.index("Which hat") < prompt.index("Say only what can be seen")
+    assert version_of(question()) == PROMPT_VERSION
+    assert version_of(question(request="Which hat?")) == f"{PROMPT_VERSION}+request"
+    assert len(prompt_for(question(request="really " * 1000))) < 3000
+
+
+def test_without_a_request_the_prompt_is_the_usual_one():
+    assert prompt_for(question(request="")) == prompt_for(question())
+    assert "besides" not in prompt_for(question(request=" \n"))

@@ -255,3 +255,16 @@ def test_characters_no_database_takes_are_left_out():
 def test_nothing_a_model_writes_raises(raw):
     read(raw)
     read(raw, CUT, manner=Manner.PLAIN, context=CONTEXT)
+
+
+REQUEST = "Say which flowers stand on the table in front of the old woman, Hermine"
+
+
+def test_an_answer_that_takes_up_the_words_of_the_request_leaks_nothing():
+    raw = json.dumps(GOOD | {"text": "Roses stand on the table in front of the old woman, whose cake is white."})
+    assert problems(raw, request=REQUEST) == []
+
+
+def test_a_name_that_only_the_request_can_have_told_is_noticed():
+    raw = json.dumps(GOOD | {"text": "Hermine laughs."})
+    assert problems(raw, request=REQUEST) == [Problem.CONTEXT_NAME]

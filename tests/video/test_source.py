@@ -7,7 +7,7 @@ import pytest
 from enrich.errors import VideoError
 from enrich.video.decode import SourceFrames
 from enrich.video.picture import encode_jpeg
-from enrich.video.source import read_source_frame
+from enrich.video.source import read_source_frame, read_source_frames
 from tests.clips import numbered_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
 
 FRAMES = 120
@@ -102,6 +102,19 @@ def test_on_real_footage_too(name):
         assert (frame.index, frame.timestamp, bytes(frame.picture.planes[0])[::97]) == known[index]
         frame = read_source_frame(path, timestamp=known[index][1])
         assert (frame.timestamp, bytes(frame.picture.planes[0])[::97]) == known[index][1:]
+
+
+def test_frames_in_a_row_are_those_of_their_numbers_with_and_without_a_known_one_before_them(clip, tmp_path):
+    known = places(clip)
+    for first, last, near in ((0, 3, None), (50, 53, 50), (50, 53, 37), (117, 130, 100), (8, 9, 60)):
+        found = []
+        for frame in read_source_frames(clip, first, last, near=None if near is None else known[near]):
+            found.append((frame.index, frame.timestamp))
+            assert number_of(frame, tmp_path) == frame.index
+        assert found == known[first : last + 1]
+    wrong = [frame.index for frame in read_source_frames(clip, 40, 42, near=(12, 0.7771))]
+    assert wrong == [40, 41, 42]
+    assert list(read_source_frames(clip, FRAMES, FRAMES + 9)) == []
 
 
 def test_a_file_of_one_frame(tmp_path):
