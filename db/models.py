@@ -251,6 +251,7 @@ class Analysis(Base):
         Index("ix_analyses_model_id", "describer", "model", "id"),
         _partial("ix_analyses_pace", "created_at", "run_id", "pass", "is_kept", where="is_kept = 1"),
         _partial("ix_analyses_doubtful", "frame_id", where="is_kept = 1 AND CAST(warnings AS TEXT) != '[]'"),
+        _partial("ix_analyses_paid", "created_at", "cost_usd", where="cost_usd > 0"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -272,6 +273,26 @@ class Analysis(Base):
     raw_reply: Mapped[str | None]  # emptied when its video is removed
     warnings: Mapped[list[dict[str, str]]]  # [{"problem": …, "detail": …}]
     is_kept: Mapped[bool]  # whether this reply became the description
+
+
+class Expense(Base):
+    """What the calls of a film have taken in all, by pass and model; kept true by a trigger: see `db.expenses`."""
+
+    __tablename__ = "expenses"
+    __table_args__ = (UniqueConstraint("video_id", "pass", "describer", "model"), Index(None, "pass", "last_at"))
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    video_id: Mapped[int | None] = mapped_column(ForeignKey("videos.id", ondelete="SET NULL"))  # null: it was removed
+    pass_: Mapped[str] = mapped_column("pass")
+    describer: Mapped[str]
+    model: Mapped[str]
+    calls: Mapped[int]
+    kept: Mapped[int]  # calls whose reply became a description
+    busy_seconds: Mapped[float]  # on the clock: calls at the same time count once
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    output_tokens: Mapped[int] = mapped_column(BigInteger)
+    cost_usd: Mapped[float]
+    last_at: Mapped[datetime]  # when the last of these calls was booked
 
 
 class Run(Base):

@@ -111,6 +111,23 @@ CREATE TABLE analyses (
 	CONSTRAINT fk_analyses_frame_id_frames FOREIGN KEY(frame_id) REFERENCES frames (id) ON DELETE SET NULL, 
 	CONSTRAINT fk_analyses_run_id_runs FOREIGN KEY(run_id) REFERENCES runs (id) ON DELETE SET NULL
 );
+CREATE TABLE expenses (
+	id INTEGER NOT NULL, 
+	video_id INTEGER, 
+	pass TEXT NOT NULL, 
+	describer TEXT NOT NULL, 
+	model TEXT NOT NULL, 
+	calls INTEGER NOT NULL, 
+	kept INTEGER NOT NULL, 
+	busy_seconds DOUBLE NOT NULL, 
+	prompt_tokens BIGINT NOT NULL, 
+	output_tokens BIGINT NOT NULL, 
+	cost_usd DOUBLE NOT NULL, 
+	last_at DATETIME NOT NULL, 
+	CONSTRAINT pk_expenses PRIMARY KEY (id), 
+	CONSTRAINT fk_expenses_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE SET NULL, 
+	CONSTRAINT uq_expenses_video_id_pass_describer_model UNIQUE (video_id, pass, describer, model)
+);
 CREATE TABLE search_documents (
 	frame_id INTEGER NOT NULL, 
 	source INTEGER NOT NULL, 
@@ -161,6 +178,8 @@ CREATE INDEX ix_analyses_frame_id ON analyses (frame_id);
 CREATE INDEX ix_analyses_model_id ON analyses (describer, model, id);
 CREATE INDEX ix_analyses_pace ON analyses (created_at, run_id, pass, is_kept) WHERE is_kept = 1;
 CREATE INDEX ix_analyses_doubtful ON analyses (frame_id) WHERE is_kept = 1 AND CAST(warnings AS TEXT) != '[]';
+CREATE INDEX ix_analyses_paid ON analyses (created_at, cost_usd) WHERE cost_usd > 0;
+CREATE INDEX ix_expenses_pass_last_at ON expenses (pass, last_at);
 CREATE INDEX ix_tasks_claim ON tasks (status, kind, pass, priority DESC, id);
 CREATE INDEX ix_tasks_lease ON tasks (status, lease_until);
 CREATE INDEX ix_tasks_video ON tasks (video_id, status, kind, pass);
@@ -221,6 +240,22 @@ CREATE TRIGGER tasks_retallied AFTER UPDATE OF video_id, status ON tasks
         UPDATE tallies SET planned = planned + 1, done = done + (new.status = 'done')
         WHERE video_id = new.video_id;
     END;
+CREATE TRIGGER analyses_booked AFTER INSERT ON analyses BEGIN
+        INSERT INTO expenses(video_id, "pass", describer, model, calls, kept, busy_seconds, prompt_tokens,
+            output_tokens, cost_usd, last_at)
+        VALUES ((SELECT video_id FROM frames WHERE id = new.frame_id), new."pass", new.describer, new.model, 1,
+            new.is_kept, min(new.latency_seconds, max(0.0, coalesce((julianday(new.created_at) - julianday(
+                (SELECT max(last_at) FROM expenses WHERE "pass" = new."pass"))) * 86400.0, new.latency_seconds))),
+            coalesce(new.prompt_tokens, 0), coalesce(new.output_tokens, 0), new.cost_usd, new.created_at)
+        ON CONFLICT (video_id, "pass", describer, model) DO UPDATE SET
+            calls = calls + 1,
+            kept = kept + excluded.kept,
+            busy_seconds = busy_seconds + excluded.busy_seconds,
+            prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cost_usd = cost_usd + excluded.cost_usd,
+            last_at = max(last_at, excluded.last_at);
+    END;
 INSERT INTO "alembic_version" VALUES ('0001');
 INSERT INTO "runs" VALUES (1, 'here', 1, 0.0, '2026-05-01 12:00:00.000000', '2026-05-01 12:00:00.000000', NULL, 'starting', NULL, NULL, '{}', '{}', NULL, NULL, NULL, NULL);
 INSERT INTO "videos" VALUES (1, '/films/wedding.mp4', 'print of wedding', 'wedding', 10.0, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '[]', 6, 0, 'extracted', 'enriching', NULL, '', 'distinct', '2026-05-01 12:00:00.000000');
@@ -231,4 +266,4 @@ INSERT INTO "search_documents" VALUES (1, 1, 'Grandma laughs', 'joy', NULL, NULL
 INSERT INTO "search_documents" VALUES (2, 0, 'the cake', 'cake', NULL, NULL, NULL);
 INSERT INTO "tasks" VALUES (1, 'extract', '', 1, NULL, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (2, 'describe', 'deep', 1, 1, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
-INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', '8935e86318d94dc9a5d6a793db29eb64', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', '7ea514ff381a4072a9733fa78863a414', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);

@@ -36,13 +36,13 @@ def fill(file: Path) -> None:
 
 
 def statements(file: Path) -> Iterator[str]:
-    """The SQL that makes the library again. The full-text index and the tallies fill themselves, by triggers."""
+    """The SQL that makes the library again. The full-text index and the sums fill themselves, by triggers."""
     with closing(sqlite3.connect(file)) as connection:
         objects = connection.execute(OBJECTS).fetchall()
         for _, _, sql in objects:
             yield sql
         tables = [name for name, kind, sql in objects if kind == "table" and not sql.startswith("CREATE VIRTUAL")]
-        for table in [name for name in tables if name != "tallies"]:
+        for table in [name for name in tables if name not in ("tallies", "expenses")]:
             columns = [row[1] for row in connection.execute(f'PRAGMA table_info("{table}")')]
             values = ", ".join(f'quote("{column}")' for column in columns)
             for row in connection.execute(f'SELECT {values} FROM "{table}" ORDER BY 1'):  # noqa: S608 our own names

@@ -1,8 +1,9 @@
-"""The first schema, with the full-text index of the search and the triggers of the tallies on SQLite."""
+"""The first schema, with the full-text index of the search and the triggers of the sums on SQLite."""
 
 import sqlalchemy as sa
 from alembic import op
 
+from db.expenses import create_expenses
 from db.search_index import create_search_index
 from db.tallies import create_tallies
 
@@ -157,6 +158,30 @@ def upgrade() -> None:
     op.create_index("ix_analyses_model_id", "analyses", ["describer", "model", "id"], unique=False)
     create_partial("ix_analyses_pace", "analyses", ["created_at", "run_id", "pass", "is_kept"], "is_kept = 1")
     create_partial("ix_analyses_doubtful", "analyses", ["frame_id"], "is_kept = 1 AND CAST(warnings AS TEXT) != '[]'")
+    create_partial("ix_analyses_paid", "analyses", ["created_at", "cost_usd"], "cost_usd > 0")
+    op.create_table(
+        "expenses",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("video_id", BIG_ID, nullable=True),
+        sa.Column("pass", sa.Text(), nullable=False),
+        sa.Column("describer", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.Column("kept", sa.Integer(), nullable=False),
+        sa.Column("busy_seconds", sa.Double(), nullable=False),
+        sa.Column("prompt_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("output_tokens", sa.BigInteger(), nullable=False),
+        sa.Column("cost_usd", sa.Double(), nullable=False),
+        sa.Column("last_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["video_id"], ["videos.id"], name=op.f("fk_expenses_video_id_videos"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_expenses")),
+        sa.UniqueConstraint(
+            "video_id", "pass", "describer", "model", name=op.f("uq_expenses_video_id_pass_describer_model")
+        ),
+    )
+    op.create_index(op.f("ix_expenses_pass_last_at"), "expenses", ["pass", "last_at"], unique=False)
     op.create_table(
         "search_documents",
         sa.Column("frame_id", BIG_ID, autoincrement=False, nullable=False),
@@ -201,3 +226,4 @@ def upgrade() -> None:
     op.create_index("ix_tasks_video", "tasks", ["video_id", "status", "kind", "pass"], unique=False)
     create_search_index(op.get_bind())
     create_tallies(op.get_bind())
+    create_expenses(op.get_bind())
