@@ -10,11 +10,13 @@ EveryFrameError                 its text is what the user reads, in one line, an
 ├── RunningError                another worker has this library
 ├── ControlError                the worker in the background could not be started, or there is none to be asked
 ├── AutostartError              the system refuses to start the worker at login
+├── BudgetError                 it would cost more than the month's budget leaves
 └── DescribeError               something about one call to a describer
     ├── HostError               the host is to blame, not the picture: never counted against a frame
     │   ├── HostDownError       nobody answers
     │   └── HostBusyError       it answers that it has too much to do
     ├── ModelError              the model is missing, cannot see, or would send pictures away: a person must act
+    │   └── AccountError        no key, a wrong one, or no credit: a person must act
     ├── CallTimeoutError        no answer in time: counted as an attempt
     └── CallFailedError         the host answered with an error: counted as an attempt
 """
@@ -60,6 +62,10 @@ class ControlError(EveryFrameError):
     """The worker in the background could not be started, or there is none to be asked."""
 
 
+class BudgetError(EveryFrameError):
+    """It would cost more than the month's budget leaves."""
+
+
 class DescribeError(EveryFrameError):
     """A call to a describer brought no reply."""
 
@@ -78,6 +84,10 @@ class HostBusyError(HostError):
 
 class ModelError(DescribeError):
     """The model is missing, cannot see, or would send pictures away: a person must act."""
+
+
+class AccountError(ModelError):
+    """There is no key, the key is refused, or the account has no credit: a person must act."""
 
 
 class CallTimeoutError(DescribeError):

@@ -68,6 +68,23 @@ class Settings(BaseSettings):
         json_schema_extra={"choices": [*DESCRIBERS]},
     )
     model: str = Field("llava:13b", description="the vision model's name in Ollama")
+    quick_describer: Literal["claude", "ollama", "baseline"] = Field(
+        "claude", description="what looks at the key frames in the quick pass: `claude`, `ollama` or `baseline`"
+    )
+    quick_model: str = Field(
+        "", description="the quick pass's model; default the cheapest Claude, or moondream with Ollama"
+    )
+    key_frames: int = Field(50, ge=1, le=500, description="how many key frames of a video the quick pass looks at")
+    events: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="kinds of events of your own, comma separated, such as `bouquet toss, baptism`"
+    )
+    monthly_budget_usd: float = Field(
+        5, ge=0, description="most US dollars the quick pass may cost in a calendar month"
+    )
+    power_watts: float | None = Field(
+        None, gt=0, description="what the computer draws while it describes, for the cost of electricity"
+    )
+    kwh_price: float | None = Field(None, ge=0, description="price of a kilowatt hour, in your currency")
     concurrency: int = Field(2, ge=1, le=64, description="calls at once for each host")
     language: str = Field("English", description="the language descriptions are written in")
     allow_cloud: bool = Field(
@@ -113,6 +130,14 @@ class Settings(BaseSettings):
         if not hosts:
             raise ValueError("name at least one host, such as http://127.0.0.1:11434")
         return hosts
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _events(cls, value: object) -> object:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, (list, tuple)):
+            return value
+        return tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
 
     @field_validator("home", mode="after")
     @classmethod

@@ -42,14 +42,14 @@ def storable(text: str) -> str:
     )
 
 
-def _joined(value: Any) -> str:
+def plain_line(value: Any) -> str:
     """Any JSON value as a line of text."""
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, Mapping):
-        return ", ".join(part for part in map(_joined, value.values()) if part)
+        return ", ".join(part for part in map(plain_line, value.values()) if part)
     if isinstance(value, (list, tuple)):
-        return ", ".join(part for part in map(_joined, value) if part)
+        return ", ".join(part for part in map(plain_line, value) if part)
     text = " ".join(storable(str(value)).split())
     return "" if text.casefold().rstrip(".") in NOTHING else text
 
@@ -58,13 +58,14 @@ def _terms(value: Any) -> list[str]:
     """Any JSON value as a list of terms."""
     if isinstance(value, Mapping):
         named = value.get("name") or value.get("label")
-        return [_joined(named)] if named else [_joined(part) for part in value.values()]
+        return [plain_line(named)] if named else [plain_line(part) for part in value.values()]
     if isinstance(value, (list, tuple)):
         return [term for part in value for term in _terms(part)]
     return re.split(r"[,;\n]", "" if value is None or isinstance(value, bool) else str(value))
 
 
-def _normal_terms(value: Any) -> tuple[str, ...]:
+def normal_terms(value: Any) -> tuple[str, ...]:
+    """Any JSON value as search terms: lower case, each once, none overlong."""
     terms: dict[str, None] = {}
     for raw in _terms(value):
         term = " ".join(storable(raw).lower().split()).strip(
@@ -75,9 +76,9 @@ def _normal_terms(value: Any) -> tuple[str, ...]:
     return tuple(terms)[:MOST_TERMS]
 
 
-Text = Annotated[str, BeforeValidator(lambda value: _joined(value)[:LONGEST_TEXT].strip())]
-Detail = Annotated[str, BeforeValidator(lambda value: _joined(value)[:LONGEST_DETAIL].strip())]
-Terms = Annotated[tuple[str, ...], BeforeValidator(_normal_terms)]
+Text = Annotated[str, BeforeValidator(lambda value: plain_line(value)[:LONGEST_TEXT].strip())]
+Detail = Annotated[str, BeforeValidator(lambda value: plain_line(value)[:LONGEST_DETAIL].strip())]
+Terms = Annotated[tuple[str, ...], BeforeValidator(normal_terms)]
 
 
 class Reply(BaseModel):
@@ -203,5 +204,5 @@ def _from_prose(said: str) -> Description:
     words_only = " ".join(text.split())[:LONGEST_TEXT]
     return Description(
         text=words_only if re.search(r"\w", words_only) else "",
-        tags=_normal_terms(tags.group("tags")) if tags else (),
+        tags=normal_terms(tags.group("tags")) if tags else (),
     )

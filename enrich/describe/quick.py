@@ -1,0 +1,79 @@
+"""The quick pass's values: labelled pictures in, answers with what each cost out, whoever gives them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from enrich.describe.describer import Call
+
+DULL, THRILLING = 0.0, 10.0  # the ends of the scale of excitement
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A JPEG, upright, with the label by which its answer is known; labels are unique within a video: `F<frame id>`."""
+
+    label: str
+    jpeg: bytes
+    timestamp: float  # seconds from the start of the stream
+
+
+@dataclass(frozen=True, slots=True)
+class QuickAnswer:
+    """What a quick look says of one picture."""
+
+    description: str
+    tags: tuple[str, ...]
+    event_type: str
+    excitement: float  # 0 to 10
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What became of one picture: an answer, or the reason why there is none, in a sentence for the user.
+
+    `calls` are its shares of the requests it was in, in order, for `analyses`: tokens and cost of all pictures of a
+    request add up to the request's. `kept` says which of them brought the answer; without one it is None.
+    """
+
+    label: str
+    answer: QuickAnswer | None
+    problem: str | None
+    calls: tuple[Call, ...]
+    kept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """What a look at pictures will take. `usd` is the expected cost, `most_usd` the cost if every reply is as long as may be."""
+
+    pictures: int
+    requests: int
+    input_tokens: int
+    output_tokens: int  # expected
+    usd: float
+    most_usd: float
+
+
+class QuickDescriber(Protocol):
+    """Looks at a few pictures of one video. One instance is used from one event loop."""
+
+    name: str
+    model: str
+    prompt_version: str
+    recipient: str  # to whom pictures are sent, as the user is told; empty: they stay on this machine
+
+    def parts(self, pictures: Sequence[Labelled]) -> list[tuple[Labelled, ...]]:
+        """The pictures in their order, cut into what one request takes."""
+
+    def estimate(self, pictures: Sequence[Labelled], *, context: str, language: str) -> CostEstimate:
+        """What asking will cost, without asking anyone."""
+
+    async def ask(self, pictures: Sequence[Labelled], *, context: str, language: str) -> tuple[Answered, ...]:
+        """Ask about one part; an answer for each picture, in their order.
+
+        Raises DescribeError's subclasses if nobody answered for any of them: then nothing was paid.
+        """
+
+    async def close(self) -> None:
+        """Let go of connections."""
