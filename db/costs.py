@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from db.models import Analysis, Expense, Frame, Tally, Video
 from db.store import DEEP, QUICK
@@ -106,7 +106,7 @@ def model_costs(connection: Connection) -> list[ModelCost]:
     """What each model took for each pass, the dearest first."""
     total = func.sum(Expense.cost_usd)
     removed = func.coalesce(func.sum(Expense.cost_usd).filter(Expense.video_id.is_(None)), 0.0)
-    statement: Select[Any] = (
+    statement = (
         select(
             Expense.pass_,
             Expense.describer,
@@ -122,7 +122,8 @@ def model_costs(connection: Connection) -> list[ModelCost]:
         .group_by(Expense.pass_, Expense.describer, Expense.model)
         .order_by(total.desc(), Expense.pass_, Expense.describer, Expense.model)
     )
-    return [ModelCost(*row) for row in connection.execute(statement)]
+    rows: Any = connection.execute(statement)  # more columns than its types can say
+    return [ModelCost(*row) for row in rows]
 
 
 def spent_between(connection: Connection, start: datetime, end: datetime) -> float:

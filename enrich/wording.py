@@ -69,6 +69,13 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def dollars(amount: float) -> str:
+    """A sum of US dollars, its small change included: $0.049, $12.30."""
+    if 0 < amount < 0.0005:  # noqa: PLR2004
+        return "under $0.001"
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.3f}"
+
+
 def seconds_in(text: str) -> float:
     """A length of time as people type it: 8h, 1h30m, 45s, 90 (seconds). Raises ValueError."""
     text = text.strip().lower().replace(" ", "")

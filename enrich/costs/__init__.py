@@ -1,0 +1,1 @@
+"""What the passes cost: the month's budget, and what the same work would have cost elsewhere."""
