@@ -7,12 +7,19 @@ The API does not say what a batch that is under way holds: until it has ended, `
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 from enrich.describe.claude import ClaudeQuick
 from enrich.describe.claude_errors import RequestRefusedError, refused
 from enrich.describe.claude_limits import MOST_BATCH_BYTES, weights
 from enrich.describe.claude_reply import answered
 from enrich.describe.quick import Answered, Labelled
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+    from anthropic.pagination import AsyncPage
+    from anthropic.types.messages import MessageBatch
 
 SETTLE_SECONDS = 120  # a batch sent this long ago is in the list, if it was taken at all
 CLOCK_SECONDS = 300  # so far may our clock be ahead of the API's
@@ -155,8 +162,7 @@ class ClaudeBatches:
                     return BatchFound(batch.id, is_certain=True)
             if not page.has_next_page():
                 return maybe
-            here = page.next_page_info().params.get("after_id") if page.next_page_info() else None
-            page = await client.call(partial(_listed, after=here), model=model)
+            page = await client.call(partial(_next_page, page), model=model)
 
     async def _holds(self, batch_id: str, custom_ids: Collection[str]) -> bool:
         """Whether an ended batch is the one with these custom ids; one of them says so for all."""
@@ -166,3 +172,7 @@ class ClaudeBatches:
         async for line in lines:
             return line.custom_id in custom_ids
         return False
+
+
+async def _next_page(page: "AsyncPage[MessageBatch]", _: "AsyncAnthropic") -> "AsyncPage[MessageBatch]":
+    return await page.get_next_page()

@@ -45,13 +45,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What a look at pictures will take. `usd` is the expected cost, `most_usd` the cost if every reply is as long as may be."""
+    """What a look at pictures will take. `most_usd` is the cost if every reply is as long as it may be."""
 
     pictures: int
     requests: int
     input_tokens: int
     output_tokens: int  # expected
-    usd: float
+    usd: float  # expected
     most_usd: float
 
 

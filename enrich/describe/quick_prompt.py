@@ -22,11 +22,15 @@ def instructions(*, context: str, language: str, events: Sequence[str]) -> str:
         else ""
     )
     parts = (
-        "You are shown single frames of one private video, each after its label. Answer for every label exactly "
-        "once, and say of each picture only what that picture shows.",
+        (
+            "You are shown single frames of one private video, each after its label. Answer for every label exactly "
+            "once, and say of each picture only what that picture shows."
+        ),
         orientation,
-        "Say only what can be seen. Do not name people, and do not guess who somebody is; names count only if they "
-        f"can be read in the picture. Write descriptions and tags in {language}.",
+        (
+            "Say only what can be seen. Do not name people, and do not guess who somebody is; names count only if they "
+            f"can be read in the picture. Write descriptions and tags in {language}."
+        ),
         "For each picture give:\n"
         "- label: its label, as it stands before the picture\n"
         "- description: one or two plain sentences that say what can be seen\n"

@@ -43,13 +43,14 @@ class _Looked(BaseModel):
 @cache
 def reply_model(events: tuple[str, ...]) -> type[BaseModel]:
     """The Pydantic model of a whole reply, with these kinds of events to choose from."""
-    looked = create_model(
+    kind: Any = Literal[events]
+    looked: Any = create_model(
         "Looked",
         __base__=_Looked,
-        event_type=(Literal[events], Field(description="the kind of event that fits best")),
+        event_type=(kind, Field(description="the kind of event that fits best")),
         excitement=(int, Field(ge=DULL, le=THRILLING, description="0: nothing happens; 10: everybody wants to see it")),
     )
-    return create_model("Look", pictures=(list[looked], Field(description="one for every label")))  # type: ignore[valid-type]  # made at run time
+    return create_model("Look", pictures=(list[looked], Field(description="one for every label")))
 
 
 def read_items(said: str, labels: Sequence[str], events: Sequence[str]) -> dict[str, Item]:
