@@ -1,0 +1,1 @@
+"""Which of a video's pictures are its key frames: those the quick pass looks at."""
