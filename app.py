@@ -25,6 +25,7 @@ def draw() -> None:
             st.Page("pages/frames.py", title="Frames"),
             st.Page("pages/search.py", title="Search"),
             st.Page("pages/models.py", title="Models"),
+            st.Page("pages/costs.py", title="Costs"),
             st.Page("pages/setup.py", title="Setup"),
         ],
         position="top",

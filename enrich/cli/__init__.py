@@ -16,6 +16,7 @@ from enrich.cli import (
     auditions,
     budget,
     check,
+    costs,
     entry,
     find,
     frames,
@@ -66,6 +67,7 @@ app.command()(find.show)
 app.command()(frames.strip)
 app.command()(frames.describe)
 app.command()(auditions.audition)
+app.command()(costs.costs)
 app.command("set")(entry.change)
 app.command()(entry.relink)
 app.command()(entry.remove)

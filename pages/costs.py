@@ -1,0 +1,49 @@
+"""Costs: what the quick and the deep pass took, what the deep one would have cost elsewhere, and the quick look."""
+
+from datetime import UTC, datetime
+
+import streamlit as st
+
+from db.costs import film_costs, model_costs
+from enrich.costs.budget import spent_this_month
+from enrich.costs.comparison import compare
+from enrich.errors import EveryFrameError
+from pages.parts.costs.charts import draw_elsewhere, draw_films
+from pages.parts.costs.consent import question
+from pages.parts.costs.figures import draw_cards, draw_headline, draw_models
+from pages.parts.costs.looking import draw_looking
+from pages.parts.costs.table import draw_table
+from pages.parts.plain import shown
+from pages.parts.session import reading, settings
+
+LIBRARY = "pages/library.py"
+
+st.title("Costs")
+found = settings()
+with reading() as connection:
+    films = film_costs(connection)
+    models = model_costs(connection)
+    spent = spent_this_month(connection, datetime.now(UTC))
+try:
+    comparison = compare(films, found)
+except EveryFrameError as error:
+    st.error("The prices cannot be read, so nothing can be compared.")
+    st.text(shown(error))
+    st.stop()
+question(found)
+draw_headline(comparison.total)
+draw_cards(comparison.total, spent=spent, found=found)
+if not films:
+    st.page_link(LIBRARY, label="Add films")
+    st.stop()
+draw_looking(found, films)
+if comparison.total.deep.frames:
+    st.subheader("What the deep pass would have cost", anchor=False)
+    draw_elsewhere(comparison.total)
+if comparison.total.deep.frames or comparison.total.quick.frames:
+    st.subheader("Frames by film", anchor=False)
+    draw_films(comparison.films)
+st.subheader("All figures", anchor=False)
+draw_table(comparison)
+with st.expander("By model"):
+    draw_models(models)
