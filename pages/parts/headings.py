@@ -38,6 +38,18 @@ GROUPS = (
         },
     ),
     Group(
+        "The quick look, and what it may cost",
+        {
+            "quick_describer": "What looks at the key frames",
+            "quick_model": "Its model",
+            "key_frames": "Key frames of a film",
+            "events": "Kinds of events of your own",
+            "monthly_budget_usd": "Most US dollars in a month",
+            "power_watts": "What this computer draws while it describes, in watts",
+            "kwh_price": "Price of a kilowatt hour, in your currency",
+        },
+    ),
+    Group(
         "Pictures",
         {
             "likeness": "How alike frames must be to be left out",

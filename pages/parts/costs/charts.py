@@ -10,28 +10,33 @@ from enrich.costs.comparison import Bill, FilmBill
 from enrich.wording import counted, dollars, first_line
 from pages.parts.plain import shown
 
-HERE = "Here, by your own model"
+HERE = "Here"
 QUICK, DEEP = "Quick pass", "Deep pass"
-BAR_HEIGHT = 38  # pixels
+BAR_HEIGHT, MARGIN, LABEL_WIDTH = 40, 60, 240  # pixels
+LEGEND = 60  # pixels
 MOST_FILMS = 12
 LONGEST_TITLE = 28  # characters
 
 
 def draw_elsewhere(total: Bill) -> None:
     """A bar a model: the deep pass here and with each of Claude's models."""
-    names = [HERE, *(model.title for model in total.elsewhere)]
-    sums = [total.deep.usd, *(model.usd for model in total.elsewhere)]
-    rows = pd.DataFrame({"model": names, "usd": sums, "said": [dollars(usd) for usd in sums]})
-    place = alt.Y("model:N", sort=names, title=None, axis=alt.Axis(labelLimit=220))
-    length = alt.X("usd:Q", title="US dollars", axis=alt.Axis(tickCount=4, format="$,.4~g"))
-    base = alt.Chart(rows).encode(y=place, x=length, tooltip=[alt.Tooltip("model:N"), alt.Tooltip("said:N")])
-    numbers = base.mark_text(align="left", dx=4).encode(text="said:N")
+    sums = [(HERE, total.deep.usd), *((model.title, model.usd) for model in total.elsewhere)]
+    names = [f"{name} · {dollars(usd)}" for name, usd in sums]
+    rows = pd.DataFrame({"model": names, "usd": [usd for _, usd in sums]})
+    chart = (
+        alt.Chart(rows)
+        .mark_bar()
+        .encode(
+            y=alt.Y("model:N", sort=names, title=None, axis=alt.Axis(labelLimit=LABEL_WIDTH)),
+            x=alt.X("usd:Q", title="US dollars", axis=alt.Axis(tickCount=4, format="$,.4~g")),
+            tooltip=[alt.Tooltip("model:N", title="Model"), alt.Tooltip("usd:Q", title="Dollars", format="$,.3f")],
+        )
+    )
     st.altair_chart(
-        alt.LayerChart(layer=[base.mark_bar(), numbers]),
-        height=BAR_HEIGHT * len(names) + 50,
+        chart,
+        height=BAR_HEIGHT * len(names) + MARGIN,
         key="elsewhere",
-        alt=f"What describing {counted(total.deep.frames, 'frame')} would have cost: "
-        + ", ".join(f"{name} {said}" for name, said in zip(names, rows["said"], strict=True)),
+        alt=f"What describing {counted(total.deep.frames, 'frame')} would have cost: {', '.join(names)}",
     )
 
 
@@ -55,7 +60,7 @@ def draw_films(films: Sequence[FilmBill]) -> None:
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            y=alt.Y("film:N", sort=names, title=None, axis=alt.Axis(labelLimit=220)),
+            y=alt.Y("film:N", sort=names, title=None, axis=alt.Axis(labelLimit=LABEL_WIDTH)),
             yOffset=alt.YOffset("pass:N", sort=[QUICK, DEEP]),
             x=alt.X("frames:Q", title="Frames described", axis=alt.Axis(tickMinStep=1, tickCount=5)),
             color=colour,
@@ -65,7 +70,7 @@ def draw_films(films: Sequence[FilmBill]) -> None:
     left_out = len(films) - len(most)
     st.altair_chart(
         chart,
-        height=BAR_HEIGHT * len(names) + 80,
+        height=BAR_HEIGHT * len(names) + MARGIN + LEGEND,
         key="films",
         alt=f"Frames described by the quick and the deep pass, for {counted(len(names), 'film')}",
     )

@@ -40,10 +40,9 @@ def draw_cards(total: Bill, *, spent: float, found: Settings) -> None:
     with columns[2]:
         best = min(total.elsewhere, key=lambda model: model.usd)
         saved = max(0.0, best.usd - deep.usd)
-        _card("Saved at least", dollars(saved) if deep.frames else NOTHING, f"beside {best.title}")
+        _card("Saved at least", dollars(saved) if deep.frames else NOTHING, f"compared with {best.title}")
     with columns[3]:
-        left = max(0.0, found.monthly_budget_usd - spent)
-        _card("This month", dollars(spent), f"{dollars(left)} of {dollars(found.monthly_budget_usd)} left")
+        _card("This month", dollars(spent), f"of a budget of {dollars(found.monthly_budget_usd)}")
     if total.electricity is not None:
         st.caption(
             f"Electricity of the deep pass: {power_cost(total.electricity)} in your currency, at "
@@ -51,8 +50,7 @@ def draw_cards(total: Bill, *, spent: float, found: Settings) -> None:
         )
     else:
         st.caption(
-            "Electricity is not counted: say what your computer draws (power\\_watts) and what a kilowatt hour "
-            "costs (kwh\\_price) on the Setup page."
+            "Electricity is not counted: the Setup page asks what your computer draws and what a kilowatt hour costs."
         )
 
 
