@@ -19,7 +19,7 @@ from enrich.describe.quick import Answered, Labelled
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
     from anthropic.pagination import AsyncPage
-    from anthropic.types.messages import MessageBatch
+    from anthropic.types.messages import MessageBatch, MessageBatchIndividualResponse
 
 SETTLE_SECONDS = 120  # a batch sent this long ago is in the list, if it was taken at all
 CLOCK_SECONDS = 300  # so far may our clock be ahead of the API's
@@ -119,10 +119,7 @@ class ClaudeBatches:
         Ids that are not in `weights` are passed over. Raises DescribeError's subclasses.
         """
         terms = self._quick.terms(context=context, language=language, factor=self._quick.batch_factor)
-        lines = await self._quick.client.call(
-            lambda sdk: sdk.messages.batches.results(batch_id), model=self._quick.model
-        )
-        async for line in lines:
+        for line in await self._lines(batch_id):
             held = weights.get(line.custom_id)
             if held is None:
                 continue
@@ -166,12 +163,14 @@ class ClaudeBatches:
 
     async def _holds(self, batch_id: str, custom_ids: Collection[str]) -> bool:
         """Whether an ended batch is the one with these custom ids; one of them says so for all."""
-        lines = await self._quick.client.call(
-            lambda sdk: sdk.messages.batches.results(batch_id), model=self._quick.model
-        )
-        async for line in lines:
-            return line.custom_id in custom_ids
-        return False
+        lines = await self._lines(batch_id)
+        return bool(lines) and lines[0].custom_id in custom_ids
+
+    async def _lines(self, batch_id: str) -> "list[MessageBatchIndividualResponse]":
+        async def read(sdk: "AsyncAnthropic") -> "list[MessageBatchIndividualResponse]":
+            return [line async for line in await sdk.messages.batches.results(batch_id)]
+
+        return await self._quick.client.call(read, model=self._quick.model)
 
 
 async def _next_page(page: "AsyncPage[MessageBatch]", _: "AsyncAnthropic") -> "AsyncPage[MessageBatch]":

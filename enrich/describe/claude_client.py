@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
-from enrich.describe.claude_errors import translated
+from enrich.describe.claude_errors import AWAY, translated
 from enrich.describe.claude_key import api_key
-from enrich.errors import HostBusyError, SettingsError
+from enrich.errors import HostBusyError, HostDownError, SettingsError
 from enrich.wording import span
 
 if TYPE_CHECKING:
-    from anthropic import APIError, AsyncAnthropic
+    from anthropic import AnthropicError, AsyncAnthropic
 
 MOST_WAIT_SECONDS = 300.0  # all waits of one request together
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 60.0  # where the API does not say how long; doubled each time
@@ -61,13 +61,16 @@ class ClaudeClient:
 
     async def call(self, request: Callable[["AsyncAnthropic"], Awaitable[Result]], *, model: str) -> Result:
         """What `request` brings. Raises DescribeError's subclasses, HostBusyError after all waiting was in vain."""
-        from anthropic import APIError
+        from anthropic import AnthropicError
+        from httpx2 import HTTPError
 
         waited, pause = 0.0, FIRST_WAIT_SECONDS
         while True:
             try:
                 return await request(self._sdk)
-            except APIError as error:
+            except HTTPError:  # in the middle of a reply that is read bit by bit
+                raise HostDownError(AWAY) from None
+            except AnthropicError as error:
                 problem = translated(error, model=model)
                 if not isinstance(problem, HostBusyError):
                     raise problem from None
@@ -84,7 +87,7 @@ class ClaudeClient:
         await self._sdk.close()
 
 
-def asked_wait(error: "APIError") -> float | None:
+def asked_wait(error: "AnthropicError") -> float | None:
     """The seconds the API asks to be left alone for; None if it does not say."""
     response = getattr(error, "response", None)
     said = response.headers.get("retry-after", "") if response is not None else ""

@@ -14,10 +14,11 @@ from enrich.errors import (
 )
 
 if TYPE_CHECKING:
-    from anthropic import APIError, APIStatusError
+    from anthropic import AnthropicError, APIStatusError
 
 BILLING = "https://platform.claude.com/settings/billing"
 STATUS = "https://status.claude.com"
+AWAY = "Claude cannot be reached: check the connection to the internet, then ask again"
 LONGEST_MESSAGE = 200  # characters of what the API says
 BAD_REQUEST, UNAUTHORIZED, PAYMENT, FORBIDDEN, NOT_FOUND, TOO_LARGE = 400, 401, 402, 403, 404, 413
 LIMITED, UNAVAILABLE, OVERLOADED = 429, 503, 529
@@ -28,26 +29,26 @@ class RequestRefusedError(CallFailedError):
     """The API did not take the request as it is: something is wrong with its words or pictures."""
 
 
-def translated(error: "APIError", *, model: str) -> DescribeError:
+def translated(error: "AnthropicError", *, model: str) -> DescribeError:
     """Our error for one of the SDK's, with a sentence that says what to do."""
     from anthropic import APIConnectionError, APIStatusError, APITimeoutError
 
     if isinstance(error, APITimeoutError):
         return CallTimeoutError("Claude gave no answer in time; nothing of the request is stored: ask again later")
     if isinstance(error, APIConnectionError):
-        return HostDownError("Claude cannot be reached: check the connection to the internet, then ask again")
+        return HostDownError(AWAY)
     if isinstance(error, APIStatusError):
-        return refused(error.status_code, error.type or "", _said(error), model=model)
+        return refused(error.status_code, error.error_code or error.type or "", _said(error), model=model)
     return CallFailedError("Claude's answer cannot be understood: ask again later")
 
 
 def refused(status: int, kind: str, said: str, *, model: str) -> DescribeError:  # noqa: PLR0911  # a table of cases
-    """Our error for an HTTP status, the API's kind of error, and its own words."""
+    """Our error for an HTTP status, the API's code or kind of error, and its own words."""
     if status == UNAUTHORIZED or kind == "authentication_error":
         return AccountError(f"Claude refuses the key: {REMEDY}")
     if status == PAYMENT or kind == "billing_error" or "credit balance" in said.lower():
         return AccountError(f"the Claude account has no credit left: add some at {BILLING}, then ask again")
-    if "spend limit" in said.lower() or "usage limits" in said.lower():
+    if "spend_limit" in kind or "spend limit" in said.lower() or "usage limits" in said.lower():
         return AccountError(f"the Claude account has reached its own spend limit: raise it at {BILLING}, or wait")
     if status == FORBIDDEN or kind == "permission_error":
         return AccountError(f"this key may not use {model}: {said or 'ask who gave it to you'}")

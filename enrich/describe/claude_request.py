@@ -38,10 +38,10 @@ def parameters(
         "messages": [{"role": "user", "content": content}],
         "output_config": output,
     }
-    if price.thinking == "off":
-        given["thinking"] = {"type": "disabled"}
-    elif price.thinking == "always":
+    if price.thinking == "always":
         output["effort"] = "low"
+    elif price.thinking != "none":
+        given["thinking"] = {"type": price.thinking}
     return given
 
 

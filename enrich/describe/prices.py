@@ -35,7 +35,7 @@ class ModelPrice(BaseModel):
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     most_pictures: int = Field(100, ge=1)
-    thinking: Literal["off", "always", "none"] = "none"
+    thinking: Literal["disabled", "between_tools", "always", "none"] = "none"
     long: LongPrompt | None = None
 
     def usd(

@@ -1,0 +1,238 @@
+"""The stand-in itself: its state, its bill, and the methods by which tests make it behave and misbehave.
+
+Usable from any thread.
+"""
+
+import threading
+import time
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from tests.standin_claude.batches import Batch, custom_ids, page
+from tests.standin_claude.bill import Bill
+from tests.standin_claude.handler import BATCHES, Server
+from tests.standin_claude.request import Refusal, Request, read_message
+from tests.standin_claude.tricks import Play, Trick, message, refusal
+
+KEY = "sk-ant-standin"
+
+
+class ClaudeStandIn:
+    """A stand-in for Claude's API, in threads of this process. `with ClaudeStandIn() as claude: claude.address`."""
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        delay: float = 0.0,
+        batch_seconds: float | None = None,
+        keys: Collection[str] = (KEY,),
+    ) -> None:
+        """`batch_seconds` is how long a batch takes; None: until `finish` is called."""
+        self.delay, self.batch_seconds, self.keys = delay, batch_seconds, frozenset(keys)
+        self.history: list[Request] = []
+        self.bills: list[Bill] = []
+        self.plays: list[Play] = []
+        self.batches: dict[str, Batch] = {}
+        self.released = threading.Event()
+        self._port = port
+        self._lock = threading.RLock()
+        self._replies = 0
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def asked(self) -> list[Request]:
+        """The requests for messages that were answered, in the order they came."""
+        return [request for request in self.history if request.path == "/v1/messages" and request.status == 200]
+
+    @property
+    def sent(self) -> list[Request]:
+        """Every request that carried anything of a video: messages and batches, not counts."""
+        return [
+            request
+            for request in self.history
+            if request.path in ("/v1/messages", BATCHES) and request.method == "POST"
+        ]
+
+    @property
+    def usd(self) -> float:
+        """The whole bill."""
+        return sum(bill.usd for bill in self.bills)
+
+    def start(self) -> Self:
+        """Listen, on the same port as before if it was stopped."""
+        self._server = Server(self, self._port)
+        self._port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Refuse connections and close those there are, in the middle of replies too; batches are kept."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.shutdown()
+        server.server_close()
+        server.close_connections()
+        self.calm()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def play(self, trick: Trick | str, **when: Any) -> None:
+        """Misbehave from now on, in this way; see Play for `when`."""
+        labels = when.pop("labels", None)
+        self.plays.append(Play(Trick(trick), labels=None if labels is None else frozenset(labels), **when))
+
+    def calm(self) -> None:
+        """Behave again; requests that hang are let go."""
+        self.plays.clear()
+        self.released.set()
+        self.released = threading.Event()
+
+    def behave(self, **changes: Any) -> None:
+        """Change `delay`, `batch_seconds` or `keys`."""
+        for name, value in changes.items():
+            setattr(self, name, frozenset(value) if name == "keys" else value)
+
+    def forget(self) -> None:
+        """Begin a new history and a new bill."""
+        with self._lock:
+            self.history.clear()
+            self.bills.clear()
+
+    def finish(self, *, expire: Collection[str] = (), error: Collection[str] = ()) -> None:
+        """End every batch now; requests with these custom ids have expired or failed."""
+        with self._lock:
+            for batch in self.batches.values():
+                if batch.ended_at is None:
+                    self._end(batch, expire=expire, error=error)
+
+    def note(self, request: Request) -> int:
+        """Take a request into the history; its place there."""
+        with self._lock:
+            self.history.append(request)
+            return len(self.history) - 1
+
+    def close(self, place: int, **known: Any) -> None:
+        """Add to the history what has become known of a request."""
+        with self._lock:
+            if place < len(self.history):
+                self.history[place] = replace(self.history[place], **known)
+
+    def read(self, body: dict[str, Any], place: int, *, counting: bool, **about: Any) -> Request:
+        """The request, checked, and taken into the history. Raises Refusal."""
+        request = read_message(body, counting=counting, **about)
+        self.close(
+            place, body=request.body, sights=request.sights, text=request.text, input_tokens=request.input_tokens
+        )
+        return request
+
+    def trick_for(self, path: str, labels: tuple[str, ...]) -> Play | None:
+        """The order that fits, used up a little by asking. Raises Refusal if it is one."""
+        with self._lock:
+            for play in self.plays:
+                if play.fits(path, labels):
+                    if play.times is not None:
+                        play.times -= 1
+                    refused = refusal(play)
+                    if refused is not None:
+                        raise refused
+                    return play
+        return None
+
+    def count(self, request: Request, _: Play | None) -> int:
+        """What a request counts; free."""
+        return request.input_tokens
+
+    def reply(self, request: Request, play: Play | None, *, batch: bool = False) -> dict[str, Any]:
+        """The reply to a request, which is charged for."""
+        with self._lock:
+            self._replies += 1
+            said = message(request, play, self._replies)
+            usage = said["usage"]
+            if batch:
+                usage["service_tier"] = "batch"
+            self.bills.append(Bill(said["model"], usage["input_tokens"], usage["output_tokens"], batch, request.labels))
+        return said
+
+    def take_batch(self, body: dict[str, Any]) -> Batch:
+        """A new batch; what is wrong with a single request only its result says. Raises Refusal."""
+        requests: list[tuple[str, Request | Refusal]] = []
+        for name, params in custom_ids(body):
+            try:
+                requests.append((name, read_message(params, method="POST", path="/v1/messages")))
+            except Refusal as refused:
+                requests.append((name, refused))
+        with self._lock:
+            batch = Batch(f"msgbatch_standin{len(self.batches) + 1:04d}", requests)
+            self.batches[batch.id] = batch
+        return batch
+
+    def batch(self, name: str) -> Batch:
+        """The batch of this id, as it is now. Raises Refusal."""
+        with self._lock:
+            batch = self.batches.get(name)
+            if batch is None:
+                raise Refusal(404, "not_found_error", f"Message batch {name} not found")
+            self._let_time_pass()
+            return batch
+
+    def listed(self, query: dict[str, list[str]]) -> dict[str, Any]:
+        """One page of the list of batches. Raises Refusal."""
+        with self._lock:
+            self._let_time_pass()
+            return page(list(self.batches.values()), query, self.address)
+
+    def cancel(self, batch: Batch) -> None:
+        """Cancel a batch: what has not been worked on is left."""
+        with self._lock:
+            if batch.ended_at is None:
+                batch.cancel_at = datetime.now(UTC)
+                batch.results = [_line(name, {"type": "canceled"}) for name, _ in batch.requests]
+                batch.ended_at = datetime.now(UTC)
+
+    def _let_time_pass(self) -> None:
+        for batch in self.batches.values():
+            is_over = self.batch_seconds is not None and time.monotonic() - batch.started >= self.batch_seconds
+            if batch.ended_at is None and is_over:
+                self._end(batch)
+
+    def _end(self, batch: Batch, *, expire: Collection[str] = (), error: Collection[str] = ()) -> None:
+        for name, request in batch.requests:
+            if isinstance(request, Refusal):
+                result = _errored(request)
+            elif name in error:
+                result = _errored(Refusal(500, "api_error", "Internal server error"))
+            elif name in expire:
+                result = {"type": "expired"}
+            else:
+                try:
+                    play = self.trick_for("/v1/messages", request.labels)
+                    result = {"type": "succeeded", "message": self.reply(request, play, batch=True)}
+                except Refusal as refused:
+                    result = _errored(refused)
+            batch.results.append(_line(name, result))
+        batch.ended_at = datetime.now(UTC)
+
+
+def _line(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    return {"custom_id": name, "result": result}
+
+
+def _errored(refused: Refusal) -> dict[str, Any]:
+    error = {"type": refused.kind, "message": str(refused)}
+    return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}

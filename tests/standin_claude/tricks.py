@@ -1,0 +1,170 @@
+"""What the stand-in can do wrong, when, and in which words; and what it says when it does nothing wrong."""
+
+import json
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tests.standin.sight import Sight
+from tests.standin_claude.request import MODELS, Refusal, Request
+
+CHARACTERS_PER_TOKEN = 4
+THOUGHT_TOKENS = 64
+
+
+class Trick(StrEnum):
+    """One way of misbehaving. The first group refuses, the second breaks the connection, the third replies badly."""
+
+    NO_CREDIT = "no credit"  # 402
+    LOW_BALANCE = "low balance"  # 400, as the API says it too
+    SPEND_LIMIT = "spend limit"  # 429 that no waiting mends
+    FORBIDDEN = "forbidden"  # 403
+    RATE_LIMIT = "rate limit"  # 429 with retry-after
+    OVERLOADED = "overloaded"  # 529 with retry-after
+    FAULT = "fault"  # 500
+
+    HANG = "hang"
+    DIE = "die"  # the connection is closed without a word, and nothing was done
+    DIE_PAID = "die paid"  # the same, but the work was done and is charged
+
+    REFUSAL = "refusal"
+    CUT_OFF = "cut off"
+    MISSING = "missing"  # the label of `frames`, or the first, is left out
+    DOUBLED = "doubled"
+    UNKNOWN = "unknown"  # an answer bears a label that was not asked for
+    SHUFFLED = "shuffled"  # all answers, in another order
+    EMPTY = "empty"
+    NOT_JSON = "not json"
+
+
+REPLIES = frozenset(list(Trick)[list(Trick).index(Trick.REFUSAL) :])
+BROKEN = frozenset((Trick.HANG, Trick.DIE, Trick.DIE_PAID))
+
+
+@dataclass
+class Play:
+    """One order to misbehave; the first order that fits a request is carried out."""
+
+    trick: Trick
+    times: int | None = None  # None: until told otherwise
+    labels: frozenset[str] | None = None  # only for requests with one of these labels
+    fewest: int = 0  # only for requests of at least so many pictures
+    retry_after: str | None = "1"
+    path: str | None = None  # only there; None: for messages, in batches too
+
+    def fits(self, path: str, labels: tuple[str, ...]) -> bool:
+        """Whether this order is meant for such a request."""
+        if self.times == 0 or path != (self.path or "/v1/messages") or len(labels) < self.fewest:
+            return False
+        return self.labels is None or bool(self.labels.intersection(labels))
+
+
+def refusal(play: Play) -> Refusal | None:
+    """The refusal that a trick is; None if it is another kind of trick."""
+    later = {} if play.retry_after is None else {"retry_after": play.retry_after}
+    match play.trick:
+        case Trick.NO_CREDIT:
+            return Refusal(402, "billing_error", "There is an issue with your billing or payment information.")
+        case Trick.LOW_BALANCE:
+            words = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
+            return Refusal(400, "invalid_request_error", words)
+        case Trick.SPEND_LIMIT:
+            refused = Refusal(429, "rate_limit_error", "This organization has reached its limit.")
+            refused.code = "enforced_spend_limit_reached"
+            return refused
+        case Trick.FORBIDDEN:
+            return Refusal(403, "permission_error", "Your API key does not have permission to use this model.")
+        case Trick.RATE_LIMIT:
+            return Refusal(429, "rate_limit_error", "This request would exceed your rate limit.", **later)
+        case Trick.OVERLOADED:
+            return Refusal(529, "overloaded_error", "Overloaded", **later)
+        case Trick.FAULT:
+            return Refusal(500, "api_error", "Internal server error")
+        case _:
+            return None
+
+
+def event_for(sight: Sight, events: list[str]) -> str:
+    """The kind of event the stand-in sees: by the number in the picture, or else by its brightness."""
+    return events[(sight.number if sight.number is not None else int(sight.brightness)) % len(events)]
+
+
+def excitement_for(sight: Sight) -> int:
+    """The excitement the stand-in sees: by the number in the picture, or else by its brightness."""
+    return (sight.number if sight.number is not None else int(sight.brightness)) % 11
+
+
+def good_items(request: Request) -> list[dict[str, Any]]:
+    """What a truthful model says of the request's pictures, in their order."""
+    events = _events(request.body)
+    return [
+        {
+            "label": label,
+            "description": sight.text,
+            "tags": sight.tags,
+            "event_type": event_for(sight, events),
+            "excitement": excitement_for(sight),
+        }
+        for label, sight in request.sights.items()
+    ]
+
+
+def message(request: Request, play: Play | None, number: int) -> dict[str, Any]:
+    """The whole reply to a request."""
+    items = good_items(request)
+    trick = play.trick if play is not None and play.trick in REPLIES else None
+    places = [place for place, item in enumerate(items) if play and play.labels and item["label"] in play.labels] or [0]
+    if trick is Trick.MISSING:
+        items = [item for place, item in enumerate(items) if place not in places]
+    elif trick is Trick.DOUBLED:
+        items += [items[place] | {"description": "Something else."} for place in places]
+    elif trick is Trick.UNKNOWN:
+        items = [item | ({"label": "F999999"} if place in places else {}) for place, item in enumerate(items)]
+    elif trick is Trick.SHUFFLED:
+        items = items[1::2] + items[0::2]
+    text, reason = json.dumps({"pictures": items}, ensure_ascii=False), "end_turn"
+    if not request.body.get("output_config", {}).get("format"):
+        text = " ".join(item["description"] for item in items)
+    if trick is Trick.CUT_OFF:
+        text, reason = text[: len(text) * 3 // 5], "max_tokens"
+    elif trick is Trick.REFUSAL:
+        text, reason = "", "refusal"
+    elif trick is Trick.EMPTY:
+        text = '{"pictures": []}'
+    elif trick is Trick.NOT_JSON:
+        text = "I see several pictures."
+    most = request.body["max_tokens"] * CHARACTERS_PER_TOKEN
+    if len(text) > most:
+        text, reason = text[:most], "max_tokens"
+    model = MODELS[request.body["model"]]
+    thinks = request.body.get("thinking", {}).get("type", "adaptive" if model.thinks else "disabled") == "adaptive"
+    output = max(1, math.ceil(len(text) / CHARACTERS_PER_TOKEN)) + THOUGHT_TOKENS * thinks
+    thought = [{"type": "thinking", "thinking": "", "signature": "c3RhbmQtaW4="}] if thinks else []
+    return {
+        "id": f"msg_standin{number:06d}",
+        "type": "message",
+        "role": "assistant",
+        "model": request.body["model"],
+        "content": thought + ([{"type": "text", "text": text}] if text else []),
+        "stop_reason": reason,
+        "stop_sequence": None,
+        "stop_details": {"type": "refusal", "category": None, "explanation": None} if reason == "refusal" else None,
+        "usage": {
+            "input_tokens": request.input_tokens,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": output,
+            "service_tier": "standard",
+        },
+    }
+
+
+def _events(body: dict[str, Any]) -> list[str]:
+    """The kinds of events that the request's schema offers."""
+    schema = (body.get("output_config") or {}).get("format", {}).get("schema", {})
+    for part in schema.get("$defs", {}).values():
+        found = part.get("properties", {}).get("event_type", {}).get("enum")
+        if found:
+            return list(found)
+    return ["other"]
