@@ -47,6 +47,7 @@ class TaskKind(StrEnum):
     SKIM = "skim"
     EXTRACT = "extract"
     DESCRIBE = "describe"
+    BATCH = "batch"  # pictures that wait for Claude's answers: see db.batches
 
 
 class TaskStatus(StrEnum):
@@ -333,3 +334,5 @@ class SearchDocument(Base):
     model_source: Mapped[int | None]  # what a model said, while a person's words are found instead
     model_text: Mapped[str | None]
     model_tags: Mapped[str | None]
+    quick_text: Mapped[str | None]  # what the quick pass said, found together with the deep pass's words
+    quick_tags: Mapped[str | None]

@@ -200,14 +200,18 @@ def save_description(
     """
     frame_id = _frame_of(job)
     queue.finish(connection, job)
+    ours = update(Frame).where(Frame.id == frame_id)
     if job.pass_ == DEEP:
         values: dict[str, Any] = {"local_description": text, "local_tags": list(tags), "enriched_at": now}
-    else:
+    else:  # measurements: a model's quick look stays
         values = {"quick_description": text, "quick_tags": list(tags)}
-    connection.execute(update(Frame).where(Frame.id == frame_id).values(**values))
-    _save_analyses(connection, job, analyses, now=now, run_id=run_id)
+        ours = ours.where(Frame.event_type.is_(None))
+    is_saved = bool(connection.execute(ours.values(**values)).rowcount)
+    _save_analyses(connection, job, analyses, now=now, run_id=run_id, is_kept=is_saved)
     source = WRITTEN_DEEP if job.pass_ == DEEP else WRITTEN_QUICK
-    documents.put_model(connection, frame_id, source=source, text=search_text, tags=" ".join(search_tags))
+    if is_saved:
+        words = {"text": search_text, "tags": " ".join(search_tags)}
+        documents.put_model(connection, frame_id, source=source, **words, is_lasting=job.pass_ == DEEP)
     if job.pass_ == DEEP:
         refresh_enrichment(connection, job.video_id)
 
@@ -290,10 +294,17 @@ def _add_describe_tasks(connection: Connection, rows: Sequence[tuple[int, int, i
 
 
 def _save_analyses(
-    connection: Connection, job: queue.Job, analyses: Sequence[NewAnalysis], *, now: datetime, run_id: int | None
+    connection: Connection,
+    job: queue.Job,
+    analyses: Sequence[NewAnalysis],
+    *,
+    now: datetime,
+    run_id: int | None,
+    is_kept: bool = True,
 ) -> None:
     if analyses:
         common = {"created_at": now, "run_id": run_id, "frame_id": job.frame_id, "pass": job.pass_}
+        common |= {} if is_kept else {"is_kept": False}
         connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
 
 

@@ -136,6 +136,8 @@ CREATE TABLE search_documents (
 	model_source INTEGER, 
 	model_text TEXT, 
 	model_tags TEXT, 
+	quick_text TEXT, 
+	quick_tags TEXT, 
 	CONSTRAINT pk_search_documents PRIMARY KEY (frame_id), 
 	CONSTRAINT fk_search_documents_frame_id_frames FOREIGN KEY(frame_id) REFERENCES frames (id) ON DELETE CASCADE
 );
@@ -262,8 +264,8 @@ INSERT INTO "videos" VALUES (1, '/films/wedding.mp4', 'print of wedding', 'weddi
 INSERT INTO "frames" VALUES (1, 1, 0, 0.0, 3, 0, '0.jpg', '0000000000000000', 10.0, 100.0, 1.0, 0, NULL, NULL, NULL, NULL, 'Grandma laughs', '["joy"]', '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL);
 INSERT INTO "frames" VALUES (2, 1, 3, 0.1, 3, 0, '1.jpg', '0000000000000001', 10.0, 100.0, 1.0, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'the cake', '["cake"]', '2026-05-01 12:00:00.000000', NULL);
 INSERT INTO "analyses" VALUES (1, '2026-05-01 12:00:00.000000', NULL, 1, NULL, 'deep', 'ollama', 'llava:13b', 'abc', 'http://localhost:11434', '1', 2.0, 0.0, 600, 80, 0.0, '{}', '[]', 1);
-INSERT INTO "search_documents" VALUES (1, 1, 'Grandma laughs', 'joy', NULL, NULL, NULL);
-INSERT INTO "search_documents" VALUES (2, 0, 'the cake', 'cake', NULL, NULL, NULL);
+INSERT INTO "search_documents" VALUES (1, 1, 'Grandma laughs', 'joy', NULL, NULL, NULL, NULL, NULL);
+INSERT INTO "search_documents" VALUES (2, 0, 'the cake', 'cake', NULL, NULL, NULL, NULL, NULL);
 INSERT INTO "tasks" VALUES (1, 'extract', '', 1, NULL, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (2, 'describe', 'deep', 1, 1, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
-INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', '7ea514ff381a4072a9733fa78863a414', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', 'da1f9551d9db4e3bac1126a1749ac5aa', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);

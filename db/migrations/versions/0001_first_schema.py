@@ -191,6 +191,8 @@ def upgrade() -> None:
         sa.Column("model_source", sa.Integer(), nullable=True),
         sa.Column("model_text", sa.Text(), nullable=True),
         sa.Column("model_tags", sa.Text(), nullable=True),
+        sa.Column("quick_text", sa.Text(), nullable=True),
+        sa.Column("quick_tags", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["frame_id"], ["frames.id"], name=op.f("fk_search_documents_frame_id_frames"), ondelete="CASCADE"
         ),

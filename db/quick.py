@@ -1,0 +1,132 @@
+"""The quick pass in the database: what its key frames are chosen from, what was asked already, and what came of it.
+
+What a person wrote is never overwritten, and no measurement takes the place of a model's words. Every function takes
+part in its caller's transaction.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from db import documents
+from db.documents import WRITTEN_QUICK
+from db.models import Analysis, Frame
+from db.store import QUICK, NewAnalysis
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A kept frame with the signals that key frames are chosen by; units as in `db.models.Frame`."""
+
+    id: int
+    timestamp: float
+    scene: int | None
+    sharpness: float | None
+    brightness: float | None
+    dhash: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewLook:
+    """What a quick look says of one frame; `search_…` is what the search may find of it."""
+
+    text: str
+    tags: tuple[str, ...]
+    event_type: str | None  # None: whoever looked cannot know
+    excitement: float | None  # 0 to 10
+    search_text: str
+    search_tags: tuple[str, ...]
+
+
+def looks(connection: Connection, video_id: int) -> list[Look]:
+    """The kept frames of a video in the order of time."""
+    statement = select(Frame.id, Frame.timestamp, Frame.scene, Frame.sharpness, Frame.brightness, Frame.dhash)
+    rows = connection.execute(statement.where(Frame.video_id == video_id).order_by(Frame.timestamp))
+    return [Look(*row) for row in rows]
+
+
+def set_key_frames(connection: Connection, video_id: int, frame_ids: Collection[int]) -> None:
+    """Make these frames of a video its key frames, and no others."""
+    ours = update(Frame).where(Frame.video_id == video_id)
+    connection.execute(ours.where(Frame.is_keyframe, Frame.id.not_in(frame_ids)).values(is_keyframe=False))
+    connection.execute(ours.where(Frame.id.in_(frame_ids)).values(is_keyframe=True))
+
+
+def asked(
+    connection: Connection, frame_ids: Collection[int], *, describer: str, model: str, prompt_version: str
+) -> dict[int, bool]:
+    """Which frames were asked about already in this very way, and whether an answer came of it.
+
+    Calls that were refused without an answer and without a price do not count: nothing was had, nothing was paid.
+    """
+    counts = or_(Analysis.is_kept, Analysis.cost_usd > 0)
+    statement = (
+        select(Analysis.frame_id, func.max(Analysis.is_kept))
+        .where(Analysis.frame_id.in_(frame_ids), Analysis.pass_ == QUICK, Analysis.describer == describer)
+        .where(Analysis.model == model, Analysis.prompt_version == prompt_version, counts)
+        .group_by(Analysis.frame_id)
+    )
+    return {row[0]: bool(row[1]) for row in connection.execute(statement) if row[0] is not None}
+
+
+def save_look(
+    connection: Connection, frame_id: int, look: NewLook, analyses: Sequence[NewAnalysis], *, now: datetime
+) -> bool:
+    """Save what was said of a frame, its calls and its place in the search; whether the frame is still there.
+
+    Where nobody could say what kind of event it is, it was only measured, and a model's words stay.
+    """
+    ours = update(Frame).where(Frame.id == frame_id)
+    if look.event_type is None:
+        ours = ours.where(Frame.event_type.is_(None))
+    values: dict[str, Any] = {"quick_description": look.text, "quick_tags": list(look.tags)}
+    values |= {"event_type": look.event_type, "excitement": look.excitement}
+    is_saved = bool(connection.execute(ours.values(**values)).rowcount)
+    is_there = is_saved or connection.scalar(select(Frame.id).where(Frame.id == frame_id)) is not None
+    if is_there:
+        book_looks(connection, frame_id, analyses, now=now, is_kept=is_saved)
+    if is_saved:
+        documents.put_model(
+            connection,
+            frame_id,
+            source=WRITTEN_QUICK,
+            text=look.search_text,
+            tags=" ".join(look.search_tags),
+            is_lasting=look.event_type is not None,
+        )
+    return is_there
+
+
+def book_looks(
+    connection: Connection,
+    frame_id: int | None,
+    analyses: Sequence[NewAnalysis],
+    *,
+    now: datetime,
+    is_kept: bool = False,
+) -> None:
+    """Book calls about a frame (None: it is gone, and was paid for all the same)."""
+    common: dict[str, Any] = {"created_at": now, "frame_id": frame_id, "pass": QUICK}
+    rows = [{**asdict(call), **common} | ({} if is_kept else {"is_kept": False}) for call in analyses]
+    if rows:
+        connection.execute(insert(Analysis), rows)
+
+
+def event_of(connection: Connection, *, video_id: int, frame_id: int) -> str | None:
+    """The kind of event the quick pass saw in a frame, or in the nearest key frame of its scene; None without one."""
+    frame = connection.execute(
+        select(Frame.event_type, Frame.scene, Frame.timestamp).where(Frame.id == frame_id)
+    ).one_or_none()
+    if frame is None or frame.event_type is not None or frame.scene is None:
+        return None if frame is None else frame.event_type
+    nearest = (
+        select(Frame.event_type)
+        .where(Frame.video_id == video_id, Frame.excitement.is_not(None), Frame.event_type.is_not(None))
+        .where(Frame.scene == frame.scene)
+        .order_by(func.abs(Frame.timestamp - frame.timestamp), Frame.id)
+        .limit(1)
+    )
+    return connection.scalar(nearest)

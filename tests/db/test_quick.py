@@ -1,0 +1,148 @@
+"""The quick pass in the database: what a look leaves, what stays, what was asked already, what the search finds."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from db import editing, quick, store
+from db.models import Analysis, Frame, SearchDocument, Task
+from db.search import search
+from tests.db.library import NOW, add, describe, extract, new_call
+
+ANSWER = quick.NewLook(
+    text="A couple turns under lanterns",
+    tags=("couple", "lanterns"),
+    event_type="first dance",
+    excitement=8.0,
+    search_text="A couple turns under lanterns",
+    search_tags=("couple", "lanterns", "first dance"),
+)
+MEASURED = quick.NewLook("Baseline, no model: dim", ("dim",), None, 2.0, "Baseline, no model: dim", ("dim",))
+
+
+@pytest.fixture
+def frames(library: Connection) -> list[int]:
+    return extract(library, add(library), 4)
+
+
+def call(**changes: Any) -> store.NewAnalysis:
+    return new_call(**({"describer": "claude", "model": "m", "prompt_version": "q1", "cost_usd": 0.001} | changes))
+
+
+def save(library: Connection, frame_id: int, look: quick.NewLook = ANSWER, **changes: Any) -> bool:
+    return quick.save_look(library, frame_id, look, [call(**changes)], now=NOW)
+
+
+def found(library: Connection, words: str) -> list[tuple[int, str]]:
+    return [(hit.frame_id, hit.source) for hit in search(library, words).hits]
+
+
+def column(library: Connection, name: str, frame_id: int) -> Any:
+    return library.scalar(select(getattr(Frame, name)).where(Frame.id == frame_id))
+
+
+def test_a_look_fills_the_quick_columns_and_is_found_by_its_words_and_its_event(
+    library: Connection, frames: list[int]
+) -> None:
+    assert save(library, frames[0])
+    assert column(library, "quick_description", frames[0]) == ANSWER.text
+    assert column(library, "quick_tags", frames[0]) == ["couple", "lanterns"]
+    assert (column(library, "event_type", frames[0]), column(library, "excitement", frames[0])) == ("first dance", 8.0)
+    assert column(library, "local_description", frames[0]) is None
+    for words in ("lanterns", "first dance"):
+        assert found(library, words) == [(frames[0], "quick")]
+
+
+@pytest.mark.parametrize("quick_first", [True, False])
+def test_the_search_finds_the_words_of_both_passes_and_shows_the_deep_ones_first(
+    library: Connection, frames: list[int], *, quick_first: bool
+) -> None:
+    if quick_first:
+        save(library, frames[0])
+    describe(library, frames[0], "Two people on a lawn", tags=["lawn"])
+    if not quick_first:
+        save(library, frames[0])
+    for words in ("lawn", "lanterns", "first dance"):
+        assert found(library, words) == [(frames[0], "deep")]
+    assert column(library, "local_description", frames[0]) == "Two people on a lawn"
+
+
+def test_a_new_look_takes_the_place_of_the_old_one_and_leaves_the_deep_words(
+    library: Connection, frames: list[int]
+) -> None:
+    save(library, frames[0])
+    describe(library, frames[0], "Two people on a lawn", tags=["lawn"])
+    again = quick.NewLook("A wedding cake", ("cake",), "cake", 5.0, "A wedding cake", ("cake",))
+    save(library, frames[0], again)
+    assert found(library, "lanterns") == []
+    assert found(library, "cake") == found(library, "lawn") == [(frames[0], "deep")]
+    library.execute(Task.__table__.update().where(Task.frame_id == frames[0]).values(status="todo"))
+    describe(library, frames[0], "A man with a knife")
+    assert found(library, "lawn") == []
+    assert found(library, "cake") == found(library, "knife") == [(frames[0], "deep")]
+
+
+def test_what_a_person_wrote_stays_and_the_look_comes_back_when_they_take_it_back(
+    library: Connection, frames: list[int]
+) -> None:
+    editing.edit_frame(library, frames[0], description="Erna and Karl dance", tags=["erna"], now=NOW)
+    save(library, frames[0])
+    describe(library, frames[0], "Two people on a lawn")
+    assert found(library, "Karl") == [(frames[0], "person")]
+    assert found(library, "lanterns") == []
+    editing.restore_frame(library, frames[0])
+    assert found(library, "lanterns") == found(library, "lawn") == [(frames[0], "deep")]
+
+
+def test_measurements_never_take_the_place_of_a_models_words(library: Connection, frames: list[int]) -> None:
+    save(library, frames[0])
+    save(library, frames[0], MEASURED, describer="baseline", cost_usd=0.0)
+    assert column(library, "quick_description", frames[0]) == ANSWER.text
+    assert column(library, "event_type", frames[0]) == "first dance"
+    kept = library.scalars(select(Analysis.describer).where(Analysis.is_kept)).all()
+    assert kept == ["claude"]
+
+
+def test_measurements_are_not_found_beside_a_models_words(library: Connection, frames: list[int]) -> None:
+    save(library, frames[0], MEASURED, describer="baseline", cost_usd=0.0)
+    assert found(library, "dim") == [(frames[0], "quick")]
+    describe(library, frames[0], "Two people on a lawn")
+    assert found(library, "dim") == []
+
+
+def test_what_was_asked_in_the_same_way_is_known_and_whether_an_answer_came(
+    library: Connection, frames: list[int]
+) -> None:
+    save(library, frames[0])
+    quick.book_looks(library, frames[1], [call(is_kept=False)], now=NOW)  # paid, and nothing came of it
+    quick.book_looks(library, frames[2], [call(is_kept=False, cost_usd=0.0)], now=NOW)
+    same = {"describer": "claude", "model": "m", "prompt_version": "q1"}
+    assert quick.asked(library, frames, **same) == {frames[0]: True, frames[1]: False}
+    for other in ({"model": "n"}, {"prompt_version": "q2"}, {"describer": "ollama"}):
+        assert quick.asked(library, frames, **(same | other)) == {}
+
+
+def test_a_frame_that_is_gone_is_paid_for_and_no_error(library: Connection, frames: list[int]) -> None:
+    assert not save(library, 999)
+    assert library.scalar(select(SearchDocument.frame_id)) is None
+
+
+def test_the_key_frames_are_those_named_last(library: Connection, frames: list[int]) -> None:
+    quick.set_key_frames(library, 1, frames[:2])
+    quick.set_key_frames(library, 1, frames[1:3])
+    assert library.scalars(select(Frame.id).where(Frame.is_keyframe)).all() == frames[1:3]
+    assert [look.id for look in quick.looks(library, 1)] == frames
+
+
+def test_a_frames_event_is_its_own_or_that_of_the_nearest_key_frame_of_its_scene(
+    library: Connection, frames: list[int]
+) -> None:
+    for frame_id, scene in zip(frames, (0, 0, 1, 1), strict=True):
+        library.execute(Frame.__table__.update().where(Frame.id == frame_id).values(scene=scene))
+    assert quick.event_of(library, video_id=1, frame_id=frames[0]) is None
+    save(library, frames[1])
+    assert quick.event_of(library, video_id=1, frame_id=frames[1]) == "first dance"
+    assert quick.event_of(library, video_id=1, frame_id=frames[0]) == "first dance"
+    assert quick.event_of(library, video_id=1, frame_id=frames[2]) is None  # beyond a cut
+    assert quick.event_of(library, video_id=1, frame_id=999) is None
