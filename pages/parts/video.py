@@ -13,6 +13,8 @@ from enrich.wording import clock, counted, printable, size
 from pages.parts import removing
 from pages.parts.addresses import LARGE_EDGE, picture_url
 from pages.parts.browser import browse
+from pages.parts.costs import consent
+from pages.parts.costs.looking import draw_last
 from pages.parts.folders import nearest_folder
 from pages.parts.plain import plain, shown
 from pages.parts.sampling import in_words
@@ -58,11 +60,13 @@ def video_part(video_id: int, *, is_live: bool) -> None:
         if not is_there:
             st.error("The film's file is not where it was. Plug its drive in, or say where it lies now.")
         _actions(row, is_there=is_there)
+        draw_last(settings(), row.id)
         _edit(row)
     if st.query_params.get("do") == "relink":
         _relink(row)
     _facts(row)
     removing.question(row)
+    consent.question(settings())
 
 
 def _standing(video_id: int) -> None:
@@ -86,6 +90,13 @@ def _actions(row: VideoRow, *, is_there: bool) -> None:
             args=(row.id,),
             disabled=is_done,
             help="Before all other films; those go on a little beside it",
+        )
+        st.button(
+            "Take a quick look",
+            on_click=consent.ask,
+            args=([(row.id, row.title)],),
+            disabled=not is_there and not row.kept,
+            help="At its key frames, within minutes. You see what it costs before anything is sent.",
         )
         if row.failed or is_lost(row):
             st.button("Try what failed again", on_click=_retry, args=(row.id,))

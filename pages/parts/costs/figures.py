@@ -18,7 +18,7 @@ def draw_headline(total: Bill) -> None:
     """Both passes side by side, or what is still to be done before they can be compared."""
     line = summary(total)
     if line is not None:
-        st.subheader(plain(line), anchor=False)
+        st.subheader(line.replace("$", r"\$"), anchor=False)  # two of them would make a formula
     elif total.quick.frames:
         st.info("The quick pass is done. The deep pass, which describes every frame, has not begun yet.")
     elif total.deep.frames:
