@@ -1,0 +1,1 @@
+"""What the passes cost, in words and sums."""

@@ -1,0 +1,116 @@
+"""What the deep pass would have cost elsewhere, by the published formula and prices."""
+
+import pytest
+
+from db.costs import FilmCost, Spent
+from enrich.costs.comparison import compare, stored_size
+from enrich.costs.telling import deep_cost, rows, summary
+from enrich.describe.claude_request import words_tokens
+from enrich.describe.events import known_events
+from enrich.describe.prices import packaged_prices
+from enrich.describe.quick import Labelled
+from enrich.settings import load_settings
+
+HD_TOKENS = 1196  # of 1280×720, as the documentation says
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path))
+    return load_settings()
+
+
+def film(number=1, *, quick=Spent(), deep=Spent(), size=(1920, 1080)):  # noqa: B008  # frozen
+    return FilmCost(number, f"film {number}", *size, kept=deep.frames, quick=quick, deep=deep)
+
+
+def deep(frames, *, seconds=0.0, output=150):
+    return Spent(frames, frames, seconds, frames * 600, frames * output, 0.0)
+
+
+def test_the_users_table_with_true_numbers(settings):
+    quick = Spent(50, 50, 12.0, 60_000, 7_500, 0.049)
+    total = compare([film(quick=quick, deep=deep(1000))], settings).total
+    assert summary(total) == "50 frames @ $0.049, 1,000 frames @ $0.00, 20x more analysis for the same price"
+
+
+@pytest.mark.parametrize(
+    ("quick", "described", "line"),
+    [
+        (0, 1000, None),
+        (50, 0, None),
+        (50, 20, "50 frames @ $0.010, 20 frames @ $0.00"),
+        (40, 100, "40 frames @ $0.010, 100 frames @ $0.00, 2.5x more analysis for the same price"),
+        (1, 2, "1 frame @ $0.010, 2 frames @ $0.00, 2x more analysis for the same price"),
+    ],
+)
+def test_what_is_not_more_is_not_called_so(settings, quick, described, line):
+    spent = Spent(quick, quick, 1.0, 0, 0, 0.01 if quick else 0.0)
+    assert summary(compare([film(quick=spent, deep=deep(described))], settings).total) == line
+
+
+def test_a_thousand_hd_frames_by_the_formula(settings):
+    total = compare([film(deep=deep(1000))], settings).total
+    pictures = [Labelled(f"F{number}", b"", 0.0) for number in range(10)]
+    words = words_tokens(pictures, context="", language="English", events=known_events())
+    for price, found in zip(packaged_prices().models, total.elsewhere, strict=True):
+        assert found.model == price.name
+        if price.thinking != "always":
+            tokens_in, tokens_out = 1000 * HD_TOKENS + 100 * words, 1000 * 150
+            assert found.usd == pytest.approx((tokens_in * price.input + tokens_out * price.output) / 1e6)
+        assert found.batch_usd == pytest.approx(found.usd / 2)
+
+
+def test_replies_are_as_long_as_the_local_models(settings):
+    [short] = compare([film(deep=deep(10, output=10))], settings).films
+    [long] = compare([film(deep=deep(10, output=300))], settings).films
+    price = packaged_prices().models[0]
+    assert long.bill.elsewhere[0].usd - short.bill.elsewhere[0].usd == pytest.approx(10 * 290 * price.output / 1e6)
+
+
+def test_films_add_up(settings):
+    films = [film(1, deep=deep(15)), film(2, deep=deep(7), size=(640, 360)), film(3)]
+    found = compare(films, settings)
+    for place, model in enumerate(found.total.elsewhere):
+        assert model.usd == pytest.approx(sum(each.bill.elsewhere[place].usd for each in found.films))
+    assert found.films[2].bill.elsewhere[0].usd == 0
+    assert found.total.deep.frames == 22
+
+
+def test_no_films_cost_nothing(settings):
+    found = compare([], settings)
+    assert {model.usd for model in found.total.elsewhere} == {0}
+    assert summary(found.total) is None
+
+
+def test_electricity_is_watts_times_time_on_the_clock(settings):
+    assert compare([film(deep=deep(10, seconds=7200.0))], settings).total.electricity is None
+    told = settings.model_copy(update={"power_watts": 250.0, "kwh_price": 0.4})
+    total = compare([film(deep=deep(10, seconds=7200.0))], told).total
+    assert total.electricity == pytest.approx(0.2)
+    assert deep_cost(total) == "$0.00 + 0.200 of electricity"
+
+
+def test_prices_in_the_data_folder_count(settings):
+    (settings.home / "prices.toml").write_text(
+        'as_of = 2027-01-01\nsource = "me"\nbatch_factor = 0.25\n'
+        '[[models]]\nname = "own"\ntitle = "Own"\ninput = 1.0\noutput = 0.0\n',
+        encoding="utf-8",
+    )
+    found = compare([film(deep=deep(10))], settings)
+    [own] = found.total.elsewhere
+    assert (found.prices_source, own.title) == ("me", "Own")
+    assert own.batch_usd == pytest.approx(own.usd / 4)
+
+
+def test_a_row_for_all_comes_last(settings):
+    found = rows(compare([film(1, deep=deep(15)), film(2, deep=deep(7))], settings))
+    assert [row["film"] for row in found] == ["film 1", "film 2", "All films"]
+    assert [row["deep_frames"] for row in found] == [15, 7, 22]
+
+
+@pytest.mark.parametrize(
+    ("size", "stored"), [((3840, 2160), (1344, 756)), ((640, 360), (640, 360)), ((1080, 1920), (756, 1344))]
+)
+def test_the_size_of_the_stored_pictures(size, stored):
+    assert stored_size(*size, 1344) == stored
