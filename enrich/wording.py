@@ -70,10 +70,12 @@ def size(count: float) -> str:
 
 
 def dollars(amount: float) -> str:
-    """A sum of US dollars, its small change included: $0.049, $12.30."""
-    if 0 < amount < 0.0005:  # noqa: PLR2004
-        return "under $0.001"
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:.3f}"
+    """A sum of US dollars, its small change included: $0.0042, $0.049, $12.30."""
+    if 0 < amount < 0.00005:  # noqa: PLR2004
+        return "under $0.0001"
+    if amount == 0 or amount >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.3f}" if amount >= 0.01 else f"${amount:.4f}"  # noqa: PLR2004
 
 
 def seconds_in(text: str) -> float:

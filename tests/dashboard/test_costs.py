@@ -83,8 +83,8 @@ def test_both_passes_stand_side_by_side_with_this_librarys_numbers(launch, finis
     look_quickly(finished, 1)
     app = launch("costs")
     assert not app.exception
-    assert r"4 frames @ \$0.001, 20 frames @ \$0.00, 5x more analysis for the same price" in said(app)
-    assert metrics(app)["Quick pass"] == r"\$0\.001"
+    assert r"4 frames @ \$0.0008, 20 frames @ \$0.00, 5x more analysis for the same price" in said(app)
+    assert metrics(app)["Quick pass"] == r"\$0\.0008"
     [table] = app.dataframe
     rows = table.value.set_index("film")
     assert list(rows.index) == ["party", "speech", "All films"]
@@ -189,7 +189,7 @@ def test_how_a_look_went_is_told_in_every_tab(launch, finished, monkeypatch):
     lines = [{"done": 4, "total": 12}, {"pictures": 12, "answered": 12, "usd": 0.0024}]
     job = jobs.Job("1", "quick", ("quick", "1"), datetime.now(UTC), False, lines, 0, "")
     monkeypatch.setattr(jobs, "jobs", lambda _, kind=None: [job] if kind == "quick" else [])
-    assert r"is done for \$0\.002" in said(launch("costs"))
+    assert r"is done for \$0\.0024" in said(launch("costs"))
     assert "is done" in said(launch("library", video="1"))
     assert "is done" not in said(launch("library", video="2"))
 
