@@ -134,9 +134,10 @@ class ClaudeQuick:
         return words_tokens(pictures, context=context, language=language, events=self.events)
 
     async def _once(self, pictures: Sequence[Labelled], context: str, language: str) -> tuple[Answered, ...]:
+        client = self.client  # without a key nothing is worth preparing
         given = await asyncio.to_thread(self.request, pictures, context=context, language=language)
         start = time.monotonic()
-        message = await self.client.call(lambda sdk: sdk.messages.create(**given), model=self.model)
+        message = await client.call(lambda sdk: sdk.messages.create(**given), model=self.model)
         seconds = time.monotonic() - start
         return answered(message, weights(pictures), self.terms(context=context, language=language), seconds=seconds)
 

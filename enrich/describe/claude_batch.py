@@ -71,6 +71,7 @@ class ClaudeBatches:
 
     async def submit(self, parts: Sequence[BatchPart], *, context: str = "", language: str = "English") -> str:
         """Send the parts as one batch; its id at Anthropic. Raises DescribeError's subclasses."""
+        client = self._quick.client
         if len({part.custom_id for part in parts}) != len(parts):
             raise ValueError("custom ids must differ")
         requests = [
@@ -83,7 +84,7 @@ class ClaudeBatches:
         size = sum(len(str(request)) for request in requests)
         if size > MOST_BATCH_BYTES:
             raise RequestRefusedError("the pictures are too many bytes for one batch: look at fewer key frames at once")
-        batch = await self._quick.client.call(
+        batch = await client.call(
             lambda sdk: sdk.messages.batches.create(requests=requests),  # type: ignore[arg-type]  # dicts of that form
             model=self._quick.model,
         )
@@ -163,8 +164,7 @@ class ClaudeBatches:
 
     async def _holds(self, batch_id: str, custom_ids: Collection[str]) -> bool:
         """Whether an ended batch is the one with these custom ids; one of them says so for all."""
-        lines = await self._lines(batch_id)
-        return bool(lines) and lines[0].custom_id in custom_ids
+        return any(line.custom_id in custom_ids for line in await self._lines(batch_id))
 
     async def _lines(self, batch_id: str) -> "list[MessageBatchIndividualResponse]":
         async def read(sdk: "AsyncAnthropic") -> "list[MessageBatchIndividualResponse]":

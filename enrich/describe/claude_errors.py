@@ -60,8 +60,8 @@ def refused(status: int, kind: str, said: str, *, model: str) -> DescribeError: 
         return HostBusyError("Claude allows no more requests for now (rate limit): ask again in a few minutes")
     if status in (OVERLOADED, UNAVAILABLE) or kind == "overloaded_error":
         return HostBusyError(f"Claude is overloaded ({STATUS}): ask again in a few minutes")
-    if status >= SERVER_ERRORS:
-        return HostBusyError(f"Claude has a fault of its own (HTTP {status}, {STATUS}): ask again in a few minutes")
+    if status >= SERVER_ERRORS or kind in ("api_error", "timeout_error"):
+        return HostBusyError(f"Claude had a fault of its own ({STATUS}): ask again in a few minutes")
     return RequestRefusedError(f"Claude did not take the request: {said or f'HTTP {status}'}")
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import ollama
@@ -60,26 +60,19 @@ class OllamaDescriber:
 
         Raises HostDownError, HostBusyError, ModelError, CallTimeoutError or CallFailedError.
         """
-        found = self._found.get(host) or await self._find(host)
-        idle = time.monotonic() - self._last_answer.get(host, float("-inf"))
-        seconds = self._settings.call_seconds
-        if idle > WARM_SECONDS:  # this call may have to load the model first
-            seconds = max(seconds, self._settings.load_seconds)
+        found, seconds = await self._ready(host)
         start = time.monotonic()
         reply = await self._chat(question, host=host, seconds=seconds, most_tokens=self._settings.num_predict)
-        return Call(
-            describer=self.name,
-            model=self.model,
-            model_digest=found.digest,
-            host=host,
-            prompt_version=version_of(question),
-            latency_seconds=time.monotonic() - start,
-            load_seconds=(reply.load_duration or 0) / NANOSECONDS,
-            prompt_tokens=reply.prompt_eval_count,
-            output_tokens=reply.eval_count,
-            raw_reply=_whole_text(reply),
-            warnings=(Doubt(Problem.CUT_OFF),) if reply.done_reason == "length" else (),
+        return self._call(reply, found, host=host, version=version_of(question), seconds=time.monotonic() - start)
+
+    async def put(self, words: str, jpeg: bytes, form: dict[str, Any], *, version: str, host: str) -> Call:
+        """One call about one picture with words and a JSON schema of the caller's own. Raises as `describe` does."""
+        found, seconds = await self._ready(host)
+        start = time.monotonic()
+        reply = await self._send(
+            words, [jpeg], form=form, options={"num_predict": self._settings.num_predict}, host=host, seconds=seconds
         )
+        return self._call(reply, found, host=host, version=version, seconds=time.monotonic() - start)
 
     def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[Doubt, ...]]:
         """The description in a call's reply, and what is doubtful about it."""
@@ -136,27 +129,63 @@ class OllamaDescriber:
         remedy = others or f"get one that can with `{host.pull_command('llava:7b')}`"
         raise ModelError(f"`{self.model}` cannot see pictures; {remedy}")
 
+    async def _ready(self, host: str) -> tuple[InstalledModel, float]:
+        """The model as `host` has it, and the seconds that the next call may take."""
+        found = self._found.get(host) or await self._find(host)
+        idle = time.monotonic() - self._last_answer.get(host, float("-inf"))
+        seconds = self._settings.call_seconds
+        # This call may have to load the model first.
+        return found, max(seconds, self._settings.load_seconds) if idle > WARM_SECONDS else seconds
+
+    def _call(
+        self, reply: ollama.ChatResponse, found: InstalledModel, *, host: str, version: str, seconds: float
+    ) -> Call:
+        return Call(
+            describer=self.name,
+            model=self.model,
+            model_digest=found.digest,
+            host=host,
+            prompt_version=version,
+            latency_seconds=seconds,
+            load_seconds=(reply.load_duration or 0) / NANOSECONDS,
+            prompt_tokens=reply.prompt_eval_count,
+            output_tokens=reply.eval_count,
+            raw_reply=_whole_text(reply),
+            warnings=(Doubt(Problem.CUT_OFF),) if reply.done_reason == "length" else (),
+        )
+
     async def _chat(self, question: Question, *, host: str, seconds: float, most_tokens: int) -> ollama.ChatResponse:
-        pictures = [await asyncio.to_thread(shrunk, picture.jpeg, self.traits.edge) for picture in question.pictures]
         plain = question.manner is Manner.PLAIN
-        options: dict[str, Any] = {
-            "temperature": 0.0,
-            "num_predict": most_tokens,
-            "num_ctx": self._settings.num_ctx or self.traits.num_ctx,
-        }
+        options: dict[str, Any] = {"num_predict": most_tokens}
         if plain:  # asked again: the same dice would fall the same way
             options |= {"temperature": 0.4, "seed": 1, "repeat_penalty": 1.2}
-        message = {
-            "role": "user",
-            "content": prompt_for(question),
-            "images": pictures,
-        }
+        return await self._send(
+            prompt_for(question),
+            [picture.jpeg for picture in question.pictures],
+            form=None if plain else schema(),
+            options=options,
+            host=host,
+            seconds=seconds,
+        )
+
+    async def _send(
+        self,
+        words: str,
+        jpegs: Sequence[bytes],
+        *,
+        form: dict[str, Any] | None,
+        options: dict[str, Any],
+        host: str,
+        seconds: float,
+    ) -> ollama.ChatResponse:
+        pictures = [await asyncio.to_thread(shrunk, jpeg, self.traits.edge) for jpeg in jpegs]
+        usual = {"temperature": 0.0, "num_ctx": self._settings.num_ctx or self.traits.num_ctx}
         reply = await self._host(host).chat(
             {
                 "model": self.model,
-                "messages": [message],
-                "format": None if plain or not self.traits.json_schema else schema(),
-                "options": options | self._settings.ollama_options,
+                "messages": [{"role": "user", "content": words, "images": pictures}],
+                "format": form if self.traits.json_schema else None,
+                "options": usual | options | self._settings.ollama_options,
                 "keep_alive": self._settings.keep_alive,
                 "think": False,
             },

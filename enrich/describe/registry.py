@@ -1,6 +1,9 @@
 """Which describer the settings ask for."""
 
+from collections.abc import Callable
+
 from enrich.describe.describer import Describer
+from enrich.describe.quick import QuickDescriber
 from enrich.errors import SettingsError
 from enrich.settings import Settings
 
@@ -18,3 +21,27 @@ def make_describer(settings: Settings) -> Describer:
             return BaselineDescriber()
         case unknown:
             raise SettingsError(f"EVERYFRAME_DESCRIBER: there is no describer `{unknown}`")
+
+
+def make_quick_describer(
+    settings: Settings, describer: str | None = None, model: str | None = None, *, told: Callable[[str], None]
+) -> QuickDescriber:
+    """A new describer for the quick pass; whoever makes it closes it. `told` hears of waits.
+
+    Raises SettingsError for a name nobody answers to, or a model without a price.
+    """
+    match describer or settings.quick_describer:
+        case "claude":
+            from enrich.describe.claude import ClaudeQuick
+
+            return ClaudeQuick(settings, model=model or "", told=told)
+        case "ollama":
+            from enrich.describe.quick_local import OllamaQuick
+
+            return OllamaQuick(settings, model=model or "")
+        case "baseline":
+            from enrich.describe.quick_local import BaselineQuick
+
+            return BaselineQuick()
+        case unknown:
+            raise SettingsError(f"EVERYFRAME_QUICK_DESCRIBER: there is no describer `{unknown}`")

@@ -1,4 +1,4 @@
-"""A stand-in for Ollama, and settings that point to it."""
+"""Stand-ins for Ollama and for Claude's API, and settings that point to them."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from enrich.describe.claude import ClaudeQuick
 from enrich.describe.ollama import OllamaDescriber
 from enrich.settings import Settings, load_settings
 from tests.standin import StandIn
+from tests.standin_claude import KEY, ClaudeStandIn
 
 
 @pytest.fixture
@@ -33,3 +35,28 @@ async def describer(settings: Callable[..., Settings]) -> AsyncIterator[OllamaDe
     made = OllamaDescriber(settings())
     yield made
     await made.close()
+
+
+@pytest.fixture
+def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
+    """The stand-in for Claude's API, with a key for it in the environment, and no keyring."""
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    with ClaudeStandIn() as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.address)
+        yield server
+
+
+@pytest.fixture
+async def looker(claude: ClaudeStandIn, tmp_path: Path) -> AsyncIterator[Callable[..., ClaudeQuick]]:
+    """Makes quick describers that ask the stand-in; keywords are settings, or `told` and `most_wait`."""
+    made: list[ClaudeQuick] = []
+
+    def make(**changes: Any) -> ClaudeQuick:
+        kept = {name: changes.pop(name) for name in ("model", "told", "most_wait") if name in changes}
+        made.append(ClaudeQuick(load_settings(home=tmp_path, connect_seconds=2, **changes), **kept))
+        return made[-1]
+
+    yield make
+    for quick in made:
+        await quick.close()

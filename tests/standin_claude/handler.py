@@ -115,17 +115,20 @@ class Handler(BaseHTTPRequestHandler):
             return standin.take_batch(read_body(raw)).shown(standin.address)
         if (method, path) == ("GET", BATCHES):
             return standin.listed(query)
-        if path.startswith(f"{BATCHES}/"):
-            name, _, action = path.removeprefix(f"{BATCHES}/").partition("/")
-            batch = standin.batch(name)
-            if (method, action) == ("GET", ""):
-                return batch.shown(standin.address)
-            if (method, action) == ("GET", "results") and batch.ended_at:
-                return batch.lines()
-            if (method, action) == ("POST", "cancel"):
-                standin.cancel(batch)
-                return batch.shown(standin.address)
-        raise Refusal(404, "not_found_error", "Not found")
+        return self._of_batch(method, path.removeprefix(f"{BATCHES}/"))
+
+    def _of_batch(self, method: str, rest: str) -> dict[str, Any] | bytes:
+        """What is asked of one batch. Raises Refusal."""
+        standin = self.server.standin
+        name, _, action = rest.partition("/")
+        batch = standin.batch(name)
+        if (method, action) == ("GET", "results") and batch.ended_at:
+            return batch.lines()
+        if (method, action) == ("POST", "cancel"):
+            standin.cancel(batch)
+        elif (method, action) != ("GET", ""):
+            raise Refusal(404, "not_found_error", "Not found")
+        return batch.shown(standin.address)
 
     def _answered(self, request: Request) -> dict[str, Any] | None:
         standin = self.server.standin

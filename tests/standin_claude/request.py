@@ -233,16 +233,7 @@ def _read_messages(messages: Any, model: Model) -> tuple[dict[str, Sight], list[
         raise invalid(
             "This model does not support assistant message prefill. The conversation must end with a user message."
         )
-    blocks: list[tuple[str, dict[str, Any]]] = []
-    for place, message in enumerate(messages):
-        if set(message) - {"role", "content"} or message.get("role") not in ("user", "assistant"):
-            raise invalid(f"messages.{place}: Extra inputs are not permitted")
-        content = message.get("content")
-        if isinstance(content, str):
-            content = [{"type": "text", "text": content}]
-        if not isinstance(content, list) or not content:
-            raise invalid(f"messages.{place}.content: must be a string or a list of blocks")
-        blocks += [(f"messages.{place}.content.{index}", block) for index, block in enumerate(content)]
+    blocks = _blocks(messages)
     count = sum(block.get("type") == "image" for _, block in blocks)
     most = 100 if model.context <= 200_000 else 600
     if count > most:
@@ -263,10 +254,23 @@ def _read_messages(messages: Any, model: Model) -> tuple[dict[str, Sight], list[
             sights[label or f"?{len(sights)}"] = sight
             label = ""
         else:
-            raise invalid(
-                f"{place}: Input tag '{block.get('type')}' found using 'type' does not match any expected tags"
-            )
+            raise invalid(f"{place}: Input tag '{block.get('type')}' does not match any of the expected tags")
     return sights, words, tokens
+
+
+def _blocks(messages: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """The messages' blocks, each with its place in the API's words."""
+    blocks: list[tuple[str, dict[str, Any]]] = []
+    for place, message in enumerate(messages):
+        if set(message) - {"role", "content"} or message.get("role") not in ("user", "assistant"):
+            raise invalid(f"messages.{place}: Extra inputs are not permitted")
+        content = message.get("content")
+        if isinstance(content, str):
+            content = [{"type": "text", "text": content}]
+        if not isinstance(content, list) or not content:
+            raise invalid(f"messages.{place}.content: must be a string or a list of blocks")
+        blocks += [(f"messages.{place}.content.{index}", block) for index, block in enumerate(content)]
+    return blocks
 
 
 def _picture(place: str, block: dict[str, Any], count: int) -> Sight:
@@ -295,9 +299,8 @@ def _picture(place: str, block: dict[str, Any], count: int) -> Sight:
     most = MOST_EDGE_OF_MANY if count > MANY else MOST_EDGE
     if max(size) > most:
         many = " for many-image requests" if count > MANY else ""
-        raise invalid(
-            f"{place}.image.source.base64.data: At least one of the image dimensions exceed max allowed size{many}: {most} pixels"
-        )
+        words = f"At least one of the image dimensions exceed max allowed size{many}: {most} pixels"
+        raise invalid(f"{place}.image.source.base64.data: {words}")
     return look(data)
 
 

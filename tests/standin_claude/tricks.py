@@ -60,29 +60,27 @@ class Play:
         return self.labels is None or bool(self.labels.intersection(labels))
 
 
+REFUSALS: dict[Trick, tuple[int, str, str]] = {
+    Trick.NO_CREDIT: (402, "billing_error", "There is an issue with your billing or payment information."),
+    Trick.LOW_BALANCE: (400, "invalid_request_error", "Your credit balance is too low to access the Anthropic API."),
+    Trick.SPEND_LIMIT: (429, "rate_limit_error", "This organization has reached its limit."),
+    Trick.FORBIDDEN: (403, "permission_error", "Your API key does not have permission to use this model."),
+    Trick.RATE_LIMIT: (429, "rate_limit_error", "This request would exceed your rate limit."),
+    Trick.OVERLOADED: (529, "overloaded_error", "Overloaded"),
+    Trick.FAULT: (500, "api_error", "Internal server error"),
+}
+
+
 def refusal(play: Play) -> Refusal | None:
     """The refusal that a trick is; None if it is another kind of trick."""
-    later = {} if play.retry_after is None else {"retry_after": play.retry_after}
-    match play.trick:
-        case Trick.NO_CREDIT:
-            return Refusal(402, "billing_error", "There is an issue with your billing or payment information.")
-        case Trick.LOW_BALANCE:
-            words = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
-            return Refusal(400, "invalid_request_error", words)
-        case Trick.SPEND_LIMIT:
-            refused = Refusal(429, "rate_limit_error", "This organization has reached its limit.")
-            refused.code = "enforced_spend_limit_reached"
-            return refused
-        case Trick.FORBIDDEN:
-            return Refusal(403, "permission_error", "Your API key does not have permission to use this model.")
-        case Trick.RATE_LIMIT:
-            return Refusal(429, "rate_limit_error", "This request would exceed your rate limit.", **later)
-        case Trick.OVERLOADED:
-            return Refusal(529, "overloaded_error", "Overloaded", **later)
-        case Trick.FAULT:
-            return Refusal(500, "api_error", "Internal server error")
-        case _:
-            return None
+    if play.trick not in REFUSALS:
+        return None
+    refused = Refusal(*REFUSALS[play.trick])
+    if play.trick is Trick.SPEND_LIMIT:
+        refused.code = "enforced_spend_limit_reached"
+    elif play.trick in (Trick.RATE_LIMIT, Trick.OVERLOADED) and play.retry_after is not None:
+        refused.headers["retry-after"] = play.retry_after
+    return refused
 
 
 def event_for(sight: Sight, events: list[str]) -> str:
@@ -115,14 +113,7 @@ def message(request: Request, play: Play | None, number: int) -> dict[str, Any]:
     items = good_items(request)
     trick = play.trick if play is not None and play.trick in REPLIES else None
     places = [place for place, item in enumerate(items) if play and play.labels and item["label"] in play.labels] or [0]
-    if trick is Trick.MISSING:
-        items = [item for place, item in enumerate(items) if place not in places]
-    elif trick is Trick.DOUBLED:
-        items += [items[place] | {"description": "Something else."} for place in places]
-    elif trick is Trick.UNKNOWN:
-        items = [item | ({"label": "F999999"} if place in places else {}) for place, item in enumerate(items)]
-    elif trick is Trick.SHUFFLED:
-        items = items[1::2] + items[0::2]
+    items = _spoilt(items, trick, places)
     text, reason = json.dumps({"pictures": items}, ensure_ascii=False), "end_turn"
     if not request.body.get("output_config", {}).get("format"):
         text = " ".join(item["description"] for item in items)
@@ -130,8 +121,6 @@ def message(request: Request, play: Play | None, number: int) -> dict[str, Any]:
         text, reason = text[: len(text) * 3 // 5], "max_tokens"
     elif trick is Trick.REFUSAL:
         text, reason = "", "refusal"
-    elif trick is Trick.EMPTY:
-        text = '{"pictures": []}'
     elif trick is Trick.NOT_JSON:
         text = "I see several pictures."
     most = request.body["max_tokens"] * CHARACTERS_PER_TOKEN
@@ -158,6 +147,19 @@ def message(request: Request, play: Play | None, number: int) -> dict[str, Any]:
             "service_tier": "standard",
         },
     }
+
+
+def _spoilt(items: list[dict[str, Any]], trick: Trick | None, places: list[int]) -> list[dict[str, Any]]:
+    """The items as a bad reply has them; those at `places` are concerned."""
+    if trick is Trick.MISSING:
+        return [item for place, item in enumerate(items) if place not in places]
+    if trick is Trick.DOUBLED:
+        return items + [items[place] | {"description": "Something else."} for place in places]
+    if trick is Trick.UNKNOWN:
+        return [item | ({"label": "F999999"} if place in places else {}) for place, item in enumerate(items)]
+    if trick is Trick.SHUFFLED:
+        return items[1::2] + items[0::2]
+    return [] if trick is Trick.EMPTY else items
 
 
 def _events(body: dict[str, Any]) -> list[str]:

@@ -1,0 +1,9 @@
+"""Labelled pictures for tests of the quick pass."""
+
+from enrich.describe.quick import Labelled
+from tests.describe.pictures import numbered_jpeg
+
+
+def labelled(*numbers: int, size: tuple[int, int] = (320, 180)) -> list[Labelled]:
+    """Numbered pictures, the label of number 7 being F7."""
+    return [Labelled(f"F{number}", numbered_jpeg(number, size), number / 25) for number in numbers]
