@@ -23,7 +23,9 @@ def count_crash(connection: Connection, run_id: int, *, now: datetime) -> int:
     """A run has crashed: put its tasks back, and set those aside that were in hand too often. How many these are."""
     queue.sweep(connection, now=now, dead_runs=[run_id], counts_crash=True)
     guilty = connection.execute(
-        select(Task.id, Task.kind, Task.video_id).where(Task.status == TaskStatus.TODO, Task.crashes >= CRASH_LIMIT)
+        select(Task.id, Task.kind, Task.video_id)
+        .where(Task.status == TaskStatus.TODO, Task.crashes >= CRASH_LIMIT)
+        .where(Task.kind != TaskKind.BATCH)  # what is paid for is never given up
     ).all()
     for task in guilty:
         connection.execute(update(Task).where(Task.id == task.id).values(status=TaskStatus.FAILED, error=SET_ASIDE))

@@ -85,8 +85,8 @@ def save_look(
     values: dict[str, Any] = {"quick_description": look.text, "quick_tags": list(look.tags)}
     values |= {"event_type": look.event_type, "excitement": look.excitement}
     is_saved = bool(connection.execute(ours.values(**values)).rowcount)
-    is_there = is_saved or connection.scalar(select(Frame.id).where(Frame.id == frame_id)) is not None
-    if is_there:
+    has_frame = is_saved or is_there(connection, frame_id)
+    if has_frame:
         book_looks(connection, frame_id, analyses, now=now, is_kept=is_saved)
     if is_saved:
         documents.put_model(
@@ -97,7 +97,7 @@ def save_look(
             tags=" ".join(look.search_tags),
             is_lasting=look.event_type is not None,
         )
-    return is_there
+    return has_frame
 
 
 def book_looks(
@@ -130,3 +130,21 @@ def event_of(connection: Connection, *, video_id: int, frame_id: int) -> str | N
         .limit(1)
     )
     return connection.scalar(nearest)
+
+
+def key_frame_ids(connection: Connection, video_id: int) -> list[int]:
+    """The key frames of a video, in the order of time."""
+    ours = select(Frame.id).where(Frame.video_id == video_id, Frame.is_keyframe)
+    return list(connection.scalars(ours.order_by(Frame.timestamp)))
+
+
+def is_there(connection: Connection, frame_id: int) -> bool:
+    """Whether a frame is still in the library."""
+    return connection.scalar(select(Frame.id).where(Frame.id == frame_id)) is not None
+
+
+def spent_on(connection: Connection, frame_ids: Collection[int], *, since: datetime) -> float:
+    """US dollars booked for looks at these frames from a moment on."""
+    total = select(func.coalesce(func.sum(Analysis.cost_usd), 0.0))
+    ours = (Analysis.frame_id.in_(frame_ids), Analysis.pass_ == QUICK, Analysis.created_at >= since)
+    return float(connection.execute(total.where(*ours)).scalar_one())

@@ -68,6 +68,8 @@ class Action(StrEnum):
     CANARY_FAILED = "canary_failed"
     DATABASE_WAITS = "database_waits"
     AWAKE_CHANGED = "awake_changed"
+    BATCH_COLLECTED = "batch_collected"
+    BATCH_WAITS = "batch_waits"
     UNCAUGHT = "uncaught"
 
 

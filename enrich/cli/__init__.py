@@ -24,6 +24,7 @@ from enrich.cli import (
     manage,
     models,
     outlook,
+    quick,
     settings,
     videos,
     wishes,
@@ -64,6 +65,7 @@ app.command()(work.worker)
 app.command()(wishes.first)
 app.command("list")(videos.list_videos)
 app.command()(find.show)
+app.command()(quick.quick)
 app.command()(frames.strip)
 app.command()(frames.describe)
 app.command()(auditions.audition)

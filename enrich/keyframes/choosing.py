@@ -8,7 +8,7 @@ that look alike one is enough. The same pictures always give the same choice; `b
 spacing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,13 @@ QUALITY_REACH = 0.5  # even spacings within which the sharpest is preferred
 SHORTEST_SECONDS = 1e-3
 
 
-def choose(candidates: Sequence[Candidate], count: int, *, duration: float | None = None) -> list[int]:
+def choose(
+    candidates: Sequence[Candidate], count: int, *, duration: float | None = None, fixed: Collection[int] = ()
+) -> list[int]:
     """The ids of at most `count` key frames, in the order of time; fewer where the rest would look like them.
 
-    `duration` in seconds; without one the last picture's time is taken for it.
+    `duration` in seconds; without one the last picture's time is taken for it. Those of the ids `fixed` are chosen
+    before all others.
     """
     ordered = sorted(candidates, key=lambda one: (one.timestamp, one.id))
     if not ordered or count < 1:
@@ -38,18 +41,22 @@ def choose(candidates: Sequence[Candidate], count: int, *, duration: float | Non
     spacing = length / count
     pictures = _Pictures(ordered, spacing)
     quality = np.array(qualities(ordered, reach_seconds=QUALITY_REACH * spacing))
-    chosen = [int(np.argmax(quality))]
+    given = [place for place, one in enumerate(ordered) if one.id in fixed]
+    chosen = given[:count] or [int(np.argmax(quality))]
     distance = np.full(len(ordered), np.inf)
     is_open = np.ones(len(ordered), bool)
-    while True:
-        newest = chosen[-1]
-        distance = np.minimum(distance, pictures.distances(newest))
-        is_open &= ~pictures.alike(newest)
+    for place in chosen:
+        distance = np.minimum(distance, pictures.distances(place))
+        is_open &= ~pictures.alike(place)
+    while len(chosen) < count:
         worth = np.where(is_open, (distance + NEW_SCENE_WORTH * pictures.of_new_scenes(chosen)) * quality, -1.0)
         best = int(np.argmax(worth))  # the earliest of several
-        if len(chosen) >= count or worth[best] <= 0:
-            return [ordered[place].id for place in sorted(chosen)]
+        if worth[best] <= 0:
+            break
         chosen.append(best)
+        distance = np.minimum(distance, pictures.distances(best))
+        is_open &= ~pictures.alike(best)
+    return [ordered[place].id for place in sorted(chosen)]
 
 
 class _Pictures:

@@ -84,6 +84,15 @@ def test_a_long_dark_scene_is_not_left_out() -> None:
     assert len(inside) < 10
 
 
+def test_those_that_are_fixed_stay_and_others_come_beside_them() -> None:
+    candidates = film(200)
+    first = choose(candidates, 10, duration=200.0)
+    more = choose(candidates, 20, duration=200.0, fixed=first)
+    assert set(first) < set(more)
+    assert len(more) == 20
+    assert choose(candidates, 10, duration=200.0, fixed=first) == first
+
+
 def test_pictures_that_nobody_measured_can_be_chosen() -> None:
     candidates = film(30, sharpness=None, brightness=None, dhash=None)
     assert len(choose(candidates, 10, duration=30.0)) == 10
