@@ -14,7 +14,7 @@ from pages.parts.plain import plain, shown
 
 FILE = "everyframe-costs.csv"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would reckon with
-MONEY = "$%.3f"
+MONEY = "$%.4f"
 
 
 def draw_table(found: Comparison) -> None:

@@ -1,0 +1,107 @@
+"""Money in a real browser: the question has the right sum, refusing sends nothing, agreeing costs what is shown."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from enrich.wording import dollars
+from tests.browser.conftest import NARROW
+from tests.browser.served import Dashboard, serve
+from tests.browser.tab import Tab
+from tests.browser.test_accessibility import look
+from tests.clips import numbered_clip
+from tests.standin import StandIn
+from tests.standin_claude import KEY, ClaudeStandIn
+
+FRAMES, KEY_FRAMES = 12, 5
+LOOK_MS = 60_000
+SUMS = re.compile(r"It costs about (\$[\d.]+), and (\$[\d.]+) at the most\.")
+
+
+@pytest.fixture
+def claude() -> Iterator[ClaudeStandIn]:
+    with ClaudeStandIn() as server:
+        yield server
+
+
+@pytest.fixture
+def dashboard(tmp_path: Path, standin: StandIn, claude: ClaudeStandIn) -> Iterator[Dashboard]:
+    """A dashboard over a library of one film that the deep pass has described, with an account at the stand-in."""
+    numbered_clip(tmp_path / "wedding.mp4", frames=FRAMES)
+    account = {"ANTHROPIC_BASE_URL": claude.address, "ANTHROPIC_API_KEY": KEY}
+    with serve(
+        tmp_path / "home",
+        tmp_path / "log",
+        OLLAMA_HOST=standin.address,
+        EVERYFRAME_KEY_FRAMES=str(KEY_FRAMES),
+        **account,
+    ) as served:
+        assert served.command("add", tmp_path / "wedding.mp4", "--sampling", "exact").returncode == 0
+        assert served.command("enrich").returncode == 0
+        yield served
+
+
+def sums(tab: Tab) -> tuple[str, str]:
+    """What the question says it costs: about, and at the most."""
+    found = SUMS.search(tab.page.get_by_role("dialog").inner_text())
+    assert found
+    return found[1], found[2]
+
+
+def test_refusing_sends_nothing(new_tab, dashboard, claude):
+    tab = new_tab(dashboard).open("/library?video=1")
+    tab.button("Take a quick look").click()
+    tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
+    tab.button("Send nothing").click()
+    expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    tab.settled()
+    assert claude.sent == []
+    tab.open("/costs")
+    tab.sees("No film has had a quick look yet")
+    assert claude.usd == 0
+
+
+def test_the_sum_that_was_agreed_to_is_the_right_one_and_the_page_tells_the_true_cost(new_tab, dashboard, claude):
+    tab = new_tab(dashboard).open("/costs")
+    tab.button("See what it costs").click()
+    tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
+    about, most = sums(tab)
+    assert claude.sent == []
+    tab.button(f"Send {KEY_FRAMES} pictures").click()
+    tab.sees(re.compile(r"The quick look of [\d:]+ is done for \$"), within=LOOK_MS)
+
+    paid = claude.usd
+    assert sum(len(bill.labels) for bill in claude.bills) == KEY_FRAMES, "each picture was paid for once"
+    assert 0 < paid <= float(most[1:])
+    assert paid == pytest.approx(float(about[1:]), rel=0.6)  # its words are reckoned on the safe side
+    tab.open("/costs")
+    tab.sees(f"{KEY_FRAMES} frames @ {dollars(paid)}, {FRAMES} frames @ $0.00, 2.4x more analysis for the same price")
+    assert f"is done for {dollars(paid)}" in tab.words()
+
+    tab.button("See what it costs").click()  # nothing is chosen by itself now: every film had its look
+    expect(tab.page.get_by_role("dialog")).to_have_count(0)
+    tab.open("/library?video=1")
+    tab.button("Take a quick look").click()
+    tab.sees(f"All {KEY_FRAMES} key frames were looked at already")
+    tab.button("Close").last.click()
+    assert claude.usd == paid
+
+
+def test_a_batch_is_half_the_price_and_comes_later(new_tab, dashboard, claude):
+    tab = new_tab(dashboard).open("/costs")
+    tab.button("See what it costs").click()
+    tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
+    at_once, _ = sums(tab)
+    tab.page.get_by_role("dialog").get_by_text("In a batch, at half the price").click()
+    expect(tab.page.get_by_role("dialog").get_by_text(at_once)).to_have_count(0)
+    in_batch, _ = sums(tab)
+    assert float(in_batch[1:]) == pytest.approx(float(at_once[1:]) / 2, abs=0.0001)
+    assert claude.sent == []
+
+
+def test_the_costs_page_in_every_light_and_width(new_tab, dashboard):
+    tab = new_tab(dashboard, width=NARROW)
+    look(tab, "/costs")
