@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from db.batches import promised_usd
 from db.costs import film_costs, model_costs
 from enrich.costs.budget import spent_this_month
 from enrich.costs.comparison import compare
@@ -24,6 +25,7 @@ with reading() as connection:
     films = film_costs(connection)
     models = model_costs(connection)
     spent = spent_this_month(connection, datetime.now(UTC))
+    promised = promised_usd(connection)
 try:
     comparison = compare(films, found)
 except EveryFrameError as error:
@@ -32,7 +34,7 @@ except EveryFrameError as error:
     st.stop()
 question(found)
 draw_headline(comparison.total)
-draw_cards(comparison.total, spent=spent, found=found)
+draw_cards(comparison.total, spent=spent, promised=promised, found=found)
 if not films:
     st.page_link(LIBRARY, label="Add films")
     st.stop()

@@ -22,6 +22,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
 
     For each film and in all; and what the deep pass would have cost with each of Claude's models.
     """
+    from db.batches import promised_usd
     from db.costs import film_costs, model_costs
     from db.engine import reading
     from enrich.costs.budget import spent_this_month
@@ -34,9 +35,10 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
         films = film_costs(connection, wanted)
         models = model_costs(connection)
         spent = spent_this_month(connection, datetime.now(UTC))
+        promised = promised_usd(connection)
     found = compare(films, library.settings)
     if as_json:
-        month = {"spent_usd": spent, "budget_usd": library.settings.monthly_budget_usd}
+        month = {"spent_usd": spent, "promised_usd": promised, "budget_usd": library.settings.monthly_budget_usd}
         print_json({**as_data(found), "models": [_model(model) for model in models], "month": month})
         return
     if not films:
@@ -46,7 +48,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
     say()
     _say_elsewhere(found)
     say()
-    _say_total(found, models if wanted is None else [], library.settings, spent)
+    _say_total(found, models if wanted is None else [], library.settings, spent, promised)
 
 
 def _say_films(found: "Comparison") -> None:
@@ -86,14 +88,17 @@ def _say_elsewhere(found: "Comparison") -> None:
     say(f"Prices of {found.prices_as_of.isoformat()}, {found.prices_source}")
 
 
-def _say_total(found: "Comparison", models: "list[ModelCost]", settings: "Settings", spent: float) -> None:
+def _say_total(
+    found: "Comparison", models: "list[ModelCost]", settings: "Settings", spent: float, promised: float
+) -> None:
     from enrich.costs.telling import deep_words, quick_words, summary
 
     say(f"{'Quick pass':<{WIDTH}}{quick_words(found.total)}")
     say(f"{'Deep pass':<{WIDTH}}{deep_words(found.total)}")
     if removed := sum(model.removed_usd for model in models):
         say(f"{'Removed':<{WIDTH}}{dollars(removed)} for films that are not in the library any more")
-    say(f"{'This month':<{WIDTH}}{dollars(spent)} of {dollars(settings.monthly_budget_usd)}")
+    waiting = f", and about {dollars(promised)} on its way in batches" if promised else ""
+    say(f"{'This month':<{WIDTH}}{dollars(spent)} of {dollars(settings.monthly_budget_usd)}{waiting}")
     if line := summary(found.total):
         say()
         say(line)

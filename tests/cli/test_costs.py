@@ -49,7 +49,7 @@ def test_costs_as_json(cli, looked_at):
     assert value["total"]["quick"]["usd"] == pytest.approx(0.048)
     assert value["total"]["deep"]["frames"] == 18
     assert all(model["saved_usd"] == model["usd"] > 0 for model in value["total"]["elsewhere"])
-    assert value["month"] == {"spent_usd": pytest.approx(0.048), "budget_usd": 5.0}
+    assert value["month"] == {"spent_usd": pytest.approx(0.048), "promised_usd": 0, "budget_usd": 5.0}
     assert value["models"][0]["model"] == "claude-haiku-5-5"
     assert value["summary"].startswith("4 frames @ $0.048")
 

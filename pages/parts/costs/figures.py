@@ -27,7 +27,7 @@ def draw_headline(total: Bill) -> None:
         st.info("Nothing has been described yet, so nothing has cost anything.")
 
 
-def draw_cards(total: Bill, *, spent: float, found: Settings) -> None:
+def draw_cards(total: Bill, *, spent: float, promised: float, found: Settings) -> None:
     """What each pass took, what was saved, and this month's budget."""
     quick, deep = total.quick, total.deep
     columns = st.columns(4)
@@ -43,6 +43,8 @@ def draw_cards(total: Bill, *, spent: float, found: Settings) -> None:
         _card("Saved at least", dollars(saved) if deep.frames else NOTHING, f"compared with {best.title}")
     with columns[3]:
         _card("This month", dollars(spent), f"of a budget of {dollars(found.monthly_budget_usd)}")
+    if promised:
+        st.caption(plain(f"Beside it about {dollars(promised)} is on its way in batches."))
     if total.electricity is not None:
         st.caption(
             f"Electricity of the deep pass: {power_cost(total.electricity)} in your currency, at "
