@@ -50,6 +50,11 @@ def environment_with(**values: str) -> dict[str, str]:
     return os.environ | values
 
 
+def foreign_variable(name: str) -> str:
+    """A variable that is no setting and must be none, such as a key of somebody else's; empty if it is not set."""
+    return os.environ.get(name, "").strip()
+
+
 class Settings(BaseSettings):
     """What the user can set; each field's description is what `docs/settings.md` says of it."""
 

@@ -4,14 +4,14 @@ Whoever submits stores the custom ids before and the batch's id right after; `fi
 The API does not say what a batch that is under way holds: until it has ended, `find` can only say that one may be ours.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from enrich.describe.claude import ClaudeQuick
-from enrich.describe.claude_errors import RequestRefusedError, refused
+from enrich.describe.claude_errors import NotThereError, RequestRefusedError, refused
 from enrich.describe.claude_limits import MOST_BATCH_BYTES, weights
 from enrich.describe.claude_reply import answered
 from enrich.describe.quick import Answered, Labelled
@@ -25,6 +25,7 @@ SETTLE_SECONDS = 120  # a batch sent this long ago is in the list, if it was tak
 CLOCK_SECONDS = 300  # so far may our clock be ahead of the API's
 LIST_PAGE = 100
 EXPIRED = "Claude did not get to this picture within a day"
+Result = TypeVar("Result")
 CANCELED = "the batch was cancelled before this picture"
 
 
@@ -92,9 +93,7 @@ class ClaudeBatches:
 
     async def poll(self, batch_id: str) -> BatchState:
         """How far a batch is. Raises DescribeError's subclasses."""
-        batch = await self._quick.client.call(
-            lambda sdk: sdk.messages.batches.retrieve(batch_id), model=self._quick.model
-        )
+        batch = await self._asked(batch_id, lambda sdk: sdk.messages.batches.retrieve(batch_id))
         counts = batch.request_counts
         return BatchState(
             id=batch.id,
@@ -170,7 +169,15 @@ class ClaudeBatches:
         async def read(sdk: "AsyncAnthropic") -> "list[MessageBatchIndividualResponse]":
             return [line async for line in await sdk.messages.batches.results(batch_id)]
 
-        return await self._quick.client.call(read, model=self._quick.model)
+        return await self._asked(batch_id, read)
+
+    async def _asked(self, batch_id: str, request: "Callable[[AsyncAnthropic], Awaitable[Result]]") -> Result:
+        try:
+            return await self._quick.client.call(request, model=self._quick.model)
+        except NotThereError:
+            raise NotThereError(
+                f"Claude has no batch {batch_id} for this key: it was sent with a key of another workspace, or deleted"
+            ) from None
 
 
 async def _next_page(page: "AsyncPage[MessageBatch]", _: "AsyncAnthropic") -> "AsyncPage[MessageBatch]":

@@ -29,6 +29,10 @@ class RequestRefusedError(CallFailedError):
     """The API did not take the request as it is: something is wrong with its words or pictures."""
 
 
+class NotThereError(CallFailedError):
+    """What was asked for does not exist at Anthropic, or not for this key."""
+
+
 def translated(error: "AnthropicError", *, model: str) -> DescribeError:
     """Our error for one of the SDK's, with a sentence that says what to do."""
     from anthropic import APIConnectionError, APIStatusError, APITimeoutError
@@ -53,7 +57,9 @@ def refused(status: int, kind: str, said: str, *, model: str) -> DescribeError: 
     if status == FORBIDDEN or kind == "permission_error":
         return AccountError(f"this key may not use {model}: {said or 'ask who gave it to you'}")
     if status == NOT_FOUND or kind == "not_found_error":
-        return ModelError(f"Claude knows no model {model}: choose another (EVERYFRAME_QUICK_MODEL)")
+        if said.startswith("model"):
+            return ModelError(f"Claude knows no model {model}: choose another (EVERYFRAME_QUICK_MODEL)")
+        return NotThereError(f"Claude does not find what was asked for: {said or 'nothing there'}")
     if status == TOO_LARGE:
         return RequestRefusedError("the pictures are too many bytes for one request to Claude")
     if status == LIMITED or kind == "rate_limit_error":

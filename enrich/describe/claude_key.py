@@ -3,11 +3,10 @@
 It is handed on in a wrapper that does not show it. It is never stored by us, and never logged.
 """
 
-import os
-
 from pydantic import SecretStr
 
 from enrich.errors import AccountError
+from enrich.settings import foreign_variable
 
 VARIABLE = "ANTHROPIC_API_KEY"
 SERVICE, USER = "everyframe", "anthropic"
@@ -24,7 +23,7 @@ def api_key() -> SecretStr:
 
 def find_key() -> SecretStr | None:
     """The key, the environment's first; None if there is none."""
-    key = os.environ.get(VARIABLE, "").strip() or _in_keyring().strip()
+    key = foreign_variable(VARIABLE) or _in_keyring().strip()
     return SecretStr(key) if key else None
 
 

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from enrich.describe.claude_batch import LIST_PAGE, BatchFound, BatchPart, ClaudeBatches
-from enrich.errors import HostDownError
+from enrich.describe.claude_errors import NotThereError
+from enrich.errors import CallFailedError, HostDownError
 from tests.describe.looks import labelled
 from tests.standin_claude.handler import BATCHES
 
@@ -112,6 +113,19 @@ async def test_a_lost_batch_is_found_beyond_the_first_page_of_the_list(batches, 
         await batches.submit([BatchPart(f"x{number}", tuple(labelled(1))), BatchPart(f"y{number}", tuple(labelled(2)))])
     assert await batches.find(["a"], since=before) == BatchFound(lost, is_certain=True)
     assert sum(request.path == BATCHES and request.method == "GET" for request in claude.history) == 2
+
+
+async def test_a_batch_that_is_not_there_is_said_as_that(batches, claude):
+    for asked in (batches.poll("msgbatch_gone"), collected(batches, "msgbatch_gone", [])):
+        with pytest.raises(NotThereError, match="Claude has no batch msgbatch_gone for this key"):
+            await asked
+
+
+async def test_a_batch_that_has_not_ended_has_no_results_yet(batches, claude):
+    sent = parts("a")
+    batch = await batches.submit(sent)
+    with pytest.raises(CallFailedError, match="cannot be understood: ask again later"):
+        await collected(batches, batch, sent)
 
 
 async def test_ids_must_differ(batches):
