@@ -14,7 +14,7 @@ import typer
 
 from enrich.cli.options import AsJson, Videos, all_meant, open_library, settings_for
 from enrich.cli.output import complain, print_json, print_line, say
-from enrich.errors import SettingsError
+from enrich.errors import BudgetError, SettingsError
 from enrich.wording import counted, dollars, first_line, span
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def quick(
     ] = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and send nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    most_usd: Annotated[
+        float | None, typer.Option("--most-usd", min=0, help="Send nothing if it could cost more.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at a few key frames of a film at once.
@@ -79,7 +82,7 @@ def quick(
         describer=chosen,
         model=model,
     )
-    _conclude(asyncio.run(course.run(video_ids, only_estimate=estimate, yes=yes)))
+    _conclude(asyncio.run(course.run(video_ids, only_estimate=estimate, yes=yes, most_usd=most_usd)))
 
 
 def _conclude(code: int) -> None:
@@ -134,7 +137,9 @@ class _Course:
         self._stop = threading.Event()
         self._stopping = asyncio.Event()
 
-    async def run(self, video_ids: Sequence[int], *, only_estimate: bool, yes: bool) -> int:
+    async def run(
+        self, video_ids: Sequence[int], *, only_estimate: bool, yes: bool, most_usd: float | None = None
+    ) -> int:
         """All of it; the exit code."""
         from enrich.describe.registry import make_quick_describer
         from enrich.quick.offer import make_offer
@@ -150,6 +155,11 @@ class _Course:
             if only_estimate:
                 self._say_offer(offer, plans)
                 return 0
+            if most_usd is not None and offer.most_usd > most_usd:
+                raise BudgetError(
+                    f"it could cost {dollars(offer.most_usd)} by now, more than the {dollars(most_usd)} agreed to: "
+                    "nothing was sent, ask again"
+                )
             if offer.pictures and not self._agreed(offer, plans, yes=yes):
                 return 1
             with _interruptible(self._interrupt):

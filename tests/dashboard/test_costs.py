@@ -19,17 +19,18 @@ from tests.dashboard.conftest import STATES, metrics, said
 
 OFFER = {
     "pictures": 50,
-    "known": 0,
     "describer": "claude",
     "model": "claude-haiku-5-5",
     "recipient": "Anthropic (Claude)",
     "usd": 0.0101,
     "most_usd": 0.0164,
-    "batch_usd": 0.005,
     "spent_usd": 0.25,
     "budget_usd": 5.0,
     "problem": None,
+    "videos": [{"answered": 0, "unanswered": 0, "on_the_way": 0}],
 }
+KNOWN = {"answered": 48, "unanswered": 2, "on_the_way": 0}
+ON_THE_WAY = {"answered": 0, "unanswered": 0, "on_the_way": 50}
 
 
 def look_quickly(home, video_id, *, frames=4, usd=0.0002):
@@ -49,7 +50,8 @@ def look_quickly(home, video_id, *, frames=4, usd=0.0002):
 @pytest.fixture
 def offers(monkeypatch):
     """Answers of `everyframe quick --estimate`, and what was asked; nobody is asked in truth."""
-    asked = SimpleNamespace(answer=Outcome(0, OFFER, ""), words=[], jobs=[])
+    steps = [{"step": "looking", "text": "Looking at party …"}, {"step": "planned", "pictures": 50, "usd": 0.01}]
+    asked = SimpleNamespace(answer=Outcome(0, [*steps, OFFER], ""), words=[], jobs=[])
 
     def run(settings, *words, seconds):
         asked.words.append(words)
@@ -136,7 +138,7 @@ def test_agreeing_starts_the_look_with_what_was_agreed_to(launch, finished, offe
     assert not app.exception
     [words] = offers.jobs
     assert words[:3] == ("quick", "quick", "1")
-    assert words[3:] == ("--describer", "claude", "--model", "claude-haiku-5-5", "--yes", "--most-usd", "0.016400")
+    assert words[3:] == ("--describer", "claude", "--model", "claude-haiku-5-5", "--yes", "--most-usd", "0.016500")
 
 
 def test_a_batch_is_offered_by_its_own_sum(launch, finished, offers):
@@ -152,7 +154,8 @@ def test_a_batch_is_offered_by_its_own_sum(launch, finished, offers):
     ("changes", "words"),
     [
         ({"problem": "it does not fit into this month's budget"}, "does not fit into this month"),
-        ({"pictures": 0, "known": 50}, "All 50 key frames were looked at already"),
+        ({"pictures": 0, "videos": [KNOWN]}, "All 50 key frames were looked at already"),
+        ({"pictures": 0, "videos": [ON_THE_WAY]}, "50 key frames on the way in a batch"),
     ],
 )
 def test_what_cannot_be_taken_cannot_be_agreed_to(launch, finished, offers, changes, words):
@@ -186,12 +189,39 @@ def test_a_film_has_the_button_too(launch, finished, offers):
 
 
 def test_how_a_look_went_is_told_in_every_tab(launch, finished, monkeypatch):
-    lines = [{"done": 4, "total": 12}, {"pictures": 12, "answered": 12, "usd": 0.0024}]
+    lines = [{"step": "asking", "done": 4, "pictures": 12}, {"step": "done", "answered": 12, "usd": 0.0024}]
     job = jobs.Job("1", "quick", ("quick", "1"), datetime.now(UTC), False, lines, 0, "")
     monkeypatch.setattr(jobs, "jobs", lambda _, kind=None: [job] if kind == "quick" else [])
     assert r"is done for \$0\.0024" in said(launch("costs"))
     assert "is done" in said(launch("library", video="1"))
     assert "is done" not in said(launch("library", video="2"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "Choosing the key frames"),
+        ([{"step": "asking", "done": 4, "pictures": 12, "text": "4 of 12 pictures"}], "4 of 12 pictures"),
+        ([{"step": "sent", "text": "12 pictures of [a](b) sent as a batch."}], "Sent as a batch"),
+        ([{"step": "waiting", "text": "Claude is [busy](x)."}], r"\[busy\]"),
+    ],
+)
+def test_how_a_look_goes_is_said(launch, finished, monkeypatch, lines, words):
+    job = jobs.Job("1", "quick", ("quick", "1"), datetime.now(UTC), True, lines, None, "")
+    monkeypatch.setattr(jobs, "jobs", lambda _, kind=None: [job] if kind == "quick" else [])
+    app = launch("costs")
+    assert not app.exception
+    assert any(words in one.proto.text for one in app.get("progress"))
+    assert button(app, "Stop the quick look")
+
+
+def test_a_look_that_failed_says_why_and_what_came(launch, finished, monkeypatch):
+    lines = [{"step": "done", "answered": 10, "usd": 0.0024, "error": "no credit"}]
+    job = jobs.Job("1", "quick", ("quick", "1"), datetime.now(UTC), False, lines, 1, "your account has no credit")
+    monkeypatch.setattr(jobs, "jobs", lambda _, kind=None: [job] if kind == "quick" else [])
+    text = said(launch("costs"))
+    assert r"10 pictures answered for \$0\.0024" in text
+    assert "your account has no credit" in text
 
 
 def test_a_title_is_no_formula_in_the_downloaded_table():

@@ -14,6 +14,7 @@ from pages.parts.session import settings
 
 KIND = "quick"
 MOST_TITLES = 8
+CENT_OF_A_CENT = 0.0001  # dollars, as they are shown: two counts may differ by a few tokens
 _ASKED, _ANSWERED, _QUOTES, _FAILED = "quick-asked", "quick-answered", "quick-quotes", "quick-failed"
 _BATCH = "quick-batch"
 
@@ -80,7 +81,7 @@ def _titles(titles: list[str]) -> str:
 def _take(video_ids: list[int], offer: Quote, batch: bool) -> None:
     words = [*map(str, video_ids), "--describer", offer.describer, "--model", offer.model, "--yes"]
     if offer.recipient:
-        words += ["--most-usd", f"{offer.most_usd:.6f}"]  # what was agreed to binds
+        words += ["--most-usd", f"{offer.most_usd + CENT_OF_A_CENT:.6f}"]  # what was agreed to binds
     if batch:
         words.append("--batch")
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import streamlit as st
 
@@ -17,7 +18,7 @@ from pages.parts.session import settings
 
 EVERY = "2s"
 NEWS = timedelta(hours=12)  # how a look went is told for so long
-LONGEST_TITLE = 60
+LONGEST_TITLE, LONGEST_STEP = 60, 160
 _FILMS, _FAILED = "quick-films", "quick-stop-failed"
 
 
@@ -68,18 +69,29 @@ def _live(job_id: str, *, was_running: bool) -> None:
     job = next((job for job in jobs.jobs(settings(), KIND) if job.id == job_id), None)
     if job is None or (was_running and not job.is_running):
         st.rerun()
-    counts = [line for line in job.lines if "done" in line and "total" in line]
-    done, total = (int(counts[-1]["done"]), int(counts[-1]["total"])) if counts else (0, 0)
-    last = job.lines[-1] if job.lines else {}
+    when = f"{job.started_at.astimezone():%H:%M}"
+    end: dict[str, Any] = next((line for line in reversed(job.lines) if line.get("step") == "done"), {})
+    paid = f" for {dollars(float(end['usd']))}" if end.get("usd") else ""
     if job.is_running:
-        what = f"{done} of {counted(total, 'picture')} looked at" if total else "Choosing the key frames"
-        st.progress(min(1.0, done / total) if total else 0.0, what)
+        st.progress(*_progress(job))
     elif job.exit_code == 0:
-        paid = f" for {dollars(float(last['usd']))}" if last.get("usd") else ""
-        st.success(plain(f"The quick look of {job.started_at.astimezone():%H:%M} is done{paid}."))
+        st.success(plain(f"The quick look of {when} is done{paid}."))
     else:
-        st.error(f"The quick look of {job.started_at.astimezone():%H:%M} did not come to its end. What came is kept.")
-        st.text(shown(job.error or "it was stopped"))
+        came = f"{counted(int(end['answered']), 'picture')} answered{paid}" if end.get("answered") else "No answer came"
+        st.error(plain(f"The quick look of {when} did not come to its end. {came}."))
+        st.text(shown(job.error or "It was stopped."))
+
+
+def _progress(job: Job) -> tuple[float, str]:
+    """How much is done, and what is being done, in words."""
+    line = job.lines[-1] if job.lines else {}
+    counts = next((line for line in reversed(job.lines) if line.get("step") == "asking"), None)
+    share = 0.0 if counts is None else min(1.0, int(counts["done"]) / max(1, int(counts["pictures"])))
+    if line.get("step") == "sent":
+        return share, "Sent as a batch. The answers come within a day, mostly within an hour."
+    if line.get("text"):
+        return share, plain(first_line(str(line["text"]), LONGEST_STEP))
+    return share, "Choosing the key frames"
 
 
 def _ask(titles: dict[int, str]) -> None:

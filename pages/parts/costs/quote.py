@@ -16,7 +16,8 @@ class Quote:
     """An offer. `recipient` is empty where no picture leaves the machine; `problem` says why it cannot be taken."""
 
     pictures: int
-    known: int  # key frames that were looked at already, and are not again
+    known: int  # key frames that were asked about already, and are not again
+    on_the_way: int  # in batches
     describer: str
     model: str
     recipient: str
@@ -34,6 +35,8 @@ class Quote:
     @property
     def what(self) -> str:
         """What is sent to whom, in a sentence."""
+        if not self.pictures and self.on_the_way:
+            return f"{counted(self.on_the_way, 'key frame')} on the way in a batch: nothing is asked twice."
         if not self.pictures:
             return f"All {counted(self.known, 'key frame')} were looked at already: nothing is asked again."
         pictures = counted(self.pictures, "picture")
@@ -61,12 +64,17 @@ def quote(found: Settings, video_ids: Sequence[int], *, batch: bool) -> Quote | 
 
 def read(outcome: Outcome) -> Quote | str:
     """The offer in what the command answered."""
-    said: Any = outcome.data
-    if not isinstance(said, dict) or "pictures" not in said:
-        return outcome.error or "the quick look could not be reckoned"
+    printed = outcome.data if isinstance(outcome.data, list) else [outcome.data]
+    said: dict[str, Any] | None = next(
+        (one for one in reversed(printed) if isinstance(one, dict) and "usd" in one), None
+    )
+    if said is None or "recipient" not in said:
+        return outcome.error or "what it costs could not be found out"
+    films: list[dict[str, Any]] = said["videos"]
     return Quote(
         pictures=int(said["pictures"]),
-        known=int(said.get("known") or 0),
+        known=sum(int(film["answered"]) + int(film["unanswered"]) for film in films),
+        on_the_way=sum(int(film["on_the_way"]) for film in films),
         describer=str(said["describer"]),
         model=str(said["model"]),
         recipient=str(said["recipient"]),
@@ -74,5 +82,5 @@ def read(outcome: Outcome) -> Quote | str:
         most_usd=float(said["most_usd"]),
         spent_usd=float(said["spent_usd"]),
         budget_usd=float(said["budget_usd"]),
-        problem=said.get("problem") or (None if outcome.is_good else outcome.error),
+        problem=said["problem"] or (None if outcome.is_good else outcome.error),
     )
