@@ -7,6 +7,7 @@ pictures of the same sizes, without the owner's words, would count.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -70,10 +71,10 @@ class ClaudeQuick:
     def estimate(
         self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English", batch: bool = False
     ) -> CostEstimate:
-        """What asking will cost by the formula, without asking anyone. Raises CallFailedError for what is no JPEG."""
+        """What asking will cost by the formula, without asking anyone. What is no JPEG is not sent and costs nothing."""
         inputs = [
             (len(part), pictures_tokens(part) + self._words(part, context=context, language=language))
-            for part in self.parts(pictures)
+            for part in self.parts(_sound(pictures))
         ]
         return estimated(inputs, price=self.price, factor=self.batch_factor if batch else 1.0)
 
@@ -87,7 +88,7 @@ class ClaudeQuick:
         counted: dict[tuple[int, ...], int] = {}
         inputs = []
         extra = self._words((), context=context, language=language) - self._words((), context="", language=language)
-        for part in self.parts(pictures):
+        for part in self.parts(_sound(pictures)):
             sizes = tuple(tokens_of(picture.jpeg) for picture in part)
             if sizes not in counted:
                 counted[sizes] = await self._count(part, language)
@@ -102,7 +103,7 @@ class ClaudeQuick:
         What the reply leaves out, doubles, or was cut short before is asked for once more, alone. Raises
         DescribeError's subclasses if nobody answered at all: then nothing was paid for.
         """
-        sound = [picture for picture in pictures if _is_sound(picture)]
+        sound = _sound(pictures)
         entries = {picture.label: _unreadable(picture) for picture in pictures if picture not in sound}
         if sound:
             try:
@@ -181,12 +182,14 @@ class ClaudeQuick:
         return int(counted.input_tokens)
 
 
-def _is_sound(picture: Labelled) -> bool:
-    try:
-        tokens_of(picture.jpeg)
-    except CallFailedError:
-        return False
-    return True
+def _sound(pictures: Sequence[Labelled]) -> list[Labelled]:
+    """Those that are JPEGs, so far as their beginning tells."""
+    sound = []
+    for picture in pictures:
+        with suppress(CallFailedError):
+            tokens_of(picture.jpeg)
+            sound.append(picture)
+    return sound
 
 
 def _unreadable(picture: Labelled) -> Answered:

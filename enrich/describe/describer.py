@@ -64,6 +64,7 @@ class Question:
     pictures: tuple[Picture, ...]
     context: str = ""  # the user's free text about the video
     request: str = ""  # what somebody asks for besides, of these pictures alone
+    event: str = ""  # the kind of event that a quick look saw in the scene
     language: str = "English"
     manner: Manner = Manner.STRUCTURED
 

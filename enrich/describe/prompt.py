@@ -4,8 +4,9 @@ import textwrap
 from typing import Any, assert_never
 
 from enrich.describe.describer import Manner, Question
+from enrich.describe.events import LONGEST_EVENT, OTHER
 
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 REQUESTED = "+request"  # after the version of a prompt that asks for more: its replies are none of the usual prompt's
 LONGEST_REQUEST = 600  # characters
 LONGEST_CONTEXT = 1_200  # characters: the rest of a small model's memory is for the picture and the reply
@@ -40,7 +41,14 @@ def prompt_for(question: Question) -> str:
     """The prompt that goes with the question's pictures, in the manner it asks for."""
     return "\n".join(
         part
-        for part in (_task(question), _orientation(question), _request(question), _rules(question), _form(question))
+        for part in (
+            _task(question),
+            _orientation(question),
+            _scene(question),
+            _request(question),
+            _rules(question),
+            _form(question),
+        )
         if part
     )
 
@@ -67,6 +75,17 @@ def _orientation(question: Question) -> str:
     return (
         f'The owner says of the whole video: "{context}". This is for orientation only: it does not say what this '
         "frame shows."
+    )
+
+
+def _scene(question: Question) -> str:
+    """What a quick look took the scene for; not `other`, which says nothing."""
+    event = textwrap.shorten(question.event, LONGEST_EVENT, placeholder=" …")
+    if not event or event == OTHER:
+        return ""
+    return (
+        f'A quick look at this scene of the video took it for: "{event}". This too is for orientation only: describe '
+        "in detail what this frame shows, all objects in it, and how the people and things in it relate."
     )
 
 

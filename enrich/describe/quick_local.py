@@ -133,6 +133,19 @@ class BaselineQuick:
         return Answered(picture.label, QuickAnswer(said.text, said.tags, "", DULL), None, (call,), kept=0)
 
 
+def look_in(raw: str) -> str | None:
+    """The description in a stored reply of a quick look; None if there is none."""
+    value = _object(raw)
+    label = str(value.get("label", "")).strip() or "F0"
+    whole = json.dumps({"pictures": [{**value, "label": label}]})
+    item = read_items(whole, (label,), ()).get(label) if value else None
+    if item is not None:
+        return item.answer.description
+    call = Call("", "", "", "", "", 0.0, raw_reply=raw)
+    said, _ = read_reply(Question((Picture(b"", 0.0),)), call)
+    return None if said is None else said.text
+
+
 def _nothing(pictures: int) -> CostEstimate:
     return CostEstimate(pictures, requests=pictures, input_tokens=0, output_tokens=0, usd=0.0, most_usd=0.0)
 

@@ -145,7 +145,9 @@ async def test_a_reply_without_answers_is_no_end(looker, claude, trick):
 
 async def test_a_picture_that_is_no_picture_is_not_sent_and_the_others_are(looker, claude):
     broken = Labelled("F9", b"no jpeg", 1.0)
-    entries = await looker().ask([*labelled(1), broken, *labelled(2)])
+    looks = looker()
+    assert looks.estimate([*labelled(1), broken, *labelled(2)]) == looks.estimate(labelled(1, 2))
+    entries = await looks.ask([*labelled(1), broken, *labelled(2)])
     assert [entry.answer is not None for entry in entries] == [True, False, True]
     assert entries[1].problem == "the stored picture is no JPEG that can be decoded"
     assert entries[1].calls == ()
