@@ -71,7 +71,7 @@ class ClaudeQuick:
     def estimate(
         self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English", batch: bool = False
     ) -> CostEstimate:
-        """What asking will cost by the formula, without asking anyone. What is no JPEG is not sent and costs nothing."""
+        """What asking will cost by the formula, without asking anyone. What is no JPEG is not sent."""
         inputs = [
             (len(part), pictures_tokens(part) + self._words(part, context=context, language=language))
             for part in self.parts(_sound(pictures))
