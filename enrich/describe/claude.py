@@ -72,11 +72,12 @@ class ClaudeQuick:
         self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English", batch: bool = False
     ) -> CostEstimate:
         """What asking will cost by the formula, without asking anyone. What is no JPEG is not sent."""
+        sound = _sound(pictures)
         inputs = [
             (len(part), pictures_tokens(part) + self._words(part, context=context, language=language))
-            for part in self.parts(_sound(pictures))
+            for part in self.parts(sound)
         ]
-        return estimated(inputs, price=self.price, factor=self.batch_factor if batch else 1.0)
+        return self._estimated(inputs, sound, context=context, language=language, batch=batch)
 
     async def count(
         self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English", batch: bool = False
@@ -85,15 +86,16 @@ class ClaudeQuick:
 
         The context's share, which is not sent either, is added by the formula. Raises DescribeError's subclasses.
         """
+        sound = _sound(pictures)
         counted: dict[tuple[int, ...], int] = {}
         inputs = []
         extra = self._words((), context=context, language=language) - self._words((), context="", language=language)
-        for part in self.parts(_sound(pictures)):
-            sizes = tuple(tokens_of(picture.jpeg) for picture in part)
+        for part in self.parts(sound):
+            sizes = tuple(weights(part).values())
             if sizes not in counted:
                 counted[sizes] = await self._count(part, language)
             inputs.append((len(part), counted[sizes] + extra))
-        return estimated(inputs, price=self.price, factor=self.batch_factor if batch else 1.0)
+        return self._estimated(inputs, sound, context=context, language=language, batch=batch)
 
     async def ask(
         self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English"
@@ -130,6 +132,21 @@ class ClaudeQuick:
     def request(self, pictures: Sequence[Labelled], *, context: str, language: str) -> dict[str, Any]:
         """The parameters of one message. Raises CallFailedError for a picture that is no JPEG."""
         return parameters(pictures, price=self.price, context=context, language=language, events=self.events)
+
+    def _estimated(
+        self,
+        inputs: Sequence[tuple[int, int]],
+        pictures: Sequence[Labelled],
+        *,
+        context: str,
+        language: str,
+        batch: bool,
+    ) -> CostEstimate:
+        if batch:  # in which nothing is asked for again by itself
+            return estimated(inputs, price=self.price, factor=self.batch_factor)
+        words = self._words(pictures[:1], context=context, language=language)
+        again = [tokens + words for tokens in weights(pictures).values()] if len(pictures) > 1 else []
+        return estimated(inputs, price=self.price, again=again)
 
     def _words(self, pictures: Sequence[Labelled], *, context: str, language: str) -> int:
         return words_tokens(pictures, context=context, language=language, events=self.events)

@@ -13,11 +13,12 @@ from enrich.describe.quick_reply import reply_model
 
 # Measured on nothing of ours: guesses on the safe side, which `count_tokens` and the reply's usage replace.
 CHARACTERS_A_TOKEN = 3  # of the newer models, in English
+TOKENS_A_FOREIGN_CHARACTER = 2  # of whatever is not ASCII
 OTHER_TOKENS = 80  # what the API puts around a request's words
 OUTPUT_TOKENS = 150  # of one picture's answer
 THOUGHT_TOKENS = 800  # of a request to a model that cannot but think, asked to be short
 MOST_OUTPUT_TOKENS = 400  # of one picture's answer
-MOST_THOUGHT_TOKENS = 6_000
+MOST_THOUGHT_TOKENS = 2_000  # of a request; what is cut off by it is asked for again
 
 
 def parameters(
@@ -62,8 +63,9 @@ def words_tokens(pictures: Sequence[Labelled], *, context: str, language: str, e
     """A guess, on the safe side, at what a request's words count, the schema of the reply included."""
     words = [instructions(context=context, language=language, events=events), question(pictures)]
     words += [heading(picture) for picture in pictures]
-    schema = str(reply_model(events).model_json_schema())
-    return ceil((sum(map(len, words)) + len(schema)) / CHARACTERS_A_TOKEN) + OTHER_TOKENS
+    text = "".join(words) + str(reply_model(events).model_json_schema())
+    foreign = sum(not character.isascii() for character in text)
+    return ceil((len(text) - foreign) / CHARACTERS_A_TOKEN) + foreign * TOKENS_A_FOREIGN_CHARACTER + OTHER_TOKENS
 
 
 def pictures_tokens(pictures: Sequence[Labelled]) -> int:
@@ -71,8 +73,13 @@ def pictures_tokens(pictures: Sequence[Labelled]) -> int:
     return sum(tokens_of(picture.jpeg) for picture in pictures)
 
 
-def estimated(inputs: Sequence[tuple[int, int]], *, price: ModelPrice, factor: float = 1.0) -> CostEstimate:
-    """What requests will cost, from each one's number of pictures and input tokens."""
+def estimated(
+    inputs: Sequence[tuple[int, int]], *, price: ModelPrice, factor: float = 1.0, again: Sequence[int] = ()
+) -> CostEstimate:
+    """What requests will cost, from each one's number of pictures and input tokens.
+
+    `again` are the input tokens of the requests for one picture alone that may follow: they count for the worst.
+    """
     thought = THOUGHT_TOKENS if price.thinking == "always" else 0
     outputs = [count * OUTPUT_TOKENS + thought for count, _ in inputs]
     return CostEstimate(
@@ -81,5 +88,8 @@ def estimated(inputs: Sequence[tuple[int, int]], *, price: ModelPrice, factor: f
         input_tokens=sum(tokens for _, tokens in inputs),
         output_tokens=sum(outputs),
         usd=sum(price.usd(tokens, out, factor=factor) for (_, tokens), out in zip(inputs, outputs, strict=True)),
-        most_usd=sum(price.usd(tokens, most_output(count, price), factor=factor) for count, tokens in inputs),
+        most_usd=sum(
+            price.usd(tokens, most_output(count, price), factor=factor)
+            for count, tokens in (*inputs, *((1, tokens) for tokens in again))
+        ),
     )

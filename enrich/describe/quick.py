@@ -45,7 +45,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What a look at pictures will take. `most_usd` is the cost if every reply is as long as it may be."""
+    """What a look at pictures will take. `most_usd` is the cost if all goes as badly as it can."""
 
     pictures: int
     requests: int

@@ -155,6 +155,24 @@ async def test_counting_sends_nothing_of_the_video(looker, claude):
     assert len(claude.history) == 2  # the same sizes are counted once
 
 
+@pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-opus-5-5"])
+@pytest.mark.parametrize("trick", ["not json", "cut off", "doubled", "refusal"])
+async def test_at_the_most_means_at_the_most(looker, claude, model, trick):
+    pictures = labelled(*range(12), size=(640, 360))
+    looks = looker(model=model)
+    estimate = looks.estimate(pictures, context="Die Hochzeit von Jürgen und Zoë 結婚式")
+    claude.play(trick)
+    for part in looks.parts(pictures):
+        await looks.ask(part, context="Die Hochzeit von Jürgen und Zoë 結婚式")
+    assert claude.usd <= estimate.most_usd
+
+
+def test_words_in_other_scripts_are_not_counted_too_low(looker):
+    pictures = labelled(1)
+    latin = looker().estimate(pictures, context="x" * 300).input_tokens
+    assert looker().estimate(pictures, context="式" * 300).input_tokens >= latin + 300
+
+
 def test_parts_are_even_and_keep_the_order():
     pictures = labelled(*range(23))
     parts = cut(pictures, most_pictures=600)
