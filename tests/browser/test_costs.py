@@ -51,7 +51,7 @@ def sums(tab: Tab) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def test_refusing_sends_nothing(new_tab, dashboard, claude):
+def test_refusing_sends_nothing(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/library?video=1")
     tab.button("Take a quick look").click()
     tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
@@ -64,7 +64,7 @@ def test_refusing_sends_nothing(new_tab, dashboard, claude):
     assert claude.usd == 0
 
 
-def test_the_sum_that_was_agreed_to_is_the_right_one_and_the_page_tells_the_true_cost(new_tab, dashboard, claude):
+def test_the_sum_that_was_agreed_to_is_the_right_one_and_the_page_tells_the_true_cost(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/costs")
     tab.button("See what it costs").click()
     tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
@@ -90,18 +90,18 @@ def test_the_sum_that_was_agreed_to_is_the_right_one_and_the_page_tells_the_true
     assert claude.usd == paid
 
 
-def test_a_batch_is_half_the_price_and_comes_later(new_tab, dashboard, claude):
+def test_a_batch_is_half_the_price_and_comes_later(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/costs")
     tab.button("See what it costs").click()
     tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
     at_once, _ = sums(tab)
     tab.page.get_by_role("dialog").get_by_text("In a batch, at half the price").click()
-    expect(tab.page.get_by_role("dialog").get_by_text(at_once)).to_have_count(0)
+    expect(tab.page.get_by_role("dialog").get_by_text(at_once)).to_have_count(0, timeout=LOOK_MS)
     in_batch, _ = sums(tab)
     assert float(in_batch[1:]) == pytest.approx(float(at_once[1:]) / 2, abs=0.0001)
     assert claude.sent == []
 
 
-def test_the_costs_page_in_every_light_and_width(new_tab, dashboard):
+def test_the_costs_page_in_every_light_and_width(dashboard, new_tab):
     tab = new_tab(dashboard, width=NARROW)
     look(tab, "/costs")
