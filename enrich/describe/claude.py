@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from enrich.describe.claude_client import MOST_WAIT_SECONDS, ClaudeClient
+from enrich.describe.claude_client import MOST_WAIT_SECONDS, OWN_ADDRESS, ClaudeClient, api_address
 from enrich.describe.claude_errors import RequestRefusedError
 from enrich.describe.claude_limits import blank, cut, tokens_of, weights
 from enrich.describe.claude_reply import Terms, answered
@@ -23,13 +23,14 @@ from enrich.describe.quick_prompt import QUICK_PROMPT_VERSION
 from enrich.errors import CallFailedError, DescribeError
 from enrich.settings import Settings
 
+ANTHROPIC = "Anthropic (Claude)"
+
 
 class ClaudeQuick:
     """Asks Claude about key frames. One instance is used from one event loop; whoever makes it closes it."""
 
     name = "claude"
     prompt_version = QUICK_PROMPT_VERSION
-    recipient = "Anthropic (Claude)"
 
     def __init__(
         self,
@@ -63,6 +64,12 @@ class ClaudeQuick:
                 connect_seconds=self._connect_seconds, told=self._told, most_wait=self._most_wait
             )
         return self._client
+
+    @property
+    def recipient(self) -> str:
+        """To whom pictures are sent, as the user is told: a gateway on the way is named."""
+        address = api_address()
+        return ANTHROPIC if address == OWN_ADDRESS else f"{ANTHROPIC} by way of {address}"
 
     def parts(self, pictures: Sequence[Labelled]) -> list[tuple[Labelled, ...]]:
         """The pictures in their order, cut into what one request takes."""

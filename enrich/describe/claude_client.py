@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, TypeVar
 from enrich.describe.claude_errors import AWAY, translated
 from enrich.describe.claude_key import api_key
 from enrich.errors import HostBusyError, HostDownError, SettingsError
+from enrich.settings import foreign_variable
 from enrich.wording import span
 
 if TYPE_CHECKING:
     from anthropic import AnthropicError, AsyncAnthropic
 
+OWN_ADDRESS = "https://api.anthropic.com"
+GATEWAY = "ANTHROPIC_BASE_URL"
 MOST_WAIT_SECONDS = 300.0  # all waits of one request together
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 60.0  # where the API does not say how long; doubled each time
 REPLY_SECONDS = 300.0  # time limit of one request
@@ -30,6 +33,11 @@ def anthropic_sdk() -> ModuleType:
     except ImportError as error:
         raise SettingsError("for Claude a package is missing: pip install 'everyframe[claude]'") from error
     return anthropic
+
+
+def api_address() -> str:
+    """Where requests go: Anthropic's own address, unless the SDK's variable for a gateway is set."""
+    return (foreign_variable(GATEWAY) or OWN_ADDRESS).rstrip("/")
 
 
 class ClaudeClient:
@@ -49,6 +57,7 @@ class ClaudeClient:
         self._most_wait = most_wait
         self._sdk: AsyncAnthropic = sdk.AsyncAnthropic(
             api_key=key.get_secret_value(),
+            base_url=api_address(),
             timeout=sdk.Timeout(REPLY_SECONDS, connect=connect_seconds),
             max_retries=0,  # it would wait without a word, and send a request again that may have been paid
             open_telemetry=False,
@@ -57,7 +66,7 @@ class ClaudeClient:
     @property
     def address(self) -> str:
         """The API's address, without the path."""
-        return str(self._sdk.base_url).rstrip("/")
+        return api_address()
 
     async def call(self, request: Callable[["AsyncAnthropic"], Awaitable[Result]], *, model: str) -> Result:
         """What `request` brings. Raises DescribeError's subclasses, HostBusyError after all waiting was in vain."""

@@ -61,7 +61,10 @@ class QuickDescriber(Protocol):
     name: str
     model: str
     prompt_version: str
-    recipient: str  # to whom pictures are sent, as the user is told; empty: they stay on this machine
+
+    @property
+    def recipient(self) -> str:
+        """To whom pictures are sent, as the user is told; empty: they stay on this machine."""
 
     def parts(self, pictures: Sequence[Labelled]) -> list[tuple[Labelled, ...]]:
         """The pictures in their order, cut into what one request takes."""

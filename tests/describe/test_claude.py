@@ -186,3 +186,10 @@ def test_the_stand_ins_prices_are_ours(looker):
         for tokens in (1_000, 100_000, 100_001):
             assert Bill(model, tokens, 500, False, ()).usd == pytest.approx(price.usd(tokens, 500))
             assert Bill(model, tokens, 500, True, ()).usd == pytest.approx(price.usd(tokens, 500, factor=0.5))
+
+
+async def test_whoever_gets_the_pictures_is_named(looker, claude, monkeypatch):
+    assert looker().recipient == f"Anthropic (Claude) by way of {claude.address}"
+    monkeypatch.delenv("ANTHROPIC_BASE_URL")
+    assert looker().recipient == "Anthropic (Claude)"
+    assert looker().client.address == "https://api.anthropic.com"
