@@ -46,8 +46,9 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
         return
     _say_films(found)
     say()
-    _say_elsewhere(found)
-    say()
+    if found.total.deep.frames:
+        _say_elsewhere(found)
+        say()
     _say_total(found, models if wanted is None else [], library.settings, spent, promised)
 
 

@@ -35,12 +35,16 @@ def power_cost(amount: float) -> str:
 
 def deep_words(bill: Bill) -> str:
     """The deep pass: how many frames, how long, for how much."""
+    if not bill.deep.calls:
+        return "nothing yet"
     return f"{counted(bill.deep.frames, 'frame')} in {span(bill.deep.seconds)}, {deep_cost(bill)}"
 
 
 def quick_words(bill: Bill) -> str:
     """The quick pass: how many frames, tokens in and out, for how much."""
     quick = bill.quick
+    if not quick.calls:
+        return "nothing yet"
     tokens = f"{quick.prompt_tokens:,} tokens in, {quick.output_tokens:,} out"
     return f"{counted(quick.frames, 'frame')}, {tokens}, {dollars(quick.usd)}"
 

@@ -25,6 +25,13 @@ def test_an_empty_library_says_what_to_do(cli):
     assert cli("costs", "--json").json["films"] == []
 
 
+def test_a_library_that_nobody_has_looked_at_has_cost_nothing(cli, party):
+    cli("add", party)
+    said = cli("costs")
+    assert "would have cost" not in said.out
+    assert "Quick pass  nothing yet\nDeep pass   nothing yet\nThis month  $0.00 of $5.00\n" in said.out
+
+
 def test_both_passes_of_each_film_and_in_all(cli, looked_at):
     said = cli("costs")
     assert said.code == 0
