@@ -8,18 +8,25 @@ not counted twice. PostgreSQL will have the same trigger in its own words.
 
 from sqlalchemy import Connection
 
-# Busy is the time on the clock since the last call of the pass ended, or the call's own length, whichever is less.
+# `room` is the time on the clock in which this call may have run while none of its pass did: since the last one was
+# booked, or what that one left of it where both were booked at the same moment, as a call and its second try are.
 _BOOK = """CREATE TRIGGER analyses_booked AFTER INSERT ON analyses BEGIN
-        INSERT INTO expenses(video_id, "pass", describer, model, calls, kept, busy_seconds, prompt_tokens,
-            output_tokens, cost_usd, last_at)
-        VALUES ((SELECT video_id FROM frames WHERE id = new.frame_id), new."pass", new.describer, new.model, 1,
-            new.is_kept, min(new.latency_seconds, max(0.0, coalesce((julianday(new.created_at) - julianday(
-                (SELECT max(last_at) FROM expenses WHERE "pass" = new."pass"))) * 86400.0, new.latency_seconds))),
-            coalesce(new.prompt_tokens, 0), coalesce(new.output_tokens, 0), new.cost_usd, new.created_at)
+        INSERT INTO expenses(video_id, "pass", describer, model, calls, kept, busy_seconds, slack_seconds,
+            prompt_tokens, output_tokens, cost_usd, last_at)
+        SELECT (SELECT video_id FROM frames WHERE id = new.frame_id), new."pass", new.describer, new.model, 1,
+            new.is_kept, min(new.latency_seconds, room), max(0.0, room - new.latency_seconds),
+            coalesce(new.prompt_tokens, 0), coalesce(new.output_tokens, 0), new.cost_usd, new.created_at
+        FROM (SELECT coalesce((
+            SELECT CASE
+                WHEN new.created_at > last_at THEN (julianday(new.created_at) - julianday(last_at)) * 86400.0
+                WHEN new.created_at = last_at THEN slack_seconds ELSE 0.0 END
+            FROM expenses WHERE "pass" = new."pass" ORDER BY last_at DESC, slack_seconds LIMIT 1
+        ), new.latency_seconds) AS room) WHERE true
         ON CONFLICT (video_id, "pass", describer, model) DO UPDATE SET
             calls = calls + 1,
             kept = kept + excluded.kept,
             busy_seconds = busy_seconds + excluded.busy_seconds,
+            slack_seconds = excluded.slack_seconds,
             prompt_tokens = prompt_tokens + excluded.prompt_tokens,
             output_tokens = output_tokens + excluded.output_tokens,
             cost_usd = cost_usd + excluded.cost_usd,

@@ -290,6 +290,7 @@ class Expense(Base):
     calls: Mapped[int]
     kept: Mapped[int]  # calls whose reply became a description
     busy_seconds: Mapped[float]  # on the clock: calls at the same time count once
+    slack_seconds: Mapped[float]  # between the last call's beginning and the end of the one before it, if it was later
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     cost_usd: Mapped[float]

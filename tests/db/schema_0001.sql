@@ -120,6 +120,7 @@ CREATE TABLE expenses (
 	calls INTEGER NOT NULL, 
 	kept INTEGER NOT NULL, 
 	busy_seconds DOUBLE NOT NULL, 
+	slack_seconds DOUBLE NOT NULL, 
 	prompt_tokens BIGINT NOT NULL, 
 	output_tokens BIGINT NOT NULL, 
 	cost_usd DOUBLE NOT NULL, 
@@ -243,16 +244,22 @@ CREATE TRIGGER tasks_retallied AFTER UPDATE OF video_id, status ON tasks
         WHERE video_id = new.video_id;
     END;
 CREATE TRIGGER analyses_booked AFTER INSERT ON analyses BEGIN
-        INSERT INTO expenses(video_id, "pass", describer, model, calls, kept, busy_seconds, prompt_tokens,
-            output_tokens, cost_usd, last_at)
-        VALUES ((SELECT video_id FROM frames WHERE id = new.frame_id), new."pass", new.describer, new.model, 1,
-            new.is_kept, min(new.latency_seconds, max(0.0, coalesce((julianday(new.created_at) - julianday(
-                (SELECT max(last_at) FROM expenses WHERE "pass" = new."pass"))) * 86400.0, new.latency_seconds))),
-            coalesce(new.prompt_tokens, 0), coalesce(new.output_tokens, 0), new.cost_usd, new.created_at)
+        INSERT INTO expenses(video_id, "pass", describer, model, calls, kept, busy_seconds, slack_seconds,
+            prompt_tokens, output_tokens, cost_usd, last_at)
+        SELECT (SELECT video_id FROM frames WHERE id = new.frame_id), new."pass", new.describer, new.model, 1,
+            new.is_kept, min(new.latency_seconds, room), max(0.0, room - new.latency_seconds),
+            coalesce(new.prompt_tokens, 0), coalesce(new.output_tokens, 0), new.cost_usd, new.created_at
+        FROM (SELECT coalesce((
+            SELECT CASE
+                WHEN new.created_at > last_at THEN (julianday(new.created_at) - julianday(last_at)) * 86400.0
+                WHEN new.created_at = last_at THEN slack_seconds ELSE 0.0 END
+            FROM expenses WHERE "pass" = new."pass" ORDER BY last_at DESC, slack_seconds LIMIT 1
+        ), new.latency_seconds) AS room) WHERE true
         ON CONFLICT (video_id, "pass", describer, model) DO UPDATE SET
             calls = calls + 1,
             kept = kept + excluded.kept,
             busy_seconds = busy_seconds + excluded.busy_seconds,
+            slack_seconds = excluded.slack_seconds,
             prompt_tokens = prompt_tokens + excluded.prompt_tokens,
             output_tokens = output_tokens + excluded.output_tokens,
             cost_usd = cost_usd + excluded.cost_usd,
@@ -268,4 +275,4 @@ INSERT INTO "search_documents" VALUES (1, 1, 'Grandma laughs', 'joy', NULL, NULL
 INSERT INTO "search_documents" VALUES (2, 0, 'the cake', 'cake', NULL, NULL, NULL, NULL, NULL);
 INSERT INTO "tasks" VALUES (1, 'extract', '', 1, NULL, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (2, 'describe', 'deep', 1, 1, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
-INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', 'da1f9551d9db4e3bac1126a1749ac5aa', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (3, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'doing', 1, 'here', 'a9375d731b4a41508e98f32b550ecad1', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);

@@ -59,6 +59,17 @@ def test_calls_at_the_same_time_count_once_on_the_clock(library):
     assert only(library).deep.seconds == pytest.approx(4.0 + 0.5 + 4.0, abs=0.01)
 
 
+def test_a_second_try_that_is_booked_at_the_same_moment_counts_too(library):
+    frames = extract(library, add(library), 3)
+    book(library, frames[0], at=0.0, latency_seconds=1.0)
+    book(library, frames[1], at=10.0, latency_seconds=3.0, is_kept=False)
+    book(library, frames[1], at=10.0, latency_seconds=4.0)
+    assert only(library).deep.seconds == pytest.approx(1.0 + 3.0 + 4.0, abs=0.01)
+    book(library, frames[2], at=10.0, latency_seconds=9.0)  # there are 3 seconds left that nobody has counted
+    book(library, frames[2], at=10.0, latency_seconds=9.0)
+    assert only(library).deep.seconds == pytest.approx(1.0 + 10.0, abs=0.01)
+
+
 def test_calls_at_the_same_time_count_once_across_films(library):
     one, other = (extract(library, add(library, name), 1)[0] for name in ("one", "other"))
     book(library, one, at=10.0, latency_seconds=4.0)
