@@ -88,8 +88,9 @@ def begin(connection: Connection, video_id: int, batch: Batch, *, not_before: da
 
 
 def sent(connection: Connection, task_id: int, batch_id: str) -> None:
-    """Note the id of a batch that was sent."""
+    """Note the id of a batch that was sent; from now on anybody may look after it."""
     _change(connection, task_id, batch_id=batch_id)
+    connection.execute(update(Task).where(Task.id == task_id, Task.status == TaskStatus.TODO).values(not_before=None))
 
 
 def leave(connection: Connection, task_id: int) -> None:

@@ -13,6 +13,7 @@ from db.queries import VideoRow
 from enrich.audit.finding import Kind, Ledger, place_of
 from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Call, Description, Question
+from enrich.describe.quick_local import look_in
 from enrich.describe.reply import read_reply
 
 NO_QUESTION = Question(())  # what is read in a reply does not depend on what was asked, only the doubts do
@@ -86,7 +87,10 @@ def check_words(engine: Engine, video: VideoRow, ledger: Ledger) -> None:
     for row in told_frames(engine, video.id):
         place = place_of(row.index, row.timestamp)
         _check_pass(video, ledger, place, row.local_description, row.local_tags, row.deep_status, row.deep)
-        _check_pass(video, ledger, place, row.quick_description, None, row.quick_status, row.quick)
+        if row.quick is None or row.quick.describer == BaselineDescriber.name:
+            _check_pass(video, ledger, place, row.quick_description, None, row.quick_status, row.quick)
+        else:
+            _check_look(video, ledger, place, row)
         best = _best_source(row)
         if best is None and row.source is not None:
             ledger.note(Kind.DOCUMENT_EXTRA, video, place)
@@ -131,6 +135,16 @@ def _check_pass(
     if said is None:
         ledger.note(Kind.REPLY, video, place)
     elif said.text != text or (tags is not None and list(said.tags) != tags):
+        ledger.note(Kind.TEXT, video, place)
+
+
+def _check_look(video: VideoRow, ledger: Ledger, place: str, row: Told) -> None:
+    """Check that what a model said at a quick look is in its reply; such a look needs no task."""
+    raw = row.quick.raw_reply if row.quick is not None else None
+    said = look_in(raw) if raw else None
+    if said is None:
+        ledger.note(Kind.REPLY, video, place)
+    elif said != row.quick_description:
         ledger.note(Kind.TEXT, video, place)
 
 

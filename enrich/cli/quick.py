@@ -1,19 +1,19 @@
 """The command for the quick pass: a few key frames of a film looked at within minutes, or in a batch."""
 
 import asyncio
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from enrich.cli.batches import collect_batches
 from enrich.cli.options import AsJson, Videos, all_meant, open_library, settings_for
-from enrich.cli.output import complain, print_json, print_line, say
+from enrich.cli.output import complain, print_json, say
+from enrich.cli.teller import Teller, complain_of, interruptible
 from enrich.errors import BudgetError, SettingsError
 from enrich.wording import counted, dollars, first_line, span
 
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from enrich.quick.taking import Taken
     from enrich.work.library import Library
 
-SHOWN_PROBLEMS = 5
-WAIT_SECONDS = 1.0  # between two looks at batches
+SAY_SECONDS = 2.0  # between two lines about the same
 INTERRUPTED = 130
 
 QuickName = Annotated[
@@ -68,9 +67,9 @@ def quick(
         raise typer.BadParameter("only Claude takes batches", param_hint="--batch")
     library = open_library(settings)
     video_ids = sorted(all_meant(library, videos) or ())
-    teller = _Teller(as_json=as_json)
+    teller = Teller(as_json=as_json)
     if collect:
-        _conclude(asyncio.run(_collect(library, teller, video_ids or None)))
+        _conclude(asyncio.run(collect_batches(library, teller, video_ids or None)))
         return
     course = _Course(
         library,
@@ -90,33 +89,13 @@ def _conclude(code: int) -> None:
         raise typer.Exit(code)
 
 
-class _Teller:
-    """Says how it goes: sentences for people, a line of JSON each for programs."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json = as_json
-        self._last = ""
-
-    def step(self, step: str, text: str = "", **facts: Any) -> None:
-        """Tell one step; for people only what is new, and only if there is a text."""
-        if self.as_json:
-            print_line({"step": step, **({"text": text} if text else {}), **facts})
-        elif text and text != self._last:
-            say(text)
-        self._last = text
-
-    def told(self, text: str) -> None:
-        """Tell a wait."""
-        self.step("waiting", f"{text[:1].upper()}{text[1:]}.")
-
-
 class _Course:
     """One quick pass, from the pictures to the bill."""
 
     def __init__(
         self,
         library: "Library",
-        teller: _Teller,
+        teller: Teller,
         *,
         frames: int,
         again: bool,
@@ -147,7 +126,7 @@ class _Course:
         name, model = self._describer
         describer = make_quick_describer(self._library.settings, name, model, told=self._teller.told)
         try:
-            with _interruptible(self._interrupt):
+            with interruptible(self._interrupt):
                 plans = [await self._plan(describer, video_id) for video_id in video_ids]
                 if self._stop.is_set():
                     return INTERRUPTED
@@ -162,7 +141,7 @@ class _Course:
                 )
             if offer.pictures and not self._agreed(offer, plans, yes=yes):
                 return 1
-            with _interruptible(self._interrupt):
+            with interruptible(self._interrupt):
                 return await self._carry_out(describer, offer, plans)
         finally:
             await describer.close()
@@ -235,9 +214,16 @@ class _Course:
 
         taken = Taken()
 
+        said_at = time.monotonic()
+
         def on_answers() -> None:
+            nonlocal said_at
+            if time.monotonic() - said_at < SAY_SECONDS and not self._teller.as_json:
+                return
+            said_at = time.monotonic()
             done = taken.answered + len(taken.problems)
-            text = f"{done:,} of {counted(offer.pictures, 'picture')}, {dollars(taken.usd)}"
+            price = f", {dollars(taken.usd)}" if describer.recipient else ""
+            text = f"{done:,} of {counted(offer.pictures, 'picture')}{price}"
             self._teller.step("asking", text, done=done, pictures=offer.pictures, usd=taken.usd)
 
         self._first_request = time.monotonic() - self._began
@@ -262,7 +248,7 @@ class _Course:
             problems=[{"label": label, "reason": reason} for label, reason in taken.problems.items()],
             error=str(taken.error) if taken.error else None,
         )
-        _complain_of(taken.problems)
+        complain_of(taken.problems)
         if taken.error is not None:
             complain(f"{taken.error}; what was answered is saved")
         if self._stopping.is_set():
@@ -278,106 +264,13 @@ class _Course:
                 task_id = await send(self._library, describer, plan)
                 text = f"{counted(len(plan.wanted), 'picture')} of {first_line(plan.title)} sent as a batch."
                 self._teller.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.wanted))
-        return await _collect(self._library, self._teller, [plan.video.id for plan in plans], stopping=self._stopping)
+        return await collect_batches(
+            self._library, self._teller, [plan.video.id for plan in plans], stopping=self._stopping
+        )
 
     def _interrupt(self) -> None:
         self._stop.set()
         self._stopping.set()
-
-
-async def _collect(
-    library: "Library",
-    teller: _Teller,
-    video_ids: Sequence[int] | None,
-    *,
-    stopping: asyncio.Event | None = None,
-) -> int:
-    """Look after batches until none is open, or somebody interrupts; the exit code."""
-    from db import batches
-    from db.engine import reading
-    from enrich.quick.collecting import collect_one
-
-    stopping = stopping or asyncio.Event()
-
-    def opened() -> "list[batches.BatchRow]":
-        with reading(library.engine) as connection:
-            return batches.open_batches(connection, video_ids)
-
-    followed = {row.task_id for row in opened()}
-    frames = {frame_id for row in opened() for frame_id in row.batch.frame_ids}
-    began = datetime.now(UTC)
-    with _interruptible(stopping.set):
-        while (rows := opened()) and not stopping.is_set():
-            collected = await collect_one(library, video_ids=video_ids, told=teller.told)
-            if collected is None:
-                await _sleep(stopping, WAIT_SECONDS)
-                continue
-            if collected.says is not None:
-                teller.told(collected.says)
-        followed |= {row.task_id for row in rows}
-    return _say_collected(library, teller, sorted(followed), frames, began, is_over=not rows)
-
-
-def _say_collected(
-    library: "Library", teller: _Teller, task_ids: Sequence[int], frames: set[int], began: datetime, *, is_over: bool
-) -> int:
-    from db import batches, quick
-    from db.engine import reading
-
-    with reading(library.engine) as connection:
-        found = [row for task_id in task_ids if (row := batches.batch(connection, task_id)) is not None]
-        usd = quick.spent_on(connection, frames, since=began)
-    lost = len(task_ids) - len(found)
-    problems = {label: reason for row in found for label, reason in row.batch.problems.items()}
-    saved = sum(len(labels) for row in found for name, labels in row.batch.parts.items() if name in row.batch.saved)
-    answered = saved - sum(1 for label in problems if _is_saved(label, found))
-    facts: dict[str, Any] = {"answered": answered, "usd": usd, "is_over": is_over, "never_sent": lost}
-    facts["problems"] = [{"label": label, "reason": reason} for label, reason in problems.items()]
-    if not is_over:
-        text = "Claude is not done. Go on later: everyframe quick --collect; a worker in the background does it too."
-    elif not task_ids:
-        text = "No batch is under way."
-    else:
-        text = f"{counted(answered, 'picture')} answered, {dollars(usd)}."
-    teller.step("done", text, **facts)
-    _complain_of(problems)
-    if lost:
-        complain(f"{counted(lost, 'batch')[:-1] if lost == 1 else f'{lost} batches'} had never been sent: ask again")
-    return 1 if problems or lost else 0
-
-
-def _is_saved(label: str, rows: "Sequence[Any]") -> bool:
-    return any(label in labels for row in rows for name, labels in row.batch.parts.items() if name in row.batch.saved)
-
-
-async def _sleep(stopping: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stopping.wait()
-    except TimeoutError:
-        return
-
-
-class _interruptible:  # noqa: N801  # used like a function
-    """SIGINT and SIGTERM ask for an end while it is entered; a second one ends the process at once."""
-
-    def __init__(self, interrupt: Callable[[], None]) -> None:
-        self._interrupt = interrupt
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def handle(number: int, _frame: object) -> None:
-            signal.signal(number, signal.SIG_DFL)
-            loop.call_soon_threadsafe(self._interrupt)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, handle)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def _planned(plan: "QuickPlan") -> dict[str, Any]:
@@ -407,12 +300,3 @@ def _notes(plans: "Sequence[QuickPlan]") -> list[str]:
     if waiting := sum(plan.on_the_way for plan in plans):
         lines.append(f"{counted(waiting, 'picture')} on the way in a batch.")
     return lines
-
-
-def _complain_of(problems: dict[str, str]) -> None:
-    """Why there are no answers, the commonest reasons first."""
-    reasons: dict[str, int] = {}
-    for reason in problems.values():
-        reasons[reason] = reasons.get(reason, 0) + 1
-    for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:SHOWN_PROBLEMS]:
-        complain(f"{counted(count, 'picture')} without an answer: {first_line(reason, 300)}")

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from db import auditions, queries, queue, store
 from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
+from db.quick import event_of
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Description, Movement, Picture, Question
 from enrich.errors import CallFailedError, DescribeError
@@ -42,7 +43,9 @@ async def describe_again(
     """
     settings = library.settings
     picture = Picture(kept_jpeg(settings, video, frame), frame.timestamp, Movement(motion=frame.motion))
-    question = Question((picture,), context=video.context, request=request, language=settings.language)
+    with reading(library.engine) as connection:
+        event = event_of(connection, video_id=video.id, frame_id=frame.id) or ""
+    question = Question((picture,), context=video.context, request=request, event=event, language=settings.language)
     last: DescribeError | None = None
     try:
         for host in describer.hosts:

@@ -16,12 +16,14 @@ from typing import Protocol, TypeVar
 from sqlalchemy import Connection
 
 from db import queue
+from db import quick as quick_looks
 from db.crashes import SUSPECT_CRASHES
 from db.engine import reading, writing
 from db.models import TaskKind
 from db.queries import FrameRow, VideoRow
 from db.queries import frame as read_frame
 from db.queries import video as read_video
+from db.store import DEEP
 from enrich.describe.describer import Movement, Picture, Question
 from enrich.errors import VideoError
 from enrich.logs import Action, about
@@ -66,6 +68,7 @@ class _Claimed:
 
     job: queue.Job
     rows: tuple[FrameRow, VideoRow] | None
+    event: str = ""  # what the quick pass took its scene for
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Feed:
         job = claimed.job
         self.waiting_for_video.discard(job.id)
         if claimed.rows is not None:
-            item = await asyncio.to_thread(self._prepare, job, *claimed.rows)
+            item = await asyncio.to_thread(self._prepare, job, *claimed.rows, claimed.event)
             if isinstance(item, Item):
                 self._ready.put_nowait(item)
                 return
@@ -244,7 +247,7 @@ class Feed:
         if not jobs:
             return []
         with reading(self._library.engine) as connection:
-            return [_Claimed(job, self._rows(connection, job)) for job in jobs]
+            return [_Claimed(job, self._rows(connection, job), self._event(connection, job)) for job in jobs]
 
     def _rows(self, connection: Connection, job: queue.Job) -> tuple[FrameRow, VideoRow] | None:
         frame = read_frame(connection, job.frame_id) if job.frame_id is not None else None
@@ -252,7 +255,13 @@ class Feed:
             return None
         return frame, self._video(job.video_id, lambda: read_video(connection, job.video_id))
 
-    def _prepare(self, job: queue.Job, frame: FrameRow, video: VideoRow) -> Item | _Waits:
+    def _event(self, connection: Connection, job: queue.Job) -> str:
+        """What the quick pass took the frame's scene for, if it has been there."""
+        if self._pass != DEEP or job.frame_id is None:
+            return ""
+        return quick_looks.event_of(connection, video_id=job.video_id, frame_id=job.frame_id) or ""
+
+    def _prepare(self, job: queue.Job, frame: FrameRow, video: VideoRow, event: str) -> Item | _Waits:
         """The claimed frame with its picture, made anew if it must be. Runs in a thread, without the database."""
         path = self._library.frames_folder / frame.image_path
         try:
@@ -265,7 +274,8 @@ class Feed:
             return _Waits(str(error))
         movement = Movement(motion=frame.motion)
         picture = Picture(jpeg=jpeg, timestamp=frame.timestamp, movement=movement)
-        question = Question(pictures=(picture,), context=video.context, language=self._library.settings.language)
+        language = self._library.settings.language
+        question = Question(pictures=(picture,), context=video.context, event=event, language=language)
         return Item(job, frame, question)
 
     def _video(self, video_id: int, read: Callable[[], VideoRow]) -> VideoRow:

@@ -27,6 +27,7 @@ from enrich.errors import RunningError
 from enrich.logs import Action, about, set_run
 from enrich.manage.hours import Hours, parse_hours
 from enrich.manage.process import is_alive, this_process
+from enrich.quick.attending import Attendance
 from enrich.work.activity import Activity
 from enrich.work.awake import Awake
 from enrich.work.breaks import Breaks
@@ -133,8 +134,9 @@ class Worker:
         )
         ending, error = Ending.STOPPED, None
         try:
-            with keeper:
-                ending = await self._work(saver, keeper)
+            async with Attendance(self._library, self._run_id, is_wanted=self._order.describe):
+                with keeper:
+                    ending = await self._work(saver, keeper)
         except BaseException as failure:
             error = failure
             raise

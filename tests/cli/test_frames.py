@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from enrich.describe.prompt import PROMPT_VERSION
 from enrich.work import strip as strips
 from tests.cli.terminal import ask, change, settled
 from tests.clips import numbered_clip, read_jpeg, read_number
@@ -104,7 +105,7 @@ def test_with_another_model_and_a_request_in_the_prompt(cli, library, standin):
     assert chat.body["model"] == "moondream"
     assert "Which colour is the band?" in chat.prompt
     last = "SELECT model, prompt_version FROM analyses ORDER BY id DESC LIMIT 1"
-    assert ask(library, last) == [("moondream", "1+request")]
+    assert ask(library, last) == [("moondream", f"{PROMPT_VERSION}+request")]
 
 
 def test_what_a_person_wrote_stays_and_is_found(cli, library, standin):

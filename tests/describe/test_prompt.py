@@ -55,6 +55,18 @@ def test_the_plain_manner_asks_for_words_and_tags_instead_of_json():
     assert CONTEXT in prompt
 
 
+@pytest.mark.parametrize("manner", list(Manner))
+def test_what_a_quick_look_took_the_scene_for_is_told_and_that_it_is_for_orientation(manner):
+    prompt = prompt_for(question(event="first dance", manner=manner))
+    assert '"first dance"' in prompt
+    assert "for orientation only: describe in detail what this frame shows" in prompt
+
+
+@pytest.mark.parametrize("event", ["", "other"])
+def test_a_scene_that_nobody_has_named_is_not_spoken_of(event):
+    assert prompt_for(question(event=event)) == prompt_for(question())
+
+
 def test_the_language_is_asked_for():
     assert "Write in German." in prompt_for(question(language="German"))
 
