@@ -18,7 +18,7 @@ from enrich.wording import clock, counted, first_line, span
 from pages.parts.choosing import choose, fixed_by
 from pages.parts.gallery import picture
 from pages.parts.inquiry import inquiries
-from pages.parts.installed import Model, is_same
+from pages.parts.installed import Model, is_same, number
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
@@ -77,13 +77,15 @@ def draw_audition(found: Settings, models: Sequence[Model], *, has_frames: bool)
                 placeholder="Up to three",
             )
             st.form_submit_button("Hold the audition", disabled=is_running, on_click=_begin)
-    if failed := st.session_state.pop(_FAILED, None):
-        st.error(plain(failed))
-    if job is not None and is_running:
-        st.fragment(_live, run_every=EVERY)(job.id)
-        st.button("Stop the audition", on_click=_stop, args=[job.id])
-    elif job is not None:
-        _draw_result(found, job)
+    with st.container():
+        if failed := st.session_state.pop(_FAILED, None):
+            st.error(plain(failed))
+        if job is not None and is_running:
+            st.button("Stop the audition", on_click=_stop, args=[job.id])
+            st.fragment(_live, run_every=EVERY)(job.id)
+    with st.container():
+        if job is not None and not is_running:
+            _draw_result(found, job)
 
 
 def _draw_result(found: Settings, job: Job) -> None:
@@ -104,7 +106,7 @@ def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) ->
     if verdict is None or verdict["seconds_per_frame"] is None:
         st.markdown("Not measured")
     else:
-        st.markdown(f"{verdict['seconds_per_frame']:.2g} seconds a frame")
+        st.markdown(f"{number(verdict['seconds_per_frame'])} seconds a frame")
         whole = span(verdict["days_for_library"] * DAY_SECONDS)
         st.markdown(f"{whole} for this library, {counted(verdict['library_frames'], 'frame')}")
     if verdict is not None and verdict.get("error"):
@@ -136,7 +138,7 @@ def _draw_take(name: str, take: dict[str, Any] | None) -> None:
     if take is None:
         st.caption(f"{plain(name, NAME_CHARACTERS)} · …")
         return
-    seconds = "" if take["seconds"] is None else f" · {take['seconds']:.2g} s"
+    seconds = "" if take["seconds"] is None else f" · {number(take['seconds'])} s"
     doubts = " · *doubtful*" if take["warnings"] else ""
     st.caption(f"{plain(name, NAME_CHARACTERS)}{seconds}{doubts}")
     st.text(shown(first_line(take["text"] or f"It says nothing: {take['error']}", TEXT_CHARACTERS)))

@@ -11,15 +11,18 @@ from pages.parts.plain import plain
 
 FRESH_SECONDS = 600.0  # it reads the whole database once, which takes some seconds where that is large
 FINDING_CHARACTERS = 500
+LAYOUT = "<style>.st-key-checkup { min-height: 16rem; }</style>"  # what comes below stays where it is
 LINKS = ("https://ollama.com/download",)  # the only address that remedies of ours name
 
 
 def draw_checkup(settings: Settings) -> None:
     """What is well and what is missing; it is looked at anew when somebody asks, or after some minutes."""
     answer = inquiries().ask(settings, "doctor", fresh_seconds=FRESH_SECONDS)
-    if answer.is_asking:
-        follow(settings, "doctor")
+    with st.container():
+        if answer.is_asking:
+            follow(settings, "doctor")
     outcome = answer.outcome
+    st.html(LAYOUT)
     with st.container(key="checkup"):
         if outcome is None:
             st.info("Looking at this machine, the library and Ollama …")

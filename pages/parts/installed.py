@@ -48,7 +48,12 @@ def memory(model: Model) -> str:
 
 def pace(model: Model) -> str:
     """How fast it has been here, in words."""
-    return "not measured here yet" if model.seconds is None else f"{model.seconds:.2g} s a frame here"
+    return "not measured here yet" if model.seconds is None else f"{number(model.seconds)} s a frame here"
+
+
+def number(seconds: float) -> str:
+    """Seconds as precisely as they matter: 12, 2.4, 0.03."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}" if seconds >= 0.1 else f"{seconds:.2f}"  # noqa: PLR2004
 
 
 def weight(model: Model) -> str:
