@@ -17,6 +17,7 @@ with reading() as connection:
 registered = frozenset(row.path for row in rows)
 is_live = any(is_alive(run) for run in live)
 video = st.query_params.get("video", "")
+st.query_params.from_dict(st.query_params.to_dict())  # a link within a page leaves the browser's address as it was
 
 if video.isdecimal():
     st.page_link(PAGE, label="All films", icon=":material/arrow_back:")

@@ -28,9 +28,9 @@ SHOWN_PROBLEMS = 8
 def add_part(registered: frozenset[str]) -> None:
     """Draw it all; `registered`: the paths of the library's videos."""
     now = settings()
-    source = st.segmented_control(
-        "Where the films are", SOURCES, default=SOURCES[0], key="source", bind="query-params", required=True
-    )
+    said = st.query_params.get("from", "").capitalize()
+    st.session_state.setdefault("source", said if said in SOURCES else SOURCES[0])
+    source = st.segmented_control("Where the films are", SOURCES, key="source", required=True, on_change=_go)
     with st.container(border=True):
         match source:
             case "Path":
@@ -76,6 +76,10 @@ def add_part(registered: frozenset[str]) -> None:
                 args=(ADD, (ADD, "--lines", *words, "--", *paths)),
             )
         st.button("Look again", type="tertiary", key="again", on_click=_begin, args=(ESTIMATE, asked))
+
+
+def _go() -> None:
+    st.query_params.from_dict({"do": "add", "from": str(st.session_state["source"]).lower()})
 
 
 def _path() -> None:
@@ -221,4 +225,4 @@ def _begin(kind: str, words: tuple[str, ...]) -> None:
             forget_job(settings(), job.id)
         chosen.drop_all()
         st.session_state["context"] = ""
-        st.query_params.pop("do", None)  # back to the library, where it is seen
+        st.query_params.clear()  # back to the library, where it is seen

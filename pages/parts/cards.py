@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TypeVar
 
 import streamlit as st
 
@@ -15,8 +16,11 @@ from pages.parts.sampling import in_words
 from pages.parts.session import reading
 from pages.parts.standing import Group, belongs, figures, progress, share, troubles
 
+Name = TypeVar("Name", bound=StrEnum)
+
 PAGE = "pages/library.py"
 CARDS = 24
+SELECT_WIDTH = 180  # pixels
 REFRESH = "4s"
 TITLE_CHARACTERS, LINE_CHARACTERS = 60, 160
 # Where things lie, and nothing about colours: those are the theme's.
@@ -52,14 +56,14 @@ class Order(StrEnum):
 
 def cards(rows: Sequence[VideoRow], *, is_live: bool) -> None:
     """Draw the filters and a page of cards; while a worker lives, the cards are drawn anew by themselves."""
+    query = st.query_params
+    st.session_state.setdefault("find", query.get("find", ""))
+    st.session_state.setdefault("show", _named(Group, query.get("show"), Group.ALL))
+    st.session_state.setdefault("sort", _named(Order, query.get("sort"), Order.NEWEST))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        words = st.text_input("Find a film", key="find", bind="query-params", on_change=_first_page)
-        group = st.selectbox(
-            "Show", [*Group], index=0, key="show", bind="query-params", on_change=_first_page, width=180
-        )
-        order = st.selectbox(
-            "Sort", [*Order], index=0, key="sort", bind="query-params", on_change=_first_page, width=180
-        )
+        words = st.text_input("Find a film", key="find", on_change=_look)
+        group: Group = st.selectbox("Show", [*Group], key="show", on_change=_look, width=SELECT_WIDTH)
+        order: Order = st.selectbox("Sort", [*Order], key="sort", on_change=_look, width=SELECT_WIDTH)
     st.html(LAYOUT)
     st.fragment(_page, run_every=REFRESH if is_live else None)(words, group, order)
     _turner(len(_wanted(rows, words, group, order)))
@@ -134,8 +138,21 @@ def _turner(total: int) -> None:
 
 
 def _turn(number: int) -> None:
-    st.query_params["page"] = str(number)
+    st.query_params.from_dict(_query() | {"page": str(number)})
 
 
-def _first_page() -> None:
-    st.query_params.pop("page", None)
+def _look() -> None:
+    """Show the first page of what is looked for now."""
+    st.query_params.from_dict(_query())
+
+
+def _query() -> dict[str, str]:
+    """What is looked for, as the address says it."""
+    words, group, order = (st.session_state[name] for name in ("find", "show", "sort"))
+    query = {"find": words} if words else {}
+    query |= {"show": group.name.lower()} if group is not Group.ALL else {}
+    return query | ({"sort": order.name.lower()} if order is not Order.NEWEST else {})
+
+
+def _named(kind: type[Name], text: str | None, usual: Name) -> Name:
+    return next((member for member in kind if member.name.lower() == text), usual)

@@ -93,8 +93,7 @@ def _remove(row: VideoRow) -> None:
         inbox.discard(now, row.path, registered)
     st.session_state[REMOVED] = f"Removed: {row.title}."
     st.session_state[ANSWERED] = True
-    for name in ("video", "do"):
-        st.query_params.pop(name, None)
+    st.query_params.clear()
 
 
 def _keep() -> None:
