@@ -68,7 +68,7 @@ def draw_kept(film: VideoRow, view: View, frame: FrameRow) -> None:
     picture, words = st.columns([3, 2], gap="medium")
     with picture:
         parts.kept_picture(film, view, frame)
-        parts.model_texts(frame)
+        parts.model_texts(frame, calls)
     with words:
         parts.kept_facts(film, view, frame)
         edit_part(frame, [tag for tag, _ in outline.tags])

@@ -1,5 +1,7 @@
 """Asking a model anew about one frame: a job in the background, its state beside the frame, in every tab."""
 
+from datetime import UTC, datetime, timedelta
+
 import streamlit as st
 
 from db.gallery import CallRow
@@ -7,12 +9,12 @@ from db.queries import FrameRow, VideoRow
 from enrich.errors import EveryFrameError
 from enrich.manage.command import run_command
 from enrich.manage.jobs import Job, jobs, start_job
-from enrich.wording import span
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
 KIND = "describe"
 REFRESH = "2s"
+NEWS = timedelta(minutes=30)  # how a request went is told for so long
 MODELS_SECONDS = 60  # for so long the list of installed models is taken as true
 LIST_SECONDS = 20.0  # the limit of the command that lists them
 LONGEST_REQUEST = 500
@@ -25,7 +27,7 @@ def ask_part(video: VideoRow, frame: FrameRow, calls: list[CallRow]) -> None:
         if panel.open:
             _choices(video, frame, calls)
     last = last_job(frame.id)
-    if last is not None:
+    if last is not None and (last.is_running or datetime.now(UTC) - last.started_at < NEWS):
         _state(frame.id, is_live=last.is_running)
 
 
@@ -80,7 +82,7 @@ def _say(job: Job) -> None:
         st.info(f"{model} is looking at this frame. You may go on meanwhile.")
     elif job.exit_code == 0 and job.lines:
         seconds = job.lines[-1].get("seconds")
-        took = f" in {span(float(seconds))}" if isinstance(seconds, int | float) else ""
+        took = f" in {float(seconds):.1f} s" if isinstance(seconds, int | float) else ""
         st.success(f"{model} has described this frame anew{took}.")
     else:
         st.error(f"{model} could not describe this frame:")

@@ -40,6 +40,7 @@ def edit_part(frame: FrameRow, suggestions: Sequence[str]) -> None:
         "Tags",
         options,
         key=tags_key,
+        format_func=shown,
         accept_new_options=True,
         persist_state="session",
         placeholder="Choose or type tags",

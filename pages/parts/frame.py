@@ -22,6 +22,7 @@ LAYOUT = """<style>
 .st-key-frame-picture img { max-height: 68vh; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
 .st-key-frame-picture video { max-height: 68vh; }
 </style>"""
+SHORT_SECONDS = 10  # below that, tenths of a second are said
 SAME = 0.999  # likeness from which two frames are said to look the same
 
 
@@ -100,13 +101,20 @@ def source_facts(view: View, source: SourceFrame, kept: FrameRow | None) -> None
     st.text(shown(kept.description or "It is not described yet."))
 
 
-def model_texts(frame: FrameRow) -> None:
-    """What the deep and the quick pass say, side by side."""
+def model_texts(frame: FrameRow, calls: Sequence[CallRow]) -> None:
+    """What the deep and the quick pass say, side by side, with the calls that brought it."""
+    kept = {call.pass_: call for call in reversed(calls) if call.is_kept}  # the newest of each
     deep, quick = st.columns(2)
     with deep:
-        _said("In depth", frame.local_description, frame.local_tags, "Not described in depth yet.")
+        _said("In depth", frame.local_description, frame.local_tags, "Not described in depth yet.", kept.get("deep"))
     with quick:
-        _said("At first glance", frame.quick_description, frame.quick_tags, "No first glance was taken.")
+        _said(
+            "At first glance",
+            frame.quick_description,
+            frame.quick_tags,
+            "No first glance was taken.",
+            kept.get("quick"),
+        )
 
 
 def details(video: VideoRow, frame: FrameRow, calls: Sequence[CallRow]) -> None:
@@ -127,7 +135,7 @@ def _stage() -> "st.delta_generator.DeltaGenerator":
     return st.container(key="frame-picture")
 
 
-def _said(heading: str, text: str | None, tags: Sequence[str] | None, otherwise: str) -> None:
+def _said(heading: str, text: str | None, tags: Sequence[str] | None, otherwise: str, call: CallRow | None) -> None:
     st.markdown(f"**{heading}**")
     if text is None:
         st.caption(otherwise)
@@ -135,6 +143,9 @@ def _said(heading: str, text: str | None, tags: Sequence[str] | None, otherwise:
     st.text(shown(text))
     if tags:
         st.caption(plain(", ".join(tags)))
+    if call is not None:
+        tokens = "" if call.output_tokens is None else f" · {call.output_tokens:,} tokens"
+        st.caption(plain(f"{call.model} · {call.latency_seconds:.1f} s{tokens}"))
 
 
 def _place(frame: FrameRow) -> str:
@@ -148,7 +159,8 @@ def _covers(video: VideoRow, frame: FrameRow) -> str:
         return "What it stands for is known once the film is decoded."
     if frame.stands_for == 1:
         return "Stands for itself alone."
-    seconds = f" ({span(frame.stands_for / video.fps)})" if video.fps else ""
+    lasts = frame.stands_for / video.fps if video.fps else None
+    seconds = "" if lasts is None else f" ({span(lasts) if lasts >= SHORT_SECONDS else f'{lasts:.1f} s'})"
     return f"Stands for {frame.stands_for:,} frames of the film, itself included{seconds}."
 
 
