@@ -17,8 +17,11 @@ from pages.parts.wishes import Wish, until
 
 EVERY = "2s"
 SLOWLY = "10s"  # a bar is a minute
-# What is drawn anew every 2 s is not to fade meanwhile.
-STEADY = "<style>.st-key-overview [data-stale] { opacity: 1 !important; transition: none !important; }</style>"
+# What is drawn anew every 2 s is not to fade meanwhile; pictures are as high as each other, upright films' too.
+STEADY = """<style>
+.st-key-overview [data-stale] { opacity: 1 !important; transition: none !important; }
+.st-key-latest-frames img { height: 95px; object-fit: cover; }
+</style>"""
 
 
 def figures() -> None:
@@ -42,6 +45,8 @@ st.html(STEADY)
 with st.container(key="overview"):
     draw_standing(drawn)
     if not now.status.videos:
+        if drawn.is_live:
+            draw_controls(drawn.wishes)
         draw_first_steps(settings(), drawn.lack)
     else:
         draw_controls(drawn.wishes)
@@ -50,8 +55,9 @@ with st.container(key="overview"):
         st.fragment(figures, run_every=every)()
         draw_ready_by(may_start=Wish.START in drawn.wishes, end=until(now.status.run))
         draw_failures(now.status)
-        st.subheader("Described last", anchor=False)
-        st.fragment(draw_latest, run_every=every)()
+        if now.status.described:
+            st.subheader("Described last", anchor=False)
+            st.fragment(draw_latest, run_every=every)()
         if now.status.run is not None:
             st.subheader("Frames a minute", anchor=False)
             st.fragment(course, run_every=SLOWLY if drawn.is_live else None)()

@@ -15,7 +15,7 @@ ENRICHMENT = "🧠 Enrichment Progress"  # the user's own title
 MEGABYTE = 1_000_000
 NOTHING = "–"
 LONGEST_NAME = 36  # characters: two lines at the most
-CARD_HEIGHT = 196  # pixels: the same whether the name takes one line or two
+CARD_HEIGHT = 184  # pixels: the same whether the name takes one line or two
 SLOW_A_MINUTE = 10  # below, tenths say something
 
 
@@ -97,7 +97,7 @@ def _enrichment(now: Now) -> None:
     current = "nothing"
     if now.current is not None:
         current = f"{plain(now.current.name, LONGEST_NAME)} ({now.current.percent} % complete)"
-    with st.container(border=True, height=CARD_HEIGHT, gap="xsmall"):
+    with st.container(border=True, height=CARD_HEIGHT, gap="xxsmall"):
         st.markdown(f"**{ENRICHMENT}**")
         st.markdown(f"Videos enriched: **{now.enriched:,}/{found.videos:,}**")
         st.markdown(f"Frames analyzed: **{found.described:,}/{found.frames:,}**{so_far}")

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from enrich.settings import DEFAULT_OLLAMA_HOST, Settings
+from enrich.settings import Settings
 from enrich.wording import first_line
 from pages.parts.plain import plain
 from pages.parts.pulling import draw_pull, last_pull
@@ -14,7 +14,6 @@ LONGEST = 300  # characters
 
 def draw_first_steps(settings: Settings, lack: Lack | None) -> None:
     """Three steps."""
-    st.info("The library is empty.")
     st.subheader("1. A model that sees", anchor=False)
     if lack is None:
         model = "the baseline, which needs no model" if settings.describer == "baseline" else plain(settings.model)
@@ -37,8 +36,8 @@ def draw_lack(settings: Settings, lack: Lack) -> None:
         pulled = last_pull(settings, settings.model)
         if lack.model is not None or (pulled is not None and pulled.is_running):
             draw_pull(settings, settings.model)
-        elif settings.ollama_hosts == (DEFAULT_OLLAMA_HOST,):
-            st.markdown("Start Ollama, or install it first. This page notices by itself.")
+        elif lack.is_away:
+            st.markdown("Start Ollama there, or install it first. This page notices by itself.")
             st.link_button("Get Ollama", OLLAMA, icon=":material/open_in_new:")
         else:
             st.page_link("pages/models.py", label="Choose a model", icon=":material/arrow_forward:")

@@ -37,4 +37,4 @@ def _line(host: Host) -> str:
     return f"{host.host}: {HOST_STATES.get(host.state, host.state)}{reason}"
 
 
-HOST_STATES = {"preparing": "is loading the model", "resting": "rests", "closed": "is not used"}
+HOST_STATES = {"preparing": "is loading the model", "resting": "rests", "closed": "is not asked now"}

@@ -9,8 +9,8 @@ from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 
 PLACES = 6
-WIDTH, HEIGHT = 168, 240  # pixels of a card
-LONGEST_TEXT = 90  # characters
+WIDTH, HEIGHT = 168, 250  # pixels of a card
+LONGEST_TEXT = 70  # characters
 LONGEST_TITLE = 24
 
 

@@ -26,7 +26,7 @@ class Scene:
     lack: Lack | None
     failures: tuple[tuple[str, int], ...]
     waiting: tuple[tuple[str, str], ...]
-    idle_counts: tuple[int, ...]  # what live parts would show; where none is live, the page shows it
+    counts: tuple[int, ...]  # where live parts show them: only whether there is anything
 
 
 def scene(now: Now) -> Scene:
@@ -41,7 +41,7 @@ def scene(now: Now) -> Scene:
         lack=None if is_at_work else asker().lack(settings()),
         failures=tuple(found.failures),
         waiting=tuple(found.waiting),
-        idle_counts=(found.videos > 0,) if is_live else counts,
+        counts=(found.videos > 0, found.described > 0) if is_live else counts,
     )
 
 

@@ -35,6 +35,7 @@ class Words:
     sentence: str
 
 
+NOTHING_LEFT = "Nothing is left to describe. It waits for more films."
 ASKED = {  # what a worker was asked for and has not done yet
     runs.STOP: Words("Stopping", "orange", "The frames in hand get some seconds to be done."),
     runs.PAUSE: Words("Pausing", "orange", "The frames in hand are still finished."),
@@ -64,21 +65,15 @@ def fitting(found: Status) -> tuple[Wish, ...]:
 def words(found: Status) -> Words:
     """What the worker is doing."""
     run = found.run
+    if not found.videos and not found.is_running:
+        return Words("Empty", "gray", "The library is empty. Three steps, and your films can be searched.")
     if run is None:
         return Words("Not started", "gray", "Press Start: it works in the background, also when this page is closed.")
     match found.health:
         case Health.NONE:
             return _ended(found, run)
-        case Health.CRASHED:
-            again = "It is started again by itself." if found.is_supervised else "Start goes on where it was."
-            return Words("Crashed", "red", f"{first_line(run.error or 'Its process is gone')}. {again}")
-        case Health.SILENT:
-            return Words(
-                "No sign of life", "red", f"Nothing was heard of it since {run.heartbeat_at.astimezone():%H:%M}."
-            )
-        case Health.STALLED:
-            stall = found.stalls[0]
-            return Words("Stalled", "orange", f"It does not get on with {stall}. Stop and start may help.")
+        case Health.CRASHED | Health.SILENT | Health.STALLED:
+            return _in_trouble(found, run)
         case Health.WELL:
             return _at_work(found, run)
         case _:
@@ -100,6 +95,15 @@ def _ended(found: Status, run: RunRow) -> Words:
     return Words("Stopped", "gray", f"It worked until {since}. Start goes on where it was.")
 
 
+def _in_trouble(found: Status, run: RunRow) -> Words:
+    if found.health is Health.CRASHED:
+        again = "It is started again by itself." if found.is_supervised else "Start goes on where it was."
+        return Words("Crashed", "red", f"{first_line(run.error or 'Its process is gone')}. {again}")
+    if found.health is Health.SILENT:
+        return Words("No sign of life", "red", f"Nothing was heard of it since {run.heartbeat_at.astimezone():%H:%M}.")
+    return Words("Stalled", "orange", f"It does not get on with {found.stalls[0]}. Stop and start may help.")
+
+
 def _at_work(found: Status, run: RunRow) -> Words:
     if run.requested is not None and run.state is not RunState.STOPPING:
         return ASKED[run.requested]
@@ -114,7 +118,14 @@ def _at_work(found: Status, run: RunRow) -> Words:
         case RunState.WAITING:
             return Words("Waiting", "orange", reason or "It waits for more to do.")
         case _:
-            return Words("Working", "green", f"{_work(found)}{_end(run)}")
+            name = "Done" if _is_idle(found) else "Working"
+            return Words(name, "green", f"{_work(found)}{_end(run)}")
+
+
+def _is_idle(found: Status) -> bool:
+    """Whether a worker that runs has nothing to do."""
+    is_busy = found.video is not None or any(host.calls or host.state == "preparing" for host in found.hosts)
+    return not is_busy and not found.left and found.videos_decoded == found.videos
 
 
 def _work(found: Status) -> str:
@@ -123,9 +134,7 @@ def _work(found: Status) -> str:
         return f"It reads {found.video} and describes frames." if calls else f"It reads {found.video}."
     if any(host.state == "preparing" for host in found.hosts):
         return "The model is being loaded."
-    if not found.left and not calls:
-        return "Nothing is left to describe. It waits for more films."
-    return "It describes frames."
+    return NOTHING_LEFT if _is_idle(found) else "It describes frames."
 
 
 def _end(run: RunRow) -> str:

@@ -52,7 +52,7 @@ def ended(home):
 
 def test_an_empty_library_says_how_to_begin(launch, empty):
     app = launch()
-    assert "The library is empty." in said(app)
+    assert "The library is empty. Three steps" in said(app)
     assert [step.value for step in app.subheader] == ["1. A model that sees", "2. Your films", "3. Start"]
     assert not app.metric
     assert not buttons(app)
