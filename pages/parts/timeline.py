@@ -1,9 +1,13 @@
 """The timeline of a film: where its kept frames lie, which are described or failed, its scenes, and where one is.
 
-A click anywhere jumps there; for the keyboard, the field "Go to" beside it does the same.
+A click anywhere jumps there; for the keyboard, the field "Go to" beside it does the same. What the chart looks like
+is worked out once for a film, and its data travel beside it, so that a step only moves the mark of where one is.
 """
 
+import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -36,58 +40,78 @@ def timeline(
     jump: Callable[[float], None],
 ) -> None:
     """Draw it. `at`: the stretch that is looked at (a moment if both are the same), in seconds."""
-    if not any(bucket.kept for bucket in outline.buckets):
+    top = max((bucket.kept for bucket in outline.buckets), default=0)
+    if not top:
         return
+    floor = -top * SCENE_SHARE if outline.scenes else 0.0
+    end = outline.buckets[-1].end
+    has_excitement = any(bucket.excitement is not None for bucket in outline.buckets)
+    spec = json.loads(look(end, floor, top, has_scenes=bool(outline.scenes), has_excitement=has_excitement))
     key = f"timeline-{st.session_state.get(JUMPS, 0)}"  # a chart of its own after each jump: nothing stays selected
-    st.altair_chart(
-        chart(outline.buckets, outline.scenes, at=at),
+    st.vega_lite_chart(
+        _position(at, floor, top, end),
+        {**spec, "datasets": datasets(outline, floor, top)},
         key=key,
         height=HEIGHT,
         width="stretch",
         on_select=lambda: _clicked(key, jump),
         selection_mode=MOMENT,
-        alt=in_words(video, outline.buckets, outline.scenes),
+        alt=in_words(video, outline),
     )
 
 
-def chart(buckets: Sequence[Bucket], scenes: Sequence[Scene], *, at: tuple[float, float] | None) -> alt.LayerChart:
-    """The chart itself; times in seconds."""
-    top = max(bucket.kept for bucket in buckets)
-    floor = -top * SCENE_SHARE if scenes else 0.0
-    end = buckets[-1].end
-    bars = pd.DataFrame(_bars(buckets), columns=["state", "start", "end", "low", "high"])
+@lru_cache(maxsize=64)
+def look(end: float, floor: float, top: int, *, has_scenes: bool, has_excitement: bool) -> str:
+    """What the chart looks like, as Vega-Lite's JSON; its data have names, and where one is comes without any.
+
+    `end`: of the film, in seconds; `floor` and `top`: the lowest and the highest place, in kept frames.
+    """
     seconds = alt.X(
         "start:Q",
         scale=alt.Scale(domain=[0, end], nice=False),
         axis=alt.Axis(title=None, labelExpr=CLOCK_LABEL, grid=False, tickCount=8, format=""),
     )
     height = alt.Y("low:Q", axis=None, scale=alt.Scale(domain=[floor, top], nice=False))
+    place: dict[str, Any] = {"x": seconds, "x2": "end:Q", "y": height, "y2": "high:Q"}
     state = alt.Color(
         "state:N",
         scale=alt.Scale(domain=[DESCRIBED, WAITING, FAILED]),
         legend=alt.Legend(orient="top", title=None, offset=2),
     )
-    layers = [
-        alt.Chart(bars).mark_rect(strokeWidth=0).encode(x=seconds, x2="end:Q", y=height, y2="high:Q", color=state)
-    ]
-    if scenes:
-        layers.append(_scene_band(scenes, floor, end))
-    if any(bucket.excitement is not None for bucket in buckets):
-        layers.append(_excitement(buckets, top))
-    if at is not None:
-        layers.append(_position(at, floor, top, end))
-    layers.append(_targets(buckets, floor, top))
-    return alt.LayerChart(layer=layers)
+    layers = [alt.Chart(alt.NamedData("bars")).mark_rect(strokeWidth=0).encode(**place, color=state)]
+    if has_scenes:
+        shade = alt.Opacity("shade:Q", scale=None, legend=None)
+        layers.append(alt.Chart(alt.NamedData("scenes")).mark_rect(color="gray").encode(**place, opacity=shade))
+    if has_excitement:
+        line = alt.Chart(alt.NamedData("excitement")).mark_line(strokeWidth=1.5, opacity=0.9, color="gray")
+        layers.append(line.encode(x=seconds, y=height))
+    layers.append(alt.Chart().mark_rect(color="gray", opacity=0.4).encode(**place))  # where one is
+    targets = alt.Chart(alt.NamedData("targets")).mark_rect(color="gray", cursor="pointer")
+    tips = ["From:N", "Kept frames:Q", "Described:Q", "Failed:Q"]
+    moment = alt.selection_point(name=MOMENT, fields=["start"], on="click", clear=False)
+    layers.append(targets.encode(**place, opacity=alt.value(0), tooltip=tips).add_params(moment))
+    return str(alt.LayerChart(layer=layers).to_json(indent=None))
 
 
-def in_words(video: VideoRow, buckets: Sequence[Bucket], scenes: Sequence[Scene]) -> str:
+def datasets(outline: Outline, floor: float, top: int) -> dict[str, pd.DataFrame]:
+    """The data of the chart, by name; times in seconds."""
+    return {
+        "bars": pd.DataFrame(_bars(outline.buckets), columns=["state", "start", "end", "low", "high"]),
+        "scenes": _scene_band(outline.scenes, floor, outline.buckets[-1].end),
+        "excitement": _excitement(outline.buckets, top),
+        "targets": _targets(outline.buckets, floor, top),
+    }
+
+
+def in_words(video: VideoRow, outline: Outline) -> str:
     """What the chart shows, for whoever cannot see it."""
-    kept, described = sum(bucket.kept for bucket in buckets), sum(bucket.described for bucket in buckets)
-    failed = sum(bucket.failed for bucket in buckets)
+    kept = sum(bucket.kept for bucket in outline.buckets)
+    described = sum(bucket.described for bucket in outline.buckets)
+    failed = sum(bucket.failed for bucket in outline.buckets)
     parts = [
         f"Timeline of the film, {clock(video.duration)} long: {counted(kept, 'kept frame')}, {described:,} described",
         f"{failed:,} failed" if failed else "",
-        counted(len(scenes), "scene") if scenes else "",
+        counted(len(outline.scenes), "scene") if outline.scenes else "",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -105,60 +129,41 @@ def _bars(buckets: Sequence[Bucket]) -> list[tuple[str, float, float, int, int]]
     return bars
 
 
-def _scene_band(scenes: Sequence[Scene], floor: float, end: float) -> alt.Chart:
+def _scene_band(scenes: Sequence[Scene], floor: float, end: float) -> pd.DataFrame:
     """Scenes as a band of alternating shades below the bars, each up to the next."""
-    shown = list(scenes[:MOST_SCENES])
-    ends = [*(scene.start for scene in shown[1:]), end]
-    rows = pd.DataFrame(
+    shown = scenes[:MOST_SCENES]
+    return pd.DataFrame(
         {
             "start": [scene.start for scene in shown],
-            "end": ends,
+            "end": [*(scene.start for scene in shown[1:]), end][: len(shown)],
             "shade": [0.55 if number % 2 else 0.25 for number in range(len(shown))],
             "low": floor,
             "high": floor * 0.25,
         }
     )
-    band: alt.Chart = (
-        alt.Chart(rows)
-        .mark_rect(color="gray")
-        .encode(
-            x="start:Q",
-            x2="end:Q",
-            y="low:Q",
-            y2="high:Q",
-            opacity=alt.Opacity("shade:Q", scale=None, legend=None),
-        )
-    )
-    return band
 
 
-def _excitement(buckets: Sequence[Bucket], top: int) -> alt.Chart:
+def _excitement(buckets: Sequence[Bucket], top: int) -> pd.DataFrame:
     """Excitement as a line over the bars, from none at the bottom to the highest at the top."""
     known = [bucket for bucket in buckets if bucket.excitement is not None]
-    rows = pd.DataFrame(
+    return pd.DataFrame(
         {
             "start": [(bucket.start + bucket.end) / 2 for bucket in known],
-            "excitement": [(bucket.excitement or 0.0) / HIGHEST_EXCITEMENT * top for bucket in known],
+            "low": [(bucket.excitement or 0.0) / HIGHEST_EXCITEMENT * top for bucket in known],
         }
     )
-    line: alt.Chart = (
-        alt.Chart(rows).mark_line(strokeWidth=1.5, opacity=0.9, color="gray").encode(x="start:Q", y="excitement:Q")
-    )
-    return line
 
 
-def _position(at: tuple[float, float], floor: float, top: int, end: float) -> alt.Chart:
+def _position(at: tuple[float, float] | None, floor: float, top: int, end: float) -> pd.DataFrame:
     """Where one is: a line, or the stretch that a page of the gallery shows."""
     least = end / 300  # so that a moment is seen as a line
-    rows = pd.DataFrame({"start": [at[0]], "end": [max(at[1], at[0] + least)], "low": [floor], "high": [top]})
-    position = alt.Chart(rows).mark_rect(color="gray", opacity=0.4)
-    mark: alt.Chart = position.encode(x="start:Q", x2="end:Q", y="low:Q", y2="high:Q")
-    return mark
+    places = [] if at is None else [(at[0], max(at[1], at[0] + least), floor, float(top))]
+    return pd.DataFrame(places, columns=["start", "end", "low", "high"])
 
 
-def _targets(buckets: Sequence[Bucket], floor: float, top: int) -> alt.Chart:
+def _targets(buckets: Sequence[Bucket], floor: float, top: int) -> pd.DataFrame:
     """What a click hits: each stretch in its whole height, with what is in it."""
-    rows = pd.DataFrame(
+    return pd.DataFrame(
         {
             "start": [bucket.start for bucket in buckets],
             "end": [bucket.end for bucket in buckets],
@@ -170,20 +175,6 @@ def _targets(buckets: Sequence[Bucket], floor: float, top: int) -> alt.Chart:
             "Failed": [bucket.failed for bucket in buckets],
         }
     )
-    band: alt.Chart = (
-        alt.Chart(rows)
-        .mark_rect(color="gray", cursor="pointer")
-        .encode(
-            x="start:Q",
-            x2="end:Q",
-            y="low:Q",
-            y2="high:Q",
-            opacity=alt.value(0),
-            tooltip=["From:N", "Kept frames:Q", "Described:Q", "Failed:Q"],
-        )
-        .add_params(alt.selection_point(name=MOMENT, fields=["start"], on="click", clear=False))
-    )
-    return band
 
 
 def _clicked(key: str, jump: Callable[[float], None]) -> None:
