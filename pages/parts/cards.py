@@ -26,8 +26,8 @@ TITLE_CHARACTERS, LINE_CHARACTERS = 60, 160
 # Where things lie, and nothing about colours: those are the theme's.
 LAYOUT = """<style>
 .st-key-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr)); gap: 1rem; }
-.st-key-cards > * { width: 100% !important; min-width: 0; height: auto; }
-[class*="st-key-card-"] { position: relative; gap: 0.4rem; height: 100%; overflow-wrap: anywhere; }
+.st-key-cards > * { width: 100% !important; min-width: 0; height: auto; display: flex; }
+[class*="st-key-card-"] { position: relative; gap: 0.4rem; flex: 1 1 auto; height: auto; overflow-wrap: anywhere; }
 [class*="st-key-card-"] img {
   width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: rgba(128, 128, 128, 0.14);
 }

@@ -49,7 +49,7 @@ def _question(row: VideoRow) -> None:
     is_copy = inbox.is_upload(now, row.path)
     st.markdown("Your own film is not touched." if not is_copy else "The film itself is an uploaded copy.")
     st.text(shown(row.path))
-    if is_copy:
+    if is_copy and _bytes(row.path):
         st.checkbox(f"Delete the uploaded copy too, {size(_bytes(row.path))}", key="remove-copy")
     if problem := st.session_state.pop(FAILED, None):
         st.error(plain(problem))

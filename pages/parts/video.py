@@ -37,7 +37,9 @@ def video_part(video_id: int, *, is_live: bool) -> None:
         poster = gallery.poster(connection, [video_id]).get(video_id)
         failures = queries.failures(connection, [video_id]) if row.failed or is_lost(row) else []
     st.title(plain(row.title) or "Untitled")
-    _notice()
+    relinks = st.query_params.get("do") == "relink"
+    if not relinks:
+        _notice()
     left, right = st.columns([2, 3], gap="medium")
     with left:
         if poster is not None:
@@ -59,7 +61,7 @@ def video_part(video_id: int, *, is_live: bool) -> None:
             st.error("The film's file is not where it was. Plug its drive in, or say where it lies now.")
         _actions(row, is_there=is_there)
         _edit(row)
-    if st.query_params.get("do") == "relink":
+    if relinks:
         _relink(row)
     _facts(row)
     removing.question(row)
@@ -115,6 +117,7 @@ def _relink(row: VideoRow) -> None:
     with st.container(border=True):
         st.subheader("Where is the file now?")
         st.caption("Choose the same film at its new place. Another film is refused.")
+        _notice()
         browse(f"relink-{row.id}", lambda path: _relinked(row.id, path), start=nearest_folder(row.path))
         st.button("Leave it as it is", on_click=_leave_relink)
 

@@ -1,4 +1,4 @@
-"""Uploads over real HTTP: a server in a thread, the dashboard's own routes and guards, films that are probed for real."""
+"""Uploads over real HTTP: a server in a thread, the dashboard's own routes and guards, and films really probed."""
 
 import http.client
 import shutil
@@ -204,7 +204,7 @@ def test_no_other_method_does_anything(client, empty, method):
 
 
 def test_more_than_there_is_room_for_is_refused_before_it_is_sent(client, empty, film, monkeypatch):
-    monkeypatch.setattr(inbox, "room", lambda settings: len(film) - 1)
+    monkeypatch.setattr(inbox, "room", lambda _: len(film) - 1)
     status, said = client.send(film)
     assert status == 413
     assert "There is room for" in said
@@ -223,7 +223,7 @@ def test_the_room_is_what_is_free_less_the_reserve(empty, monkeypatch):
 
 def test_a_disk_that_fills_up_meanwhile_ends_the_upload(client, empty, monkeypatch):
     rooms = iter([10**9, 10**9, 0])
-    monkeypatch.setattr(inbox, "room", lambda settings: next(rooms))
+    monkeypatch.setattr(inbox, "room", lambda _: next(rooms))
     monkeypatch.setattr(uploads, "BUFFER_BYTES", 100_000)
     with client.begin(10**6) as connection:
         connection.sendall(bytes(400_000))
