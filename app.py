@@ -11,6 +11,10 @@ from pages.parts.plain import shown
 from pages.parts.routes import routes
 from pages.parts.session import library_problem
 
+# Two things that Streamlit writes too faintly: what is chosen in a row of choices, and the key on a coloured button.
+READABLE = """<style>
+[data-testid=stButtonGroup] button, [data-testid=stBaseButton-primary] kbd { color: inherit !important; }
+</style>"""
 app = st.App(__file__, routes=routes(), middleware=guards())
 PagesManager.uses_pages_directory = False  # or a first visitor's link to a page would show it without this frame
 
@@ -29,6 +33,7 @@ def draw() -> None:
         ],
         position="top",
     )
+    st.html(READABLE)
     if problem := library_problem():
         st.title("EveryFrame")
         st.error("The library cannot be opened.")

@@ -85,11 +85,11 @@ def serve(home: Path, log: Path, **more: str) -> Iterator[Dashboard]:
     """`everyframe dashboard` until the block ends; workers it has started go on."""
     environment = environment_of(home, **more)
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    command = [sys.executable, "-m", "enrich.cli", "dashboard", "--no-browser", "--port", str(port)]
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            command, env=environment, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command, env=environment, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         ) as process,
     ):
         try:
