@@ -37,12 +37,12 @@ def course() -> None:
         draw_minutes(found.run, is_running=found.is_running)
 
 
-st.title("Overview")
 now = look()
 drawn = scene(now)
 every = EVERY if drawn.is_live else None
 st.html(STEADY)
 with st.container(key="overview"):
+    st.title("Overview")
     draw_standing(drawn)
     if not now.status.videos:
         if drawn.is_live:

@@ -15,7 +15,7 @@ ENRICHMENT = "🧠 Enrichment Progress"  # the user's own title
 MEGABYTE = 1_000_000
 NOTHING = "–"
 LONGEST_NAME = 36  # characters: two lines at the most
-CARD_HEIGHT = 184  # pixels: the same whether the name takes one line or two
+CARD_HEIGHT = 194  # pixels: the same whether the name takes one line or two
 SLOW_A_MINUTE = 10  # below, tenths say something
 
 

@@ -1,4 +1,4 @@
-"""Which model describes, and where: one line, and one for each host that is in trouble."""
+"""Which model describes, and where: one line a host, so that nothing moves when a host begins."""
 
 import streamlit as st
 
@@ -20,21 +20,26 @@ def host_lines(found: Status, settings: Settings) -> list[str]:
     options = found.run.options if found.run is not None and found.is_running else {}
     describer = options.get("describer") or settings.describer
     if describer == "baseline":
-        return ["Model: none, the baseline measures light, colours, sharpness and motion"]
+        return ["No model: the baseline measures light, colours, sharpness and motion"]
     model = options.get("model") or settings.model
     hosts = options.get("hosts") or list(settings.ollama_hosts)
-    lines = [f"Model: {model}, at {', '.join(hosts)}"]
-    if found.is_running:
-        lines += [_line(host) for host in found.hosts]
-        lines += [host.warning for host in found.hosts if host.warning]
+    at_work = {host.host: host for host in found.hosts} if found.is_running else {}
+    known = found.run.reason if found.run is not None else None
+    lines = [f"{model} at {host}{_doing(at_work[host], known) if host in at_work else ''}" for host in hosts]
+    lines += [host.warning for host in at_work.values() if host.warning]
     return lines
 
 
-def _line(host: Host) -> str:
+def _doing(host: Host, known: str | None) -> str:
+    """What a host is doing; why it does not work, unless the worker gives that as its own reason."""
     if host.state == "open":
-        return f"{host.host}: {counted(len(host.calls), 'frame')} in hand, {counted(host.slots, 'call')} at once"
-    reason = f": {first_line(host.reason, LONGEST_REASON)}" if host.reason else ""
-    return f"{host.host}: {HOST_STATES.get(host.state, host.state)}{reason}"
+        return f": {counted(len(host.calls), 'frame')} in hand"
+    reason = f": {first_line(host.reason, LONGEST_REASON)}" if host.reason and host.reason != known else ""
+    return f" {HOST_STATES.get(host.state, host.state)}{reason}"
 
 
-HOST_STATES = {"preparing": "is loading the model", "resting": "rests", "closed": "is not asked now"}
+HOST_STATES = {
+    "preparing": "is loading the model",
+    "resting": "is left alone for a moment",
+    "closed": "is not asked now",
+}

@@ -1,4 +1,4 @@
-"""The last described frames, as they come: always as many places, so that nothing moves when one is filled."""
+"""The last described frames, as they come: all as high, so that nothing moves."""
 
 import streamlit as st
 
@@ -19,10 +19,10 @@ def draw_latest() -> None:
     with reading() as connection:
         cards = latest(connection, limit=PLACES)
     with st.container(horizontal=True, key="latest-frames", gap="small"):
-        for number in range(PLACES):
-            with st.container(width=WIDTH, height=HEIGHT, border=False, gap="xxsmall"):
-                if number < len(cards):
-                    _draw(cards[number])
+        for card in cards:
+            # By its frame: a picture is never seen above another frame's words, while the next one is loaded.
+            with st.container(width=WIDTH, height=HEIGHT, border=False, gap="xxsmall", key=f"latest-{card.id}"):
+                _draw(card)
 
 
 def _draw(card: LatestCard) -> None:

@@ -36,14 +36,14 @@ class Asker:
         self._answers: dict[object, tuple[float, Lack | None]] = {}
         self._asking: dict[object, threading.Thread] = {}
 
-    def lack(self, settings: Settings) -> Lack | None:
-        """What is missing as far as is known; asks anew if that is long ago."""
+    def lack(self, settings: Settings, *, is_doubtful: bool = False) -> Lack | None:
+        """What is missing as far as is known; asks anew if that is long ago, or soon where it is doubtful."""
         if settings.describer != "ollama":
             return None
         question = (settings.home, settings.ollama_hosts, settings.model, settings.allow_cloud)
         with self._lock:
             asked_at, lack = self._answers.get(question, (-float("inf"), None))
-            is_old = time.monotonic() - asked_at > (GOOD_SECONDS if lack is None else BAD_SECONDS)
+            is_old = time.monotonic() - asked_at > (BAD_SECONDS if lack is not None or is_doubtful else GOOD_SECONDS)
             if is_old and question not in self._asking:
                 thread = threading.Thread(target=self._ask, args=[question, settings], daemon=True)
                 self._asking[question] = thread

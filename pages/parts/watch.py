@@ -38,7 +38,7 @@ def scene(now: Now) -> Scene:
     return Scene(
         wishes=fitting(found),
         is_live=is_live,
-        lack=None if is_at_work else asker().lack(settings()),
+        lack=None if is_at_work else asker().lack(settings(), is_doubtful=found.is_running),
         failures=tuple(found.failures),
         waiting=tuple(found.waiting),
         counts=(found.videos > 0, found.described > 0) if is_live else counts,
