@@ -14,7 +14,8 @@ from pages.parts.plain import plain
 from pages.parts.session import reading
 from pages.parts.wanted import MOST_MOMENTS, PAGE_MOMENTS, Wanted, look_for, play, time_text
 
-HITS_A_MOMENT = 10  # frames that are looked for, for each moment that is shown
+FRAMES_A_MOMENT = 3  # that are looked for, for each moment that is shown
+FARTHER = 6  # times as many, where frames next to each other are all that is found
 TITLE_CHARACTERS = 60
 # Where things lie, and nothing about colours: the button of a hit covers all of it.
 LAYOUT = """<style>
@@ -35,17 +36,12 @@ LAYOUT = """<style>
 
 
 def find(wanted: Wanted) -> Found:
-    """What is found, best first: some frames for each moment that is to be shown."""
-    with reading() as connection:
-        return search(
-            connection,
-            wanted.words,
-            limit=wanted.moments * HITS_A_MOMENT,
-            video_ids=None if wanted.video is None else [wanted.video],
-            tag=wanted.tag or None,
-            start=wanted.start,
-            end=wanted.end,
-        )
+    """What is found, best first; more is looked for where it joins into fewer moments than are to be shown."""
+    limit = wanted.moments * FRAMES_A_MOMENT
+    found = _search(wanted, limit)
+    if len(found.hits) == limit and len(moments(found.hits)) < wanted.moments:
+        found = _search(wanted, limit * FARTHER)
+    return found
 
 
 def marked(snippet: str) -> str:
@@ -67,7 +63,7 @@ def span(moment: Moment) -> str:
 def show(wanted: Wanted, found: Found, titles: dict[int, str]) -> None:
     """Draw the moments; a click plays one."""
     every = moments(found.hits)
-    more = len(every) > wanted.moments or len(found.hits) >= wanted.moments * HITS_A_MOMENT
+    more = len(every) > wanted.moments or len(found.hits) >= wanted.moments * FRAMES_A_MOMENT * FARTHER
     shown = every[: wanted.moments]
     if not found.every_word:
         st.info("No frame has all of these words. These have some of them.")
@@ -83,6 +79,19 @@ def show(wanted: Wanted, found: Found, titles: dict[int, str]) -> None:
 def more_of(wanted: Wanted) -> None:
     """Show more moments of the same search. For callbacks."""
     look_for(replace(wanted, moments=wanted.moments + PAGE_MOMENTS))
+
+
+def _search(wanted: Wanted, limit: int) -> Found:
+    with reading() as connection:
+        return search(
+            connection,
+            wanted.words,
+            limit=limit,
+            video_ids=None if wanted.video is None else [wanted.video],
+            tag=wanted.tag or None,
+            start=wanted.start,
+            end=wanted.end,
+        )
 
 
 def _hit(wanted: Wanted, moment: Moment, title: str) -> None:
