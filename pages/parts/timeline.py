@@ -49,8 +49,7 @@ def timeline(
     spec = json.loads(look(end, floor, top, has_scenes=bool(outline.scenes), has_excitement=has_excitement))
     key = f"timeline-{st.session_state.get(JUMPS, 0)}"  # a chart of its own after each jump: nothing stays selected
     st.vega_lite_chart(
-        _position(at, floor, top, end),
-        {**spec, "datasets": datasets(outline, floor, top)},
+        {**spec, "datasets": {**datasets(outline, floor, top), "here": _position(at, floor, top, end)}},
         key=key,
         height=HEIGHT,
         width="stretch",
@@ -62,7 +61,7 @@ def timeline(
 
 @lru_cache(maxsize=64)
 def look(end: float, floor: float, top: int, *, has_scenes: bool, has_excitement: bool) -> str:
-    """What the chart looks like, as Vega-Lite's JSON; its data have names, and where one is comes without any.
+    """What the chart looks like, as Vega-Lite's JSON; its data come by name.
 
     `end`: of the film, in seconds; `floor` and `top`: the lowest and the highest place, in kept frames.
     """
@@ -85,16 +84,17 @@ def look(end: float, floor: float, top: int, *, has_scenes: bool, has_excitement
     if has_excitement:
         line = alt.Chart(alt.NamedData("excitement")).mark_line(strokeWidth=1.5, opacity=0.9, color="gray")
         layers.append(line.encode(x=seconds, y=height))
-    layers.append(alt.Chart().mark_rect(color="gray", opacity=0.4).encode(**place))  # where one is
+    layers.append(alt.Chart(alt.NamedData("here")).mark_rect(color="gray", opacity=0.4).encode(**place))
     targets = alt.Chart(alt.NamedData("targets")).mark_rect(color="gray", cursor="pointer")
     tips = ["From:N", "Kept frames:Q", "Described:Q", "Failed:Q"]
     moment = alt.selection_point(name=MOMENT, fields=["start"], on="click", clear=False)
     layers.append(targets.encode(**place, opacity=alt.value(0), tooltip=tips).add_params(moment))
-    return str(alt.LayerChart(layer=layers).to_json(indent=None))
+    whole = alt.LayerChart(layer=layers).configure(aria=False)  # the chart is told in words as a whole
+    return str(whole.to_json(indent=None))
 
 
 def datasets(outline: Outline, floor: float, top: int) -> dict[str, pd.DataFrame]:
-    """The data of the chart, by name; times in seconds."""
+    """The data of the chart but for where one is, by name; times in seconds."""
     return {
         "bars": pd.DataFrame(_bars(outline.buckets), columns=["state", "start", "end", "low", "high"]),
         "scenes": _scene_band(outline.scenes, floor, outline.buckets[-1].end),
