@@ -17,7 +17,7 @@ from pages.parts.readiness import asker, lack_in
 from pages.parts.wishes import Wish, fitting, words
 from tests.cli.terminal import ask, change, until
 from tests.dashboard.conftest import begin_run, metrics, said
-from tests.standin import StandIn
+from tests.standin import StandIn, Trick
 
 
 def buttons(app) -> set[str]:
@@ -224,6 +224,23 @@ def test_a_model_that_is_missing_is_got_with_a_button(launch, empty, answering, 
     assert job.words == ("models", "pull", "bakllava:7b")
     until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the pull has ended")
     assert jobs.jobs(load_settings(), "pull")[0].exit_code == 0
+
+
+def test_a_pull_that_takes_its_time_is_shown_in_every_tab_and_can_be_cancelled(launch, empty, answering, monkeypatch):
+    monkeypatch.setenv("EVERYFRAME_MODEL", "bakllava:7b")
+    answering.behave(pullable=("bakllava:7b",))
+    launch()
+    asker().wait()
+    app = launch()
+    answering.play(Trick.HANG, everywhere=True)
+    press(app, next(label for label in buttons(app) if label.startswith("Get ")))
+    app = launch()
+    assert not app.exception
+    assert buttons(app) == {"Cancel"}
+    assert [bar.text for bar in app.get("progress")] == ["Beginning"]
+    press(app, "Cancel")
+    assert not jobs.jobs(load_settings(), "pull")[0].is_running
+    answering.calm()
 
 
 def test_a_pull_that_failed_says_why(launch, empty, answering, monkeypatch):
