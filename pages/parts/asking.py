@@ -1,6 +1,7 @@
 """Asking a model anew about one frame: a job in the background, its state beside the frame, in every tab."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import streamlit as st
 
@@ -24,11 +25,16 @@ def ask_part(video: VideoRow, frame: FrameRow, calls: list[CallRow]) -> None:
     """Choose a model, add a request, ask; and how the asking goes."""
     panel = st.expander("Ask for a new description", key="ask", on_change="rerun")
     with panel:
-        if panel.open:
+        if is_open(panel):
             _choices(video, frame, calls)
     last = last_job(frame.id)
     if last is not None and (last.is_running or datetime.now(UTC) - last.started_at < NEWS):
         _state(frame.id, is_live=last.is_running)
+
+
+def is_open(panel: Any) -> bool:
+    """Whether the panel is open: what takes a while is only looked up then."""
+    return bool(panel.open)
 
 
 def last_job(frame_id: int) -> Job | None:
