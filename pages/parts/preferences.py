@@ -35,14 +35,14 @@ def _draw_group(group: Group, found: Sequence[Preference]) -> None:
         st.error(plain(sentence))
     with st.form(f"settings-{group.title}", border=False):
         for one in found:
-            _draw(one, group.labels[one.name])
+            _draw(one, *group.words[one.name])
         is_fixed = all(_fixed(one) for one in found)
         st.form_submit_button("Save", on_click=_save, args=[group, tuple(found)], disabled=is_fixed)
     if names := _take(_SAVED, group.title):
         st.success(f"Saved: {plain(', '.join(names))}.")
 
 
-def _draw(one: Preference, label: str) -> None:
+def _draw(one: Preference, label: str, does: str) -> None:
     """One setting: its widget, what it does, and where its value comes from."""
     key, fixed = _key(one), _fixed(one)
     value = _text(one.value)
@@ -57,7 +57,7 @@ def _draw(one: Preference, label: str) -> None:
         st.selectbox(label, one.choices, index=one.choices.index(value), key=key, disabled=fixed)
     else:
         st.text_input(label, key=key, value=shown(value), disabled=fixed, placeholder=_default(one), autocomplete="off")
-    st.caption(f"{_sentence(one.description)}{_origin(one)}")
+    st.caption(f"{plain(does)}{_origin(one)}")
 
 
 def _origin(one: Preference) -> str:
@@ -83,9 +83,9 @@ def _save(group: Group, found: tuple[Preference, ...]) -> None:
             else:
                 change(one.name, _text(typed))
         except EveryFrameError as error:
-            failed.append(f"{group.labels[one.name]} was not saved: {error}")
+            failed.append(f"{group.words[one.name][0]} was not saved: {error}")
         else:
-            saved.append(group.labels[one.name])
+            saved.append(group.words[one.name][0])
             for key in (_key(one), _no_key(one)):
                 st.session_state.pop(key, None)
     st.session_state[f"{_SAVED}-{group.title}"] = saved
@@ -117,13 +117,7 @@ def _take(kind: str, title: str) -> list[str]:
 
 
 def _default(one: Preference) -> str:
-    return _text(one.default) or "nothing"
-
-
-def _sentence(text: str) -> str:
-    """A setting's description as a sentence; they are ours, and have no Markdown but quoted words."""
-    said = plain(text.replace("`", "").rstrip("."))
-    return f"{said[:1].upper()}{said[1:]}."
+    return _text(one.default) or "empty"
 
 
 def _text(value: Any) -> str:
