@@ -113,7 +113,7 @@ def test_the_frame_that_failed_is_found_and_says_why(launch, working):
 
 def test_choosing_a_filter_changes_the_address(launch, finished):
     app = launch("frames", video="1")
-    app.button_group(key="frames-show").set_value([Show.WAITING]).run()
+    app.button_group(key="frames-show").select(Show.WAITING).run()
     assert address(app) == {"video": "1", "show": "waiting"}
     assert "No frame of this film is like that." in said(app)
 
@@ -242,7 +242,7 @@ def test_a_tag_is_put_on_a_stretch_of_the_film(launch, finished):
     app = launch("frames", video="1", frame=str(frames[0].id))
     app.text_input(key="many-tag").set_value(" first  dance ").run()
     if app.get("button_group"):
-        app.button_group(key="many-where").set_value(["from … to …"]).run()
+        app.button_group(key="many-where").select("from … to …").run()
     app.text_input(key="many-from").set_value(str(frames[2].timestamp)).run()
     app.text_input(key="many-to").set_value(str(frames[4].timestamp)).run()
     press(app, "many-range")
@@ -255,7 +255,7 @@ def test_a_stretch_that_cannot_be_read_tags_nothing(launch, finished):
     app = launch("frames", video="1", frame=str(frame.id))
     app.text_input(key="many-tag").set_value("dance").run()
     if app.get("button_group"):
-        app.button_group(key="many-where").set_value(["from … to …"]).run()
+        app.button_group(key="many-where").select("from … to …").run()
     app.text_input(key="many-from").set_value("noon").run()
     press(app, "many-range")
     assert not any("dance" in frame.tags for frame in frames_of(finished, 1))
@@ -309,9 +309,9 @@ def test_a_new_description_is_asked_for_as_a_job(launch, finished, monkeypatch):
         started.append(Job("x", kind, words, datetime.now(UTC), True, [], None, ""))
 
     monkeypatch.setattr("pages.parts.asking.start_job", start)
-    monkeypatch.setattr("pages.parts.asking.jobs", lambda settings, kind: started[::-1])
-    monkeypatch.setattr("pages.parts.asking.installed_models", lambda hosts: ["moondream:latest"])
-    monkeypatch.setattr("pages.parts.asking.is_open", lambda panel: True)
+    monkeypatch.setattr("pages.parts.asking.jobs", lambda _settings, _kind: started[::-1])
+    monkeypatch.setattr("pages.parts.asking.installed_models", lambda _: ["moondream:latest"])
+    monkeypatch.setattr("pages.parts.asking.is_open", lambda _: True)
     app = launch("frames", video="1", frame=str(frame.id))
     app.selectbox(key="ask-model").select("moondream:latest").run()
     app.text_input(key="ask-request").set_value("Count the guests").run()

@@ -69,7 +69,8 @@ def test_every_frame_of_the_film_can_be_stepped_to(launch, library):
     words = said(app)
     assert "Frame 1 of the film" in words
     assert "Not kept by itself: frame 0" in words
-    assert "/source/1/1" in app.get("imgs")[0].proto.imgs[0].url
+    (picture,) = app.get("image")
+    assert picture.proto.imgs[0].url.endswith("/source/1/1")
     press(app, "step-Shift+Left")
     assert address(app)["source"] == "0"
     assert "stands for itself" in said(app).lower() or "itself included" in said(app)
@@ -113,8 +114,8 @@ def test_between_frames_a_typed_moment_is_the_very_frame(launch, library):
 
 
 def test_a_film_that_is_gone_says_where_it_was(launch, library, monkeypatch):
-    monkeypatch.setattr("enrich.manage.media._found_fingerprint", lambda path: None)
-    monkeypatch.setattr("pages.parts.strips.run_command", lambda *words, seconds: Outcome(1, None, "gone"))
+    monkeypatch.setattr("enrich.manage.media._found_fingerprint", lambda _: None)
+    monkeypatch.setattr("pages.parts.strips.run_command", lambda *_words, **_limit: Outcome(1, None, "gone"))
     app = launch("frames", video="1", source="3")
     assert not app.exception
     assert "not where it was" in said(app)
@@ -129,7 +130,7 @@ class Commands:
         self.asked = []
         self.fails = False
 
-    def __call__(self, settings, *words, seconds):
+    def __call__(self, _settings, *words, **_limit):
         frame, before, after = (int(words[words.index(name) + 1]) for name in ("--frame", "--before", "--after"))
         self.asked.append((frame - before, frame + after))
         if self.fails:
