@@ -120,7 +120,7 @@ def asked(titles: Mapping[int, str], tags: Sequence[str]) -> Wanted:
             key=_VIDEO,
             format_func=lambda video: "All films" if video == ALL_FILMS else shown(titles[video]),
             on_change=_tell,
-            width=280,
+            width=206,  # with the tag, as wide as a telephone
         )
         st.selectbox(
             "Tag",
@@ -131,7 +131,7 @@ def asked(titles: Mapping[int, str], tags: Sequence[str]) -> Wanted:
             format_func=shown,
             accept_new_options=True,
             on_change=_tell,
-            width=200,
+            width=146,
         )
         st.text_input(
             "From", key=_START, placeholder="0:00", on_change=_tell, width=110, help="A time of the film: 12:30"
