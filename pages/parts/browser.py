@@ -121,10 +121,10 @@ def _about(film: Film) -> str:
 
 def _foot(key: str, page: Page) -> None:
     parts = [counted(page.total_folders, "folder")] if page.total_folders else []
-    parts.append(counted(page.total_films, "film") if page.total_films else "no films")
+    parts.append(counted(page.total_films, "film") if page.total_films else "no films in it")
     if page.others:
         parts.append(f"{counted(page.others, 'other file')} not shown")
-    said = ", ".join(parts)
+    said = ", ".join(parts).capitalize()
     if page.pages == 1:
         st.caption(said)
         return

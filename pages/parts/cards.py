@@ -19,13 +19,16 @@ from pages.parts.standing import Group, belongs, figures, progress, share, troub
 Name = TypeVar("Name", bound=StrEnum)
 
 PAGE = "pages/library.py"
-CARDS = 24
+CARDS = 16
 SELECT_WIDTH = 180  # pixels
 REFRESH = "4s"
 TITLE_CHARACTERS, LINE_CHARACTERS = 60, 160
 # Where things lie, and nothing about colours: those are the theme's.
 LAYOUT = """<style>
-.st-key-cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr)); gap: 1rem; }
+.st-key-cards {
+  display: grid; gap: 1rem; align-items: stretch;
+  grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr));
+}
 .st-key-cards > * { width: 100% !important; min-width: 0; height: auto; display: flex; }
 [class*="st-key-card-"] { position: relative; gap: 0.4rem; flex: 1 1 auto; height: auto; overflow-wrap: anywhere; }
 [class*="st-key-card-"] img {
@@ -100,9 +103,9 @@ def _card(row: VideoRow, poster: int | None) -> None:
         lines = [figures(row), in_words(row.sampling)]
         if row.context:
             lines.append(f"“{plain(row.context, LINE_CHARACTERS)}”")
-        st.caption("  \n".join(lines))
         if trouble := troubles(row):
-            st.markdown(f":material/warning: {plain('; '.join(trouble), LINE_CHARACTERS)}")
+            lines.append(f":material/warning: {plain('; '.join(trouble), LINE_CHARACTERS)}")
+        st.caption("  \n".join(lines))
 
 
 def _wanted(rows: Sequence[VideoRow], words: str, group: Group, order: Order) -> list[VideoRow]:
