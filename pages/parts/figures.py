@@ -99,7 +99,7 @@ def _enrichment(now: Now) -> None:
         current = f"{plain(now.current.name, LONGEST_NAME)} ({now.current.percent} % complete)"
     with st.container(border=True, height=CARD_HEIGHT, gap="xxsmall"):
         st.markdown(f"**{ENRICHMENT}**")
-        st.markdown(f"Videos enriched: **{now.enriched:,}/{found.videos:,}**")
+        st.markdown(f"Videos enriched: **{found.videos_enriched:,}/{found.videos:,}**")
         st.markdown(f"Frames analyzed: **{found.described:,}/{found.frames:,}**{so_far}")
         st.markdown(f"Current: {current}")
         st.progress(found.described / found.frames if found.frames else 0.0)

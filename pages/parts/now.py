@@ -12,7 +12,7 @@ import streamlit as st
 
 from db import queries
 from db.engine import reading
-from db.models import EnrichmentStatus, ExtractionStatus, RunState
+from db.models import ExtractionStatus, RunState
 from db.queries import VideoRow
 from enrich.manage.status import Status
 from enrich.manage.status import look as look_at
@@ -31,10 +31,9 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """How things stand: `enriched` counts films, `current` is None where nothing is worked on."""
+    """How things stand; `current` is None where nothing is worked on."""
 
     status: Status
-    enriched: int
     current: Current | None
 
 
@@ -52,22 +51,25 @@ def look_anew() -> None:
 def _look(url: str) -> Now:
     engine = engine_of(url)
     status = look_at(engine, now=datetime.now(UTC), measures=False)
-    with reading(engine) as connection:
-        videos = queries.videos(connection)
-    enriched = sum(video.enrichment_status is EnrichmentStatus.ENRICHED for video in videos)
-    return Now(status, enriched, _current(status, videos))
+    current = None
+    if at_work := _at_work(status):
+        with reading(engine) as connection:
+            videos = {video.id: video for video in queries.videos(connection, at_work)}
+        current = next((_current(status, videos[video_id]) for video_id in at_work if video_id in videos), None)
+    return Now(status, current)
 
 
-def _current(status: Status, videos: list[VideoRow]) -> Current | None:
+def _at_work(status: Status) -> list[int]:
+    """The films that are worked on: first what was asked about longest ago, then what is read."""
     if status.run is None or not status.is_running or status.state is not RunState.RUNNING:
-        return None
+        return []
     activity = status.run.activity
-    decoding: dict[str, Any] = activity.get("extracting") or {}
     calls = sorted((call for host in status.hosts for call in host.calls), key=lambda call: str(call["since"]))
-    at_work = [entry["video_id"] for entry in (*calls, decoding, *activity.get("skimming", [])) if entry]
-    video = next((video for video_id in at_work for video in videos if video.id == video_id), None)
-    if video is None:
-        return None
+    return [entry["video_id"] for entry in (*calls, activity.get("extracting"), *activity.get("skimming", [])) if entry]
+
+
+def _current(status: Status, video: VideoRow) -> Current:
+    decoding: dict[str, Any] = (status.run.activity.get("extracting") if status.run is not None else None) or {}
     decoded = decoding.get("decoded", 0) if decoding.get("video_id") == video.id else 0
     return Current(file_name(video), percent_done(video, decoded))
 

@@ -33,7 +33,7 @@ def scene(now: Now) -> Scene:
     """What the page is to be drawn for now."""
     found = now.status
     is_live = found.is_running or found.is_supervised
-    counts = (found.videos, found.videos_decoded, found.frames, found.described, now.enriched)
+    counts = (found.videos, found.videos_decoded, found.frames, found.described, found.videos_enriched)
     is_at_work = found.is_running and all(host.state == "open" for host in found.hosts) and bool(found.hosts)
     return Scene(
         wishes=fitting(found),
