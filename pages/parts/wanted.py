@@ -13,7 +13,7 @@ from enrich.wording import clock
 from pages.parts.plain import shown
 from pages.parts.view import moment_in
 
-PAGE_MOMENTS = 24  # moments that are shown at first, and that "more" adds
+PAGE_MOMENTS = 16  # moments that are shown at first, and that "more" adds
 MOST_MOMENTS = 480
 ALL_FILMS = 0
 MOST_CHARACTERS = 500
