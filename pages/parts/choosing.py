@@ -7,7 +7,6 @@ from enrich.manage.preferences import change
 from enrich.settings import variable_that_sets
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
-from pages.parts.session import settings
 
 _SAID, _FAILED = "choosing_said", "choosing_failed"
 
@@ -38,8 +37,3 @@ def say_choice() -> None:
 def fixed_by() -> str | None:
     """The environment variable that says which model it is, so that no click can."""
     return variable_that_sets("model")
-
-
-def chosen() -> str:
-    """The model that is chosen."""
-    return settings().model
