@@ -9,7 +9,7 @@ from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 
 PLACES = 6
-WIDTH, HEIGHT = 168, 250  # pixels of a card
+WIDTH, HEIGHT = 168, 236  # pixels of a card
 LONGEST_TEXT = 70  # characters
 LONGEST_TITLE = 24
 
