@@ -4,9 +4,11 @@ The truth is what lies there. A name that came with an upload is only ever a tit
 nothing is deleted that the library knows as a video, and nothing without being asked for.
 """
 
+import contextlib
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ FOLDER = "uploads"
 PART, TITLE = ".part", ".title"
 OTHER_SUFFIX = ".film"  # of a film whose name says nothing of its kind
 NAME_BYTES = 12
+DEAD_SECONDS = 600  # an upload that goes on is written to more often
 LONGEST_TITLE = 200  # characters
 MEGABYTE = 1_000_000
 
@@ -92,9 +95,11 @@ def discard(settings: Settings, path: str, registered: Collection[str]) -> None:
 
 
 def sweep_parts(settings: Settings) -> None:
-    """Delete what uploads left behind that ended with their dashboard; only while none is under way."""
+    """Delete what uploads left behind that ended with their dashboard: parts that nobody has written to for a while."""
     for path in (settings.home / FOLDER).glob(f"*{PART}.*"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it has just become whole, or was cancelled
+            if time.time() - path.stat().st_mtime > DEAD_SECONDS:
+                path.unlink()
 
 
 def _title(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Uploads over real HTTP: a server in a thread, the dashboard's own routes and guards, and films really probed."""
 
 import http.client
+import os
 import shutil
 import socket
 import threading
@@ -186,9 +187,7 @@ def test_a_film_that_is_in_the_library_already_is_not_kept_twice(client, empty, 
     ids=str,
 )
 def test_only_this_dashboards_own_pages_may_upload(client, empty, film, changed):
-    status, said = client.send(film, **changed)
-    assert status == 403
-    assert "film" in said.lower() or "page" in said
+    assert client.send(film, **changed)[0] == 403
     assert files(empty) == []
 
 
@@ -269,9 +268,12 @@ def test_a_second_film_at_the_same_time_is_told_to_wait(client, empty, film):
 
 def test_what_a_dead_dashboard_left_half_written_is_swept_with_the_next_upload(client, empty, film):
     (empty / "uploads").mkdir()
-    (empty / "uploads" / "0123.part.mp4").write_bytes(b"half")
+    for name in ("dead.part.mp4", "alive.part.mp4"):  # the second one may be another dashboard's
+        (empty / "uploads" / name).write_bytes(b"half")
+    long_ago = time.time() - 2 * inbox.DEAD_SECONDS
+    os.utime(empty / "uploads" / "dead.part.mp4", (long_ago, long_ago))
     assert client.send(film)[0] == 201
-    assert [name for name in files(empty) if "part" in name] == []
+    assert [name for name in files(empty) if "part" in name] == ["alive.part.mp4"]
 
 
 def test_a_film_that_could_not_be_probed_for_another_reason_is_kept(client, empty, film, monkeypatch):
