@@ -46,7 +46,7 @@ def edit_part(frame: FrameRow, suggestions: Sequence[str]) -> None:
         placeholder="Choose or type tags",
     )
     with st.container(horizontal=True):
-        st.button("Save", key="save", type="primary", shortcut="Ctrl+Enter", on_click=_save, args=(frame,))
+        st.button("Save", key="save", shortcut="Ctrl+Enter", on_click=_save, args=(frame,))
         is_approved = frame.reviewed_at is not None
         st.button(
             "Take approval back" if is_approved else "Approve",

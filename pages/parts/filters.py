@@ -46,6 +46,7 @@ def filters(view: View, tags: Sequence[tuple[str, int]]) -> None:
             "Show",
             list(NAMES),
             required=True,
+            wrap=True,
             key=SHOW,
             format_func=NAMES.__getitem__,
             on_change=_chosen,

@@ -28,7 +28,7 @@ LAYOUT = """<style>
 [class*="st-key-gallery-"] > * { width: 100% !important; min-width: 0; }
 [class*="st-key-tile-"] { position: relative; gap: 0.1rem; }
 [class*="st-key-tile-"] img { aspect-ratio: 16 / 9; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
-.st-key-gallery-tall [class*="st-key-tile-"] img { aspect-ratio: 3 / 4; }
+[class*="st-key-gallery-tall-"] [class*="st-key-tile-"] img { aspect-ratio: 3 / 4; }
 [class*="st-key-tile-"] [data-testid="stElementToolbar"] { display: none; }
 [class*="st-key-tile-"] [data-testid="stElementContainer"]:has([data-testid="stPageLink"]) { position: static; }
 [class*="st-key-tile-"] [data-testid="stPageLink-NavLink"] { background: transparent; padding: 0; margin: 0; }

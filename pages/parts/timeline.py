@@ -68,7 +68,7 @@ def look(end: float, floor: float, top: int, *, has_scenes: bool, has_excitement
     seconds = alt.X(
         "start:Q",
         scale=alt.Scale(domain=[0, end], nice=False),
-        axis=alt.Axis(title=None, labelExpr=CLOCK_LABEL, grid=False, tickCount=8, format=""),
+        axis=alt.Axis(title=None, labelExpr=CLOCK_LABEL, grid=False, tickCount=8, tickMinStep=1, format=""),
     )
     height = alt.Y("low:Q", axis=None, scale=alt.Scale(domain=[floor, top], nice=False))
     place: dict[str, Any] = {"x": seconds, "x2": "end:Q", "y": height, "y2": "high:Q"}
