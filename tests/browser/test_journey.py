@@ -144,6 +144,8 @@ def pause_resume_stop(tab: Tab) -> None:
     assert analyzed(tab.page) <= held + 2, "frames in hand may still be finished, no others"
     tab.button("Resume").click()
     tab.sees("Working")
+    expect(tab.button("Pause")).to_be_visible()
+    tab.settled()
     tab.button("Stop").click()
     tab.sees("Stopped")
     expect(tab.button("Start")).to_be_visible()
