@@ -124,6 +124,7 @@ def details(video: VideoRow, frame: FrameRow, calls: Sequence[CallRow]) -> None:
         st.dataframe(
             pd.DataFrame({"What": [row[0] for row in rows], "Value": [shown(row[1]) for row in rows]}),
             hide_index=True,
+            height="content",
             alt="The fields of this frame",
         )
     with st.expander(f"Model calls about this frame ({len(calls)})"):

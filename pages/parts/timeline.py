@@ -77,15 +77,17 @@ def look(end: float, floor: float, top: int, *, has_scenes: bool, has_excitement
         scale=alt.Scale(domain=[DESCRIBED, WAITING, FAILED]),
         legend=alt.Legend(orient="top", title=None, offset=2),
     )
-    layers = [alt.Chart(alt.NamedData("bars")).mark_rect(strokeWidth=0).encode(**place, color=state)]
+    layers = [alt.Chart(alt.NamedData("bars")).mark_rect(aria=False, strokeWidth=0).encode(**place, color=state)]
     if has_scenes:
         shade = alt.Opacity("shade:Q", scale=None, legend=None)
-        layers.append(alt.Chart(alt.NamedData("scenes")).mark_rect(color="gray").encode(**place, opacity=shade))
+        layers.append(
+            alt.Chart(alt.NamedData("scenes")).mark_rect(aria=False, color="gray").encode(**place, opacity=shade)
+        )
     if has_excitement:
-        line = alt.Chart(alt.NamedData("excitement")).mark_line(strokeWidth=1.5, opacity=0.9, color="gray")
+        line = alt.Chart(alt.NamedData("excitement")).mark_line(aria=False, strokeWidth=1.5, opacity=0.9, color="gray")
         layers.append(line.encode(x=seconds, y=height))
-    layers.append(alt.Chart(alt.NamedData("here")).mark_rect(color="gray", opacity=0.4).encode(**place))
-    targets = alt.Chart(alt.NamedData("targets")).mark_rect(color="gray", cursor="pointer")
+    layers.append(alt.Chart(alt.NamedData("here")).mark_rect(aria=False, color="gray", opacity=0.4).encode(**place))
+    targets = alt.Chart(alt.NamedData("targets")).mark_rect(aria=False, color="gray", cursor="pointer")
     tips = ["From:N", "Kept frames:Q", "Described:Q", "Failed:Q"]
     moment = alt.selection_point(name=MOMENT, fields=["start"], on="click", clear=False)
     layers.append(targets.encode(**place, opacity=alt.value(0), tooltip=tips).add_params(moment))
