@@ -11,8 +11,10 @@ from pages.parts.plain import shown
 from pages.parts.routes import routes
 from pages.parts.session import library_problem
 
-# Two things that Streamlit writes too faintly: what is chosen in a row of choices, and the key on a coloured button.
+# Two things that Streamlit writes too faintly, what is chosen in a row of choices and the key on a coloured button; and
+# the empty room it leaves above a title and below a page's end.
 READABLE = """<style>
+[data-testid=stMainBlockContainer] { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid=stButtonGroup] button, [data-testid=stBaseButton-primary] kbd { color: inherit !important; }
 </style>"""
 app = st.App(__file__, routes=routes(), middleware=guards())
