@@ -75,7 +75,9 @@ def thumbnail(path: Path, changed: int) -> bytes:
     """A small JPEG of a picture; `changed`, when the file was, tells a new picture from an old one."""
     del changed
     with Image.open(path) as image:
-        image.draft("RGB", (THUMB_EDGE * 2, THUMB_EDGE * 2))  # decoded at a fraction of its size
+        if max(image.size) <= THUMB_EDGE:
+            return path.read_bytes()
+        image.draft("RGB", (THUMB_EDGE, THUMB_EDGE))  # decoded at a fraction of its size
         image.thumbnail((THUMB_EDGE, THUMB_EDGE))
         data = io.BytesIO()
         image.convert("RGB").save(data, "JPEG", quality=THUMB_QUALITY)
