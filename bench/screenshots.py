@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from bench.footage import VIDEOS
 from tests.browser.conftest import FLAGS, chromium
@@ -35,9 +35,11 @@ FADE_MS = 700  # pictures fade in
 COLOURS = (256, 128, 64)
 SHARES = (1.0, 0.85, 0.7, 0.55, 0.4)  # of the size, where fewer colours are not enough
 STANDIN = "stand-in"
-WATCHED_SECONDS = 1.2  # a call, while the overview is watched
+BEGUN_SECONDS = 0.25  # a call, while films are still being read
+WATCHED_SECONDS = 1.2  # while the overview is watched
+AS_PEOPLE_HAVE_IT = {"EVERYFRAME_STORED_EDGE": None, "EVERYFRAME_DISK_RESERVE_MB": None}  # not as tests do
 WORDS = "brown"
-CONTEXT = "A street, a square, people who walk by one by one"
+CONTEXT = "Clips to try EveryFrame with"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="everyframe-") as folder,
         ollama(given.ollama) as (address, hurry),
-        serve(Path(folder) / "home", Path(folder) / "log", OLLAMA_HOST=address, EVERYFRAME_MODEL=given.model) as served,
+        serve(Path(folder) / "home", Path(folder) / "log", OLLAMA_HOST=address, **AS_PEOPLE_HAVE_IT) as served,
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=path, args=FLAGS) as browser,
     ):
@@ -72,6 +74,8 @@ def main() -> None:
         shutil.copytree(given.folder, films)
         begin = [Shot("first-steps", "/"), Shot("add", "/library?do=add", choose(films))]
         take(browser, served, given.out, begin)
+        run(served, "settings", "set", "model", given.model)
+        hurry(BEGUN_SECONDS)
         run(served, "add", "--context", CONTEXT, str(films))
         run(served, "start")
         wait_until_described(served, 0.3)
@@ -111,7 +115,7 @@ def wait_until_described(served: Dashboard, share: float) -> None:
 
 
 def finished(served: Dashboard) -> list[Shot]:
-    """The pages of a library in which all is described; one frame of its longest film is corrected by hand."""
+    """The pages of a library in which all is described."""
     [(video,)] = ask(served.home, "SELECT video_id FROM frames GROUP BY video_id ORDER BY count(*) DESC LIMIT 1")
     frames = ask(served.home, f"SELECT id FROM frames WHERE video_id = {video:d} ORDER BY timestamp")  # noqa: S608
     frame = frames[len(frames) // 3][0]
@@ -122,7 +126,8 @@ def finished(served: Dashboard) -> list[Shot]:
         Shot("frame", f"/frames?video={video}&frame={frame}"),
         Shot("source-frame", f"/frames?video={video}&source=100"),
         Shot("search", f"/search?q={WORDS}"),
-        Shot("models", "/models"),
+        Shot("moment", f"/search?q={WORDS}&play={frame}"),
+        Shot("models", "/models", asked),
         Shot("setup", "/setup"),
     ]
 
@@ -142,6 +147,12 @@ def choose(folder: Path) -> Callable[[Tab], None]:
         tab.settled()
 
     return prepare
+
+
+def asked(tab: Tab) -> None:
+    """Wait until Ollama has answered."""
+    expect(tab.page.get_by_text("Asking Ollama")).to_have_count(0)
+    tab.settled()
 
 
 def take(browser: Browser, served: Dashboard, out: Path, shots: list[Shot]) -> None:
