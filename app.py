@@ -6,10 +6,10 @@ It checks the library and hands over to a page.
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from pages.parts.guard import guards
 from pages.parts.plain import shown
-from pages.parts.routes import routes
 from pages.parts.session import library_problem
+from pages.parts.web.guard import guards
+from pages.parts.web.routes import routes
 
 # Two things that Streamlit writes too faintly, what is chosen in a row of choices and the key on a coloured button; and
 # the empty room it leaves above a title and below a page's end.

@@ -4,12 +4,12 @@ import streamlit as st
 
 from db import queries, runs
 from enrich.manage.process import is_alive
-from pages.parts.adding import add_part
-from pages.parts.additions import additions
-from pages.parts.cards import PAGE, cards
-from pages.parts.removing import say_removed
+from pages.parts.library.adding import add_part
+from pages.parts.library.additions import additions
+from pages.parts.library.cards import PAGE, cards
+from pages.parts.library.removing import say_removed
+from pages.parts.library.video import video_part
 from pages.parts.session import reading
-from pages.parts.video import video_part
 
 with reading() as connection:
     rows = queries.videos(connection)

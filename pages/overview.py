@@ -2,18 +2,18 @@
 
 import streamlit as st
 
-from pages.parts.controls import draw_controls
-from pages.parts.failures import draw_failures
-from pages.parts.figures import draw_cards
-from pages.parts.first_steps import draw_first_steps, draw_lack
-from pages.parts.hosts import draw_hosts
-from pages.parts.latest import draw_latest
-from pages.parts.minutes import draw_minutes
-from pages.parts.now import look
-from pages.parts.ready_by import draw_ready_by
+from pages.parts.overview.controls import draw_controls
+from pages.parts.overview.failures import draw_failures
+from pages.parts.overview.figures import draw_cards
+from pages.parts.overview.first_steps import draw_first_steps, draw_lack
+from pages.parts.overview.hosts import draw_hosts
+from pages.parts.overview.latest import draw_latest
+from pages.parts.overview.minutes import draw_minutes
+from pages.parts.overview.now import look
+from pages.parts.overview.ready_by import draw_ready_by
+from pages.parts.overview.watch import draw_standing, scene
+from pages.parts.overview.wishes import Wish, until
 from pages.parts.session import settings
-from pages.parts.watch import draw_standing, scene
-from pages.parts.wishes import Wish, until
 
 EVERY = "2s"
 SLOWLY = "10s"  # a bar is a minute

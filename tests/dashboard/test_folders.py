@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pages.parts import chosen, folders
-from pages.parts.folders import Order, first_folder, look_into, nearest_folder
-from pages.parts.places import Place, drives, places
+from pages.parts.library import chosen, folders
+from pages.parts.library.folders import Order, first_folder, look_into, nearest_folder
+from pages.parts.library.places import Place, drives, places
 
 needs_permissions = pytest.mark.skipif(
     os.name == "nt" or os.geteuid() == 0, reason="whoever runs this may read every folder"
@@ -141,7 +141,7 @@ def test_places_begin_with_home_and_name_the_usual_folders(tmp_path, monkeypatch
 
 
 def test_drives_are_those_that_are_for_people(monkeypatch):
-    from pages.parts import places as module
+    from pages.parts.library import places as module
 
     people = ["/media/ana/CAMERA", "/run/media/ana/Disk 2", "/mnt/nas"]
     mounts = ["/", "/proc", "/boot/efi", *people, "/mnt/a/b/c", "/snap/x/1"]

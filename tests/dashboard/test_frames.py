@@ -9,7 +9,7 @@ from db import gallery, queries
 from db.engine import make_engine, reading, writing
 from db.gallery import Show
 from enrich.describe.describer import Problem
-from pages.parts.doubts import WORDS, doubts
+from pages.parts.frames.doubts import WORDS, doubts
 from pages.parts.view import View, moment_in
 from tests.dashboard.conftest import said
 
@@ -72,7 +72,7 @@ def test_a_film_without_an_address_is_put_into_it(launch, finished):
 
 
 def test_pages_are_turned_by_keyset_and_back_to_the_same_place(launch, finished, monkeypatch):
-    monkeypatch.setattr("pages.parts.filters.PAGE_CARDS", 5)
+    monkeypatch.setattr("pages.parts.frames.filters.PAGE_CARDS", 5)
     app = launch("frames", video="1")
     first = links(app)
     assert len(first) == 5
@@ -308,10 +308,10 @@ def test_a_new_description_is_asked_for_as_a_job(launch, finished, monkeypatch):
         del settings
         started.append(Job("x", kind, words, datetime.now(UTC), True, [], None, ""))
 
-    monkeypatch.setattr("pages.parts.asking.start_job", start)
-    monkeypatch.setattr("pages.parts.asking.jobs", lambda _settings, _kind: started[::-1])
-    monkeypatch.setattr("pages.parts.asking.installed_models", lambda _: ["moondream:latest"])
-    monkeypatch.setattr("pages.parts.asking.is_open", lambda _: True)
+    monkeypatch.setattr("pages.parts.frames.asking.start_job", start)
+    monkeypatch.setattr("pages.parts.frames.asking.jobs", lambda _settings, _kind: started[::-1])
+    monkeypatch.setattr("pages.parts.frames.asking.installed_models", lambda _: ["moondream:latest"])
+    monkeypatch.setattr("pages.parts.frames.asking.is_open", lambda _: True)
     app = launch("frames", video="1", frame=str(frame.id))
     app.selectbox(key="ask-model").select("moondream:latest").run()
     app.text_input(key="ask-request").set_value("Count the guests").run()

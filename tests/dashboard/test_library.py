@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pages.parts.sampling import in_words
+from pages.parts.library.sampling import in_words
 from tests.cli.terminal import ask, change
 from tests.clips import numbered_clip
 from tests.dashboard.conftest import STATES, metrics, said
@@ -88,7 +88,7 @@ def test_films_are_found_by_words_and_by_state(launch, working):
 
 
 def test_pages_of_cards_are_turned(launch, finished, monkeypatch):
-    monkeypatch.setattr("pages.parts.cards.CARDS", 1)
+    monkeypatch.setattr("pages.parts.library.cards.CARDS", 1)
     app = launch("library")
     assert links(app)[1:] == ["speech"]
     button(app, "Next").click().run()

@@ -8,9 +8,9 @@ from enrich.manage import jobs
 from enrich.manage.command import Outcome
 from enrich.settings import load_settings
 from pages.parts import inquiry
-from pages.parts.audition import heard
 from pages.parts.inquiry import Inquiries, inquiries
-from pages.parts.installed import is_same, memory, models_in, number, pace
+from pages.parts.models.audition import heard
+from pages.parts.models.installed import is_same, memory, models_in, number, pace
 from tests.cli.terminal import until
 from tests.dashboard.conftest import STATES, said
 from tests.standin import ShelfModel, StandIn, Trick

@@ -11,10 +11,10 @@ from enrich.manage import control, jobs
 from enrich.manage.command import Outcome
 from enrich.manage.status import Health
 from enrich.settings import load_settings
-from pages.parts.figures import ENRICHMENT, time_left
-from pages.parts.now import look_anew, percent_done
+from pages.parts.overview.figures import ENRICHMENT, time_left
+from pages.parts.overview.now import look_anew, percent_done
+from pages.parts.overview.wishes import Wish, fitting, words
 from pages.parts.readiness import asker, lack_in
-from pages.parts.wishes import Wish, fitting, words
 from tests.cli.terminal import ask, change, until
 from tests.dashboard.conftest import begin_run, metrics, said
 from tests.standin import StandIn, Trick

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from db.search import MARK_END, MARK_START, Hit, Moment
-from pages.parts import hits
-from pages.parts.hits import marked, span
-from pages.parts.wanted import Wanted
+from pages.parts.search import hits
+from pages.parts.search.hits import marked, span
+from pages.parts.search.wanted import Wanted
 from tests.cli.terminal import change
 from tests.dashboard.conftest import STATES, said
 
@@ -126,7 +126,7 @@ def test_what_is_described_meanwhile_is_counted_and_shown_when_asked_for(launch,
         return real(wanted)
 
     monkeypatch.setattr(hits, "find", find)
-    monkeypatch.setattr("pages.parts.news.find", find)
+    monkeypatch.setattr("pages.parts.search.news.find", find)
     app.run()
     assert "1 new frame found since" in said(app)
 

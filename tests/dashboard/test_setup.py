@@ -7,8 +7,8 @@ import pytest
 from enrich.errors import SettingsError
 from enrich.manage.preferences import preferences
 from enrich.settings import load_settings, settings_file
-from pages.parts.headings import GROUPS, grouped
 from pages.parts.inquiry import inquiries
+from pages.parts.setup.headings import GROUPS, grouped
 from tests.cli.terminal import until
 from tests.dashboard.conftest import STATES, said
 

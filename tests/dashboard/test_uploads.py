@@ -15,10 +15,11 @@ import uvicorn
 from starlette.applications import Starlette
 
 from enrich.manage.command import Outcome
-from pages.parts import inbox, uploads
-from pages.parts.guard import guards
-from pages.parts.routes import routes
-from pages.parts.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, Tokens
+from pages.parts.library import inbox
+from pages.parts.web import uploads
+from pages.parts.web.guard import guards
+from pages.parts.web.routes import routes
+from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, Tokens
 from tests.clips import numbered_clip
 
 PATIENCE_SECONDS = 20
