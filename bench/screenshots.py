@@ -126,7 +126,7 @@ def finished(served: Dashboard) -> list[Shot]:
         Shot("frame", f"/frames?video={video}&frame={frame}"),
         Shot("source-frame", f"/frames?video={video}&source=100"),
         Shot("search", f"/search?q={WORDS}"),
-        Shot("moment", f"/search?q={WORDS}&play={frame}"),
+        Shot("moment", f"/search?q={WORDS}", play),
         Shot("models", "/models", asked),
         Shot("setup", "/setup"),
     ]
@@ -147,6 +147,13 @@ def choose(folder: Path) -> Callable[[Tab], None]:
         tab.settled()
 
     return prepare
+
+
+def play(tab: Tab) -> None:
+    """Play the first moment that was found."""
+    tab.page.locator("[class*=st-key-play-] button").first.click()
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
+    tab.page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
 
 
 def asked(tab: Tab) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from tests.browser.conftest import HEIGHT, NARROW, WIDE
 from tests.browser.served import Dashboard
@@ -20,7 +21,6 @@ FILLED = [
     "/frames?video=1&source=3",
     "/search",
     "/search?q=strange",
-    "/search?q=strange&play={frame}",
     "/search?q=notthere",
     "/models",
     "/setup",
@@ -39,8 +39,13 @@ def grave(tab: Tab) -> list[str]:
 
 
 def look(tab: Tab, path: str) -> None:
-    """Look at a page in every light and width, without opening it anew."""
+    """Open a page, and look at it."""
     tab.open(path)
+    look_at(tab)
+
+
+def look_at(tab: Tab) -> None:
+    """Look at what is open in every light and width, without opening it anew."""
     for scheme, width in LOOKS:
         tab.page.emulate_media(color_scheme=scheme)
         tab.page.set_viewport_size({"width": width, "height": HEIGHT})
@@ -64,6 +69,14 @@ def test_pages_of_an_empty_library(empty_dashboard, new_tab, path):
 @pytest.mark.parametrize("path", FILLED)
 def test_pages_of_a_library_with_everything_in_it(strange_dashboard, new_tab, path):
     look(new_tab(strange_dashboard), path.format(frame=first_frame(strange_dashboard)))
+
+
+@pytest.mark.slow
+def test_a_moment_that_is_played(strange_dashboard, new_tab):
+    tab = new_tab(strange_dashboard).open("/search?q=strange")
+    tab.page.locator("[class*=st-key-play-] button").first.click()
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
+    look_at(tab.settled())
 
 
 def test_a_frame(strange_dashboard, new_tab):
