@@ -201,7 +201,7 @@ def test_be_ready_by_says_what_will_be_reached_and_starts_with_that_end(launch, 
     assert not app.exception
     [run] = ask(home, "SELECT json_extract(options, '$.until') FROM runs ORDER BY id DESC LIMIT 1")
     assert datetime.fromisoformat(run[0]).astimezone().strftime("%H:%M") == "07:00"
-    assert "It ends by itself at" in said(launch())
+    until(lambda: "It ends by itself at" in said(launch()), "it has started, and says when it ends")
 
 
 def test_an_ollama_that_does_not_answer_is_said_with_what_to_do(launch, finished):
