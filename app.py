@@ -6,11 +6,17 @@ It checks the library and hands over to a page.
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from pages.parts.guard import guards
 from pages.parts.plain import shown
-from pages.parts.routes import routes
 from pages.parts.session import library_problem
+from pages.parts.web.guard import guards
+from pages.parts.web.routes import routes
 
+# Two things that Streamlit writes too faintly, what is chosen in a row of choices and the key on a coloured button; and
+# the empty room it leaves above a title and below a page's end.
+READABLE = """<style>
+[data-testid=stMainBlockContainer] { padding-top: 4.5rem; padding-bottom: 3rem; }
+[data-testid=stButtonGroup] button, [data-testid=stBaseButton-primary] kbd { color: inherit !important; }
+</style>"""
 app = st.App(__file__, routes=routes(), middleware=guards())
 PagesManager.uses_pages_directory = False  # or a first visitor's link to a page would show it without this frame
 
@@ -30,6 +36,7 @@ def draw() -> None:
         ],
         position="top",
     )
+    st.html(READABLE)
     if problem := library_problem():
         st.title("EveryFrame")
         st.error("The library cannot be opened.")

@@ -5,7 +5,9 @@ database is made beside it (`library.db.before-<revision>`). A database of a new
 and a damaged one are refused with a sentence that names what to do.
 """
 
+import os
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -46,7 +48,7 @@ def open_library(url: str) -> Engine:
     try:
         if file is not None and not file.exists():
             _make_folder(file)
-            migrate(engine)
+            _make(engine, file)
         else:
             _open(engine)
     except BaseException:
@@ -101,6 +103,21 @@ def migrate(engine: Engine) -> Path | None:
     finally:
         engine.dispose()  # no pooled connection keeps what it knew of the old schema
     return copy
+
+
+def _make(engine: Engine, file: Path) -> None:
+    """Make a library where there is none; it appears whole, whoever else makes or opens it at the same moment."""
+    part = file.with_name(f"{file.name}.{uuid.uuid4().hex}.part")
+    try:
+        migrate(make_engine(engine.url.set(database=str(part)).render_as_string(hide_password=False)))
+        os.link(part, file)
+    except FileExistsError:
+        pass  # another program was quicker
+    except OSError:  # no links on this file system
+        migrate(engine)
+    finally:
+        for rest in part.parent.glob(f"{part.name}*"):
+            rest.unlink()
 
 
 def _open(engine: Engine) -> None:

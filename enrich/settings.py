@@ -8,6 +8,7 @@ import json
 import os
 import re
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ DEFAULT_OLLAMA_HOST = f"http://127.0.0.1:{OLLAMA_PORT}"
 DESCRIBERS = ("ollama", "baseline")
 LIKENESSES = ("strict", "normal", "loose")
 SHORTEST_PASSWORD = 8  # characters
+_OURS = ("EVERYFRAME_", "OLLAMA_", "XDG_")  # variables that say what is set, or where that is
 
 
 def data_folder() -> Path:
@@ -226,6 +228,23 @@ def load_settings(**overrides: object) -> Settings:
         raise _named(error) from error
     except (json.JSONDecodeError, OSError, ValueError) as error:
         raise SettingsError(f"settings cannot be read ({settings_file()}): {error}") from error
+
+
+def current_settings() -> Settings:
+    """The same, for who asks again and again: read anew only when the file or the environment has changed."""
+    try:
+        status = settings_file().stat()
+        file = (status.st_mtime_ns, status.st_size)
+    except OSError:
+        file = None
+    given = frozenset((name, value) for name, value in os.environ.items() if name.upper().startswith(_OURS))
+    return _settings_of(data_folder(), file, given)
+
+
+@lru_cache(maxsize=2)
+def _settings_of(folder: Path, file: tuple[int, int] | None, given: frozenset[tuple[str, str]]) -> Settings:
+    del folder, file, given  # what the settings come from
+    return load_settings()
 
 
 def checked(name: str, value: object) -> Any:

@@ -6,18 +6,18 @@ import streamlit as st
 
 from db import gallery, queries
 from db.queries import FrameRow, VideoRow
-from pages.parts import frame as parts
-from pages.parts.asking import ask_part
-from pages.parts.editing import edit_part, tag_many
-from pages.parts.film import empty_library, film_for, film_head, no_frames, no_such_film, no_such_frame
-from pages.parts.filters import filters, page_buttons, page_of
+from pages.parts.frames import frame as parts
+from pages.parts.frames.asking import ask_part
+from pages.parts.frames.editing import edit_part, tag_many
+from pages.parts.frames.film import empty_library, film_for, film_head, no_frames, no_such_film, no_such_frame
+from pages.parts.frames.filters import filters, page_buttons, page_of
+from pages.parts.frames.outline import outline_of
+from pages.parts.frames.stepping import to_page_at, walk
+from pages.parts.frames.strips import strips
+from pages.parts.frames.timeline import timeline
 from pages.parts.gallery import gallery as draw_gallery
 from pages.parts.gallery import tile_of
-from pages.parts.outline import outline_of
 from pages.parts.session import reading, settings
-from pages.parts.stepping import to_page_at, walk
-from pages.parts.strips import strips
-from pages.parts.timeline import timeline
 from pages.parts.view import View, here, stay
 
 
@@ -68,7 +68,7 @@ def draw_kept(film: VideoRow, view: View, frame: FrameRow) -> None:
     picture, words = st.columns([3, 2], gap="medium")
     with picture:
         parts.kept_picture(film, view, frame)
-        parts.model_texts(frame)
+        parts.model_texts(frame, calls)
     with words:
         parts.kept_facts(film, view, frame)
         edit_part(frame, [tag for tag, _ in outline.tags])

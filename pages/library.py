@@ -4,12 +4,12 @@ import streamlit as st
 
 from db import queries, runs
 from enrich.manage.process import is_alive
-from pages.parts.adding import add_part
-from pages.parts.additions import additions
-from pages.parts.cards import PAGE, cards
-from pages.parts.removing import say_removed
+from pages.parts.library.adding import add_part
+from pages.parts.library.additions import additions
+from pages.parts.library.cards import PAGE, cards
+from pages.parts.library.removing import say_removed
+from pages.parts.library.video import video_part
 from pages.parts.session import reading
-from pages.parts.video import video_part
 
 with reading() as connection:
     rows = queries.videos(connection)
@@ -17,6 +17,7 @@ with reading() as connection:
 registered = frozenset(row.path for row in rows)
 is_live = any(is_alive(run) for run in live)
 video = st.query_params.get("video", "")
+st.query_params.from_dict(st.query_params.to_dict())  # a link within a page leaves the browser's address as it was
 
 if video.isdecimal():
     st.page_link(PAGE, label="All films", icon=":material/arrow_back:")

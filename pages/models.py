@@ -3,28 +3,30 @@
 import streamlit as st
 
 from db.tallies import totals
-from pages.parts.audition import draw_audition
-from pages.parts.choosing import say_choice
-from pages.parts.discarding import question
-from pages.parts.getting import draw_getting
 from pages.parts.inquiry import follow, inquiries
-from pages.parts.installed import models_in
+from pages.parts.models.audition import draw_audition
+from pages.parts.models.choosing import say_choice
+from pages.parts.models.discarding import question
+from pages.parts.models.getting import draw_getting
+from pages.parts.models.installed import models_in
+from pages.parts.models.shelf import draw_shelf
 from pages.parts.plain import plain
 from pages.parts.session import reading, settings
-from pages.parts.shelf import draw_shelf
 
 FRESH_SECONDS = 20.0
+PATIENCE_SECONDS = 0.7  # in which Ollama mostly answers: the page comes at once with what it says
 OLLAMA = "https://ollama.com/download"
 
 st.title("Models")
 found = settings()
-answer = inquiries().ask(found, "models", fresh_seconds=FRESH_SECONDS)
+answer = inquiries().ask(found, "models", fresh_seconds=FRESH_SECONDS, patience_seconds=PATIENCE_SECONDS)
 with reading() as connection:
     has_frames = totals(connection).kept > 0
-say_choice()
-question()
-if answer.is_asking:
-    follow(found, "models")
+with st.container():  # what comes and goes has its place, so that nothing below is drawn anew for it
+    say_choice()
+    question()
+    if answer.is_asking:
+        follow(found, "models")
 outcome = answer.outcome
 models = models_in(outcome.data or []) if outcome is not None and outcome.is_good else []
 st.subheader("Installed", anchor=False)

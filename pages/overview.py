@@ -2,23 +2,26 @@
 
 import streamlit as st
 
-from pages.parts.controls import draw_controls
-from pages.parts.failures import draw_failures
-from pages.parts.figures import draw_cards
-from pages.parts.first_steps import draw_first_steps, draw_lack
-from pages.parts.hosts import draw_hosts
-from pages.parts.latest import draw_latest
-from pages.parts.minutes import draw_minutes
-from pages.parts.now import look
-from pages.parts.ready_by import draw_ready_by
+from pages.parts.overview.controls import draw_controls
+from pages.parts.overview.failures import draw_failures
+from pages.parts.overview.figures import draw_cards
+from pages.parts.overview.first_steps import draw_first_steps, draw_lack
+from pages.parts.overview.hosts import draw_hosts
+from pages.parts.overview.latest import draw_latest
+from pages.parts.overview.minutes import draw_minutes
+from pages.parts.overview.now import look
+from pages.parts.overview.ready_by import draw_ready_by
+from pages.parts.overview.watch import draw_standing, scene
+from pages.parts.overview.wishes import Wish, until
 from pages.parts.session import settings
-from pages.parts.watch import draw_standing, scene
-from pages.parts.wishes import Wish, until
 
 EVERY = "2s"
 SLOWLY = "10s"  # a bar is a minute
-# What is drawn anew every 2 s is not to fade meanwhile.
-STEADY = "<style>.st-key-overview [data-stale] { opacity: 1 !important; transition: none !important; }</style>"
+# What is drawn anew every 2 s is not to fade meanwhile; pictures are as high as each other, upright films' too.
+STEADY = """<style>
+.st-key-overview [data-stale] { opacity: 1 !important; transition: none !important; }
+.st-key-latest-frames img { height: 95px; object-fit: cover; }
+</style>"""
 
 
 def figures() -> None:
@@ -34,14 +37,16 @@ def course() -> None:
         draw_minutes(found.run, is_running=found.is_running)
 
 
-st.title("Overview")
 now = look()
 drawn = scene(now)
 every = EVERY if drawn.is_live else None
 st.html(STEADY)
 with st.container(key="overview"):
+    st.title("Overview")
     draw_standing(drawn)
     if not now.status.videos:
+        if drawn.is_live:
+            draw_controls(drawn.wishes)
         draw_first_steps(settings(), drawn.lack)
     else:
         draw_controls(drawn.wishes)
@@ -50,8 +55,9 @@ with st.container(key="overview"):
         st.fragment(figures, run_every=every)()
         draw_ready_by(may_start=Wish.START in drawn.wishes, end=until(now.status.run))
         draw_failures(now.status)
-        st.subheader("Described last", anchor=False)
-        st.fragment(draw_latest, run_every=every)()
+        if now.status.described:
+            st.subheader("Described last", anchor=False)
+            st.fragment(draw_latest, run_every=every)()
         if now.status.run is not None:
             st.subheader("Frames a minute", anchor=False)
             st.fragment(course, run_every=SLOWLY if drawn.is_live else None)()

@@ -3,12 +3,12 @@
 import streamlit as st
 
 from db import gallery, queries
-from pages.parts import moment
-from pages.parts.advice import show_hints, show_nothing
-from pages.parts.hits import find, show
-from pages.parts.news import is_working, show_news
+from pages.parts.search import moment
+from pages.parts.search.advice import show_hints, show_nothing
+from pages.parts.search.hits import find, show
+from pages.parts.search.news import is_working, show_news
+from pages.parts.search.wanted import asked, here, played
 from pages.parts.session import reading
-from pages.parts.wanted import asked, here, played
 
 st.title("Search")
 wanted = here()

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.parts.checkup import draw_checkup
-from pages.parts.preferences import draw_preferences
 from pages.parts.session import settings
+from pages.parts.setup.checkup import draw_checkup
+from pages.parts.setup.preferences import draw_preferences
 
 st.title("Setup")
 st.subheader("Is everything there?", anchor=False)

@@ -48,7 +48,10 @@ def dashboard(
     ] = None,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
 ) -> None:
-    """Serve the dashboard and open it in the browser; Ctrl-C ends it, and work in the background goes on."""
+    """Serve the dashboard and open it in the browser.
+
+    Ctrl-C ends it; work in the background goes on.
+    """
     if importlib.util.find_spec("streamlit") is None:
         raise ControlError("the dashboard is not installed: run `pip install 'everyframe[dashboard]'`")
     if not APP.is_file():

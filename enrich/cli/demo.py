@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import dataclass
@@ -188,13 +189,15 @@ def telling_words(frames: "list[FrameRow]") -> list[str]:
 
 def _say_next(settings: Settings, home: Path, *, is_sample: bool, is_done: bool) -> None:
     command = Path(".venv/bin/everyframe") if Path(".venv/bin/everyframe").exists() else Path("everyframe")
+    there = shlex.quote(str(home))  # it has a space in it on a Mac
     say("Next:")
+    say(f"  look at it in a browser  EVERYFRAME_HOME={there} {command} dashboard")
     if not is_done:
         model = f" --model {settings.model}" if settings.describer == "ollama" else " --describer baseline"
-        say(f"  describe the rest        EVERYFRAME_HOME={home} {command} enrich{model}")
+        say(f"  describe the rest        EVERYFRAME_HOME={there} {command} enrich{model}")
     if settings.describer == "baseline":
         say(f"  get a vision model       install Ollama from https://ollama.com, then: ollama pull {settings.model}")
     if is_sample:
         say("  try a film of yours      make demo VIDEO=/path/to/film.mp4")
-    say(f"  see every frame          EVERYFRAME_HOME={home} {command} show 1")
+    say(f"  see every frame          EVERYFRAME_HOME={there} {command} show 1")
     say(f"  begin your library       {command} add /path/to/films && {command} enrich")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LINE_SECONDS = 1.0  # between two JSON lines about one layer of a download; servers say more
 
 models_app = typer.Typer(
-    help="Show the vision models that are installed, pull one, or remove one.",
+    help="Show, pull or remove vision models.",
     invoke_without_command=True,
     no_args_is_help=False,
     rich_markup_mode=None,

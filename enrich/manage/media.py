@@ -3,6 +3,7 @@
 Everything is looked up by id; nothing that comes from a request becomes part of a path.
 """
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def picture_file(engine: Engine, settings: Settings, frame_id: int) -> Path | No
     except UNREADABLE:
         return None
     return None if name is None else _inside(settings.frames_folder, settings.frames_folder / name)
+
+
+def pictures_there(engine: Engine, settings: Settings, frame_ids: Collection[int]) -> set[int]:
+    """Those of some kept frames whose JPEG lies where it should."""
+    try:
+        with reading(engine) as connection:
+            rows = connection.execute(select(Frame.id, Frame.image_path).where(Frame.id.in_(frame_ids))).all()
+    except DatabaseError:
+        return set()
+    return {row.id for row in rows if _inside(settings.frames_folder, settings.frames_folder / row.image_path)}
 
 
 def film_file(engine: Engine, video_id: int) -> Path | None:

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from db import queries, runs
 from db.engine import reading
-from db.models import ExtractionStatus, RunState
+from db.models import EnrichmentStatus, ExtractionStatus, RunState
 from db.pace import described_lately
 from db.runs import RunRow
 from db.store import DEEP
@@ -86,6 +86,7 @@ class Status:
     video: str | None  # the title of the one that is being decoded
     videos: int
     videos_decoded: int
+    videos_enriched: int
     frames: int  # kept so far
     described: int
     failed: int
@@ -160,6 +161,7 @@ def look(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
         video=next((video.title for video in videos if video.id == decoding), None),
         videos=len(videos),
         videos_decoded=sum(video.extraction_status is ExtractionStatus.EXTRACTED for video in videos),
+        videos_enriched=sum(video.enrichment_status is EnrichmentStatus.ENRICHED for video in videos),
         frames=sum(video.kept for video in videos),
         described=sum(video.described for video in videos),
         failed=frames.failed,

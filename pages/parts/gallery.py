@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from db.gallery import Card
-from enrich.manage.media import picture_file
+from enrich.manage.media import picture_file, pictures_there
 from enrich.wording import clock
 from pages.parts.addresses import picture_url
 from pages.parts.plain import plain, shown
@@ -28,7 +28,7 @@ LAYOUT = """<style>
 [class*="st-key-gallery-"] > * { width: 100% !important; min-width: 0; }
 [class*="st-key-tile-"] { position: relative; gap: 0.1rem; }
 [class*="st-key-tile-"] img { aspect-ratio: 16 / 9; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
-.st-key-gallery-tall [class*="st-key-tile-"] img { aspect-ratio: 3 / 4; }
+[class*="st-key-gallery-tall-"] [class*="st-key-tile-"] img { aspect-ratio: 3 / 4; }
 [class*="st-key-tile-"] [data-testid="stElementToolbar"] { display: none; }
 [class*="st-key-tile-"] [data-testid="stElementContainer"]:has([data-testid="stPageLink"]) { position: static; }
 [class*="st-key-tile-"] [data-testid="stPageLink-NavLink"] { background: transparent; padding: 0; margin: 0; }
@@ -55,17 +55,20 @@ class Tile:
 def gallery(tiles: Sequence[Tile], *, name: str = "frames", is_tall: bool = False) -> None:
     """Draw the tiles, as many in a row as there is room for; `name` tells several galleries of a page apart."""
     st.html(LAYOUT)
+    there = pictures_there(engine(), settings(), [tile.frame_id for tile in tiles])
     with st.container(key=f"{TALL if is_tall else WIDE}-{name}"):
         for tile in tiles:
             with st.container(key=f"tile-{name}-{tile.frame_id}"):
-                picture(tile.frame_id, tile.alt)
+                picture(tile.frame_id, tile.alt, is_there=tile.frame_id in there)
                 st.page_link(PAGE, label=tile.heading, query_params=tile.view.query())
                 st.caption(tile.line)
 
 
-def picture(frame_id: int, alt: str) -> None:
-    """The thumbnail of a kept frame, or a word in its place if the file is missing."""
-    if picture_file(engine(), settings(), frame_id) is None:
+def picture(frame_id: int, alt: str, *, is_there: bool | None = None) -> None:
+    """The thumbnail of a kept frame, or a word in its place if the file is missing (None: that is looked up)."""
+    if is_there is None:
+        is_there = picture_file(engine(), settings(), frame_id) is not None
+    if not is_there:
         st.caption("The picture is missing. The worker makes it again from the film when it describes this frame.")
     else:
         st.image(picture_url(frame_id), width="stretch", alt=plain_alt(alt))

@@ -21,10 +21,11 @@ LIMIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Lack:
-    """What is missing: a sentence, and the model that would have to be pulled, if that would mend it."""
+    """What is missing: a sentence, and the model to be pulled, if that would mend it. `is_away`: Ollama itself."""
 
     sentence: str
     model: str | None
+    is_away: bool = False
 
 
 class Asker:
@@ -35,14 +36,14 @@ class Asker:
         self._answers: dict[object, tuple[float, Lack | None]] = {}
         self._asking: dict[object, threading.Thread] = {}
 
-    def lack(self, settings: Settings) -> Lack | None:
-        """What is missing as far as is known; asks anew if that is long ago."""
+    def lack(self, settings: Settings, *, is_doubtful: bool = False) -> Lack | None:
+        """What is missing as far as is known; asks anew if that is long ago, or soon where it is doubtful."""
         if settings.describer != "ollama":
             return None
         question = (settings.home, settings.ollama_hosts, settings.model, settings.allow_cloud)
         with self._lock:
             asked_at, lack = self._answers.get(question, (-float("inf"), None))
-            is_old = time.monotonic() - asked_at > (GOOD_SECONDS if lack is None else BAD_SECONDS)
+            is_old = time.monotonic() - asked_at > (BAD_SECONDS if lack is not None or is_doubtful else GOOD_SECONDS)
             if is_old and question not in self._asking:
                 thread = threading.Thread(target=self._ask, args=[question, settings], daemon=True)
                 self._asking[question] = thread
@@ -77,13 +78,13 @@ def asker() -> Asker:
 def lack_in(outcome: Outcome, settings: Settings) -> Lack | None:
     """What is missing, by what `everyframe models` came to."""
     if not outcome.is_good:
-        return Lack(outcome.error, None)
+        return Lack(outcome.error, None, is_away=True)
     wanted = settings.model if ":" in settings.model else f"{settings.model}:latest"
     rows: list[dict[str, Any]] = [row for row in outcome.data or [] if isinstance(row, dict)]
     ours = {row["host"]: row for row in rows if str(row["name"]).lower() == wanted.lower()}
     without = [host for host in settings.ollama_hosts if host not in ours]
     if without and outcome.error:  # not all of them answer
-        return Lack(outcome.error, None)
+        return Lack(outcome.error, None, is_away=True)
     if without:
         where = "" if len(settings.ollama_hosts) == 1 else f" at {', '.join(without)}"
         return Lack(f"The model {settings.model} is not installed{where}.", settings.model)

@@ -12,7 +12,7 @@ from db.engine import writing as writing_to
 from db.migrate import SchemaError, check
 from enrich.errors import EveryFrameError
 from enrich.manage.library import open_engine
-from enrich.settings import Settings, load_settings
+from enrich.settings import Settings, current_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -26,7 +26,7 @@ def engine_of(url: str) -> "Engine":
 
 def settings() -> Settings:
     """The settings as they are now. Raises SettingsError."""
-    return load_settings()
+    return current_settings()
 
 
 def engine() -> "Engine":

@@ -277,6 +277,15 @@ def test_pictures_are_made_again_and_orphans_deleted(library: House, name: str, 
     assert found(library) == {}
 
 
+@pytest.mark.parametrize("change", ["UPDATE tallies SET kept = kept + 1", "DELETE FROM tallies"])
+def test_tallies_that_are_wrong_are_counted_again(library: House, change: str) -> None:
+    with writing(library.library.engine) as connection:
+        connection.exec_driver_sql(f"{change} WHERE video_id = 2")
+    assert found(library, quick=True) == {Kind.TALLY: 1}
+    assert verify(library.library, quick=True, mend=True).is_good
+    assert found(library, quick=True) == {}
+
+
 def test_swapped_pictures_are_put_right(library: House) -> None:
     swap_pictures(library)
     assert verify(library.library, mend=True).is_good

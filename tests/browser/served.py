@@ -67,10 +67,11 @@ class Dashboard:
         )
 
 
-def environment_of(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a library in `home`, without what the person who runs the tests has set."""
+def environment_of(home: Path, **more: str | None) -> dict[str, str]:
+    """The environment of a library in `home`, without what the person who runs the tests has set; None leaves out."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(("EVERYFRAME_", "STREAMLIT_"))}
-    return others | quiet_environment(home, EVERYFRAME_KEEP_AWAKE="never", **more)
+    ours: dict[str, str | None] = {**quiet_environment(home, EVERYFRAME_KEEP_AWAKE="never"), **more}
+    return others | {name: value for name, value in ours.items() if value is not None}
 
 
 def free_port() -> int:
@@ -81,15 +82,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(home: Path, log: Path, **more: str) -> Iterator[Dashboard]:
+def serve(home: Path, log: Path, **more: str | None) -> Iterator[Dashboard]:
     """`everyframe dashboard` until the block ends; workers it has started go on."""
     environment = environment_of(home, **more)
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    command = [sys.executable, "-m", "enrich.cli", "dashboard", "--no-browser", "--port", str(port)]
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            command, env=environment, cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command, env=environment, cwd=log.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output
         ) as process,
     ):
         try:

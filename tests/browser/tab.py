@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import ConsoleMessage, Dialog, Locator, Page, Request, expect
 
 PATIENCE_MS = 20_000
+expect.set_options(timeout=PATIENCE_MS)
 # On the address of a page, Streamlit looks for these two beneath that page first and finds them at the root then.
 STREAMLITS_OWN = re.compile(r"/[a-z]+/_stcore/(health|host-config)$")
 
@@ -37,9 +38,9 @@ class Tab:
     def settled(self) -> Self:
         """Wait until the page is drawn and nothing of it is still being made."""
         app = self.page.get_by_test_id("stApp")
-        expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=PATIENCE_MS)
+        expect(app).to_have_attribute("data-test-script-state", "notRunning")
         expect(self.page.locator("[data-testid=stMain] h1").first).to_be_visible(timeout=PATIENCE_MS)
-        expect(self.page.locator("[data-stale=true]")).to_have_count(0, timeout=PATIENCE_MS)
+        expect(self.page.locator("[data-stale=true]")).to_have_count(0)
         self.page.wait_for_load_state("networkidle")
         return self
 

@@ -2,8 +2,9 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
-from tests.browser.conftest import NARROW, WIDE
+from tests.browser.conftest import HEIGHT, NARROW, WIDE
 from tests.browser.served import Dashboard
 from tests.browser.tab import Tab
 from tests.cli.terminal import ask
@@ -17,11 +18,9 @@ FILLED = [
     "/library?video=1",
     "/frames?video=1",
     "/frames?video=2&show=failed",
-    "/frames?video=1&frame={frame}",
     "/frames?video=1&source=3",
     "/search",
     "/search?q=strange",
-    "/search?q=strange&play={frame}",
     "/search?q=notthere",
     "/models",
     "/setup",
@@ -39,11 +38,21 @@ def grave(tab: Tab) -> list[str]:
     ]
 
 
-def look(tab: Tab, path: str, width: int) -> None:
+def look(tab: Tab, path: str) -> None:
+    """Open a page, and look at it."""
     tab.open(path)
-    assert grave(tab) == []
-    if width == NARROW:
-        assert tab.scrolls_sideways() == []
+    look_at(tab)
+
+
+def look_at(tab: Tab) -> None:
+    """Look at what is open in every light and width, without opening it anew."""
+    for scheme, width in LOOKS:
+        tab.page.emulate_media(color_scheme=scheme)
+        tab.page.set_viewport_size({"width": width, "height": HEIGHT})
+        tab.settled()
+        assert (scheme, width, grave(tab)) == (scheme, width, [])
+        if width == NARROW:
+            assert (scheme, tab.scrolls_sideways()) == (scheme, [])
 
 
 def first_frame(dashboard: Dashboard) -> int:
@@ -51,20 +60,24 @@ def first_frame(dashboard: Dashboard) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
 @pytest.mark.parametrize("path", EMPTY)
-def test_pages_of_an_empty_library(empty_dashboard, new_tab, path, scheme, width):
-    look(new_tab(empty_dashboard, width=width, color_scheme=scheme), path, width)
+def test_pages_of_an_empty_library(empty_dashboard, new_tab, path):
+    look(new_tab(empty_dashboard), path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("scheme", "width"), LOOKS)
 @pytest.mark.parametrize("path", FILLED)
-def test_pages_of_a_library_with_everything_in_it(strange_dashboard, new_tab, path, scheme, width):
-    frame = first_frame(strange_dashboard)
-    look(new_tab(strange_dashboard, width=width, color_scheme=scheme), path.format(frame=frame), width)
+def test_pages_of_a_library_with_everything_in_it(strange_dashboard, new_tab, path):
+    look(new_tab(strange_dashboard), path.format(frame=first_frame(strange_dashboard)))
 
 
-def test_a_frame_on_a_narrow_screen(strange_dashboard, new_tab):
-    frame = first_frame(strange_dashboard)
-    look(new_tab(strange_dashboard, width=NARROW, color_scheme="dark"), f"/frames?video=1&frame={frame}", NARROW)
+@pytest.mark.slow
+def test_a_moment_that_is_played(strange_dashboard, new_tab):
+    tab = new_tab(strange_dashboard).open("/search?q=strange")
+    tab.page.locator("[class*=st-key-play-] button").first.click()
+    expect(tab.page.get_by_role("dialog")).to_be_visible()
+    look_at(tab.settled())
+
+
+def test_a_frame(strange_dashboard, new_tab):
+    look(new_tab(strange_dashboard), f"/frames?video=1&frame={first_frame(strange_dashboard)}")

@@ -18,7 +18,7 @@ MADE_OF_TEXT = f"""() => {{
     ];
     return made.map(element => element.outerHTML.slice(0, 300));
 }}"""
-HIDING = re.compile("[\x1b\u200b\u202a-\u202e\u2066-\u2069]")
+HIDING = re.compile("[\x1b\u200b\u202a-\u202e]")
 PAGES = ["/", "/library", "/library?video=1", "/frames?video=1", "/frames?video=2&show=failed", "/models", "/setup"]
 FILTERED = ["/frames?video=1&show=corrected", "/frames?video=1&show=warnings", "/frames?video=1&source=3"]
 

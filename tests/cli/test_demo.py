@@ -1,5 +1,7 @@
 """The demo: end to end in a library of its own, with a model or without."""
 
+import re
+
 import pytest
 
 from tests.cli.terminal import ask
@@ -13,6 +15,8 @@ def test_the_demo_without_ollama_says_what_the_baseline_is(cli, home):
     assert "What some frames show:" in said.out
     assert "A search: everyframe search " in said.out
     assert "ollama pull llava:13b" in said.out
+    assert f"EVERYFRAME_HOME={home / 'demo'} " in said.out
+    assert re.search(r"everyframe dashboard$", said.out, re.MULTILINE)
     assert not (home / "library.db").exists()  # the user's own library is not touched
     assert ask(home / "demo", "SELECT extraction_status FROM videos") == [("extracted",)]
 

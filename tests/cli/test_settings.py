@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from enrich import settings as settings_module
 from enrich.settings import Settings, load_settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
@@ -178,3 +179,18 @@ def test_a_link_to_the_settings_stays_a_link(cli, file, tmp_path):
     assert cli("settings", "set", "model", "llava:7b").code == 0
     assert file.is_symlink()
     assert written(real) == {"model": "llava:7b"}
+
+
+def test_settings_that_are_asked_for_again_and_again_are_read_when_they_have_changed(home, monkeypatch):
+    home.mkdir()
+    file = home / "settings.toml"
+    assert settings_module.current_settings() is settings_module.current_settings()
+    file.write_text('model = "bakllava"')
+    assert settings_module.current_settings().model == "bakllava"
+    file.write_text('model = "moondream:latest"')
+    assert settings_module.current_settings().model == "moondream:latest"
+    monkeypatch.setenv("EVERYFRAME_MODEL", "llava:7b")
+    assert settings_module.current_settings().model == "llava:7b"
+    monkeypatch.delenv("EVERYFRAME_MODEL")
+    file.unlink()
+    assert settings_module.current_settings().model == "llava:13b"

@@ -13,6 +13,7 @@ COMMANDS = (
     *("doctor", "models", "add", "estimate", "extract", "enrich", "worker", "list", "show", "remove", "retry"),
     *("search", "export", "migrate", "demo", "audit", "verify", "first"),
     *("start", "pause", "resume", "stop", "status"),
+    *("plan", "strip", "describe", "audition", "set", "relink", "dashboard", "settings"),
 )
 
 

@@ -36,12 +36,20 @@ def _library(home: Path) -> Iterator[StandIn]:
     """The command line works on a library in `home`, against the stand-in."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with StandIn(parallel=2) as server, pytest.MonkeyPatch.context() as patch:
+        _forget_environment(patch)
         for name, value in quiet_environment(home, OLLAMA_HOST=server.address).items():
             patch.setenv(name, value)
         patch.setattr("enrich.work.saving.RETRY_PAUSE_SECONDS", 0)
         yield server
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+def _forget_environment(patch: pytest.MonkeyPatch) -> None:
+    """Nothing of the person who runs the tests has a say."""
+    for name in list(os.environ):
+        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
+            patch.delenv(name)
 
 
 @pytest.fixture(scope="session")
@@ -93,9 +101,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the app looks for its library: nothing is there yet. Nobody answers where Ollama is looked for."""
-    for name in list(os.environ):
-        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            monkeypatch.delenv(name)
+    _forget_environment(monkeypatch)
     home = tmp_path / "home"
     for name, value in quiet_environment(home, OLLAMA_HOST=NOBODY).items():
         monkeypatch.setenv(name, value)

@@ -11,13 +11,13 @@ from enrich.manage import control, jobs
 from enrich.manage.command import Outcome
 from enrich.manage.status import Health
 from enrich.settings import load_settings
-from pages.parts.figures import ENRICHMENT, time_left
-from pages.parts.now import look_anew, percent_done
+from pages.parts.overview.figures import ENRICHMENT, time_left
+from pages.parts.overview.now import look_anew, percent_done
+from pages.parts.overview.wishes import Wish, fitting, words
 from pages.parts.readiness import asker, lack_in
-from pages.parts.wishes import Wish, fitting, words
 from tests.cli.terminal import ask, change, until
 from tests.dashboard.conftest import begin_run, metrics, said
-from tests.standin import StandIn
+from tests.standin import StandIn, Trick
 
 
 def buttons(app) -> set[str]:
@@ -52,7 +52,7 @@ def ended(home):
 
 def test_an_empty_library_says_how_to_begin(launch, empty):
     app = launch()
-    assert "The library is empty." in said(app)
+    assert "The library is empty. Three steps" in said(app)
     assert [step.value for step in app.subheader] == ["1. A model that sees", "2. Your films", "3. Start"]
     assert not app.metric
     assert not buttons(app)
@@ -201,7 +201,7 @@ def test_be_ready_by_says_what_will_be_reached_and_starts_with_that_end(launch, 
     assert not app.exception
     [run] = ask(home, "SELECT json_extract(options, '$.until') FROM runs ORDER BY id DESC LIMIT 1")
     assert datetime.fromisoformat(run[0]).astimezone().strftime("%H:%M") == "07:00"
-    assert "It ends by itself at" in said(launch())
+    until(lambda: "It ends by itself at" in said(launch()), "it has started, and says when it ends")
 
 
 def test_an_ollama_that_does_not_answer_is_said_with_what_to_do(launch, finished):
@@ -224,6 +224,23 @@ def test_a_model_that_is_missing_is_got_with_a_button(launch, empty, answering, 
     assert job.words == ("models", "pull", "bakllava:7b")
     until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the pull has ended")
     assert jobs.jobs(load_settings(), "pull")[0].exit_code == 0
+
+
+def test_a_pull_that_takes_its_time_is_shown_in_every_tab_and_can_be_cancelled(launch, empty, answering, monkeypatch):
+    monkeypatch.setenv("EVERYFRAME_MODEL", "bakllava:7b")
+    answering.behave(pullable=("bakllava:7b",))
+    launch()
+    asker().wait()
+    app = launch()
+    answering.play(Trick.HANG, everywhere=True)
+    press(app, next(label for label in buttons(app) if label.startswith("Get ")))
+    app = launch()
+    assert not app.exception
+    assert buttons(app) == {"Cancel"}
+    assert [bar.text for bar in app.get("progress")] == ["Beginning"]
+    press(app, "Cancel")
+    assert not jobs.jobs(load_settings(), "pull")[0].is_running
+    answering.calm()
 
 
 def test_a_pull_that_failed_says_why(launch, empty, answering, monkeypatch):

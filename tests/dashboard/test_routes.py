@@ -210,7 +210,10 @@ def test_the_names_of_this_machine_are_answered(served, host):
 
 
 def test_no_other_site_may_embed_read_or_guess_anything(served, frame_id):
-    answer = served.ask(f"/picture/{frame_id}", Origin="http://evil.example")
+    foreign = served.ask(f"/picture/{frame_id}", Origin="http://evil.example")
+    assert foreign.status == 403
+    assert "access-control-allow-origin" not in foreign.headers
+    answer = served.ask(f"/picture/{frame_id}")
     assert "access-control-allow-origin" not in answer.headers
     assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     assert "frame-ancestors 'none'" in served.ask("/").headers["content-security-policy"]

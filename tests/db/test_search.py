@@ -11,7 +11,7 @@ from sqlalchemy.exc import DatabaseError
 from db import editing, store
 from db.engine import make_engine
 from db.models import Frame, SearchDocument, Video
-from db.search import MARK_END, MARK_START, search
+from db.search import MARK_END, MARK_START, moments, search
 from db.search_index import match_expression
 from db.store import DEEP, QUICK
 from tests.db.library import NOW, add, describe, extract
@@ -328,3 +328,41 @@ def test_whatever_happens_the_search_finds_exactly_what_the_documents_say(search
         for word in WORDS:
             says = {row.frame_id for row in documents if word in f"{row.text} {row.tags}".split()}
             assert set(found(connection, word, limit=99)) == says
+
+
+# only some, and as moments
+
+
+def test_a_search_may_be_of_some_videos_a_time_or_a_tag(library):
+    one, other = add(library), add(library, "other")
+    frames, theirs = extract(library, one, 3), extract(library, other, 1)
+    for frame_id, tags in zip([*frames, *theirs], (["joy"], ["big dog"], [], ["joy"]), strict=True):
+        describe(library, frame_id, "a dog runs", tags=tags)
+
+    assert sorted(found(library, "dog", video_ids=[one, other])) == sorted([*frames, *theirs])
+    assert found(library, "dog", video_ids=[]) == []
+    assert found(library, "dog", start=0.1, end=0.1) == [frames[1]]
+    assert sorted(found(library, "runs", tag="joy")) == sorted([frames[0], *theirs])
+    assert found(library, "", tag="Big Dog") == [frames[1]]
+    assert found(library, "runs", tag="runs") == [], "what only the text says is no tag"
+    assert found(library, "", tag="!?") == []
+
+
+def test_hits_next_to_each_other_are_one_moment_in_the_order_of_the_best(library):
+    one, other = add(library), add(library, "other")
+    frames, theirs = extract(library, one, 60), extract(library, other, 1)
+    for number in (0, 20, 59):
+        describe(library, frames[number], "a dog" + " and a cat" * number)
+    describe(library, theirs[0], "a dog, a dog, a dog")
+    hits = search(library, "dog").hits
+
+    joined = moments(hits, gap_seconds=3.0)
+
+    assert [[hit.frame_id for hit in moment.hits] for moment in joined] == [
+        [theirs[0]],
+        [frames[0], frames[20]],
+        [frames[59]],
+    ]
+    assert [(moment.start, moment.end) for moment in joined] == [(0.0, 0.0), (0.0, 2.0), (5.9, 5.9)]
+    assert joined[1].best.frame_id == frames[0]
+    assert moments([]) == []

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,39 @@ def test_all_launchers_and_the_makefile_mean_the_same_uv_and_pythons():
     assert ">=3.11,<3.14" in shell
     assert ">=3.11,<3.14" in batch
     assert "WHEEL_PYTHONS := 3.11 3.12 3.13" in makefile
+
+
+@needs_shell
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_in_an_empty_home_it_sets_up_for_real_and_serves_the_dashboard(tmp_path):
+    folder = tmp_path / "Every Frame & Söhne's (1)"
+    shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "bench"))
+    shutil.copytree(PROJECT / ".streamlit", folder / ".streamlit")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("EVERYFRAME_")}
+    environment |= {"HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data"), "BROWSER": "/bin/true"}
+    environment["UV_CACHE_DIR"] = str(tmp_path / "cache")
+    with subprocess.Popen(
+        ["/bin/sh", folder / "launch" / SHELL[0]],
+        env=environment,
+        cwd="/",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout
+        said = ""
+        for line in process.stdout:
+            said += line
+            if found := re.search(r"dashboard: (http://127\.0\.0\.1:\d+)", line):
+                with urllib.request.urlopen(f"{found[1]}/_stcore/health") as answer:  # noqa: S310  # of this machine
+                    assert answer.status == 200
+                process.terminate()
+        code = process.wait(60)
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # a gigabyte that nobody will look at
+    shutil.rmtree(folder / "launch" / ".venv", ignore_errors=True)
+    if "connect to the internet" in said:
+        pytest.skip(said.strip().splitlines()[-1])
+    assert "Setting EveryFrame up" in said
+    assert "dashboard: http" in said
+    assert code == 0, said

@@ -46,8 +46,8 @@ class Sight:
     def text(self) -> str:
         if self.number is not None:
             return f"Frame number {self.number}: black and white squares above a {self.colours[0]} band."
-        light = "dark" if self.brightness < 85 else "bright" if self.brightness > 170 else "evenly lit"
-        return f"A {light} picture that is mostly {' and '.join(self.colours)}, brightness {self.brightness:.0f}."
+        light = "A dark" if self.brightness < 85 else "A bright" if self.brightness > 170 else "An evenly lit"
+        return f"{light} picture that is mostly {' and '.join(self.colours)}, brightness {self.brightness:.0f}."
 
     @property
     def tags(self) -> list[str]:

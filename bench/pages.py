@@ -1,0 +1,137 @@
+"""How fast the dashboard is in a browser, on a library as `bench/library.py` makes it.
+
+`.venv/bin/python -m bench.pages HOME`: opens every page in fresh profiles of headless Chromium, turns 200 pages of the
+largest film's gallery, searches for words, and prints seconds, and the server's memory before and after.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from db import queries
+from db.engine import make_engine, reading
+from tests.browser.conftest import FLAGS, chromium
+from tests.browser.served import Dashboard, serve
+
+OPENINGS = 5
+WIDTH, HEIGHT = 1280, 900
+PATIENCE_MS = 60_000
+TILE = '[class*="st-key-tile-"]'
+FIRST_TILE = f"() => document.querySelector('{TILE} [data-testid=stPageLink-NavLink]').innerText"
+TURNED = f"old => document.querySelector('{TILE} [data-testid=stPageLink-NavLink]')?.innerText !== old"
+COMPLETE = f"""() => {{
+    const pictures = [...document.querySelectorAll('{TILE} img')];
+    return pictures.length > 0 && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
+}}"""
+FOUND = """word => location.search.includes('q=' + word)
+    && [...document.querySelectorAll('strong')].some(mark => mark.innerText.toLowerCase().startsWith(word))"""
+
+
+def main() -> None:
+    """Measure one library."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("home", type=Path, help="the library's folder")
+    parser.add_argument("--turns", type=int, default=200, help="pages of the gallery to turn")
+    parser.add_argument(
+        "--words",
+        nargs="+",
+        help="each must stand in descriptions as it is",
+        default=["bouquet", "toast", "sparkler", "bouquet", "toast", "sparkler"],
+    )
+    asked = parser.parse_args()
+    film = largest_film(asked.home)
+    with serve(asked.home, Path("/dev/null")) as dashboard, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        print(f"load average {psutil.getloadavg()[0]:.1f}, {psutil.cpu_count()} processors")
+        for name, address, sign in (
+            ("Overview", "/", "text=Described last"),
+            ("Library", "/library", "img"),
+            ("a film", f"/library?video={film}", "h1"),
+            ("Frames", f"/frames?video={film}", f"{TILE} img"),
+            ("Search", "/search?q=bouquet", "strong"),
+            ("Models", "/models", "h1"),
+            ("Setup", "/setup", "h1"),
+        ):
+            say(f"open {name}", [opening(browser, dashboard.address + address, sign) for _ in range(OPENINGS)])
+        with tab(browser) as page:
+            page.goto(f"{dashboard.address}/frames?video={film}")
+            page.wait_for_selector(f"{TILE} img", timeout=PATIENCE_MS)
+            page.wait_for_function(COMPLETE, polling=20, timeout=PATIENCE_MS)
+            before = memory_bytes(dashboard)
+            texts, pictures = zip(*(turning(page) for _ in range(asked.turns)), strict=True)
+            say("turn a page, its texts", texts)
+            say("turn a page, all its pictures", pictures)
+            after = memory_bytes(dashboard)
+            print(f"server memory: {before / 1e6:.0f} MB, after {asked.turns} turns {after / 1e6:.0f} MB")
+            page.goto(f"{dashboard.address}/search")
+            page.wait_for_selector("h1", timeout=PATIENCE_MS)
+            say("search", [searching(page, word) for word in asked.words])
+        browser.close()
+
+
+def largest_film(home: Path) -> int:
+    """The film with the most kept frames."""
+    with reading(make_engine(f"sqlite:///{home / 'library.db'}")) as connection:
+        return max(queries.videos(connection), key=lambda video: video.kept).id
+
+
+def memory_bytes(dashboard: Dashboard) -> int:
+    """What the process that listens takes."""
+    (pid,) = {
+        one.pid for one in psutil.net_connections("tcp") if one.laddr.port == dashboard.port and one.status == "LISTEN"
+    }
+    return psutil.Process(pid).memory_info().rss
+
+
+@contextmanager
+def tab(browser: Browser) -> Iterator[Page]:
+    """A tab in a profile of its own, which ends with it."""
+    context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    yield context.new_page()
+    context.close()
+
+
+def opening(browser: Browser, address: str, sign: str) -> float:
+    """Seconds from asking for an address to seeing what belongs on the page."""
+    with tab(browser) as page:
+        began = time.monotonic()
+        page.goto(address)
+        page.wait_for_selector(sign, timeout=PATIENCE_MS)
+        return time.monotonic() - began
+
+
+def turning(page: Page) -> tuple[float, float]:
+    """Seconds from the arrow key to the next page's texts, and to all of its pictures."""
+    old = page.evaluate(FIRST_TILE)
+    began = time.monotonic()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(TURNED, arg=old, polling=20, timeout=PATIENCE_MS)
+    texts = time.monotonic() - began
+    page.wait_for_function(COMPLETE, polling=20, timeout=PATIENCE_MS)
+    return texts, time.monotonic() - began
+
+
+def searching(page: Page, word: str) -> float:
+    """Seconds from Enter to the word marked in what was found."""
+    box = page.get_by_role("searchbox")
+    box.fill(word)
+    began = time.monotonic()
+    box.press("Enter")
+    page.wait_for_function(FOUND, arg=word, polling=20, timeout=PATIENCE_MS)
+    return time.monotonic() - began
+
+
+def say(what: str, seconds: "list[float] | tuple[float, ...]") -> None:
+    """A line of figures."""
+    slowest = sorted(seconds)[int(0.95 * (len(seconds) - 1))]
+    print(f"{what:<32} median {statistics.median(seconds):.2f} s, 95 % {slowest:.2f} s, best {min(seconds):.2f} s")
+
+
+if __name__ == "__main__":
+    main()

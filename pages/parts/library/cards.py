@@ -1,0 +1,161 @@
+"""The library as cards, a page at a time: poster, length, frames, how far each film is, and what is wrong with it."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+import streamlit as st
+
+from db import gallery, queries
+from db.queries import VideoRow
+from enrich.wording import counted
+from pages.parts.addresses import picture_url
+from pages.parts.library.folders import natural
+from pages.parts.library.sampling import in_words
+from pages.parts.library.standing import Group, belongs, figures, progress, share, troubles
+from pages.parts.plain import plain
+from pages.parts.session import reading
+
+Name = TypeVar("Name", bound=StrEnum)
+
+PAGE = "pages/library.py"
+CARDS = 16
+SELECT_WIDTH = 180  # pixels
+REFRESH = "4s"
+TITLE_CHARACTERS, LINE_CHARACTERS = 60, 160
+# Where things lie, and nothing about colours: those are the theme's.
+LAYOUT = """<style>
+.st-key-cards {
+  display: grid; gap: 1rem; align-items: stretch;
+  grid-template-columns: repeat(auto-fill, minmax(min(16rem, 100%), 1fr));
+}
+.st-key-cards > * { width: 100% !important; min-width: 0; height: auto; display: flex; }
+[class*="st-key-card-"] { position: relative; gap: 0.4rem; flex: 1 1 auto; height: auto; overflow-wrap: anywhere; }
+[class*="st-key-card-"] img {
+  width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: rgba(128, 128, 128, 0.14);
+}
+[class*="st-key-card-"] .nothing {
+  aspect-ratio: 16 / 9; display: grid; place-items: center; background: rgba(128, 128, 128, 0.14); border-radius: 8px;
+}
+[class*="st-key-card-"] [data-testid="stElementToolbar"] { display: none; }
+[class*="st-key-card-"] [data-testid="stPageLink-NavLink"] { background: transparent; padding: 0; margin: 0; }
+[class*="st-key-card-"] [data-testid="stPageLink-NavLink"]::after {
+  content: ""; position: absolute; inset: 0; z-index: 1; border-radius: 8px;
+}
+[class*="st-key-card-"] [data-testid="stPageLink-NavLink"] span { white-space: normal; font-weight: 600; }
+[class*="st-key-card-"] [data-testid="stPageLink-NavLink"]:hover span { text-decoration: underline; }
+[class*="st-key-card-"] [data-testid="stPageLink-NavLink"]:focus-visible::after { outline: 2px solid currentColor; }
+</style>"""
+NO_PICTURE = '<div class="nothing">No picture yet</div>'
+
+
+class Order(StrEnum):
+    """How the cards are sorted."""
+
+    NEWEST = "Newest first"
+    TITLE = "By title"
+    LENGTH = "Longest first"
+
+
+def cards(rows: Sequence[VideoRow], *, is_live: bool) -> None:
+    """Draw the filters and a page of cards; while a worker lives, the cards are drawn anew by themselves."""
+    query = st.query_params
+    st.session_state.setdefault("find", query.get("find", ""))
+    st.session_state.setdefault("show", _named(Group, query.get("show"), Group.ALL))
+    st.session_state.setdefault("sort", _named(Order, query.get("sort"), Order.NEWEST))
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        words = st.text_input("Find a film", key="find", on_change=_look)
+        group: Group = st.selectbox("Show", [*Group], key="show", on_change=_look, width=SELECT_WIDTH)
+        order: Order = st.selectbox("Sort", [*Order], key="sort", on_change=_look, width=SELECT_WIDTH)
+    st.html(LAYOUT)
+    st.fragment(_page, run_every=REFRESH if is_live else None)(words, group, order)
+    _turner(len(_wanted(rows, words, group, order)))
+
+
+def page_number() -> int:
+    """The page in the address, from 1."""
+    said = st.query_params.get("page", "1")
+    return max(1, int(said)) if said.isdecimal() and len(said) < 6 else 1  # noqa: PLR2004  # no library is so large
+
+
+def _page(words: str, group: Group, order: Order) -> None:
+    with reading() as connection:
+        wanted = _wanted(queries.videos(connection), words, group, order)
+        number = min(page_number(), _pages(len(wanted)))
+        rows = wanted[(number - 1) * CARDS : number * CARDS]
+        posters = gallery.poster(connection, [row.id for row in rows])
+    with st.container(key="cards"):
+        for row in rows:
+            _card(row, posters.get(row.id))
+    if not rows:
+        st.info("No film is like that. Change what is shown, or the words.")
+
+
+def _card(row: VideoRow, poster: int | None) -> None:
+    title = plain(row.title, TITLE_CHARACTERS)
+    with st.container(key=f"card-{row.id}", border=True):
+        if poster is None:
+            st.html(NO_PICTURE)
+        else:
+            st.image(picture_url(poster), alt=f"A picture of {row.title}", width="stretch")
+        st.page_link(PAGE, label=title or "Untitled", query_params={"video": str(row.id)})
+        st.progress(share(row), progress(row))
+        lines = [figures(row), in_words(row.sampling)]
+        if row.context:
+            lines.append(f"“{plain(row.context, LINE_CHARACTERS)}”")
+        if trouble := troubles(row):
+            lines.append(f":material/warning: {plain('; '.join(trouble), LINE_CHARACTERS)}")
+        st.caption("  \n".join(lines))
+
+
+def _wanted(rows: Sequence[VideoRow], words: str, group: Group, order: Order) -> list[VideoRow]:
+    looked_for = words.casefold().split()
+    found = [
+        row
+        for row in rows
+        if belongs(row, group) and all(word in f"{row.title} {row.context}".casefold() for word in looked_for)
+    ]
+    match order:
+        case Order.TITLE:
+            return sorted(found, key=lambda row: (natural(row.title), row.id))
+        case Order.LENGTH:
+            return sorted(found, key=lambda row: (-(row.duration or 0.0), row.id))
+        case _:
+            return sorted(found, key=lambda row: (row.added_at, row.id), reverse=True)
+
+
+def _pages(total: int) -> int:
+    return max(1, -(-total // CARDS))
+
+
+def _turner(total: int) -> None:
+    pages = _pages(total)
+    number = min(page_number(), pages)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if pages > 1:
+            st.button("Previous", on_click=_turn, args=(number - 1,), disabled=number == 1, key="previous")
+            st.button("Next", on_click=_turn, args=(number + 1,), disabled=number == pages, key="next")
+            st.caption(f"Page {number} of {pages} · {counted(total, 'film')}")
+        else:
+            st.caption(counted(total, "film"))
+
+
+def _turn(number: int) -> None:
+    st.query_params.from_dict(_query() | {"page": str(number)})
+
+
+def _look() -> None:
+    """Show the first page of what is looked for now."""
+    st.query_params.from_dict(_query())
+
+
+def _query() -> dict[str, str]:
+    """What is looked for, as the address says it."""
+    words, group, order = (st.session_state[name] for name in ("find", "show", "sort"))
+    query = {"find": words} if words else {}
+    query |= {"show": group.name.lower()} if group is not Group.ALL else {}
+    return query | ({"sort": order.name.lower()} if order is not Order.NEWEST else {})
+
+
+def _named(kind: type[Name], text: str | None, usual: Name) -> Name:
+    return next((member for member in kind if member.name.lower() == text), usual)

@@ -1,0 +1,181 @@
+"""The audition: twelve of one's own frames, described by up to three models side by side; one click chooses.
+
+It is a job, so that it goes on when the tab is closed, and every tab sees the same one. While it runs the rows of the
+table fill up; the buttons come when it has ended.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from enrich.errors import EveryFrameError
+from enrich.manage import jobs
+from enrich.manage.jobs import Job
+from enrich.settings import Settings
+from enrich.wording import clock, counted, first_line, span
+from pages.parts.gallery import picture
+from pages.parts.inquiry import inquiries
+from pages.parts.models.choosing import choose, fixed_by
+from pages.parts.models.installed import Model, is_same, number
+from pages.parts.plain import plain, shown
+from pages.parts.session import settings
+
+KIND = "audition"
+FRAMES = 12
+MOST_MODELS = 3
+EVERY = "2s"
+DAY_SECONDS = 86400
+NAME_CHARACTERS = 40
+TEXT_CHARACTERS = 1000
+_MODELS, _FAILED = "audition_models", "audition_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What an audition has brought: takes by frame and model, in the order they came; verdicts by model."""
+
+    models: tuple[str, ...]
+    takes: dict[int, dict[str, dict[str, Any]]]
+    verdicts: dict[str, dict[str, Any]]
+
+
+def heard(job: Job) -> Heard:
+    """What a job has printed so far."""
+    models = tuple(word for before, word in zip(job.words, job.words[1:], strict=False) if before == "--model")
+    takes: dict[int, dict[str, dict[str, Any]]] = {}
+    verdicts = {}
+    for line in job.lines:
+        if "frame_id" in line:
+            takes.setdefault(int(line["frame_id"]), {})[str(line["model"])] = line
+        elif "seconds_per_frame" in line:
+            verdicts[str(line["model"])] = line
+    return Heard(models, dict(sorted(takes.items())), verdicts)
+
+
+def draw_audition(found: Settings, models: Sequence[Model], *, has_frames: bool) -> None:
+    """What may be compared, and the last comparison."""
+    job = next(iter(jobs.jobs(found, KIND)), None)
+    is_running = job is not None and job.is_running
+    names = [model.name for model in models if model.sees and (found.allow_cloud or not model.is_cloud)]
+    st.markdown(
+        f"Up to {MOST_MODELS} models describe the same {FRAMES} frames of your own films. "
+        "Read what each says, see how long it takes, and choose. No description changes."
+    )
+    if not has_frames:
+        st.info("There are no frames yet. Add films and start the work: an audition is possible a minute later.")
+    elif names:
+        with st.form("audition", border=False):
+            st.multiselect(
+                "Models",
+                names,
+                default=_first(names, found.model),
+                max_selections=MOST_MODELS,
+                key=_MODELS,
+                format_func=shown,
+                placeholder="Up to three",
+            )
+            st.form_submit_button("Hold the audition", disabled=is_running, on_click=_begin)
+    with st.container():
+        if failed := st.session_state.pop(_FAILED, None):
+            st.error(plain(failed))
+        if job is not None and is_running:
+            st.button("Stop the audition", on_click=_stop, args=[job.id])
+            st.fragment(_live, run_every=EVERY)(job.id)
+    with st.container():
+        if job is not None and not is_running:
+            _draw_result(found, job)
+
+
+def _draw_result(found: Settings, job: Job) -> None:
+    result = heard(job)
+    if job.error and not any(verdict.get("error") for verdict in result.verdicts.values()):
+        st.warning(f"The audition did not come to its end: {plain(first_line(job.error, 300))}")
+    if not result.takes and not result.verdicts:
+        return
+    st.caption(f"The audition of {job.started_at.astimezone():%d %B, %H:%M}")
+    for name, column in zip(result.models, st.columns(len(result.models), border=True), strict=True):
+        with column:
+            _draw_verdict(found, name, result.verdicts.get(name))
+    _draw_takes(result)
+
+
+def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) -> None:
+    st.markdown(f"**{plain(name, NAME_CHARACTERS)}**")
+    if verdict is None or verdict["seconds_per_frame"] is None:
+        st.markdown("Not measured")
+    else:
+        st.markdown(f"{number(verdict['seconds_per_frame'])} seconds a frame")
+        whole = span(verdict["days_for_library"] * DAY_SECONDS)
+        st.markdown(f"{whole} for this library, {counted(verdict['library_frames'], 'frame')}")
+    if verdict is not None and verdict.get("error"):
+        st.caption(plain(first_line(verdict["error"], 300)))
+    is_chosen = is_same(name, found.model)
+    st.button(
+        "In use" if is_chosen else "Use this model",
+        key=f"audition-choose-{name}",
+        type="secondary" if is_chosen else "primary",
+        disabled=is_chosen or fixed_by() is not None,
+        on_click=choose,
+        args=[name],
+    )
+
+
+def _draw_takes(result: Heard) -> None:
+    """One row a frame: its picture, and beside it what each model says."""
+    for frame_id, takes in result.takes.items():
+        said = next(iter(takes.values()))
+        columns = st.columns([1, *[1] * len(result.models)])
+        with columns[0]:
+            picture(frame_id, f"The frame at {clock(said['timestamp'])} that the models describe")
+        for name, column in zip(result.models, columns[1:], strict=True):
+            with column:
+                _draw_take(name, takes.get(name))
+
+
+def _draw_take(name: str, take: dict[str, Any] | None) -> None:
+    if take is None:
+        st.caption(f"{plain(name, NAME_CHARACTERS)} · …")
+        return
+    seconds = "" if take["seconds"] is None else f" · {number(take['seconds'])} s"
+    doubts = " · *doubtful*" if take["warnings"] else ""
+    st.caption(f"{plain(name, NAME_CHARACTERS)}{seconds}{doubts}")
+    st.text(shown(first_line(take["text"] or f"It says nothing: {take['error']}", TEXT_CHARACTERS)))
+    if take["tags"]:
+        st.caption(plain(", ".join(map(str, take["tags"])), 200))
+
+
+def _live(job_id: str) -> None:
+    job = next((job for job in jobs.jobs(settings(), KIND) if job.id == job_id), None)
+    if job is None or not job.is_running:
+        inquiries().forget()
+        st.rerun()
+    result = heard(job)
+    done, total = sum(map(len, result.takes.values())), FRAMES * len(result.models)
+    st.progress(min(1.0, done / total), f"{done} of {total} descriptions")
+    _draw_takes(result)
+
+
+def _first(names: Sequence[str], model: str) -> list[str]:
+    """The chosen model, if it is there, and others after it."""
+    return sorted(names, key=lambda name: not is_same(name, model))[:MOST_MODELS]
+
+
+def _begin() -> None:
+    names = st.session_state[_MODELS]
+    if not names:
+        st.session_state[_FAILED] = "Choose at least one model."
+        return
+    words = [word for name in names for word in ("--model", name)]
+    try:
+        jobs.start_job(settings(), KIND, "audition", "--frames", str(FRAMES), *words)
+    except EveryFrameError as error:
+        st.session_state[_FAILED] = str(error)
+
+
+def _stop(job_id: str) -> None:
+    try:
+        jobs.stop_job(settings(), job_id)
+    except EveryFrameError as error:
+        st.session_state[_FAILED] = str(error)

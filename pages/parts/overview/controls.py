@@ -1,0 +1,85 @@
+"""Start, pause, resume, stop: only what fits the state, and the same in every tab.
+
+What the worker does is read from the library, never remembered here. A tab keeps only what its own last click came to.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import streamlit as st
+
+from enrich.errors import EveryFrameError
+from enrich.manage import control
+from pages.parts.overview.now import look_anew
+from pages.parts.overview.wishes import Wish
+from pages.parts.plain import plain
+from pages.parts.session import settings
+
+TROUBLE = "trouble with the worker"  # the sentence that the last click came to, if it failed
+
+LABELS = {Wish.START: "Start", Wish.PAUSE: "Pause", Wish.RESUME: "Resume", Wish.STOP: "Stop"}
+ICONS = {
+    Wish.START: ":material/play_arrow:",
+    Wish.PAUSE: ":material/pause:",
+    Wish.RESUME: ":material/play_arrow:",
+    Wish.STOP: ":material/stop:",
+}
+SHORTCUTS = {Wish.START: "s", Wish.PAUSE: "p", Wish.RESUME: "p", Wish.STOP: "x"}
+BUSY = {
+    Wish.START: "Starting …",
+    Wish.PAUSE: "Pausing: the frames in hand are still finished …",
+    Wish.RESUME: "Resuming …",
+    Wish.STOP: "Stopping: the frames in hand get some seconds …",
+}
+
+
+def draw_controls(wishes: tuple[Wish, ...]) -> None:
+    """The buttons for what can be asked of the worker."""
+    with st.container(horizontal=True, key="controls"):
+        for wish in wishes:
+            st.button(
+                LABELS[wish],
+                key=f"wish-{wish}",
+                icon=ICONS[wish],
+                shortcut=SHORTCUTS[wish],
+                type="primary" if wish in (Wish.START, Wish.RESUME) else "secondary",
+                on_click=carry_out,
+                args=[wish],
+            )
+    if trouble := st.session_state.get(TROUBLE):
+        st.error(plain(trouble))
+
+
+def carry_out(wish: Wish, until: datetime | None = None) -> None:
+    """Ask the worker for something, and say so while it takes; `until`: when a start is to end by itself."""
+    st.session_state.pop(TROUBLE, None)
+    said = st.toast(BUSY[wish], icon=ICONS[wish], duration="infinite")
+    try:
+        said.toast(_ask(wish, until), icon=":material/check:")
+    except EveryFrameError as error:
+        st.session_state[TROUBLE] = _sentence(str(error))
+        said.toast("That did not work.", icon=":material/error:")
+    look_anew()
+
+
+def _ask(wish: Wish, until: datetime | None) -> str:
+    """What came of a wish. Raises EveryFrameError."""
+    found = settings()
+    if wish is Wish.START:
+        started = control.start(found) if until is None else control.start(found, until=until)
+        return "It was running already." if started.was_running else "It works in the background now."
+    if wish is Wish.STOP:
+        stopped = control.stop(found)
+        if stopped is None:
+            return "It had stopped already."
+        return "It had to be ended; what is described stays." if stopped.was_killed else "It has stopped."
+    ask: Callable[..., control.Asked] = control.pause if wish is Wish.PAUSE else control.resume
+    if not ask(found).is_done:
+        return "It was asked, and will do so in a moment."
+    return "It is paused." if wish is Wish.PAUSE else "It goes on."
+
+
+def _sentence(text: str) -> str:
+    """An error as a sentence; commands in it stay as they are."""
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?", "`")) else f"{text}."

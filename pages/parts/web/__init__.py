@@ -1,0 +1,1 @@
+"""What the dashboard's server does beside pages: who may ask, pictures, films, uploads."""

@@ -1,0 +1,166 @@
+"""Search on every library: the box and its filters, moments with their words marked, playing one, finding nothing."""
+
+import re
+import shutil
+
+import pytest
+
+from db.search import MARK_END, MARK_START, Hit, Moment
+from pages.parts.search import hits
+from pages.parts.search.hits import marked, span
+from pages.parts.search.wanted import Wanted
+from tests.cli.terminal import change
+from tests.dashboard.conftest import STATES, said
+
+HOSTILE = "<img src=x onerror=alert(1)> [x](http://evil.example) ![y](http://evil.example/y.png) $a^2$ :red[z] **w**"
+
+
+def labels(app) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def field(app, label: str):
+    [found] = [one for one in [*app.text_input, *app.selectbox] if one.label == label]
+    return found
+
+
+def hit(frame_id: int, timestamp: float, snippet: str = "") -> Hit:
+    return Hit(frame_id, 1, "party", "/party.mp4", frame_id, timestamp, 1, "", "deep", snippet, -1.0)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_library_can_be_searched(launch, request, state):
+    request.getfixturevalue(state)
+    for query in ({}, {"q": "squares"}, {"q": "zebra", "tag": "none", "video": "99", "from": "x", "to": "1:00"}):
+        app = launch("search", **query)
+        assert not app.exception
+        assert app.title[0].value == "Search"
+
+
+def test_an_empty_library_says_where_to_add_films(launch, empty):
+    assert "The library is empty" in said(launch("search", q="cake"))
+
+
+def test_words_are_marked_and_adjacent_frames_are_one_hit(launch, finished):
+    app = launch("search", q="squares")
+    assert "2 moments" in said(app)
+    assert "**squares**" in said(app)
+    assert "12 frames" in said(app)
+    assert "8 frames" in said(app)
+    assert any("party" in label for label in labels(app))
+
+
+def test_the_box_says_what_the_address_says_and_the_address_what_is_typed(launch, finished):
+    app = launch("search", q="squares", video="2", to="0:05")
+    assert field(app, "Look for").value == "squares"
+    assert field(app, "Film").value == 2
+    assert field(app, "To").value == "0:05"
+    assert "1 moment" in said(app)
+    app = field(app, "Look for").set_value("number 103").run()
+    assert app.query_params == {"q": "number 103", "video": "2", "to": "0:05"}
+    assert "1 moment" in said(app)
+
+
+def test_a_film_a_tag_and_a_time_narrow_the_search(launch, finished):
+    [tag] = [tag for tag in ("number 3",) if tag in field(launch("search", video="1"), "Tag").options]
+    assert "1 moment" in said(launch("search", tag=tag))
+    assert "Nothing was found" in said(launch("search", tag=tag, q="squares", video="2"))
+    assert "Nothing was found" in said(launch("search", q="squares", **{"from": "10:00"}))
+
+
+def test_a_time_that_cannot_be_read_is_said(launch, finished):
+    app = launch("search", q="squares")
+    app = field(app, "To").set_value("noon").run()
+    assert "“To” is no time that can be read" in said(app)
+
+
+def test_what_is_not_found_comes_with_advice_and_a_way_out_of_the_filters(launch, finished):
+    app = launch("search", q="103", video="1")
+    assert "Nothing was found for “103” with these filters" in said(app)
+    [button] = [button for button in app.button if button.label == "Look everywhere"]
+    app = button.click().run()
+    assert app.query_params == {"q": "103"}
+    assert "1 moment" in said(app)
+
+
+def test_some_of_the_words_are_better_than_nothing(launch, finished):
+    assert "No frame has all of these words" in said(launch("search", q="squares zebra"))
+
+
+def test_a_click_plays_the_moment_over_the_hits(launch, finished):
+    app = launch("search", q="103")
+    [play] = [button for button in app.button if button.key and button.key.startswith("play-")]
+    app = play.click().run()
+    assert not app.exception
+    assert "Frame number 103" in said(app)
+    assert app.query_params == {"q": "103"}
+
+
+def test_a_moment_whose_frame_is_gone_is_not_played(launch, finished):
+    app = launch("search", q="103")
+    [play] = [button for button in app.button if button.key and button.key.startswith("play-")]
+    change(finished, "DELETE FROM frames WHERE id = ?", int(play.key.removeprefix("play-")))
+    app = play.click().run()
+    assert not app.exception
+    assert "Nothing was found" in said(app)
+
+
+def test_while_the_worker_runs_it_is_said_how_much_can_be_found(launch, working):
+    app = launch("search", q="squares")
+    assert "4 of 5 frames are described so far" in said(app)
+    assert "Look again" in labels(app)
+    assert "Frames are still being described" in said(launch("search", q="zebra"))
+
+
+def test_what_is_described_meanwhile_is_counted_and_shown_when_asked_for(launch, working, monkeypatch):
+    change(working, "UPDATE search_documents SET text = 'nothing', tags = '' WHERE frame_id = 1")
+    app = launch("search", q="squares")
+    real, calls = hits.find, []
+
+    def find(wanted):  # the page's own look comes before the news'
+        calls.append(wanted)
+        if len(calls) == 1:
+            found = real(wanted)
+            change(working, "UPDATE search_documents SET text = 'squares' WHERE frame_id = 1")
+            return found
+        return real(wanted)
+
+    monkeypatch.setattr(hits, "find", find)
+    monkeypatch.setattr("pages.parts.search.news.find", find)
+    app.run()
+    assert "1 new frame found since" in said(app)
+
+
+def test_what_films_and_descriptions_say_is_text(launch, home, described):
+    shutil.copytree(described, home)
+    change(home, "UPDATE videos SET title = ?", HOSTILE)
+    change(home, "UPDATE search_documents SET text = ? WHERE frame_id = 1", f"zebra {HOSTILE}")
+    app = launch("search", q="zebra")
+    [snippet] = [element.value for element in app.caption if "**zebra**" in element.value]
+    for text in (snippet.replace("**zebra**", ""), *(label for label in labels(app) if "img" in label)):
+        assert "img src" in text
+        assert not re.search(r"(?<!\\)[<\[!$:*]", text.replace("0:", "", 1)), text
+
+
+def test_marks_are_bold_and_all_else_is_as_it_was_written():
+    snippet = f"…a *{MARK_START}white{MARK_END}* {MARK_START}dress{MARK_END}, un{MARK_START}seen{MARK_END} $x$"
+    assert marked(snippet) == r"…a \***white**\* **dress**\, un**seen** \$x\$"
+
+
+def test_a_moment_of_several_frames_says_how_long_it_is():
+    assert span(Moment([hit(1, 3.2)], hit(1, 3.2), 3.2, 3.2)) == ""
+    assert span(Moment([hit(1, 3.2), hit(2, 65.9)], hit(1, 3.2), 3.2, 65.9)) == "0:03 to 1:05, 2 frames"
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ({"q": "  a   b "}, Wanted("a b")),
+        ({"video": "x", "from": "1:02:03", "to": "90"}, Wanted(start=3723.0, end=90.0)),
+        ({"moments": "99999999999999999999"}, Wanted()),
+        ({"moments": "3"}, Wanted()),
+    ],
+)
+def test_an_address_is_read_as_well_as_it_can_be(query, wanted):
+    assert Wanted.of(query) == wanted
+    assert Wanted.of(wanted.query()) == wanted

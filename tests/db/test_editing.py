@@ -1,0 +1,80 @@
+"""What a person writes is found, shown beside what the model said, and can be taken back."""
+
+import pytest
+
+from db import editing, gallery, queries
+from db.search import search
+from db.store import QUICK
+from tests.db.library import LATER, NOW, add, describe, extract
+
+
+def found(library, words):
+    return [hit.frame_id for hit in search(library, words).hits if hit]
+
+
+@pytest.fixture
+def frames(library):
+    return extract(library, add(library), 4, passes=(QUICK, "deep"))
+
+
+def test_a_restored_frame_is_found_by_the_model_s_words_again_without_names(library, frames):
+    describe(library, frames[0], "Erna laughs", search_text="laughs", tags=["joy"])
+    editing.edit_frame(library, frames[0], description="the cake", tags=["sweet"], now=NOW)
+    assert found(library, "cake") == found(library, "sweet") == [frames[0]]
+
+    editing.restore_frame(library, frames[0])
+
+    assert found(library, "laughs") == found(library, "joy") == [frames[0]]
+    assert found(library, "cake") == found(library, "Erna") == []
+    frame = queries.frame(library, frames[0])
+    assert (frame.description, frame.edited_at, frame.edited_tags) == ("Erna laughs", None, None)
+    assert search(library, "laughs").hits[0].source == "deep"
+
+
+def test_what_the_model_said_meanwhile_comes_back(library, frames):
+    describe(library, frames[0], "a quick look", pass_=QUICK)
+    editing.edit_frame(library, frames[0], description="the cake", tags=None, now=NOW)
+    describe(library, frames[0], "a deep look", tags=["deepness"])
+    assert found(library, "deepness") == [frames[0]], "the part that was left open is the model's"
+
+    editing.restore_frame(library, frames[0])
+
+    assert found(library, "deep look") == [frames[0]]
+    assert found(library, "quick") == []
+
+
+def test_without_a_model_s_word_nothing_is_found_any_more(library, frames):
+    editing.edit_frame(library, frames[0], description="the cake", tags=[], now=NOW)
+    editing.restore_frame(library, frames[0])
+    editing.restore_frame(library, frames[1])
+    assert found(library, "cake") == []
+
+
+def test_a_frame_that_is_gone_is_left_alone(library, frames):
+    editing.edit_frame(library, 12345, description="the cake", tags=[], now=NOW)
+    editing.restore_frame(library, 12345)
+    assert found(library, "cake") == []
+
+
+def test_approving_can_be_taken_back(library, frames):
+    editing.approve_frame(library, frames[0], is_approved=True, now=NOW)
+    assert queries.frame(library, frames[0]).reviewed_at == NOW
+    editing.approve_frame(library, frames[0], is_approved=False, now=LATER)
+    assert queries.frame(library, frames[0]).reviewed_at is None
+
+
+def test_a_tag_on_a_range_is_added_to_the_tags_there_are(library, frames):
+    describe(library, frames[1], tags=["dog"])
+    describe(library, frames[2], tags=["cake"])
+    assert editing.tag_range(library, 1, 0.1, 0.2, "cake", now=NOW) == 1
+    assert editing.tag_range(library, 1, 0.1, 0.3, "cake", now=NOW) == 1
+    assert [queries.frame(library, frame_id).tags for frame_id in frames] == [[], ["dog", "cake"], ["cake"], ["cake"]]
+    assert [card.id for card in gallery.cards(library, 1, tag="cake")] == frames[1:]
+    assert queries.frame(library, frames[1]).description == "a dog runs"
+
+
+def test_a_video_gets_a_title_and_a_context(library, frames):
+    editing.rename_video(library, 1, "Erna's birthday")
+    editing.set_context(library, 1, "in Graz")
+    video = queries.video(library, 1)
+    assert (video.title, video.context) == ("Erna's birthday", "in Graz")
