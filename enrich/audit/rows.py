@@ -88,7 +88,8 @@ def check_words(engine: Engine, video: VideoRow, ledger: Ledger) -> None:
         place = place_of(row.index, row.timestamp)
         _check_pass(video, ledger, place, row.local_description, row.local_tags, row.deep_status, row.deep)
         if row.quick is None or row.quick.describer == BaselineDescriber.name:
-            _check_pass(video, ledger, place, row.quick_description, None, row.quick_status, row.quick)
+            status = row.quick_status if row.quick_description is None else TaskStatus.DONE  # a look needs no task
+            _check_pass(video, ledger, place, row.quick_description, None, status, row.quick)
         else:
             _check_look(video, ledger, place, row)
         best = _best_source(row)

@@ -67,7 +67,7 @@ def quick(
         raise typer.BadParameter("only Claude takes batches", param_hint="--batch")
     library = open_library(settings)
     video_ids = sorted(all_meant(library, videos) or ())
-    teller = Teller(as_json=as_json)
+    teller = Teller(as_json=as_json, tells_steps=not (as_json and estimate))  # an estimate is one value
     if collect:
         _conclude(asyncio.run(collect_batches(library, teller, video_ids or None)))
         return
@@ -213,7 +213,6 @@ class _Course:
         from enrich.quick.taking import Taken, take
 
         taken = Taken()
-
         said_at = time.monotonic()
 
         def on_answers() -> None:

@@ -14,12 +14,15 @@ SHOWN_PROBLEMS = 5
 class Teller:
     """Says how it goes: sentences for people, a line of JSON each for programs."""
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, tells_steps: bool = True) -> None:
         self.as_json = as_json
+        self._tells_steps = tells_steps
         self._last = ""
 
     def step(self, step: str, text: str = "", **facts: Any) -> None:
         """Tell one step; for people only what is new, and only if there is a text."""
+        if not self._tells_steps:
+            return
         if self.as_json:
             print_line({"step": step, **({"text": text} if text else {}), **facts})
         elif text and text != self._last:

@@ -11,11 +11,14 @@ import pytest
 
 from enrich.work import lane, saving
 from tests.cli.terminal import Terminal, run_here
-from tests.clips import numbered_clip, run_ffmpeg
+from tests.clips import numbered_clip, numbered_picture, picture_clip, run_ffmpeg
 from tests.standin import StandIn
+from tests.standin_claude import KEY, ClaudeStandIn
 
 FRAMES = 12  # of the clip `party`, all kept
 SPARSE_FRAMES = 30  # of the clip `numbers`, every fifth kept
+# Of the clip `moments`: each is followed by a picture that looks much the same, and whose number is one more.
+MOMENTS = (10560, 63574, 34290, 4826, 58, 19080, 61636, 48910, 41862, 2868, 35742, 64072)
 
 
 def quiet_environment(home: Path, **more: str) -> dict[str, str]:
@@ -99,20 +102,17 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def moments(clips: Path) -> Path:
+    """A film of 24 frames that shows twelve moments, two frames each."""
+    pictures = (numbered_picture(number + n) for number in MOMENTS for n in (0, 1))
+    return picture_clip(clips / "moments.mp4", pictures)
+
+
+@pytest.fixture(scope="session")
 def enriched_home(tmp_path_factory: pytest.TempPathFactory, numbers: Path, party: Path) -> Path:
     """A library with `numbers` (1, six frames kept) and `party` (2, all kept), both described; to be copied."""
     home = tmp_path_factory.mktemp("enriched") / "home"
-    with StandIn(parallel=2) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in quiet_environment(home, OLLAMA_HOST=server.address).items():
-            patch.setenv(name, value)
-        before: Any = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        from enrich.cli import run
-
-        assert run(["add", str(numbers), "--sampling", "every=0.2s"]) == 0
-        assert run(["add", str(party), "--sampling", "exact"]) == 0
-        assert run(["enrich"]) == 0
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    enrich(home, (numbers, "every=0.2s"), (party, "exact"))
     return home
 
 
@@ -121,3 +121,43 @@ def library(enriched_home: Path, home: Path) -> Path:
     """An enriched library of the test's own: numbers is 1, party is 2."""
     shutil.copytree(enriched_home, home)
     return home
+
+
+@pytest.fixture(scope="session")
+def moments_home(tmp_path_factory: pytest.TempPathFactory, moments: Path) -> Path:
+    """A library with `moments`, all of it kept and described; to be copied."""
+    home = tmp_path_factory.mktemp("moments") / "home"
+    enrich(home, (moments, "exact"))
+    return home
+
+
+@pytest.fixture
+def film(moments_home: Path, home: Path) -> Path:
+    """A library of the test's own that holds `moments` alone, described."""
+    shutil.copytree(moments_home, home)
+    return home
+
+
+@pytest.fixture
+def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
+    """An account at a stand-in for Claude, and five key frames a film."""
+    with ClaudeStandIn() as server:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.address)
+        monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+        monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", "5")
+        yield server
+
+
+def enrich(home: Path, *films: tuple[Path, str]) -> None:
+    """Make a library of films, each with its sampling, described."""
+    with StandIn(parallel=2) as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in quiet_environment(home, OLLAMA_HOST=server.address).items():
+            patch.setenv(name, value)
+        before: Any = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        from enrich.cli import run
+
+        for path, sampling in films:
+            assert run(["add", str(path), "--sampling", sampling]) == 0
+        assert run(["enrich"]) == 0
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,242 @@
+"""quick: key frames looked at by Claude, a local model or the baseline; what is asked, paid, saved and found."""
+
+import json
+import re
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.cli.terminal import ask
+
+KEY_FRAMES = "SELECT {} FROM frames WHERE is_keyframe ORDER BY timestamp"
+PAID = "SELECT count(*), sum(cost_usd) FROM analyses WHERE \"pass\" = 'quick'"
+NUMBER = re.compile(r"number (\d+)")
+
+
+class Keyboard:
+    """A terminal with somebody at it who types one answer."""
+
+    def __init__(self, answer):
+        self._left = answer
+
+    def isatty(self):
+        return True
+
+    def readline(self, *_):
+        line, self._left = self._left, ""
+        return line
+
+
+def done(said):
+    """The last of the lines of JSON."""
+    return json.loads(said.out.splitlines()[-1])
+
+
+def deep_pass(home):
+    return ask(home, "SELECT id, local_description, local_tags, enriched_at FROM frames ORDER BY id")
+
+
+def looked_at(home):
+    return [frame for (frame,) in ask(home, "SELECT id FROM frames WHERE quick_description IS NOT NULL ORDER BY id")]
+
+
+def assert_sound(cli):
+    """Everything in the library belongs together."""
+    for checked in (cli("audit", "moments"), cli("verify")):
+        assert checked.code == 0, checked
+
+
+def number_in(text):
+    """The number a description speaks of."""
+    return int(NUMBER.search(text)[1])
+
+
+def test_key_frames_are_looked_at_paid_for_to_the_cent_and_saved(cli, film, claude):
+    before = deep_pass(film)
+    said = cli("quick", "moments", "--yes", "--json")
+    assert said.code == 0, said
+    end = done(said)
+    assert (end["answered"], end["pictures"], end["problems"], end["error"]) == (5, 5, [], None)
+    rows = ask(film, KEY_FRAMES.format("local_description, quick_description, quick_tags, event_type, excitement"))
+    assert len(rows) == 5
+    for deep, text, tags, event, excitement in rows:
+        number = number_in(deep)
+        assert number_in(text) == number
+        assert f"number {number}" in json.loads(tags)
+        assert event
+        assert excitement == number % 11
+    assert len(looked_at(film)) == 5
+    [(calls, usd)] = ask(film, PAID)
+    assert calls == 5
+    assert usd == pytest.approx(claude.usd, rel=1e-9)
+    assert end["usd"] == pytest.approx(claude.usd, rel=1e-9)
+    tokens = ask(film, "SELECT sum(prompt_tokens), sum(output_tokens) FROM analyses WHERE \"pass\" = 'quick'")
+    assert tokens == [(sum(bill.input_tokens for bill in claude.bills), sum(b.output_tokens for b in claude.bills))]
+    assert deep_pass(film) == before
+
+
+def test_what_both_passes_say_is_found_and_belongs_together(cli, film, claude):
+    assert cli("quick", "moments", "--yes").code == 0
+    [(frame, text, event)] = ask(film, KEY_FRAMES.format("id, quick_description, event_type") + " LIMIT 1")
+    found = cli("search", f"number {number_in(text)} {event}", "--json").json  # the number of both, the event of one
+    assert found["every_word"]
+    assert [(hit["frame_id"], hit["source"]) for hit in found["hits"]] == [(frame, "deep")]
+    assert_sound(cli)
+
+
+def test_before_the_deep_pass_the_search_finds_what_the_quick_one_says(cli, home, moments, claude):
+    assert cli("add", moments, "--sampling", "exact").code == 0
+    assert cli("quick", "moments", "--yes").code == 0
+    hits = cli("search", "number", "--json").json["hits"]
+    assert {hit["source"] for hit in hits} == {"quick"}
+    assert sorted(hit["frame_id"] for hit in hits) == looked_at(home)
+    assert cli("verify").code == 0
+    assert ask(home, "SELECT enrichment_status FROM videos") != [("enriched",)]
+
+
+def test_nobody_can_be_asked_so_nothing_is_sent(cli, film, claude):
+    said = cli("quick", "moments")
+    assert said.code == 1
+    assert "5 pictures of moments will be sent to Anthropic" in said.err
+    assert "say --yes" in said.err
+    assert claude.sent == []
+
+
+@pytest.mark.parametrize(("answer", "sent"), [("n\n", 0), ("\n", 0), ("", 0), ("y\n", 1)])
+def test_the_question_is_asked_and_only_yes_sends(cli, film, claude, monkeypatch, answer, sent):
+    monkeypatch.setattr(sys, "stdin", Keyboard(answer))
+    said = cli("quick", "moments")
+    assert "5 pictures of moments will be sent to Anthropic" in said.out
+    assert "for about $0.00" in said.out
+    assert len(claude.sent) == sent
+    assert (said.code == 0) == (sent == 1)
+    assert len(looked_at(film)) == 5 * sent
+
+
+def test_an_estimate_sends_nothing_and_is_what_it_costs(cli, film, claude):
+    offer = cli("quick", "moments", "--estimate", "--json").json
+    assert claude.sent == []
+    assert (offer["pictures"], offer["requests"], offer["problem"]) == (5, 1, None)
+    assert offer["recipient"].startswith("Anthropic (Claude)")
+    assert offer["is_counted"]
+    cli("quick", "moments", "--yes")
+    assert offer["input_tokens"] == pytest.approx(sum(bill.input_tokens for bill in claude.bills), rel=0.1)
+    assert claude.usd <= offer["most_usd"]
+
+
+def test_the_months_budget_stops_it_before_anything_is_sent(cli, film, claude, monkeypatch):
+    monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", "0.0001")
+    cli("quick", "moments", "--yes").refused(
+        "this month's budget of $0.0001", "everyframe settings set monthly_budget_usd"
+    )
+    assert claude.sent == []
+
+
+def test_the_months_budget_counts_what_was_spent_before(cli, film, claude, monkeypatch):
+    offer = cli("quick", "moments", "--estimate", "--json").json
+    monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(offer["usd"] * 1.05))
+    assert cli("quick", "moments", "--yes").code == 0
+    claude.forget()
+    cli("quick", "moments", "--again", "--yes").refused("budget")
+    assert claude.sent == []
+
+
+def test_more_than_was_agreed_to_is_not_sent(cli, film, claude):
+    cli("quick", "moments", "--yes", "--most-usd", "0.00001").refused("agreed to", "nothing was sent")
+    assert claude.sent == []
+
+
+def test_the_same_is_never_paid_for_twice_unless_told_to(cli, film, claude):
+    cli("quick", "moments", "--yes")
+    paid = claude.usd
+    said = cli("quick", "moments", "--yes", "--json")
+    assert said.code == 0
+    assert done(said)["text"] == "Nothing is left to ask."
+    assert claude.usd == paid
+    assert cli("quick", "moments", "--yes", "--again").code == 0
+    assert claude.usd == pytest.approx(2 * paid, rel=1e-9)
+    assert ask(film, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
+
+
+def test_more_key_frames_later_ask_only_about_the_new_ones(cli, film, claude):
+    cli("quick", "moments", "--yes")
+    first = looked_at(film)
+    claude.forget()
+    assert cli("quick", "moments", "--frames", "8", "--yes").code == 0
+    assert sum(len(bill.labels) for bill in claude.bills) == 3
+    assert len(looked_at(film)) == 8
+    assert set(first) < set(looked_at(film))
+
+
+def test_a_film_that_nobody_has_looked_into_is_looked_into_first(cli, home, moments, claude):
+    assert cli("add", moments).code == 0
+    assert ask(home, "SELECT count(*) FROM frames") == [(0,)]
+    said = cli("quick", "moments", "--yes", "--json")
+    assert said.code == 0, said
+    assert "looking" in [json.loads(line)["step"] for line in said.out.splitlines()]
+    assert len(looked_at(home)) == 5
+
+
+def test_several_films_are_one_question_and_each_has_its_own_requests(cli, home, moments, party, claude):
+    assert cli("add", moments, "--sampling", "exact").code == 0
+    assert cli("add", party, "--sampling", "exact").code == 0
+    said = cli("quick", "moments", "party", "--yes")
+    assert said.code == 0, said
+    assert "of 2 films will be sent to Anthropic" in said.out
+    films = dict(ask(home, "SELECT 'F' || id, video_id FROM frames"))
+    assert all(len({films[label] for label in bill.labels}) == 1 for bill in claude.bills)
+    assert len(claude.bills) == 2
+
+
+@pytest.mark.parametrize("trick", ["missing", "doubled", "unknown", "shuffled"])
+def test_answers_go_by_their_labels_and_what_has_none_is_asked_about_once_more(cli, film, claude, trick):
+    claude.play(trick, times=1)
+    assert cli("quick", "moments", "--yes").code == 0
+    rows = ask(film, KEY_FRAMES.format("quick_description, local_description"))
+    assert len(rows) == 5
+    assert all(number_in(quick) == number_in(deep) for quick, deep in rows)
+    asked = Counter(len(bill.labels) for bill in claude.bills)
+    assert asked == ({5: 1} if trick == "shuffled" else {5: 1, 1: 1})
+    assert ask(film, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
+
+
+def test_a_small_model_of_ones_own_looks_for_nothing(cli, film, standin, claude):
+    said = cli("quick", "moments", "--describer", "ollama", "--model", "llava:13b", "--json")
+    assert said.code == 0, said
+    assert len(looked_at(film)) == 5
+    assert claude.history == []
+    assert ask(film, PAID) == [(5, 0.0)]
+    assert_sound(cli)
+
+
+def test_the_baseline_looks_without_a_model_and_never_replaces_a_models_words(cli, film, claude):
+    assert cli("quick", "moments", "--describer", "baseline").code == 0
+    assert len(looked_at(film)) == 5
+    assert claude.history == []
+    assert_sound(cli)
+    assert cli("quick", "moments", "--yes").code == 0
+    said_by_claude = ask(film, "SELECT id, quick_description, event_type FROM frames WHERE event_type IS NOT NULL")
+    assert len(said_by_claude) == 5
+    assert cli("quick", "moments", "--describer", "baseline", "--again").code == 0
+    assert cli("enrich", "--describer", "baseline").code == 0
+    after = "SELECT id, quick_description, event_type FROM frames WHERE event_type IS NOT NULL"
+    assert ask(film, after) == said_by_claude
+    assert len(looked_at(film)) == 24
+    assert_sound(cli)
+
+
+def test_the_deep_pass_is_told_what_kind_of_event_the_scene_is(cli, home, moments, claude, standin):
+    assert cli("add", moments, "--sampling", "exact").code == 0
+    assert cli("quick", "moments", "--yes").code == 0
+    events = dict(ask(home, KEY_FRAMES.format("timestamp, event_type")))
+    assert cli("enrich").code == 0
+    by_number = {chat.numbers[0]: chat.prompt for chat in standin.history if chat.numbers}
+    rows = ask(home, "SELECT local_description, timestamp FROM frames")
+    assert len(rows) == 24
+    for text, timestamp in rows:
+        nearest = min(abs(timestamp - other) for other in events)
+        near = {event for other, event in events.items() if abs(timestamp - other) == pytest.approx(nearest)}
+        assert any(f'"{event}"' in by_number[number_in(text)] for event in near)
+    assert all(quick and deep for quick, deep in ask(home, KEY_FRAMES.format("quick_description, local_description")))
+    assert_sound(cli)
