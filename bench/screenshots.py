@@ -3,7 +3,8 @@
     python -m bench.screenshots [FOLDER] [--out docs/screenshots] [--ollama ADDRESS --model NAME]
 
 A real dashboard and a real worker in a library of their own, which is thrown away; films are copied. Where no Ollama
-is named the tests' stand-in describes, which sees colours and light alone: its words are plain, and true.
+is named the tests' stand-in describes, which sees colours and light alone: its words are plain, and true. The quick
+look is the baseline's: nobody is paid, and the costs page shows that.
 """
 
 import argparse
@@ -84,6 +85,8 @@ def main() -> None:
         hurry(0.0)
         wait_until_described(served, 1.0)
         run(served, "stop")
+        videos = ask(served.home, "SELECT id FROM videos ORDER BY id")
+        run(served, "quick", *(str(video_id) for (video_id,) in videos), "--describer", "baseline")
         take(browser, served, given.out, finished(served))
 
 
@@ -128,6 +131,7 @@ def finished(served: Dashboard) -> list[Shot]:
         Shot("search", f"/search?q={WORDS}"),
         Shot("moment", f"/search?q={WORDS}", play),
         Shot("models", "/models", asked),
+        Shot("costs", "/costs"),
         Shot("setup", "/setup"),
     ]
 

@@ -8,6 +8,7 @@ from enrich.wording import counted, dollars, span
 
 WHOLE_RATIO = 10  # from here on tenths say nothing
 ALL_FILMS = "All films"
+SMALLEST_POWER_COST = 0.001  # in the user's currency; less is said as under it
 
 
 def summary(bill: Bill) -> str | None:
@@ -30,6 +31,8 @@ def deep_cost(bill: Bill) -> str:
 
 def power_cost(amount: float) -> str:
     """A sum in the currency in which the user pays electricity."""
+    if 0 < amount < SMALLEST_POWER_COST / 2:
+        return f"under {SMALLEST_POWER_COST}"
     return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.3f}"
 
 

@@ -89,6 +89,8 @@ def test_electricity_is_watts_times_time_on_the_clock(settings):
     total = compare([film(deep=deep(10, seconds=7200.0))], told).total
     assert total.electricity == pytest.approx(0.2)
     assert deep_cost(total) == "$0.00 + 0.200 of electricity"
+    short = compare([film(deep=deep(10, seconds=2.0))], told).total
+    assert deep_cost(short) == "$0.00 + under 0.001 of electricity"
 
 
 def test_prices_in_the_data_folder_count(settings):

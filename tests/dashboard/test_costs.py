@@ -2,6 +2,8 @@
 
 import csv
 import io
+import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -96,6 +98,23 @@ def test_both_passes_stand_side_by_side_with_this_librarys_numbers(launch, finis
     assert rows.loc["All films", "claude-haiku-5-5_usd"] > 0
 
 
+def test_a_frame_has_both_passes_side_by_side_with_its_event_and_excitement(launch, finished):
+    look_quickly(finished, 1)
+    with closing(sqlite3.connect(finished / "library.db")) as connection, connection:
+        connection.execute(
+            "UPDATE frames SET quick_description = 'They dance.', event_type = 'first dance', excitement = 7.5 "
+            "WHERE id = 1"
+        )
+    app = launch("frames", video="1", frame="1")
+    assert not app.exception
+    text = said(app).replace("\\", "")
+    assert "In depth" in text
+    assert "They dance." in text
+    assert "First dance, excitement 7.5 of 10" in text
+    assert "The line is excitement, from 0 to 10" in text
+    assert "The line is excitement" not in said(launch("frames", video="2")), "nobody has rated that film"
+
+
 def test_electricity_is_counted_if_its_price_is_known(launch, finished, monkeypatch):
     app = launch("costs")
     assert "Electricity is not counted" in said(app)
@@ -119,7 +138,7 @@ def test_the_question_says_what_is_sent_to_whom_and_for_how_much(launch, finishe
     text = said(app)
     assert r"50 pictures are sent to Anthropic \(Claude\)\, to be looked at by claude\-haiku\-5\-5" in text
     assert r"about \$0\.010\, and \$0\.016 at the most" in text
-    assert r"\$0\.250 of \$5\.00 are spent" in text
+    assert r"\$0\.250 of \$5\.00 is spent" in text
     assert offers.words == [("quick", "1", "--estimate")]
     assert offers.jobs == []
 

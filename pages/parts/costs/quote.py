@@ -52,7 +52,7 @@ class Quote:
             return ""
         return (
             f"It costs about {dollars(self.usd)}, and {dollars(self.most_usd)} at the most. This month "
-            f"{dollars(self.spent_usd)} of {dollars(self.budget_usd)} are spent."
+            f"{dollars(self.spent_usd)} of {dollars(self.budget_usd)} is spent."
         )
 
 

@@ -114,6 +114,7 @@ def model_texts(frame: FrameRow, calls: Sequence[CallRow]) -> None:
             frame.quick_tags,
             "No first glance was taken.",
             kept.get("quick"),
+            rating=_rating(frame),
         )
 
 
@@ -136,17 +137,34 @@ def _stage() -> "st.delta_generator.DeltaGenerator":
     return st.container(key="frame-picture")
 
 
-def _said(heading: str, text: str | None, tags: Sequence[str] | None, otherwise: str, call: CallRow | None) -> None:
+def _said(
+    heading: str,
+    text: str | None,
+    tags: Sequence[str] | None,
+    otherwise: str,
+    call: CallRow | None,
+    *,
+    rating: str = "",
+) -> None:
     st.markdown(f"**{heading}**")
     if text is None:
         st.caption(otherwise)
         return
     st.text(shown(text))
+    if rating:
+        st.markdown(plain(rating))
     if tags:
         st.caption(plain(", ".join(tags)))
     if call is not None:
         tokens = "" if call.output_tokens is None else f" · {call.output_tokens:,} tokens"
         st.caption(plain(f"{call.model} · {call.latency_seconds:.1f} s{tokens}"))
+
+
+def _rating(frame: FrameRow) -> str:
+    """What the quick pass takes it for: Dancing, excitement 7 of 10."""
+    event = (frame.event_type or "").capitalize()
+    excitement = "" if frame.excitement is None else f"excitement {frame.excitement:g} of 10"
+    return ", ".join(part for part in (event, excitement) if part)
 
 
 def _place(frame: FrameRow) -> str:

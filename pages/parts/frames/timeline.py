@@ -57,6 +57,8 @@ def timeline(
         selection_mode=MOMENT,
         alt=in_words(video, outline),
     )
+    if has_excitement:
+        st.caption(f"The line is excitement, from 0 to {HIGHEST_EXCITEMENT}, as the quick look rates it.")
 
 
 @lru_cache(maxsize=64)
@@ -114,8 +116,18 @@ def in_words(video: VideoRow, outline: Outline) -> str:
         f"Timeline of the film, {clock(video.duration)} long: {counted(kept, 'kept frame')}, {described:,} described",
         f"{failed:,} failed" if failed else "",
         counted(len(outline.scenes), "scene") if outline.scenes else "",
+        _most_exciting(outline.buckets),
     ]
     return ", ".join(part for part in parts if part)
+
+
+def _most_exciting(buckets: Sequence[Bucket]) -> str:
+    """Where the quick look rates the film highest; empty where it has rated nothing."""
+    rated = [(bucket.excitement, -bucket.start) for bucket in buckets if bucket.excitement is not None]
+    if not rated:
+        return ""
+    highest, place = max(rated)
+    return f"most exciting at {clock(-place)}, {highest:g} of {HIGHEST_EXCITEMENT}"
 
 
 def _bars(buckets: Sequence[Bucket]) -> list[tuple[str, float, float, int, int]]:
