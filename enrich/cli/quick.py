@@ -257,7 +257,6 @@ class _Course:
     async def _send(self, describer: "ClaudeQuick", plans: "Sequence[QuickPlan]") -> int:
         from enrich.quick.sending import send
 
-        self._first_request = time.monotonic() - self._began
         for plan in plans:
             if plan.wanted and not self._stopping.is_set():
                 task_id = await send(self._library, describer, plan)

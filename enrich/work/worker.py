@@ -13,20 +13,18 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import psutil
 
-from db import crashes, queries, queue, runs, store
-from db.engine import reading, writing
-from db.models import RunState, TaskKind
+from db import queries, store
+from db.engine import reading
+from db.models import RunState
 from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
-from enrich.describe.describer import Describer, Pass
-from enrich.errors import RunningError
-from enrich.logs import Action, about, set_run
+from enrich.describe.describer import Describer
+from enrich.logs import Action, about
 from enrich.manage.hours import Hours, parse_hours
-from enrich.manage.process import is_alive, this_process
 from enrich.quick.attending import Attendance
 from enrich.work.activity import Activity
 from enrich.work.awake import Awake
@@ -40,6 +38,7 @@ from enrich.work.keeper import Keeper
 from enrich.work.library import Library
 from enrich.work.modest import quick_switching
 from enrich.work.order import Counts, Ending, Order, Summary
+from enrich.work.run import Run
 from enrich.work.saving import Saver
 from enrich.work.shift import Alone, Crew, Shift, free_memory, rest_of
 
@@ -87,7 +86,7 @@ class Worker:
         self._tried_alone: set[Alone] = set()
         self._health = Health(self._frames_ahead)
         self._saver: Saver | None = None
-        self._run_id = 0
+        self._run_row: Run | None = None
         self._began = time.monotonic()
         self._deadline = Deadline(order)
         self._was_stopped = False
@@ -118,15 +117,15 @@ class Worker:
     async def _run(self) -> Summary:
         self._began = time.monotonic()
         self._loop = asyncio.get_running_loop()
-        self._run_id = await self._begun()
+        run = self._run_row = await self._begun()
         if self._was_stopped:
             self._begin_stopping()
         filler = Filler(self._library, self.pass_) if self.pass_ == store.DEEP else None
-        saver = Saver(self._library, self._run_id, self._counts, filler)
+        saver = Saver(self._library, run.id, self._counts, filler)
         self._saver = saver
         keeper = Keeper(
             self._library.engine,
-            self._run_id,
+            run.id,
             counts=self._counts.as_dict,
             on_request=self._on_request,
             activity=self._what_it_does,
@@ -134,9 +133,9 @@ class Worker:
         )
         ending, error = Ending.STOPPED, None
         try:
-            async with Attendance(self._library, self._run_id, is_wanted=self._order.describe):
+            async with Attendance(self._library, run.id, is_wanted=self._order.describe):
                 with keeper:
-                    ending = await self._work(saver, keeper)
+                    ending = await self._work(run, saver, keeper)
         except BaseException as failure:
             error = failure
             raise
@@ -144,90 +143,39 @@ class Worker:
             try:
                 await saver.close()
             finally:
-                self._end(ending, error)
+                self._end(run, ending, error)
                 await asyncio.to_thread(self._awake.let_go)
-        return await asyncio.to_thread(self._summary, ending, time.monotonic() - self._began)
+        return await asyncio.to_thread(self._summary, run, ending, time.monotonic() - self._began)
 
-    async def _begun(self) -> int:
+    async def _begun(self) -> Run:
         """Begin the run. If this is cancelled, the run that the thread begins all the same is ended."""
         beginning = asyncio.ensure_future(asyncio.to_thread(self._begin))
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
-            self._run_id = await beginning
-            self._end(Ending.STOPPED, None)
+            self._end(await beginning, Ending.STOPPED, None)
             raise
 
-    def _begin(self) -> int:
-        describer = self._describer
-        options = {
-            "describer": describer.name if describer else None,
-            "model": describer.model if describer else None,
-            "hosts": list(describer.hosts) if describer else [],
-            "videos": sorted(self._order.video_ids) if self._order.video_ids is not None else None,
-            "call_seconds": self._library.settings.call_seconds,
-            "load_seconds": self._library.settings.load_seconds,
-            "until": self._deadline.told(),
-        }
-        now = datetime.now(UTC)
-        try:
-            with writing(self._library.engine) as connection:
-                run_id, _ = runs.begin(
-                    connection,
-                    this_process(),
-                    supervisor=self._supervisor,
-                    log_path=self._log_path,
-                    options=options,
-                    is_alive=is_alive,
-                    now=now,
-                )
-                # It is alone in the library: whatever is claimed is in nobody's hands, its lease run out or not.
-                swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
-                for kind in TaskKind:
-                    queue.wake(connection, kind=kind, video_ids=self._order.video_ids)
-                if describer is not None and describer.fills is Pass.QUICK:
-                    store.plan_pass(connection, store.QUICK, video_ids=self._order.video_ids)
-        except runs.BusyError as error:
-            process = error.run.process
-            raise RunningError(
-                f"a worker is running on this library already (process {process.pid} on {process.hostname}, "
-                f"since {error.run.started_at:%Y-%m-%d %H:%M} UTC): stop it first, or let it do the work"
-            ) from error
-        set_run(run_id)
-        if swept:
-            log.info("%d tasks of a run that died are taken up again", swept, extra=about(Action.TASKS_SWEPT))
-        log.info("run %d began", run_id, extra=about(Action.RUN_BEGAN, run=run_id))
-        return run_id
+    def _begin(self) -> Run:
+        return Run.begin(
+            self._library,
+            self._describer,
+            self._order,
+            supervisor=self._supervisor,
+            log_path=self._log_path,
+            until=self._deadline.told(),
+        )
 
-    def _end(self, ending: Ending, error: BaseException | None) -> None:
-        if error is not None and not isinstance(error, asyncio.CancelledError):
-            state, text = RunState.CRASHED, f"{type(error).__name__}: {error}"
-        else:
-            state, text = (RunState.STOPPED if ending is Ending.STOPPED else RunState.FINISHED), None
-        with writing(self._library.engine) as connection:
-            if state is RunState.CRASHED:
-                crashes.count_crash(connection, self._run_id, now=datetime.now(UTC))
-            else:
-                queue.release_run(connection, self._run_id)
-            runs.end(
-                connection,
-                self._run_id,
-                state,
-                counts=self._counts.as_dict(),
-                now=datetime.now(UTC),
-                error=text,
-            )
-        self._state = state
-        log.info("run %d ended: %s", self._run_id, ending, extra=about(Action.RUN_ENDED, run=self._run_id))
-        set_run(None)
+    def _end(self, run: Run, ending: Ending, error: BaseException | None) -> None:
+        self._state = run.end(ending, error, counts=self._counts.as_dict())
 
-    async def _work(self, saver: Saver, keeper: Keeper) -> Ending:
+    async def _work(self, run: Run, saver: Saver, keeper: Keeper) -> Ending:
         """Shift after shift, with pauses between them, until the run is at its end."""
         crew = Crew(
             self._library,
             self._describer,
             self.pass_,
-            self._run_id,
+            run.id,
             saver,
             keeper,
             self._counts,
@@ -343,12 +291,8 @@ class Worker:
         self._news.set()
 
     def _note_obeyed(self, wish: str) -> None:
-        def work() -> None:
-            with writing(self._library.engine) as connection:
-                runs.obeyed(connection, self._run_id, wish)
-
-        if self._saver is not None:
-            self._saver.note(work)
+        if self._saver is not None and self._run_row is not None:
+            self._saver.note(partial(self._run_row.obeyed, wish))
 
     def _what_it_does(self) -> dict[str, Any]:
         """For the runs table; called with each heartbeat, in the keeper's thread."""
@@ -383,16 +327,16 @@ class Worker:
             self._saver.note(self._write_state)
 
     def _write_state(self) -> None:
-        with writing(self._library.engine) as connection:
-            runs.change(connection, self._run_id, self._state, reason=self._reason, activity=self._activity_now())
+        if self._run_row is not None:
+            self._run_row.change(self._state, self._reason, self._activity_now())
 
-    def _summary(self, ending: Ending, seconds: float) -> Summary:
+    def _summary(self, run: Run, ending: Ending, seconds: float) -> Summary:
         with reading(self._library.engine) as connection:
             videos = self._order.video_ids
             waiting = queries.open_extractions(connection, videos) if self._order.extract else []
             left = queries.progress(connection, self.pass_, videos).left if self._order.describe else 0
             return Summary(
-                run_id=self._run_id,
+                run_id=run.id,
                 ending=ending,
                 counts=self._counts,
                 seconds=seconds,
