@@ -59,6 +59,7 @@ async def collect_one(
     def claim() -> queue.Job | None:
         with writing(library.engine) as connection:
             host, now = this_process().hostname, datetime.now(UTC)
+            queue.sweep(connection, now=now)  # whoever had one in hand may have been killed
             return batches.claim(connection, run_id=run_id, host=host, now=now, video_ids=video_ids)
 
     def is_any() -> bool:
