@@ -14,7 +14,7 @@ from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 from pages.parts.view import HAIR_SECONDS, View, go
 
-PAGE_CARDS = 24
+PAGE_CARDS = 18  # three rows on a wide screen
 SHOW, TAG = "frames-show", "frames-tag"
 NAMES = {
     Show.ALL: "All",
