@@ -73,7 +73,7 @@ def main() -> None:
     ):
         films = Path(folder) / "Films"
         shutil.copytree(given.folder, films)
-        begin = [Shot("first-steps", "/"), Shot("add", "/library?do=add", choose(films))]
+        begin = [Shot("first-steps", "/", lacking), Shot("add", "/library?do=add", choose(films))]
         take(browser, served, given.out, begin)
         run(served, "settings", "set", "model", given.model)
         hurry(BEGUN_SECONDS)
@@ -134,6 +134,11 @@ def finished(served: Dashboard) -> list[Shot]:
         Shot("costs", "/costs"),
         Shot("setup", "/setup"),
     ]
+
+
+def lacking(tab: Tab) -> None:
+    """It takes a moment until Ollama was asked for the model."""
+    expect(tab.button(re.compile("^Get "))).to_be_visible()
 
 
 def choose(folder: Path) -> Callable[[Tab], None]:

@@ -19,6 +19,7 @@ from pages.parts.gallery import gallery as draw_gallery
 from pages.parts.gallery import tile_of
 from pages.parts.session import reading, settings
 from pages.parts.view import View, here, stay
+from pages.parts.web.thumbnails import thumbnails
 
 
 def draw() -> None:
@@ -57,6 +58,7 @@ def draw_gallery_page(film: VideoRow, view: View) -> None:
     filters(view, outline.tags)
     page_buttons(film, view, page)
     draw_gallery([tile_of(card, view) for card in page.cards], is_tall=film.height > film.width)
+    thumbnails().make([card.id for card in page.following])
 
 
 def draw_kept(film: VideoRow, view: View, frame: FrameRow) -> None:

@@ -82,7 +82,8 @@ def test_a_task_that_is_not_ours_any_more_is_left_alone(house: House, run_id: in
         kept.hold(job)
         wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
         wait_until(kept._thread.is_alive)
-    assert house.value("SELECT lease_until FROM tasks") == before
+    # not renewed; and swept, if that came first, since nobody renews it
+    assert house.value("SELECT lease_until FROM tasks") in (before, None)
 
 
 def test_a_request_is_handed_on(house: House, run_id: int) -> None:

@@ -47,6 +47,7 @@ async def test_before_the_first_call_there_is_no_plan(house: House, clip: Clip) 
     assert reached(house.library, None) == "1 picture at least every 0.8 s"
 
 
+@pytest.mark.slow  # by itself: it is about seconds
 async def test_a_run_keeps_to_its_plan(make_house: Callable[..., House], standin: StandIn, clip: Clip) -> None:
     """240 frames of 48 s, 0.1 s a call: what was planned for 6 s is reached, and the run ends with its time."""
     standin.behave(delay=0.1)

@@ -14,7 +14,7 @@ from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 from pages.parts.view import HAIR_SECONDS, View, go
 
-PAGE_CARDS = 24
+PAGE_CARDS = 18  # three rows on a wide screen
 SHOW, TAG = "frames-show", "frames-tag"
 NAMES = {
     Show.ALL: "All",
@@ -32,6 +32,7 @@ class Page:
     """A page of the gallery. `total`: of all pages; `earlier` and `later`: None where there is nothing."""
 
     cards: list[Card]
+    following: list[Card]  # those of the next page
     total: int
     earlier: View | None
     later: View | None
@@ -69,7 +70,7 @@ def page_of(video: VideoRow, view: View) -> Page:
     """The frames of the view's page, and where turning it leads."""
     with reading() as connection:
         cards = gallery.cards(
-            connection, video.id, show=view.show, tag=view.tag, after=view.after, limit=PAGE_CARDS + 1
+            connection, video.id, show=view.show, tag=view.tag, after=view.after, limit=2 * PAGE_CARDS
         )
         first = cards[0].timestamp if cards else view.after
         before = (
@@ -83,6 +84,7 @@ def page_of(video: VideoRow, view: View) -> Page:
     begins = before[0].timestamp + HAIR_SECONDS if len(before) > PAGE_CARDS else None  # None: the first page
     return Page(
         cards=shown_cards,
+        following=cards[PAGE_CARDS:],
         total=total,
         earlier=view.gallery(after=begins) if before else None,
         later=view.gallery(after=shown_cards[-1].timestamp + HAIR_SECONDS) if len(cards) > PAGE_CARDS else None,

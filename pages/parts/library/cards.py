@@ -19,7 +19,7 @@ from pages.parts.session import reading
 Name = TypeVar("Name", bound=StrEnum)
 
 PAGE = "pages/library.py"
-CARDS = 16
+CARDS = 12
 SELECT_WIDTH = 180  # pixels
 REFRESH = "4s"
 TITLE_CHARACTERS, LINE_CHARACTERS = 60, 160

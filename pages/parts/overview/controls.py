@@ -25,6 +25,12 @@ ICONS = {
     Wish.STOP: ":material/stop:",
 }
 SHORTCUTS = {Wish.START: "s", Wish.PAUSE: "p", Wish.RESUME: "p", Wish.STOP: "x"}
+# Every button has its place, or one would move away under the pointer while another one comes and goes.
+PLACES = """<style>
+.st-key-controls { display: grid; grid-template-columns: repeat(2, 8.5rem); }
+.st-key-controls > * { width: 100% !important; grid-row: 1; grid-column: 1; }
+.st-key-controls > .st-key-wish-stop { grid-column: 2; }
+</style>"""
 BUSY = {
     Wish.START: "Starting …",
     Wish.PAUSE: "Pausing: the frames in hand are still finished …",
@@ -35,6 +41,7 @@ BUSY = {
 
 def draw_controls(wishes: tuple[Wish, ...]) -> None:
     """The buttons for what can be asked of the worker."""
+    st.html(PLACES)
     with st.container(horizontal=True, key="controls"):
         for wish in wishes:
             st.button(
@@ -45,6 +52,7 @@ def draw_controls(wishes: tuple[Wish, ...]) -> None:
                 type="primary" if wish in (Wish.START, Wish.RESUME) else "secondary",
                 on_click=carry_out,
                 args=[wish],
+                width="stretch",
             )
     if trouble := st.session_state.get(TROUBLE):
         st.error(plain(trouble))

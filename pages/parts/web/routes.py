@@ -3,11 +3,6 @@
 They run in threads of the server, outside of any page.
 """
 
-import io
-from functools import lru_cache
-from pathlib import Path
-
-from PIL import Image
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -15,10 +10,9 @@ from starlette.routing import BaseRoute, Route
 from enrich.manage.media import film_file, picture_file, strip_file
 from pages.parts.addresses import THUMB_EDGE
 from pages.parts.session import engine, settings
+from pages.parts.web.thumbnails import thumbnail_of
 from pages.parts.web.uploads import upload_routes
 
-THUMBS_KEPT = 2000  # some 12 kB each
-THUMB_QUALITY = 80
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 PICTURE_HEADERS = {**HEADERS, "Cache-Control": "private, max-age=86400"}
 # What a browser is told a film is: by its container's ending, since it looks no further.
@@ -49,7 +43,7 @@ def picture(request: Request) -> Response:
     if request.query_params.get("edge") != str(THUMB_EDGE):
         return FileResponse(path, media_type="image/jpeg", headers=PICTURE_HEADERS)
     try:
-        small = thumbnail(path, path.stat().st_mtime_ns)
+        small = thumbnail_of(path)
     except OSError:  # broken: the worker makes it again
         return _not_found()
     return Response(small, media_type="image/jpeg", headers=PICTURE_HEADERS)
@@ -68,20 +62,6 @@ def source(request: Request) -> Response:
     """The JPEG of a source frame that `everyframe strip` has decoded."""
     path = strip_file(settings(), request.path_params["video_id"], request.path_params["index"])
     return _not_found() if path is None else FileResponse(path, media_type="image/jpeg", headers=PICTURE_HEADERS)
-
-
-@lru_cache(maxsize=THUMBS_KEPT)
-def thumbnail(path: Path, changed: int) -> bytes:
-    """A small JPEG of a picture; `changed`, when the file was, tells a new picture from an old one."""
-    del changed
-    with Image.open(path) as image:
-        if max(image.size) <= THUMB_EDGE:
-            return path.read_bytes()
-        image.draft("RGB", (THUMB_EDGE, THUMB_EDGE))  # decoded at a fraction of its size
-        image.thumbnail((THUMB_EDGE, THUMB_EDGE))
-        data = io.BytesIO()
-        image.convert("RGB").save(data, "JPEG", quality=THUMB_QUALITY)
-    return data.getvalue()
 
 
 def _not_found() -> Response:
