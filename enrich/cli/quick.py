@@ -124,7 +124,9 @@ class _Course:
         from enrich.quick.offer import make_offer
 
         name, model = self._describer
-        describer = make_quick_describer(self._library.settings, name, model, told=self._teller.told)
+        describer = make_quick_describer(
+            self._library.settings, name, model, told=self._teller.told, stop=self._stopping
+        )
         try:
             with interruptible(self._interrupt):
                 plans = [await self._plan(describer, video_id) for video_id in video_ids]
@@ -249,7 +251,7 @@ class _Course:
         )
         complain_of(taken.problems)
         if taken.error is not None:
-            complain(f"{taken.error}; what was answered is saved")
+            complain(f"{taken.error}; what was answered is saved" if taken.answered else str(taken.error))
         if self._stopping.is_set():
             return INTERRUPTED
         return 1 if taken.error is not None or taken.problems else 0

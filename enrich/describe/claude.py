@@ -38,9 +38,10 @@ class ClaudeQuick:
         *,
         model: str = "",
         told: Callable[[str], None] = lambda _: None,
+        stop: asyncio.Event | None = None,
         most_wait: float = MOST_WAIT_SECONDS,
     ) -> None:
-        """`model` wins over the settings' one; `told` hears of waits. No connection is made, no key is needed yet.
+        """`model` wins over the settings' one; `told` hears of waits, which `stop` ends. No connection is made yet.
 
         Raises SettingsError if no price is known for the model, or the prices cannot be read.
         """
@@ -53,7 +54,7 @@ class ClaudeQuick:
         self.batch_factor = prices.batch_factor
         self.events = known_events(settings.events)
         self._connect_seconds = settings.connect_seconds
-        self._told, self._most_wait = told, most_wait
+        self._told, self._stop, self._most_wait = told, stop, most_wait
         self._client: ClaudeClient | None = None
 
     @property
@@ -61,7 +62,7 @@ class ClaudeQuick:
         """The connection, made when first needed. Raises AccountError without a key, SettingsError without the SDK."""
         if self._client is None:
             self._client = ClaudeClient(
-                connect_seconds=self._connect_seconds, told=self._told, most_wait=self._most_wait
+                connect_seconds=self._connect_seconds, told=self._told, stop=self._stop, most_wait=self._most_wait
             )
         return self._client
 

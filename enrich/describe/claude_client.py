@@ -6,6 +6,7 @@ paid. One whose connection broke is not sent again by itself: it may have been p
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -48,12 +49,16 @@ class ClaudeClient:
         *,
         connect_seconds: float,
         told: Callable[[str], None] = lambda _: None,
+        stop: asyncio.Event | None = None,
         most_wait: float = MOST_WAIT_SECONDS,
     ) -> None:
-        """`told` hears of each wait, in a sentence. Raises AccountError, SettingsError if the SDK is missing."""
+        """`told` hears of each wait, in a sentence; once `stop` is set nothing is waited for.
+
+        Raises AccountError, SettingsError if the SDK is missing.
+        """
         sdk = anthropic_sdk()
         key = api_key()
-        self._told = told
+        self._told, self._stop = told, stop or asyncio.Event()
         self._most_wait = most_wait
         self._sdk: AsyncAnthropic = sdk.AsyncAnthropic(
             api_key=key.get_secret_value(),
@@ -87,9 +92,17 @@ class ClaudeClient:
                 if waited + wait > self._most_wait:
                     raise problem from None
             self._told(f"Claude is busy; the request is sent again in {span(wait)}")
-            await asyncio.sleep(wait)
+            if await self._is_over(wait):
+                raise problem
             waited += wait
             pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+
+    async def _is_over(self, seconds: float) -> bool:
+        """Wait so long; whether somebody wants an end meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        return self._stop.is_set()
 
     async def close(self) -> None:
         """Let go of connections."""

@@ -1,5 +1,6 @@
 """Which describer the settings ask for."""
 
+import asyncio
 from collections.abc import Callable
 
 from enrich.describe.describer import Describer
@@ -24,9 +25,14 @@ def make_describer(settings: Settings) -> Describer:
 
 
 def make_quick_describer(
-    settings: Settings, describer: str | None = None, model: str | None = None, *, told: Callable[[str], None]
+    settings: Settings,
+    describer: str | None = None,
+    model: str | None = None,
+    *,
+    told: Callable[[str], None],
+    stop: asyncio.Event | None = None,
 ) -> QuickDescriber:
-    """A new describer for the quick pass; whoever makes it closes it. `told` hears of waits.
+    """A new describer for the quick pass; whoever makes it closes it. `told` hears of waits, which `stop` ends.
 
     Raises SettingsError for a name nobody answers to, or a model without a price.
     """
@@ -34,7 +40,7 @@ def make_quick_describer(
         case "claude":
             from enrich.describe.claude import ClaudeQuick
 
-            return ClaudeQuick(settings, model=model or "", told=told)
+            return ClaudeQuick(settings, model=model or "", told=told, stop=stop)
         case "ollama":
             from enrich.describe.quick_local import OllamaQuick
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.cli.terminal import ask
+from tests.cli.terminal import COMMAND, ask, running, until
 from tests.cli.test_quick import KEY_FRAMES, PAID, deep_pass, done, looked_at
 
 SECRET = "sk-ant-wrong-secret"  # noqa: S105  # of nobody
@@ -86,7 +86,7 @@ def test_a_connection_that_breaks_in_the_middle_leaves_what_was_answered(cli, fi
     cli("quick", "moments", "--estimate")
     last = ask(film, KEY_FRAMES.format("id"))[-1][0]
     claude.play("die", labels=[f"F{last}"])
-    sentence(cli("quick", "moments", "--yes"), "cannot be reached", "what was answered is saved")
+    sentence(cli("quick", "moments", "--yes"), "cannot be reached")
     first = looked_at(film)
     assert len(first) == 6
     claude.calm()
@@ -148,3 +148,12 @@ def test_what_was_paid_without_an_answer_is_asked_for_again_only_when_told_to(cl
     assert cli("quick", "moments", "--unanswered", "--yes").code == 0
     assert [bill.labels for bill in claude.bills] == [(f"F{frame}",)]
     assert len(looked_at(film)) == 5
+
+
+def test_whoever_stops_it_does_not_wait_for_a_busy_claude(film, claude):
+    claude.play("overloaded", retry_after="60")
+    with running(COMMAND, "quick", "moments", "--yes") as process:
+        until(lambda: claude.sent, "Claude was asked", process)
+        process.terminate()
+        process.wait(20)
+    assert looked_at(film) == []
