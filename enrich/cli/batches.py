@@ -23,9 +23,10 @@ async def collect_batches(
     *,
     stopping: asyncio.Event | None = None,
 ) -> int:
-    """Look after batches until none is open, or somebody interrupts; the exit code."""
-    from db import batches
-    from db.engine import reading
+    """Look after batches, now and until none is open, somebody interrupts or must act; the exit code."""
+    from db import batches, queue
+    from db.engine import reading, writing
+    from db.models import TaskKind
     from enrich.quick.collecting import collect_one
 
     stopping = stopping or asyncio.Event()
@@ -37,12 +38,17 @@ async def collect_batches(
     followed = {row.task_id for row in opened()}
     frames = {frame_id for row in opened() for frame_id in row.batch.frame_ids}
     began = datetime.now(UTC)
+    with writing(library.engine) as connection:
+        queue.wake(connection, kind=TaskKind.BATCH, video_ids=video_ids)
     with interruptible(stopping.set):
         while (rows := opened()) and not stopping.is_set():
             collected = await collect_one(library, video_ids=video_ids, told=teller.told)
             if collected is None:
                 await _sleep(stopping, WAIT_SECONDS)
                 continue
+            if collected.says is not None and collected.is_stuck:
+                complain(f"{collected.says}; the batch is kept")
+                return 1
             if collected.says is not None:
                 teller.told(collected.says)
         followed |= {row.task_id for row in rows}
@@ -73,7 +79,7 @@ def _say_collected(
     teller.step("done", text, **facts)
     complain_of(problems)
     if lost:
-        complain(f"{counted(lost, 'batch')[:-1] if lost == 1 else f'{lost} batches'} had never been sent: ask again")
+        complain(f"{'a batch was' if lost == 1 else f'{lost} batches were'} never sent: ask again")
     return 1 if problems or lost else 0
 
 

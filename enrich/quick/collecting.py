@@ -14,8 +14,9 @@ from db import batches, queue
 from db.engine import reading, writing
 from enrich.describe.claude import ClaudeQuick
 from enrich.describe.claude_batch import SETTLE_SECONDS, ClaudeBatches
+from enrich.describe.claude_errors import NotThereError
 from enrich.describe.quick import Answered
-from enrich.errors import EveryFrameError
+from enrich.errors import EveryFrameError, ModelError, SettingsError
 from enrich.logs import Action, about
 from enrich.manage.process import is_here, lives, this_process
 from enrich.quick.holding import held
@@ -31,6 +32,7 @@ YOUNG_SECONDS = 300.0
 TROUBLE_SECONDS = 60.0  # after an error
 FAR_SENDER_SECONDS = 900.0  # how long another machine is given to send
 KEPT_SECONDS = 29 * 86400.0  # so long results can be had
+STUCK = (ModelError, SettingsError, NotThereError)  # time alone mends none of them
 MISSING = "Claude's answers have no line for this picture"
 TOO_LATE = "the batch's answers were not fetched within 29 days"
 
@@ -42,9 +44,7 @@ class Collected:
     task_id: int
     video_id: int
     says: str | None
-    answered: int = 0
-    problems: int = 0
-    usd: float = 0.0
+    is_stuck: bool = False  # until a person does something
 
 
 async def collect_one(
@@ -76,7 +76,7 @@ async def collect_one(
         except queue.LeaseLostError:
             return care.collected("somebody else looks after it")
         except EveryFrameError as error:
-            return await care.wait(str(error), TROUBLE_SECONDS)
+            return await care.wait(str(error), TROUBLE_SECONDS, is_stuck=isinstance(error, STUCK))
         except BaseException:
             await asyncio.shield(care.wait("it was interrupted", 0.0))
             raise
@@ -90,8 +90,6 @@ class _Care:
         self._job = job
         self._batch = batch
         self._told = told
-        self._answered = self._problems = 0
-        self._usd = 0.0
 
     async def look_after(self) -> Collected:
         """Find it, poll it, save its answers. Raises LeaseLostError, or EveryFrameError with what to wait for."""
@@ -119,7 +117,7 @@ class _Care:
         finally:
             await describer.close()
 
-    async def wait(self, says: str, seconds: float) -> Collected:
+    async def wait(self, says: str, seconds: float, *, is_stuck: bool = False) -> Collected:
         """Give it back, to be looked after again later."""
 
         def work() -> None:
@@ -131,11 +129,11 @@ class _Care:
             await asyncio.to_thread(work)
         except queue.LeaseLostError:
             return self.collected("somebody else looks after it")
-        return self.collected(says)
+        return replace(self.collected(says), is_stuck=is_stuck)
 
     def collected(self, says: str | None) -> Collected:
-        """What has come of it so far."""
-        return Collected(self._job.id, self._job.video_id, says, self._answered, self._problems, self._usd)
+        """How it stands."""
+        return Collected(self._job.id, self._job.video_id, says)
 
     async def _find(self, claude: ClaudeBatches) -> str | Collected:
         """The id of a batch whose sender has not noted it; or what to wait for, or that it never arrived."""
@@ -171,9 +169,6 @@ class _Care:
             if not batches.part_saved(connection, self._job, custom_id, _problems(answers), now=now):
                 return
             keep(connection, answers, {}, now=now)
-        self._answered += sum(one.answer is not None for one in answers)
-        self._problems += sum(one.answer is None for one in answers)
-        self._usd += sum(call.cost_usd for one in answers for call in one.calls)
 
     async def _finish(self, problem: str) -> Collected:
         """It is done; what is not saved has this problem."""
@@ -185,7 +180,6 @@ class _Care:
                 saved = row.batch.saved if row is not None else []
                 left = {label: problem for name, labels in parts.items() if name not in saved for label in labels}
                 batches.finish(connection, self._job, left)
-            self._problems += len(left)
 
         await asyncio.to_thread(work)
         log.info("a batch is done", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
