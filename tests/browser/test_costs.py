@@ -16,6 +16,8 @@ from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.standin_claude import KEY, ClaudeStandIn
 
+pytestmark = pytest.mark.slow
+
 FRAMES, KEY_FRAMES = 12, 5
 LOOK_MS = 60_000
 SUMS = re.compile(r"It costs about (\$[\d.]+), and (\$[\d.]+) at the most\.")

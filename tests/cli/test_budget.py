@@ -31,8 +31,8 @@ def test_a_plan_says_how_fine_it_gets_and_when_all_is_done(cli, film, standin):
     cli("enrich", "--limit", "10")
     value = cli("plan", "--within", "2s", "--json").json
     assert value["left"] == 40
-    assert value["calls"] == pytest.approx(20, abs=4)
-    assert value["all_seconds"] == pytest.approx(4, abs=1)
+    assert 3.5 < value["all_seconds"] < 40  # 0.2 s a call, two at once; a busy machine takes longer
+    assert value["calls"] == pytest.approx(40 * 2.0 / value["all_seconds"], abs=2)
     assert 0.2 < value["gap_seconds"] < 2
     assert value["text"].startswith("1 picture every ")
     assert value["reason"] is None

@@ -14,6 +14,7 @@ COMMANDS = (
     *("search", "export", "migrate", "demo", "audit", "verify", "first"),
     *("start", "pause", "resume", "stop", "status"),
     *("plan", "strip", "describe", "audition", "set", "relink", "dashboard", "settings"),
+    *("quick", "costs"),
 )
 
 

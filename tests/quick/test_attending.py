@@ -12,6 +12,8 @@ from tests.quick.test_killed import ANSWERED, BATCH, BATCHES, assert_paid_once, 
 from tests.standin import StandIn
 from tests.standin_claude import ClaudeStandIn
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Terminal]
 DESCRIBED = "SELECT count(*) FROM frames WHERE local_description IS NOT NULL"
 

@@ -11,6 +11,8 @@ from tests.cli.terminal import COMMAND, Terminal, ask, change, running, until
 from tests.quick.conftest import PICTURES
 from tests.standin_claude import ClaudeStandIn
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Terminal]
 
 NOW = (COMMAND, "quick", "1", "--yes")
