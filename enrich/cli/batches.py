@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from enrich.cli.output import complain
-from enrich.cli.teller import Teller, complain_of, interruptible
+from enrich.cli.teller import INTERRUPTED, Teller, complain_of, interruptible
 from enrich.wording import counted, dollars
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def _say_collected(
     complain_of(problems)
     if lost:
         complain(f"{'a batch was' if lost == 1 else f'{lost} batches were'} never sent: ask again")
+    if not is_over:
+        return INTERRUPTED
     return 1 if problems or lost else 0
 
 

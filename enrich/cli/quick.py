@@ -13,7 +13,7 @@ import typer
 from enrich.cli.batches import collect_batches
 from enrich.cli.options import AsJson, Videos, all_meant, open_library, settings_for
 from enrich.cli.output import complain, print_json, say
-from enrich.cli.teller import Teller, complain_of, interruptible
+from enrich.cli.teller import INTERRUPTED, Teller, complain_of, interruptible
 from enrich.errors import BudgetError, SettingsError
 from enrich.wording import counted, dollars, first_line, span
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from enrich.work.library import Library
 
 SAY_SECONDS = 2.0  # between two lines about the same
-INTERRUPTED = 130
 
 QuickName = Annotated[
     Literal["claude", "ollama", "baseline"] | None,

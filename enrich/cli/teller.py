@@ -9,6 +9,7 @@ from enrich.cli.output import complain, print_line, say
 from enrich.wording import counted, first_line
 
 SHOWN_PROBLEMS = 5
+INTERRUPTED = 130  # exit code
 
 
 class Teller:
