@@ -32,11 +32,11 @@ from enrich.cli import (
 )
 from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
+from enrich.cli.interrupting import INTERRUPTED
 from enrich.cli.output import complain
 from enrich.errors import EveryFrameError
 from enrich.wording import first_line
 
-INTERRUPTED = 130
 # Typer carries a click of its own and shows only this leaf of its errors; what all of them derive from lies above it.
 ClickError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 

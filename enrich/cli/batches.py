@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from enrich.cli.interrupting import INTERRUPTED, interruptible
 from enrich.cli.output import complain
-from enrich.cli.teller import INTERRUPTED, Teller, complain_of, interruptible
+from enrich.cli.teller import Teller, complain_of
 from enrich.wording import counted, dollars
 
 if TYPE_CHECKING:

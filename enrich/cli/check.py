@@ -1,14 +1,12 @@
 """Commands that check: audit (was anything lost with what was left out?) and verify (does all belong together?)."""
 
 import asyncio
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from enrich.cli.interrupting import INTERRUPTED, interruptible
 from enrich.cli.meter import Meter, meter
 from enrich.cli.options import (
     AsJson,
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from enrich.describe.describer import Describer
     from enrich.work.library import Library
 
-INTERRUPTED = 130
 LOOK_SECONDS = 0.5
 SHOWN_PAIRS = 20
 SHOWN_GROUPS = 40
@@ -120,7 +117,7 @@ async def _run_audit(library: "Library", describer: "Describer", plan: "Plan") -
         for trouble in await host_troubles(describer):
             complain(str(trouble))
         running = Audit(library, describer, plan)
-        with _interrupting(running.stop), meter() as show:
+        with interruptible(running.stop), meter() as show:
             watching = asyncio.ensure_future(_watch(running, plan.sampled, show))
             try:
                 return await running.run()
@@ -134,22 +131,6 @@ async def _watch(running: "Audit", total: int, show: Meter) -> None:
     while True:
         show("Comparing", running.done, total)
         await asyncio.sleep(LOOK_SECONDS)
-
-
-@contextmanager
-def _interrupting(stop: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C asks to stop, a second one ends the process at once."""
-
-    def handle(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stop()
-
-    before = {name: signal.signal(name, handle) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
 
 
 def _say_audit(plan: "Plan", describer: "Describer", done: "Audited") -> None:

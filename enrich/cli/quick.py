@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from enrich.cli.batches import collect_batches
+from enrich.cli.interrupting import INTERRUPTED, interruptible
 from enrich.cli.options import AsJson, Videos, all_meant, open_library, settings_for
 from enrich.cli.output import complain, print_json, say
-from enrich.cli.teller import INTERRUPTED, Teller, complain_of, interruptible
+from enrich.cli.teller import Teller, complain_of
 from enrich.errors import BudgetError, SettingsError
 from enrich.wording import counted, dollars, first_line, span
 
@@ -110,7 +111,6 @@ class _Course:
         self._unanswered = unanswered
         self._batch = batch
         self._began = time.monotonic()
-        self._first_request: float | None = None
         self._describer = (describer, model)
         self._stop = threading.Event()
         self._stopping = asyncio.Event()
@@ -177,9 +177,9 @@ class _Course:
         if offer.problem is not None:
             raise SettingsError(offer.problem)
         text = f"{offer.text[:1].upper()}{offer.text[1:]}"
-        self._teller.step("offer", f"{text}.", **_offered(offer))
-        for line in _notes(plans):
-            self._teller.step("note", line)
+        facts = {name: value for name, value in asdict(offer).items() if name not in ("text", "problem")}
+        self._teller.step("offer", f"{text}.", **facts)
+        self._say_notes(plans)
         if not offer.recipient or yes:
             return True
         if self._teller.as_json or not sys.stdin.isatty():
@@ -189,21 +189,27 @@ class _Course:
         say("Nothing was sent.")
         return False
 
+    def _say_notes(self, plans: "Sequence[QuickPlan]") -> None:
+        for line in _notes(plans):
+            self._teller.step("note", line)
+
     def _say_offer(self, offer: "Offer", plans: "Sequence[QuickPlan]") -> None:
         if self._teller.as_json:
             print_json({**asdict(offer), "videos": [_planned(plan) for plan in plans]})
             return
-        say(f"{offer.text[:1].upper()}{offer.text[1:]}; at most {dollars(offer.most_usd)}.")
-        say(f"This month: {dollars(offer.spent_usd)} of {dollars(offer.budget_usd)} is spent.")
-        for line in _notes(plans):
-            say(line)
+        most = f"; at most {dollars(offer.most_usd)}" if offer.usd else ""
+        say(f"{offer.text[:1].upper()}{offer.text[1:]}{most}.")
+        if offer.recipient:
+            say(f"This month: {dollars(offer.spent_usd)} of {dollars(offer.budget_usd)} is spent.")
+        self._say_notes(plans)
         if offer.problem:
             complain(offer.problem)
 
     async def _carry_out(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
         from enrich.describe.claude import ClaudeQuick
 
-        if not offer.pictures and not any(plan.on_the_way for plan in plans):
+        if not offer.pictures and not (self._batch and any(plan.on_the_way for plan in plans)):
+            self._say_notes(plans)
             self._teller.step("done", "Nothing is left to ask.", answered=0, usd=0.0, problems=[])
             return 0
         if self._batch and isinstance(describer, ClaudeQuick):
@@ -226,7 +232,6 @@ class _Course:
             text = f"{done:,} of {counted(offer.pictures, 'picture')}{price}"
             self._teller.step("asking", text, done=done, pictures=offer.pictures, usd=taken.usd)
 
-        self._first_request = time.monotonic() - self._began
         for plan in plans:
             if taken.error is None and not self._stopping.is_set():
                 await take(self._library, describer, plan, taken=taken, stop=self._stopping, on_answers=on_answers)
@@ -244,7 +249,6 @@ class _Course:
             prompt_tokens=taken.prompt_tokens,
             output_tokens=taken.output_tokens,
             seconds=round(seconds, 1),
-            first_request_seconds=self._first_request and round(self._first_request, 1),
             problems=[{"label": label, "reason": reason} for label, reason in taken.problems.items()],
             error=str(taken.error) if taken.error else None,
         )
@@ -263,9 +267,8 @@ class _Course:
                 task_id = await send(self._library, describer, plan)
                 text = f"{counted(len(plan.wanted), 'picture')} of {first_line(plan.title)} sent as a batch."
                 self._teller.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.wanted))
-        return await collect_batches(
-            self._library, self._teller, [plan.video.id for plan in plans], stopping=self._stopping
-        )
+        video_ids = [plan.video.id for plan in plans]
+        return await collect_batches(self._library, self._teller, video_ids, stopping=self._stopping)
 
     def _interrupt(self) -> None:
         self._stop.set()
@@ -283,10 +286,6 @@ def _planned(plan: "QuickPlan") -> dict[str, Any]:
         "on_the_way": plan.on_the_way,
         "usd": plan.estimate.usd if plan.wanted else 0.0,
     }
-
-
-def _offered(offer: "Offer") -> dict[str, Any]:
-    return {name: value for name, value in asdict(offer).items() if name not in ("text", "problem")}
 
 
 def _notes(plans: "Sequence[QuickPlan]") -> list[str]:

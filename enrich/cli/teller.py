@@ -1,15 +1,11 @@
-"""How commands of the quick pass say how it goes, and how they are interrupted."""
+"""How commands of the quick pass say how it goes."""
 
-import asyncio
-import signal
-from collections.abc import Callable
 from typing import Any
 
 from enrich.cli.output import complain, print_line, say
 from enrich.wording import counted, first_line
 
 SHOWN_PROBLEMS = 5
-INTERRUPTED = 130  # exit code
 
 
 class Teller:
@@ -33,28 +29,6 @@ class Teller:
     def told(self, text: str) -> None:
         """Tell a wait."""
         self.step("waiting", f"{text[:1].upper()}{text[1:]}.")
-
-
-class interruptible:  # noqa: N801  # used like a function
-    """SIGINT and SIGTERM ask for an end while it is entered; a second one ends the process at once."""
-
-    def __init__(self, interrupt: Callable[[], None]) -> None:
-        self._interrupt = interrupt
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-
-        def handle(number: int, _frame: object) -> None:
-            signal.signal(number, signal.SIG_DFL)
-            loop.call_soon_threadsafe(self._interrupt)
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, handle)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 def complain_of(problems: dict[str, str]) -> None:

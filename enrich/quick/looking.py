@@ -47,6 +47,9 @@ def have_pictures(
     video = _video(library, video_id)
     if video.extraction_status in ENDED and video.kept:
         return video
+    with writing(library.engine) as connection:  # whoever asks may have put the file back
+        for kind in (TaskKind.SKIM, TaskKind.EXTRACT):
+            queue.wake(connection, kind=kind, video_ids=[video_id])
     if _state(library, video_id, TaskKind.SKIM) is not None:
         told(f"looking at {first_line(video.title)}")
         _look(library, video_id, stop)

@@ -60,7 +60,8 @@ class Run:
                     is_alive=is_alive,
                     now=now,
                 )
-                # It is alone in the library: whatever is claimed is in nobody's hands, its lease run out or not.
+                # It is the only worker: what is claimed is in nobody's hands, its lease run out or not. A quick look
+                # that has a film or a batch in hand finds its lease lost, and leaves it to this run.
                 swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
                 for kind in TaskKind:
                     queue.wake(connection, kind=kind, video_ids=order.video_ids)

@@ -7,8 +7,8 @@ from enrich.manage import jobs
 from enrich.manage.jobs import Job
 from enrich.settings import Settings
 from enrich.wording import first_line, size
+from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
-from pages.parts.readiness import asker
 from pages.parts.session import settings
 
 KIND = "pull"
@@ -63,7 +63,7 @@ def cancel(job_id: str) -> None:
 def _progress(model: str) -> None:
     job = last_pull(settings(), model)
     if job is None or not job.is_running:
-        asker().forget()
+        inquiries().forget()
         st.rerun()
     line = job.lines[-1] if job.lines else {}
     total, completed = line.get("total") or 0, line.get("completed") or 0

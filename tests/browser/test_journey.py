@@ -142,9 +142,11 @@ def pause_resume_stop(tab: Tab) -> None:
     assert held < FRAMES
     tab.page.wait_for_timeout(3 * CALL_SECONDS * 1000)
     assert analyzed(tab.page) <= held + 2, "frames in hand may still be finished, no others"
+    place = tab.button("Stop").bounding_box()
     tab.button("Resume").click()
     tab.sees("Working")
     expect(tab.button("Pause")).to_be_visible()
+    assert tab.button("Stop").bounding_box() == place
     tab.button("Stop").click()  # at once: it must not move away under the pointer while others come and go
     tab.sees("Stopped")
     expect(tab.button("Start")).to_be_visible()

@@ -4,17 +4,19 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from enrich.cli import run
 from enrich.work import lane, saving
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_clip, numbered_picture, picture_clip, run_ffmpeg
 from tests.standin import StandIn
 from tests.standin_claude import KEY, ClaudeStandIn
 
+NOBODY = "http://127.0.0.1:9"  # where no Ollama answers
 FRAMES = 12  # of the clip `party`, all kept
 SPARSE_FRAMES = 30  # of the clip `numbers`, every fifth kept
 # Of the clip `moments`: each is followed by a picture that looks much the same, and whose number is one more.
@@ -27,14 +29,30 @@ def quiet_environment(home: Path, **more: str) -> dict[str, str]:
     return values | {"EVERYFRAME_CONNECT_SECONDS": "2", "COLUMNS": "100"} | more
 
 
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the person who runs the tests has a say; nobody answers where Ollama is looked for."""
+def live_in(patch: pytest.MonkeyPatch, home: Path, ollama: str) -> None:
+    """Commands in this process work on the library in `home`; nothing of the person who runs the tests has a say."""
     for name in list(os.environ):
         if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            monkeypatch.delenv(name)
-    for name, value in quiet_environment(tmp_path / "home", OLLAMA_HOST="http://127.0.0.1:9").items():
-        monkeypatch.setenv(name, value)
+            patch.delenv(name)
+    for name, value in quiet_environment(home, OLLAMA_HOST=ollama).items():
+        patch.setenv(name, value)
+
+
+@contextmanager
+def living_in(home: Path, ollama: str = NOBODY) -> Iterator[pytest.MonkeyPatch]:
+    """The same for a while, for fixtures of more than one test; signals that commands take over are given back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch:
+        live_in(patch, home, ollama)
+        yield patch
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A library of the test's own; nobody answers where Ollama is looked for."""
+    live_in(monkeypatch, tmp_path / "home", NOBODY)
 
 
 @pytest.fixture(autouse=True)
@@ -150,14 +168,7 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
 
 def enrich(home: Path, *films: tuple[Path, str]) -> None:
     """Make a library of films, each with its sampling, described."""
-    with StandIn(parallel=2) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in quiet_environment(home, OLLAMA_HOST=server.address).items():
-            patch.setenv(name, value)
-        before: Any = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        from enrich.cli import run
-
+    with StandIn(parallel=2) as server, living_in(home, server.address):
         for path, sampling in films:
             assert run(["add", str(path), "--sampling", sampling]) == 0
         assert run(["enrich"]) == 0
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -4,9 +4,7 @@ The libraries are made by the command line against a stand-in for Ollama. Only `
 that of a process that sleeps, so it cannot show how a worker obeys; tests that start one do that.
 """
 
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,36 +18,25 @@ import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from tests.cli.conftest import quiet_environment
+from enrich.settings import load_settings
+from pages.parts.inquiry import inquiries
+from tests.cli.conftest import NOBODY, live_in, living_in
+from tests.cli.terminal import until
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.stem for path in (PROJECT / "pages").glob("*.py") if path.stem != "__init__")
 LAUNCH_SECONDS = 30
-NOBODY = "http://127.0.0.1:9"  # where no Ollama answers
 STATES = ("empty", "working", "finished", "failed")  # fixtures that put such a library where the app looks
 
 
 @contextmanager
 def _library(home: Path) -> Iterator[StandIn]:
     """The command line works on a library in `home`, against the stand-in."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with StandIn(parallel=2) as server, pytest.MonkeyPatch.context() as patch:
-        _forget_environment(patch)
-        for name, value in quiet_environment(home, OLLAMA_HOST=server.address).items():
-            patch.setenv(name, value)
+    with StandIn(parallel=2) as server, living_in(home, server.address) as patch:
         patch.setattr("enrich.work.saving.RETRY_PAUSE_SECONDS", 0)
         yield server
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def _forget_environment(patch: pytest.MonkeyPatch) -> None:
-    """Nothing of the person who runs the tests has a say."""
-    for name in list(os.environ):
-        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            patch.delenv(name)
 
 
 @pytest.fixture(scope="session")
@@ -101,11 +88,8 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the app looks for its library: nothing is there yet. Nobody answers where Ollama is looked for."""
-    _forget_environment(monkeypatch)
-    home = tmp_path / "home"
-    for name, value in quiet_environment(home, OLLAMA_HOST=NOBODY).items():
-        monkeypatch.setenv(name, value)
-    return home
+    live_in(monkeypatch, tmp_path / "home", NOBODY)
+    return tmp_path / "home"
 
 
 class NavigatedPages(PagesManager):
@@ -137,6 +121,25 @@ def launch(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     yield run
     st.cache_resource.clear()
     st.cache_data.clear()
+
+
+def answered(question: str) -> None:
+    """Wait until what a page has asked the command line is answered."""
+    settings = load_settings()
+    until(lambda: not inquiries().is_asking(settings, question), f"{question} is answered")
+
+
+@pytest.fixture
+def launch_answered(launch: Callable[..., AppTest]) -> Callable[[str, str], AppTest]:
+    """`launch_answered("setup", "doctor")`: a page, drawn again once its question is answered."""
+
+    def run(page: str, question: str) -> AppTest:
+        app = launch(page)
+        assert not app.exception
+        answered(question)
+        return app.run()
+
+    return run
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from db.gallery import Show
 from enrich.describe.describer import Problem
 from pages.parts.frames.doubts import WORDS, doubts
 from pages.parts.view import View, moment_in
+from tests.cli.terminal import ask, until
 from tests.dashboard.conftest import said
 
 HOSTILE = (
@@ -89,6 +90,18 @@ def test_pages_are_turned_by_keyset_and_back_to_the_same_place(launch, finished,
     press(app, "turn-Left")
     assert links(app) == first
     assert "after" not in address(app)
+
+
+def test_the_next_pages_thumbnails_are_made_while_this_one_is_looked_at(launch, finished, monkeypatch):
+    monkeypatch.setattr("pages.parts.frames.filters.PAGE_CARDS", 5)
+    made = []
+    monkeypatch.setattr("pages.parts.web.thumbnails.thumbnail_of", made.append)
+    app = launch("frames", video="1")
+    until(lambda: len(made) == 5, "the next page's are made")
+    press(app, "turn-Right")
+    until(lambda: len(made) == 7, "the last page's are made")
+    names = [name for (name,) in ask(finished, "SELECT image_path FROM frames WHERE video_id = 1 ORDER BY timestamp")]
+    assert made == [(finished / "frames" / name).resolve() for name in names[5:]]
 
 
 @pytest.mark.parametrize("show", list(Show))

@@ -43,17 +43,9 @@ def ollama(home, monkeypatch):
 
 
 @pytest.fixture
-def opened(launch):
+def opened(launch_answered):
     """The Models page, once Ollama has answered."""
-
-    def run():
-        app = launch("models")
-        assert not app.exception
-        settings = load_settings()
-        until(lambda: not inquiries().is_asking(settings, "models"), "Ollama is asked")
-        return app.run()
-
-    return run
+    return lambda: launch_answered("models", "models")
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -14,9 +14,9 @@ from enrich.settings import load_settings
 from pages.parts.overview.figures import ENRICHMENT, time_left
 from pages.parts.overview.now import look_anew, percent_done
 from pages.parts.overview.wishes import Wish, fitting, words
-from pages.parts.readiness import asker, lack_in
+from pages.parts.readiness import lack_in
 from tests.cli.terminal import ask, change, until
-from tests.dashboard.conftest import begin_run, metrics, said
+from tests.dashboard.conftest import answered, begin_run, metrics, said
 from tests.standin import StandIn, Trick
 
 
@@ -206,7 +206,7 @@ def test_be_ready_by_says_what_will_be_reached_and_starts_with_that_end(launch, 
 
 def test_an_ollama_that_does_not_answer_is_said_with_what_to_do(launch, finished):
     launch()
-    asker().wait()
+    answered("models")
     app = launch()
     assert "does not answer" in said(app)
 
@@ -215,7 +215,7 @@ def test_a_model_that_is_missing_is_got_with_a_button(launch, empty, answering, 
     monkeypatch.setenv("EVERYFRAME_MODEL", "bakllava:7b")
     answering.behave(pullable=("bakllava:7b",))
     launch()
-    asker().wait()
+    answered("models")
     app = launch()
     assert "bakllava:7b is not installed" in said(app).replace("\\", "")
     app = press(app, next(label for label in buttons(app) if label.startswith("Get ")))
@@ -230,7 +230,7 @@ def test_a_pull_that_takes_its_time_is_shown_in_every_tab_and_can_be_cancelled(l
     monkeypatch.setenv("EVERYFRAME_MODEL", "bakllava:7b")
     answering.behave(pullable=("bakllava:7b",))
     launch()
-    asker().wait()
+    answered("models")
     app = launch()
     answering.play(Trick.HANG, everywhere=True)
     press(app, next(label for label in buttons(app) if label.startswith("Get ")))
@@ -246,7 +246,7 @@ def test_a_pull_that_takes_its_time_is_shown_in_every_tab_and_can_be_cancelled(l
 def test_a_pull_that_failed_says_why(launch, empty, answering, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MODEL", "nosuch:1b")
     launch()
-    asker().wait()
+    answered("models")
     app = press(launch(), "Get nosuch\\:1b")
     until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the pull has ended")
     app = launch()

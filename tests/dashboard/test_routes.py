@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.browser.served import Dashboard, serve
+from tests.cli.conftest import NOBODY
 from tests.cli.terminal import ask, change
 from tests.clips import numbered_clip
 
-NOBODY = "http://127.0.0.1:9"
 FILM, GONE, REPLACED, LINKED = 1, 90, 91, 92
 OUTSIDE = b"what lies beside the library"
 needs_links = pytest.mark.skipif(sys.platform == "win32", reason="symbolic links need rights on Windows")

@@ -7,9 +7,7 @@ import pytest
 from enrich.errors import SettingsError
 from enrich.manage.preferences import preferences
 from enrich.settings import load_settings, settings_file
-from pages.parts.inquiry import inquiries
 from pages.parts.setup.headings import GROUPS, grouped
-from tests.cli.terminal import until
 from tests.dashboard.conftest import STATES, said
 
 SECRET = "correct horse battery"  # noqa: S105  # of nothing
@@ -26,17 +24,9 @@ def save(app, group: str):
 
 
 @pytest.fixture
-def opened(launch):
+def opened(launch_answered):
     """The Setup page, once the doctor has looked."""
-
-    def run():
-        app = launch("setup")
-        assert not app.exception
-        settings = load_settings()
-        until(lambda: not inquiries().is_asking(settings, "doctor"), "the doctor has looked")
-        return app.run()
-
-    return run
+    return lambda: launch_answered("setup", "doctor")
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1,10 +1,12 @@
 """What a person writes is found, shown beside what the model said, and can be taken back."""
 
 import pytest
+from sqlalchemy import func, select
 
-from db import editing, gallery, queries
+from db import editing, gallery, queries, store
+from db.models import Frame, SearchDocument
 from db.search import search
-from db.store import QUICK
+from db.store import DEEP, QUICK
 from tests.db.library import LATER, NOW, add, describe, extract
 
 
@@ -12,9 +14,88 @@ def found(library, words):
     return [hit.frame_id for hit in search(library, words).hits if hit]
 
 
+def row_of(library, frame_id):
+    return library.execute(select(Frame.__table__).where(Frame.id == frame_id)).one()
+
+
+def count(library, table):
+    return library.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def edit(library, frame_id, description=None, tags=None):
+    editing.edit_frame(library, frame_id, description=description, tags=tags, now=NOW)
+
+
 @pytest.fixture
 def frames(library):
-    return extract(library, add(library), 4, passes=(QUICK, "deep"))
+    return extract(library, add(library), 4, passes=(QUICK, DEEP))
+
+
+@pytest.fixture
+def frame_id(frames):
+    return frames[0]
+
+
+def test_an_edit_stands_beside_what_the_model_said(library, frame_id):
+    describe(library, frame_id, "a woman", tags=["party"])
+
+    edit(library, frame_id, "my grandmother", ["grandma"])
+
+    frame = row_of(library, frame_id)
+    assert (frame.edited_description, frame.edited_tags, frame.edited_at) == ("my grandmother", ["grandma"], NOW)
+    assert (frame.local_description, frame.local_tags) == ("a woman", ["party"])
+    assert found(library, "grandmother") == found(library, "grandma") == [frame_id]
+    assert found(library, "woman") == []
+
+
+def test_no_model_overwrites_what_a_person_wrote(library, frame_id):
+    edit(library, frame_id, "my grandmother", ["grandma"])
+
+    describe(library, frame_id, "dim light", tags=["dark"], pass_=QUICK)
+    describe(library, frame_id, "a woman", tags=["party"])
+
+    frame = row_of(library, frame_id)
+    assert (frame.edited_description, frame.edited_tags) == ("my grandmother", ["grandma"])
+    assert found(library, "grandmother grandma") == [frame_id]
+    assert found(library, "woman") == found(library, "party") == found(library, "dim") == []
+
+
+def test_the_part_a_person_left_open_stays_the_models(library, frame_id):
+    describe(library, frame_id, "dim light", tags=["dark"], pass_=QUICK)
+
+    edit(library, frame_id, tags=["grandma"])
+    assert found(library, "dim grandma") == [frame_id]
+
+    describe(library, frame_id, "a woman", tags=["party"])
+    assert found(library, "woman grandma") == [frame_id]
+    assert found(library, "dim") == found(library, "party") == []
+
+
+def test_a_late_quick_text_does_not_replace_the_deep_one(library, frame_id):
+    describe(library, frame_id, "a woman")
+    edit(library, frame_id, tags=["grandma"])
+
+    describe(library, frame_id, "dim light", pass_=QUICK)
+
+    assert found(library, "woman") == [frame_id]
+    assert found(library, "dim") == []
+
+
+def test_editing_one_part_leaves_the_other_as_it_was_edited(library, frame_id):
+    edit(library, frame_id, "my grandmother")
+    edit(library, frame_id, tags=["grandma"])
+
+    frame = row_of(library, frame_id)
+    assert (frame.edited_description, frame.edited_tags) == ("my grandmother", ["grandma"])
+    assert found(library, "grandmother grandma") == [frame_id]
+
+
+def test_an_edit_of_a_frame_removed_meanwhile_does_nothing(library, frame_id):
+    store.remove_video(library, row_of(library, frame_id).video_id)
+
+    edit(library, frame_id, "too late")
+
+    assert count(library, Frame) == count(library, SearchDocument) == 0
 
 
 def test_a_restored_frame_is_found_by_the_model_s_words_again_without_names(library, frames):

@@ -1,9 +1,9 @@
-"""Writes: adding, extracting, describing, editing, removing; each leaves the library in one true state."""
+"""Writes: adding, extracting, describing, removing; each leaves the library in one true state."""
 
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from db import editing, extractions, queue, store
+from db import extractions, queue, store
 from db.engine import reading, writing
 from db.models import Analysis, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
@@ -456,84 +456,6 @@ def test_where_a_video_stands_is_looked_up_without_walking_the_whole_library(eng
     )
 
 
-# what a person wrote
-
-
-def edit(library, frame_id, description=None, tags=None):
-    editing.edit_frame(library, frame_id, description=description, tags=tags, now=NOW)
-
-
-def found(library, words):
-    return [hit.frame_id for hit in search(library, words).hits]
-
-
-@pytest.fixture
-def frame_id(library):
-    return extract(library, add(library), 1, passes=(QUICK, DEEP))[0]
-
-
-def test_an_edit_stands_beside_what_the_model_said(library, frame_id):
-    describe(library, frame_id, "a woman", tags=["party"])
-
-    edit(library, frame_id, "my grandmother", ["grandma"])
-
-    frame = row_of(library, Frame, frame_id)
-    assert (frame.edited_description, frame.edited_tags, frame.edited_at) == ("my grandmother", ["grandma"], NOW)
-    assert (frame.local_description, frame.local_tags) == ("a woman", ["party"])
-    assert found(library, "grandmother") == found(library, "grandma") == [frame_id]
-    assert found(library, "woman") == []
-
-
-def test_no_model_overwrites_what_a_person_wrote(library, frame_id):
-    edit(library, frame_id, "my grandmother", ["grandma"])
-
-    describe(library, frame_id, "dim light", tags=["dark"], pass_=QUICK)
-    describe(library, frame_id, "a woman", tags=["party"])
-
-    frame = row_of(library, Frame, frame_id)
-    assert (frame.edited_description, frame.edited_tags) == ("my grandmother", ["grandma"])
-    assert found(library, "grandmother grandma") == [frame_id]
-    assert found(library, "woman") == found(library, "party") == found(library, "dim") == []
-
-
-def test_the_part_a_person_left_open_stays_the_models(library, frame_id):
-    describe(library, frame_id, "dim light", tags=["dark"], pass_=QUICK)
-
-    edit(library, frame_id, tags=["grandma"])
-    assert found(library, "dim grandma") == [frame_id]
-
-    describe(library, frame_id, "a woman", tags=["party"])
-    assert found(library, "woman grandma") == [frame_id]
-    assert found(library, "dim") == found(library, "party") == []
-
-
-def test_a_late_quick_text_does_not_replace_the_deep_one(library, frame_id):
-    describe(library, frame_id, "a woman")
-    edit(library, frame_id, tags=["grandma"])
-
-    describe(library, frame_id, "dim light", pass_=QUICK)
-
-    assert found(library, "woman") == [frame_id]
-    assert found(library, "dim") == []
-
-
-def test_editing_one_part_leaves_the_other_as_it_was_edited(library, frame_id):
-    edit(library, frame_id, "my grandmother")
-    edit(library, frame_id, tags=["grandma"])
-
-    frame = row_of(library, Frame, frame_id)
-    assert (frame.edited_description, frame.edited_tags) == ("my grandmother", ["grandma"])
-    assert found(library, "grandmother grandma") == [frame_id]
-
-
-def test_an_edit_of_a_frame_removed_meanwhile_does_nothing(library, frame_id):
-    store.remove_video(library, row_of(library, Frame, frame_id).video_id)
-
-    edit(library, frame_id, "too late")
-
-    assert count(library, Frame) == count(library, SearchDocument) == 0
-
-
 # removing
 
 
@@ -550,7 +472,7 @@ def test_a_removed_video_leaves_only_its_calls_without_their_replies(library):
     assert library.scalars(select(Frame.id).order_by(Frame.timestamp)).all() == kept
     assert set(library.scalars(select(Task.video_id))) == {stays}
     assert library.scalars(select(SearchDocument.frame_id)).all() == [kept[0]]
-    assert found(library, "balloon") == [kept[0]]
+    assert [hit.frame_id for hit in search(library, "balloon").hits] == [kept[0]]
     calls = library.execute(select(Analysis.frame_id, Analysis.raw_reply, Analysis.latency_seconds)).all()
     assert sorted(calls, key=str) == sorted([(None, None, 3.0), (kept[0], "a red balloon", 3.0)], key=str)
 

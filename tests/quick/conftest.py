@@ -8,13 +8,12 @@ import pytest
 
 from enrich.cli import run
 from enrich.quick import collecting
-from tests.cli.conftest import quiet_environment
+from tests.cli.conftest import NOBODY, live_in, living_in
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_picture, picture_clip
 from tests.standin_claude import KEY, ClaudeStandIn
 
 PICTURES = 30  # each unlike all others: three requests
-NOBODY = "http://127.0.0.1:9"
 
 
 def different(number: int) -> int:
@@ -33,9 +32,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepared(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of that film; to be copied."""
     home = tmp_path_factory.mktemp("prepared") / "home"
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in quiet_environment(home, OLLAMA_HOST=NOBODY).items():
-            patch.setenv(name, value)
+    with living_in(home):
         assert run(["add", str(film), "--sampling", "exact"]) == 0
         assert run(["extract"]) == 0
     return home
@@ -44,8 +41,7 @@ def prepared(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the test's library will be."""
-    for name, value in quiet_environment(tmp_path / "home", OLLAMA_HOST=NOBODY).items():
-        monkeypatch.setenv(name, value)
+    live_in(monkeypatch, tmp_path / "home", NOBODY)
     monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", str(PICTURES))
     monkeypatch.setattr(collecting, "SOON_SECONDS", 0.1)
     monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0.0)

@@ -57,6 +57,15 @@ def let_time_pass(home: Path) -> None:
     )
 
 
+def kill_while_it_sends(home: Path, claude: ClaudeStandIn, *, is_taken: bool) -> None:
+    """Kill who sends a batch before it knows the id; long ago, for whoever comes next."""
+    with held_up(claude, is_taken=is_taken) as hangs, running(*BATCH) as process:
+        until(hangs.is_set, "the batch is on its way", process)
+        process.kill()
+    assert ask(home, BATCHES) == [("todo", None)]
+    let_time_pass(home)
+
+
 def is_on_its_way(home: Path) -> bool:
     """Whether a batch's id is known."""
     return any(batch_id for _, batch_id in ask(home, BATCHES))
@@ -75,11 +84,7 @@ def assert_paid_once(home: Path, claude: ClaudeStandIn) -> None:
 def test_before_the_batch_arrived_it_is_forgotten_and_whoever_asks_again_sends_it(
     home: Path, claude: ClaudeStandIn, cli: Cli
 ) -> None:
-    with held_up(claude, is_taken=False) as hangs, running(*BATCH) as process:
-        until(hangs.is_set, "it is being sent", process)
-        process.kill()
-    assert ask(home, BATCHES) == [("todo", None)]
-    let_time_pass(home)
+    kill_while_it_sends(home, claude, is_taken=False)
     said = cli("quick", "--collect")
     assert said.code == 1
     assert "a batch was never sent: ask again" in said.err
@@ -92,11 +97,7 @@ def test_before_the_batch_arrived_it_is_forgotten_and_whoever_asks_again_sends_i
 def test_before_the_batchs_id_was_noted_it_is_found_and_not_sent_again(
     home: Path, claude: ClaudeStandIn, cli: Cli
 ) -> None:
-    with held_up(claude, is_taken=True) as hangs, running(*BATCH) as process:
-        until(hangs.is_set, "it is taken", process)
-        process.kill()
-    assert ask(home, BATCHES) == [("todo", None)]
-    let_time_pass(home)
+    kill_while_it_sends(home, claude, is_taken=True)
     claude.finish()
     said = cli(*BATCH[1:])
     assert said.code == 0, said

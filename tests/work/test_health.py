@@ -253,7 +253,8 @@ async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
     clip: Callable[..., Path],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    standin.behave(delay=0.01)
+    for host in (standin, second):
+        host.behave(delay=0.01)
     second.play(Trick.SAME_TEXT, stubborn=True)
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")
     house.add(clip(frames=120))
@@ -266,7 +267,7 @@ async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
         await running.end()
     assert all(f"{second.address} says the same of every picture" in text for text in said(caplog, "host_rests"))
     wrong = [frame for frame in house.frames() if frame.local_description == ONE_TEXT]
-    assert len(wrong) <= asked  # those it was asked about before both canaries had come to an end
+    assert len(wrong) <= 40  # those it was asked about before both canaries had come to an end
     assert len(said(caplog, "canary_failed")) == 1
     assert house.attempts() == 0
     assert_settled(house)

@@ -11,7 +11,7 @@ import streamlit as st
 from pages.parts.overview.now import Now, look
 from pages.parts.overview.wishes import Wish, fitting, words
 from pages.parts.plain import shown
-from pages.parts.readiness import Lack, asker
+from pages.parts.readiness import Lack, lack
 from pages.parts.session import settings
 
 EVERY = "1s"
@@ -38,7 +38,7 @@ def scene(now: Now) -> Scene:
     return Scene(
         wishes=fitting(found),
         is_live=is_live,
-        lack=None if is_at_work else asker().lack(settings(), is_doubtful=found.is_running),
+        lack=None if is_at_work else lack(settings(), is_doubtful=found.is_running),
         failures=tuple(found.failures),
         waiting=tuple(found.waiting),
         counts=(found.videos > 0, found.described > 0) if is_live else counts,
