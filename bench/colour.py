@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.ciede2000 import delta_e, lab, linear
 from enrich.video.decode import SourceFrames
-from enrich.video.picture import encode_jpeg
+from enrich.video.jpeg import encode_jpeg
 from tests.clips import picture_clip, read_jpeg
 
 QUALITY = 85  # the settings' own

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from enrich.endings import is_media_name
+from enrich.filenames import is_media_name
 from enrich.video.probe import probe
 from tests.clips import run_ffmpeg
 from tests.standin_claude import KEY, ClaudeStandIn

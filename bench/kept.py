@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from enrich.endings import is_media_name  # noqa: E402
 from enrich.errors import VideoError  # noqa: E402  # found once the root is on the path
+from enrich.filenames import is_media_name  # noqa: E402
 from enrich.video.extraction import Extraction  # noqa: E402
 from enrich.video.probe import probe  # noqa: E402
 from enrich.video.sampling import parse_sampling  # noqa: E402

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from bench.footage import Footage, footages
 from enrich.keyframes.candidate import DARK_LEVELS, Candidate
-from enrich.keyframes.choosing import choose
+from enrich.quick.keyframes import choose
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.luma import Luma
 from enrich.video.sampling import parse_sampling

@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from db.migrate import open_library
-from enrich.endings import is_media_name
+from enrich.filenames import is_media_name
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrames
 from enrich.video.fingerprint import fingerprint
+from enrich.video.jpeg import encode_jpeg
 from enrich.video.kept import image_name
-from enrich.video.picture import encode_jpeg
 from enrich.video.probe import probe
 
 SEED = 5

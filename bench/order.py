@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.events import AROUND_SECONDS, Event, Take, takes
 from bench.footage import CACHE, VIDEOS, cut_outs, footages
+from enrich.schedule.coverage import Even
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import SignalMeter
-from enrich.work.contrast import Contrast, Gap, signature
-from enrich.work.evenly import Even
 from enrich.work.filling import EVEN_CALLS, has_room
+from enrich.worker.gap_filling import Contrast, Gap, signature
 
 EVENTS = {"usual": 240, "brief": 120, "slow": 24}  # on all takes of a seed together
 SEEDS = range(21, 31)  # no rule was chosen by these

@@ -24,7 +24,7 @@ from db.gallery import Show
 from db.models import Analysis, Frame, Tally
 from db.pace import described_by_minute, described_lately
 from db.search import moments, search
-from enrich.manage import status
+from enrich.control import status
 from enrich.settings import Settings
 
 ROUNDS = 40

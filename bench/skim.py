@@ -11,11 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from enrich.endings import is_media_name
 from enrich.errors import VideoError
+from enrich.filenames import is_media_name
+from enrich.schedule.coverage import Even
 from enrich.video.probe import probe
 from enrich.video.skim import skim
-from enrich.work.evenly import Even
 
 ROW = "{:<28} {:>9} {:>12} {:>7} {:>9} {:>9} {:>9} {:>9}"
 HEADINGS = ("film", "minutes", "size", "wanted", "pictures", "first s", "all s", "cpu s")

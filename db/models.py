@@ -199,7 +199,7 @@ class Frame(Base):
 
 
 class Tally(Base):
-    """How many frames a video has, kept true by triggers: see `db.tallies`."""
+    """How many frames a video has, kept true by triggers: see `db.counts`."""
 
     __tablename__ = "tallies"
 
@@ -306,7 +306,7 @@ class Run(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     hostname: Mapped[str]
     pid: Mapped[int]
-    process_created_at: Mapped[float]  # seconds, by a count of its machine's: see enrich.manage.process
+    process_created_at: Mapped[float]  # seconds, by a count of its machine's: see enrich.process
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     progress_at: Mapped[datetime | None]
@@ -318,7 +318,7 @@ class Run(Base):
     error: Mapped[str | None]
     log_path: Mapped[str | None]
     supervisor: Mapped[dict[str, Any] | None]  # {"pid", "created_at"}: on the same machine; null: nobody restarts it
-    activity: Mapped[dict[str, Any] | None]  # what it is doing, as of its last heartbeat: see enrich.work.activity
+    activity: Mapped[dict[str, Any] | None]  # what it is doing, as of its last heartbeat: see enrich.worker.activity
 
 
 class SearchDocument(Base):

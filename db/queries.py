@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, true
 
-from db import tallies
+from db import counts
 from db.models import (
     Analysis,
     EnrichmentStatus,
@@ -269,13 +269,13 @@ def progress(connection: Connection, pass_: str, video_ids: Collection[int] | No
     )
     if pass_ == DEEP:
         statement = statement.where(Task.status.in_((TaskStatus.DOING, TaskStatus.FAILED)))
-    counts = dict.fromkeys((status.value for status in TaskStatus), 0)
-    counts |= {row[0]: row[1] for row in connection.execute(statement)}
+    by_status = dict.fromkeys((status.value for status in TaskStatus), 0)
+    by_status |= {row[0]: row[1] for row in connection.execute(statement)}
     if pass_ == DEEP:
-        tally = tallies.totals(connection, video_ids)
-        counts["done"] = tally.done
-        counts["todo"] = tally.planned - sum(counts[status] for status in ("doing", "done", "failed"))
-    return Progress(**counts)
+        tally = counts.totals(connection, video_ids)
+        by_status["done"] = tally.done
+        by_status["todo"] = tally.planned - sum(by_status[status] for status in ("doing", "done", "failed"))
+    return Progress(**by_status)
 
 
 def next_priority(connection: Connection, pass_: str, video_ids: Collection[int] | None = None) -> int | None:

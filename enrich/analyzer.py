@@ -18,10 +18,10 @@ from enrich.describe.asking import ask
 from enrich.describe.describer import Describer, Description, Picture, Question
 from enrich.describe.registry import make_describer
 from enrich.errors import CallFailedError, DescribeError, ModelError, NotAVideoError, VideoError
+from enrich.library.library import Library
 from enrich.settings import Settings, load_settings
-from enrich.work.library import Library
-from enrich.work.order import Order, Summary
-from enrich.work.worker import Worker
+from enrich.worker.run_options import Order, Summary
+from enrich.worker.worker import Worker
 
 
 class LocalVisionAnalyzer:

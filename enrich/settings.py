@@ -23,8 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from enrich.clock import parse_hours
 from enrich.errors import SettingsError
-from enrich.manage.hours import parse_hours
 
 OLLAMA_PORT = 11434
 DEFAULT_OLLAMA_HOST = f"http://127.0.0.1:{OLLAMA_PORT}"

@@ -12,7 +12,7 @@ from enrich.errors import EveryFrameError
 from pages.parts.costs.charts import draw_elsewhere, draw_films
 from pages.parts.costs.consent import question
 from pages.parts.costs.figures import draw_cards, draw_headline, draw_models
-from pages.parts.costs.looking import draw_looking
+from pages.parts.costs.quick_look import draw_looking
 from pages.parts.costs.table import draw_table
 from pages.parts.plain import shown
 from pages.parts.session import reading, settings

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from db import queries, runs
-from enrich.manage.process import is_alive
+from enrich.process import is_alive
 from pages.parts.library.adding import add_part
 from pages.parts.library.additions import additions
 from pages.parts.library.cards import PAGE, cards

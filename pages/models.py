@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from db.tallies import totals
+from db.counts import totals
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.models.audition import draw_audition
 from pages.parts.models.choosing import say_choice

@@ -4,10 +4,10 @@ import streamlit as st
 
 from db import gallery, queries
 from pages.parts.search import moment
-from pages.parts.search.advice import show_hints, show_nothing
-from pages.parts.search.hits import find, show
+from pages.parts.search.hints import show_hints, show_nothing
 from pages.parts.search.news import is_working, show_news
-from pages.parts.search.wanted import asked, here, played
+from pages.parts.search.query import asked, here, played
+from pages.parts.search.results import find, show
 from pages.parts.session import reading
 
 st.title("Search")

@@ -20,12 +20,12 @@ from enrich.audit.album import Album
 from enrich.audit.pairs import Seen, another, seen
 from enrich.audit.plan import Plan, is_of
 from enrich.audit.report import Known, Report, Told, Twice, report_on
-from enrich.audit.rows import said_by
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Description, Picture, Question
 from enrich.errors import DescribeError, HostError
+from enrich.library.library import Library
+from enrich.verify.rows import said_by
 from enrich.work.guard import Guard
-from enrich.work.library import Library
 
 MOST_KNOWN = 100  # kept frames whose small pictures are held, to find different ones among them
 HOST_PAUSES_SECONDS = (1.0, 2.0, 4.0)  # a host that is down or busy is asked again so often

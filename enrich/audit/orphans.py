@@ -11,10 +11,10 @@ from pathlib import Path
 from db import checks
 from db.engine import reading
 from db.queries import VideoRow
-from enrich.audit.finding import Kind, Ledger
+from enrich.library.library import Library
+from enrich.library.pictures import folder_name
+from enrich.verify.findings import Kind, Ledger
 from enrich.video.kept import FOLDER_SECONDS
-from enrich.work.library import Library
-from enrich.work.pictures import folder_name
 
 MINUTE = re.compile(r"\d{5,}")
 PICTURE = re.compile(r"-?\d{12,}\.jpg(\.part)?")

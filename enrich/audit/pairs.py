@@ -21,9 +21,9 @@ from enrich.describe.picture import decoded
 from enrich.errors import VideoChangedError
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrame, SourceFrames
+from enrich.video.jpeg import JpegEncoder
 from enrich.video.likeness import DEFAULT_LIKENESS, largest_change
 from enrich.video.luma import LONG_EDGE_PIXELS, Luma, LumaShrinker, small_size
-from enrich.video.picture import JpegEncoder
 
 SEEK_FRAMES = 130
 MOST_TOGETHER = 8  # frames that one call at once works off: a long still shot is shared between all

@@ -6,13 +6,13 @@ from db import checks
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
-from enrich.audit.rows import placed_frames
 from enrich.audit.sample import Stand, draw, left_out
 from enrich.describe.describer import Describer
 from enrich.errors import VideoError
-from enrich.work.estimate import measured_speed, seconds_for
-from enrich.work.library import Library
-from enrich.work.pictures import require_same_file
+from enrich.library.library import Library
+from enrich.library.pictures import require_same_file
+from enrich.schedule.forecast import measured_speed, seconds_for
+from enrich.verify.rows import placed_frames
 
 SEEN_TWICE_SHARE = 0.1  # of the kept frames are described once more, re-encoded: at least and at most so many
 SEEN_TWICE_LEAST, SEEN_TWICE_MOST = 8, 20

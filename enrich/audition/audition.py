@@ -14,15 +14,15 @@ from db import queries, store
 from db.engine import reading, writing
 from db.models import RunState
 from enrich.audition.choosing import Chosen
+from enrich.control.control import running_worker
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Movement, Picture, Question
 from enrich.errors import DescribeError, RunningError, VideoError
-from enrich.manage.control import running_worker
+from enrich.library.library import Library
+from enrich.library.pictures import kept_jpeg
+from enrich.library.records import booked
 from enrich.work.guard import Guard
-from enrich.work.library import Library
-from enrich.work.pictures import kept_jpeg
 from enrich.work.plan import films
-from enrich.work.told import booked
 
 FAILURES_IN_A_ROW = 3  # calls: then it is the host
 DAY_SECONDS = 86400.0

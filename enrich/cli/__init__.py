@@ -16,14 +16,14 @@ from enrich.cli import (
     auditions,
     budget,
     check,
+    control,
     costs,
     entry,
+    estimate,
     find,
     frames,
     machine,
-    manage,
     models,
-    outlook,
     quick,
     settings,
     videos,
@@ -52,15 +52,15 @@ app.command()(machine.doctor)
 app.add_typer(models.models_app, name="models")
 app.add_typer(settings.settings_app, name="settings")
 app.command()(videos.add)
-app.command()(outlook.estimate)
+app.command()(estimate.estimate)
 app.command()(budget.plan)
 app.command()(work.extract)
 app.command()(work.enrich)
-app.command()(manage.start)
-app.command()(manage.pause)
-app.command()(manage.resume)
-app.command()(manage.stop)
-app.command()(manage.status)
+app.command()(control.start)
+app.command()(control.pause)
+app.command()(control.resume)
+app.command()(control.stop)
+app.command()(control.status)
 app.command()(work.worker)
 app.command()(wishes.first)
 app.command("list")(videos.list_videos)

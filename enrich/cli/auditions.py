@@ -15,7 +15,7 @@ from enrich.wording import clock, counted, first_line, span
 if TYPE_CHECKING:
     from enrich.audition.audition import Take, Verdict
     from enrich.audition.choosing import Chosen
-    from enrich.work.library import Library
+    from enrich.library.library import Library
 
 MOST_MODELS = 3
 MOST_FRAMES = 100

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from enrich.audit.audit import Audit, Audited
     from enrich.audit.plan import Plan
     from enrich.audit.report import Pair, Report
-    from enrich.audit.verify import Verdict
     from enrich.describe.describer import Describer
-    from enrich.work.library import Library
+    from enrich.library.library import Library
+    from enrich.verify.verify import Verdict
 
 LOOK_SECONDS = 0.5
 SHOWN_PAIRS = 20
@@ -91,7 +91,7 @@ def verify(
 
     Rows, pictures, source frames, replies and search: each film is decoded once. Exits 1 if there is any problem left.
     """
-    from enrich.audit.verify import verify as check
+    from enrich.verify.verify import verify as check
 
     library = open_library()
     chosen = all_meant(library, videos)

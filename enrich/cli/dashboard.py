@@ -17,7 +17,7 @@ import typer
 
 from enrich.cli.output import complain, say
 from enrich.errors import ControlError, SettingsError
-from enrich.manage.address import LAST_PORT, free_port, is_loopback, network_addresses, own_names
+from enrich.network import LAST_PORT, free_port, is_loopback, network_addresses, own_names
 from enrich.settings import dashboard_password, data_folder, environment_with, load_settings
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
@@ -118,7 +118,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _environment() -> dict[str, str]:
     """Ours, with what is relative to our folder made absolute: the server runs in another."""
-    from enrich.manage.launch import environment_for
+    from enrich.control.launch import environment_for
 
     try:
         return environment_for(load_settings())

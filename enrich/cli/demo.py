@@ -18,7 +18,7 @@ from enrich.wording import clock, first_line, span
 
 if TYPE_CHECKING:
     from db.queries import FrameRow
-    from enrich.work.library import Library
+    from enrich.library.library import Library
 
 BUDGET_SECONDS = 80.0  # for decoding and describing together
 SHOWN_DESCRIPTIONS = 5
@@ -43,14 +43,14 @@ def demo(
 
     Or on yours: enriched from end to end in a library of its own, with what to do next.
     """
-    from enrich.cli.outlook import say_estimate
+    from enrich.cli.estimate import say_estimate
     from enrich.cli.work import run_here
     from enrich.describe.registry import make_describer
+    from enrich.library.adding import Outcome, add_paths
+    from enrich.library.library import Library
     from enrich.video.probe import probe
     from enrich.video.sampling import parse_sampling
-    from enrich.work.adding import Outcome, add_paths
-    from enrich.work.library import Library
-    from enrich.work.order import Ending, Order
+    from enrich.worker.run_options import Ending, Order
 
     base = load_settings()
     choice = asyncio.run(_choose(base))
@@ -90,7 +90,7 @@ def demo(
 
 async def _choose(settings: Settings) -> Choice:
     """The model of the settings if it is there, else the smallest one that sees, else no model at all."""
-    from enrich.describe.ollama import OllamaDescriber
+    from enrich.describe.ollama.describer import OllamaDescriber
 
     if settings.describer == "baseline":
         return Choice("baseline", settings.model, _baseline_means("EVERYFRAME_DESCRIBER says so"))

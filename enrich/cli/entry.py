@@ -80,7 +80,7 @@ def remove(
     """
     from db.engine import writing
     from db.store import remove_video
-    from enrich.work.pictures import remove_pictures
+    from enrich.library.pictures import remove_pictures
 
     library = open_library()
     row = meant(library, video)

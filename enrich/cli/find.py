@@ -12,7 +12,7 @@ from enrich.wording import clock, counted, first_line, printable
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
-    from enrich.work.library import Library
+    from enrich.library.library import Library
 
 SHOWN_FRAMES = 50
 

@@ -11,7 +11,7 @@ from enrich.wording import clock, counted, first_line, printable, span
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
-    from enrich.work.library import Library
+    from enrich.library.library import Library
 
 MOST_BESIDE = 200  # frames before and after one
 
@@ -27,8 +27,8 @@ def strip(
 
     Every frame around one, kept or not, decoded in one go; the oldest of such pictures are deleted by and by.
     """
-    from enrich.manage.media import strip_folder
-    from enrich.work.strip import make_strip
+    from enrich.library.media import strip_folder
+    from enrich.library.source_frames import make_strip
 
     library = open_library()
     row = meant(library, video)
@@ -57,7 +57,7 @@ def describe(
     import asyncio
 
     from enrich.describe.registry import make_describer
-    from enrich.work.again import describe_again
+    from enrich.library.redescribe import describe_again
 
     if (frame_id is None) == (frame is None):
         raise typer.BadParameter("say which frame: --id ID or --frame N")

@@ -13,8 +13,8 @@ from enrich.errors import DescribeError, ModelError, SettingsError
 from enrich.wording import size
 
 if TYPE_CHECKING:
-    from enrich.describe.installed import InstalledModel, PullProgress
-    from enrich.describe.ollama import OllamaDescriber
+    from enrich.describe.ollama.describer import OllamaDescriber
+    from enrich.describe.ollama.models import InstalledModel, PullProgress
     from enrich.settings import Settings
 
 LINE_SECONDS = 1.0  # between two JSON lines about one layer of a download; servers say more
@@ -104,7 +104,7 @@ def remove(
 
 def ollama_of(settings: "Settings") -> "OllamaDescriber":
     """The Ollama servers of the settings. The caller closes it."""
-    from enrich.describe.ollama import OllamaDescriber
+    from enrich.describe.ollama.describer import OllamaDescriber
 
     return OllamaDescriber(settings)
 
@@ -166,7 +166,7 @@ async def _remove(
     settings: "Settings", name: str, *, host: str | None, is_sure: bool
 ) -> "list[tuple[str, InstalledModel]]":
     """Delete a model, after a question if need be; from where, and what it was."""
-    from enrich.describe.installed import whole_name
+    from enrich.describe.ollama.models import whole_name
     from enrich.settings import host_address
 
     try:
@@ -194,7 +194,7 @@ def _be_sure(settings: "Settings", found: "list[tuple[str, InstalledModel]]", *,
     """Ask whether the models are to be deleted. Raises typer.Abort, or SettingsError where there is nobody to ask."""
     if is_sure:
         return
-    from enrich.describe.installed import whole_name
+    from enrich.describe.ollama.models import whole_name
 
     _, model = found[0]
     is_used = model.name.lower() == whole_name(settings.model).lower()

@@ -10,7 +10,7 @@ from enrich.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from db.queries import VideoRow
-    from enrich.work.library import Library
+    from enrich.library.library import Library
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Its number, its path, or a unique part of its title.")]
@@ -41,7 +41,7 @@ def settings_for(describer: str | None = None, model: str | None = None) -> Sett
 
 def open_library(settings: Settings | None = None) -> "Library":
     """The library of the settings. Raises LibraryError."""
-    from enrich.work.library import Library
+    from enrich.library.library import Library
 
     return Library.open(settings or load_settings())
 

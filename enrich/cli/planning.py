@@ -10,7 +10,7 @@ from enrich.wording import moment, span
 from enrich.work.plan import plan, reached_gap
 
 if TYPE_CHECKING:
-    from enrich.work.library import Library
+    from enrich.library.library import Library
     from enrich.work.plan import Plan
 
 COARSE_SECONDS = 10  # from here on tenths say nothing

@@ -13,11 +13,11 @@ from db import queries
 from db.engine import reading
 from db.models import RunState
 from enrich.cli.planning import planned
+from enrich.library.library import Library
+from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.wording import first_line, span
-from enrich.work.estimate import measured_speed, seconds_for
-from enrich.work.library import Library
-from enrich.work.order import Order
-from enrich.work.worker import Worker
+from enrich.worker.run_options import Order
+from enrich.worker.worker import Worker
 
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 15.0

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from enrich.cli.batches import collect_batches
 from enrich.cli.interrupting import INTERRUPTED, interruptible
 from enrich.cli.options import AsJson, Videos, all_meant, open_library, settings_for
 from enrich.cli.output import complain, print_json, say
+from enrich.cli.quick_batches import collect_batches
 from enrich.cli.teller import Teller, complain_of
 from enrich.errors import BudgetError, SettingsError
 from enrich.wording import counted, dollars, first_line, span
 
 if TYPE_CHECKING:
-    from enrich.describe.claude import ClaudeQuick
-    from enrich.describe.quick import QuickDescriber
+    from enrich.describe.claude.describer import ClaudeQuick
+    from enrich.describe.quick.protocol import QuickDescriber
+    from enrich.library.library import Library
     from enrich.quick.offer import Offer
     from enrich.quick.plan import QuickPlan
-    from enrich.quick.taking import Taken
-    from enrich.work.library import Library
+    from enrich.quick.run import Taken
 
 SAY_SECONDS = 2.0  # between two lines about the same
 
@@ -148,7 +148,7 @@ class _Course:
             await describer.close()
 
     async def _plan(self, describer: "QuickDescriber", video_id: int) -> "QuickPlan":
-        from enrich.quick.looking import have_pictures
+        from enrich.quick.pictures import have_pictures
         from enrich.quick.plan import make_plan
 
         video = await asyncio.to_thread(
@@ -206,7 +206,7 @@ class _Course:
             complain(offer.problem)
 
     async def _carry_out(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
-        from enrich.describe.claude import ClaudeQuick
+        from enrich.describe.claude.describer import ClaudeQuick
 
         if not offer.pictures and not (self._batch and any(plan.on_the_way for plan in plans)):
             self._say_notes(plans)
@@ -217,7 +217,7 @@ class _Course:
         return await self._take(describer, offer, plans)
 
     async def _take(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
-        from enrich.quick.taking import Taken, take
+        from enrich.quick.run import Taken, take
 
         taken = Taken()
         said_at = time.monotonic()

@@ -12,7 +12,7 @@ from enrich.cli.output import complain, print_json, print_table, say
 from enrich.settings import settings_file
 
 if TYPE_CHECKING:
-    from enrich.manage.preferences import Preference
+    from enrich.settings_file import Preference
 
 FROM_STDIN = "-"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A setting, such as model.")]
@@ -30,7 +30,7 @@ def settings(context: typer.Context, as_json: AsJson = False) -> None:
     """List every setting: its value, where it comes from, what it does. Secrets are not shown."""
     if context.invoked_subcommand is not None:
         return
-    from enrich.manage.preferences import preferences
+    from enrich.settings_file import preferences
 
     found = preferences(settings_for())
     if as_json:
@@ -53,7 +53,7 @@ def set_(
 
     A worker that runs takes it up when it is started the next time.
     """
-    from enrich.manage.preferences import change, known_name
+    from enrich.settings_file import change, known_name
 
     name = known_name(name)
     if value == FROM_STDIN:
@@ -66,7 +66,7 @@ def set_(
 @settings_app.command("unset")
 def unset(name: Name, as_json: AsJson = False) -> None:
     """Take a setting out of the settings file, so that its default holds again."""
-    from enrich.manage.preferences import forget, known_name
+    from enrich.settings_file import forget, known_name
 
     name = known_name(name)
     forget(name)
@@ -75,7 +75,7 @@ def unset(name: Name, as_json: AsJson = False) -> None:
 
 def _tell(name: str, *, as_json: bool) -> None:
     """Say what a setting is now, and whether the environment has the last word on it."""
-    from enrich.manage.preferences import preferences
+    from enrich.settings_file import preferences
 
     (one,) = [one for one in preferences(settings_for()) if one.name == name]
     if one.source == "environment":

@@ -18,8 +18,8 @@ from enrich.wording import clock, counted, first_line, printable, span
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
+    from enrich.library.adding import Addition
     from enrich.video.sampling import Sampling
-    from enrich.work.adding import Addition
 
 
 MOST_SKIPPED_LINES = 3  # of one reason
@@ -51,7 +51,7 @@ def add(
 
     Says how many frames, how much time and how much disk they will take.
     """
-    from enrich.work.adding import Outcome, add_paths, search
+    from enrich.library.adding import Outcome, add_paths, search
 
     settings = settings_for()
     chosen = chosen_sampling(sampling, likeness or settings.likeness)
@@ -193,7 +193,7 @@ def _addition(addition: "Addition") -> dict[str, object]:
 
 
 def _say_addition(addition: "Addition") -> None:
-    from enrich.work.adding import Outcome
+    from enrich.library.adding import Outcome
 
     facts = addition.facts
     match addition.outcome:
@@ -211,7 +211,7 @@ def _say_addition(addition: "Addition") -> None:
 
 def _say_skipped(additions: "list[Addition]") -> None:
     """What was skipped and why; of many alike, the first and how many."""
-    from enrich.work.adding import Outcome
+    from enrich.library.adding import Outcome
 
     skipped: dict[str | None, list[Path]] = {}
     for addition in additions:
@@ -226,8 +226,8 @@ def _say_skipped(additions: "list[Addition]") -> None:
 
 
 def _say_estimate(library: object, sampling: "Sampling", additions: "list[Addition]") -> None:
-    from enrich.cli.outlook import say_estimate
-    from enrich.work.adding import Outcome
+    from enrich.cli.estimate import say_estimate
+    from enrich.library.adding import Outcome
 
     facts = [addition.facts for addition in additions if addition.outcome is Outcome.ADDED and addition.facts]
     if facts:

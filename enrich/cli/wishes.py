@@ -24,7 +24,7 @@ def first(
     """
     from db.engine import writing
     from db.wishes import Wish, prefer
-    from enrich.work.evenly import WISH_PRIORITY
+    from enrich.schedule.coverage import WISH_PRIORITY
 
     library = open_library()
     row = meant(library, video)

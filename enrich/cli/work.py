@@ -29,9 +29,9 @@ from enrich.wording import counted, first_line, printable, span
 if TYPE_CHECKING:
     from db.runs import ProcessIdentity
     from enrich.describe.describer import Describer
-    from enrich.work.library import Library
-    from enrich.work.order import Order, Summary
-    from enrich.work.worker import Worker
+    from enrich.library.library import Library
+    from enrich.worker.run_options import Order, Summary
+    from enrich.worker.worker import Worker
 
 SHOWN_REASONS = 5
 CRASHED = 70  # the exit code that has a supervisor start the worker again
@@ -46,7 +46,7 @@ def extract(videos: Videos = None, as_json: AsJson = False) -> None:
 
     Their frames are taken out and the pictures kept; nothing is described.
     """
-    from enrich.work.order import Order
+    from enrich.worker.run_options import Order
 
     settings = settings_for()
     library = open_library(settings)
@@ -68,7 +68,7 @@ def enrich(
     With a progress bar, until nothing is left. Exits 1 if anything failed or waits for you.
     """
     from enrich.describe.registry import make_describer
-    from enrich.work.order import Order
+    from enrich.worker.run_options import Order
 
     settings = settings_for(describer, model)
     now = datetime.now(UTC)
@@ -92,12 +92,12 @@ def worker(
 
     Whatever is in the library is worked off; SIGTERM or Ctrl-C stops it.
     """
+    from enrich.control.launch import identity
     from enrich.describe.registry import make_describer
     from enrich.errors import EveryFrameError
     from enrich.logs import catch_crashes, log_path, log_to_file, log_to_stderr
-    from enrich.manage.launch import identity
-    from enrich.manage.process import this_process
-    from enrich.work.order import Order
+    from enrich.process import this_process
+    from enrich.worker.run_options import Order
 
     settings = settings_for(describer, model)
     order = Order(until_idle=False, keeps_hours=True, until=datetime.fromisoformat(until) if until else None)
@@ -172,7 +172,7 @@ def conclude(
     as_json: bool = False,
 ) -> None:
     """Say what a run came to; exit 1 unless all is well, 130 if it was interrupted."""
-    from enrich.work.order import Ending
+    from enrich.worker.run_options import Ending
 
     if as_json:
         print_json(summary)
@@ -186,7 +186,7 @@ def conclude(
 
 def _say_summary(library: "Library", order: "Order", summary: "Summary", describer: "Describer | None") -> None:
     from enrich.cli.planning import reached
-    from enrich.work.order import Ending
+    from enrich.worker.run_options import Ending
 
     counts = summary.counts
     is_idle = not counts.videos_extracted and not counts.frames_described and summary.ending is Ending.FINISHED
@@ -260,7 +260,7 @@ def _run(
     log_path: Path | None = None,
 ) -> "Summary":
     from enrich.analyzer import host_troubles
-    from enrich.work.worker import Worker
+    from enrich.worker.worker import Worker
 
     async def main() -> "Summary":
         try:

@@ -11,11 +11,11 @@ from functools import cache
 from math import ceil
 
 from db.costs import FilmCost, Spent
+from enrich.describe.claude.prices import ModelPrice, PriceList, load_prices
+from enrich.describe.claude.request import OUTPUT_TOKENS, THOUGHT_TOKENS, words_tokens
 from enrich.describe.claude_limits import PICTURES_A_REQUEST, fitted_size, picture_tokens
-from enrich.describe.claude_request import OUTPUT_TOKENS, THOUGHT_TOKENS, words_tokens
 from enrich.describe.events import known_events
-from enrich.describe.prices import ModelPrice, PriceList, load_prices
-from enrich.describe.quick import Labelled
+from enrich.describe.quick.protocol import Labelled
 from enrich.settings import Settings
 
 WATT_SECONDS_A_KWH = 3_600_000

@@ -12,7 +12,7 @@ import numpy as np
 import simplejpeg
 
 from enrich.describe.picture import decoded, encoded, is_baseline
-from enrich.describe.quick import Labelled
+from enrich.describe.quick.protocol import Labelled
 from enrich.errors import CallFailedError
 
 PATCH = 28  # pixels: a picture counts one token for each square of this edge that it touches

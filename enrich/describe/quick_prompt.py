@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 
 from enrich.describe.prompt import LONGEST_CONTEXT
-from enrich.describe.quick import Labelled
+from enrich.describe.quick.protocol import Labelled
 
 QUICK_PROMPT_VERSION = "quick-1"
 

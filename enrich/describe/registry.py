@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from enrich.describe.describer import Describer
-from enrich.describe.quick import QuickDescriber
+from enrich.describe.quick.protocol import QuickDescriber
 from enrich.errors import SettingsError
 from enrich.settings import Settings
 
@@ -13,7 +13,7 @@ def make_describer(settings: Settings) -> Describer:
     """A new describer; whoever makes it closes it. Raises SettingsError for a name nobody answers to."""
     match settings.describer:
         case "ollama":
-            from enrich.describe.ollama import OllamaDescriber
+            from enrich.describe.ollama.describer import OllamaDescriber
 
             return OllamaDescriber(settings)
         case "baseline":
@@ -38,15 +38,15 @@ def make_quick_describer(
     """
     match describer or settings.quick_describer:
         case "claude":
-            from enrich.describe.claude import ClaudeQuick
+            from enrich.describe.claude.describer import ClaudeQuick
 
             return ClaudeQuick(settings, model=model or "", told=told, stop=stop)
         case "ollama":
-            from enrich.describe.quick_local import OllamaQuick
+            from enrich.describe.quick.local import OllamaQuick
 
             return OllamaQuick(settings, model=model or "")
         case "baseline":
-            from enrich.describe.quick_local import BaselineQuick
+            from enrich.describe.quick.local import BaselineQuick
 
             return BaselineQuick()
         case unknown:

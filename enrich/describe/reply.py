@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from enrich.describe.describer import Call, Description, Doubt, Manner, Problem, Question
 from enrich.describe.names import names_in, names_used
 from enrich.describe.prompt import FIELDS, prompt_for
-from enrich.describe.suspicion import leaks, repeats
+from enrich.describe.reply_checks import leaks, repeats
 
 MOST_TERMS = 20
 LONGEST_TERM = 60

@@ -5,9 +5,9 @@ import logging
 from contextlib import suppress
 from typing import Any
 
+from enrich.library.library import Library
 from enrich.logs import Action, about
-from enrich.quick.collecting import collect_one
-from enrich.work.library import Library
+from enrich.quick.batches import collect_one
 
 log = logging.getLogger(__name__)
 

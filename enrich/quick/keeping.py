@@ -11,8 +11,8 @@ from db.queries import FrameRow
 from enrich.describe.baseline import LIVELY
 from enrich.describe.describer import Answer, Description, Problem
 from enrich.describe.events import OTHER
-from enrich.describe.quick import THRILLING, Answered
-from enrich.work.told import booked, findable
+from enrich.describe.quick.protocol import THRILLING, Answered
+from enrich.library.records import booked, findable
 
 
 def keep(

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from db import batches
 from db.engine import reading
 from enrich.costs.budget import check_budget, spent_this_month
-from enrich.describe.claude import ClaudeQuick
-from enrich.describe.quick import QuickDescriber
+from enrich.describe.claude.describer import ClaudeQuick
+from enrich.describe.quick.protocol import QuickDescriber
 from enrich.errors import BudgetError, DescribeError, ModelError, SettingsError
+from enrich.library.library import Library
 from enrich.quick.plan import QuickPlan
 from enrich.wording import counted, dollars, first_line
-from enrich.work.library import Library
 
 COUNT_SECONDS = 8.0  # what asking the API for a count may take; without an answer the formula stands
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from db import batches, queries, quick
 from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
-from enrich.describe.quick import CostEstimate, Labelled, QuickDescriber
+from enrich.describe.quick.protocol import CostEstimate, Labelled, QuickDescriber
 from enrich.keyframes.candidate import Candidate
-from enrich.keyframes.choosing import choose
-from enrich.work.library import Library
-from enrich.work.pictures import kept_jpeg
+from enrich.library.library import Library
+from enrich.library.pictures import kept_jpeg
+from enrich.quick.keyframes import choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def estimated(
     library: Library, describer: QuickDescriber, video: VideoRow, pictures: Sequence[Labelled], *, batch: bool
 ) -> CostEstimate:
     """What asking about these pictures will cost, by the formula."""
-    from enrich.describe.claude import ClaudeQuick
+    from enrich.describe.claude.describer import ClaudeQuick
 
     context, language = video.context, library.settings.language
     if isinstance(describer, ClaudeQuick):

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from db import batches
 from db.engine import writing
-from enrich.describe.claude import ClaudeQuick
-from enrich.describe.claude_batch import BatchPart, ClaudeBatches
+from enrich.describe.claude.batches import BatchPart, ClaudeBatches
+from enrich.describe.claude.describer import ClaudeQuick
 from enrich.errors import CallTimeoutError, DescribeError, HostError
-from enrich.manage.process import this_process
+from enrich.library.library import Library
+from enrich.process import this_process
 from enrich.quick.plan import QuickPlan
-from enrich.work.library import Library
 
 FIRST_LOOK_SECONDS = 20.0  # after which somebody looks after it
 UNCERTAIN = (HostError, CallTimeoutError)  # it may have arrived all the same

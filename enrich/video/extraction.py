@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from enrich.video.decode import SourceFrame, SourceFrames
+from enrich.video.jpeg import JpegEncoder, is_whole_jpeg, sync_folder, write_jpeg
 from enrich.video.kept import KeptFrame, KeptTimes, OpenFrame, image_name, microseconds
 from enrich.video.likeness import DEFAULT_LIKENESS, Likeness
 from enrich.video.luma import Luma, LumaShrinker
-from enrich.video.picture import JpegEncoder, is_whole_jpeg, sync_folder, write_jpeg
 from enrich.video.probe import VideoFacts, probe
 from enrich.video.sampling import Sampling
 from enrich.video.signals import SignalMeter, Signals

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from enrich.video.decode import SourceFrame
+from enrich.video.jpeg import JpegEncoder
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.luma import Luma, LumaShrinker
-from enrich.video.picture import JpegEncoder
-from enrich.video.seeker import Seeker
+from enrich.video.seek import Seeker
 from enrich.video.signals import SignalMeter, Signals
 
 TRIES = 4  # key frames looked at for one that is good

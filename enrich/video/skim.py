@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from enrich.video.jpeg import JpegEncoder, is_whole_jpeg, write_jpeg
 from enrich.video.kept import image_name, microseconds
-from enrich.video.picture import JpegEncoder, is_whole_jpeg, write_jpeg
 from enrich.video.readable import require_readable
 from enrich.video.scout import Scout, Spot
-from enrich.video.seeker import Seeker
+from enrich.video.seek import Seeker
 
 __all__ = ["SkimPicture", "Spot", "skim"]
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from db.models import RunState
 from db.runs import PAUSE
-from enrich.manage.hours import Hours
+from enrich.clock import Hours
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from enrich.endings import is_media_name
+from enrich.filenames import is_media_name
 
 CAMERA_EXTRAS = {
     ".lrv": "a camera's small preview",

@@ -11,9 +11,9 @@ from db import queries, queue, wishes
 from db.engine import reading, writing
 from db.queries import FrameRow
 from enrich.describe.describer import Description
-from enrich.work.contrast import Contrast, signature
-from enrich.work.evenly import FILL_PRIORITY, GAP_LIMIT, MISSED_LOOKS, Even
-from enrich.work.library import Library
+from enrich.library.library import Library
+from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, MISSED_LOOKS, Even
+from enrich.worker.gap_filling import Contrast, signature
 
 EVEN_CALLS = 3  # in the even order, for each that fills a gap
 MOST_TRIES = 8  # gaps without a frame to describe are passed over

@@ -5,8 +5,8 @@ It remembers only what this run has seen. One guard serves one worker, from one 
 
 from collections import Counter, OrderedDict
 
-from enrich.describe.canary import normal
 from enrich.describe.describer import Answer, Description, Problem
+from enrich.describe.health_check import normal
 
 REMEMBERED_TEXTS = 500
 DIFFERENT_BITS = 12  # of a 64-bit difference hash: frames further apart than this look different

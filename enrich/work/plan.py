@@ -1,7 +1,7 @@
 """The plan of a night: how fine the library is covered when the time is over, and when all of it is done.
 
 What is planned are calls: as many as the model has lately made in such a time. One in four may fill a gap between
-unlike neighbours, so only the others are counted on for the even order (`enrich.work.evenly`).
+unlike neighbours, so only the others are counted on for the even order (`enrich.schedule.coverage`).
 """
 
 from collections.abc import Collection, Iterable
@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 from db import queries
 from db.models import ExtractionStatus
+from enrich.schedule.coverage import Even
+from enrich.schedule.forecast import Footage, expected_frames, measured_speed, seconds_for
 from enrich.settings import Settings
-from enrich.work.estimate import Footage, expected_frames, measured_speed, seconds_for
-from enrich.work.evenly import Even
 from enrich.work.filling import EVEN_CALLS
 
 FINEST_SECONDS = 0.01

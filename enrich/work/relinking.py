@@ -6,15 +6,15 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading, writing
-from db.extractions import found_again
+from db.extraction import found_again
 from db.queries import VideoRow
 from db.store import add_video
 from enrich.errors import VideoChangedError
+from enrich.library.adding import new_video
+from enrich.library.library import Library
 from enrich.video.fingerprint import fingerprint
 from enrich.video.probe import probe
 from enrich.wording import printable
-from enrich.work.adding import new_video
-from enrich.work.library import Library
 
 
 def relink(library: Library, video: VideoRow, path: Path) -> VideoRow:

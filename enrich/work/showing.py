@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 from db.queries import FrameRow, VideoRow
+from enrich.library.pictures import jpeg_of, require_same_file
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrame
 from enrich.video.likeness import DEFAULT_LIKENESS
 from enrich.video.luma import LumaShrinker
 from enrich.video.source import read_source_frame
-from enrich.work.pictures import jpeg_of, require_same_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from db import queue
 from db.queries import VideoRow
 from enrich.errors import VideoChangedError, VideoError, VideoMissingError
+from enrich.library.library import Library
 from enrich.settings import Settings
-from enrich.work.library import Library
 
 WAITING_SECONDS = 60  # how long a video waits for its file or for room on the disk
 MEGABYTE = 1_000_000

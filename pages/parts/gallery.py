@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from db.gallery import Card
-from enrich.manage.media import picture_file, pictures_there
+from enrich.library.media import picture_file, pictures_there
 from enrich.wording import clock
 from pages.parts.addresses import picture_url
 from pages.parts.plain import plain, shown

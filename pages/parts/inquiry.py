@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from enrich.manage.command import Outcome, run_command
+from enrich.jobs.command import Outcome, run_command
 from enrich.settings import Settings
 
 LIMIT_SECONDS = 120.0

@@ -12,7 +12,7 @@ import streamlit as st
 
 from db import gallery
 from db.queries import VideoRow
-from enrich.manage.media import film_file
+from enrich.library.media import film_file
 from enrich.wording import clock
 from pages.parts.addresses import video_url
 from pages.parts.gallery import gallery as draw_gallery

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage import jobs
-from enrich.manage.jobs import Job
+from enrich.jobs import jobs
+from enrich.jobs.jobs import Job
 from enrich.settings import Settings
 from enrich.wording import first_line, size
 from pages.parts.inquiry import inquiries

@@ -6,7 +6,7 @@ What is known may be some seconds old. Until there is an answer, nothing is said
 from dataclasses import dataclass
 from typing import Any
 
-from enrich.manage.command import Outcome
+from enrich.jobs.command import Outcome
 from enrich.settings import Settings
 from pages.parts.inquiry import inquiries
 

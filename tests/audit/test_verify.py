@@ -16,9 +16,9 @@ import simplejpeg
 
 from db import editing, runs
 from db.engine import writing
-from enrich.audit.finding import SHOWN_PLACES, Group, Kind
-from enrich.audit.verify import Verdict, verify
-from enrich.manage.process import this_process
+from enrich.process import this_process
+from enrich.verify.findings import SHOWN_PLACES, Group, Kind
+from enrich.verify.verify import Verdict, verify
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, shared_videos
 from tests.standin import StandIn, Trick
 from tests.work.house import House, Running, until

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from bench.order import EVEN, FILLED, IN_TURN, ORDERS, SHUFFLED, Film, Happening, calls, chosen, run
-from enrich.work.contrast import Gap
-from enrich.work.evenly import Even
+from enrich.schedule.coverage import Even
+from enrich.worker.gap_filling import Gap
 
 
 def made(number: int, seed: int, seconds: float = 1000.0) -> Film:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enrich.cli import run
-from enrich.work import lane, saving
+from enrich.worker import host_runner, writer
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_clip, numbered_picture, picture_clip, run_ffmpeg
 from tests.standin import StandIn
@@ -58,8 +58,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second in this process."""
-    monkeypatch.setattr(lane, "FIRST_REST_SECONDS", 0.3)
-    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 0.3)
+    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from db.models import RunState
 from db.queries import speed
 from enrich.audition.choosing import choose
 from enrich.manage.library import open_engine
-from enrich.manage.process import this_process
+from enrich.process import this_process
 from enrich.settings import load_settings
 from tests.cli.terminal import ask, change, settled
 from tests.standin import ShelfModel, Trick

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import psutil
 import pytest
 
-from enrich.manage.address import free_port, is_loopback, own_names
+from enrich.network import free_port, is_loopback, own_names
 from tests.cli.terminal import COMMAND, run_process, running, until
 
 PASSWORD = "correct horse"  # noqa: S105  # of these tests alone

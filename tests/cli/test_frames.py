@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from enrich.describe.prompt import PROMPT_VERSION
-from enrich.work import strip as strips
+from enrich.library import source_frames as strips
 from tests.cli.terminal import ask, change, settled
 from tests.clips import numbered_clip, read_jpeg, read_number
 from tests.standin import ShelfModel, Trick

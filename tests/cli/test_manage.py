@@ -139,7 +139,7 @@ def test_at_login_it_is_set_up_with_the_same_command_and_started_now(cli, librar
     assert "The worker starts whenever you log in from now on" in started.out
     assert "The worker runs in the background" in started.out
     [written] = [path for path in (tmp_path / "config").rglob("everyframe*") if path.is_file()]
-    assert "enrich.manage.supervisor" in written.read_text()
+    assert "enrich.control.supervisor" in written.read_text()
     assert "llava:13b" in written.read_text()
     cli("stop")
     assert cli("start", "--not-at-login").out == "It is started at login no more.\n"

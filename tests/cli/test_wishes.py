@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.work.evenly import WISH_PRIORITY
+from enrich.schedule.coverage import WISH_PRIORITY
 from tests.cli.terminal import ask
 from tests.clips import numbered_clip
 

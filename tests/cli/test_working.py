@@ -8,14 +8,14 @@ import pytest
 
 from enrich.cli import progress
 from enrich.describe.registry import make_describer
+from enrich.library.adding import add_paths
+from enrich.library.library import Library
 from enrich.settings import load_settings
 from enrich.video.fingerprint import fingerprint
 from enrich.video.sampling import parse_sampling
 from enrich.wording import span
-from enrich.work.adding import add_paths
-from enrich.work.library import Library
-from enrich.work.order import Order
-from enrich.work.worker import Worker
+from enrich.worker.run_options import Order
+from enrich.worker.worker import Worker
 from tests.cli.conftest import SPARSE_FRAMES
 from tests.cli.terminal import ask, change, settled
 from tests.clips import numbered_clip

@@ -5,10 +5,10 @@ import pytest
 from db.costs import FilmCost, Spent
 from enrich.costs.comparison import compare, stored_size
 from enrich.costs.telling import deep_cost, rows, summary
-from enrich.describe.claude_request import words_tokens
+from enrich.describe.claude.prices import packaged_prices
+from enrich.describe.claude.request import words_tokens
 from enrich.describe.events import known_events
-from enrich.describe.prices import packaged_prices
-from enrich.describe.quick import Labelled
+from enrich.describe.quick.protocol import Labelled
 from enrich.settings import load_settings
 
 HD_TOKENS = 1196  # of 1280×720, as the documentation says

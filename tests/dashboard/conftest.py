@@ -35,7 +35,7 @@ STATES = ("empty", "working", "finished", "failed")  # fixtures that put such a 
 def _library(home: Path) -> Iterator[StandIn]:
     """The command line works on a library in `home`, against the stand-in."""
     with StandIn(parallel=2) as server, living_in(home, server.address) as patch:
-        patch.setattr("enrich.work.saving.RETRY_PAUSE_SECONDS", 0)
+        patch.setattr("enrich.worker.writer.RETRY_PAUSE_SECONDS", 0)
         yield server
 
 
@@ -181,7 +181,7 @@ def begin_run(home: Path, process: psutil.Process) -> int:
     from db import runs
     from db.engine import make_engine, writing
     from db.models import RunState
-    from enrich.manage.process import identity_of
+    from enrich.process import identity_of
 
     now = datetime.now(UTC)
     host = {"host": NOBODY, "state": "open", "reason": None, "since": now.isoformat(), "slots": 2, "calls": []}

@@ -12,8 +12,8 @@ from sqlalchemy import insert, select, update
 
 from db.engine import make_engine, writing
 from db.models import Analysis, Frame
-from enrich.manage import jobs
-from enrich.manage.command import Outcome
+from enrich.jobs import jobs
+from enrich.jobs.command import Outcome
 from enrich.settings import load_settings
 from pages.parts.costs import consent, quote
 from pages.parts.costs.table import as_csv

@@ -312,7 +312,7 @@ def test_an_address_survives_the_way_there_and_back():
 
 
 def test_a_new_description_is_asked_for_as_a_job(launch, finished, monkeypatch):
-    from enrich.manage.jobs import Job
+    from enrich.jobs.jobs import Job
 
     frame = frames_of(finished, 1)[0]
     started = []
@@ -346,7 +346,7 @@ def test_a_new_description_is_asked_for_as_a_job(launch, finished, monkeypatch):
 
 
 def test_a_request_about_a_frame_is_answered_by_a_real_model_server(launch, home, described, monkeypatch):
-    from enrich.manage.command import run_command
+    from enrich.jobs.command import run_command
     from enrich.settings import load_settings
     from tests.standin import StandIn
 

@@ -196,7 +196,7 @@ def test_title_and_context_are_edited(launch, finished):
 
 
 def test_a_film_is_put_first(launch, working):
-    from enrich.work.evenly import WISH_PRIORITY
+    from enrich.schedule.coverage import WISH_PRIORITY
 
     app = launch("library", video="2")
     button(app, "Describe this first").click().run()

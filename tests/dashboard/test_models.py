@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from enrich.manage import jobs
-from enrich.manage.command import Outcome
+from enrich.jobs import jobs
+from enrich.jobs.command import Outcome
 from enrich.settings import load_settings
 from pages.parts import inquiry
 from pages.parts.inquiry import Inquiries, inquiries

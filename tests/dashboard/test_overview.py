@@ -7,12 +7,13 @@ import psutil
 import pytest
 
 from db.models import ExtractionStatus, RunState
-from enrich.manage import control, jobs
-from enrich.manage.command import Outcome
-from enrich.manage.status import Health
+from enrich.control import control
+from enrich.control.status import Health
+from enrich.jobs import jobs
+from enrich.jobs.command import Outcome
 from enrich.settings import load_settings
 from pages.parts.overview.figures import ENRICHMENT, time_left
-from pages.parts.overview.now import look_anew, percent_done
+from pages.parts.overview.status import look_anew, percent_done
 from pages.parts.overview.wishes import Wish, fitting, words
 from pages.parts.readiness import lack_in
 from tests.cli.terminal import ask, change, until
@@ -293,7 +294,7 @@ def test_no_time_is_told_before_it_can_be_known():
 
 
 def test_every_state_has_words_and_fitting_wishes(working):
-    from enrich.manage.status import Stall, status
+    from enrich.control.status import Stall, status
 
     found = status(load_settings())
     for health in Health:

@@ -72,7 +72,7 @@ def test_a_film_some_browsers_play_is_offered_with_pictures_beside_it(launch, fi
 
 
 def test_a_film_that_is_gone_is_not_played_and_its_place_is_named(launch, finished, monkeypatch):
-    monkeypatch.setattr("enrich.manage.media._found_fingerprint", lambda _: None)
+    monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id), play="1")
     assert not app.exception

@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from db.search import MARK_END, MARK_START, Hit, Moment
-from pages.parts.search import hits
-from pages.parts.search.hits import marked, span
-from pages.parts.search.wanted import Wanted
+from pages.parts.search import results
+from pages.parts.search.query import Wanted
+from pages.parts.search.results import marked, span
 from tests.cli.terminal import change
 from tests.dashboard.conftest import STATES, said
 
@@ -115,7 +115,7 @@ def test_while_the_worker_runs_it_is_said_how_much_can_be_found(launch, working)
 def test_what_is_described_meanwhile_is_counted_and_shown_when_asked_for(launch, working, monkeypatch):
     change(working, "UPDATE search_documents SET text = 'nothing', tags = '' WHERE frame_id = 1")
     app = launch("search", q="squares")
-    real, calls = hits.find, []
+    real, calls = results.find, []
 
     def find(wanted):  # the page's own look comes before the news'
         calls.append(wanted)
@@ -125,7 +125,7 @@ def test_what_is_described_meanwhile_is_counted_and_shown_when_asked_for(launch,
             return found
         return real(wanted)
 
-    monkeypatch.setattr(hits, "find", find)
+    monkeypatch.setattr(results, "find", find)
     monkeypatch.setattr("pages.parts.search.news.find", find)
     app.run()
     assert "1 new frame found since" in said(app)

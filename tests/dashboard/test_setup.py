@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from enrich.errors import SettingsError
-from enrich.manage.preferences import preferences
 from enrich.settings import load_settings, settings_file
+from enrich.settings_file import preferences
 from pages.parts.setup.headings import GROUPS, grouped
 from tests.dashboard.conftest import STATES, said
 

@@ -7,8 +7,8 @@ import pytest
 
 from db import queries
 from db.engine import make_engine, reading
-from enrich.manage.command import Outcome
-from enrich.manage.media import strip_file
+from enrich.jobs.command import Outcome
+from enrich.library.media import strip_file
 from enrich.settings import load_settings
 from pages.parts.frames.strips import BLOCK, StripError, Strips
 from tests.clips import numbered_clip
@@ -114,7 +114,7 @@ def test_between_frames_a_typed_moment_is_the_very_frame(launch, library):
 
 
 def test_a_film_that_is_gone_says_where_it_was(launch, library, monkeypatch):
-    monkeypatch.setattr("enrich.manage.media._found_fingerprint", lambda _: None)
+    monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
     monkeypatch.setattr("pages.parts.frames.strips.run_command", lambda *_words, **_limit: Outcome(1, None, "gone"))
     app = launch("frames", video="1", source="3")
     assert not app.exception

@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from enrich.manage.command import Outcome
+from enrich.jobs.command import Outcome
 from pages.parts.library import inbox
 from pages.parts.web import uploads
 from pages.parts.web.guard import guards

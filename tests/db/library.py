@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from db import extractions, queue, store
+from db import extraction, queue, store
 from db.models import Frame, Run, Task, TaskKind, Video
 from db.store import DEEP, NewAnalysis, NewFrame, NewVideo
 
@@ -102,9 +102,9 @@ def extract(
 ) -> list[int]:
     """Decode a video to its end into `count` kept frames; their ids."""
     job = extract_job(connection, video_id)
-    extractions.begin_extraction(connection, video_id)
+    extraction.begin_extraction(connection, video_id)
     store.save_frames(connection, job, [new_frame(number) for number in range(count)], passes=passes, now=NOW)
-    extractions.finish_extraction(connection, job, decoded=count * 3, failures=failures)
+    extraction.finish_extraction(connection, job, decoded=count * 3, failures=failures)
     return frame_ids(connection, video_id)
 
 

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from db import editing, extractions, queries, store
+from db import editing, extraction, queries, store
 from db.models import Frame, RunState, Video
 from db.queries import NoSuchVideoError, Progress
 from db.store import DEEP, QUICK
@@ -282,9 +282,9 @@ def test_progress_counts_a_pass_by_status(library):
 def test_only_videos_that_can_still_be_decoded_are_open(library):
     pending, doing, done, failed = (add(library, name) for name in "abcd")
     extract_job(library, doing)
-    extractions.begin_extraction(library, doing)
+    extraction.begin_extraction(library, doing)
     extract(library, done)
-    extractions.fail_extraction(library, extract_job(library, failed), error="not a video")
+    extraction.fail_extraction(library, extract_job(library, failed), error="not a video")
 
     assert [row.id for row in queries.open_extractions(library)] == [pending, doing]
     assert [row.id for row in queries.open_extractions(library, [doing, done])] == [doing]
@@ -352,7 +352,7 @@ def test_failures_are_grouped_by_reason_the_commonest_first(library):
     for frame_id in frames[1:]:
         fail(library, frame_id, "empty reply")
     fail(library, extract(library, other, 1)[0], "broken picture", times=2)
-    extractions.fail_extraction(library, extract_job(library, add(library, "third")), error="not a video")
+    extraction.fail_extraction(library, extract_job(library, add(library, "third")), error="not a video")
 
     assert queries.failures(library, [video_id]) == [("empty reply", 2), ("broken picture", 1)]
     assert queries.failures(library)[0] == ("empty reply", 2)

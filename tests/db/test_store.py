@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import event, func, select, text, update
 
-from db import extractions, queue, store
+from db import extraction, queue, store
 from db.engine import reading, writing
 from db.models import Analysis, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
@@ -125,9 +125,9 @@ def test_frames_of_an_extraction_that_is_another_workers_now_are_refused(library
 @pytest.mark.parametrize(
     "end",
     [
-        lambda library, job: extractions.finish_extraction(library, job, decoded=9, failures=0),
-        lambda library, job: extractions.fail_extraction(library, job, error="no video stream"),
-        lambda library, job: extractions.postpone_extraction(library, job, reason="gone", not_before=None),
+        lambda library, job: extraction.finish_extraction(library, job, decoded=9, failures=0),
+        lambda library, job: extraction.fail_extraction(library, job, error="no video stream"),
+        lambda library, job: extraction.postpone_extraction(library, job, reason="gone", not_before=None),
     ],
     ids=["finish", "fail", "postpone"],
 )
@@ -175,10 +175,10 @@ def test_the_end_of_an_extraction_is_noted_with_its_failures(library):
 
 def test_a_file_that_is_not_there_now_waits_with_its_reason_and_nothing_is_counted(library):
     video_id = add(library)
-    extractions.begin_extraction(library, video_id)
+    extraction.begin_extraction(library, video_id)
 
     job = extract_job(library, video_id)
-    extractions.postpone_extraction(library, job, reason="the drive is unplugged", not_before=LATER)
+    extraction.postpone_extraction(library, job, reason="the drive is unplugged", not_before=LATER)
 
     row = row_of(library, Video, video_id)
     assert (row.extraction_status, row.error) == ("pending", "the drive is unplugged")
@@ -190,7 +190,7 @@ def test_a_file_that_is_not_there_now_waits_with_its_reason_and_nothing_is_count
 def test_a_video_that_cannot_be_decoded_fails_at_once_and_retry_begins_anew(library):
     video_id = add(library)
 
-    extractions.fail_extraction(library, extract_job(library, video_id), error="no video stream")
+    extraction.fail_extraction(library, extract_job(library, video_id), error="no video stream")
 
     row = row_of(library, Video, video_id)
     assert (row.extraction_status, row.enrichment_status, row.error) == ("failed", "failed", "no video stream")
@@ -336,13 +336,13 @@ def test_a_video_goes_from_pending_over_enriching_to_enriched(library):
 def test_a_video_is_not_enriched_while_it_is_still_being_decoded(library):
     video_id = add(library)
     job = extract_job(library, video_id)
-    extractions.begin_extraction(library, video_id)
+    extraction.begin_extraction(library, video_id)
     store.save_frames(library, job, [new_frame(0)], passes=[DEEP], now=NOW)
 
     describe(library, frame_ids(library, video_id)[0])
     assert status_of(library, video_id) == "enriching"
 
-    extractions.finish_extraction(library, job, decoded=3, failures=0)
+    extraction.finish_extraction(library, job, decoded=3, failures=0)
     assert status_of(library, video_id) == "enriched"
 
 
@@ -386,7 +386,7 @@ def test_a_retried_extraction_that_failed_half_way_makes_its_video_enriching_aga
     job = extract_job(library, video_id)
     store.save_frames(library, job, [new_frame(0)], passes=[DEEP], now=NOW)
     describe(library, frame_ids(library, video_id)[0])
-    extractions.fail_extraction(library, job, error="the codec gave up")
+    extraction.fail_extraction(library, job, error="the codec gave up")
     assert status_of(library, video_id) == "enriched", "what was decoded is described"
 
     store.retry(library)
@@ -424,7 +424,7 @@ def test_a_video_with_frames_no_pass_was_planned_for_is_not_enriched(library):
     describe(library, frame_ids(library, video_id)[0])
     store.save_frames(library, job, [new_frame(1)], passes=[], now=NOW)
 
-    extractions.finish_extraction(library, job, decoded=6, failures=0)
+    extraction.finish_extraction(library, job, decoded=6, failures=0)
 
     assert status_of(library, video_id) == "enriching"
 

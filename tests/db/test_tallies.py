@@ -9,11 +9,11 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import delete, select, update
 
-from db import editing, queries, queue, skims, store, tallies
+from db import counts, editing, queries, queue, skims, store
+from db.counts import Counts
 from db.engine import reading, writing
 from db.models import Frame, Tally, Task, Video
 from db.store import DEEP, QUICK
-from db.tallies import Counts
 from tests.db.library import NOW, add, claim, describe, extract, extract_job, fail, frame_ids, job_of, new_frame
 
 NOTHING = Counts(kept=0, described=0, covered=0, planned=0, done=0)
@@ -24,18 +24,18 @@ def library(library):
     """A library whose tallies are looked at when the test is over, whatever it did."""
     yield library
     for video_id in library.scalars(select(Video.id)).all():
-        assert tallies.tallied(library, video_id) == tallies.counted(library, video_id)
+        assert counts.tallied(library, video_id) == counts.counted(library, video_id)
 
 
 def test_a_new_video_has_an_empty_tally(library):
-    assert tallies.tallied(library, add(library)) == NOTHING
+    assert counts.tallied(library, add(library)) == NOTHING
 
 
 def test_frames_and_their_deep_tasks_are_counted_as_they_are_saved(library):
     video_id = add(library)
     extract(library, video_id, 3, passes=(QUICK, DEEP))
 
-    assert tallies.tallied(library, video_id) == Counts(kept=3, described=0, covered=0, planned=3, done=0)
+    assert counts.tallied(library, video_id) == Counts(kept=3, described=0, covered=0, planned=3, done=0)
 
 
 def test_a_frame_saved_again_is_counted_once(library):
@@ -44,7 +44,7 @@ def test_a_frame_saved_again_is_counted_once(library):
     for _ in range(2):
         store.save_frames(library, job, [new_frame(0), new_frame(1)], passes=[DEEP], now=NOW)
 
-    assert tallies.tallied(library, video_id).kept == 2
+    assert counts.tallied(library, video_id).kept == 2
 
 
 def test_a_description_counts_its_frame_with_what_it_stands_for_and_its_task(library):
@@ -53,14 +53,14 @@ def test_a_description_counts_its_frame_with_what_it_stands_for_and_its_task(lib
     describe(library, frames[0])
     describe(library, frames[1])
 
-    assert tallies.tallied(library, video_id) == Counts(kept=3, described=2, covered=6, planned=3, done=2)
+    assert counts.tallied(library, video_id) == Counts(kept=3, described=2, covered=6, planned=3, done=2)
 
 
 def test_the_quick_pass_counts_nothing_as_described(library):
     video_id = add(library)
     describe(library, extract(library, video_id, 2, passes=(QUICK,))[0], pass_=QUICK)
 
-    assert tallies.tallied(library, video_id) == Counts(kept=2, described=0, covered=0, planned=0, done=0)
+    assert counts.tallied(library, video_id) == Counts(kept=2, described=0, covered=0, planned=0, done=0)
 
 
 def test_a_pass_that_is_planned_later_is_counted_then(library):
@@ -68,7 +68,7 @@ def test_a_pass_that_is_planned_later_is_counted_then(library):
     extract(library, video_id, 2, passes=())
     store.plan_pass(library, DEEP)
 
-    assert tallies.tallied(library, video_id).planned == 2
+    assert counts.tallied(library, video_id).planned == 2
 
 
 def test_a_described_frame_that_decoding_splits_covers_what_is_left_to_it(library):
@@ -79,11 +79,11 @@ def test_a_described_frame_that_decoding_splits_covers_what_is_left_to_it(librar
     first, looked_at = frame_ids(library, video_id)
     describe(library, first)
     describe(library, looked_at)
-    assert tallies.tallied(library, video_id).covered == 3
+    assert counts.tallied(library, video_id).covered == 3
 
     skims.place_frame(library, looked_at, index=1)
 
-    assert tallies.tallied(library, video_id) == Counts(kept=2, described=2, covered=3, planned=2, done=2)
+    assert counts.tallied(library, video_id) == Counts(kept=2, described=2, covered=3, planned=2, done=2)
 
 
 def test_dropped_frames_are_counted_no_more(library):
@@ -92,7 +92,7 @@ def test_dropped_frames_are_counted_no_more(library):
     describe(library, frames[0])
     skims.drop_frames(library, frames[:2])
 
-    assert tallies.tallied(library, video_id) == Counts(kept=1, described=0, covered=0, planned=1, done=0)
+    assert counts.tallied(library, video_id) == Counts(kept=1, described=0, covered=0, planned=1, done=0)
 
 
 def test_failures_retries_and_edits_leave_the_counts_of_descriptions_alone(library):
@@ -103,7 +103,7 @@ def test_failures_retries_and_edits_leave_the_counts_of_descriptions_alone(libra
     editing.edit_frame(library, frames[0], description="mine", tags=["a"], now=NOW)
     editing.restore_frame(library, frames[0])
 
-    assert tallies.tallied(library, video_id) == Counts(kept=2, described=0, covered=0, planned=2, done=0)
+    assert counts.tallied(library, video_id) == Counts(kept=2, described=0, covered=0, planned=2, done=0)
 
 
 def test_a_task_that_is_done_again_is_counted_once(library):
@@ -111,10 +111,10 @@ def test_a_task_that_is_done_again_is_counted_once(library):
     [frame_id] = extract(library, video_id, 1)
     describe(library, frame_id)
     library.execute(update(Task).where(Task.frame_id == frame_id).values(status="todo"))
-    assert tallies.tallied(library, video_id).done == 0
+    assert counts.tallied(library, video_id).done == 0
     describe(library, frame_id, "again")
 
-    assert tallies.tallied(library, video_id) == Counts(kept=1, described=1, covered=3, planned=1, done=1)
+    assert counts.tallied(library, video_id) == Counts(kept=1, described=1, covered=3, planned=1, done=1)
 
 
 def test_removing_a_video_takes_its_tally_along_and_leaves_the_others(library):
@@ -123,8 +123,8 @@ def test_removing_a_video_takes_its_tally_along_and_leaves_the_others(library):
     extract(library, stays, 2)
     store.remove_video(library, gone)
 
-    assert tallies.tallied(library, gone) is None
-    assert tallies.totals(library) == Counts(kept=2, described=0, covered=0, planned=2, done=0)
+    assert counts.tallied(library, gone) is None
+    assert counts.totals(library) == Counts(kept=2, described=0, covered=0, planned=2, done=0)
 
 
 def test_a_frame_that_moves_to_another_video_is_counted_there(library):
@@ -134,8 +134,8 @@ def test_a_frame_that_moves_to_another_video_is_counted_there(library):
     library.execute(update(Frame).where(Frame.id == frames[0]).values(video_id=there))
     library.execute(update(Task).where(Task.frame_id == frames[0]).values(video_id=there))
 
-    assert tallies.tallied(library, here).kept == tallies.tallied(library, there).kept == 1
-    assert tallies.tallied(library, there).covered == 3
+    assert counts.tallied(library, here).kept == counts.tallied(library, there).kept == 1
+    assert counts.tallied(library, there).covered == 3
 
 
 def test_what_is_rolled_back_is_not_counted(engine):
@@ -153,8 +153,8 @@ def test_what_is_rolled_back_is_not_counted(engine):
         )
 
     with reading(engine) as connection:
-        assert tallies.tallied(connection, video_id) == tallies.counted(connection, video_id)
-        assert tallies.tallied(connection, video_id).described == 0
+        assert counts.tallied(connection, video_id) == counts.counted(connection, video_id)
+        assert counts.tallied(connection, video_id).described == 0
 
 
 KILLED = """
@@ -178,15 +178,15 @@ def test_tallies_are_true_after_kill_9_at_any_moment(engine):
         assert process.stdout.readline() == "ready\n"
         while True:
             with reading(engine) as connection:
-                if tallies.totals(connection).described >= 5:
+                if counts.totals(connection).described >= 5:
                     break
         os.kill(process.pid, signal.SIGKILL)
 
     with reading(engine) as connection:
         [video_id] = connection.scalars(select(Video.id))
-        counts = tallies.tallied(connection, video_id)
-        assert counts == tallies.counted(connection, video_id)
-        assert 5 <= counts.described < 400, "it was killed in the middle"
+        tally = counts.tallied(connection, video_id)
+        assert tally == counts.counted(connection, video_id)
+        assert 5 <= tally.described < 400, "it was killed in the middle"
 
 
 def test_a_tally_that_is_wrong_or_missing_can_be_counted_again(library):
@@ -197,11 +197,11 @@ def test_a_tally_that_is_wrong_or_missing_can_be_counted_again(library):
     assert queries.video(library, video_id).kept == 99
 
     for each in (video_id, other, 12345):
-        tallies.recount(library, each)
+        counts.recount(library, each)
 
-    assert tallies.tallied(library, video_id) == Counts(kept=3, described=1, covered=3, planned=3, done=1)
-    assert tallies.tallied(library, other) == NOTHING
-    assert tallies.tallied(library, 12345) is None
+    assert counts.tallied(library, video_id) == Counts(kept=3, described=1, covered=3, planned=3, done=1)
+    assert counts.tallied(library, other) == NOTHING
+    assert counts.tallied(library, 12345) is None
 
 
 def test_totals_may_be_of_some_videos(library):
@@ -209,9 +209,9 @@ def test_totals_may_be_of_some_videos(library):
     extract(library, one, 2)
     extract(library, other, 3)
 
-    assert tallies.totals(library).kept == 5
-    assert tallies.totals(library, [other]).kept == 3
-    assert tallies.totals(library, []) == NOTHING
+    assert counts.totals(library).kept == 5
+    assert counts.totals(library, [other]).kept == 3
+    assert counts.totals(library, []) == NOTHING
 
 
 def test_progress_of_the_deep_pass_is_what_a_count_of_its_tasks_says(library):

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from enrich.describe.claude import ClaudeQuick
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.claude.describer import ClaudeQuick
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.settings import Settings, load_settings
 from tests.standin import StandIn
 from tests.standin_claude import KEY, ClaudeStandIn

@@ -1,6 +1,6 @@
 """Labelled pictures for tests of the quick pass."""
 
-from enrich.describe.quick import Labelled
+from enrich.describe.quick.protocol import Labelled
 from tests.describe.pictures import numbered_jpeg
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from enrich.describe.canary import CanaryResult, Told, canary, pairs
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.health_check import CanaryResult, Told, canary, pairs
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.picture import is_baseline
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError, HostBusyError, HostDownError, ModelError
 from enrich.settings import Settings

@@ -6,7 +6,7 @@ import pytest
 
 from enrich.describe.describer import Problem
 from enrich.describe.events import EVENTS
-from enrich.describe.quick import Labelled
+from enrich.describe.quick.protocol import Labelled
 from tests.describe.looks import labelled
 from tests.standin_claude import Bill
 

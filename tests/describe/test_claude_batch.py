@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from enrich.describe.claude_batch import LIST_PAGE, BatchFound, BatchPart, ClaudeBatches
+from enrich.describe.claude.batches import LIST_PAGE, BatchFound, BatchPart, ClaudeBatches
 from enrich.describe.claude_errors import NotThereError
 from enrich.errors import CallFailedError, HostDownError
 from tests.describe.looks import labelled
@@ -134,7 +134,7 @@ async def test_ids_must_differ(batches):
 
 
 async def test_a_batch_that_is_too_large_is_not_sent(batches, claude, monkeypatch):
-    monkeypatch.setattr("enrich.describe.claude_batch.MOST_BATCH_BYTES", 10_000)
+    monkeypatch.setattr("enrich.describe.claude.batches.MOST_BATCH_BYTES", 10_000)
     with pytest.raises(Exception, match="too many bytes for one batch"):
         await batches.submit(parts("a"))
     assert claude.history == []

@@ -6,10 +6,10 @@ from importlib.resources import files
 
 import pytest
 
+from enrich.describe.claude.prices import load_prices, packaged_prices
+from enrich.describe.claude.reply import split
 from enrich.describe.claude_limits import blank, cut, fitted, fitted_size, picture_tokens
-from enrich.describe.claude_reply import split
-from enrich.describe.prices import load_prices, packaged_prices
-from enrich.describe.quick import Labelled
+from enrich.describe.quick.protocol import Labelled
 from enrich.errors import SettingsError
 from tests.describe.looks import labelled
 from tests.describe.pictures import numbered_jpeg, plain_jpeg, progressive
@@ -100,7 +100,7 @@ def test_a_dated_name_has_its_models_price_and_an_unknown_one_none():
 
 
 def test_a_file_in_the_data_folder_replaces_the_prices(tmp_path):
-    shutil.copy(files("enrich.describe").joinpath("prices.toml"), tmp_path)
+    shutil.copy(files("enrich.describe.claude").joinpath("prices.toml"), tmp_path)
     file = tmp_path / "prices.toml"
     file.write_text(file.read_text().replace("input = 0.10", "input = 0.20"))
     assert load_prices(tmp_path).of("claude-haiku-5-5").input == 0.20

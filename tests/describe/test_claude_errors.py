@@ -8,8 +8,8 @@ import traceback
 import pytest
 from pydantic import SecretStr
 
-from enrich.describe import claude_client, claude_key
-from enrich.describe.claude import ClaudeQuick
+from enrich.describe import claude_key
+from enrich.describe.claude.describer import ClaudeQuick, client
 from enrich.errors import (
     AccountError,
     CallFailedError,
@@ -86,7 +86,7 @@ async def test_a_busy_api_is_waited_for_as_long_as_it_asks_and_said(looker, clau
 
 
 async def test_without_a_word_of_how_long_it_waits_longer_each_time(looker, claude, monkeypatch):
-    monkeypatch.setattr(claude_client, "FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0.1)
     claude.play("fault", times=2)
     entries = await looker().ask(labelled(1))
     assert entries[0].answer
@@ -120,7 +120,7 @@ def test_a_strange_retry_after_is_as_none(said):
         headers = {"retry-after": said}  # noqa: RUF012  # a stub
 
     error = type("Error", (), {"response": Response()})()
-    assert claude_client.asked_wait(error) is None
+    assert client.asked_wait(error) is None
 
 
 async def test_a_connection_that_breaks_is_not_tried_again_by_itself(looker, claude):
@@ -140,7 +140,7 @@ async def test_without_a_network_it_is_said(looker, claude, monkeypatch):
 
 
 async def test_a_reply_that_does_not_come_is_given_up(looker, claude, monkeypatch):
-    monkeypatch.setattr(claude_client, "REPLY_SECONDS", 0.5)
+    monkeypatch.setattr(client, "REPLY_SECONDS", 0.5)
     claude.play("hang")
     problem = await problem_of(looker())
     assert isinstance(problem, CallTimeoutError)
@@ -148,7 +148,7 @@ async def test_a_reply_that_does_not_come_is_given_up(looker, claude, monkeypatc
 
 
 async def test_a_request_that_is_refused_as_it_is_says_why(looker, claude, monkeypatch):
-    monkeypatch.setattr("enrich.describe.claude_request.most_output", lambda *_: 200_000)
+    monkeypatch.setattr("enrich.describe.claude.request.most_output", lambda *_: 200_000)
     problem = await problem_of(looker())
     assert isinstance(problem, CallFailedError)
     assert str(problem).startswith("Claude did not take the request: max_tokens: 200000 > 128000")

@@ -1,6 +1,6 @@
 import pytest
 
-from enrich.describe.installed import PullProgress, is_cloud, whole_name
+from enrich.describe.ollama.models import PullProgress, is_cloud, whole_name
 from enrich.errors import EveryFrameError, HostDownError
 from tests.standin import ShelfModel, Trick
 

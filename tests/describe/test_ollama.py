@@ -4,7 +4,7 @@ import time
 import pytest
 
 from enrich.describe.describer import Doubt, Manner, Pass, Picture, Problem, Question
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.prompt import PROMPT_VERSION, prompt_for, schema
 from enrich.errors import (
     CallFailedError,

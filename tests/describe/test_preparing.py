@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.errors import CallFailedError, CallTimeoutError, HostBusyError, HostDownError, ModelError
 from tests.describe.pictures import question
 from tests.standin import ShelfModel, Trick

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from enrich.describe.describer import Problem
 from enrich.describe.events import EVENTS, event_of, known_events, normal_event
-from enrich.describe.quick import QuickAnswer
-from enrich.describe.quick_reply import names_taken, read_items, reply_model
+from enrich.describe.quick.protocol import QuickAnswer
+from enrich.describe.quick.reply import names_taken, read_items, reply_model
 
 EVENT_LIST = known_events()
 

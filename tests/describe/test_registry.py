@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from enrich.describe.baseline import BaselineDescriber
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.registry import make_describer
 
 

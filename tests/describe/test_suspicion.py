@@ -3,7 +3,7 @@ import time
 import pytest
 
 from enrich.describe.prompt import prompt_for
-from enrich.describe.suspicion import leaks, repeats
+from enrich.describe.reply_checks import leaks, repeats
 from tests.describe.pictures import question
 
 PROSE = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from enrich.keyframes.candidate import Candidate
-from enrich.keyframes.choosing import ALIKE_BITS, choose
+from enrich.quick.keyframes import ALIKE_BITS, choose
 from tests.clips import shared_videos
 
 FOLDER = shared_videos()

@@ -9,7 +9,7 @@ import psutil
 from db import runs
 from db.engine import reading
 from db.runs import ProcessIdentity, RunRow
-from enrich.manage.process import find
+from enrich.process import find
 from tests.work.house import House
 
 PATIENCE_SECONDS = 40.0

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from enrich.control import autostart
+from enrich.control.autostart import Program
 from enrich.errors import AutostartError
-from enrich.manage import autostart
-from enrich.manage.autostart import Program
 
 ODD = '100% of "Anna\'s" $HOME\\films `x` ü'
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="systemd and XDG autostart are Linux's")

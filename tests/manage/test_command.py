@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from enrich.manage import command
-from enrich.manage.command import complaint, json_values, run_command
+from enrich.jobs import command
+from enrich.jobs.command import complaint, json_values, run_command
 from enrich.settings import load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ def test_it_works_wherever_it_is_called_from(tmp_path):
         (folder / "typer.py").write_text("raise SystemExit('the wrong module')", encoding="utf-8")
     script = (
         f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n"
-        "from enrich.manage.command import run_command\nfrom enrich.settings import load_settings\n"
+        "from enrich.jobs.command import run_command\nfrom enrich.settings import load_settings\n"
         "print(run_command(load_settings(), 'list'))"
     )
     done = subprocess.run(

@@ -12,9 +12,9 @@ import pytest
 
 from db import runs
 from db.engine import writing
+from enrich.control import control
 from enrich.errors import ControlError
-from enrich.manage import control
-from enrich.manage.process import identity_of
+from enrich.process import identity_of
 from enrich.settings import Settings
 from tests.manage.background import Background
 from tests.standin import StandIn
@@ -22,7 +22,7 @@ from tests.work.house import House, assert_settled, assert_truthful
 
 STARTER = """
 import sys
-from enrich.manage.control import start
+from enrich.control.control import start
 from enrich.settings import load_settings
 while sys.stdin.read(1) != "g":
     pass

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from enrich.cli.standing import lines
-from enrich.manage import control
-from enrich.manage.process import find
-from enrich.manage.status import status
+from enrich.control import control
+from enrich.control.status import status
+from enrich.process import find
 from enrich.settings import Settings
 from tests.manage.background import Background
 from tests.standin import StandIn

@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from enrich.clock import parse_hours
 from enrich.errors import SettingsError
-from enrich.manage.hours import parse_hours
 from enrich.settings import load_settings
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -123,7 +123,7 @@ def test_zones_with_odd_offsets_change_on_their_own_minute():
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows takes its zone from the registry, not from TZ")
 def test_without_a_zone_the_systems_own_clock_counts():
     script = (
-        "from datetime import UTC, datetime; from enrich.manage.hours import parse_hours; "
+        "from datetime import UTC, datetime; from enrich.clock import parse_hours; "
         "hours = parse_hours('22:00-07:00'); moment = datetime(2026, 7, 1, 20, 0, tzinfo=UTC); "
         "print(hours.is_open(moment), hours.next_change(moment).isoformat())"
     )

@@ -8,8 +8,8 @@ import psutil
 import pytest
 
 from enrich.errors import ControlError
-from enrich.manage import jobs as module
-from enrich.manage.jobs import forget_job, jobs, start_job, stop_job
+from enrich.jobs import jobs as module
+from enrich.jobs.jobs import forget_job, jobs, start_job, stop_job
 from enrich.settings import load_settings
 
 PATIENCE_SECONDS = 30

@@ -14,14 +14,14 @@ from db import runs
 from db.engine import writing
 from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
+from enrich.control import control
+from enrich.control.status import DECODING_SECONDS, MARGIN_SECONDS, SILENT_SECONDS, Health, judge, look, status
 from enrich.describe.describer import Call, HostReport, Pass, Question
-from enrich.manage import control
-from enrich.manage.process import identity_of, this_process
-from enrich.manage.status import DECODING_SECONDS, MARGIN_SECONDS, SILENT_SECONDS, Health, judge, look, status
+from enrich.process import identity_of, this_process
 from enrich.settings import Settings
-from enrich.work import keeper
-from enrich.work.order import Order
-from enrich.work.worker import Worker
+from enrich.worker import heartbeat
+from enrich.worker.run_options import Order
+from enrich.worker.worker import Worker
 from tests.manage.background import Background
 from tests.standin import StandIn
 from tests.work.house import House, until
@@ -201,9 +201,9 @@ class Dumb:
 async def test_a_worker_whose_heart_beats_over_calls_that_never_end_is_seen_to_stall(
     settings: Settings, house: House, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr("enrich.work.worker.GRACE_SECONDS", 0.1)
-    monkeypatch.setattr("enrich.manage.status.MARGIN_SECONDS", 0.5)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("enrich.worker.worker.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("enrich.control.status.MARGIN_SECONDS", 0.5)
     house.add(clip)
     hasty = house.with_settings(call_seconds=0.2, load_seconds=0.2)
     worker = Worker(hasty.library, Dumb(), Order(until_idle=False))  # type: ignore[arg-type]  # it is dumb

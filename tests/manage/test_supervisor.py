@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from enrich.manage import control
-from enrich.manage.supervisor import exit_in_words
+from enrich.control import control
+from enrich.control.supervisor import exit_in_words
 from enrich.settings import Settings
 from tests.manage.background import Background
 from tests.standin import StandIn

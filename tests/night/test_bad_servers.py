@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from enrich.manage import control
+from enrich.control import control
 from enrich.settings import Settings
-from enrich.work import lane, saving
-from enrich.work.order import Order
+from enrich.worker import host_runner, writer
+from enrich.worker.run_options import Order
 from tests.clips import numbered_clip
 from tests.manage.background import Background
 from tests.night.night import Night, assert_in_order
@@ -94,8 +94,8 @@ def test_a_host_that_fails_on_everything_beside_one_that_is_well_costs_no_frame_
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second in this process."""
-    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 0)
-    monkeypatch.setattr(lane, "FIRST_REST_SECONDS", 0.1)
+    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("trouble", [Trick.SPACES, Trick.EMPTY])
@@ -111,7 +111,7 @@ async def test_a_server_that_says_nothing_of_any_picture_for_a_while_costs_no_fr
         standin.calm()
         summary = await running.end()
     assert summary.failures == []
-    assert_in_order(house, most_attempts=lane.SUSPICIOUS_FAILURES - 1)
+    assert_in_order(house, most_attempts=host_runner.SUSPICIOUS_FAILURES - 1)
     assert_truthful(house)
 
 
@@ -124,4 +124,4 @@ async def test_a_host_that_says_nothing_beside_one_that_is_well_costs_no_frame_a
     both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for the canary
     summary = await both.enrich()
     assert summary.failures == []
-    assert_in_order(both, most_attempts=lane.SUSPICIOUS_FAILURES - 1)
+    assert_in_order(both, most_attempts=host_runner.SUSPICIOUS_FAILURES - 1)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from enrich.work import decoding, extracting, worker
-from enrich.work.order import Order
+from enrich.worker import decoder, extract_task, worker
+from enrich.worker.run_options import Order
 from tests.clips import numbered_clip
 from tests.night.night import assert_in_order
 from tests.standin import StandIn
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a minute for people takes tenths of a second here."""
-    monkeypatch.setattr(extracting, "WAITING_SECONDS", 0.2)
-    for module in (worker, decoding):
+    monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.2)
+    for module in (worker, decoder):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from enrich.manage import control
+from enrich.control import control
 from enrich.settings import load_settings
-from enrich.work import decoding, extracting, feed, worker
-from enrich.work.order import Order
 from enrich.work.trouble import IN_FLIGHT_MEGABYTES, MEGABYTE
+from enrich.worker import decoder, extract_task, prefetch, worker
+from enrich.worker.run_options import Order
 from tests.clips import numbered_clip
 from tests.manage.background import Background
 from tests.night.night import assert_in_order
@@ -79,8 +79,8 @@ async def test_decoding_pauses_before_the_reserve_is_touched_and_goes_on_when_th
     make_house: Callable[..., House], disk: Path, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fills up in the middle of a film; what is kept by then is described meanwhile."""
-    monkeypatch.setattr(extracting, "WAITING_SECONDS", 0.2)
-    for module in (worker, decoding, feed):
+    monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.2)
+    for module in (worker, decoder, prefetch):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     house = make_house(disk_reserve_mb=RESERVE_MEGABYTES, stored_edge=1280)
     house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES, size=(1280, 720)))

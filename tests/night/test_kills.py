@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from enrich.manage import control
-from enrich.manage.process import is_alive
+from enrich.control import control
+from enrich.process import is_alive
 from enrich.settings import Settings
 from tests.clips import numbered_clip
 from tests.manage.background import Background

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.work.order import Ending
+from enrich.worker.run_options import Ending
 from tests.clips import numbered_clip
 from tests.night.night import Night, Worker, assert_in_order
 from tests.standin import StandIn

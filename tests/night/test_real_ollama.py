@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.manage import control
+from enrich.control import control
 from enrich.settings import Settings, load_settings
 from tests.clips import numbered_clip
 from tests.manage.background import Background

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from enrich.manage import control
+from enrich.control import control
 from enrich.settings import Settings
 from tests.manage.background import Background
 from tests.manage.conftest import FRAMES, clip

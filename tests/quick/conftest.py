@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enrich.cli import run
-from enrich.quick import collecting
+from enrich.quick import batches
 from tests.cli.conftest import NOBODY, live_in, living_in
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_picture, picture_clip
@@ -43,8 +43,8 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the test's library will be."""
     live_in(monkeypatch, tmp_path / "home", NOBODY)
     monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", str(PICTURES))
-    monkeypatch.setattr(collecting, "SOON_SECONDS", 0.1)
-    monkeypatch.setattr(collecting, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(batches, "SOON_SECONDS", 0.1)
+    monkeypatch.setattr(batches, "SETTLE_SECONDS", 0.0)
     return tmp_path / "home"
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from enrich.describe.canary import canary
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.health_check import canary
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.settings import load_settings
 
 pytestmark = pytest.mark.real_ollama

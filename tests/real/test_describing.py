@@ -9,7 +9,7 @@ import pytest
 
 from enrich.describe.asking import ask
 from enrich.describe.describer import Manner, Picture, Problem, Question
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.prompt import schema
 from enrich.errors import CallFailedError, CallTimeoutError, EveryFrameError, ModelError
 from enrich.settings import load_settings

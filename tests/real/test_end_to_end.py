@@ -17,11 +17,11 @@ import pytest
 
 from enrich import LocalVisionAnalyzer
 from enrich.errors import EveryFrameError, ModelError, NotAVideoError
+from enrich.library.adding import add_paths
+from enrich.library.library import Library
 from enrich.settings import load_settings
 from enrich.video.sampling import parse_sampling
-from enrich.work.adding import add_paths
-from enrich.work.library import Library
-from enrich.work.order import Ending
+from enrich.worker.run_options import Ending
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_clip, shared_videos
 from tests.standin import StandIn

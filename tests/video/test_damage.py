@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from enrich.endings import is_media_name
 from enrich.errors import NotAVideoError, VideoMissingError
+from enrich.filenames import is_media_name
 from enrich.video.decode import SourceFrames
 from enrich.video.probe import probe
 from tests.clips import decode_independently, numbered_clip, read_jpeg, read_number, run_ffmpeg

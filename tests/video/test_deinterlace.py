@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from enrich.video.decode import SourceFrames
-from enrich.video.picture import encode_jpeg
+from enrich.video.jpeg import encode_jpeg
 from tests.clips import read_jpeg
 
 SIZES = {"mpeg2video": (720, 576), "dvvideo": (720, 576), "libx264": (1280, 720), "prores_ks": (1280, 720)}

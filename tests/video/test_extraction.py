@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from enrich.errors import NotAVideoError
-from enrich.video import picture
+from enrich.video import jpeg
 from enrich.video.extraction import Extraction, image_name
-from enrich.video.picture import is_whole_jpeg
+from enrich.video.jpeg import is_whole_jpeg
 from enrich.video.sampling import parse_sampling
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, run_ffmpeg
 
@@ -128,7 +128,7 @@ def test_an_error_while_writing_is_raised_where_the_frames_are_read(clip, tmp_pa
     def full_disk(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(picture.os, "fsync", full_disk)
+    monkeypatch.setattr(jpeg.os, "fsync", full_disk)
     with start(clip, tmp_path / "out") as extraction, pytest.raises(OSError, match="No space"):
         list(extraction)
     assert not list((tmp_path / "out").rglob("*.part"))

@@ -8,7 +8,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from enrich.video.decode import SourceFrames
-from enrich.video.picture import encode_jpeg, is_whole_jpeg, write_jpeg
+from enrich.video.jpeg import encode_jpeg, is_whole_jpeg, write_jpeg
 from enrich.video.probe import probe
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, run_ffmpeg
 

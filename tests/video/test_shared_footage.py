@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from enrich.video.picture import is_whole_jpeg
+from enrich.video.jpeg import is_whole_jpeg
 from enrich.video.probe import probe
 from tests.clips import Truth, decode_independently, read_jpeg, shared_videos
 

@@ -10,7 +10,7 @@ import pytest
 
 from enrich.errors import NotAVideoError, VideoMissingError
 from enrich.video.decode import SourceFrames
-from enrich.video.picture import JpegEncoder
+from enrich.video.jpeg import JpegEncoder
 from enrich.video.probe import probe
 from enrich.video.skim import Spot, skim
 from tests.clips import numbered_clip, picture_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
@@ -243,7 +243,7 @@ def test_a_spot_outside_of_the_film_gets_no_picture(tmp_path):
 
 def test_what_costs_too_much_to_reach_is_left_out(tmp_path, monkeypatch):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, **ONE_GROUP)
-    monkeypatch.setattr("enrich.video.seeker.GROUP_PIXELS", 30 * 320 * 180)
+    monkeypatch.setattr("enrich.video.seek.GROUP_PIXELS", 30 * 320 * 180)
     found = list(looking(clip, tmp_path / "skim", spots_over(4, 10)))
     assert [picture.spot for picture in found] == [0, 1, 2]
 
@@ -252,7 +252,7 @@ def test_a_group_of_pictures_is_decoded_once_for_all_its_spots(tmp_path, monkeyp
     times = [n / 25 + (4 if n > 30 else 0) for n in range(120)]
     how = {"gop": 60, "options": {"x264-params": "scenecut=0"}}
     clip = numbered_clip(tmp_path / "clip.mp4", frames=120, times=times, **how)
-    monkeypatch.setattr("enrich.video.seeker.ALL_GROUPS_PIXELS", 130 * 320 * 180)
+    monkeypatch.setattr("enrich.video.seek.ALL_GROUPS_PIXELS", 130 * 320 * 180)
     spots = [*spots_over(10, 100)[15:50], Spot(at=8.0, earliest=7.9, latest=8.1)]
     assert [picture.spot for picture in looking(clip, tmp_path / "skim", spots)] == [35]
 

@@ -6,7 +6,7 @@ import pytest
 
 from enrich.errors import VideoError
 from enrich.video.decode import SourceFrames
-from enrich.video.picture import encode_jpeg
+from enrich.video.jpeg import encode_jpeg
 from enrich.video.source import read_source_frame, read_source_frames
 from tests.clips import numbered_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
 

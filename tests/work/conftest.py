@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from enrich.work import decoding, feed, health, lane, saving, worker
+from enrich.worker import decoder, host_health, host_runner, prefetch, worker, writer
 from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.work.house import House, open_house
@@ -28,14 +28,14 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second here."""
-    monkeypatch.setattr(lane, "FIRST_REST_SECONDS", 0.02)
-    monkeypatch.setattr(lane, "LONGEST_REST_SECONDS", 0.1)
-    monkeypatch.setattr(lane, "CHECK_SECONDS", 0.02)
-    monkeypatch.setattr(health, "FEWEST_FRAMES", 10_000)  # where a test counts calls, there is no canary
-    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 0.02)
+    monkeypatch.setattr(host_runner, "LONGEST_REST_SECONDS", 0.1)
+    monkeypatch.setattr(host_runner, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(host_health, "FEWEST_FRAMES", 10_000)  # where a test counts calls, there is no canary
+    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(decoding, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(feed, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(decoder, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(prefetch, "POLL_SECONDS", 0.05)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from db import queries, store
 from db.engine import reading, writing
 from enrich.describe.describer import Describer
 from enrich.describe.registry import make_describer
+from enrich.library.adding import Addition, add_paths
+from enrich.library.library import Library
 from enrich.settings import Settings, load_settings
 from enrich.video.sampling import parse_sampling
-from enrich.work.adding import Addition, add_paths
-from enrich.work.library import Library
-from enrich.work.order import Order, Summary
-from enrich.work.worker import Worker
+from enrich.worker.run_options import Order, Summary
+from enrich.worker.worker import Worker
 from tests.clips import colour_name
 
 PATIENCE_SECONDS = 20.0

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from enrich.library.adding import Outcome, add_paths, walk
 from enrich.video.sampling import parse_sampling
-from enrich.work.adding import Outcome, add_paths, walk
 from tests.work.house import House, assert_truthful
 
 Clip = Callable[..., Path]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading
-from enrich.work.again import DescribedAgain, describe_again
-from enrich.work.order import Order
+from enrich.library.redescribe import DescribedAgain, describe_again
+from enrich.worker.run_options import Order
 from tests.standin import StandIn
 from tests.work.house import House, Running, assert_settled, assert_truthful, until
 

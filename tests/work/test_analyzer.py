@@ -13,7 +13,7 @@ import pytest
 
 from enrich import LocalVisionAnalyzer
 from enrich.errors import CallFailedError, DescribeError, HostDownError, NotAVideoError, RunningError, VideoError
-from enrich.work.order import Ending, Order
+from enrich.worker.run_options import Ending, Order
 from tests.standin import StandIn, Trick
 from tests.work.house import House, Running, assert_settled, assert_truthful, truthful, until
 

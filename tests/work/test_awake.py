@@ -16,8 +16,8 @@ from threading import enumerate as running_threads
 
 import pytest
 
-from enrich.work import awake
-from enrich.work.awake import Awake, is_on_mains
+from enrich.worker import keep_awake
+from enrich.worker.keep_awake import Awake, is_on_mains
 
 PATIENCE_SECONDS = 20.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus and power supplies as files are Linux's")
@@ -49,7 +49,7 @@ def wait_for(condition):
 
 
 def said(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == awake.__name__]
+    return [record.getMessage() for record in caplog.records if record.name == keep_awake.__name__]
 
 
 def test_it_holds_once_and_lets_go_once(granted, caplog):
@@ -88,7 +88,7 @@ def test_never_means_never(granted):
 
 
 def test_on_mains_it_lets_go_when_the_plug_is_pulled_and_holds_when_it_is_back(granted, monkeypatch):
-    monkeypatch.setattr(awake, "POWER_CHECK_SECONDS", 0)
+    monkeypatch.setattr(keep_awake, "POWER_CHECK_SECONDS", 0)
     plug = [True]
     keeper = Awake("mains", on_mains=lambda: plug[0])
     keeper.refresh(True)
@@ -115,7 +115,7 @@ def test_a_refusal_is_said_once_tried_again_later_and_never_an_error(refused, mo
     wait_for(lambda: keeper.state is None)
     keeper.refresh(True)
     assert keeper.state is None  # it is too early to ask again
-    monkeypatch.setattr(awake, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(keep_awake, "RETRY_SECONDS", 0)
     keeper.refresh(True)
     wait_for(lambda: keeper.state is None)
     monkeypatch.delenv("WAKEPY_FORCE_FAILURE")

@@ -9,9 +9,9 @@ import pytest
 
 from db import crashes, runs
 from db.engine import writing
-from enrich.manage.hours import parse_hours
-from enrich.work import keeper
-from enrich.work.order import Order
+from enrich.clock import parse_hours
+from enrich.worker import heartbeat
+from enrich.worker.run_options import Order
 from tests.standin import StandIn
 from tests.work.house import House, Running, assert_settled, assert_truthful, until
 
@@ -20,7 +20,7 @@ Clip = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
 
 
 def ask(house: House, wish: str) -> None:
@@ -179,7 +179,7 @@ async def test_an_exception_counts_as_a_crash_for_what_was_in_hand(
     def broken(path: Path) -> bool:
         raise MemoryError(path.name)
 
-    monkeypatch.setattr("enrich.work.feed.is_whole_jpeg", broken)
+    monkeypatch.setattr("enrich.worker.prefetch.is_whole_jpeg", broken)
     for _ in range(3):
         with pytest.raises(MemoryError):
             await house.enrich()

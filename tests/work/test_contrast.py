@@ -7,10 +7,10 @@ import pytest
 
 from db import wishes
 from db.engine import writing
-from enrich.work.contrast import Contrast, difference, signature
-from enrich.work.evenly import FILL_PRIORITY, Even
+from enrich.schedule.coverage import FILL_PRIORITY, Even
 from enrich.work.filling import MISSED_LOOKS, has_room
-from enrich.work.order import Order
+from enrich.worker.gap_filling import Contrast, difference, signature
+from enrich.worker.run_options import Order
 from tests.work.house import House
 
 

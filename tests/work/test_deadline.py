@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from enrich.work import deadline as deadlines
-from enrich.work.deadline import Deadline
-from enrich.work.order import Ending, Order
+from enrich.worker import run_limits as deadlines
+from enrich.worker.run_limits import Deadline
+from enrich.worker.run_options import Ending, Order
 from tests.standin import StandIn
 from tests.work.house import House, Running, assert_settled, until
 

@@ -8,9 +8,9 @@ import pytest
 
 from db import queries
 from db.engine import reading
+from enrich.schedule.forecast import FIRST_GUESS_KEPT_SHARE, Estimate, Footage, estimate, seconds_for
 from enrich.video.sampling import parse_sampling
-from enrich.work.estimate import FIRST_GUESS_KEPT_SHARE, Estimate, Footage, estimate, seconds_for
-from enrich.work.order import Order
+from enrich.worker.run_options import Order
 from tests.standin import StandIn, Trick
 from tests.work.house import House, Running, until
 

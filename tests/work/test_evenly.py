@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from enrich.work.evenly import FIRST_LOOK_PICTURES, GAP_LIMIT, LOOK_PRIORITY, Even
+from enrich.schedule.coverage import FIRST_LOOK_PICTURES, GAP_LIMIT, LOOK_PRIORITY, Even
 
 
 def largest_gap(even: Even, count: int) -> float:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from enrich.describe.canary import CanaryResult, Told
-from enrich.work import health, lane, saving
-from enrich.work.health import Health, frames_ahead
-from enrich.work.order import Order
+from enrich.describe.health_check import CanaryResult, Told
+from enrich.worker import host_health, host_runner, writer
+from enrich.worker.host_health import Health, frames_ahead
+from enrich.worker.run_options import Order
 from tests.standin import StandIn, Trick
 from tests.standin.tricks import ONE_TEXT
 from tests.work.house import House, Running, assert_settled, assert_truthful, until
@@ -46,7 +46,7 @@ class Watched:
 
 @pytest.fixture(autouse=True)
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "FEWEST_FRAMES", 20)
+    monkeypatch.setattr(host_health, "FEWEST_FRAMES", 20)
 
 
 async def test_a_host_is_asked_at_the_start_of_a_long_run_alone() -> None:
@@ -240,7 +240,7 @@ async def test_a_describer_that_cannot_err_is_not_asked(
         asked.append(host)
         return CanaryResult(host, GOOD)
 
-    monkeypatch.setattr(lane, "canary", canary)
+    monkeypatch.setattr(host_runner, "canary", canary)
     house.add(clip(frames=60))
     await house.with_settings(describer="baseline").enrich()
     assert asked == []
@@ -280,7 +280,7 @@ async def test_a_silent_host_of_two_costs_no_frame_an_attempt(
     clip: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 1)  # 10 in real life: no frame fails thrice before the verdict
+    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 1)  # 10 in real life: no frame fails thrice before the verdict
     standin.behave(delay=0.01)
     second.play(Trick.EMPTY, stubborn=True)
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")
@@ -312,7 +312,7 @@ async def test_a_host_that_has_recovered_is_taken_back(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(health, "ASIDE_SECONDS", 0.2)
+    monkeypatch.setattr(host_health, "ASIDE_SECONDS", 0.2)
     recovered = f"{second.address} told 3 of 3 pairs of different pictures apart"
     for host in (standin, second):
         host.behave(delay=0.05)
@@ -338,7 +338,7 @@ async def test_a_bad_host_takes_over_when_the_other_goes_down_for_good(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(health, "GONE_SECONDS", 0.3)
+    monkeypatch.setattr(host_health, "GONE_SECONDS", 0.3)
     standin.behave(delay=0.02)
     second.play(Trick.SAME_TEXT, stubborn=True)
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")

@@ -11,16 +11,16 @@ from sqlalchemy.exc import OperationalError
 from db import queue, runs
 from db.engine import writing
 from db.models import TaskKind
-from enrich.manage.process import is_alive, this_process
-from enrich.work import keeper
-from enrich.work.keeper import Keeper
+from enrich.process import is_alive, this_process
+from enrich.worker import heartbeat
+from enrich.worker.heartbeat import Keeper
 from tests.work.house import House
 
 
 @pytest.fixture(autouse=True)
 def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(keeper, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -101,14 +101,14 @@ def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatc
             raise OperationalError("UPDATE", {}, Exception("database is locked"))
         return beat(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(keeper.runs, "beat", locked_at_first)
+    monkeypatch.setattr(heartbeat.runs, "beat", locked_at_first)
     with keep(house, run_id):
         wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
     assert len(beats) >= 4
 
 
 def test_it_ends_at_once_however_long_its_beats_are(house: House, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "BEAT_SECONDS", 3600)
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 3600)
     start = time.monotonic()
     with keep(house, run_id):
         pass

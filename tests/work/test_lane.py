@@ -19,11 +19,11 @@ from enrich.errors import (
     HostDownError,
     ModelError,
 )
-from enrich.work import lane
-from enrich.work.feed import Feed, Item
 from enrich.work.guard import Guard
-from enrich.work.health import Health
-from enrich.work.lane import Lane, LaneHandlers, LaneState
+from enrich.worker import host_runner
+from enrich.worker.host_health import Health
+from enrich.worker.host_runner import Lane, LaneHandlers, LaneState
+from enrich.worker.prefetch import Feed, Item
 from tests.work.house import until
 
 HOST = "http://here:11434"
@@ -161,7 +161,7 @@ async def test_no_more_calls_are_in_flight_than_there_are_slots() -> None:
 
 
 async def test_the_next_call_goes_out_before_the_last_reply_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "BREATH_SECONDS", 60)
+    monkeypatch.setattr(host_runner, "BREATH_SECONDS", 60)
     scene = Scene(5, slots=1)
     running = asyncio.create_task(scene.lane.run())
     await until(lambda: scene.told.calls == 2, "a second call is made")
@@ -201,7 +201,7 @@ async def test_a_host_without_its_model_rests_and_says_why() -> None:
 async def test_failures_in_a_row_are_the_hosts_fault_if_the_test_card_fails_too(trouble: DescribeError) -> None:
     scene = Scene(6)
     scene.told.well = [None, CallFailedError("500")]
-    scene.told.orders = [trouble] * lane.SUSPICIOUS_FAILURES
+    scene.told.orders = [trouble] * host_runner.SUSPICIOUS_FAILURES
     await scene.run(lambda: len(scene.answered) == 3, "the others are answered")
     assert scene.failed == [0, 1, 2]
     assert scene.given_back == [0, 1, 2]
@@ -217,7 +217,7 @@ async def test_failures_in_a_row_are_the_frames_fault_if_the_test_card_passes() 
 
 
 async def test_an_answer_in_between_ends_the_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "BREATH_SECONDS", 0)
+    monkeypatch.setattr(host_runner, "BREATH_SECONDS", 0)
     scene = Scene(6)
     failure = CallFailedError("500")
     scene.told.orders = [failure, failure, "fine", failure, failure, "fine"]
@@ -228,14 +228,14 @@ async def test_an_answer_in_between_ends_the_suspicion(monkeypatch: pytest.Monke
 
 async def test_a_frame_that_brings_the_host_down_again_and_again_is_to_blame_itself() -> None:
     scene = Scene(1)
-    scene.told.orders = [HostDownError("down")] * lane.SUSPICIOUS_FAILURES
+    scene.told.orders = [HostDownError("down")] * host_runner.SUSPICIOUS_FAILURES
     await scene.run(lambda: scene.failed, "it counts")
     assert scene.failed == [0]
 
 
 async def test_rests_grow_up_to_the_longest_and_begin_anew_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lane, "FIRST_REST_SECONDS", 1.0)
-    monkeypatch.setattr(lane, "LONGEST_REST_SECONDS", 60.0)
+    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 1.0)
+    monkeypatch.setattr(host_runner, "LONGEST_REST_SECONDS", 60.0)
     rests: list[float] = []
     timeout = asyncio.timeout
 
@@ -243,7 +243,7 @@ async def test_rests_grow_up_to_the_longest_and_begin_anew_after_an_answer(monke
         rests.append(seconds or 0.0)
         return timeout(0)
 
-    monkeypatch.setattr(lane.asyncio, "timeout", noted)
+    monkeypatch.setattr(host_runner.asyncio, "timeout", noted)
     scene = Scene(2)
     scene.told.well = [HostDownError("down")] * 9
     scene.told.orders = ["fine", HostBusyError("busy")]

@@ -11,10 +11,10 @@ from db import queue, skims, wishes
 from db.engine import reading, writing
 from db.models import TaskKind
 from db.wishes import Wish
-from enrich.work import decoding, extracting
-from enrich.work.evenly import FILL_PRIORITY, GAP_LIMIT, LOOK_PRIORITY, WISH_PRIORITY, Even
-from enrich.work.order import Ending, Order
-from enrich.work.skimming import skim_video
+from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, LOOK_PRIORITY, WISH_PRIORITY, Even
+from enrich.worker import decoder, extract_task
+from enrich.worker.run_options import Ending, Order
+from enrich.worker.skim_task import skim_video
 from tests.standin import StandIn
 from tests.work.house import House, assert_settled, assert_truthful
 
@@ -58,13 +58,13 @@ async def test_all_films_are_looked_at_before_the_first_is_decoded(
 ) -> None:
     house.add(film, clip(frames=200, fps=5, gop=5, first=1000))
     seen: list[list[str]] = []
-    extract = decoding.extract_video
+    extract = decoder.extract_video
 
     def extract_video(*arguments: object, **named: object) -> bool:
         seen.append([house.video(number).extraction_status for number in (1, 2)])
         return extract(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(decoding, "extract_video", extract_video)
+    monkeypatch.setattr(decoder, "extract_video", extract_video)
     await house.enrich()
     assert seen == [["skimmed", "skimmed"], ["extracted", "skimmed"]]
 
@@ -113,7 +113,7 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
 ) -> None:
     """The first film is not decoded before the second has been looked at more deeply than at first."""
     go_on = threading.Event()
-    extract = decoding.extract_video
+    extract = decoder.extract_video
     taken: list[int] = []
 
     def extract_video(*arguments: object, **named: object) -> bool:
@@ -128,7 +128,7 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
         go_on.set()
         return done
 
-    monkeypatch.setattr(decoding, "extract_video", extract_video)
+    monkeypatch.setattr(decoder, "extract_video", extract_video)
     monkeypatch.setattr(skims, "look_deeper", look_deeper)
     house.add(clip(frames=600, fps=5, gop=5), sampling="every=1s")
     with writing(house.library.engine) as connection:
@@ -151,7 +151,7 @@ async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
         asked.append(len(asked))
         return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the look, 1: extraction
 
-    monkeypatch.setattr(extracting.skims, "unplaced", late)
+    monkeypatch.setattr(extract_task.skims, "unplaced", late)
     await house.enrich()
     frames = house.frames()
     assert len(frames) > 10

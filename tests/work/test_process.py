@@ -12,7 +12,7 @@ import pytest
 
 from db.models import RunState
 from db.runs import LiveRun, ProcessIdentity
-from enrich.manage.process import CREATE_TIME_TOLERANCE_SECONDS, SILENT_SECONDS, identity_of, is_alive, this_process
+from enrich.process import CREATE_TIME_TOLERANCE_SECONDS, SILENT_SECONDS, identity_of, is_alive, this_process
 
 NOW = datetime.now(UTC)
 
@@ -99,5 +99,5 @@ def test_a_process_of_before_the_last_boot_is_not_ours(
     if sys.platform != "linux":
         pytest.skip("elsewhere a process's beginning is a moment, and no two boots share one")
     known = identity(psutil.Process(child.pid))
-    monkeypatch.setattr("enrich.manage.process._boot_number", lambda: 7)
+    monkeypatch.setattr("enrich.process._boot_number", lambda: 7)
     assert not is_alive(run(known))

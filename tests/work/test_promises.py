@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from enrich.describe.ollama import OllamaDescriber
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.video.fingerprint import fingerprint
-from enrich.work import decoding, extracting, feed, lane, saving, worker
-from enrich.work.lane import Lane
-from enrich.work.order import Ending, Order
+from enrich.worker import decoder, extract_task, host_runner, prefetch, worker, writer
+from enrich.worker.host_runner import Lane
+from enrich.worker.run_options import Ending, Order
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
 from tests.work.house import House, Running, assert_settled, assert_truthful, until
@@ -33,7 +33,7 @@ Clip = Callable[..., Path]
 async def test_a_host_that_is_down_for_days_is_still_tried_again(
     house: House, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane, "LONGEST_REST_SECONDS", 0.001)
+    monkeypatch.setattr(host_runner, "LONGEST_REST_SECONDS", 0.001)
     house.add(clip(frames=3))
     standin.stop()
     async with Running(house, Order()) as running:
@@ -116,7 +116,7 @@ async def test_the_last_frames_do_not_fail_for_a_host_that_fails_on_everything(
     house: House, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
     """With fewer frames left than make a streak, the same ones fail over and over: still not their fault."""
-    monkeypatch.setattr(saving, "RETRY_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0.2)
     standin.play(Trick.ERROR, frames=range(frames))
     house.add(clip(frames=frames))
     async with Running(house, Order()) as running:
@@ -199,7 +199,7 @@ async def test_a_picture_of_a_film_with_oblong_pixels_is_made_again_the_same(
 async def test_a_worker_that_stays_takes_a_film_up_when_its_drive_comes_back(
     house: House, tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extracting, "WAITING_SECONDS", 0.05)
+    monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.05)
     film = Path(shutil.copy(clip(frames=6, first=50), tmp_path / "drive.mp4"))
     house.add(film)
     film.rename(tmp_path / "unplugged.mp4")
@@ -214,7 +214,7 @@ async def test_a_worker_that_stays_takes_a_film_up_when_its_drive_comes_back(
 async def test_a_worker_that_stays_makes_a_lost_picture_when_its_film_comes_back(
     house: House, tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "MISSING_FILE_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(prefetch, "MISSING_FILE_PAUSE_SECONDS", 0.05)
     film = Path(shutil.copy(clip(frames=6), tmp_path / "film.mp4"))
     house.add(film)
     await house.worker(Order(describe=False)).run()
@@ -285,14 +285,14 @@ async def test_a_codec_that_fails_in_an_unforeseen_way_ends_one_film_and_not_the
     expected_errors.append("clip-")
     house.add(clip(frames=20), clip(frames=8, first=300))
     first = house.video(1).fingerprint
-    extraction = extracting.Extraction
+    extraction = extract_task.Extraction
 
     def fails(path: Path, folder: Path, **how: object) -> object:
         if folder.name == first[:16]:
             raise ZeroDivisionError("a stream without a clock")
         return extraction(path, folder, **how)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(extracting, "Extraction", fails)
+    monkeypatch.setattr(extract_task, "Extraction", fails)
     summary = await house.enrich()
     assert "ZeroDivisionError" in (house.video(1).error or "")
     assert summary.ending is Ending.FINISHED
@@ -330,8 +330,8 @@ async def test_a_locked_database_is_waited_for(
     standin: StandIn,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(saving, "LOCKED_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(decoding, "LOCKED_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(writer, "LOCKED_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(decoder, "LOCKED_PAUSE_SECONDS", 0.02)
     event.listen(house.library.engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=20"))
     standin.behave(delay=0.02)
     house.add(clip(frames=40))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from enrich.errors import RunningError
-from enrich.work.order import Ending, Order
 from enrich.work.trouble import DiskFullError, require_disk
+from enrich.worker.run_options import Ending, Order
 from tests.clips import numbered_clip
 from tests.standin import ShelfModel, StandIn, Trick
 from tests.work.house import House, Running, assert_settled, assert_truthful, until

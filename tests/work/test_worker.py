@@ -16,8 +16,8 @@ from db import editing, queries
 from db.engine import reading, writing
 from db.search import search
 from enrich.describe.prompt import PROMPT_VERSION
-from enrich.work import extracting
-from enrich.work.order import Ending, Order
+from enrich.worker import extract_task
+from enrich.worker.run_options import Ending, Order
 from tests.clips import numbered_picture, picture_clip
 from tests.standin import StandIn, Trick
 from tests.work.house import House, Running, assert_settled, assert_truthful, truthful, until
@@ -95,8 +95,8 @@ async def test_frames_are_described_while_their_video_is_still_being_decoded(
 ) -> None:
     """Decoding is held back after its first frames until one of them is described: it could wait for ever."""
     house.add(clip(frames=30))
-    monkeypatch.setattr(extracting, "BATCH_FRAMES", 5)
-    saved = extracting._save
+    monkeypatch.setattr(extract_task, "BATCH_FRAMES", 5)
+    saved = extract_task._save
     described: list[int] = []
 
     def save(*arguments: object) -> None:
@@ -106,7 +106,7 @@ async def test_frames_are_described_while_their_video_is_still_being_decoded(
             assert house.video().extraction_status == "extracting"
         saved(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(extracting, "_save", save)
+    monkeypatch.setattr(extract_task, "_save", save)
     await house.enrich()
     assert described
     assert described[0] < 30
@@ -237,16 +237,16 @@ async def test_a_video_that_is_removed_with_calls_in_flight_is_gone_and_the_run_
 async def test_a_video_that_is_removed_while_it_is_decoded_leaves_no_pictures(
     house: House, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extracting, "BATCH_FRAMES", 5)
+    monkeypatch.setattr(extract_task, "BATCH_FRAMES", 5)
     house.add(clip(frames=60), clip(frames=10, first=700))
-    saved = extracting._save
+    saved = extract_task._save
 
     def save(*arguments: object) -> None:
         saved(*arguments)  # type: ignore[arg-type]
         if house.ask("SELECT 1 FROM videos WHERE id = 1"):
             house.remove(1)
 
-    monkeypatch.setattr(extracting, "_save", save)
+    monkeypatch.setattr(extract_task, "_save", save)
     fingerprint = house.video(1).fingerprint
     summary = await house.enrich()
     assert summary.is_good

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage import jobs
+from enrich.jobs import jobs
 from enrich.settings import Settings
 from enrich.wording import counted
 from pages.parts.costs.quote import Quote, quote

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enrich.manage.command import Outcome, run_command
+from enrich.jobs.command import Outcome, run_command
 from enrich.settings import Settings
 from enrich.wording import counted, dollars
 

@@ -8,8 +8,8 @@ import streamlit as st
 from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
 from enrich.errors import EveryFrameError
-from enrich.manage.command import run_command
-from enrich.manage.jobs import Job, jobs, start_job
+from enrich.jobs.command import run_command
+from enrich.jobs.jobs import Job, jobs, start_job
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
-from enrich.manage.media import picture_file
+from enrich.library.media import picture_file
 from enrich.wording import clock, counted, span
 from pages.parts.addresses import LARGE_EDGE, picture_url, source_url
 from pages.parts.frames.doubts import doubts

@@ -12,10 +12,10 @@ import streamlit as st
 from db import gallery, queries
 from db.queries import FrameRow, VideoRow
 from enrich.wording import clock
-from pages.parts.frames.film import way_back
 from pages.parts.frames.outline import Outline
 from pages.parts.frames.strips import last_index
 from pages.parts.frames.timeline import timeline
+from pages.parts.frames.video import way_back
 from pages.parts.plain import plain
 from pages.parts.session import reading
 from pages.parts.view import HAIR_SECONDS, View, go, moment_in

@@ -13,8 +13,8 @@ from threading import Lock
 import streamlit as st
 
 from db.queries import VideoRow
-from enrich.manage.command import Outcome, run_command
-from enrich.manage.media import strip_file
+from enrich.jobs.command import Outcome, run_command
+from enrich.library.media import strip_file
 from enrich.settings import Settings
 
 BLOCK = 24  # source frames that are decoded in one go

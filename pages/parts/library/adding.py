@@ -7,7 +7,7 @@ by itself is only what somebody has chosen and not added yet.
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage.jobs import Job, forget_job, jobs, start_job
+from enrich.jobs.jobs import Job, forget_job, jobs, start_job
 from enrich.settings import Settings
 from enrich.wording import counted, size, span
 from pages.parts.library import chosen, inbox

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage.jobs import Job, forget_job, jobs, stop_job
+from enrich.jobs.jobs import Job, forget_job, jobs, stop_job
 from enrich.settings import Settings
 from enrich.wording import counted
 from pages.parts.library import inbox

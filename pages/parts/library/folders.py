@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from enrich.endings import is_media_name
+from enrich.filenames import is_media_name
 from enrich.wording import counted, size
 
 PEEK_SECONDS = 0.3  # for all folders of a page together: a slow drive only says less

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from enrich.endings import MEDIA_SUFFIXES
+from enrich.filenames import MEDIA_SUFFIXES
 from enrich.settings import Settings
 from enrich.wording import printable
 

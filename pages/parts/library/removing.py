@@ -7,7 +7,7 @@ import streamlit as st
 
 from db import queries
 from db.queries import VideoRow
-from enrich.manage.command import run_command
+from enrich.jobs.command import run_command
 from enrich.settings import Settings
 from enrich.wording import counted, size
 from pages.parts.library import inbox

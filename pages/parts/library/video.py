@@ -8,11 +8,11 @@ import streamlit as st
 
 from db import editing, gallery, queries, store
 from db.queries import VideoRow
-from enrich.manage.command import run_command
+from enrich.jobs.command import run_command
 from enrich.wording import clock, counted, printable, size
 from pages.parts.addresses import LARGE_EDGE, picture_url
 from pages.parts.costs import consent
-from pages.parts.costs.looking import draw_last
+from pages.parts.costs.quick_look import draw_last
 from pages.parts.library import removing
 from pages.parts.library.browser import browse
 from pages.parts.library.folders import nearest_folder

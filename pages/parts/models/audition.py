@@ -11,8 +11,8 @@ from typing import Any
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage import jobs
-from enrich.manage.jobs import Job
+from enrich.jobs import jobs
+from enrich.jobs.jobs import Job
 from enrich.settings import Settings
 from enrich.wording import clock, counted, first_line, span
 from pages.parts.gallery import picture

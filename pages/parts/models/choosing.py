@@ -3,8 +3,8 @@
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage.preferences import change
 from enrich.settings import variable_that_sets
+from enrich.settings_file import change
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
 

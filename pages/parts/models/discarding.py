@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from enrich.manage.command import run_command
+from enrich.jobs.command import run_command
 from enrich.wording import size
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, is_same

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
-from enrich.manage import jobs
-from enrich.manage.jobs import Job
+from enrich.jobs import jobs
+from enrich.jobs.jobs import Job
 from enrich.settings import Settings
 from enrich.suggested import SUGGESTED_GB
 from enrich.wording import first_line, size

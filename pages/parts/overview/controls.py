@@ -8,9 +8,9 @@ from datetime import datetime
 
 import streamlit as st
 
+from enrich.control import control
 from enrich.errors import EveryFrameError
-from enrich.manage import control
-from pages.parts.overview.now import look_anew
+from pages.parts.overview.status import look_anew
 from pages.parts.overview.wishes import Wish
 from pages.parts.plain import plain
 from pages.parts.session import settings

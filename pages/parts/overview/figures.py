@@ -5,10 +5,10 @@ from datetime import datetime
 
 import streamlit as st
 
-from enrich.manage.status import Status
+from enrich.control.status import Status
 from enrich.settings import Settings
 from enrich.wording import counted, moment, size, span
-from pages.parts.overview.now import Now
+from pages.parts.overview.status import Now
 from pages.parts.plain import plain
 
 ENRICHMENT = "🧠 Enrichment Progress"  # the user's own title

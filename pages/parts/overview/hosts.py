@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from enrich.manage.status import Host, Status
+from enrich.control.status import Host, Status
 from enrich.settings import Settings
 from enrich.wording import counted, first_line
 from pages.parts.plain import shown

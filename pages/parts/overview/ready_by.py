@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time
 
 import streamlit as st
 
+from enrich.jobs.command import run_command
 from enrich.manage.budget import next_clock, said_end
-from enrich.manage.command import run_command
 from enrich.wording import first_line
 from pages.parts.overview.controls import carry_out
 from pages.parts.overview.wishes import Wish

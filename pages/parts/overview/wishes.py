@@ -8,8 +8,8 @@ from typing import Literal, assert_never
 from db import runs
 from db.models import RunState
 from db.runs import RunRow
+from enrich.control.status import Health, Status
 from enrich.manage.budget import said_end
-from enrich.manage.status import Health, Status
 from enrich.wording import first_line
 
 LONGEST_REASON = 300  # characters

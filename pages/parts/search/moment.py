@@ -6,7 +6,7 @@ from db import queries
 from db.queries import FrameRow, VideoRow
 from pages.parts.plain import plain, shown
 from pages.parts.player import player
-from pages.parts.search.wanted import play, time_text
+from pages.parts.search.query import play, time_text
 from pages.parts.session import reading
 from pages.parts.view import PAGE, View
 

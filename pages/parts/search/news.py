@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from db import runs
+from db.counts import totals
 from db.models import RunState
 from db.search import Found
-from db.tallies import totals
-from enrich.manage.status import Health, judge
+from enrich.control.status import Health, judge
 from enrich.wording import counted
-from pages.parts.search.hits import find
-from pages.parts.search.wanted import Wanted
+from pages.parts.search.query import Wanted
+from pages.parts.search.results import find
 from pages.parts.session import reading
 
 EVERY = "3s"

@@ -6,7 +6,7 @@ A setting that is not named here is shown under its own name with its descriptio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from enrich.manage.preferences import Preference
+from enrich.settings_file import Preference
 
 
 @dataclass(frozen=True, slots=True)

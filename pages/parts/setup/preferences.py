@@ -11,8 +11,8 @@ from typing import Any
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.manage.preferences import Preference, change, forget, preferences
 from enrich.settings import settings_file
+from enrich.settings_file import Preference, change, forget, preferences
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings

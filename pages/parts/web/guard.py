@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
 from enrich.errors import SettingsError
-from enrich.manage.address import is_loopback
+from enrich.network import is_loopback
 from enrich.settings import dashboard_password
 from pages.parts.web.login import PATH, Doorkeeper, cookie_of, to_login
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from enrich.manage.media import film_file, picture_file, strip_file
+from enrich.library.media import film_file, picture_file, strip_file
 from pages.parts.addresses import THUMB_EDGE
 from pages.parts.session import engine, settings
 from pages.parts.web.thumbnails import thumbnail_of

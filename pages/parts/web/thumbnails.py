@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from enrich.manage.media import picture_file
+from enrich.library.media import picture_file
 from pages.parts.addresses import THUMB_EDGE
 from pages.parts.session import engine, settings
 
@@ -50,13 +50,6 @@ class Ahead:
         self._thread.submit(self._make, self._wish, list(frame_ids))
 
     def _make(self, wish: int, frame_ids: list[int]) -> None:
-        import sys
-        self._make2(wish, frame_ids)
-        t = f"fine {settings().home} {engine().url} {[picture_file(engine(), settings(), i) for i in frame_ids]} {thumbnail_of} {sys.modules[__name__].thumbnail_of} {sys.modules[__name__].__dict__ is globals()} {__name__}"
-        with open("/tmp/me/dbg.txt", "a") as f:
-            f.write(t + "\n")
-
-    def _make2(self, wish: int, frame_ids: list[int]) -> None:
         for frame_id in frame_ids:
             if wish != self._wish:
                 return

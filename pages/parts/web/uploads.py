@@ -22,8 +22,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from enrich.manage.command import run_command
-from enrich.manage.media import film_known_as
+from enrich.jobs.command import run_command
+from enrich.library.media import film_known_as
 from enrich.settings import Settings
 from enrich.wording import first_line, size
 from pages.parts.library import inbox

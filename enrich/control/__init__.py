@@ -1,0 +1,1 @@
+"""Start, stop and watch the worker process from outside."""

@@ -1,0 +1,1 @@
+"""Describing key frames with Claude."""

@@ -1,0 +1,1 @@
+"""Describing images with a model in Ollama."""

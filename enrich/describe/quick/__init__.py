@@ -1,0 +1,1 @@
+"""The quick pass: several key frames in one request."""

@@ -1,0 +1,1 @@
+"""Commands that the dashboard runs as processes of their own."""

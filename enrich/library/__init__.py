@@ -1,0 +1,1 @@
+"""The library: opening it, adding videos, the stored images and descriptions."""

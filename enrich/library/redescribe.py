@@ -1,0 +1,116 @@
+"""A new description of one kept frame, because a person asked for it: with another model, or something more asked.
+
+The frame's task is taken over in the transaction that saves the answer, so that it may be done beside a worker: should
+that have the very frame in hand, its answer comes too late and is dropped. Until then, and if it fails, nothing has
+changed. What a person wrote stays.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from db import auditions, queries, queue, store
+from db.engine import reading, writing
+from db.queries import FrameRow, VideoRow
+from db.quick import event_of
+from enrich.describe.asking import ask
+from enrich.describe.describer import Answer, Describer, Description, Movement, Picture, Question
+from enrich.errors import CallFailedError, DescribeError
+from enrich.library.library import Library
+from enrich.library.pictures import kept_jpeg
+from enrich.library.records import booked, findable
+from enrich.process import this_process
+from enrich.work.guard import DIFFERENT_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedAgain:
+    """What is said of the frame now; `seconds` for all calls that were made for it."""
+
+    frame_id: int
+    text: str
+    tags: list[str]
+    model: str
+    seconds: float
+    warnings: list[dict[str, str]]
+
+
+async def describe_again(
+    library: Library, describer: Describer, video: VideoRow, frame: FrameRow, *, request: str = ""
+) -> DescribedAgain:
+    """Describe a kept frame and save it; the describer is closed. Hosts are tried in turn.
+
+    Raises VideoError if its picture cannot be had, DescribeError if no host gives a description.
+    """
+    settings = library.settings
+    picture = Picture(kept_jpeg(settings, video, frame), frame.timestamp, Movement(motion=frame.motion))
+    with reading(library.engine) as connection:
+        event = event_of(connection, video_id=video.id, frame_id=frame.id) or ""
+    question = Question((picture,), context=video.context, request=request, event=event, language=settings.language)
+    last: DescribeError | None = None
+    try:
+        for host in describer.hosts:
+            try:
+                answer = await ask(
+                    describer, question, host=host, same_text=lambda said: _is_anothers(library, describer, frame, said)
+                )
+            except DescribeError as error:
+                last = error
+                continue
+            if answer.description is not None:
+                return _save(library, describer, frame, answer, answer.description)
+            _book(library, describer, frame, answer)
+            last = CallFailedError(f"`{describer.model}` said nothing of this frame: try again, or another model")
+    finally:
+        await describer.close()
+    raise last or CallFailedError("there is no host to ask")
+
+
+def _is_anothers(library: Library, describer: Describer, frame: FrameRow, said: Description) -> bool:
+    """Whether a frame of the video that looks different is described by this very text."""
+    if not describer.can_err:
+        return False
+    ours = int(frame.dhash or "0", 16)
+    with reading(library.engine) as connection:
+        alike = auditions.same_words(connection, frame.video_id, said.text)
+    return any(other != frame.id and (int(dhash, 16) ^ ours).bit_count() > DIFFERENT_BITS for other, dhash in alike)
+
+
+def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answer, said: Description) -> DescribedAgain:
+    found = findable(said, answer.unsure_names)
+    now = datetime.now(UTC)
+    with writing(library.engine) as connection:
+        if queries.frame(connection, frame.id) is None:
+            raise CallFailedError("the frame was removed meanwhile")
+        job = queue.take_over(
+            connection,
+            video_id=frame.video_id,
+            frame_id=frame.id,
+            pass_=describer.fills.value,
+            host=this_process().hostname,
+            now=now,
+        )
+        store.save_description(
+            connection,
+            job,
+            text=said.text,
+            tags=said.tags,
+            search_text=found.text,
+            search_tags=found.tags,
+            analyses=booked(answer),
+            now=now,
+            run_id=None,
+        )
+    return DescribedAgain(
+        frame_id=frame.id,
+        text=said.text,
+        tags=list(said.tags),
+        model=describer.model,
+        seconds=sum(call.latency_seconds for call in answer.calls),
+        warnings=[{"problem": doubt.problem.value, "detail": doubt.detail} for doubt in answer.warnings],
+    )
+
+
+def _book(library: Library, describer: Describer, frame: FrameRow, answer: Answer) -> None:
+    """Book the calls of an answer without words."""
+    with writing(library.engine) as connection:
+        store.book_calls(connection, frame.id, booked(answer), pass_=describer.fills.value, now=datetime.now(UTC))

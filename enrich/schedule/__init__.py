@@ -1,0 +1,1 @@
+"""Scheduling: which frame is described next, and how far a run gets."""

@@ -1,0 +1,1 @@
+"""Consistency checks of the library: database rows, stored images and source videos."""

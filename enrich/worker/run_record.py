@@ -1,0 +1,107 @@
+"""A run's row in the database: begun by one worker alone in the library, its states, its end."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from db import crashes, queue, runs, store
+from db.engine import writing
+from db.models import RunState, TaskKind
+from db.runs import ProcessIdentity
+from enrich.describe.describer import Describer, Pass
+from enrich.errors import RunningError
+from enrich.library.library import Library
+from enrich.logs import Action, about, set_run
+from enrich.process import is_alive, this_process
+from enrich.worker.run_options import Ending, Order
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One run, begun and not ended. Its methods may be called from any thread."""
+
+    def __init__(self, library: Library, run_id: int) -> None:
+        self._library = library
+        self.id = run_id
+
+    @classmethod
+    def begin(
+        cls,
+        library: Library,
+        describer: Describer | None,
+        order: Order,
+        *,
+        supervisor: ProcessIdentity | None,
+        log_path: str | None,
+        until: str | None,
+    ) -> Self:
+        """Begin a run, and take up again what one that died had in hand. Raises RunningError if another one lives."""
+        options = {
+            "describer": describer.name if describer else None,
+            "model": describer.model if describer else None,
+            "hosts": list(describer.hosts) if describer else [],
+            "videos": sorted(order.video_ids) if order.video_ids is not None else None,
+            "call_seconds": library.settings.call_seconds,
+            "load_seconds": library.settings.load_seconds,
+            "until": until,
+        }
+        now = datetime.now(UTC)
+        try:
+            with writing(library.engine) as connection:
+                run_id, _ = runs.begin(
+                    connection,
+                    this_process(),
+                    supervisor=supervisor,
+                    log_path=log_path,
+                    options=options,
+                    is_alive=is_alive,
+                    now=now,
+                )
+                # It is the only worker: what is claimed is in nobody's hands, its lease run out or not. A quick look
+                # that has a film or a batch in hand finds its lease lost, and leaves it to this run.
+                swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
+                for kind in TaskKind:
+                    queue.wake(connection, kind=kind, video_ids=order.video_ids)
+                if describer is not None and describer.fills is Pass.QUICK:
+                    store.plan_pass(connection, store.QUICK, video_ids=order.video_ids)
+        except runs.BusyError as error:
+            process = error.run.process
+            raise RunningError(
+                f"a worker is running on this library already (process {process.pid} on {process.hostname}, "
+                f"since {error.run.started_at:%Y-%m-%d %H:%M} UTC): stop it first, or let it do the work"
+            ) from error
+        set_run(run_id)
+        if swept:
+            log.info("%d tasks of a run that died are taken up again", swept, extra=about(Action.TASKS_SWEPT))
+        log.info("run %d began", run_id, extra=about(Action.RUN_BEGAN, run=run_id))
+        return cls(library, run_id)
+
+    def change(self, state: RunState, reason: str | None, activity: Mapping[str, Any]) -> None:
+        """Write a state, the reason for it, and what is being done."""
+        with writing(self._library.engine) as connection:
+            runs.change(connection, self.id, state, reason=reason, activity=dict(activity))
+
+    def obeyed(self, wish: str) -> None:
+        """Note that a request has been obeyed."""
+        with writing(self._library.engine) as connection:
+            runs.obeyed(connection, self.id, wish)
+
+    def end(self, ending: Ending, error: BaseException | None, *, counts: dict[str, Any]) -> RunState:
+        """End it: what is claimed is given back, unless it crashed; the state it ended in."""
+        if error is not None and not isinstance(error, asyncio.CancelledError):
+            state, text = RunState.CRASHED, f"{type(error).__name__}: {error}"
+        else:
+            state, text = (RunState.STOPPED if ending is Ending.STOPPED else RunState.FINISHED), None
+        now = datetime.now(UTC)
+        with writing(self._library.engine) as connection:
+            if state is RunState.CRASHED:
+                crashes.count_crash(connection, self.id, now=now)
+            else:
+                queue.release_run(connection, self.id)
+            runs.end(connection, self.id, state, counts=counts, now=now, error=text)
+        log.info("run %d ended: %s", self.id, ending, extra=about(Action.RUN_ENDED, run=self.id))
+        set_run(None)
+        return state
