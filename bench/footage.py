@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from enrich.video.decode import SourceFrames
-from enrich.video.luma import LumaShrinker
+from enrich.video.signals import LumaShrinker
 
 VIDEOS = Path(__file__).resolve().parents[2] / "shared" / "videos"
 CACHE = Path(tempfile.gettempdir()) / "likeness-cache"

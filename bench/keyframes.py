@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.footage import Footage, footages
-from enrich.keyframes.candidate import DARK_LEVELS, Candidate
-from enrich.quick.keyframes import choose
+from enrich.quick.keyframes import DARK_LEVELS, Candidate, choose
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
-from enrich.video.luma import Luma
 from enrich.video.sampling import parse_sampling
-from enrich.video.signals import SignalMeter, Signals
+from enrich.video.signals import Luma, SignalMeter, Signals
 
 ROW = "{:<24} {:<10} {:>7} {:>8} {:>6} {:>6} {:>6} {:>6} {:>6}"
 HEADINGS = ("film", "choice", "frames", "scenes", "gap", "alike", "bits", "dark", "soft")

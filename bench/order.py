@@ -27,11 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.events import AROUND_SECONDS, Event, Take, takes
 from bench.footage import CACHE, VIDEOS, cut_outs, footages
-from enrich.schedule.coverage import Even
+from enrich.schedule.coverage import EVEN_CALLS, Even
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import SignalMeter
-from enrich.work.filling import EVEN_CALLS, has_room
-from enrich.worker.gap_filling import Contrast, Gap, signature
+from enrich.worker.gap_filling import Contrast, Gap, has_room, signature
 
 EVENTS = {"usual": 240, "brief": 120, "slow": 24}  # on all takes of a seed together
 SEEDS = range(21, 31)  # no rule was chosen by these
@@ -209,7 +208,7 @@ def calls(name: str, films: list[Film], rng: random.Random) -> Iterator[tuple[Fi
 
 
 def chosen(film: Film, gap: Gap, waiting: list[float], *, by_middle: bool = False) -> float:
-    """The frame that fills a gap, as `db.wishes.raise_middle` chooses it; `by_middle`: the nearest to the middle."""
+    """The frame that fills a gap, as `db.editing.raise_middle` chooses it; `by_middle`: the nearest to the middle."""
 
     def from_middle(at: float) -> float:
         return abs(at - (gap.start + gap.end) / 2)

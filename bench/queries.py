@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sqlalchemy import Connection, Engine, event, func, select, text
 
 from db import gallery, queries
+from db.counts import described_by_minute, described_lately
 from db.engine import make_engine, reading
 from db.gallery import Show
 from db.models import Analysis, Frame, Tally
-from db.pace import described_by_minute, described_lately
 from db.search import moments, search
 from enrich.control import status
 from enrich.settings import Settings

@@ -16,9 +16,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, true, update
 
 from db import queue
-from db.models import Task, TaskKind, TaskStatus
+from db.models import QUICK, Task, TaskKind, TaskStatus
 from db.runs import ProcessIdentity
-from db.store import QUICK
 
 OPEN = (TaskStatus.TODO, TaskStatus.DOING)
 

@@ -1,6 +1,10 @@
 """What `verify` and `audit` read: rows as they are, page by page, so that memory stays flat; and what `audit` books.
 
 Each takes part in its caller's transaction; one page is one consistent view.
+
+What is read to have frames described for comparing: one frame of many, and what others are described by.
+
+Each takes a connection inside its caller's `reading(engine)`.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, exists, insert, select
 from sqlalchemy.exc import DatabaseError
 
-from db.models import Analysis, Frame, SearchDocument, Task, TaskKind, Video
-from db.store import AUDIT, DEEP, QUICK, NewAnalysis
+from db.models import AUDIT, DEEP, QUICK, Analysis, Frame, SearchDocument, Task, TaskKind, Video
+from db.store import NewAnalysis
 
 PAGE_ROWS = 500
 FIRST_PLACE = (-1, 0)
@@ -171,3 +175,15 @@ def _status(pass_: str) -> Any:
         .where(Task.frame_id == Frame.id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_)
         .scalar_subquery()
     )
+
+
+def nth_frame_id(connection: Connection, video_id: int, number: int) -> int | None:
+    """The kept frame of this number in the order of time, from 0, by its id; None if there are not so many."""
+    ours = select(Frame.id).where(Frame.video_id == video_id).order_by(Frame.timestamp)
+    return connection.scalar(ours.offset(number).limit(1))
+
+
+def same_words(connection: Connection, video_id: int, text: str) -> list[tuple[int, str]]:
+    """The kept frames of a video that are described by this very text: their ids and difference hashes."""
+    alike = select(Frame.id, Frame.dhash).where(Frame.video_id == video_id, Frame.local_description == text)
+    return [(row.id, row.dhash or "0") for row in connection.execute(alike)]

@@ -2,16 +2,18 @@
 
 A trigger belongs to the statement that fires it, so that a tally is as true as the rows are, whoever writes them and
 wherever a kill or a power cut ends the transaction. PostgreSQL will have the same triggers in its own words.
+
+How fast frames are being described: now, whoever does it, and over a run.
 """
 
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, insert, select, true, update
+from sqlalchemy import Connection, and_, case, column, func, insert, select, true, update, values
 
-from db.models import Frame, Tally, Task, TaskKind, TaskStatus, Video
-from db.store import DEEP
+from db.models import DEEP, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Utc, Video
 
 _COUNT_FRAME = """UPDATE tallies SET
             kept = kept {sign} 1,
@@ -51,6 +53,7 @@ _STATEMENTS = (
         {_ADD_TASK};
     END""",
 )
+PASSES = (QUICK, DEEP)  # all else only compares
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +115,28 @@ def totals(connection: Connection, video_ids: Collection[int] | None = None) -> 
 
 def _columns() -> list[Any]:
     return [getattr(Tally, field.name) for field in fields(Counts)]
+
+
+def described_lately(connection: Connection, *, now: datetime, seconds: float) -> float:
+    """How many frames a second were described in the last so many seconds."""
+    since = now - timedelta(seconds=seconds)
+    statement = select(func.count()).where(Analysis.created_at > since, Analysis.is_kept, Analysis.pass_.in_(PASSES))
+    return connection.execute(statement).scalar_one() / seconds
+
+
+def described_by_minute(
+    connection: Connection, *, run_id: int, now: datetime, minutes: int = 360
+) -> list[tuple[datetime, int]]:
+    """How many frames a run described in each of the last so many minutes, the one of `now` last; zeros too."""
+    last = now.astimezone(UTC).replace(second=0, microsecond=0)
+    moments = [last - timedelta(minutes=number) for number in reversed(range(minutes))]
+    stretches = [(moment, moment + timedelta(minutes=1)) for moment in moments]
+    asked = values(column("start", Utc()), column("until", Utc()), name="asked").data(stretches).cte("minute")
+    count = (
+        select(func.count())
+        .where(Analysis.created_at >= asked.c.start, Analysis.created_at < asked.c.until)
+        .where(Analysis.is_kept, Analysis.run_id == run_id, Analysis.pass_.in_(PASSES))
+        .scalar_subquery()
+    )
+    counts = connection.execute(select(asked.c.start, count).order_by(asked.c.start))
+    return [(row[0], row[1]) for row in counts]

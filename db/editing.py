@@ -1,16 +1,21 @@
 """What a person writes: corrections, approvals, tags, a video's title and its context.
 
 What the model said stays beside it. Every function takes part in its caller's transaction; `now` is an argument.
+
+What goes before the even order: what a person asked for, and what the worker has a reason to look at next.
+
+Every function takes part in its caller's transaction.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, CursorResult, case, func, select, update
 
-from db import documents
-from db.models import Frame, Video
+from db import search
+from db.models import Frame, Task, TaskKind, TaskStatus, Video
 
 
 def edit_frame(
@@ -24,14 +29,14 @@ def edit_frame(
         values["edited_tags"] = list(tags)
     is_there = connection.execute(update(Frame).where(Frame.id == frame_id).values(**values)).rowcount
     if is_there:
-        documents.put_person(connection, frame_id, text=description, tags=tags)
+        search.put_person(connection, frame_id, text=description, tags=tags)
 
 
 def restore_frame(connection: Connection, frame_id: int) -> None:
     """Forget what a person wrote about a frame: what the model said is shown and found again."""
     nothing = {"edited_description": None, "edited_tags": None, "edited_at": None}
     connection.execute(update(Frame).where(Frame.id == frame_id).values(**nothing))
-    documents.take_back(connection, frame_id)
+    search.take_back(connection, frame_id)
 
 
 def approve_frame(connection: Connection, frame_id: int, *, is_approved: bool, now: datetime) -> None:
@@ -65,3 +70,69 @@ def set_context(connection: Connection, video_id: int, context: str) -> None:
 def rename_video(connection: Connection, video_id: int, title: str) -> None:
     """Give a video another title; its file keeps its name."""
     connection.execute(update(Video).where(Video.id == video_id).values(title=title))
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """The part of a video somebody wants described first, in seconds; None: from its start, to its end."""
+
+    start: float | None = None
+    end: float | None = None
+
+    def covers(self, timestamp: float) -> bool:
+        """Whether a moment belongs to it."""
+        return (self.start is None or timestamp >= self.start) and (self.end is None or timestamp <= self.end)
+
+
+def prefer(connection: Connection, video_id: int, wish: Wish, *, priority: int) -> int:
+    """Have a part of a video described first; how many frames that are there already will be.
+
+    If the video is not extracted yet, that is done first, and frames of that part go first as they come.
+    """
+    within = [Frame.video_id == video_id]
+    if wish.start is not None:
+        within.append(Frame.timestamp >= wish.start)
+    if wish.end is not None:
+        within.append(Frame.timestamp <= wish.end)
+    unfinished = Task.status.in_((TaskStatus.TODO, TaskStatus.DOING))
+    files = select(Task.id, Task.payload).where(
+        Task.video_id == video_id, Task.kind.in_((TaskKind.SKIM, TaskKind.EXTRACT)), unfinished
+    )
+    for task in connection.execute(files).all():
+        payload = {**(task.payload or {}), "wish": [wish.start, wish.end]}
+        connection.execute(update(Task).where(Task.id == task.id).values(priority=priority, payload=payload))
+    chosen = update(Task).where(
+        Task.kind == TaskKind.DESCRIBE,
+        Task.status == TaskStatus.TODO,
+        Task.frame_id.in_(select(Frame.id).where(*within)),
+    )
+    done = connection.execute(chosen.values(priority=priority).execution_options(synchronize_session=False))
+    return cast("CursorResult[Any]", done).rowcount
+
+
+def wish_of(connection: Connection, task_id: int) -> Wish | None:
+    """What somebody wished for of the video a task extracts or looks at."""
+    payload = connection.scalar(select(Task.payload).where(Task.id == task_id)) or {}
+    return Wish(*payload["wish"]) if "wish" in payload else None
+
+
+def raise_middle(connection: Connection, video_id: int, start: float, end: float, *, pass_: str, priority: int) -> bool:
+    """Have a waiting frame between two times (seconds) described next; whether there is one.
+
+    Of those in the middle half, the one that stands for the fewest source frames; else the nearest to the middle.
+    """
+    from_middle = func.abs(Frame.timestamp - (start + end) / 2)
+    is_central = from_middle <= (end - start) / 4
+    chosen = (
+        select(Task.id)
+        .join(Frame, Frame.id == Task.frame_id)
+        .where(Frame.video_id == video_id, Frame.timestamp > start, Frame.timestamp < end)
+        .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_, Task.status == TaskStatus.TODO)
+        .order_by(case((is_central, Frame.stands_for)).asc().nulls_last(), from_middle)
+        .limit(1)
+    )
+    task_id = connection.scalar(chosen)
+    if task_id is None:
+        return False
+    connection.execute(update(Task).where(Task.id == task_id, Task.priority < priority).values(priority=priority))
+    return True

@@ -1,14 +1,20 @@
 """What is written when a video is decoded: its beginning, and each of its ends.
 
 Every function takes part in its caller's transaction.
+
+What is written when a video is looked at by seeking, and when decoding meets the pictures that were found so.
+
+Every function takes part in its caller's transaction.
 """
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, case, exists, func, update
+from sqlalchemy import Connection, case, delete, exists, func, select, update
 
 from db import queue
-from db.models import ExtractionStatus, Task, TaskKind, TaskStatus, Video
+from db.models import ExtractionStatus, Frame, Task, TaskKind, TaskStatus, Video
 from db.store import refresh_enrichment
 
 
@@ -70,3 +76,94 @@ def postpone_extraction(
     )
     status = case((was_skimmed, ExtractionStatus.SKIMMED), else_=ExtractionStatus.PENDING)
     connection.execute(update(Video).where(Video.id == job.video_id).values(extraction_status=status, error=reason))
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A video that was looked at in `taken` places and is not decoded to its end."""
+
+    id: int
+    duration: float | None
+    taken: int
+
+
+def looked_at(connection: Connection, video_ids: Collection[int] | None = None) -> list[LookedAt]:
+    """The videos that were looked at and are not decoded to their end, and can be."""
+    statement = (
+        select(Video.id, Video.duration, Task.payload)
+        .join(Task, Task.video_id == Video.id)
+        .where(Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE)
+        .where(Video.extraction_status.not_in((ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)))
+    )
+    if video_ids is not None:
+        statement = statement.where(Video.id.in_(video_ids))
+    return [
+        LookedAt(row.id, row.duration, int((row.payload or {}).get("taken", 0)))
+        for row in connection.execute(statement)
+    ]
+
+
+def places_taken(connection: Connection, video_id: int) -> int:
+    """In how many places a video was looked at."""
+    payload = connection.scalar(select(Task.payload).where(Task.video_id == video_id, Task.kind == TaskKind.SKIM))
+    return int((payload or {}).get("taken", 0))
+
+
+def unplaced(connection: Connection, video_id: int) -> list[tuple[int, float]]:
+    """The ids and timestamps of frames that were found by seeking and have no index yet, in the order of time."""
+    statement = select(Frame.id, Frame.timestamp).where(Frame.video_id == video_id, Frame.index.is_(None))
+    return [(row.id, row.timestamp) for row in connection.execute(statement.order_by(Frame.timestamp))]
+
+
+def decoded_until(connection: Connection, video_id: int) -> float:
+    """The time of the last kept frame that decoding has reached, in seconds; before all time where there is none."""
+    last = select(func.max(Frame.timestamp)).where(Frame.video_id == video_id, Frame.index.is_not(None))
+    found = connection.scalar(last)
+    return float("-inf") if found is None else float(found)
+
+
+def finish_skim(connection: Connection, job: queue.Job, *, taken: int) -> None:
+    """Note that a video was looked at in `taken` places. Raises LeaseLostError."""
+    queue.finish(connection, job)
+    connection.execute(update(Task).where(Task.id == job.id).values(payload={**(job.payload or {}), "taken": taken}))
+    connection.execute(
+        update(Video)
+        .where(Video.id == job.video_id, Video.extraction_status == ExtractionStatus.PENDING)
+        .values(extraction_status=ExtractionStatus.SKIMMED)
+    )
+
+
+def look_deeper(connection: Connection, video_id: int, *, pictures: int) -> bool:
+    """Have a video that is not extracted yet looked at in more places, `pictures` in all; whether it will be."""
+    task = connection.execute(
+        select(Task.id, Task.payload)
+        .join(Video, Video.id == Task.video_id)
+        .where(Task.video_id == video_id, Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE)
+        .where(Video.extraction_status.not_in((ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)))
+    ).one_or_none()
+    if task is None or pictures <= (task.payload or {}).get("taken", 0):
+        return False
+    payload = {**(task.payload or {}), "pictures": pictures}
+    connection.execute(update(Task).where(Task.id == task.id).values(status=TaskStatus.TODO, payload=payload))
+    return True
+
+
+def place_frame(connection: Connection, frame_id: int, *, index: int) -> None:
+    """Give a frame that was found by seeking its index, and its share of what the kept frame before it stands for."""
+    frame = connection.execute(select(Frame.video_id).where(Frame.id == frame_id)).one()
+    before = connection.execute(
+        select(Frame.id, Frame.index.label("number"), Frame.stands_for, Frame.scene)
+        .where(Frame.video_id == frame.video_id, Frame.index < index)
+        .order_by(Frame.index.desc())
+        .limit(1)
+    ).one()
+    rest = before.number + before.stands_for - index
+    connection.execute(update(Frame).where(Frame.id == before.id).values(stands_for=index - before.number))
+    connection.execute(
+        update(Frame).where(Frame.id == frame_id).values(index=index, stands_for=rest, scene=before.scene)
+    )
+
+
+def drop_frames(connection: Connection, frame_ids: Collection[int]) -> None:
+    """Forget frames the video turned out not to have; their calls stay in `analyses`."""
+    connection.execute(delete(Frame).where(Frame.id.in_(frame_ids)))

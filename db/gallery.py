@@ -32,8 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from db.models import Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video
-from db.store import DEEP, QUICK
+from db.models import DEEP, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video
 
 PASSES = (QUICK, DEEP)  # calls of these become descriptions
 POSTER_PLACE = 1 / 3  # of the film: what comes first is often black, a title, or the floor

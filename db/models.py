@@ -23,6 +23,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+# Values of the columns `pass`: which of a frame's descriptions a call was for.
+DEEP = "deep"
+QUICK = "quick"
+AUDIT = "audit"  # calls that only compared descriptions
+AUDITION = "audition"  # calls that only compared models
+
 
 class ExtractionStatus(StrEnum):
     """How far a video's pictures have been taken out."""
@@ -277,7 +283,7 @@ class Analysis(Base):
 
 
 class Expense(Base):
-    """What the calls of a film have taken in all, by pass and model; kept true by a trigger: see `db.expenses`."""
+    """What the calls of a film have taken in all, by pass and model; kept true by a trigger: see `db.costs`."""
 
     __tablename__ = "expenses"
     __table_args__ = (UniqueConstraint("video_id", "pass", "describer", "model"), Index(None, "pass", "last_at"))

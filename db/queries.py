@@ -9,6 +9,9 @@ from sqlalchemy import Connection, Select, func, select, true
 
 from db import counts
 from db.models import (
+    AUDIT,
+    AUDITION,
+    DEEP,
     Analysis,
     EnrichmentStatus,
     ExtractionStatus,
@@ -20,7 +23,6 @@ from db.models import (
     TaskStatus,
     Video,
 )
-from db.store import AUDIT, AUDITION, DEEP
 
 SPEED_CALLS = 20  # the last calls that speed and time left are learnt from
 

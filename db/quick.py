@@ -11,10 +11,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
-from db import documents
-from db.documents import WRITTEN_QUICK
-from db.models import Analysis, Frame
-from db.store import QUICK, NewAnalysis
+from db import search
+from db.models import QUICK, Analysis, Frame
+from db.search import WRITTEN_QUICK
+from db.store import NewAnalysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def save_look(
     if has_frame:
         book_looks(connection, frame_id, analyses, now=now, is_kept=is_saved)
     if is_saved:
-        documents.put_model(
+        search.put_model(
             connection,
             frame_id,
             source=WRITTEN_QUICK,

@@ -1,19 +1,25 @@
 """What workers write, but for the queue. Every function takes part in its caller's transaction; `now` is an argument.
 
 What a person wrote (`edited_…`) is never overwritten here by what a model said.
+
+Tasks that may have crashed the worker: counted, tried alone, set aside.
+
+Only crashes that a supervisor saw count, not kills and power cuts found at the next start. From one crash all that was
+in hand looks alike; what was in hand at two is tried alone, so that the third crash has one culprit. Every function
+takes part in its caller's transaction.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, select, true, update
 
-from db import documents, queue
-from db.documents import WRITTEN_DEEP, WRITTEN_QUICK
+from db import queue, search
 from db.models import (
+    DEEP,
     Analysis,
     EnrichmentStatus,
     ExtractionStatus,
@@ -23,11 +29,11 @@ from db.models import (
     TaskStatus,
     Video,
 )
+from db.search import WRITTEN_DEEP, WRITTEN_QUICK
 
-DEEP = "deep"
-QUICK = "quick"
-AUDIT = "audit"  # calls that only compared
-AUDITION = "audition"  # calls that only compared models
+CRASH_LIMIT = 3
+SUSPECT_CRASHES = CRASH_LIMIT - 1  # in hand at so many crashes, a task is tried alone
+SET_ASIDE = f"the worker crashed {CRASH_LIMIT} times while it was in hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +217,7 @@ def save_description(
     source = WRITTEN_DEEP if job.pass_ == DEEP else WRITTEN_QUICK
     if is_saved:
         words = {"text": search_text, "tags": " ".join(search_tags)}
-        documents.put_model(connection, frame_id, source=source, **words, is_lasting=job.pass_ == DEEP)
+        search.put_model(connection, frame_id, source=source, **words, is_lasting=job.pass_ == DEEP)
     if job.pass_ == DEEP:
         refresh_enrichment(connection, job.video_id)
 
@@ -320,3 +326,38 @@ def _frame_of(job: queue.Job) -> int:
     if job.frame_id is None:
         raise ValueError(f"task {job.id} is not about a frame")
     return job.frame_id
+
+
+def count_crash(connection: Connection, run_id: int, *, now: datetime) -> int:
+    """A run has crashed: put its tasks back, and set those aside that were in hand too often. How many these are."""
+    queue.sweep(connection, now=now, dead_runs=[run_id], counts_crash=True)
+    guilty = connection.execute(
+        select(Task.id, Task.kind, Task.video_id)
+        .where(Task.status == TaskStatus.TODO, Task.crashes >= CRASH_LIMIT)
+        .where(Task.kind != TaskKind.BATCH)  # what is paid for is never given up
+    ).all()
+    for task in guilty:
+        connection.execute(update(Task).where(Task.id == task.id).values(status=TaskStatus.FAILED, error=SET_ASIDE))
+        if task.kind == TaskKind.EXTRACT:
+            connection.execute(
+                update(Video)
+                .where(Video.id == task.video_id)
+                .values(extraction_status=ExtractionStatus.FAILED, error=SET_ASIDE)
+            )
+        refresh_enrichment(connection, task.video_id)
+    return len(guilty)
+
+
+def suspects(
+    connection: Connection, kinds: Collection[TaskKind], *, pass_: str, video_ids: Collection[int] | None = None
+) -> int:
+    """How many unfinished tasks of these kinds are to be tried alone."""
+    statement = (
+        select(func.count())
+        .select_from(Task)
+        .where(Task.status.in_((TaskStatus.TODO, TaskStatus.DOING)), Task.crashes >= SUSPECT_CRASHES)
+        .where(Task.kind.in_(kinds), Task.pass_.in_(("", pass_)))
+        .where(Task.not_before.is_(None))
+        .where(Task.video_id.in_(video_ids) if video_ids is not None else true())
+    )
+    return cast("int", connection.scalar(statement))

@@ -19,6 +19,7 @@ from enrich.describe.describer import Describer, Description, Picture, Question
 from enrich.describe.registry import make_describer
 from enrich.errors import CallFailedError, DescribeError, ModelError, NotAVideoError, VideoError
 from enrich.library.library import Library
+from enrich.quick.batches import watch_batches
 from enrich.settings import Settings, load_settings
 from enrich.worker.run_options import Order, Summary
 from enrich.worker.worker import Worker
@@ -85,7 +86,7 @@ class LocalVisionAnalyzer:
         describer = make_describer(self.settings)
         try:
             await host_troubles(describer)
-            return await Worker(library, describer, order).run()
+            return await Worker(library, describer, order, side_tasks=[watch_batches]).run()
         finally:
             await describer.close()
 

@@ -57,6 +57,17 @@ def foreign_variable(name: str) -> str:
     return os.environ.get(name, "").strip()
 
 
+# Download sizes in GB of vision models, largest first: what to offer for a GPU of a given size. Not measured by us.
+SUGGESTED_GB: tuple[tuple[str, float], ...] = (
+    ("llava:34b", 20.0),
+    ("llava:13b", 8.0),
+    ("qwen2.5vl:7b", 6.0),
+    ("llava:7b", 4.7),
+    ("gemma3:4b", 3.3),
+    ("moondream", 1.7),
+)
+
+
 class Settings(BaseSettings):
     """What the user can set; each field's description is what `docs/settings.md` says of it."""
 

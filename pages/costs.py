@@ -6,14 +6,10 @@ import streamlit as st
 
 from db.batches import promised_usd
 from db.costs import film_costs, model_costs
-from enrich.costs.budget import spent_this_month
-from enrich.costs.comparison import compare
+from enrich.costs import compare, spent_this_month
 from enrich.errors import EveryFrameError
-from pages.parts.costs.charts import draw_elsewhere, draw_films
-from pages.parts.costs.consent import question
-from pages.parts.costs.figures import draw_cards, draw_headline, draw_models
-from pages.parts.costs.quick_look import draw_looking
-from pages.parts.costs.table import draw_table
+from pages.parts.costs.figures import draw_cards, draw_elsewhere, draw_films, draw_headline, draw_models, draw_table
+from pages.parts.costs.quick_look import draw_looking, question
 from pages.parts.plain import shown
 from pages.parts.session import reading, settings
 

@@ -10,16 +10,22 @@ from pages.parts.frames import frame as parts
 from pages.parts.frames.asking import ask_part
 from pages.parts.frames.editing import edit_part, tag_many
 from pages.parts.frames.filters import filters, page_buttons, page_of
-from pages.parts.frames.outline import outline_of
-from pages.parts.frames.stepping import to_page_at, walk
-from pages.parts.frames.strips import strips
+from pages.parts.frames.stepping import strips, to_page_at, walk
 from pages.parts.frames.timeline import timeline
-from pages.parts.frames.video import empty_library, film_for, film_head, no_frames, no_such_film, no_such_frame
+from pages.parts.frames.video import (
+    empty_library,
+    film_for,
+    film_head,
+    no_frames,
+    no_such_film,
+    no_such_frame,
+    outline_of,
+)
 from pages.parts.gallery import gallery as draw_gallery
 from pages.parts.gallery import tile_of
 from pages.parts.session import reading, settings
 from pages.parts.view import View, here, stay
-from pages.parts.web.thumbnails import thumbnails
+from pages.parts.web.routes import thumbnails
 
 
 def draw() -> None:

@@ -4,11 +4,9 @@ import streamlit as st
 
 from db import queries, runs
 from enrich.process import is_alive
-from pages.parts.library.adding import add_part
-from pages.parts.library.additions import additions
+from pages.parts.library.adding import add_part, additions
 from pages.parts.library.cards import PAGE, cards
-from pages.parts.library.removing import say_removed
-from pages.parts.library.video import video_part
+from pages.parts.library.video import say_removed, video_part
 from pages.parts.session import reading
 
 with reading() as connection:

@@ -5,11 +5,8 @@ import streamlit as st
 from db.counts import totals
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.models.audition import draw_audition
-from pages.parts.models.choosing import say_choice
-from pages.parts.models.discarding import question
 from pages.parts.models.getting import draw_getting
-from pages.parts.models.installed import models_in
-from pages.parts.models.shelf import draw_shelf
+from pages.parts.models.installed import draw_shelf, models_in, question, say_choice
 from pages.parts.plain import plain
 from pages.parts.session import reading, settings
 

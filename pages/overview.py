@@ -3,16 +3,11 @@
 import streamlit as st
 
 from pages.parts.overview.controls import draw_controls
-from pages.parts.overview.figures import draw_cards
-from pages.parts.overview.first_steps import draw_first_steps, draw_lack
-from pages.parts.overview.hosts import draw_hosts
-from pages.parts.overview.latest import draw_latest
-from pages.parts.overview.minutes import draw_minutes
-from pages.parts.overview.notices import draw_failures
+from pages.parts.overview.figures import draw_cards, draw_hosts, draw_latest, draw_minutes
+from pages.parts.overview.notices import draw_failures, draw_first_steps, draw_lack
 from pages.parts.overview.ready_by import draw_ready_by
-from pages.parts.overview.state import draw_standing, scene
+from pages.parts.overview.state import Wish, draw_standing, scene, until
 from pages.parts.overview.status import look
-from pages.parts.overview.wishes import Wish, until
 from pages.parts.session import settings
 
 EVERY = "2s"

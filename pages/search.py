@@ -3,11 +3,10 @@
 import streamlit as st
 
 from db import gallery, queries
-from pages.parts.search import moment
+from pages.parts.search import results
 from pages.parts.search.hints import show_hints, show_nothing
-from pages.parts.search.news import is_working, show_news
 from pages.parts.search.query import asked, here, played
-from pages.parts.search.results import find, show
+from pages.parts.search.results import find, is_working, show, show_news
 from pages.parts.session import reading
 
 st.title("Search")
@@ -34,4 +33,4 @@ else:
     else:
         show_nothing(wanted, **state)
 if (frame_id := played()) is not None:
-    moment.show(frame_id)
+    results.show_moment(frame_id)

@@ -3,33 +3,71 @@
 One asyncio loop; one thread decodes. The frames of a pair are described by the same host, one after the other, so
 that model, prompt and settings are the same. Its calls are booked under a pass of their own: nothing of the library's
 descriptions, states or speeds changes, and a worker may run beside it.
+
+The album: pairs of pictures in a folder the user can open, the kept one beside the one left out.
 """
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 from db import checks, store
 from db.checks import Placed
 from db.engine import reading, writing
-from enrich.audit.album import Album
-from enrich.audit.pairs import Seen, another, seen
-from enrich.audit.plan import Plan, is_of
+from db.queries import VideoRow
+from enrich.audit.pairs import LeftOut, Plan, Seen, another, is_of, seen
 from enrich.audit.report import Known, Report, Told, Twice, report_on
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Description, Picture, Question
-from enrich.errors import DescribeError, HostError
+from enrich.describe.reply_checks import Guard
+from enrich.errors import DescribeError, HostError, SettingsError
 from enrich.library.library import Library
+from enrich.settings import Settings
 from enrich.verify.rows import said_by
-from enrich.work.guard import Guard
 
+LONGEST_NAME = 40
 MOST_KNOWN = 100  # kept frames whose small pictures are held, to find different ones among them
 HOST_PAUSES_SECONDS = (1.0, 2.0, 4.0)  # a host that is down or busy is asked again so often
 FAILURES_IN_A_ROW = 3  # calls: then it is the host
+
+
+class Album:
+    """One folder of pairs, made with the first picture; those that agree are taken out again."""
+
+    def __init__(self, settings: Settings, video: VideoRow, now: datetime) -> None:
+        title = re.sub(r"[^\w-]+", "-", video.title).strip("-")[:LONGEST_NAME] or str(video.id)
+        name = f"{title}-{now.astimezone():%Y%m%d-%H%M%S}"
+        every = (
+            settings.home / "audits" / f"{name}{suffix}"
+            for suffix in chain(("",), (f"-{number}" for number in count(2)))
+        )
+        self.folder = next(folder for folder in every if not folder.exists())
+
+    def put(self, seen: Seen, other: LeftOut) -> tuple[Path, Path]:
+        """Write a pair; the paths of the kept picture and of the one left out. Raises SettingsError."""
+        name = f"{other.timestamp:010.3f}-frame-{other.index}"
+        kept = self.folder / f"{name}-a-kept-as-frame-{seen.kept.index}.jpg"
+        left = self.folder / f"{name}-b-left-out.jpg"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            kept.write_bytes(seen.jpeg)
+            left.write_bytes(other.jpeg)
+        except OSError as error:
+            raise SettingsError(f"{self.folder} cannot be written to ({error.strerror}): look at its disk") from error
+        return kept, left
+
+    def take_out(self, *pair: Path) -> None:
+        """Delete a pair again, and the folder with the last one."""
+        for path in pair:
+            path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
 
 @dataclass(slots=True)

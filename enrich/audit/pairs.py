@@ -3,8 +3,13 @@
 The film is decoded onward while the next kept frame is near, and sought where it is far: a seek into a film with a key
 frame every 250 frames costs about as much as decoding 130 of them (1080p H.264, two cores), so that a sample takes
 about as long as decoding 130 frames each, or the whole film, whichever is less.
+
+The plan of an audit: which frames it will compare, and what that will take.
+
+The sample: source frames that were left out, drawn at random, each with the kept frame that stands for it.
 """
 
+import random
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +19,32 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from db import checks
 from db.checks import Placed
+from db.engine import reading
+from db.models import ExtractionStatus
 from db.queries import VideoRow
-from enrich.audit.sample import Stand
+from enrich.describe.describer import Describer
 from enrich.describe.picture import decoded
-from enrich.errors import VideoChangedError
+from enrich.errors import VideoChangedError, VideoError
+from enrich.library.library import Library
+from enrich.library.pictures import require_same_file
+from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.settings import Settings
+from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder
 from enrich.video.likeness import DEFAULT_LIKENESS, largest_change
-from enrich.video.luma import LONG_EDGE_PIXELS, Luma, LumaShrinker, small_size
+from enrich.video.signals import LONG_EDGE_PIXELS, Luma, LumaShrinker, small_size
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """A kept frame, and those of the sample it stands for, by their source numbers."""
+
+    kept: Placed
+    indexes: tuple[int, ...]
+
 
 SEEK_FRAMES = 130
 MOST_TOGETHER = 8  # frames that one call at once works off: a long still shot is shared between all
@@ -31,6 +52,8 @@ STEPS_BACK_SECONDS = (0.0, 2.0, 10.0)
 SAME_SECONDS = 1e-6
 ANOTHER_SIZE = 0.97
 ANOTHER_QUALITY = 75
+SEEN_TWICE_SHARE = 0.1  # of the kept frames are described once more, re-encoded: at least and at most so many
+SEEN_TWICE_LEAST, SEEN_TWICE_MOST = 8, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +186,67 @@ class _Film:
                 f"{self._path} has frame {kept.index} at another time than the library: `everyframe verify` says more"
             )
         return frame
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an audit will do. `calls` is a guess: doubtful replies are asked for twice."""
+
+    video: VideoRow
+    seed: int
+    left_out: int  # source frames
+    sampled: int
+    stands: list[Stand]
+    seen_twice: frozenset[int]  # ids of kept frames
+    calls: int
+    seconds: float | None  # None: not measured
+
+
+def plan_audit(library: Library, video: VideoRow, describer: Describer, *, size: int, seed: int) -> Plan:
+    """Draw the sample and say what it will take. Raises VideoError if the video is not extracted, or not there."""
+    if video.extraction_status is not ExtractionStatus.EXTRACTED:
+        raise VideoError(f"{video.title} is not decoded to its end yet: run `everyframe extract {video.id}`")
+    require_same_file(video)
+    total = left_out(placed_frames(library.engine, video.id))
+    stands = list(draw(placed_frames(library.engine, video.id), total, size=size, seed=seed))
+    wanted = min(SEEN_TWICE_MOST, max(SEEN_TWICE_LEAST, round(len(stands) * SEEN_TWICE_SHARE)), len(stands))
+    twice = frozenset(stands[number * len(stands) // wanted].kept.id for number in range(wanted))
+    sampled = sum(len(stand.indexes) for stand in stands)
+    with reading(library.engine) as connection:
+        known = checks.sayings(connection, [stand.kept.id for stand in stands])
+        speed = measured_speed(connection, library.settings)
+    reused = sum(is_of(known.get((stand.kept.id, describer.fills)), describer) for stand in stands)
+    calls = sampled + len(stands) - reused + len(twice)
+    return Plan(video, seed, total, sampled, stands, twice, calls, seconds_for(calls, speed, library.settings))
+
+
+def is_of(saying: checks.Saying | None, describer: Describer) -> bool:
+    """Whether a call was this describer's and model's, and says all it has to say: what measures is asked again."""
+    return (
+        saying is not None
+        and describer.can_err
+        and (saying.describer, saying.model) == (describer.name, describer.model)
+    )
+
+
+def left_out(rows: Iterable[Placed]) -> int:
+    """How many source frames the kept ones stand for, without themselves."""
+    return sum((row.stands_for or 1) - 1 for row in rows)
+
+
+def draw(rows: Iterable[Placed], total: int, *, size: int, seed: int) -> Iterator[Stand]:
+    """A sample of the `total` frames left out, in the film's order: each is as likely as any other."""
+    chosen = iter(sorted(random.Random(seed).sample(range(total), min(size, total))))  # noqa: S311  # no secret
+    rank = next(chosen, None)
+    before = 0
+    for row in rows:
+        count = (row.stands_for or 1) - 1
+        indexes = []
+        while rank is not None and rank < before + count:
+            indexes.append((row.index or 0) + 1 + rank - before)
+            rank = next(chosen, None)
+        if indexes:
+            yield Stand(row, tuple(indexes))
+        before += count
+        if rank is None:
+            return

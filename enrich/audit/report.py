@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from db.checks import Placed
-from enrich.audit.agreement import Agreement, Judge, Likenesses, calibrate, judged
+from enrich.audit.agreement import Agreement, Judge, Likenesses, Weights, calibrate, content_words, judged
 from enrich.audit.pairs import LeftOut
-from enrich.audit.words import Weights, content_words
 from enrich.describe.describer import Description
 from enrich.video.distinct import PACES
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
-from enrich.video.luma import Luma
 from enrich.video.sampling import SamplingKind, parse_sampling
+from enrich.video.signals import Luma
 
 MOST_DIFFERENT = 1000  # pairs
 FAR_SHARE = 0.05  # of the film lies between frames known to be different

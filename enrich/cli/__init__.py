@@ -13,8 +13,6 @@ from typing import cast
 import typer
 
 from enrich.cli import (
-    auditions,
-    budget,
     check,
     control,
     costs,
@@ -27,13 +25,12 @@ from enrich.cli import (
     quick,
     settings,
     videos,
-    wishes,
     work,
 )
 from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
-from enrich.cli.interrupting import INTERRUPTED
 from enrich.cli.output import complain
+from enrich.cli.signals import INTERRUPTED
 from enrich.errors import EveryFrameError
 from enrich.wording import first_line
 
@@ -53,7 +50,7 @@ app.add_typer(models.models_app, name="models")
 app.add_typer(settings.settings_app, name="settings")
 app.command()(videos.add)
 app.command()(estimate.estimate)
-app.command()(budget.plan)
+app.command()(estimate.plan)
 app.command()(work.extract)
 app.command()(work.enrich)
 app.command()(control.start)
@@ -62,13 +59,13 @@ app.command()(control.resume)
 app.command()(control.stop)
 app.command()(control.status)
 app.command()(work.worker)
-app.command()(wishes.first)
+app.command()(frames.first)
 app.command("list")(videos.list_videos)
 app.command()(find.show)
 app.command()(quick.quick)
 app.command()(frames.strip)
 app.command()(frames.describe)
-app.command()(auditions.audition)
+app.command()(models.audition)
 app.command()(costs.costs)
 app.command("set")(entry.change)
 app.command()(entry.relink)

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.interrupting import INTERRUPTED, interruptible
-from enrich.cli.meter import Meter, meter
 from enrich.cli.options import (
     AsJson,
     DescriberName,
@@ -19,13 +17,14 @@ from enrich.cli.options import (
     open_library,
     settings_for,
 )
-from enrich.cli.output import complain, print_json, say
+from enrich.cli.output import Meter, complain, meter, print_json, say
+from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.wording import clock, counted, first_line, span
 
 if TYPE_CHECKING:
     from db.queries import VideoRow
     from enrich.audit.audit import Audit, Audited
-    from enrich.audit.plan import Plan
+    from enrich.audit.pairs import Plan
     from enrich.audit.report import Pair, Report
     from enrich.describe.describer import Describer
     from enrich.library.library import Library
@@ -49,7 +48,7 @@ def audit(
     Random frames that were not kept are described too, and compared by picture and by words with the kept frames that
     stand for them. Ctrl-C ends it with what was compared so far. Exits 0 when it ran, also if frames disagree.
     """
-    from enrich.audit.plan import plan_audit
+    from enrich.audit.pairs import plan_audit
     from enrich.describe.registry import make_describer
 
     settings = settings_for(describer, model)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.budget import By, Within, end_of
+from enrich.cli.estimate import By, Within, end_of
 from enrich.cli.options import AsJson, DescriberName, ModelName, settings_for
 from enrich.cli.output import console, print_json, say
+from enrich.clock import said_end
 from enrich.errors import ControlError
-from enrich.manage.budget import said_end
 from enrich.settings import load_settings
 from enrich.wording import counted, first_line, printable
 
@@ -124,9 +124,9 @@ def status(
 
     Its state and the reason for it, how far the library is, how fast, and what is in the way.
     """
-    from enrich.cli.standing import lines
+    from enrich.cli.status_lines import lines
     from enrich.control.status import look
-    from enrich.manage.library import open_engine
+    from enrich.library.library import open_engine
 
     engine = open_engine(load_settings())
     try:
@@ -163,7 +163,7 @@ def _watch(look: Callable[[], list[str]]) -> None:
 
 
 def _plan(settings: "Settings", seconds: float) -> str:
-    from enrich.cli.planning import planned
+    from enrich.cli.estimate import planned
     from enrich.library.library import Library
 
     text = planned(Library.open(settings), None, seconds=seconds)

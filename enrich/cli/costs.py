@@ -10,7 +10,7 @@ from enrich.wording import counted, dollars, first_line, span
 
 if TYPE_CHECKING:
     from db.costs import ModelCost
-    from enrich.costs.comparison import Comparison
+    from enrich.costs import Comparison
     from enrich.settings import Settings
 
 WIDTH = 12  # of the first column of lines
@@ -25,9 +25,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
     from db.batches import promised_usd
     from db.costs import film_costs, model_costs
     from db.engine import reading
-    from enrich.costs.budget import spent_this_month
-    from enrich.costs.comparison import compare
-    from enrich.costs.telling import as_data
+    from enrich.costs import as_data, compare, spent_this_month
 
     library = open_library()
     wanted = all_meant(library, videos)
@@ -53,7 +51,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
 
 
 def _say_films(found: "Comparison") -> None:
-    from enrich.costs.telling import deep_cost
+    from enrich.costs import deep_cost
 
     heads = [("", "right"), ("Film", "left"), ("Quick pass", "right"), ("Tokens", "right"), ("Cost", "right")]
     heads += [("Deep pass", "right"), ("Time", "right"), ("Cost", "left")]
@@ -92,7 +90,7 @@ def _say_elsewhere(found: "Comparison") -> None:
 def _say_total(
     found: "Comparison", models: "list[ModelCost]", settings: "Settings", spent: float, promised: float
 ) -> None:
-    from enrich.costs.telling import deep_words, quick_words, summary
+    from enrich.costs import deep_words, quick_words, summary
 
     say(f"{'Quick pass':<{WIDTH}}{quick_words(found.total)}")
     say(f"{'Deep pass':<{WIDTH}}{deep_words(found.total)}")

@@ -59,7 +59,7 @@ def relink(
 
     It must be the same film: another one is refused.
     """
-    from enrich.work.relinking import relink as find_again
+    from enrich.library.adding import relink as find_again
 
     library = open_library()
     row = find_again(library, meant(library, video), path)

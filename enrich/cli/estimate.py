@@ -1,19 +1,79 @@
-"""The command that looks ahead: what videos would take. Adding them says it too."""
+"""The command that looks ahead: what videos would take. Adding them says it too.
 
-from collections.abc import Sequence
+What a plan says: how fine the library is covered by when, and when all of it is done.
+
+The time budget of a night: how it is typed, and the command that says what it will reach.
+"""
+
+import math
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.options import AsJson, DescriberName, LikenessText, ModelName, SamplingText, open_library, settings_for
+from enrich.cli.options import (
+    AsJson,
+    DescriberName,
+    LikenessText,
+    ModelName,
+    SamplingText,
+    Videos,
+    all_meant,
+    open_library,
+    settings_for,
+)
 from enrich.cli.output import complain, print_json, say
-from enrich.wording import counted, size, span
+from enrich.clock import end_after, end_by
+from enrich.wording import counted, moment, size, span
 
 if TYPE_CHECKING:
     from enrich.library.library import Library
+    from enrich.schedule.forecast import Plan
     from enrich.video.probe import VideoFacts
     from enrich.video.sampling import Sampling
+
+COARSE_SECONDS = 10  # from here on tenths say nothing
+ROUNDING = 1e-6
+UNMEASURED = "the speed of {model} is not known here yet: it is after the first frames are described"
+Within = Annotated[str | None, typer.Option("--within", help="Take up no new work after 8h, 30m, 1h30m …")]
+By = Annotated[str | None, typer.Option("--by", help="Take up no new work after this time, such as 07:00.")]
+
+
+def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: float) -> str | None:
+    """What so many seconds will reach; None as long as the model's speed is not known."""
+    from db.engine import reading
+    from enrich.schedule.forecast import plan as make_plan
+
+    with reading(library.engine) as connection:
+        found = make_plan(connection, library.settings, video_ids, seconds=seconds)
+    return plan_text(found, datetime.now().astimezone()) if found is not None and found.left else None
+
+
+def plan_text(found: "Plan", now: datetime) -> str:
+    """A plan in words: 1 picture every 6 s by 07:00, all 12,345 frames by Thursday 14:00."""
+    whole = f"all {found.left:,} frames by {moment(found.all_seconds, now)}"
+    if found.gap is None:
+        return whole
+    return f"1 picture every {gap_text(found.gap)} by {moment(found.seconds, now)}, {whole}"
+
+
+def reached(library: "Library", video_ids: Collection[int] | None) -> str | None:
+    """How fine the videos are covered now, in words; None if every frame is described."""
+    from db.engine import reading
+    from enrich.schedule.forecast import reached_gap
+
+    with reading(library.engine) as connection:
+        gap = reached_gap(connection, video_ids)
+    return None if gap is None else f"1 picture at least every {gap_text(gap)}"
+
+
+def gap_text(seconds: float) -> str:
+    """The length of a gap, rounded up: 2.4 s, 1 min 20 s."""
+    if seconds >= COARSE_SECONDS:
+        return span(math.ceil(seconds))
+    return f"{math.ceil(seconds * 10 - ROUNDING) / 10:g} s"
 
 
 def estimate(
@@ -62,8 +122,8 @@ def say_estimate(
 ) -> None:
     """Print what these videos will take; `troubles` are the files that are none."""
     from db.engine import reading
+    from enrich.library.pictures import free_room
     from enrich.schedule.forecast import Footage, estimate
-    from enrich.work.trouble import free_room
 
     footage = [Footage(video.duration, video.frame_estimate, video.width, video.height) for video in facts]
     settings = library.settings
@@ -108,3 +168,61 @@ def _file_json(facts: "VideoFacts") -> dict[str, object]:
         "frame_count": facts.frame_estimate,
         "warnings": list(facts.warnings),
     }
+
+
+def end_of(within: str | None, by: str | None, now: datetime) -> datetime | None:
+    """When a night ends by what was typed, None if it has no end; wrong usage where that is no time."""
+    if within is not None and by is not None:
+        raise typer.BadParameter("use one of --within and --by")
+    try:
+        if within is not None:
+            return end_after(within, now)
+        return end_by(by, now) if by is not None else None
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--by" if within is None else "--within") from error
+
+
+def plan(
+    videos: Videos = None,
+    within: Within = None,
+    by: By = None,
+    describer: DescriberName = None,
+    model: ModelName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a night will reach.
+
+    How fine the library is covered by then, and when all of it is done; nothing is begun.
+    """
+    from db.engine import reading
+    from enrich.schedule.forecast import plan as make_plan
+
+    now = datetime.now(UTC)
+    end = end_of(within, by, now)
+    library = open_library(settings_for(describer, model))
+    chosen = all_meant(library, videos)
+    seconds = math.inf if end is None else (end - now).total_seconds()
+    with reading(library.engine) as connection:
+        found = make_plan(connection, library.settings, chosen, seconds=seconds)
+    settings = library.settings
+    reason = None
+    if found is None:
+        reason = UNMEASURED.format(model=settings.model if settings.describer == "ollama" else settings.describer)
+    elif not found.left:
+        reason = "nothing is left to describe"
+    text = plan_text(found, now.astimezone()) if found is not None and found.left else None
+    if not as_json:
+        say(f"Plan:    {text or reason}")
+        return
+    print_json(
+        {
+            "seconds": None if end is None else seconds,
+            "until": end,
+            "calls": found.calls if found else None,
+            "left": found.left if found else None,
+            "gap_seconds": found.gap if found else None,
+            "all_seconds": found.all_seconds if found else None,
+            "text": text,
+            "reason": reason,
+        }
+    )

@@ -95,7 +95,7 @@ def _show_frame(
 ) -> None:
     from db import queries
     from db.engine import reading
-    from enrich.work.showing import look_up
+    from enrich.library.source_frames import look_up
 
     with reading(library.engine) as connection:
         if index is not None:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressC
 from db import queries
 from db.engine import reading
 from db.models import RunState
-from enrich.cli.planning import planned
+from enrich.cli.estimate import planned
 from enrich.library.library import Library
 from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.wording import first_line, span

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from enrich.cli.interrupting import INTERRUPTED, interruptible
 from enrich.cli.options import AsJson, Videos, all_meant, open_library, settings_for
 from enrich.cli.output import complain, print_json, say
-from enrich.cli.quick_batches import collect_batches
-from enrich.cli.teller import Teller, complain_of
+from enrich.cli.quick_batches import Teller, collect_batches, complain_of
+from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.errors import BudgetError, SettingsError
 from enrich.wording import counted, dollars, first_line, span
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from enrich.describe.claude.describer import ClaudeQuick
     from enrich.describe.quick.protocol import QuickDescriber
     from enrich.library.library import Library
-    from enrich.quick.offer import Offer
-    from enrich.quick.plan import QuickPlan
+    from enrich.quick.plan import Offer, QuickPlan
     from enrich.quick.run import Taken
 
 SAY_SECONDS = 2.0  # between two lines about the same
@@ -120,7 +118,7 @@ class _Course:
     ) -> int:
         """All of it; the exit code."""
         from enrich.describe.registry import make_quick_describer
-        from enrich.quick.offer import make_offer
+        from enrich.quick.plan import make_offer
 
         name, model = self._describer
         describer = make_quick_describer(
@@ -260,7 +258,7 @@ class _Course:
         return 1 if taken.error is not None or taken.problems else 0
 
     async def _send(self, describer: "ClaudeQuick", plans: "Sequence[QuickPlan]") -> int:
-        from enrich.quick.sending import send
+        from enrich.quick.batches import send
 
         for plan in plans:
             if plan.wanted and not self._stopping.is_set():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.budget import By, Within, end_of
+from enrich.cli.estimate import By, Within, end_of
 from enrich.cli.options import (
     AsJson,
     DescriberName,
@@ -147,7 +147,7 @@ def retry(
 
 
 def _say_plan(library: "Library", order: "Order") -> None:
-    from enrich.cli.planning import planned
+    from enrich.cli.estimate import planned
 
     text = planned(library, order.video_ids, seconds=order.within_seconds or math.inf)
     if text is not None:
@@ -185,7 +185,7 @@ def conclude(
 
 
 def _say_summary(library: "Library", order: "Order", summary: "Summary", describer: "Describer | None") -> None:
-    from enrich.cli.planning import reached
+    from enrich.cli.estimate import reached
     from enrich.worker.run_options import Ending
 
     counts = summary.counts
@@ -260,6 +260,7 @@ def _run(
     log_path: Path | None = None,
 ) -> "Summary":
     from enrich.analyzer import host_troubles
+    from enrich.quick.batches import watch_batches
     from enrich.worker.worker import Worker
 
     async def main() -> "Summary":
@@ -268,7 +269,12 @@ def _run(
                 for trouble in await host_troubles(describer):
                     complain(str(trouble))
             worker = Worker(
-                library, describer, order, supervisor=supervisor, log_path=str(log_path) if log_path else None
+                library,
+                describer,
+                order,
+                supervisor=supervisor,
+                log_path=str(log_path) if log_path else None,
+                side_tasks=[watch_batches],
             )
             _obey_signals(worker.stop)
             watching = asyncio.ensure_future(watch(worker, library, order)) if watch else None

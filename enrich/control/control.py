@@ -22,7 +22,7 @@ from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
 from enrich.control.launch import last_output, launch, reap
 from enrich.errors import ControlError
-from enrich.manage.library import open_engine
+from enrich.library.library import open_engine
 from enrich.process import find, is_alive, lives
 from enrich.settings import Settings
 

@@ -14,12 +14,11 @@ import psutil
 from sqlalchemy import Engine
 
 from db import queries, runs
+from db.counts import described_lately
 from db.engine import reading
-from db.models import EnrichmentStatus, ExtractionStatus, RunState
-from db.pace import described_lately
+from db.models import DEEP, EnrichmentStatus, ExtractionStatus, RunState
 from db.runs import RunRow
-from db.store import DEEP
-from enrich.manage.library import open_engine
+from enrich.library.library import open_engine
 from enrich.process import find, is_alive, is_here, lives
 from enrich.settings import Settings
 

@@ -19,14 +19,14 @@ from datetime import UTC, datetime
 from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
-from db import crashes, runs
+from db import runs, store
 from db.engine import reading, writing
 from db.models import RunState
 from db.runs import RunRow
 from enrich.control.launch import described, last_output, launch
 from enrich.errors import EveryFrameError
+from enrich.library.library import open_engine
 from enrich.logs import Action, about, catch_crashes, log_path, log_to_file
-from enrich.manage.library import open_engine
 from enrich.process import this_process
 from enrich.settings import Settings, load_settings
 
@@ -122,12 +122,12 @@ class Supervisor:
             with writing(self._engine) as connection:
                 runs.end_from_outside(connection, run.id, RunState.CRASHED, error=error)
                 runs.explain(connection, run.id, error)
-                aside = crashes.count_crash(connection, run.id, now=datetime.now(UTC))
+                aside = store.count_crash(connection, run.id, now=datetime.now(UTC))
         except DatabaseError as problem:  # the next worker finds its dead run by itself
             log.warning("the database waits: %s", problem.orig, extra=about(Action.DATABASE_WAITS))
             return True
         if aside:
-            log.error("%d tasks are set aside: %s", aside, crashes.SET_ASIDE, extra=about(Action.TASKS_SET_ASIDE))
+            log.error("%d tasks are set aside: %s", aside, store.SET_ASIDE, extra=about(Action.TASKS_SET_ASIDE))
         return True
 
     def _our_run(self) -> RunRow | None:

@@ -1,4 +1,7 @@
-"""Adding files and folders to a library: probe, fingerprint, video row and its first task."""
+"""Adding files and folders to a library: probe, fingerprint, video row and its first task.
+
+Relinking: telling the library where a film lies now that was moved, and that it is still the same film.
+"""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,17 +10,19 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
-from db.engine import writing
+from db import queries
+from db.engine import reading, writing
+from db.extraction import found_again
+from db.queries import VideoRow
 from db.store import Adding, NewVideo, add_video
-from enrich.errors import VideoError
-from enrich.filenames import is_media_name
+from enrich.errors import VideoChangedError, VideoError
+from enrich.filenames import chapter_of, clutter_file, clutter_folder, holds_media, is_media_name, raw_format
 from enrich.library.library import Library
 from enrich.schedule.coverage import Even
+from enrich.video.fingerprint import fingerprint
 from enrich.video.probe import VideoFacts, probe
-from enrich.video.raw import raw_format
-from enrich.video.recording import chapter_of
 from enrich.video.sampling import Sampling
-from enrich.work.clutter import clutter_file, clutter_folder, holds_media
+from enrich.wording import printable
 
 
 class Outcome(StrEnum):
@@ -146,3 +151,22 @@ def new_video(facts: VideoFacts) -> NewVideo:
         chapter=chapter.number if chapter else None,
         warnings=list(facts.warnings),
     )
+
+
+def relink(library: Library, video: VideoRow, path: Path) -> VideoRow:
+    """Have a video's row name this file, and what waited for the file go on; the row as it is then.
+
+    Raises VideoChangedError if it is another film, VideoError if there is none.
+    """
+    whole = Path(os.path.abspath(path))  # noqa: PTH100  # `..` taken out, links kept as the user knows them
+    if fingerprint(whole) != video.fingerprint:
+        raise VideoChangedError(
+            f"{printable(str(whole))} is another film than {printable(video.title)}, which stays as it is: "
+            "name the file it was moved to, or `everyframe add` this one"
+        )
+    facts = new_video(probe(whole))
+    with writing(library.engine) as connection:
+        add_video(connection, facts, sampling=video.sampling, context="", now=datetime.now(UTC))
+        found_again(connection, video.id)
+    with reading(library.engine) as connection:
+        return queries.video(connection, video.id)

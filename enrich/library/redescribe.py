@@ -8,18 +8,18 @@ changed. What a person wrote stays.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from db import auditions, queries, queue, store
+from db import checks, queries, queue, store
 from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
 from db.quick import event_of
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Description, Movement, Picture, Question
+from enrich.describe.reply_checks import DIFFERENT_BITS
 from enrich.errors import CallFailedError, DescribeError
 from enrich.library.library import Library
 from enrich.library.pictures import kept_jpeg
 from enrich.library.records import booked, findable
 from enrich.process import this_process
-from enrich.work.guard import DIFFERENT_BITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _is_anothers(library: Library, describer: Describer, frame: FrameRow, said: 
         return False
     ours = int(frame.dhash or "0", 16)
     with reading(library.engine) as connection:
-        alike = auditions.same_words(connection, frame.video_id, said.text)
+        alike = checks.same_words(connection, frame.video_id, said.text)
     return any(other != frame.id and (int(dhash, 16) ^ ours).bit_count() > DIFFERENT_BITS for other, dhash in alike)
 
 

@@ -2,30 +2,39 @@
 
 Anybody may do it, the command that sent a batch, another one, or a worker beside its own work; a lease says who does it
 now. What cannot be done now is tried again later; nothing here is ever counted as a failure, or ends a worker's run.
+
+Sending a film's pictures as a batch: first what is about to be sent is committed, then it is sent, then its id.
+
+Looking after batches beside a worker's own work: what goes wrong with them is said, and disturbs nothing else.
 """
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from db import batches, queue
 from db.engine import reading, writing
-from enrich.describe.claude.batches import SETTLE_SECONDS, ClaudeBatches
+from enrich.describe.claude.batches import SETTLE_SECONDS, BatchPart, ClaudeBatches
+from enrich.describe.claude.client import NotThereError
 from enrich.describe.claude.describer import ClaudeQuick
-from enrich.describe.claude_errors import NotThereError
 from enrich.describe.quick.protocol import Answered
-from enrich.errors import EveryFrameError, ModelError, SettingsError
+from enrich.errors import CallTimeoutError, DescribeError, EveryFrameError, HostError, ModelError, SettingsError
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.process import is_here, lives, this_process
-from enrich.quick.holding import held
-from enrich.quick.keeping import keep
+from enrich.quick.plan import QuickPlan
+from enrich.quick.run import keep
 from enrich.wording import counted
+from enrich.worker.heartbeat import held
 
 log = logging.getLogger(__name__)
 
+FIRST_LOOK_SECONDS = 20.0  # after which somebody looks after it
+UNCERTAIN = (HostError, CallTimeoutError)  # it may have arrived all the same
 SOON_SECONDS = 5.0  # while it is young, or not yet known
 LATER_SECONDS = 60.0
 YOUNG_SECONDS = 300.0
@@ -35,6 +44,62 @@ KEPT_SECONDS = 29 * 86400.0  # so long results can be had
 STUCK = (ModelError, SettingsError, NotThereError)  # time alone mends none of them
 MISSING = "Claude's answers have no line for this picture"
 TOO_LATE = "the batch's answers were not fetched within 29 days"
+LOOK_SECONDS = 10.0  # between two looks for a batch that is due
+
+
+async def send(
+    library: Library, describer: ClaudeQuick, plan: QuickPlan, *, step: Callable[[str], None] = lambda _: None
+) -> int:
+    """Send a plan's pictures; the task that stands for the batch.
+
+    Raises DescribeError's subclasses. If it is not certain that nothing arrived, the task stays, and whoever looks
+    after it finds out: nothing is sent twice. `step` hears how far it is.
+    """
+    token = secrets.token_hex(6)
+    cut = describer.parts(plan.wanted)
+    parts = [BatchPart(f"ef-{token}-{number}", pictures) for number, pictures in enumerate(cut)]
+    now = datetime.now(UTC)
+    batch = batches.Batch(
+        model=describer.model,
+        prompt_version=describer.prompt_version,
+        context=plan.video.context,
+        language=library.settings.language,
+        usd=plan.estimate.usd,
+        created_at=now.isoformat(),
+        sender=asdict(this_process()),
+        parts={part.custom_id: dict(part.weights) for part in parts},
+    )
+
+    def begin() -> int:
+        with writing(library.engine) as connection:
+            later = now + timedelta(seconds=FIRST_LOOK_SECONDS)
+            return batches.begin(connection, plan.video.id, batch, not_before=later)
+
+    def note(batch_id: str) -> None:
+        with writing(library.engine) as connection:
+            batches.sent(connection, task_id, batch_id)
+
+    def leave() -> None:
+        with writing(library.engine) as connection:
+            batches.leave(connection, task_id)
+
+    def forget() -> None:
+        with writing(library.engine) as connection:
+            batches.forget(connection, task_id)
+
+    task_id = await asyncio.to_thread(begin)
+    step("begun")
+    try:
+        batch_id = await ClaudeBatches(describer).submit(parts, context=batch.context, language=batch.language)
+    except DescribeError as error:
+        await asyncio.to_thread(leave if isinstance(error, UNCERTAIN) else forget)
+        raise
+    except BaseException:  # cancelled, say
+        leave()
+        raise
+    step("sent")
+    await asyncio.to_thread(note, batch_id)
+    return task_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,3 +256,20 @@ class _Care:
 
 def _problems(answers: tuple[Answered, ...]) -> dict[str, str]:
     return {one.label: one.problem or "there was no answer" for one in answers if one.answer is None}
+
+
+async def watch_batches(library: Library, run_id: int) -> None:
+    """Collect batches as they complete, until cancelled. A side task of the worker: it raises nothing."""
+    while True:
+        try:
+            collected = await collect_one(library, run_id=run_id)
+        except Exception as error:  # noqa: BLE001  # the night goes on: the batch is looked after again later
+            _say("batches wait: %s", error)
+        else:
+            if collected is not None and collected.says is not None:
+                _say("a batch waits: %s", collected.says, video=collected.video_id)
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _say(text: str, said: object, **where: Any) -> None:
+    log.info(text, said, extra=about(Action.BATCH_WAITS, **where))

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 
 from sqlalchemy import select
 
-from db import queries, queue, skims, store
+from db import extraction, queries, queue
 from db.engine import reading, writing
-from db.models import ExtractionStatus, Task, TaskKind, TaskStatus
+from db.models import DEEP, ExtractionStatus, Task, TaskKind, TaskStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
 from enrich.library.library import Library
 from enrich.process import this_process
-from enrich.quick.holding import held
 from enrich.wording import first_line
 from enrich.worker.extract_task import Extracting, extract_video
+from enrich.worker.heartbeat import held
 from enrich.worker.skim_task import skim_video
 
 CHOICE = 2  # pictures looked for, for each key frame that is wanted
@@ -55,7 +55,7 @@ def have_pictures(
         _look(library, video_id, stop)
         if time.monotonic() - began < DEEPER_WITHIN_SECONDS and not stop.is_set():
             with writing(library.engine) as connection:
-                is_due = skims.look_deeper(connection, video_id, pictures=CHOICE * wanted)
+                is_due = extraction.look_deeper(connection, video_id, pictures=CHOICE * wanted)
             if is_due:
                 _look(library, video_id, stop)
         video = _video(library, video_id)
@@ -72,7 +72,7 @@ def _look(library: Library, video_id: int, stop: threading.Event) -> None:
     """Seek through the video, unless somebody else does; until it is done, or the patience is at its end."""
 
     def work(job: queue.Job) -> None:
-        skim_video(library, job, passes=(store.DEEP,), stop=stop, on_frames=lambda: None)
+        skim_video(library, job, passes=(DEEP,), stop=stop, on_frames=lambda: None)
 
     end = time.monotonic() + PATIENCE_SECONDS
     _until_done(library, video_id, TaskKind.SKIM, work, is_over=lambda: stop.is_set() or time.monotonic() >= end)
@@ -86,7 +86,7 @@ def _decode(library: Library, video_id: int, stop: threading.Event) -> None:
             extracting.extraction.close()
 
     def work(job: queue.Job) -> None:
-        extract_video(library, job, passes=(store.DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
+        extract_video(library, job, passes=(DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
 
     _until_done(library, video_id, TaskKind.EXTRACT, work, is_over=stop.is_set)
 

@@ -26,6 +26,8 @@ FILL_PRIORITY = 900_000_000
 LOOK_PRIORITY = 1_000_000_000  # the first look; the k-th picture of each film has k less
 WISH_PRIORITY = 2_000_000_000
 
+EVEN_CALLS = 3  # calls in coverage order for each call that fills a gap
+
 FIRST_LOOK_PICTURES = 50
 LOOK_SPACING_SECONDS = 4.0  # closer together, decoding all is as quick
 FEWEST_PICTURES = 5

@@ -2,17 +2,30 @@
 
 With the film decoded once from end to end, every frame's number and time are held against the film's, and every JPEG
 against one made anew from that very frame. Without (`quick`), a JPEG only has to be whole and of the right shape.
+
+One stored JPEG: whether it is whole, and whether it shows what it should.
+
+Orphans: pictures below the frames folder that belong to no frame.
+
+Only files that are named as extraction names them are looked at: whatever else lies there is somebody else's.
 """
 
+import math
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
 
 from db import checks
 from db.checks import Placed
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
-from enrich.audit.stored import State, state_by_picture, state_by_size, stored_size
 from enrich.errors import VideoError
 from enrich.library.library import Library
 from enrich.library.pictures import folder_name, jpeg_of
@@ -20,8 +33,22 @@ from enrich.verify.findings import Kind, Ledger, place_of
 from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, write_jpeg
-from enrich.video.kept import image_name, microseconds
+from enrich.video.kept import FOLDER_SECONDS, image_name, microseconds
+from enrich.video.likeness import DEFAULT_LIKENESS, WHITE, largest_change
+from enrich.video.signals import Luma, small_size
 from enrich.video.source import read_source_frame
+
+
+class State(StrEnum):
+    """What is the matter with a JPEG."""
+
+    GOOD = "good"
+    MISSING = "missing"
+    BROKEN = "broken"
+    RESIZED = "resized"  # the same shape in another size: the settings may have been others when it was made
+    SIZE = "size"
+    OTHER = "other"
+
 
 SAME_SECONDS = 1e-6
 KINDS = {
@@ -31,6 +58,11 @@ KINDS = {
     State.SIZE: Kind.PICTURE_SIZE,
     State.OTHER: Kind.PICTURE_OTHER,
 }
+OTHER_LEVELS = 16.0  # of 255, in a window: more than another size or quality makes, less than what is kept differs by
+SIZE_ROUNDING_PIXELS = 1
+MINUTE = re.compile(r"\d{5,}")
+PICTURE = re.compile(r"-?\d{12,}\.jpg(\.part)?")
+VIDEO_FOLDER = re.compile(r"\d+-[0-9a-f]*")
 
 
 class PictureCheck:
@@ -143,3 +175,138 @@ class PictureCheck:
 
     def _path(self, row: Placed) -> Path:
         return self._library.frames_folder / row.image_path
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A JPEG that could be decoded: its size, and its small luma."""
+
+    width: int
+    height: int
+    luma: Luma
+
+
+def look_at(jpeg: bytes) -> Seen | None:
+    """Decode all of a JPEG, at reduced size; None if any of it is broken."""
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
+        across, down = small_size(width, height)
+        gray = simplejpeg.decode_jpeg(
+            jpeg, "GRAY", min_width=min(across, width), min_height=min(down, height), min_factor=1
+        )
+    except (ValueError, OSError):
+        return None
+    small = cv2.resize(np.asarray(gray, np.uint8)[:, :, 0], (across, down), interpolation=cv2.INTER_AREA)
+    return Seen(width, height, np.asarray(small, np.uint8))
+
+
+def state_by_size(path: Path, size: tuple[int, int]) -> State:
+    """Whether a JPEG is there, whole, and of the size (width, height) its frame should have."""
+    jpeg = _read(path)
+    if jpeg is None:
+        return State.MISSING
+    seen = look_at(jpeg)
+    return State.BROKEN if seen is None else _by_size((seen.width, seen.height), size)
+
+
+def state_by_picture(path: Path, expected: bytes) -> State:
+    """Whether a JPEG shows what `expected` shows, which was made from the very source frame just now."""
+    jpeg = _read(path)
+    if jpeg is None:
+        return State.MISSING
+    if jpeg == expected:
+        return State.GOOD
+    seen, wanted = look_at(jpeg), look_at(expected)
+    if seen is None:
+        return State.BROKEN
+    if wanted is None:
+        raise ValueError("a JPEG made just now cannot be decoded")
+    state = _by_size((seen.width, seen.height), (wanted.width, wanted.height))
+    if state is State.GOOD:
+        return State.GOOD if largest_change(seen.luma, wanted.luma) <= OTHER_LEVELS else State.OTHER
+    if state is State.RESIZED and _is_new_content(seen.luma, wanted.luma):
+        return State.OTHER
+    return state
+
+
+def stored_size(width: int, height: int, edge: int) -> tuple[int, int]:
+    """The size in which an upright picture of this size is stored."""
+    scale = min(1.0, edge / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _by_size(one: tuple[int, int], other: tuple[int, int]) -> State:
+    if one == other:
+        return State.GOOD
+    scale = max(one) / max(other)
+    most = SIZE_ROUNDING_PIXELS * max(1.0, scale)
+    is_same_shape = all(abs(theirs * scale - ours) <= most for ours, theirs in zip(one, other, strict=True))
+    return State.RESIZED if is_same_shape else State.SIZE
+
+
+def _is_new_content(luma: Luma, wanted: Luma) -> bool:
+    """Whether one shows what the other does not; edges that a change of size made softer or harder are left out."""
+    height, width = wanted.shape
+    same = np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return DEFAULT_LIKENESS.measure(wanted, same) < 1 - OTHER_LEVELS / WHITE
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def check_orphans(library: Library, video: VideoRow, ledger: Ledger, *, mend: bool) -> None:
+    """Look for pictures of a video that none of its frames names; `mend` deletes them."""
+    folder = library.frames_folder / folder_name(video.fingerprint)
+    for minute in _minutes(folder):
+        number = int(minute.name)
+        start = number * FOLDER_SECONDS if number else -math.inf
+        with reading(library.engine) as connection:
+            known = checks.picture_names(connection, video.id, start - 1, (number + 1) * FOLDER_SECONDS + 1)
+        for file in _pictures(minute):
+            name = f"{folder.name}/{minute.name}/{file.name}"
+            if name not in known and not _is_named(library, video, name):
+                _note(ledger, video, file, mend=mend)
+
+
+def check_strangers(library: Library, ledger: Ledger, *, mend: bool) -> None:
+    """Look for pictures of videos the library does not have; `mend` deletes them."""
+    with reading(library.engine) as connection:
+        known = {folder_name(fingerprint) for fingerprint in checks.fingerprints(connection)}
+    if not library.frames_folder.is_dir():
+        return
+    for folder in sorted(library.frames_folder.iterdir()):
+        if folder.name in known or not VIDEO_FOLDER.fullmatch(folder.name):
+            continue
+        for minute in _minutes(folder):
+            for file in _pictures(minute):
+                _note(ledger, None, file, mend=mend)
+        if mend and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _is_named(library: Library, video: VideoRow, name: str) -> bool:
+    """Whether a frame names it by now, or at another time than its own."""
+    with reading(library.engine) as connection:
+        return checks.has_picture(connection, video.id, name)
+
+
+def _minutes(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from sorted(minute for minute in folder.iterdir() if minute.is_dir() and MINUTE.fullmatch(minute.name))
+
+
+def _pictures(minute: Path) -> Iterator[Path]:
+    """The pictures in a folder, listed before anything is done with them."""
+    yield from sorted(file for file in minute.iterdir() if file.is_file() and PICTURE.fullmatch(file.name))
+
+
+def _note(ledger: Ledger, video: VideoRow | None, file: Path, *, mend: bool) -> None:
+    if mend:
+        file.unlink(missing_ok=True)
+        if not any(file.parent.iterdir()):
+            file.parent.rmdir()
+    ledger.note(Kind.ORPHAN, video, str(file), mended=mend)

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from db import checks, counts, documents, store
+from db import checks, counts, search, store
 from db.checks import Placed, Saying, Told
 from db.engine import reading, writing
 from db.models import ExtractionStatus, TaskStatus
@@ -151,10 +151,10 @@ def _check_look(video: VideoRow, ledger: Ledger, place: str, row: Told) -> None:
 
 def _best_source(row: Told) -> int | None:
     if row.is_edited:
-        return documents.WRITTEN_BY_PERSON
+        return search.WRITTEN_BY_PERSON
     if row.local_description is not None:
-        return documents.WRITTEN_DEEP
-    return documents.WRITTEN_QUICK if row.quick_description is not None else None
+        return search.WRITTEN_DEEP
+    return search.WRITTEN_QUICK if row.quick_description is not None else None
 
 
 def _paged(

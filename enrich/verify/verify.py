@@ -13,13 +13,12 @@ from db.engine import reading, writing
 from db.migrate import SchemaError, check_pages
 from db.models import ExtractionStatus
 from db.queries import VideoRow
-from enrich.audit.orphans import check_orphans, check_strangers
 from enrich.errors import VideoError
 from enrich.library.library import Library
 from enrich.library.pictures import require_same_file
 from enrich.process import is_alive
 from enrich.verify.findings import Group, Kind, Ledger
-from enrich.verify.pictures import PictureCheck
+from enrich.verify.pictures import PictureCheck, check_orphans, check_strangers
 from enrich.verify.rows import check_chain, check_state, check_tally, check_words
 
 

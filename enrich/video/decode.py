@@ -20,8 +20,8 @@ from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
 from enrich.video.container import open_video
+from enrich.video.fingerprint import require_readable
 from enrich.video.probe import sample_aspect
-from enrich.video.readable import require_readable
 
 FALLBACK_FPS = 25  # for streams that carry neither timestamps nor a rate
 

@@ -13,10 +13,8 @@ each time only if it differs from the kept frame. docs/likeness.md compares this
 
 from dataclasses import dataclass
 
-from enrich.video.likeness import Likeness, LikenessLevel, largest_change
-from enrich.video.luma import Luma
-from enrich.video.signals import Signals
-from enrich.video.surprise import Surprises
+from enrich.video.likeness import Likeness, LikenessLevel, Surprises, largest_change
+from enrich.video.signals import Luma, Signals
 
 SURPRISE_SECONDS = 0.1
 SETTLED_SECONDS = 0.4

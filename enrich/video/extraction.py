@@ -18,10 +18,9 @@ from enrich.video.decode import SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, is_whole_jpeg, sync_folder, write_jpeg
 from enrich.video.kept import KeptFrame, KeptTimes, OpenFrame, image_name, microseconds
 from enrich.video.likeness import DEFAULT_LIKENESS, Likeness
-from enrich.video.luma import Luma, LumaShrinker
 from enrich.video.probe import VideoFacts, probe
 from enrich.video.sampling import Sampling
-from enrich.video.signals import SignalMeter, Signals
+from enrich.video.signals import Luma, LumaShrinker, SignalMeter, Signals
 
 WAITING_PICTURES = 4  # a decoded 4K picture is 12 MB
 WAITING_RESULTS = 64

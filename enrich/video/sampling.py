@@ -12,8 +12,7 @@ from typing import Protocol, assert_never
 
 from enrich.video.distinct import PACES, DistinctFrames
 from enrich.video.likeness import DEFAULT_LIKENESS, Likeness, LikenessLevel
-from enrich.video.luma import Luma
-from enrich.video.signals import Signals
+from enrich.video.signals import Luma, Signals
 
 ALLOWED = "distinct, distinct:strict, distinct:normal, distinct:loose, exact, scenes, every=2s (or 500ms, 1m)"
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

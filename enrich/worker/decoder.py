@@ -15,10 +15,10 @@ from functools import partial
 
 from sqlalchemy.exc import OperationalError
 
-from db import queries, queue, skims
-from db.crashes import SUSPECT_CRASHES
+from db import extraction, queries, queue
 from db.engine import reading, writing
 from db.models import TaskKind
+from db.store import SUSPECT_CRASHES
 from enrich.library.library import Library
 from enrich.library.pictures import remove_pictures
 from enrich.logs import Action, about
@@ -211,7 +211,7 @@ class Decoder:
         """Have the video with the largest gap looked at again, if that gap is due; whether it will be."""
         with reading(self._library.engine) as connection:
             due = queries.next_priority(connection, self._pass, self._order.video_ids)
-            waiting = skims.looked_at(connection, self._order.video_ids)
+            waiting = extraction.looked_at(connection, self._order.video_ids)
         if due is not None and due > GAP_LIMIT:  # first looks are being described
             return False
         gaps = {video.id: Even(video.duration).gap(video.taken) for video in waiting}
@@ -221,7 +221,7 @@ class Decoder:
                 return False
             if pictures > video.taken:
                 with writing(self._library.engine) as connection:
-                    return skims.look_deeper(connection, video.id, pictures=pictures)
+                    return extraction.look_deeper(connection, video.id, pictures=pictures)
         return False
 
     def _remove_orphans(self, video: queries.VideoRow) -> None:

@@ -13,20 +13,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from db import extraction, queue, skims, store
+from db import extraction, queue, store
+from db.editing import Wish, wish_of
 from db.engine import reading, writing
 from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
-from db.wishes import Wish, wish_of
 from enrich.errors import VideoError
 from enrich.library.library import Library
-from enrich.library.pictures import folder_name, require_same_file
+from enrich.library.pictures import (
+    WAITING_SECONDS,
+    WAITS,
+    Stopped,
+    folder_name,
+    require_disk,
+    require_same_file,
+    trouble_named,
+)
 from enrich.logs import Action, about
 from enrich.schedule.coverage import WISH_PRIORITY, Even
 from enrich.video.extraction import Extraction, KeptFrame
 from enrich.video.sampling import parse_sampling
 from enrich.video.source import read_source_frame
-from enrich.work.trouble import WAITING_SECONDS, WAITS, Stopped, require_disk, trouble_named
 
 log = logging.getLogger(__name__)
 
@@ -100,10 +107,10 @@ def _decode(
 ) -> None:
     with writing(library.engine) as connection:
         extraction.begin_extraction(connection, video.id)
-        sought = skims.unplaced(connection, video.id)
+        sought = extraction.unplaced(connection, video.id)
         planner = _Planner(
             even=Even(video.duration),
-            places_taken=skims.places_taken(connection, video.id),
+            places_taken=extraction.places_taken(connection, video.id),
             looked_at=tuple(timestamp for _, timestamp in sought),
             folder=folder_name(video.fingerprint),
         )
@@ -187,7 +194,7 @@ def _finish(library: Library, job: queue.Job, video: VideoRow, decoding: Extract
     """Note that the video is through, once every picture found by seeking has its place among the source frames."""
     while True:
         with writing(library.engine) as connection:
-            sought = skims.unplaced(connection, video.id)
+            sought = extraction.unplaced(connection, video.id)
             if not sought:
                 extraction.finish_extraction(
                     connection,
@@ -208,7 +215,7 @@ def _place(library: Library, video: VideoRow, frame_id: int, timestamp: float) -
     source = read_source_frame(video.path, timestamp=timestamp, near=near)
     with writing(library.engine) as connection:
         if near is not None and source.index is not None and source.timestamp == timestamp and source.index > near[0]:
-            skims.place_frame(connection, frame_id, index=source.index)
+            extraction.place_frame(connection, frame_id, index=source.index)
         else:
             log.warning("%s has no picture at %.6f s: it is dropped", video.title, timestamp)
-            skims.drop_frames(connection, [frame_id])
+            extraction.drop_frames(connection, [frame_id])

@@ -3,11 +3,14 @@
 It is a thread, not a coroutine, so that a busy event loop does not lose the leases. It says that the process lives;
 whether it gets on is told by `progress_at`. A request found in the runs table is handed on, again and again until the
 worker notes that it has obeyed.
+
+Holding a claimed task while it is worked on outside a worker: a thread pushes its lease on.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -109,3 +112,25 @@ class Keeper:
             request = runs.requested(connection, self._run_id)
         if request:
             self._on_request(request)
+
+
+@contextmanager
+def held(engine: Engine, job: queue.Job) -> Iterator[None]:
+    """Keep the lease of a task from running out; whoever works on it finds out if it is lost when saving."""
+    is_over = threading.Event()
+
+    def renew() -> None:
+        while not is_over.wait(RENEW_SECONDS):
+            try:
+                with writing(engine) as connection:
+                    queue.renew(connection, [job], now=datetime.now(UTC))
+            except OperationalError:  # locked for long: the next time may pass
+                continue
+
+    thread = threading.Thread(target=renew, name="everyframe-hold", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()

@@ -24,6 +24,7 @@ from typing import cast
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Call, Describer, Problem, Question
 from enrich.describe.health_check import canary, is_silent
+from enrich.describe.reply_checks import Guard
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
@@ -34,7 +35,6 @@ from enrich.errors import (
     ModelError,
 )
 from enrich.logs import Action, about
-from enrich.work.guard import Guard
 from enrich.worker.activity import Activity, CallInHand
 from enrich.worker.host_health import Health
 from enrich.worker.prefetch import Feed, Item

@@ -12,14 +12,14 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
-from db import crashes, queries, store
+from db import queries, store
 from db.engine import reading
-from db.models import TaskKind
+from db.models import DEEP, TaskKind
 from enrich.describe.describer import Describer
+from enrich.describe.reply_checks import Guard
 from enrich.errors import DescribeError
 from enrich.library.library import Library
 from enrich.logs import Action, about
-from enrich.work.guard import Guard
 from enrich.worker.activity import Activity
 from enrich.worker.decoder import Decoder
 from enrich.worker.heartbeat import Keeper
@@ -72,7 +72,7 @@ class Crew:
         """How many there are. Reads the database."""
         kinds = (TaskKind.DESCRIBE,) if which is Alone.FRAMES else (TaskKind.SKIM, TaskKind.EXTRACT)
         with reading(self.library.engine) as connection:
-            return crashes.suspects(connection, kinds, pass_=self.pass_, video_ids=order.video_ids)
+            return store.suspects(connection, kinds, pass_=self.pass_, video_ids=order.video_ids)
 
 
 class Shift:
@@ -200,7 +200,7 @@ class Shift:
             crew.library,
             self.order,
             run_id=crew.run_id,
-            passes=tuple({store.DEEP, crew.pass_}),
+            passes=tuple({DEEP, crew.pass_}),
             pass_=crew.pass_,
             database=crew.saver,
             keeper=crew.keeper,

@@ -17,13 +17,12 @@ from sqlalchemy import Connection
 
 from db import queue
 from db import quick as quick_looks
-from db.crashes import SUSPECT_CRASHES
 from db.engine import reading, writing
-from db.models import TaskKind
+from db.models import DEEP, TaskKind
 from db.queries import FrameRow, VideoRow
 from db.queries import frame as read_frame
 from db.queries import video as read_video
-from db.store import DEEP
+from db.store import SUSPECT_CRASHES
 from enrich.describe.describer import Movement, Picture, Question
 from enrich.errors import VideoError
 from enrich.library.library import Library

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from db import crashes, queue, runs, store
+from db import queue, runs, store
 from db.engine import writing
-from db.models import RunState, TaskKind
+from db.models import QUICK, RunState, TaskKind
 from db.runs import ProcessIdentity
 from enrich.describe.describer import Describer, Pass
 from enrich.errors import RunningError
@@ -66,7 +66,7 @@ class Run:
                 for kind in TaskKind:
                     queue.wake(connection, kind=kind, video_ids=order.video_ids)
                 if describer is not None and describer.fills is Pass.QUICK:
-                    store.plan_pass(connection, store.QUICK, video_ids=order.video_ids)
+                    store.plan_pass(connection, QUICK, video_ids=order.video_ids)
         except runs.BusyError as error:
             process = error.run.process
             raise RunningError(
@@ -98,7 +98,7 @@ class Run:
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
             if state is RunState.CRASHED:
-                crashes.count_crash(connection, self.id, now=now)
+                store.count_crash(connection, self.id, now=now)
             else:
                 queue.release_run(connection, self.id)
             runs.end(connection, self.id, state, counts=counts, now=now, error=text)

@@ -11,17 +11,24 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from db import queue, skims, store
+from db import extraction, queue, store
 from db.engine import reading, writing
 from db.queries import VideoRow
 from db.queries import video as read_video
 from enrich.errors import VideoError
 from enrich.library.library import Library
-from enrich.library.pictures import folder_name, require_same_file
+from enrich.library.pictures import (
+    WAITING_SECONDS,
+    WAITS,
+    Stopped,
+    folder_name,
+    require_disk,
+    require_same_file,
+    trouble_named,
+)
 from enrich.logs import Action, about
 from enrich.schedule.coverage import LOOK_PRIORITY, Even
 from enrich.video.skim import SkimPicture, Spot, skim
-from enrich.work.trouble import WAITING_SECONDS, WAITS, Stopped, require_disk, trouble_named
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +65,7 @@ def skim_video(
         log.info("%s cannot be sought: %s", video.title, error, extra=about(Action.VIDEO_SKIMMED, video=video.id))
         taken = int((job.payload or {}).get("pictures", 0))
     with writing(library.engine) as connection:
-        skims.finish_skim(connection, job, taken=taken)
+        extraction.finish_skim(connection, job, taken=taken)
 
 
 class _Look:
@@ -122,8 +129,8 @@ class _Look:
     def _open_spots(self) -> tuple[list[int], list[Spot]]:
         """The ranks and spots without a picture yet: none where decoding, or a look that was cut short, has been."""
         with reading(self._library.engine) as connection:
-            sought = [timestamp for _, timestamp in skims.unplaced(connection, self._video.id)]
-            decoded = skims.decoded_until(connection, self._video.id)
+            sought = [timestamp for _, timestamp in extraction.unplaced(connection, self._video.id)]
+            decoded = extraction.decoded_until(connection, self._video.id)
         numbered = enumerate(self._even.spots(self._taken + 1, self._wanted), self._taken + 1)
         still_open = [(rank, spot) for rank, spot in numbered if spot.at >= decoded and not _is_taken(spot, sought)]
         return [rank for rank, _ in still_open], [spot for _, spot in still_open]

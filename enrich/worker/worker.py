@@ -12,31 +12,30 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import psutil
 
-from db import queries, store
+from db import queries
 from db.engine import reading
-from db.models import RunState
+from db.models import DEEP, RunState
 from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
 from enrich.clock import Hours, parse_hours
 from enrich.describe.describer import Describer
+from enrich.describe.reply_checks import Guard
 from enrich.library.library import Library
 from enrich.logs import Action, about
-from enrich.quick.attending import Attendance
-from enrich.work.breaks import Breaks
-from enrich.work.filling import Filler
-from enrich.work.guard import Guard
 from enrich.worker.activity import Activity
 from enrich.worker.extract_task import Extracting
+from enrich.worker.gap_filling import Filler
 from enrich.worker.heartbeat import Keeper
 from enrich.worker.host_health import Health, frames_ahead
 from enrich.worker.keep_awake import Awake
 from enrich.worker.pipeline import Alone, Crew, Shift, free_memory, rest_of
-from enrich.worker.run_limits import Deadline
+from enrich.worker.run_limits import Breaks, Deadline
 from enrich.worker.run_options import Counts, Ending, Order, Summary
 from enrich.worker.run_record import Run
 from enrich.worker.threads import quick_switching
@@ -47,6 +46,11 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5  # how often a waiting worker looks for new videos, and a working one whether it is done
 GRACE_SECONDS = 5.0  # what calls in flight are given when the worker is told to stop
 PAUSE_GRACE_SECONDS = 60.0  # the same when it is told to pause, or its working hours end
+
+
+# What runs beside the worker, on its event loop, from the beginning of a run until it is cancelled at the end:
+# a function of the library and the run's id. It handles its own errors.
+SideTask = Callable[[Library, int], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +74,10 @@ class Worker:
         *,
         supervisor: ProcessIdentity | None = None,
         log_path: str | None = None,
+        side_tasks: Sequence[SideTask] = (),
     ) -> None:
         self._library = library
+        self._side_tasks = side_tasks if order.describe else ()
         self._supervisor = supervisor
         self._log_path = log_path
         self._describer = describer
@@ -120,7 +126,7 @@ class Worker:
         run = self._run_row = await self._begun()
         if self._was_stopped:
             self._begin_stopping()
-        filler = Filler(self._library, self.pass_) if self.pass_ == store.DEEP else None
+        filler = Filler(self._library, self.pass_) if self.pass_ == DEEP else None
         saver = Saver(self._library, run.id, self._counts, filler)
         self._saver = saver
         keeper = Keeper(
@@ -132,14 +138,17 @@ class Worker:
             got_on_at=self._activity.got_on_at,
         )
         ending, error = Ending.STOPPED, None
+        side_tasks = [asyncio.create_task(side_task(self._library, run.id)) for side_task in self._side_tasks]
         try:
-            async with Attendance(self._library, run.id, is_wanted=self._order.describe):
-                with keeper:
-                    ending = await self._work(run, saver, keeper)
+            with keeper:
+                ending = await self._work(run, saver, keeper)
         except BaseException as failure:
             error = failure
             raise
         finally:
+            for task in side_tasks:
+                task.cancel()
+            await asyncio.gather(*side_tasks, return_exceptions=True)
             try:
                 await saver.close()
             finally:
@@ -266,7 +275,7 @@ class Worker:
 
     @property
     def pass_(self) -> str:
-        return self._describer.fills.value if self._describer is not None else store.DEEP
+        return self._describer.fills.value if self._describer is not None else DEEP
 
     def _left(self) -> int:
         with reading(self._library.engine) as connection:

@@ -20,7 +20,7 @@ from enrich.errors import DescribeError
 from enrich.library.library import Library
 from enrich.library.records import booked, findable
 from enrich.logs import Action, about
-from enrich.work.filling import Filler
+from enrich.worker.gap_filling import Filler
 from enrich.worker.prefetch import Feed, Item
 from enrich.worker.run_options import Counts
 

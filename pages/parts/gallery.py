@@ -12,10 +12,9 @@ import streamlit as st
 from db.gallery import Card
 from enrich.library.media import picture_file, pictures_there
 from enrich.wording import clock
-from pages.parts.addresses import picture_url
 from pages.parts.plain import plain, shown
 from pages.parts.session import engine, settings
-from pages.parts.view import PAGE, View
+from pages.parts.view import PAGE, View, picture_url
 
 LINE_CHARACTERS = 90
 ALT_CHARACTERS = 200

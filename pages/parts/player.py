@@ -14,12 +14,11 @@ from db import gallery
 from db.queries import VideoRow
 from enrich.library.media import film_file
 from enrich.wording import clock
-from pages.parts.addresses import video_url
 from pages.parts.gallery import gallery as draw_gallery
 from pages.parts.gallery import tile_of
 from pages.parts.plain import plain, shown
 from pages.parts.session import engine, reading
-from pages.parts.view import HAIR_SECONDS, PAGE, View
+from pages.parts.view import HAIR_SECONDS, PAGE, View, video_url
 
 AROUND = 4  # kept frames shown on each side of the moment
 

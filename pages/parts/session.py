@@ -11,7 +11,7 @@ from db.engine import reading as reading_from
 from db.engine import writing as writing_to
 from db.migrate import SchemaError, check
 from enrich.errors import EveryFrameError
-from enrich.manage.library import open_engine
+from enrich.library.library import open_engine
 from enrich.settings import Settings, current_settings
 
 if TYPE_CHECKING:

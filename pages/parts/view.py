@@ -1,6 +1,8 @@
 """A view of the Frames page as its address names it: a gallery, a kept frame, or any frame of the film.
 
 The address is the only memory there is: a link opens the same view in another tab, tomorrow, and after "back".
+
+Where the browser finds pictures and films: absolute addresses, since Streamlit takes others for files.
 """
 
 import math
@@ -8,17 +10,42 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
+from urllib.parse import urlsplit
 
 import streamlit as st
 
 from db.gallery import Show
 
+FALLBACK = "http://127.0.0.1:8501"
+THUMB_EDGE = 320  # pixels, long edge; the picture route knows these two and the whole picture
+LARGE_EDGE = 1344
 PAGE = "pages/frames.py"
 AFTER_DIGITS = 4  # of a second, in an address
 HAIR_SECONDS = 0.0005  # what lies behind a moment without this hair begins with the frame at it
 NOBODY = 0  # no row has this id: what a broken address asks for
 LARGEST_ID = 2**63 - 1  # what a database takes
 CLOCK = re.compile(r"(?:(?:(?P<hours>\d{1,4}):)?(?P<minutes>\d{1,4}):)?(?P<seconds>\d{1,7}(?:[.,]\d{0,9})?)\s*s?")
+
+
+def base_url() -> str:
+    """The dashboard's address as this browser calls it: http://127.0.0.1:8501."""
+    parts = urlsplit(st.context.url or FALLBACK)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def picture_url(frame_id: int, edge: int = THUMB_EDGE) -> str:
+    """The picture of a kept frame, at most `edge` pixels long."""
+    return f"{base_url()}/picture/{frame_id}?edge={edge}"
+
+
+def source_url(video_id: int, index: int) -> str:
+    """The picture of any source frame that `everyframe strip` has decoded."""
+    return f"{base_url()}/source/{video_id}/{index}"
+
+
+def video_url(video_id: int) -> str:
+    """The film itself, with Range requests."""
+    return f"{base_url()}/film/{video_id}"
 
 
 @dataclass(frozen=True, slots=True)

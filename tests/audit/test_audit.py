@@ -14,7 +14,7 @@ from db import queries
 from db.engine import reading
 from enrich.audit import audit as module
 from enrich.audit.audit import Audit, Audited
-from enrich.audit.plan import Plan, plan_audit
+from enrich.audit.pairs import Plan, plan_audit
 from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
 from tests.clips import numbered_picture, picture_clip, read_jpeg, read_number
 from tests.standin import StandIn, Trick

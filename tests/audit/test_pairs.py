@@ -10,8 +10,7 @@ import simplejpeg
 from db import checks
 from db.engine import reading
 from enrich.audit import pairs
-from enrich.audit.pairs import another, colour_change, seen
-from enrich.audit.sample import Stand
+from enrich.audit.pairs import Stand, another, colour_change, seen
 from enrich.errors import VideoChangedError
 from enrich.video.decode import SourceFrames
 from tests.clips import numbered_clip, numbered_picture, read_number

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from db.checks import Placed
-from enrich.audit.sample import draw, left_out
+from enrich.audit.pairs import draw, left_out
 
 
 def rows(*stands_for: int) -> list[Placed]:

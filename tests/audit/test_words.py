@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.audit.words import Weights, content_words, stem
+from enrich.audit.agreement import Weights, content_words, stem
 from enrich.describe.describer import Description
 
 STREET = "A street with parked cars in front of a shop."

@@ -9,7 +9,7 @@ from bench.events import CONTRAST_LEVELS, KINDS, Event, takes
 from bench.footage import CutOut, Footage
 from bench.scoring import is_caught
 from bench.sprite import Sprite
-from enrich.video.luma import LumaShrinker
+from enrich.video.signals import LumaShrinker
 
 FPS = 25
 

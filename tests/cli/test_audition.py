@@ -9,8 +9,8 @@ from db import runs
 from db.engine import reading, writing
 from db.models import RunState
 from db.queries import speed
-from enrich.audition.choosing import choose
-from enrich.manage.library import open_engine
+from enrich.audition import choose
+from enrich.library.library import open_engine
 from enrich.process import this_process
 from enrich.settings import load_settings
 from tests.cli.terminal import ask, change, settled

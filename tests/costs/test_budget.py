@@ -9,7 +9,7 @@ from sqlalchemy import insert
 from db.engine import writing
 from db.migrate import open_library
 from db.models import Analysis
-from enrich.costs.budget import check_budget, month_of, spent_this_month
+from enrich.costs import check_budget, month_of, spent_this_month
 from enrich.errors import BudgetError
 from enrich.settings import load_settings
 from tests.db.library import new_call

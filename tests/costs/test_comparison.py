@@ -3,8 +3,7 @@
 import pytest
 
 from db.costs import FilmCost, Spent
-from enrich.costs.comparison import compare, stored_size
-from enrich.costs.telling import deep_cost, rows, summary
+from enrich.costs import compare, deep_cost, rows, stored_size, summary
 from enrich.describe.claude.prices import packaged_prices
 from enrich.describe.claude.request import words_tokens
 from enrich.describe.events import known_events

@@ -145,7 +145,7 @@ def launch_answered(launch: Callable[..., AppTest]) -> Callable[[str, str], AppT
 @pytest.fixture
 def empty(home: Path) -> Path:
     """An empty library."""
-    from enrich.manage.library import open_engine
+    from enrich.library.library import open_engine
     from enrich.settings import load_settings
 
     open_engine(load_settings()).dispose()

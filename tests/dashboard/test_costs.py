@@ -15,8 +15,8 @@ from db.models import Analysis, Frame
 from enrich.jobs import jobs
 from enrich.jobs.command import Outcome
 from enrich.settings import load_settings
-from pages.parts.costs import consent, quote
-from pages.parts.costs.table import as_csv
+from pages.parts.costs import quick_look
+from pages.parts.costs.figures import as_csv
 from tests.dashboard.conftest import STATES, metrics, said
 
 OFFER = {
@@ -59,8 +59,8 @@ def offers(monkeypatch):
         asked.words.append(words)
         return asked.answer
 
-    monkeypatch.setattr(quote, "run_command", run)
-    monkeypatch.setattr(consent.jobs, "start_job", lambda _, *words: asked.jobs.append(words))
+    monkeypatch.setattr(quick_look, "run_command", run)
+    monkeypatch.setattr(quick_look.jobs, "start_job", lambda _, *words: asked.jobs.append(words))
     return asked
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pages.parts.library import chosen, folders
+from pages.parts.library import browser, folders
+from pages.parts.library.browser import Place, drives, places
 from pages.parts.library.folders import Order, first_folder, look_into, nearest_folder
-from pages.parts.library.places import Place, drives, places
 
 needs_permissions = pytest.mark.skipif(
     os.name == "nt" or os.geteuid() == 0, reason="whoever runs this may read every folder"
@@ -143,7 +143,7 @@ def test_places_begin_with_home_and_name_the_usual_folders(tmp_path, monkeypatch
 
 
 def test_drives_are_those_that_are_for_people(monkeypatch):
-    from pages.parts.library import places as module
+    from pages.parts.library import browser as module
 
     people = ["/media/ana/CAMERA", "/run/media/ana/Disk 2", "/mnt/nas"]
     mounts = ["/", "/proc", "/boot/efi", *people, "/mnt/a/b/c", "/snap/x/1"]
@@ -162,19 +162,19 @@ def test_the_nearest_folder_that_is_still_there_is_where_looking_begins(folder):
 def test_pasted_paths_are_understood(folder, how):
     path = folder / "Day 9" / "a.mp4"
     text = how.format(str(path).replace(" ", "%20") if "file" in how else path)
-    assert chosen.path_from(text) == str(path)
+    assert browser.path_from(text) == str(path)
 
 
 def test_a_path_in_the_home_folder_may_begin_with_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "film.mp4").touch()
-    assert chosen.path_from("~/film.mp4") == str(tmp_path / "film.mp4")
+    assert browser.path_from("~/film.mp4") == str(tmp_path / "film.mp4")
 
 
 @pytest.mark.parametrize(
     ("typed", "words"), [("", "Paste"), ("film.mp4", "no whole path"), ("/nowhere/x.mp4", "nothing")]
 )
 def test_a_path_that_leads_nowhere_is_explained(typed, words):
-    with pytest.raises(chosen.NoSuchPathError, match=words):
-        chosen.path_from(typed)
+    with pytest.raises(browser.NoSuchPathError, match=words):
+        browser.path_from(typed)

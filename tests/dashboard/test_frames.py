@@ -9,7 +9,7 @@ from db import gallery, queries
 from db.engine import make_engine, reading, writing
 from db.gallery import Show
 from enrich.describe.describer import Problem
-from pages.parts.frames.doubts import WORDS, doubts
+from pages.parts.frames.frame import WORDS, doubts
 from pages.parts.view import View, moment_in
 from tests.cli.terminal import ask, until
 from tests.dashboard.conftest import said
@@ -95,7 +95,7 @@ def test_pages_are_turned_by_keyset_and_back_to_the_same_place(launch, finished,
 def test_the_next_pages_thumbnails_are_made_while_this_one_is_looked_at(launch, finished, monkeypatch):
     monkeypatch.setattr("pages.parts.frames.filters.PAGE_CARDS", 5)
     made = []
-    monkeypatch.setattr("pages.parts.web.thumbnails.thumbnail_of", made.append)
+    monkeypatch.setattr("pages.parts.web.routes.thumbnail_of", made.append)
     app = launch("frames", video="1")
     until(lambda: len(made) == 5, "the next page's are made")
     press(app, "turn-Right")

@@ -13,8 +13,8 @@ from enrich.jobs import jobs
 from enrich.jobs.command import Outcome
 from enrich.settings import load_settings
 from pages.parts.overview.figures import ENRICHMENT, time_left
+from pages.parts.overview.state import Wish, fitting, words
 from pages.parts.overview.status import look_anew, percent_done
-from pages.parts.overview.wishes import Wish, fitting, words
 from pages.parts.readiness import lack_in
 from tests.cli.terminal import ask, change, until
 from tests.dashboard.conftest import answered, begin_run, metrics, said

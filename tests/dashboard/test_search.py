@@ -126,7 +126,7 @@ def test_what_is_described_meanwhile_is_counted_and_shown_when_asked_for(launch,
         return real(wanted)
 
     monkeypatch.setattr(results, "find", find)
-    monkeypatch.setattr("pages.parts.search.news.find", find)
+    monkeypatch.setattr("pages.parts.search.results.find", find)
     app.run()
     assert "1 new frame found since" in said(app)
 

@@ -10,7 +10,7 @@ from db.engine import make_engine, reading
 from enrich.jobs.command import Outcome
 from enrich.library.media import strip_file
 from enrich.settings import load_settings
-from pages.parts.frames.strips import BLOCK, StripError, Strips
+from pages.parts.frames.stepping import BLOCK, StripError, Strips
 from tests.clips import numbered_clip
 from tests.dashboard.conftest import _library, said
 from tests.dashboard.test_frames import address, frames_of, press
@@ -115,7 +115,7 @@ def test_between_frames_a_typed_moment_is_the_very_frame(launch, library):
 
 def test_a_film_that_is_gone_says_where_it_was(launch, library, monkeypatch):
     monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
-    monkeypatch.setattr("pages.parts.frames.strips.run_command", lambda *_words, **_limit: Outcome(1, None, "gone"))
+    monkeypatch.setattr("pages.parts.frames.stepping.run_command", lambda *_words, **_limit: Outcome(1, None, "gone"))
     app = launch("frames", video="1", source="3")
     assert not app.exception
     assert "not where it was" in said(app)
@@ -147,7 +147,7 @@ class Commands:
 @pytest.fixture
 def commands(library, monkeypatch):
     found = Commands(library)
-    monkeypatch.setattr("pages.parts.frames.strips.run_command", found)
+    monkeypatch.setattr("pages.parts.frames.stepping.run_command", found)
     return found
 
 

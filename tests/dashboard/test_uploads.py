@@ -15,7 +15,6 @@ import uvicorn
 from starlette.applications import Starlette
 
 from enrich.jobs.command import Outcome
-from pages.parts.library import inbox
 from pages.parts.web import uploads
 from pages.parts.web.guard import guards
 from pages.parts.web.routes import routes
@@ -101,14 +100,14 @@ def wait_for(condition) -> None:
 
 
 def files(home: Path) -> list[str]:
-    folder = home / inbox.FOLDER
+    folder = home / uploads.FOLDER
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
 
 
-def waiting() -> list[inbox.Upload]:
+def waiting() -> list[uploads.Upload]:
     from enrich.settings import load_settings
 
-    return inbox.waiting(load_settings(), ())
+    return uploads.waiting(load_settings(), ())
 
 
 def test_a_film_waits_under_a_name_of_our_own_with_its_given_name_as_title(client, empty, film):
@@ -204,7 +203,7 @@ def test_no_other_method_does_anything(client, empty, method):
 
 
 def test_more_than_there_is_room_for_is_refused_before_it_is_sent(client, empty, film, monkeypatch):
-    monkeypatch.setattr(inbox, "room", lambda _: len(film) - 1)
+    monkeypatch.setattr(uploads, "free_bytes", lambda _: len(film) - 1)
     status, said = client.send(film)
     assert status == 413
     assert "There is room for" in said
@@ -216,14 +215,14 @@ def test_the_room_is_what_is_free_less_the_reserve(empty, monkeypatch):
 
     free = shutil.disk_usage(empty).free
     monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", "100")
-    assert abs(inbox.room(load_settings()) - (free - 100_000_000)) < 50_000_000
+    assert abs(uploads.free_bytes(load_settings()) - (free - 100_000_000)) < 50_000_000
     monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", str(free))
-    assert inbox.room(load_settings()) == 0
+    assert uploads.free_bytes(load_settings()) == 0
 
 
 def test_a_disk_that_fills_up_meanwhile_ends_the_upload(client, empty, monkeypatch):
     rooms = iter([10**9, 10**9, 0])
-    monkeypatch.setattr(inbox, "room", lambda _: next(rooms))
+    monkeypatch.setattr(uploads, "free_bytes", lambda _: next(rooms))
     monkeypatch.setattr(uploads, "BUFFER_BYTES", 100_000)
     with client.begin(10**6) as connection:
         connection.sendall(bytes(400_000))
@@ -271,7 +270,7 @@ def test_what_a_dead_dashboard_left_half_written_is_swept_with_the_next_upload(c
     (empty / "uploads").mkdir()
     for name in ("dead.part.mp4", "alive.part.mp4"):  # the second one may be another dashboard's
         (empty / "uploads" / name).write_bytes(b"half")
-    long_ago = time.time() - 2 * inbox.DEAD_SECONDS
+    long_ago = time.time() - 2 * uploads.DEAD_SECONDS
     os.utime(empty / "uploads" / "dead.part.mp4", (long_ago, long_ago))
     assert client.send(film)[0] == 201
     assert [name for name in files(empty) if "part" in name] == ["alive.part.mp4"]
@@ -291,12 +290,12 @@ def test_only_uploads_that_are_no_video_are_discarded(client, empty, film, tmp_p
     mine = tmp_path / "mine.mp4"
     mine.write_bytes(film)
     for path in (str(mine), str(empty / "library.db"), str(empty / "uploads" / ".." / "library.db"), "/"):
-        inbox.discard(load_settings(), path, ())
-    inbox.discard(load_settings(), upload.path, {upload.path})
+        uploads.discard(load_settings(), path, ())
+    uploads.discard(load_settings(), upload.path, {upload.path})
     assert mine.exists()
     assert (empty / "library.db").exists()
     assert len(waiting()) == 1
-    inbox.discard(load_settings(), upload.path, ())
+    uploads.discard(load_settings(), upload.path, ())
     assert files(empty) == []
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from db import extraction, queue, store
-from db.models import Frame, Run, Task, TaskKind, Video
-from db.store import DEEP, NewAnalysis, NewFrame, NewVideo
+from db.models import DEEP, Frame, Run, Task, TaskKind, Video
+from db.store import NewAnalysis, NewFrame, NewVideo
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=queue.LEASE_SECONDS + 1)  # every lease of NOW has run out

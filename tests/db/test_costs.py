@@ -6,8 +6,7 @@ import pytest
 from sqlalchemy import insert, select, text, update
 
 from db import costs, store
-from db.models import Analysis, Expense, Frame
-from db.store import AUDITION, DEEP, QUICK
+from db.models import AUDITION, DEEP, QUICK, Analysis, Expense, Frame
 from tests.db.library import NOW, add, describe, extract, new_call
 
 CLAUDE = {"describer": "claude", "model": "claude-haiku-5-5"}

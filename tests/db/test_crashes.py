@@ -3,9 +3,8 @@
 import pytest
 from sqlalchemy import select
 
-from db import crashes, queue, runs
-from db.models import ExtractionStatus, Run, RunState, Task, TaskKind, TaskStatus, Video
-from db.store import DEEP
+from db import queue, runs, store
+from db.models import DEEP, ExtractionStatus, Run, RunState, Task, TaskKind, TaskStatus, Video
 from tests.db.library import NOW, add, add_run, add_tasks, claim, extract_job
 
 
@@ -23,7 +22,7 @@ def crash(library, limit=1):
     """A run that has `limit` tasks in hand when it crashes; how many were set aside."""
     run_id = add_run(library)
     claim(library, limit, run_id=run_id)
-    return crashes.count_crash(library, run_id, now=NOW)
+    return store.count_crash(library, run_id, now=NOW)
 
 
 def test_what_was_in_hand_at_three_crashes_is_set_aside_with_the_reason(library, video_id):
@@ -34,18 +33,18 @@ def test_what_was_in_hand_at_three_crashes_is_set_aside_with_the_reason(library,
     assert crash(library) == 1
 
     assert states(library, [task_id, other]) == [(TaskStatus.FAILED, 3), (TaskStatus.TODO, 0)]
-    assert library.scalar(select(Task.error).where(Task.id == task_id)) == crashes.SET_ASIDE
+    assert library.scalar(select(Task.error).where(Task.id == task_id)) == store.SET_ASIDE
 
 
 def test_a_video_that_crashes_the_decoder_is_a_failed_one(library, video_id):
     for _ in range(3):
         run_id = add_run(library)
         queue.claim(library, kind=TaskKind.EXTRACT, run_id=run_id, host="here", limit=1, now=NOW)
-        crashes.count_crash(library, run_id, now=NOW)
+        store.count_crash(library, run_id, now=NOW)
 
     assert library.execute(select(Video.extraction_status, Video.error)).one() == (
         ExtractionStatus.FAILED,
-        crashes.SET_ASIDE,
+        store.SET_ASIDE,
     )
 
 
@@ -55,7 +54,7 @@ def test_a_task_that_was_settled_before_the_crash_is_none_of_its_victims(library
     jobs = {job.id: job for job in claim(library, 2, run_id=run_id)}
     queue.finish(library, jobs[done])
 
-    crashes.count_crash(library, run_id, now=NOW)
+    store.count_crash(library, run_id, now=NOW)
 
     assert states(library, [done, in_hand]) == [(TaskStatus.DONE, 0), (TaskStatus.TODO, 1)]
 
@@ -73,20 +72,20 @@ def test_kills_and_power_cuts_count_for_nothing(library, video_id):
 def test_after_two_crashes_a_task_is_a_suspect_and_can_be_claimed_by_itself(library, video_id):
     ids = add_tasks(library, video_id, 3)
     crash(library, limit=2)
-    assert crashes.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 0
+    assert store.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 0
     crash(library, limit=1)
 
-    assert crashes.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 1
-    claimed = claim(library, 5, least_crashes=crashes.SUSPECT_CRASHES)
+    assert store.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 1
+    claimed = claim(library, 5, least_crashes=store.SUSPECT_CRASHES)
     assert [job.id for job in claimed] == ids[:1]
-    assert crashes.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 1, "until it is settled"
+    assert store.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 1, "until it is settled"
     queue.finish(library, claimed[0])
-    assert crashes.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 0
+    assert store.suspects(library, [TaskKind.DESCRIBE], pass_=DEEP) == 0
 
 
 def test_an_extraction_that_comes_to_new_frames_is_no_suspect_any_more(library, video_id):
     assert extract_job(library, video_id).kind is TaskKind.EXTRACT
-    assert crashes.suspects(library, [TaskKind.EXTRACT], pass_=DEEP) == 0
+    assert store.suspects(library, [TaskKind.EXTRACT], pass_=DEEP) == 0
 
 
 def test_a_run_ended_from_outside_keeps_what_was_asked_of_it_and_is_ended_once(library):

@@ -6,7 +6,7 @@ import pytest
 
 from db import editing, gallery
 from db.gallery import Show
-from db.store import DEEP, QUICK
+from db.models import DEEP, QUICK
 from tests.db.library import NOW, add, describe, extract, fail, new_call
 
 DOUBT = [{"problem": "repeats", "detail": "la la la"}]

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from db import store
-from db.pace import described_by_minute, described_lately
+from db.counts import described_by_minute, described_lately
 from tests.db.library import NOW, add, add_run, extract, job_of, new_call
 
 

@@ -4,9 +4,8 @@ import pytest
 from sqlalchemy import update
 
 from db import editing, extraction, queries, store
-from db.models import Frame, RunState, Video
+from db.models import DEEP, QUICK, Frame, RunState, Video
 from db.queries import NoSuchVideoError, Progress
-from db.store import DEEP, QUICK
 from tests.db.library import (
     NOW,
     add,

@@ -7,9 +7,8 @@ from sqlalchemy import event, func, insert, select, update
 
 from db import queue
 from db.engine import writing
-from db.models import Frame, Task, TaskKind, TaskStatus, Video
+from db.models import DEEP, QUICK, Frame, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
-from db.store import DEEP, QUICK
 from tests.db.library import LATER, NOW, add, add_run, add_tasks, claim, extract, fail, job_of
 
 SECOND = timedelta(seconds=1)

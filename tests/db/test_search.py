@@ -10,10 +10,8 @@ from sqlalchemy.exc import DatabaseError
 
 from db import editing, store
 from db.engine import make_engine
-from db.models import Frame, SearchDocument, Video
-from db.search import MARK_END, MARK_START, moments, search
-from db.search_index import match_expression
-from db.store import DEEP, QUICK
+from db.models import DEEP, QUICK, Frame, SearchDocument, Video
+from db.search import MARK_END, MARK_START, match_expression, moments, search
 from tests.db.library import NOW, add, describe, extract
 
 

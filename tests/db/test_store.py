@@ -5,10 +5,10 @@ from sqlalchemy import event, func, select, text, update
 
 from db import extraction, queue, store
 from db.engine import reading, writing
-from db.models import Analysis, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
+from db.models import DEEP, QUICK, Analysis, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
 from db.search import search
-from db.store import DEEP, QUICK, Adding
+from db.store import Adding
 from tests.db.library import (
     LATER,
     NOW,

@@ -9,11 +9,10 @@ from contextlib import suppress
 import pytest
 from sqlalchemy import delete, select, update
 
-from db import counts, editing, queries, queue, skims, store
+from db import counts, editing, extraction, queries, queue, store
 from db.counts import Counts
 from db.engine import reading, writing
-from db.models import Frame, Tally, Task, Video
-from db.store import DEEP, QUICK
+from db.models import DEEP, QUICK, Frame, Tally, Task, Video
 from tests.db.library import NOW, add, claim, describe, extract, extract_job, fail, frame_ids, job_of, new_frame
 
 NOTHING = Counts(kept=0, described=0, covered=0, planned=0, done=0)
@@ -81,7 +80,7 @@ def test_a_described_frame_that_decoding_splits_covers_what_is_left_to_it(librar
     describe(library, looked_at)
     assert counts.tallied(library, video_id).covered == 3
 
-    skims.place_frame(library, looked_at, index=1)
+    extraction.place_frame(library, looked_at, index=1)
 
     assert counts.tallied(library, video_id) == Counts(kept=2, described=2, covered=3, planned=2, done=2)
 
@@ -90,7 +89,7 @@ def test_dropped_frames_are_counted_no_more(library):
     video_id = add(library)
     frames = extract(library, video_id, 3)
     describe(library, frames[0])
-    skims.drop_frames(library, frames[:2])
+    extraction.drop_frames(library, frames[:2])
 
     assert counts.tallied(library, video_id) == Counts(kept=1, described=0, covered=0, planned=1, done=0)
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from enrich.describe.claude.batches import LIST_PAGE, BatchFound, BatchPart, ClaudeBatches
-from enrich.describe.claude_errors import NotThereError
+from enrich.describe.claude.client import NotThereError
 from enrich.errors import CallFailedError, HostDownError
 from tests.describe.looks import labelled
 from tests.standin_claude.handler import BATCHES

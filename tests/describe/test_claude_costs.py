@@ -8,7 +8,7 @@ import pytest
 
 from enrich.describe.claude.prices import load_prices, packaged_prices
 from enrich.describe.claude.reply import split
-from enrich.describe.claude_limits import blank, cut, fitted, fitted_size, picture_tokens
+from enrich.describe.claude.request import blank, cut, fitted, fitted_size, picture_tokens
 from enrich.describe.quick.protocol import Labelled
 from enrich.errors import SettingsError
 from tests.describe.looks import labelled

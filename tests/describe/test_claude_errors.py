@@ -8,8 +8,8 @@ import traceback
 import pytest
 from pydantic import SecretStr
 
-from enrich.describe import claude_key
-from enrich.describe.claude.describer import ClaudeQuick, client
+from enrich.describe.claude import client
+from enrich.describe.claude.describer import ClaudeQuick
 from enrich.errors import (
     AccountError,
     CallFailedError,
@@ -190,7 +190,7 @@ async def test_a_key_in_the_keyring_is_used_and_the_environments_wins(looker, cl
     assert (await looker().ask(labelled(1)))[0].answer
     assert asked == [("everyframe", "anthropic")]
     monkeypatch.setenv("ANTHROPIC_API_KEY", f" {OTHER_KEY}\n")
-    assert claude_key.api_key().get_secret_value() == OTHER_KEY
+    assert client.api_key().get_secret_value() == OTHER_KEY
 
 
 @pytest.mark.parametrize("error", ["NoKeyringError", "KeyringLocked", "InitError"])
@@ -202,7 +202,7 @@ def test_a_keyring_that_does_not_open_is_as_none(monkeypatch, error):
 
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     monkeypatch.setattr("keyring.get_password", password)
-    assert claude_key.find_key() is None
+    assert client.find_key() is None
 
 
 async def test_the_key_is_shown_nowhere(looker, claude, caplog, monkeypatch, tmp_path):
@@ -223,7 +223,7 @@ async def test_the_key_is_shown_nowhere(looker, claude, caplog, monkeypatch, tmp
     assert KEY not in "\n".join(said)
     assert KEY not in load_settings(home=tmp_path).model_dump_json()
     assert not any("key" in name and "key_frames" not in name for name in Settings.model_fields)
-    assert isinstance(claude_key.find_key(), SecretStr)
+    assert isinstance(client.find_key(), SecretStr)
 
 
 def test_a_quick_describer_can_be_made_without_a_key_or_network(monkeypatch, tmp_path):

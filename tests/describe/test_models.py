@@ -1,6 +1,6 @@
 import pytest
 
-from enrich.describe.models import FAMILIES, HEARSAY, UNKNOWN, suggestion, traits_for
+from enrich.describe.ollama.models import FAMILIES, HEARSAY, UNKNOWN, suggestion, traits_for
 
 
 @pytest.mark.parametrize(

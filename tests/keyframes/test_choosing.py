@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from enrich.keyframes.candidate import Candidate
-from enrich.quick.keyframes import ALIKE_BITS, choose
+from enrich.quick.keyframes import ALIKE_BITS, Candidate, choose
 from tests.clips import shared_videos
 
 FOLDER = shared_videos()

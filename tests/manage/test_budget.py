@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from enrich.manage.budget import end_after, end_by, next_clock, said_end
+from enrich.clock import end_after, end_by, next_clock, said_end
 
 EVENING = datetime(2026, 11, 25, 22, 30, tzinfo=UTC)  # a Wednesday
 

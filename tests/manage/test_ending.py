@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.cli.standing import lines
+from enrich.cli.status_lines import lines
 from enrich.control import control
 from enrich.control.status import status
 from enrich.process import find

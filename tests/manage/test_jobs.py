@@ -91,7 +91,7 @@ def test_the_same_work_is_not_begun_twice(settings, script):
 def test_a_job_outlives_who_started_it(settings, script):
     script(FOREVER)
     program = (
-        "import sys\nfrom enrich.manage import jobs\nfrom enrich.settings import load_settings\n"
+        "import sys\nfrom enrich.jobs import jobs\nfrom enrich.settings import load_settings\n"
         f"jobs.command_line = lambda words: {module.command_line(['x'])!r}\n"
         "print(jobs.start_job(load_settings(), 'x', 'x').id)"
     )

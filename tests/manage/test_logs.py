@@ -22,7 +22,7 @@ from tests.work.house import open_house
 
 KEY = "sk-ant-api03-" + "Ab1_-" * 18
 WEDDING = "The hidden wedding of Ottilie von Rabenstein"
-log = logging.getLogger("enrich.work.test_logs")
+log = logging.getLogger("enrich.worker.test_logs")
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_a_record_is_one_line_of_json_with_all_that_is_known(path):
     assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
     assert record == {
         "level": "WARNING",
-        "logger": "enrich.work.test_logs",
+        "logger": "enrich.worker.test_logs",
         "message": "the frame at 1.5 s\nfailed",
         "run": 7,
         "action": "frame_failed",

@@ -7,8 +7,7 @@ import psutil
 import pytest
 
 from enrich.errors import LibraryError
-from enrich.manage.library import open_engine
-from enrich.manage.share import share_below
+from enrich.library.library import open_engine, share_below
 from enrich.settings import load_settings
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db.crashes import SET_ASIDE
+from db.store import SET_ASIDE
 from enrich.control import control
 from enrich.settings import Settings
 from tests.clips import numbered_clip, run_ffmpeg

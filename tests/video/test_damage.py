@@ -136,7 +136,7 @@ def test_a_file_that_is_gone_and_a_folder_are_missing_not_broken(tmp_path):
 def test_a_file_that_may_not_be_read_is_missing_not_broken():
     program = (
         "import os, sys\nfrom pathlib import Path\n"
-        "from enrich.errors import VideoMissingError\nfrom enrich.video.readable import require_readable\n"
+        "from enrich.errors import VideoMissingError\nfrom enrich.video.fingerprint import require_readable\n"
         "os.geteuid() or os.setuid(65534)\n"  # root may read everything
         "try: require_readable(Path(sys.argv[1]))\nexcept VideoMissingError as error: print(error)"
     )

@@ -4,8 +4,7 @@ import pytest
 from av.video.reformatter import ColorTrc
 
 from enrich.errors import NotAVideoError
-from enrich.video.log_curve import log_curve
-from enrich.video.probe import probe
+from enrich.video.probe import log_curve, probe
 from tests.clips import numbered_clip
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.video.recording import Chapter, chapter_of
+from enrich.filenames import Chapter, chapter_of
 
 CARD = Path("/card/DCIM/100GOPRO")
 

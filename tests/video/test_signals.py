@@ -5,8 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from enrich.video.luma import LumaShrinker, small_size
-from enrich.video.signals import SignalMeter, difference_hash
+from enrich.video.signals import LumaShrinker, SignalMeter, difference_hash, small_size
 from tests.clips import numbered_picture
 
 EIGHT_BITS = ["yuv420p", "yuv422p", "yuv444p", "nv12", "yuvj420p"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from db import crashes, runs
+from db import runs, store
 from db.engine import writing
 from enrich.clock import parse_hours
 from enrich.worker import heartbeat
@@ -129,7 +129,7 @@ async def test_work_in_a_terminal_keeps_no_hours(house: House, clip: Clip) -> No
 async def test_suspects_of_crashes_are_tried_alone_before_all_else(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=20))
     await house.enrich(Order(limit=1))
-    house.change("UPDATE tasks SET crashes = :crashes WHERE frame_id IN (5, 6, 7)", crashes=crashes.SUSPECT_CRASHES)
+    house.change("UPDATE tasks SET crashes = :crashes WHERE frame_id IN (5, 6, 7)", crashes=store.SUSPECT_CRASHES)
     suspects = {number for (number,) in house.ask('SELECT "index" FROM frames WHERE id IN (5, 6, 7)')}
     house.add(clip(frames=21))
     standin.forget()
@@ -187,4 +187,4 @@ async def test_an_exception_counts_as_a_crash_for_what_was_in_hand(
     assert house.states_of_runs() == ["crashed"] * 3
     assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0
     failed = house.ask("SELECT error FROM tasks WHERE status = 'failed'")
-    assert failed == [(crashes.SET_ASIDE,)], "only one was alone at the third"
+    assert failed == [(store.SET_ASIDE,)], "only one was alone at the third"

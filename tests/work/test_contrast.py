@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from db import wishes
+from db import editing
 from db.engine import writing
 from enrich.schedule.coverage import FILL_PRIORITY, Even
-from enrich.work.filling import MISSED_LOOKS, has_room
-from enrich.worker.gap_filling import Contrast, difference, signature
+from enrich.worker.gap_filling import MISSED_LOOKS, Contrast, difference, has_room, signature
 from enrich.worker.run_options import Order
 from tests.work.house import House
 
@@ -90,7 +89,7 @@ def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_r
 
 def raised(house: House, start: float, end: float) -> list[float]:
     with writing(house.library.engine) as connection:
-        wishes.raise_middle(connection, 1, start, end, pass_=DEEP, priority=FILL_PRIORITY)
+        editing.raise_middle(connection, 1, start, end, pass_=DEEP, priority=FILL_PRIORITY)
     rows = house.ask(
         "SELECT timestamp FROM frames JOIN tasks ON frame_id = frames.id WHERE priority = :fill", fill=FILL_PRIORITY
     )

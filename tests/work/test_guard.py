@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from enrich.describe.describer import Answer, Call, Description, Doubt, Problem
-from enrich.work.guard import DIFFERENT_BITS, FRUITLESS_RETRIES, REMEMBERED_TEXTS, Guard
+from enrich.describe.reply_checks import DIFFERENT_BITS, FRUITLESS_RETRIES, REMEMBERED_TEXTS, Guard
 
 CALL = Call("ollama", "llava:13b", "digest", "host", "1", 1.0)
 

@@ -11,6 +11,7 @@ import pytest
 
 from db.queue import Job
 from enrich.describe.describer import Answer, Call, Description, Doubt, HostReport, Pass, Picture, Problem, Question
+from enrich.describe.reply_checks import Guard
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
@@ -19,7 +20,6 @@ from enrich.errors import (
     HostDownError,
     ModelError,
 )
-from enrich.work.guard import Guard
 from enrich.worker import host_runner
 from enrich.worker.host_health import Health
 from enrich.worker.host_runner import Lane, LaneHandlers, LaneState

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from db import queue, skims, wishes
+from db import editing, extraction, queue
+from db.editing import Wish
 from db.engine import reading, writing
 from db.models import TaskKind
-from db.wishes import Wish
 from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, LOOK_PRIORITY, WISH_PRIORITY, Even
 from enrich.worker import decoder, extract_task
 from enrich.worker.run_options import Ending, Order
@@ -120,7 +120,7 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
         go_on.wait(20)
         return extract(*arguments, **named)  # type: ignore[arg-type]
 
-    deeper = skims.look_deeper
+    deeper = extraction.look_deeper
 
     def look_deeper(*arguments: object, **named: int) -> bool:
         taken.append(named["pictures"])
@@ -129,7 +129,7 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
         return done
 
     monkeypatch.setattr(decoder, "extract_video", extract_video)
-    monkeypatch.setattr(skims, "look_deeper", look_deeper)
+    monkeypatch.setattr(extraction, "look_deeper", look_deeper)
     house.add(clip(frames=600, fps=5, gop=5), sampling="every=1s")
     with writing(house.library.engine) as connection:
         connection.exec_driver_sql("""UPDATE tasks SET payload = '{"pictures": 6, "taken": 0}' WHERE kind = 'skim'""")
@@ -144,7 +144,7 @@ async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
     house: House, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add(film, sampling="every=5s")
-    unplaced = skims.unplaced
+    unplaced = extraction.unplaced
     asked: list[int] = []
 
     def late(*arguments: object) -> list[tuple[int, float]]:
@@ -180,7 +180,7 @@ async def test_what_somebody_asks_for_goes_first_and_starves_nothing(
     house.add(clip(frames=40), clip(frames=40, first=1000))
     await house.worker(Order(describe=False), None).run()
     with writing(house.library.engine) as connection:
-        asked_for = wishes.prefer(connection, 2, Wish(start=0.5), priority=WISH_PRIORITY)
+        asked_for = editing.prefer(connection, 2, Wish(start=0.5), priority=WISH_PRIORITY)
     await house.enrich()
     second = [number >= 1000 for number in standin.described]
     assert asked_for == sum(frame.timestamp >= 0.5 for frame in house.frames(2))
@@ -195,7 +195,7 @@ async def test_a_wish_for_a_film_that_is_not_decoded_is_kept_until_it_is(
 ) -> None:
     house.add(clip(frames=30), clip(frames=30, first=1000))
     with writing(house.library.engine) as connection:
-        assert wishes.prefer(connection, 2, Wish(0.2, 0.4), priority=WISH_PRIORITY) == 0
+        assert editing.prefer(connection, 2, Wish(0.2, 0.4), priority=WISH_PRIORITY) == 0
     await house.worker(Order(describe=False), None).run()
     rows = house.ask(
         "SELECT timestamp, priority FROM frames JOIN tasks ON frame_id = frames.id WHERE frames.video_id = 2"
@@ -248,5 +248,5 @@ async def test_a_film_that_is_gone_is_looked_at_when_it_is_back(house: House, fi
     await house.enrich()
     assert sought(house)
     with reading(house.library.engine) as connection:
-        assert skims.unplaced(connection, 1) == []
+        assert extraction.unplaced(connection, 1) == []
     assert_truthful(house)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from db.engine import reading
-from enrich.cli.planning import gap_text, plan_text, planned, reached
+from enrich.cli.estimate import gap_text, plan_text, planned, reached
 from enrich.schedule.coverage import Even
-from enrich.work.plan import Film, Plan, plan, reachable_gap, reached_gap
+from enrich.schedule.forecast import Film, Plan, plan, reachable_gap, reached_gap
 from enrich.worker.run_options import Ending, Order
 from tests.standin import StandIn
 from tests.work.house import House

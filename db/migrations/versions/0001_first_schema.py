@@ -3,9 +3,9 @@
 import sqlalchemy as sa
 from alembic import op
 
+from db.costs import create_expenses
 from db.counts import create_tallies
-from db.expenses import create_expenses
-from db.search_index import create_search_index
+from db.search import create_search_index
 
 revision = "0001"
 down_revision = None

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from enrich.describe.claude.client import NotThereError, RequestRefusedError, refused
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.claude.reply import answered
-from enrich.describe.claude_errors import NotThereError, RequestRefusedError, refused
-from enrich.describe.claude_limits import MOST_BATCH_BYTES, weights
+from enrich.describe.claude.request import MOST_BATCH_BYTES, weights
 from enrich.describe.quick.protocol import Answered, Labelled
 
 if TYPE_CHECKING:

@@ -11,15 +11,21 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from enrich.describe.claude.client import MOST_WAIT_SECONDS, OWN_ADDRESS, ClaudeClient, api_address
+from enrich.describe.claude.client import MOST_WAIT_SECONDS, OWN_ADDRESS, ClaudeClient, RequestRefusedError, api_address
 from enrich.describe.claude.prices import load_prices
 from enrich.describe.claude.reply import Terms, answered
-from enrich.describe.claude.request import estimated, parameters, pictures_tokens, words_tokens
-from enrich.describe.claude_errors import RequestRefusedError
-from enrich.describe.claude_limits import blank, cut, tokens_of, weights
+from enrich.describe.claude.request import (
+    blank,
+    cut,
+    estimated,
+    parameters,
+    pictures_tokens,
+    tokens_of,
+    weights,
+    words_tokens,
+)
 from enrich.describe.events import known_events
-from enrich.describe.quick.protocol import Answered, CostEstimate, Labelled
-from enrich.describe.quick_prompt import QUICK_PROMPT_VERSION
+from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, Answered, CostEstimate, Labelled
 from enrich.errors import CallFailedError, DescribeError
 from enrich.settings import Settings
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from enrich.describe.claude.prices import ModelPrice
 from enrich.describe.describer import Call, Doubt, Problem
-from enrich.describe.quick.protocol import Answered
+from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, Answered
 from enrich.describe.quick.reply import Item, names_taken, read_items
-from enrich.describe.quick_prompt import QUICK_PROMPT_VERSION
 
 if TYPE_CHECKING:
     from anthropic.types import Message

@@ -8,10 +8,9 @@ from typing import Any
 import ollama
 
 from enrich.describe.describer import Call, Description, Doubt, HostReport, Manner, Pass, Picture, Problem, Question
-from enrich.describe.models import suggestion, traits_for
 from enrich.describe.ollama import models as shelf
 from enrich.describe.ollama.client import OllamaHost
-from enrich.describe.ollama.models import InstalledModel, LoadedModel, PullProgress
+from enrich.describe.ollama.models import InstalledModel, LoadedModel, PullProgress, suggestion, traits_for
 from enrich.describe.picture import colour_card, shrunk
 from enrich.describe.prompt import prompt_for, schema, version_of
 from enrich.describe.reply import read_reply, storable

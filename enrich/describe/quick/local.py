@@ -10,9 +10,18 @@ from enrich.describe.baseline import BASELINE_VERSION, LOCAL, BaselineDescriber
 from enrich.describe.describer import Call, Doubt, Movement, Picture, Problem, Question
 from enrich.describe.events import OTHER, known_events
 from enrich.describe.ollama.describer import OllamaDescriber
-from enrich.describe.quick.protocol import DULL, THRILLING, Answered, CostEstimate, Labelled, QuickAnswer
+from enrich.describe.quick.protocol import (
+    DULL,
+    QUICK_PROMPT_VERSION,
+    THRILLING,
+    Answered,
+    CostEstimate,
+    Labelled,
+    QuickAnswer,
+    heading,
+    instructions,
+)
 from enrich.describe.quick.reply import names_taken, read_items
-from enrich.describe.quick_prompt import QUICK_PROMPT_VERSION, heading, instructions
 from enrich.describe.reply import read_reply
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError, HostError
 from enrich.settings import Settings

@@ -1,6 +1,9 @@
-"""One frame of a film, large, with all that is known of it: a kept frame, or one that another stands for."""
+"""One frame of a film, large, with all that is known of it: a kept frame, or one that another stands for.
 
-from collections.abc import Sequence
+What is doubtful about a model's answer, in plain words.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 import streamlit as st
@@ -9,21 +12,40 @@ from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
 from enrich.library.media import picture_file
 from enrich.wording import clock, counted, span
-from pages.parts.addresses import LARGE_EDGE, picture_url, source_url
-from pages.parts.frames.doubts import doubts
-from pages.parts.frames.strips import SourceFrame, StripError, strips
+from pages.parts.frames.stepping import SourceFrame, StripError, strips
 from pages.parts.gallery import plain_alt
 from pages.parts.plain import plain, shown
 from pages.parts.player import no_such_source, player
 from pages.parts.session import engine, settings
-from pages.parts.view import View, go
+from pages.parts.view import LARGE_EDGE, View, go, picture_url, source_url
 
+WORDS = {
+    "empty": "The answer was empty.",
+    "cut_off": "The answer was cut off before its end.",
+    "not_json": "The answer did not have the form that was asked for; what could be read of it is kept.",
+    "repeats": "The answer says the same over and over.",
+    "leaks_prompt": "The answer repeats parts of the question.",
+    "same_text": "The same words were said of another picture that looks different.",
+    "context_name": "A name was taken from what you told about the film; it cannot be read in the picture",
+}
 LAYOUT = """<style>
 .st-key-frame-picture img { max-height: 68vh; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
 .st-key-frame-picture video { max-height: 68vh; }
 </style>"""
 SHORT_SECONDS = 10  # below that, tenths of a second are said
 SAME = 0.999  # likeness from which two frames are said to look the same
+
+
+def doubts(warnings: Iterable[Mapping[str, str]]) -> list[str]:
+    """A sentence for each warning; each may end with words of the model, so it is to be shown as text."""
+    return [_sentence(warning.get("problem", ""), warning.get("detail", "")) for warning in warnings]
+
+
+def _sentence(problem: str, detail: str) -> str:
+    words = WORDS.get(problem, problem)
+    if not detail:
+        return words if words.endswith(".") else f"{words}."
+    return f"{words.rstrip('.')}: {detail}"
 
 
 def kept_picture(video: VideoRow, view: View, frame: FrameRow) -> None:

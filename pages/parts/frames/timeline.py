@@ -16,7 +16,7 @@ import streamlit as st
 from db.gallery import Bucket, Scene
 from db.queries import VideoRow
 from enrich.wording import clock, counted
-from pages.parts.frames.outline import Outline
+from pages.parts.frames.video import Outline
 
 HEIGHT = 120  # pixels
 MOST_SCENES = 400  # more would be a grey band

@@ -2,27 +2,104 @@
 
 Estimates and additions are jobs of the command line: every tab sees them, and they go on without one. What a tab holds
 by itself is only what somebody has chosen and not added yet.
+
+What the adding that was begun has come to: its progress while it runs, then its sum, in every tab.
 """
+
+from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.jobs.jobs import Job, forget_job, jobs, start_job
+from enrich.jobs.jobs import Job, forget_job, jobs, start_job, stop_job
 from enrich.settings import Settings
 from enrich.wording import counted, size, span
-from pages.parts.library import chosen, inbox
+from pages.parts.library import browser
 from pages.parts.library.browser import browse
 from pages.parts.library.sampling import choose
 from pages.parts.library.upload import upload_face
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
+from pages.parts.web import uploads
 
+REFRESH = "1s"
+SHOWN_PROBLEMS = 8
+SAID = {"added": "added", "known": "in the library already", "moved": "found again at a new place"}
 ESTIMATE, ADD = "estimate", "add"  # kinds of jobs
 SOURCES = ("Folders", "Path", "Upload")
 SEEN = "uploads-seen"  # paths of uploads that were there when the page was drawn
-REFRESH = "1s"
 LONGEST_CONTEXT = 2000
-SHOWN_PROBLEMS = 8
+
+
+def additions(registered: frozenset[str]) -> None:
+    """Draw the jobs that add films, until somebody puts their sums away."""
+    now = settings()
+    for job in jobs(now, ADD):
+        if job.is_running:
+            _watch(job.id)
+            st.button("Stop adding", key=f"stop-{job.id}", on_click=_stop, args=(now, job.id), type="tertiary")
+            continue
+        _clear(now, job, registered)
+        with st.container(border=True):
+            _say(job)
+            st.button("Put this away", key=f"away-{job.id}", on_click=_forget, args=(now, job.id), type="tertiary")
+
+
+@st.fragment(run_every=REFRESH)
+def _watch(job_id: str) -> None:
+    job = next((job for job in jobs(settings(), ADD) if job.id == job_id), None)
+    if job is None or not job.is_running:
+        st.rerun()
+    done = _done(job)
+    total = int(job.lines[0].get("total") or 0) if job.lines else 0
+    share = min(1.0, len(done) / total) if total else 0.0
+    name = f": {plain(Path(str(done[-1].get('path'))).name, 60)}" if done else ""
+    st.progress(share, f"Adding films, {len(done):,} of {total:,} files looked at{name}")
+
+
+def _say(job: Job) -> None:
+    done = _done(job)
+    counts = {outcome: sum(line.get("outcome") == outcome for line in done) for outcome in (*SAID, "failed")}
+    parts = [f"{counted(counts[outcome], 'film')} {words}" for outcome, words in SAID.items() if counts[outcome]]
+    if parts:
+        st.success(", ".join(parts) + ".")
+    bad = [line for line in done if line.get("outcome") == "failed"]
+    if bad:
+        st.warning(f"{counted(len(bad), 'film')} could not be added:")
+        st.text(shown("\n".join(str(line.get("error")) for line in bad[:SHOWN_PROBLEMS])))
+        if len(bad) > SHOWN_PROBLEMS:
+            st.caption(f"and {len(bad) - SHOWN_PROBLEMS:,} more")
+    if not parts and not bad:
+        st.error("No film was added:" if job.error else "There was no film in it.")
+        if job.error:
+            st.text(shown(job.error))
+    elif job.exit_code is None:
+        st.warning("It was stopped before the end. Add the same folder again to go on.")
+    elif counts["added"]:
+        st.caption("They are described as soon as the worker runs: start it on the Overview page.")
+
+
+def _stop(now: Settings, job_id: str) -> None:
+    try:
+        stop_job(now, job_id)
+    except EveryFrameError as error:
+        st.toast(plain(error))
+
+
+def _forget(now: Settings, job_id: str) -> None:
+    forget_job(now, job_id)
+
+
+def _clear(now: Settings, job: Job, registered: frozenset[str]) -> None:
+    """Delete uploads that turned out to be no films; the reason is said beside."""
+    for line in _done(job):
+        if line.get("outcome") == "failed":
+            uploads.discard(now, str(line.get("path")), registered)
+
+
+def _done(job: Job) -> list[dict[str, Any]]:
+    return [line for line in job.lines if "outcome" in line]
 
 
 def add_part(registered: frozenset[str]) -> None:
@@ -36,13 +113,13 @@ def add_part(registered: frozenset[str]) -> None:
             case "Path":
                 _path()
             case "Upload":
-                st.session_state[SEEN] = [upload.path for upload in inbox.waiting(now, registered)]
-                upload_face(inbox.room(now), on_done=_choose_uploads)
+                st.session_state[SEEN] = [upload.path for upload in uploads.waiting(now, registered)]
+                upload_face(uploads.free_bytes(now), on_done=_choose_uploads)
             case _:
-                browse("add", chosen.toggle, marked=chosen.paths(), on_folder=chosen.choose)
+                browse("add", browser.toggle, marked=browser.paths(), on_folder=browser.choose)
     _inbox(now, registered)
     st.subheader("Chosen")
-    entries = chosen.chosen()
+    entries = browser.chosen()
     if not entries:
         st.text("Nothing yet. Choose films or a folder above.")
         return
@@ -93,8 +170,8 @@ def _path() -> None:
 def _choose_path() -> None:
     st.session_state["path-problem"] = ""
     try:
-        chosen.choose(chosen.path_from(st.session_state["path"]))
-    except chosen.NoSuchPathError as error:
+        browser.choose(browser.path_from(st.session_state["path"]))
+    except browser.NoSuchPathError as error:
         st.session_state["path-problem"] = str(error)
     else:
         st.session_state["path"] = ""
@@ -102,13 +179,13 @@ def _choose_path() -> None:
 
 def _choose_uploads() -> None:
     """Choose what has come since the page was drawn."""
-    for upload in inbox.waiting(settings(), st.session_state.get(SEEN, [])):
-        chosen.choose(upload.path, title=upload.title)
+    for upload in uploads.waiting(settings(), st.session_state.get(SEEN, [])):
+        browser.choose(upload.path, title=upload.title)
 
 
 def _inbox(now: Settings, registered: frozenset[str]) -> None:
     """Uploads that are not in the library, whoever uploaded them."""
-    waiting = [upload for upload in inbox.waiting(now, registered) if upload.path not in chosen.paths()]
+    waiting = [upload for upload in uploads.waiting(now, registered) if upload.path not in browser.paths()]
     if not waiting:
         return
     st.subheader("Uploaded, not in the library")
@@ -118,7 +195,7 @@ def _inbox(now: Settings, registered: frozenset[str]) -> None:
             st.button(
                 "Choose",
                 key=f"inbox-{upload.path}",
-                on_click=chosen.choose,
+                on_click=browser.choose,
                 args=(upload.path,),
                 kwargs={"title": upload.title},
                 help=f"Choose {plain(upload.title, 80)}",
@@ -126,14 +203,14 @@ def _inbox(now: Settings, registered: frozenset[str]) -> None:
             st.button(
                 "Delete",
                 key=f"delete-{upload.path}",
-                on_click=inbox.discard,
+                on_click=uploads.discard,
                 args=(now, upload.path, registered),
                 type="tertiary",
                 help=f"Delete the uploaded copy of {plain(upload.title, 80)}",
             )
 
 
-def _entry(entry: chosen.Chosen) -> None:
+def _entry(entry: browser.Chosen) -> None:
     about = "folder, with all in it" if entry.is_folder else size(entry.size_bytes or 0)
     name = entry.title or entry.path
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -141,7 +218,7 @@ def _entry(entry: chosen.Chosen) -> None:
         st.button(
             "Put back",
             key=f"drop-{entry.path}",
-            on_click=chosen.drop,
+            on_click=browser.drop,
             args=(entry.path,),
             type="tertiary",
             help=f"Do not add {plain(name, 80)}",
@@ -185,10 +262,9 @@ def _say_estimate(now: Settings, job: Job) -> None:
         columns[3].metric("Disk", f"about {size(disk)}", help="For the pictures. The films stay where they are.")
         if seconds is None:
             st.caption(f"How long {model} takes on this machine is known after its first few pictures.")
-        if disk > inbox.room(now):
-            st.warning(
-                f"Only {size(inbox.room(now))} are free beside the reserve: free some space, or choose fewer pictures."
-            )
+        free = uploads.free_bytes(now)
+        if disk > free:
+            st.warning(f"Only {size(free)} are free beside the reserve: free some space or choose fewer frames.")
     _say_problems("cannot be used", job.error)
     if not count and not job.error:
         st.warning("There is no film in it.")
@@ -223,6 +299,6 @@ def _begin(kind: str, words: tuple[str, ...]) -> None:
     if kind == ADD:
         for job in jobs(settings(), ADD):  # their sums have been seen
             forget_job(settings(), job.id)
-        chosen.drop_all()
+        browser.drop_all()
         st.session_state["context"] = ""
         st.query_params.clear()  # back to the library, where it is seen

@@ -1,17 +1,137 @@
-"""A browser over the folders of this machine, drawn: places, the way up, a page of folders and films to choose from."""
+"""A browser over the folders of this machine, drawn: places, the way up, a page of folders and films to choose from.
 
+Where people keep films: their own folder with what is usual in it, and the drives of this machine.
+
+The films and folders somebody has chosen to add, in this tab, until they are added or put back.
+"""
+
+import os
+import sys
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import psutil
 import streamlit as st
 
 from enrich.wording import counted, size
 from pages.parts.library.folders import Film, Folder, Order, Page, first_folder, look_into
-from pages.parts.library.places import Place, places
 from pages.parts.plain import plain, shown
 
+USUAL = ("Videos", "Movies", "Films", "Pictures", "Desktop", "Downloads", "Documents")
+DRIVE_FOLDERS = ("/media", "/run/media", "/mnt", "/Volumes")  # where Linux and macOS show drives and shares
+KEY = "chosen"
 NAME_LENGTH = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder to begin at, and what people call it."""
+
+    name: str
+    path: str
+
+
+def places() -> list[Place]:
+    """Home, its usual folders and the drives, which are not looked into: one that sleeps keeps nobody waiting."""
+    home = Path.home()
+    usual = [Place(name, str(home / name)) for name in USUAL if (home / name).is_dir()]
+    return [Place("Home", str(home)), *usual, *drives()]
+
+
+def drives() -> list[Place]:
+    """The machine's drives and network shares, by the names people know them by."""
+    if sys.platform == "win32":
+        return [Place(part.mountpoint, part.mountpoint) for part in psutil.disk_partitions(all=True)]
+    mounted = {part.mountpoint for part in psutil.disk_partitions(all=True)}
+    found = [Place(os.path.basename(path), path) for path in sorted(mounted) if _is_drive(path)]  # noqa: PTH119  # it is one
+    return [Place("This computer", "/"), *found]
+
+
+def _is_drive(mountpoint: str) -> bool:
+    """Whether something is mounted there for people: at most one folder of the user's name below the usual ones."""
+    for folder in DRIVE_FOLDERS:
+        rest = mountpoint.removeprefix(f"{folder}/")
+        if rest != mountpoint:
+            return len(rest.split("/")) <= 2 and not rest.startswith(".")  # noqa: PLR2004  # user/drive
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A film or a folder. `title` is for one whose name says nothing: an upload."""
+
+    path: str
+    is_folder: bool
+    title: str = ""
+    size_bytes: int | None = None
+
+
+class NoSuchPathError(Exception):
+    """Nothing lies at the path somebody typed; the text says so."""
+
+
+def chosen() -> list[Chosen]:
+    """All that is chosen, in the order it was."""
+    return list(_all().values())
+
+
+def paths() -> Collection[str]:
+    """Their paths."""
+    return _all().keys()
+
+
+def toggle(path: str) -> None:
+    """Choose a film, or put it back."""
+    if path in _all():
+        drop(path)
+    else:
+        choose(path)
+
+
+def choose(path: str, *, title: str = "") -> None:
+    """Choose a film or a folder."""
+    try:
+        count = None if os.path.isdir(path) else os.path.getsize(path)  # noqa: PTH112, PTH202  # nothing is built of it
+    except OSError:
+        count = None
+    st.session_state[KEY] = {**_all(), path: Chosen(path, Path(path).is_dir(), title, count)}
+
+
+def drop(path: str) -> None:
+    """Put one back."""
+    st.session_state[KEY] = {other: entry for other, entry in _all().items() if other != path}
+
+
+def drop_all() -> None:
+    """Put all back."""
+    st.session_state[KEY] = {}
+
+
+def path_from(typed: str) -> str:
+    """The absolute path that was pasted: quotes, `file://` and `~` are understood. Raises NoSuchPathError."""
+    text = typed.strip().strip("\"'").strip()
+    if not text:
+        raise NoSuchPathError("Paste the path of a film or a folder first.")
+    if text.lower().startswith("file://"):
+        text = unquote(urlsplit(text).path)
+        text = text[1:] if os.name == "nt" else text  # /C:/Films
+    path = Path(text).expanduser()
+    if not path.is_absolute():
+        raise NoSuchPathError(f"{text} is no whole path: it begins with {Path(Path.cwd().anchor)}, or with ~.")
+    try:
+        if not path.exists():
+            raise NoSuchPathError(f"There is nothing at {path}. If it lies on a drive, plug the drive in.")
+    except OSError as error:
+        raise NoSuchPathError(f"{path} cannot be looked at: {error.strerror or error}") from error
+    return os.path.abspath(path)  # noqa: PTH100  # `..` taken out, links kept as the user knows them
+
+
+def _all() -> dict[str, Chosen]:
+    found: dict[str, Chosen] = st.session_state.setdefault(KEY, {})
+    return found
 
 
 def browse(

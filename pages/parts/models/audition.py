@@ -17,8 +17,7 @@ from enrich.settings import Settings
 from enrich.wording import clock, counted, first_line, span
 from pages.parts.gallery import picture
 from pages.parts.inquiry import inquiries
-from pages.parts.models.choosing import choose, fixed_by
-from pages.parts.models.installed import Model, is_same, number
+from pages.parts.models.installed import Model, choose, fixed_by, is_same, number
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 

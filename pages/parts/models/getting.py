@@ -6,13 +6,12 @@ import streamlit as st
 
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
-from enrich.settings import Settings
-from enrich.suggested import SUGGESTED_GB
+from enrich.settings import SUGGESTED_GB, Settings
 from enrich.wording import first_line, size
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, is_same
 from pages.parts.plain import plain
-from pages.parts.pulling import EVERY, KIND, TROUBLE, cancel, pull
+from pages.parts.readiness import EVERY, KIND, TROUBLE, cancel, pull
 from pages.parts.session import settings
 
 MODELS_SITE = "https://ollama.com/search?c=vision"

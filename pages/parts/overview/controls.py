@@ -10,8 +10,8 @@ import streamlit as st
 
 from enrich.control import control
 from enrich.errors import EveryFrameError
+from pages.parts.overview.state import Wish
 from pages.parts.overview.status import look_anew
-from pages.parts.overview.wishes import Wish
 from pages.parts.plain import plain
 from pages.parts.session import settings
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, time
 
 import streamlit as st
 
+from enrich.clock import next_clock, said_end
 from enrich.jobs.command import run_command
-from enrich.manage.budget import next_clock, said_end
 from enrich.wording import first_line
 from pages.parts.overview.controls import carry_out
-from pages.parts.overview.wishes import Wish
+from pages.parts.overview.state import Wish
 from pages.parts.plain import shown
 from pages.parts.session import settings
 

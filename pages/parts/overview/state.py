@@ -2,19 +2,157 @@
 
 Live parts draw themselves anew and hold no widgets. What holds widgets is drawn by the page; this has the page drawn
 again, some 1 s later, when other buttons fit than are there, or other parts are to be live.
+
+What can be asked of the worker in the state it is in, and what that state is in plain words.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Literal, assert_never
 
 import streamlit as st
 
+from db import runs
+from db.models import RunState
+from db.runs import RunRow
+from enrich.clock import said_end
+from enrich.control.status import Health, Status
+from enrich.wording import first_line
 from pages.parts.overview.status import Now, look
-from pages.parts.overview.wishes import Wish, fitting, words
 from pages.parts.plain import shown
 from pages.parts.readiness import Lack, lack
 from pages.parts.session import settings
 
+LONGEST_REASON = 300  # characters
+Tone = Literal["green", "orange", "red", "gray", "blue"]
 EVERY = "1s"
+
+
+class Wish(StrEnum):
+    """What can be asked of the worker."""
+
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A state: a word or two, its tone, and a sentence, which may hold what files and servers are called."""
+
+    name: str
+    tone: Tone
+    sentence: str
+
+
+NOTHING_LEFT = "Nothing is left to describe. It waits for more films."
+
+ASKED = {  # what a worker was asked for and has not done yet
+    runs.STOP: Words("Stopping", "orange", "The frames in hand get some seconds to be done."),
+    runs.PAUSE: Words("Pausing", "orange", "The frames in hand are still finished."),
+    runs.RESUME: Words("Resuming", "blue", "It goes on in a moment."),
+}
+
+
+def fitting(found: Status) -> tuple[Wish, ...]:
+    """What can be asked of the worker now."""
+    match found.health:
+        case Health.NONE:
+            return (Wish.START,)
+        case Health.CRASHED:
+            return (Wish.STOP,) if found.is_supervised else (Wish.START,)
+        case Health.SILENT:
+            return (Wish.STOP,)
+        case Health.WELL | Health.STALLED:
+            asked = found.run.requested if found.run is not None else None
+            if asked == runs.STOP or found.state is RunState.STOPPING:
+                return ()
+            paused = asked == runs.PAUSE or (found.state is RunState.PAUSED and asked != runs.RESUME)
+            return (Wish.RESUME if paused else Wish.PAUSE, Wish.STOP)
+        case _:
+            assert_never(found.health)
+
+
+def words(found: Status) -> Words:
+    """What the worker is doing."""
+    run = found.run
+    if not found.videos and not found.is_running:
+        return Words("Empty", "gray", "The library is empty. Three steps, and your films can be searched.")
+    if run is None:
+        return Words("Not started", "gray", "Press Start: it works in the background, also when this page is closed.")
+    match found.health:
+        case Health.NONE:
+            return _ended(found, run)
+        case Health.CRASHED | Health.SILENT | Health.STALLED:
+            return _in_trouble(found, run)
+        case Health.WELL:
+            return _at_work(found, run)
+        case _:
+            assert_never(found.health)
+
+
+def until(run: RunRow | None) -> datetime | None:
+    """When a run ends by itself, None if it has no such end."""
+    end = run.options.get("until") if run is not None else None
+    return datetime.fromisoformat(end) if end else None
+
+
+def _ended(found: Status, run: RunRow) -> Words:
+    if run.error:
+        return Words("Stopped", "red", f"{first_line(run.error, LONGEST_REASON)}. Start goes on where it was.")
+    if not found.left and found.videos_decoded == found.videos:
+        return Words("Finished", "green", "Nothing is left to describe.")
+    since = f"{run.heartbeat_at.astimezone():%d %B %H:%M}".lstrip("0")
+    return Words("Stopped", "gray", f"It worked until {since}. Start goes on where it was.")
+
+
+def _in_trouble(found: Status, run: RunRow) -> Words:
+    if found.health is Health.CRASHED:
+        again = "It is started again by itself." if found.is_supervised else "Start goes on where it was."
+        return Words("Crashed", "red", f"{first_line(run.error or 'Its process is gone')}. {again}")
+    if found.health is Health.SILENT:
+        return Words("No sign of life", "red", f"Nothing was heard of it since {run.heartbeat_at.astimezone():%H:%M}.")
+    return Words("Stalled", "orange", f"It does not get on with {found.stalls[0]}. Stop and start may help.")
+
+
+def _at_work(found: Status, run: RunRow) -> Words:
+    if run.requested is not None and run.state is not RunState.STOPPING:
+        return ASKED[run.requested]
+    reason = first_line(run.reason, LONGEST_REASON)
+    match run.state:
+        case RunState.STOPPING:
+            return ASKED[runs.STOP]
+        case RunState.STARTING:
+            return Words("Starting", "blue", "It begins in a moment.")
+        case RunState.PAUSED:
+            return Words("Paused", "gray", "The model's memory is free for other work. Resume goes on.")
+        case RunState.WAITING:
+            return Words("Waiting", "orange", reason or "It waits for more to do.")
+        case _:
+            name = "Done" if _is_idle(found) else "Working"
+            return Words(name, "green", f"{_work(found)}{_end(run)}")
+
+
+def _is_idle(found: Status) -> bool:
+    """Whether a worker that runs has nothing to do."""
+    is_busy = found.video is not None or any(host.calls or host.state == "preparing" for host in found.hosts)
+    return not is_busy and not found.left and found.videos_decoded == found.videos
+
+
+def _work(found: Status) -> str:
+    calls = sum(len(host.calls) for host in found.hosts)
+    if found.video is not None:
+        return f"It reads {found.video} and describes frames." if calls else f"It reads {found.video}."
+    if any(host.state == "preparing" for host in found.hosts):
+        return "The model is being loaded."
+    return NOTHING_LEFT if _is_idle(found) else "It describes frames."
+
+
+def _end(run: RunRow) -> str:
+    end = until(run)
+    return "" if end is None else f" It ends by itself at {said_end(end, datetime.now(UTC))}."
 
 
 @dataclass(frozen=True, slots=True)

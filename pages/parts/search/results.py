@@ -1,22 +1,37 @@
 """What a search has found: moments as thumbnails with their words marked, each a click away from being played.
 
 Snippets are a model's or a person's words, so that only the marks in them are Markdown.
+
+A moment that was found, played over the hits; closing it leads back to them.
+
+What has been described since a search was made, while the worker still describes.
+
+It only reads, and nothing that is shown moves: new hits are counted, and shown when somebody looks again. Only where
+nothing was found yet are they shown by themselves.
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import streamlit as st
 
+from db import queries, runs
+from db.counts import totals
+from db.models import RunState
+from db.queries import FrameRow, VideoRow
 from db.search import MARK_END, MARK_START, Found, Moment, moments, search
+from enrich.control.status import Health, judge
 from enrich.wording import counted
 from pages.parts.gallery import picture
-from pages.parts.plain import plain
+from pages.parts.plain import plain, shown
+from pages.parts.player import player
 from pages.parts.search.query import MOST_MOMENTS, PAGE_MOMENTS, Wanted, look_for, play, time_text
 from pages.parts.session import reading
+from pages.parts.view import PAGE, View
 
+TITLE_CHARACTERS = 60
 FRAMES_A_MOMENT = 3  # that are looked for, for each moment that is shown
 FARTHER = 6  # times as many, where frames next to each other are all that is found
-TITLE_CHARACTERS = 60
 # Where things lie, and nothing about colours: the button of a hit covers all of it.
 LAYOUT = """<style>
 .st-key-hits {
@@ -33,6 +48,24 @@ LAYOUT = """<style>
 [class*="st-key-play-"] button:focus-visible::after { outline: 2px solid currentColor; }
 [class*="st-key-hit-"]:hover button p { text-decoration: underline; }
 </style>"""
+EVERY = "3s"
+
+
+def show_moment(frame_id: int) -> None:
+    """Play the moment of a frame; one that is gone is not played."""
+    with reading() as connection:
+        frame = queries.frame(connection, frame_id)
+        video = queries.video(connection, frame.video_id) if frame is not None else None
+    if frame is not None and video is not None:
+        heading = f"{plain(video.title, TITLE_CHARACTERS)} at {time_text(frame.timestamp)}"
+        st.dialog(heading, width="large", on_dismiss=lambda: play(None))(_draw)(video, frame)
+
+
+def _draw(video: VideoRow, frame: FrameRow) -> None:
+    view = View(video=video.id)
+    player(video, view, frame.timestamp)
+    st.text(shown(frame.description or ""))
+    st.page_link(PAGE, label="Open this frame", query_params=view.kept(frame.id).query())
 
 
 def find(wanted: Wanted) -> Found:
@@ -115,3 +148,28 @@ def _text(part: str) -> str:
     before = " " if part[:1].isspace() else ""
     after = " " if part[-1:].isspace() and part.strip() else ""
     return f"{before}{plain(part)}{after}"
+
+
+def show_news(wanted: Wanted, found: Found) -> None:
+    """How much is described by now, and how many more frames fit than are shown."""
+    known = frozenset(hit.frame_id for hit in found.hits)
+    with st.container(horizontal=True, vertical_alignment="center", key="search-news"):
+        st.fragment(_news, run_every=EVERY)(wanted, known)
+        st.button("Look again", help="Show what has been described since", type="tertiary")
+
+
+def is_working() -> bool:
+    """Whether a worker is describing, so that more may be found soon."""
+    with reading() as connection:
+        run = runs.last_run(connection)
+    return run is not None and run.state is RunState.RUNNING and judge(run, datetime.now(UTC))[0] is Health.WELL
+
+
+def _news(wanted: Wanted, known: frozenset[int]) -> None:
+    new = sum(hit.frame_id not in known for hit in find(wanted).hits)
+    if not is_working() or (new and not known):
+        st.rerun()
+    with reading() as connection:
+        counts = totals(connection)
+    described = f"{counts.described:,} of {counts.kept:,} frames are described so far"
+    st.caption(f"{described}; {counted(new, 'new frame')} found since." if new else f"{described}.")

@@ -1,4 +1,6 @@
-"""The audition: each model describes the same frames, one model after the other, with as many calls at once as at work.
+"""Which frames an audition is held with: spread evenly over all that the library has kept, the same every time.
+
+The audition: each model describes the same frames, one model after the other, with as many calls at once as at work.
 
 One asyncio loop. The calls are booked under a pass of their own, so that the models' speeds are learnt from them; they
 become nobody's descriptions. No worker should describe beside it: both would fight for the memory of the model.
@@ -10,23 +12,51 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from db import queries, store
+from sqlalchemy import Connection
+
+from db import checks, queries, store
 from db.engine import reading, writing
-from db.models import RunState
-from enrich.audition.choosing import Chosen
+from db.models import AUDITION, DEEP, RunState
+from db.queries import FrameRow, VideoRow
 from enrich.control.control import running_worker
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Movement, Picture, Question
+from enrich.describe.reply_checks import Guard
 from enrich.errors import DescribeError, RunningError, VideoError
 from enrich.library.library import Library
 from enrich.library.pictures import kept_jpeg
 from enrich.library.records import booked
-from enrich.work.guard import Guard
-from enrich.work.plan import films
+from enrich.schedule.forecast import films
 
 FAILURES_IN_A_ROW = 3  # calls: then it is the host
 DAY_SECONDS = 86400.0
 AT_WORK = (RunState.STARTING, RunState.RUNNING)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A kept frame and its video."""
+
+    frame: FrameRow
+    video: VideoRow
+
+
+def choose(connection: Connection, *, count: int, video_id: int | None = None) -> list[Chosen]:
+    """So many kept frames of the library, or of one video, in order; all, if there are no more."""
+    videos = queries.videos(connection, None if video_id is None else [video_id])
+    total = sum(video.kept for video in videos)
+    places = [(2 * number + 1) * total // (2 * count) for number in range(count)] if total > count else range(total)
+    chosen: list[Chosen] = []
+    before = 0
+    for video in videos:
+        for place in places:
+            if before <= place < before + video.kept:
+                frame_id = checks.nth_frame_id(connection, video.id, place - before)
+                frame = None if frame_id is None else queries.frame(connection, frame_id)
+                if frame is not None:  # it may have gone since it was counted
+                    chosen.append(Chosen(frame, video))
+        before += video.kept
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +105,7 @@ def require_peace(library: Library) -> None:
     if run is None or run.state not in AT_WORK:
         return
     with reading(library.engine) as connection:
-        is_busy = queries.progress(connection, store.DEEP).left or queries.open_extractions(connection)
+        is_busy = queries.progress(connection, DEEP).left or queries.open_extractions(connection)
     if is_busy:
         raise RunningError(
             "the worker is at work: pause it first with `everyframe pause`, or both would fight for the memory of the "
@@ -169,7 +199,7 @@ def _book(library: Library, one: Chosen, answer: Answer) -> None:
     rows = booked(answer, is_description=False)
     with writing(library.engine) as connection:
         if queries.frame(connection, one.frame.id) is not None:
-            store.book_calls(connection, one.frame.id, rows, pass_=store.AUDITION, now=datetime.now(UTC))
+            store.book_calls(connection, one.frame.id, rows, pass_=AUDITION, now=datetime.now(UTC))
 
 
 def _verdict(library: Library, turn: _Turn) -> Verdict:

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from db.models import RunState
+from enrich.clock import said_end
 from enrich.control.status import Health, Host, Status
-from enrich.manage.budget import said_end
 from enrich.wording import counted, first_line, size, span
 
 SHOWN_REASONS = 5

@@ -1,1 +1,0 @@
-"""Knowing the worker from outside: which process it is and whether it lives."""
