@@ -10,28 +10,7 @@ import pytest
 
 from tests.clips import numbered_clip
 from tests.standin import StandIn
-from tests.work.conftest import (
-    clip,
-    expected_errors,
-    house,
-    make_house,
-    nothing_unexpected,
-    own_environment,
-    short_pauses,
-    standin,
-)
-from tests.work.house import House, open_house
-
-__all__ = [
-    "clip",
-    "expected_errors",
-    "house",
-    "make_house",
-    "nothing_unexpected",
-    "own_environment",
-    "short_pauses",
-    "standin",
-]
+from tests.worker.house import House, open_house
 
 
 @pytest.fixture(scope="session")

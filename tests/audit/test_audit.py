@@ -18,7 +18,7 @@ from enrich.audit.pairs import Plan, plan_audit
 from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
 from tests.clips import numbered_picture, picture_clip, read_jpeg, read_number
 from tests.standin import StandIn, Trick
-from tests.work.house import House, Running, until
+from tests.worker.house import House, Running, until
 
 SHOTS = 10
 SHOT_FRAMES = 6

@@ -14,7 +14,7 @@ from enrich.audit.pairs import Stand, another, colour_change, seen
 from enrich.errors import VideoChangedError
 from enrich.video.decode import SourceFrames
 from tests.clips import numbered_clip, numbered_picture, read_number
-from tests.work.house import House
+from tests.worker.house import House
 
 
 def number_in(jpeg: bytes) -> int:

@@ -76,7 +76,7 @@ def test_importing_enrich_imports_nothing_of_ours_nor_of_others():
     assert grown <= {"enrich"}, grown
 
 
-@pytest.mark.parametrize("module", ["enrich.settings", "enrich.errors", "enrich.jobs.jobs", "enrich.process", "enrich.control.status"])
+@pytest.mark.parametrize("module", ["enrich.settings", "enrich.errors", "enrich.jobs.jobs", "enrich.process"])
 def test_what_the_dashboard_needs_stays_light(module):
     assert not imported_by(f"import {module}") & HEAVY
 

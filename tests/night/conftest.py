@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.manage.conftest import background, house, own_environment, settings, standin
+from tests.control.conftest import background, house, own_environment, settings, standin
 from tests.night.night import Night
-from tests.work.house import House
+from tests.worker.house import House
 
 __all__ = ["background", "house", "own_environment", "settings", "standin"]
 

@@ -11,10 +11,10 @@ from enrich.settings import Settings
 from enrich.worker import host_runner, writer
 from enrich.worker.run_options import Order
 from tests.clips import numbered_clip
-from tests.manage.background import Background
+from tests.control.background import Background
 from tests.night.night import Night, assert_in_order
 from tests.standin import StandIn, Trick
-from tests.work.house import House, Running, assert_truthful, until
+from tests.worker.house import House, Running, assert_truthful, until
 
 FRAMES = 400
 TROUBLES = [Trick.HANG, Trick.BUSY, Trick.MISSING, Trick.ERROR, Trick.HALF, Trick.HTML, Trick.DIE, Trick.BROKEN_JSON]

@@ -19,7 +19,7 @@ from enrich.worker.run_options import Order
 from tests.clips import numbered_clip
 from tests.night.night import Night, assert_in_order
 from tests.standin import StandIn, Trick
-from tests.work.house import House, Running, assert_truthful, until
+from tests.worker.house import House, Running, assert_truthful, until
 
 HOUR = timedelta(hours=1)
 FRAMES = 120

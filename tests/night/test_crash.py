@@ -10,9 +10,9 @@ from db.store import SET_ASIDE
 from enrich.control import control
 from enrich.settings import Settings
 from tests.clips import numbered_clip, run_ffmpeg
-from tests.manage.background import Background
+from tests.control.background import Background
 from tests.standin import StandIn
-from tests.work.house import House, assert_settled, assert_truthful
+from tests.worker.house import House, assert_settled, assert_truthful
 
 CRASHES = 3
 OTHERS = 3

@@ -10,7 +10,7 @@ from enrich.worker.run_options import Order
 from tests.clips import numbered_clip
 from tests.night.night import assert_in_order
 from tests.standin import StandIn
-from tests.work.house import House, Running, assert_settled, assert_truthful, until
+from tests.worker.house import House, Running, assert_settled, assert_truthful, until
 
 FRAMES = 250
 

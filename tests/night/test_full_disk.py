@@ -15,10 +15,10 @@ from enrich.settings import load_settings
 from enrich.worker import decoder, extract_task, prefetch, worker
 from enrich.worker.run_options import Order
 from tests.clips import numbered_clip
-from tests.manage.background import Background
+from tests.control.background import Background
 from tests.night.night import assert_in_order
 from tests.standin import StandIn
-from tests.work.house import House, Running, assert_truthful, open_house, until
+from tests.worker.house import House, Running, assert_truthful, open_house, until
 
 DISK_MEGABYTES = 130
 RESERVE_MEGABYTES = 20

@@ -14,10 +14,10 @@ from enrich.control import control
 from enrich.process import is_alive
 from enrich.settings import Settings
 from tests.clips import numbered_clip
-from tests.manage.background import Background
+from tests.control.background import Background
 from tests.night.night import Night, Outcome, assert_in_order, outcome
 from tests.standin import StandIn
-from tests.work.house import House, open_house
+from tests.worker.house import House, open_house
 
 CLIPS, CLIP_FRAMES = 3, 250
 FRAMES = CLIPS * CLIP_FRAMES

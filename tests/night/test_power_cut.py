@@ -21,7 +21,7 @@ from enrich.worker.run_options import Ending
 from tests.clips import numbered_clip
 from tests.night.night import Night, Worker, assert_in_order
 from tests.standin import StandIn
-from tests.work.house import House, assert_truthful, open_house
+from tests.worker.house import House, assert_truthful, open_house
 
 CUTS = 30
 CLIP_FRAMES = 150

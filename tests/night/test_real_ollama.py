@@ -10,9 +10,9 @@ import pytest
 from enrich.control import control
 from enrich.settings import Settings, load_settings
 from tests.clips import numbered_clip
-from tests.manage.background import Background
+from tests.control.background import Background
 from tests.real.server import MODEL, START_SECONDS, _free_port, _run, _script
-from tests.work.house import House, assert_settled, open_house
+from tests.worker.house import House, assert_settled, open_house
 
 FRAMES = 24
 AWAY_SECONDS = 4

@@ -13,11 +13,11 @@ import pytest
 
 from enrich.control import control
 from enrich.settings import Settings
-from tests.manage.background import Background
-from tests.manage.conftest import FRAMES, clip
+from tests.control.background import Background
+from tests.control.conftest import FRAMES, clip
 from tests.night.night import Night, Worker, assert_in_order
 from tests.standin import StandIn, Trick
-from tests.work.house import House, assert_settled, assert_truthful
+from tests.worker.house import House, assert_settled, assert_truthful
 
 __all__ = ["clip"]
 

@@ -1,0 +1,147 @@
+"""The worker in the background from the command line: start, pause, resume, stop, status."""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminal import ask, running, until
+from tests.control.background import Background
+from tests.worker.house import open_house
+
+
+@pytest.fixture
+def background(home: Path, standin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Background]:
+    monkeypatch.setenv("EVERYFRAME_KEEP_AWAKE", "never")
+    house = open_house(home, ollama_hosts=standin.address)
+    watched = Background(house)
+    yield watched
+    watched.end()
+    house.library.engine.dispose()
+
+
+def test_a_night_in_short(cli, standin, party, home, background):
+    standin.behave(delay=0.2)
+    cli("add", "--sampling", "exact", party)
+
+    started = cli("start")
+    assert (started.code, started.err) == (0, "")
+    pid = background.run().process.pid
+    assert started.out.startswith(f"The worker runs in the background: process {pid} on ")
+    assert str(home / "logs" / "worker.log") in started.out.replace("\n", "")
+    again = cli("start")
+    assert (again.code, again.err) == (0, "")
+    assert again.out.startswith(f"A worker is running already: process {pid} on ")
+
+    assert cli("pause").out.startswith("The worker is paused, and the model's memory is free.")
+    shown = cli("status")
+    assert (shown.code, shown.err) == (0, "")
+    assert re.search(r"^Worker +paused$", shown.out, re.MULTILINE)
+    assert cli("resume").out == "The worker goes on.\n"
+    background.until_described(12)
+    assert re.search(r"^Worker +running$", cli("status").out, re.MULTILINE)
+
+    assert cli("stop").out == "The worker has stopped. It described 12 frames. Go on with: everyframe start\n"
+    assert cli("stop").out == "No worker is running.\n"
+    shown = cli("status").out
+    assert re.search(r"^Worker +none is running, the last one stopped at ", shown, re.MULTILINE)
+    assert "12 of 12 frames kept so far; they cover 12 of 12 source frames; 1 of 1 video decoded" in shown
+    assert "nothing is left to describe" in shown
+
+
+def test_status_as_json_has_all_of_it(cli, library, background):
+    cli("start")
+    background.until_state("running")
+    found = cli("status", "--json").json
+    assert (found["health"], found["state"], found["is_running"], found["is_supervised"]) == (
+        "well",
+        "running",
+        True,
+        True,
+    )
+    assert found["run"]["pid"] == background.run().process.pid
+    assert found["worker"]["memory_bytes"] > 10_000_000
+    assert (found["videos"], found["described"], found["left"], found["failed"]) == (2, 18, 0, 0)
+
+
+def test_start_says_at_once_what_the_worker_waits_for(cli, standin, party, background):
+    cli("add", "--sampling", "exact", party)
+    standin.stop()
+    started = cli("start")
+    assert started.code == 0
+    assert "It waits: Ollama does not answer at" in started.out
+    assert re.search(r"^Host +http\S+ resting: Ollama does not answer", cli("status").out, re.MULTILINE)
+
+
+def test_without_a_worker_status_says_what_is_left(cli, library):
+    shown = cli("status")
+    assert shown.code == 0
+    assert "none is running, the last one finished at" in shown.out
+    assert "18 of 18 frames kept so far" in shown.out
+
+
+def test_failures_are_grouped_by_reason(cli, library):
+    from tests.cli.terminal import change
+
+    change(library, "UPDATE tasks SET status = 'failed', error = 'no answer' WHERE kind = 'describe'")
+    shown = cli("status").out
+    assert re.search(r"^Failed +18 × no answer$", shown, re.MULTILINE)
+    assert "`everyframe retry` puts what failed back" in shown
+
+
+def test_there_must_be_a_worker_to_pause(cli, library):
+    cli("pause").refused("no worker is running: start one with `everyframe start`")
+    cli("resume").refused("no worker is running")
+
+
+def test_watched_through_a_pipe_it_prints_a_block_now_and_then(cli, library, monkeypatch):
+    code = """if True:
+        import signal
+        from enrich.cli import main, manage
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
+        manage.BLOCK_SECONDS = 0.2
+        main(['status', '--watch'])
+    """
+    with running(sys.executable, "-c", code) as process:
+        seen = ""
+        end = time.monotonic() + 60
+        while "Speed" not in seen:
+            assert time.monotonic() < end
+            seen += process.stdout.readline()
+        assert re.match(r"Worker +none is running", seen)
+        process.send_signal(2)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+
+
+def test_the_log_is_json_with_the_run_in_it(cli, standin, party, home, background):
+    cli("add", "--sampling", "exact", party)
+    cli("start")
+    background.until_described(12)
+    cli("stop")
+    lines = (home / "logs" / "worker.log").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    assert {"run_began", "host_ready", "run_ended"} <= {record.get("action") for record in records}
+    assert {record.get("run") for record in records if record.get("action") == "host_ready"} == {1}
+    until(lambda: ask(home, "SELECT state FROM runs") == [("stopped",)], "it has ended")
+
+
+def test_at_login_it_is_set_up_with_the_same_command_and_started_now(cli, library, background, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("PATH", str(tmp_path))  # there is no systemd: the desktop is to start it
+    started = cli("start", "--at-login", "--model", "llava:13b")
+    assert (started.code, started.err) == (0, "")
+    assert "The worker starts whenever you log in from now on" in started.out
+    assert "The worker runs in the background" in started.out
+    [written] = [path for path in (tmp_path / "config").rglob("everyframe*") if path.is_file()]
+    assert "enrich.control.supervisor" in written.read_text()
+    assert "llava:13b" in written.read_text()
+    cli("stop")
+    assert cli("start", "--not-at-login").out == "It is started at login no more.\n"
+    assert not written.exists()
+    assert cli("start", "--not-at-login").out == "It was not started at login.\n"

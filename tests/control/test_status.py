@@ -1,0 +1,242 @@
+"""What `status` says, and whether it is true: of workers that work, stall, hang, and are gone."""
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from db import runs
+from db.engine import writing
+from db.models import RunState
+from db.runs import ProcessIdentity, RunRow
+from enrich.control import control
+from enrich.control.status import DECODING_SECONDS, MARGIN_SECONDS, SILENT_SECONDS, Health, judge, look, status
+from enrich.describe.describer import Call, HostReport, Pass, Question
+from enrich.process import identity_of, this_process
+from enrich.settings import Settings
+from enrich.worker import heartbeat
+from enrich.worker.run_options import Order
+from enrich.worker.worker import Worker
+from tests.control.background import Background
+from tests.standin import StandIn
+from tests.worker.house import House, until
+
+NOW = datetime.now(UTC)
+HOST = "http://here:11434"
+CALL_SECONDS, LOAD_SECONDS = 10, 60
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
+
+
+def host(state: str = "open", *, since: float = 1000, calls: tuple[float, ...] = ()) -> dict[str, Any]:
+    """A host as activity has it; `calls`: for how long each has been in flight."""
+    in_hand = [
+        {"frame_id": number, "video_id": 7, "timestamp": 1.5, "since": ago(age).isoformat()}
+        for number, age in enumerate(calls)
+    ]
+    return {
+        "host": HOST,
+        "state": state,
+        "reason": None,
+        "since": ago(since).isoformat(),
+        "slots": 2,
+        "calls": in_hand,
+    }
+
+
+def run(activity: dict[str, Any] | None = None, **changes: Any) -> RunRow:
+    """A run of this very process that got on just now."""
+    values: dict[str, Any] = {
+        "id": 1,
+        "process": this_process(),
+        "supervisor": None,
+        "started_at": ago(5000),
+        "heartbeat_at": ago(1),
+        "progress_at": ago(1),
+        "state": RunState.RUNNING,
+        "reason": None,
+        "requested": None,
+        "options": {"call_seconds": CALL_SECONDS, "load_seconds": LOAD_SECONDS},
+        "counts": {},
+        "activity": activity or {},
+        "error": None,
+        "log_path": None,
+    }
+    return RunRow(**(values | changes))
+
+
+def test_a_worker_that_beats_and_gets_on_is_well() -> None:
+    assert judge(run({"hosts": [host(calls=(1, 5))], "extracting": None}), NOW) == (Health.WELL, [])
+
+
+def test_a_call_older_than_the_workers_own_limits_is_a_stall_which_names_frame_host_and_time() -> None:
+    limit = LOAD_SECONDS + CALL_SECONDS + MARGIN_SECONDS
+    assert judge(run({"hosts": [host(calls=(limit - 1,))]}), NOW)[0] is Health.WELL
+
+    health, [stall] = judge(run({"hosts": [host(calls=(1, limit + 1))]}), NOW)
+
+    assert health is Health.STALLED
+    assert stall.what == f"describing frame 1 (video 7, 1.500 s) at {HOST}"
+    assert stall.since == ago(limit + 1)
+
+
+def test_calls_that_come_and_go_and_finish_nothing_are_a_stall() -> None:
+    late = LOAD_SECONDS + 2 * CALL_SECONDS + MARGIN_SECONDS + 1
+    busy = {"hosts": [host(calls=(1, 2))]}
+    assert judge(run(busy, progress_at=ago(late - 2)), NOW)[0] is Health.WELL
+    health, [stall] = judge(run(busy, progress_at=ago(late)), NOW)
+    assert (health, stall.what) == (Health.STALLED, "finishing any frame")
+    assert judge(run({"hosts": [host(since=5, calls=(1,))]}, progress_at=ago(late)), NOW)[0] is Health.WELL, (
+        "its host has come back only now"
+    )
+
+
+def test_a_model_that_takes_for_ever_to_load_is_a_stall() -> None:
+    health, [stall] = judge(run({"hosts": [host("preparing", since=LOAD_SECONDS + MARGIN_SECONDS + 1)]}), NOW)
+    assert (health, stall.what) == (Health.STALLED, f"loading the model at {HOST}")
+
+
+def test_decoding_that_does_not_get_on_is_a_stall() -> None:
+    decoding = {"video_id": 7, "decoded": 412, "total": 900, "since": ago(DECODING_SECONDS + 1).isoformat()}
+    health, [stall] = judge(run({"extracting": decoding}), NOW)
+    assert (health, stall.what) == (Health.STALLED, "decoding video 7 at frame 412")
+
+
+def test_nothing_in_hand_is_no_stall_however_long_nothing_was_done() -> None:
+    assert judge(run({"hosts": [host()]}, progress_at=ago(50_000)), NOW) == (Health.WELL, [])
+
+
+@pytest.mark.parametrize("state", [RunState.WAITING, RunState.PAUSED, RunState.STOPPING])
+def test_who_waits_or_pauses_does_not_stall(state: RunState) -> None:
+    assert judge(run({"hosts": [host(calls=(9999,))]}, state=state), NOW)[0] is Health.WELL
+
+
+def test_a_heart_that_has_stopped_in_a_living_process_is_silence() -> None:
+    assert judge(run(heartbeat_at=ago(SILENT_SECONDS + 1)), NOW)[0] is Health.SILENT
+
+
+def test_a_process_that_is_gone_has_crashed_whatever_its_row_says() -> None:
+    gone = ProcessIdentity(this_process().hostname, this_process().pid, this_process().created_at - 3600)
+    assert judge(run(process=gone), NOW)[0] is Health.CRASHED, "another process has its id now"
+    assert judge(run(state=RunState.STOPPED, process=gone), NOW)[0] is Health.NONE
+
+
+def test_of_another_machine_the_heartbeat_tells() -> None:
+    there, now = ProcessIdentity("another machine", 1, 1.0), datetime.now(UTC)
+    for seconds, health in ((1, Health.WELL), (SILENT_SECONDS + 1, Health.SILENT), (3600, Health.CRASHED)):
+        of_there = run(process=there, heartbeat_at=now - timedelta(seconds=seconds), progress_at=now)
+        assert judge(of_there, now)[0] is health
+
+
+def test_an_empty_library_has_no_worker(settings: Settings) -> None:
+    found = status(settings)
+    assert (found.health, found.run, found.videos, found.seconds_left) == (Health.NONE, None, 0, None)
+    assert not found.is_running
+
+
+def test_a_worker_at_work_is_shown_with_all_that_is_known_of_it(
+    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+) -> None:
+    standin.behave(delay=0.5)
+    house.add(clip)
+    control.start(settings)
+    background.until(lambda: any(shown.calls for shown in status(settings).hosts), "calls are shown")
+    background.until_described(4)
+    background.until(lambda: status(settings).described >= 4, "it is seen")
+
+    found = status(settings)
+
+    assert (found.health, found.state) == (Health.WELL, RunState.RUNNING)
+    assert found.worker is not None
+    assert found.worker.pid == background.run().process.pid
+    assert found.worker.memory_bytes > 10_000_000
+    assert found.is_supervised
+    [shown] = found.hosts
+    assert (shown.host, shown.state, shown.slots) == (standin.address, "open", 2)
+    assert {call["video_id"] for call in shown.calls} <= {1}
+    assert (found.videos, found.frames, found.source_frames) == (1, 30, 30)
+    assert found.covered == found.described
+    assert 0 < found.rate < 10
+    assert found.seconds_left is not None
+    assert found.seconds_left == pytest.approx(found.left / found.rate)
+    assert background.run().log_path == str(settings.home / "logs" / "worker.log")
+    assert Path(str(background.run().log_path)).stat().st_size > 0
+    background.worker().kill()
+    background.supervisor().kill()
+    background.until(lambda: status(settings).health is Health.CRASHED, "its end is seen")
+
+
+class Dumb:
+    """A describer that never answers and knows no limit: the worker's own do not help."""
+
+    name, model, fills, hosts, can_err = "dumb", "model", Pass.DEEP, (HOST,), True
+
+    async def check(self, host: str) -> None:
+        pass
+
+    async def prepare(self, host: str) -> HostReport:
+        return HostReport(host, self.model, "digest", "ready")
+
+    async def describe(self, question: Question, *, host: str) -> Call:
+        await asyncio.Event().wait()
+        raise AssertionError(question, host)
+
+    def read(self, question: Question, call: Call) -> Any:
+        raise AssertionError(question, call)
+
+    async def unload(self, host: str) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_worker_whose_heart_beats_over_calls_that_never_end_is_seen_to_stall(
+    settings: Settings, house: House, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("enrich.worker.worker.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("enrich.control.status.MARGIN_SECONDS", 0.5)
+    house.add(clip)
+    hasty = house.with_settings(call_seconds=0.2, load_seconds=0.2)
+    worker = Worker(hasty.library, Dumb(), Order(until_idle=False))  # type: ignore[arg-type]  # it is dumb
+    running = asyncio.create_task(worker.run())
+    engine = house.library.engine
+
+    def stalled() -> bool:
+        return look(engine, now=datetime.now(UTC)).is_stalled
+
+    assert not await asyncio.to_thread(stalled)
+    end = time.monotonic() + 20
+    while not await asyncio.to_thread(stalled):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.05)
+    found = await asyncio.to_thread(look, engine, now=datetime.now(UTC))
+    assert f"at {HOST}" in found.stalls[-1].what
+    assert "describing frame" in found.stalls[-1].what
+    await until(lambda: house.video().extraction_status == "extracted", "decoding went on meanwhile")
+    worker.stop()
+    await running
+
+
+def test_of_a_library_whose_worker_is_another_process_nothing_is_claimed(
+    settings: Settings, house: House, idle_process: psutil.Process
+) -> None:
+    old = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
+    with writing(house.library.engine) as connection:
+        run_id, _ = runs.begin(connection, old, options={}, is_alive=lambda _: False, now=NOW)
+        runs.change(connection, run_id, RunState.RUNNING)
+    found = status(settings)
+    assert (found.health, found.state, found.worker, found.is_supervised) == (
+        Health.CRASHED,
+        RunState.CRASHED,
+        None,
+        False,
+    )

@@ -1,1 +1,0 @@
-"""What the passes cost, in words and sums."""

@@ -1,0 +1,5 @@
+"""The environment of `tests/control`."""
+
+from tests.control.conftest import own_environment, settings, standin
+
+__all__ = ["own_environment", "settings", "standin"]

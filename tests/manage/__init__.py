@@ -1,1 +1,0 @@
-"""Managing the worker from outside: starting, finding and ending it, its hours, its logs."""

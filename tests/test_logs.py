@@ -1,0 +1,318 @@
+"""Logs: JSON in the file, readable in the terminal, crashes and all, and nothing private in either."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from logging.handlers import RotatingFileHandler
+
+import pytest
+
+from enrich import logs
+from enrich.errors import SettingsError
+from enrich.logs import Action, about, log_path, log_to_file, log_to_stderr, set_run
+from enrich.worker import writer
+from tests.clips import numbered_clip
+from tests.standin import StandIn
+from tests.standin.tricks import Trick
+from tests.worker.house import open_house
+
+KEY = "sk-ant-api03-" + "Ab1_-" * 18
+WEDDING = "The hidden wedding of Ottilie von Rabenstein"
+log = logging.getLogger("enrich.worker.test_logs")
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(autouse=True)
+def same_logging():
+    """What a test sets up is taken down again."""
+    root = logging.getLogger()
+    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in (None, *logs.OURS)}
+    yield
+    for handler in [handler for handler in root.handlers if handler not in handlers]:
+        root.removeHandler(handler)
+        handler.close()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    set_run(None)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "logs" / "worker.log"
+
+
+def records(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_record_is_one_line_of_json_with_all_that_is_known(path):
+    log_to_file(path)
+    set_run(7)
+    log.warning(
+        "the frame at %.1f s\nfailed", 1.5, extra=about(Action.FRAME_FAILED, video=2, frame=17, host="http://box:1")
+    )
+    [record] = records(path)
+    written = datetime.fromisoformat(record.pop("time"))
+    assert written.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
+    assert record == {
+        "level": "WARNING",
+        "logger": "enrich.worker.test_logs",
+        "message": "the frame at 1.5 s\nfailed",
+        "run": 7,
+        "action": "frame_failed",
+        "video": 2,
+        "frame": 17,
+        "host": "http://box:1",
+    }
+
+
+def test_before_a_run_is_known_none_is_named(path):
+    log_to_file(path)
+    log.info("the library is opened")
+    set_run(1)
+    log.info("run 1 began")
+    assert [record.get("run") for record in records(path)] == [None, 1]
+
+
+def test_a_line_in_the_terminal_is_short_and_readable(capsys):
+    log_to_stderr()
+    log.info("the frame failed", extra=about(Action.FRAME_FAILED, video=2, frame=17))
+    log.debug("nobody reads this")
+    line = capsys.readouterr().err
+    assert line[2] == line[5] == ":"
+    assert line[8:] == " INFO    the frame failed  [video 2, frame 17]\n"
+
+
+def test_what_a_terminal_would_obey_is_shown_instead(capsys):
+    log_to_stderr()
+    log.info("party\x1b[2J\r.mp4")
+    assert capsys.readouterr().err.endswith("party\\x1b[2J\\r.mp4\n")
+
+
+def test_a_closed_terminal_does_not_stop_the_work(monkeypatch, path):
+    log_to_stderr()
+    log_to_file(path)
+    for stderr in (None, path.open("rb")):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        log.info("it goes on")
+        if stderr is not None:
+            stderr.close()
+            log.info("it goes on")
+    assert [record["message"] for record in records(path)] == ["it goes on"] * 3
+
+
+def test_setting_up_twice_writes_once(path, capsys):
+    for _ in range(2):
+        log_to_file(path)
+        log_to_stderr()
+    log.info("once")
+    assert len(records(path)) == 1
+    assert capsys.readouterr().err.count("once") == 1
+
+
+def test_of_other_libraries_only_warnings_are_written(path):
+    log_to_file(path, logging.DEBUG)
+    for name in ("httpx", "httpcore.http11", "ollama", "asyncio", "sqlalchemy.engine"):
+        logging.getLogger(name).debug("debug of %s", name)
+        logging.getLogger(name).info("info of %s", name)
+        logging.getLogger(name).warning("warning of %s", name, extra={"body": "what it sends"})
+    log.debug("debug of ours")
+    assert [record["message"].split()[0] for record in records(path)] == ["warning"] * 5 + ["debug"]
+    assert "what it sends" not in path.read_text()
+
+
+def test_the_file_is_rotated_and_the_oldest_is_thrown_away(path, monkeypatch):
+    monkeypatch.setattr(logs, "ROTATED_BYTES", 2_000)
+    monkeypatch.setattr(logs, "ROTATED_FILES", 2)
+    log_to_file(path)
+    for number in range(60):
+        log.info("line %d %s", number, "x" * 100)
+    names = sorted(file.name for file in path.parent.iterdir())
+    assert names == ["worker.log", "worker.log.1", "worker.log.2"]
+    assert all(file.stat().st_size <= 2_000 for file in path.parent.iterdir())
+    assert records(path)[-1]["message"].startswith("line 59 ")
+
+
+def test_where_the_file_cannot_be_rotated_it_is_written_on(path, monkeypatch):
+    def refuse(self, source, target):
+        raise PermissionError(13, "The process cannot access the file because it is being used by another process")
+
+    monkeypatch.setattr(logs, "ROTATED_BYTES", 500)
+    monkeypatch.setattr(RotatingFileHandler, "rotate", refuse)  # as Windows does while somebody reads it
+    log_to_file(path)
+    for number in range(20):
+        log.info("line %d %s", number, "x" * 100)
+    assert [record["message"].split()[1] for record in records(path)] == [str(number) for number in range(20)]
+
+
+def test_a_file_name_that_is_no_text_is_written_all_the_same(path):
+    log_to_file(path)
+    [handler] = (each for each in logging.getLogger().handlers if isinstance(each, RotatingFileHandler))
+    # To this handler alone: pytest keeps what is logged for its report, and xdist cannot send what is no text.
+    handler.handle(log.makeRecord(log.name, logging.WARNING, __file__, 1, "%s waits", ("caf\udce9.mp4",), None))
+    [record] = records(path)
+    assert record["message"].startswith("caf")
+
+
+def test_a_log_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
+    (tmp_path / "logs").write_text("a file in the way")
+    with pytest.raises(SettingsError, match="the log cannot be written, see EVERYFRAME_HOME"):
+        log_to_file(tmp_path / "logs" / "worker.log")
+
+
+def test_worker_and_supervisor_have_a_file_each(tmp_path):
+    house = open_house(tmp_path / "home")
+    assert log_path(house.settings) == tmp_path / "home" / "logs" / "worker.log"
+    assert log_path(house.settings, "supervisor") == tmp_path / "home" / "logs" / "supervisor.log"
+    house.library.engine.dispose()
+
+
+PRIVATE = {
+    "a key": (f"401 for x-api-key {KEY}", KEY),
+    "a bearer": ("header Authorization: Bearer abcdef0123456789 refused", "abcdef0123456789"),
+    "a named key": ("{'api_key': 'abcd1234efgh'}", "abcd1234efgh"),
+    "a password": ("postgresql+psycopg://anna:geheim@box:5432/films refused", "geheim"),
+    "a picture": (f"bad input: {b64encode(bytes([0xFF, 0xD8, 0xFF, 0xE0]) + bytes(300)).decode()}", "/9j/"),
+    "the beginning of a picture": ("input_value='/9j/4AAQSkZJRgABAQAAAQ...'", "/9j/4AAQ"),
+    "a picture's bytes": (f"bad input: {bytes([0xFF, 0xD8, 0xFF, 0xE0, 0, 16]) + b'JFIF'!r}", "JFIF"),
+    "an SQL statement's values": (f"(sqlite3.Error) disk I/O\n[parameters: ('{WEDDING}',)]\n(more)", "Ottilie"),
+}
+
+
+@pytest.mark.parametrize(("text", "private"), PRIVATE.values(), ids=PRIVATE.keys())
+def test_what_is_private_is_taken_out_wherever_it_stands(path, capsys, text, private):
+    log_to_file(path)
+    log_to_stderr()
+    log.warning("the message: %s", text, extra=about(Action.HOST_RESTS, host=text))
+    try:
+        float(text)
+    except ValueError:
+        log.exception("it failed")
+    written = path.read_text() + capsys.readouterr().err
+    assert written.count("the message: ") == 2
+    assert written.count("ValueError: ") >= 2
+    assert private not in written
+
+
+def test_a_novel_is_cut(path):
+    log_to_file(path)
+    log.warning("%s", "word " * 100_000)
+    assert len(path.read_text()) < 2 * logs.LONGEST_TEXT
+
+
+@pytest.mark.parametrize(
+    "text", ["/home/anna/Videos/Family/2019/Summer/Italy/Beach/party.mp4", "http://box:11434/api", "é"]
+)
+def test_what_is_not_private_stays(path, text):
+    log_to_file(path)
+    log.info("%s waits", text)
+    assert records(path)[0]["message"] == f"{text} waits"
+
+
+async def test_a_night_in_trouble_leaves_no_prompt_no_picture_and_no_key_in_the_log(
+    tmp_path, path, monkeypatch, capsys
+):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
+    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
+    log_to_file(path, logging.DEBUG)
+    log_to_stderr(logging.DEBUG)
+    clip = numbered_clip(tmp_path / "party.mp4", frames=12)
+    with StandIn(parallel=4) as standin:
+        house = open_house(tmp_path / "home", ollama_hosts=standin.address)
+        house.add(clip, context=WEDDING)
+        standin.play(Trick.ERROR, frames={2}, stubborn=True)
+        standin.play(Trick.BROKEN_JSON, frames={4}, stubborn=True)
+        standin.play(Trick.LEAKS, frames={6}, stubborn=True)
+        standin.play(Trick.EMPTY, frames={8}, stubborn=True)
+        summary = await house.enrich()
+        house.library.engine.dispose()
+        prompts = {request.prompt for request in standin.chats}
+        pictures = [file.read_bytes() for file in house.frames_folder.rglob("*.jpg")]
+    assert summary.counts.frames_failed
+    assert summary.counts.frames_described
+    written = path.read_text() + capsys.readouterr().err
+    seen = records(path)
+    assert {"host", "video", "frame", "run"} <= {name for record in seen for name in record}
+    assert any(WEDDING in prompt for prompt in prompts)
+    lines = {line for prompt in prompts for line in prompt.splitlines() if len(line) > 20}
+    assert lines
+    assert [line for line in lines if line in written] == []
+    assert "Ottilie" not in written
+    assert pictures
+    assert not any(b64encode(picture[:30]).decode() in written for picture in pictures)
+    assert "/9j/" not in written
+    assert KEY not in written
+
+
+UNAWAITED = """
+import asyncio, gc
+async def fail():
+    raise RuntimeError("nobody awaits me")
+async def main():
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0.01)
+    del task
+    gc.collect()
+asyncio.run(main())
+"""
+CRASHES = {
+    "main thread": ("raise RuntimeError('the plan failed')", "RuntimeError: the plan failed"),
+    "thread": (
+        "import threading\nthread = threading.Thread(target=lambda: 1 / 0, name='decoder')\nthread.start()",
+        "decoder ended: ZeroDivisionError: division by zero",
+    ),
+    "task that nobody awaits": (UNAWAITED, "Task exception was never retrieved"),
+}
+
+
+def run_crashing(folder, code):
+    """A process with logging as a worker has it, that then runs this code."""
+    script = (
+        "from pathlib import Path\nfrom enrich import logs\n"
+        f"folder = Path({str(folder)!r})\nlogs.log_to_file(folder / 'worker.log')\nlogs.catch_crashes(folder)\n{code}"
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.mark.parametrize(("code", "message"), CRASHES.values(), ids=CRASHES.keys())
+def test_what_nobody_catches_is_in_the_log_with_its_place(tmp_path, code, message):
+    run_crashing(tmp_path, code)
+    [record] = records(tmp_path / "worker.log")
+    assert record["message"].startswith(message)
+    assert record["level"] in ("ERROR", "CRITICAL")
+    assert "Traceback" in record["error"]
+
+
+def test_a_crash_of_c_code_leaves_its_stack_with_the_time_the_process_began(tmp_path):
+    for _ in range(2):
+        done = run_crashing(tmp_path, "import faulthandler; faulthandler._sigabrt()")
+        assert done.returncode != 0
+    text = (tmp_path / "worker-crash.txt").read_text()
+    assert text.count("Fatal Python error") == 2
+    began = text.splitlines()[0].split()
+    assert datetime.fromisoformat(began[0]).tzinfo is not None
+    assert began[1] == "process"
+
+
+def test_ctrl_c_is_no_crash(tmp_path):
+    run_crashing(tmp_path, "raise KeyboardInterrupt")
+    assert records(tmp_path / "worker.log") == []
+
+
+def test_the_crash_file_does_not_grow_for_ever(tmp_path):
+    (tmp_path / "worker-crash.txt").write_text("x" * (logs.LONGEST_CRASH_BYTES + 1))
+    assert run_crashing(tmp_path, "pass").returncode == 0
+    assert (tmp_path / "worker-crash.txt").stat().st_size < 100

@@ -1,1 +1,0 @@
-"""The worker, held to its promises: real clips, a real database, and a real HTTP server in Ollama's place."""
