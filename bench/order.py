@@ -3,7 +3,8 @@
 Films of 10 to 30 minutes are strung together from real footage with events of `bench.events` on it: on half of the
 takes nothing happens, on a quarter one thing, on a quarter three to eight within half a minute. Frames are those that
 `distinct` keeps at `normal`. Every film is first looked at in 50 places, each moved at random within its spot.
-Then frames are taken in the order of the worker's own modules (`Even`, `Contrast`, `has_room`), and in rival orders.
+Then frames are taken in the order of the worker's own modules (`CoverageOrder`, `GapQueue`, `has_room`), and in rival
+orders.
 
 Made up are the descriptions: the words of a place, of a scene (between cuts) and of an event, a quarter of them left
 out, and as many that mean nothing, so that two of the same scene have less than half of their words in common.
@@ -27,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.events import AROUND_SECONDS, Event, Take, takes
 from bench.footage import CACHE, VIDEOS, cut_outs, footages
-from enrich.schedule.coverage import EVEN_CALLS, Even
+from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, CoverageOrder
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import SignalMeter
-from enrich.worker.gap_filling import Contrast, Gap, has_room, signature
+from enrich.worker.gap_filling import Gap, GapQueue, has_room, signature
 
 EVENTS = {"usual": 240, "brief": 120, "slow": 24}  # on all takes of a seed together
 SEEDS = range(21, 31)  # no rule was chosen by these
@@ -155,8 +156,8 @@ def make_film(number: int, made: list[list[Stretch]], rng: random.Random) -> Fil
             words = tuple(f"event{number}x{len(film.events)}x{n}" for n in range(EVENT_WORDS))
             film.events.append(Happening(begin + event.start, begin + event.end, words, len(one.events) == 1))
         film.kept += [begin + time for time in one.kept]
-    even = Even(film.seconds)
-    film.looked_at = [rng.uniform(spot.earliest, spot.latest) for spot in even.spots(1, even.first_look())]
+    even = CoverageOrder(film.seconds)
+    film.looked_at = [rng.uniform(spot.earliest, spot.latest) for spot in even.spots(1, even.skim_count())]
     film.kept = sorted({*film.kept, *film.looked_at})
     return film
 
@@ -165,7 +166,7 @@ def even_order(films: list[Film]) -> list[tuple[int, Film, float]]:
     """All frames but those of the first look, with their priorities, in their order."""
     waiting = []
     for film in films:
-        even, known = Even(film.seconds), set(film.looked_at)
+        even, known = CoverageOrder(film.seconds), set(film.looked_at)
         for start, end in pairwise([*film.kept, film.seconds]):
             if start not in known:
                 priority = even.priority(start, end, after=len(known), looked_at=film.looked_at)
@@ -175,7 +176,7 @@ def even_order(films: list[Film]) -> list[tuple[int, Film, float]]:
 
 def calls(name: str, films: list[Film], rng: random.Random) -> Iterator[tuple[Film, float]]:
     """The frames in the order of their calls; described as they are taken."""
-    rest, contrast, done = even_order(films), Contrast(), {film.number: set(film.looked_at) for film in films}
+    rest, contrast, done = even_order(films), GapQueue(), {film.number: set(film.looked_at) for film in films}
     if name == SHUFFLED:
         rng.shuffle(rest)
     if name == IN_TURN:
@@ -196,8 +197,8 @@ def calls(name: str, films: list[Film], rng: random.Random) -> Iterator[tuple[Fi
             continue
         yield described(film, at)
         even_calls[film.number] += 1
-        is_due = name in (FILLED, MIDDLES, LONGEST) and even_calls[film.number] % EVEN_CALLS == 0
-        if not is_due or not has_room(priority / 1000, len(film.taken), Even(film.seconds)):
+        is_due = name in (FILLED, MIDDLES, LONGEST) and even_calls[film.number] % COVERAGE_CALLS_PER_FILL == 0
+        if not is_due or not has_room(priority / 1000, len(film.taken), CoverageOrder(film.seconds)):
             continue
         while (gap := contrast.take(film.number)) is not None:
             inside = film.kept[bisect_right(film.kept, gap.start) : bisect_left(film.kept, gap.end)]
@@ -208,7 +209,7 @@ def calls(name: str, films: list[Film], rng: random.Random) -> Iterator[tuple[Fi
 
 
 def chosen(film: Film, gap: Gap, waiting: list[float], *, by_middle: bool = False) -> float:
-    """The frame that fills a gap, as `db.editing.raise_middle` chooses it; `by_middle`: the nearest to the middle."""
+    """The frame that fills a gap, as in `db.editing.prioritize_middle`; `by_middle`: the nearest to the middle."""
 
     def from_middle(at: float) -> float:
         return abs(at - (gap.start + gap.end) / 2)

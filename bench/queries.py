@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sqlalchemy import Connection, Engine, event, func, select, text
 
 from db import gallery, queries
-from db.counts import described_by_minute, described_lately
+from db.counts import described_by_minute, described_recently
 from db.engine import make_engine, reading
-from db.gallery import Show
+from db.gallery import FrameFilter
 from db.models import Analysis, Frame, Tally
 from db.search import moments, search
 from enrich.control import status
@@ -44,7 +44,7 @@ def page_queries(connection: Connection) -> dict[str, Query]:
     def anywhere(random_: random.Random, video_id: int) -> float:
         return random_.uniform(0, lengths[video_id])
 
-    def paged(show: Show, tag: str | None = None) -> Query:
+    def paged(show: FrameFilter, tag: str | None = None) -> Query:
         return lambda connection, random_: gallery.cards(
             connection, largest, show=show, tag=tag, after=anywhere(random_, largest)
         )
@@ -60,7 +60,7 @@ def page_queries(connection: Connection) -> dict[str, Query]:
         "poster of 24": lambda connection, random_: gallery.poster(
             connection, random_.sample(usual, min(24, len(usual)))
         ),
-        "described_lately": lambda connection, _: described_lately(connection, now=newest, seconds=300),
+        "described_lately": lambda connection, _: described_recently(connection, now=newest, seconds=300),
         "described_by_minute": lambda connection, _: described_by_minute(connection, run_id=1, now=newest),
         "frame": lambda connection, random_: queries.frame(
             connection, random_.randrange(1, sum(1 for _ in usual) * 100)
@@ -72,14 +72,14 @@ def page_queries(connection: Connection) -> dict[str, Query]:
             connection, largest, before=anywhere(random_, largest)
         ),
     }
-    for show in Show:
+    for show in FrameFilter:
         found[f"cards, {show}"] = paged(show)
         found[f"count, {show}"] = lambda connection, _, show=show: gallery.count(connection, largest, show=show)
         found[f"neighbours, {show}"] = lambda connection, random_, show=show: gallery.neighbours(
             connection, largest, anywhere(random_, largest), show=show
         )
     for name, label in (("common tag", tag), ("rare tag", rare_tag), ("no such tag", "ninguno")):
-        found[f"cards, {name}"] = paged(Show.ALL, label)
+        found[f"cards, {name}"] = paged(FrameFilter.ALL, label)
         found[f"count, {name}"] = lambda connection, _, label=label: gallery.count(connection, largest, tag=label)
     found |= {
         "timeline": lambda connection, _: gallery.timeline(connection, largest),
@@ -128,7 +128,7 @@ def measure(engine: Engine, rounds: int, only: str) -> None:
     took = []
     for _ in range(rounds if only in "status.look" else 0):
         began = time.perf_counter()
-        status.look(engine, now=datetime.now(UTC) + timedelta(seconds=1))
+        status.read_status(engine, now=datetime.now(UTC) + timedelta(seconds=1))
         took.append((time.perf_counter() - began) * 1000)
     if took:
         _print("status.look", took)

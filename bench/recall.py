@@ -18,7 +18,7 @@ from bench.chart import Line, chart
 from bench.events import KINDS, takes
 from bench.footage import CACHE, VIDEOS, Footage, cut_outs, footages
 from bench.scoring import Make, Verdict, kept_shares, recall, verdicts
-from enrich.video.distinct import PACES, DistinctFrames, Pace
+from enrich.video.distinct import PACES, DistinctFrames, SamplingPace
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import SignalMeter
@@ -81,7 +81,7 @@ def ways(*, levels_only: bool) -> dict[str, Make]:
         usual = PACES[LikenessLevel.NORMAL]
         threshold = DEFAULT_LIKENESS.threshold(LikenessLevel.NORMAL)
         for seconds in PACE_SECONDS:
-            pace = Pace(seconds, usual.surprise_ratio)
+            pace = SamplingPace(seconds, usual.surprise_ratio)
             found[f"pace {seconds:g} s"] = lambda pace=pace: DistinctFrames(DEFAULT_LIKENESS, threshold, pace)
     for seconds in EVEN_SECONDS:
         found[f"every={seconds:g}s"] = parse_sampling(f"every={seconds:g}s").chooser

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from enrich.errors import VideoError
 from enrich.filenames import is_media_name
-from enrich.schedule.coverage import Even
+from enrich.schedule.coverage import CoverageOrder
 from enrich.video.probe import probe
 from enrich.video.skim import skim
 
@@ -38,8 +38,8 @@ def main() -> None:
         if not facts.duration:
             print(f"{path.name:<28} says nothing of its duration")
             continue
-        even = Even(facts.duration)
-        spots = list(even.spots(1, even.first_look() if given.pictures is None else given.pictures))
+        even = CoverageOrder(facts.duration)
+        spots = list(even.spots(1, even.skim_count() if given.pictures is None else given.pictures))
         start, cpu, first, pictures = time.monotonic(), time.process_time(), 0.0, 0
         with tempfile.TemporaryDirectory(prefix="everyframe-bench-") as folder:
             found = skim(

@@ -104,7 +104,7 @@ def forget(connection: Connection, task_id: int) -> None:
 
 def claim(
     connection: Connection, *, run_id: int | None, host: str, now: datetime, video_ids: Collection[int] | None = None
-) -> queue.Job | None:
+) -> queue.ClaimedTask | None:
     """The batch to be looked after next, claimed; None if none is due."""
     jobs = queue.claim(
         connection,
@@ -119,19 +119,19 @@ def claim(
     return jobs[0] if jobs else None
 
 
-def batch_of(job: queue.Job) -> Batch:
+def batch_of(job: queue.ClaimedTask) -> Batch:
     """The batch of a claimed task."""
     return Batch(**(job.payload or {}))
 
 
-def identify(connection: Connection, job: queue.Job, batch_id: str) -> None:
+def identify(connection: Connection, job: queue.ClaimedTask, batch_id: str) -> None:
     """Note which batch turned out to be the one that was sent. Raises LeaseLostError."""
     _require(connection, job)
     _change(connection, job.id, batch_id=batch_id)
 
 
 def part_saved(
-    connection: Connection, job: queue.Job, custom_id: str, problems: Mapping[str, str], *, now: datetime
+    connection: Connection, job: queue.ClaimedTask, custom_id: str, problems: Mapping[str, str], *, now: datetime
 ) -> bool:
     """Note that a part's answers are being saved in this transaction; False if they are saved already.
 
@@ -145,7 +145,7 @@ def part_saved(
     return True
 
 
-def finish(connection: Connection, job: queue.Job, problems: Mapping[str, str] | None = None) -> None:
+def finish(connection: Connection, job: queue.ClaimedTask, problems: Mapping[str, str] | None = None) -> None:
     """Nothing more will come of it; `problems` of labels that have no answer. Raises LeaseLostError."""
     queue.finish(connection, job)
     if problems:
@@ -188,7 +188,7 @@ def _rows(connection: Connection, where: Any, video_ids: Collection[int] | None)
     ]
 
 
-def _require(connection: Connection, job: queue.Job, *, now: datetime | None = None) -> None:
+def _require(connection: Connection, job: queue.ClaimedTask, *, now: datetime | None = None) -> None:
     """Check that the task is ours; its lease is pushed on. Raises LeaseLostError."""
     if now is not None:
         is_ours = queue.renew(connection, [job], now=now) == 1

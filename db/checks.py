@@ -23,7 +23,7 @@ FIRST_PLACE = (-1, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedFrame:
     """Where a kept frame stands in its video; units as in `db.models.Frame`."""
 
     id: int
@@ -36,7 +36,7 @@ class Placed:
 
 
 @dataclass(frozen=True, slots=True)
-class Saying:
+class SourceCall:
     """The call a description came from."""
 
     describer: str
@@ -47,7 +47,7 @@ class Saying:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DescribedFrame:
     """What is said of a kept frame, and what there is beside it."""
 
     id: int
@@ -60,27 +60,29 @@ class Told:
     deep_status: str | None  # of its describe tasks; None: there is none
     quick_status: str | None
     source: int | None  # of its search document; None: there is none
-    deep: Saying | None  # the last call that was kept
-    quick: Saying | None
+    deep: SourceCall | None  # the last call that was kept
+    quick: SourceCall | None
 
 
 def placed(
     connection: Connection, video_id: int, after: tuple[int, int] = FIRST_PLACE, *, limit: int = PAGE_ROWS
-) -> list[Placed]:
+) -> list[PlacedFrame]:
     """The next frames of a video that have an index, in its order; `after` is the (index, id) of the last one."""
     index, frame_id = after
     beyond = (Frame.index > index) | ((Frame.index == index) & (Frame.id > frame_id))
     statement = _placed().where(Frame.video_id == video_id, Frame.index.is_not(None), beyond)
-    return [Placed(*row) for row in connection.execute(statement.order_by(Frame.index, Frame.id).limit(limit))]
+    return [PlacedFrame(*row) for row in connection.execute(statement.order_by(Frame.index, Frame.id).limit(limit))]
 
 
-def unplaced(connection: Connection, video_id: int) -> list[Placed]:
+def unplaced(connection: Connection, video_id: int) -> list[PlacedFrame]:
     """The frames of a video that decoding has not reached yet: some dozens at the most, those of the first look."""
     statement = _placed().where(Frame.video_id == video_id, Frame.index.is_(None)).order_by(Frame.timestamp)
-    return [Placed(*row) for row in connection.execute(statement)]
+    return [PlacedFrame(*row) for row in connection.execute(statement)]
 
 
-def told(connection: Connection, video_id: int, after_id: int = 0, *, limit: int = PAGE_ROWS) -> list[Told]:
+def described_frames(
+    connection: Connection, video_id: int, after_id: int = 0, *, limit: int = PAGE_ROWS
+) -> list[DescribedFrame]:
     """The next frames of a video by id, with all that belongs to what is said of them."""
     found = connection.execute(
         select(
@@ -101,17 +103,19 @@ def told(connection: Connection, video_id: int, after_id: int = 0, *, limit: int
         .limit(limit)
     )
     rows = found.mappings().all()
-    said = sayings(connection, [row["id"] for row in rows])
-    return [Told(**row, deep=said.get((row["id"], DEEP)), quick=said.get((row["id"], QUICK))) for row in rows]
+    said = source_calls(connection, [row["id"] for row in rows])
+    return [DescribedFrame(**row, deep=said.get((row["id"], DEEP)), quick=said.get((row["id"], QUICK))) for row in rows]
 
 
-def sayings(connection: Connection, frame_ids: Sequence[int]) -> dict[tuple[int, str], Saying]:
+def source_calls(connection: Connection, frame_ids: Sequence[int]) -> dict[tuple[int, str], SourceCall]:
     """By frame and pass, the last calls whose replies were kept."""
     found = connection.execute(
         select(Analysis.__table__).where(Analysis.frame_id.in_(frame_ids), Analysis.is_kept).order_by(Analysis.id)
     )
-    names = [field.name for field in fields(Saying)]
-    return {(row["frame_id"], row["pass"]): Saying(**{name: row[name] for name in names}) for row in found.mappings()}
+    names = [field.name for field in fields(SourceCall)]
+    return {
+        (row["frame_id"], row["pass"]): SourceCall(**{name: row[name] for name in names}) for row in found.mappings()
+    }
 
 
 def save_audit(connection: Connection, frame_id: int, analyses: Sequence[NewAnalysis], *, now: datetime) -> None:
@@ -120,12 +124,12 @@ def save_audit(connection: Connection, frame_id: int, analyses: Sequence[NewAnal
     connection.execute(insert(Analysis), rows)
 
 
-def has_picture(connection: Connection, video_id: int, image_path: str) -> bool:
+def uses_image(connection: Connection, video_id: int, image_path: str) -> bool:
     """Whether a frame of the video names this picture as its own."""
     return bool(connection.scalar(select(exists().where(Frame.video_id == video_id, Frame.image_path == image_path))))
 
 
-def picture_names(connection: Connection, video_id: int, start: float, end: float) -> set[str]:
+def image_names(connection: Connection, video_id: int, start: float, end: float) -> set[str]:
     """The pictures of a video's frames from `start` up to `end` (seconds)."""
     within = (Frame.video_id == video_id, Frame.timestamp >= start, Frame.timestamp < end)
     return set(connection.scalars(select(Frame.image_path).where(*within)))
@@ -142,7 +146,7 @@ def fingerprints(connection: Connection) -> Collection[str]:
     return list(connection.scalars(select(Video.fingerprint)))
 
 
-def loose_rows(connection: Connection) -> list[tuple[str, int]]:
+def dangling_rows(connection: Connection) -> list[tuple[str, int]]:
     """Tables with rows that refer to what is not there, and how many (SQLite; PostgreSQL does not let them in)."""
     if connection.dialect.name != "sqlite":
         return []
@@ -183,7 +187,7 @@ def nth_frame_id(connection: Connection, video_id: int, number: int) -> int | No
     return connection.scalar(ours.offset(number).limit(1))
 
 
-def same_words(connection: Connection, video_id: int, text: str) -> list[tuple[int, str]]:
+def frames_with_text(connection: Connection, video_id: int, text: str) -> list[tuple[int, str]]:
     """The kept frames of a video that are described by this very text: their ids and difference hashes."""
     alike = select(Frame.id, Frame.dhash).where(Frame.video_id == video_id, Frame.local_description == text)
     return [(row.id, row.dhash or "0") for row in connection.execute(alike)]

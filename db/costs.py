@@ -46,7 +46,7 @@ _BOOK = """CREATE TRIGGER analyses_booked AFTER INSERT ON analyses BEGIN
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class PassCost:
     """What a pass took: `frames` it describes now, calls for them, seconds on the clock, tokens, US dollars."""
 
     frames: int = 0
@@ -56,8 +56,8 @@ class Spent:
     output_tokens: int = 0
     usd: float = 0.0
 
-    def __add__(self, other: "Spent") -> "Spent":
-        return Spent(
+    def __add__(self, other: "PassCost") -> "PassCost":
+        return PassCost(
             self.frames + other.frames,
             self.calls + other.calls,
             self.seconds + other.seconds,
@@ -68,7 +68,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class FilmCost:
+class VideoCost:
     """One film, its frames, and what both passes took for it."""
 
     video_id: int
@@ -76,8 +76,8 @@ class FilmCost:
     width: int
     height: int
     kept: int
-    quick: Spent
-    deep: Spent
+    quick: PassCost
+    deep: PassCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class ModelCost:
     removed_usd: float  # of it, for films that were removed since
 
 
-def film_costs(connection: Connection, video_ids: Collection[int] | None = None) -> list[FilmCost]:
+def video_costs(connection: Connection, video_ids: Collection[int] | None = None) -> list[VideoCost]:
     """All films, or those named, in the order they were added."""
     sums = (
         select(
@@ -111,7 +111,7 @@ def film_costs(connection: Connection, video_ids: Collection[int] | None = None)
         .where(Expense.pass_.in_((QUICK, DEEP)), _among(Expense.video_id, video_ids))
         .group_by(Expense.video_id, Expense.pass_)
     )
-    spent = {(row[0], row[1]): Spent(0, *row[2:]) for row in connection.execute(sums)}
+    spent = {(row[0], row[1]): PassCost(0, *row[2:]) for row in connection.execute(sums)}
     looked_at = _quick_frames(connection, video_ids)
     films = (
         select(Video.id, Video.title, Video.width, Video.height, Tally.kept, Tally.described)
@@ -120,14 +120,14 @@ def film_costs(connection: Connection, video_ids: Collection[int] | None = None)
         .order_by(Video.id)
     )
     return [
-        FilmCost(
+        VideoCost(
             video_id=row.id,
             title=row.title,
             width=row.width,
             height=row.height,
             kept=row.kept,
-            quick=Spent(frames=looked_at.get(row.id, 0)) + spent.get((row.id, QUICK), Spent()),
-            deep=Spent(frames=row.described) + spent.get((row.id, DEEP), Spent()),
+            quick=PassCost(frames=looked_at.get(row.id, 0)) + spent.get((row.id, QUICK), PassCost()),
+            deep=PassCost(frames=row.described) + spent.get((row.id, DEEP), PassCost()),
         )
         for row in connection.execute(films)
     ]

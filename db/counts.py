@@ -57,7 +57,7 @@ PASSES = (QUICK, DEEP)  # all else only compares
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class VideoCounts:
     """A video's tally: frames `kept`, of these `described`; source frames `covered`; deep tasks `planned`, `done`."""
 
     kept: int
@@ -70,20 +70,20 @@ class Counts:
         return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
 
 
-def create_tallies(connection: Connection) -> None:
+def create_count_triggers(connection: Connection) -> None:
     """Create the triggers, where the database is SQLite."""
     if connection.dialect.name == "sqlite":
         for statement in _STATEMENTS:
             connection.exec_driver_sql(statement)
 
 
-def tallied(connection: Connection, video_id: int) -> Counts | None:
+def stored_counts(connection: Connection, video_id: int) -> VideoCounts | None:
     """What a video's tally says, None if it has none."""
     row = connection.execute(select(*_columns()).where(Tally.video_id == video_id)).one_or_none()
-    return Counts(*row) if row is not None else None
+    return VideoCounts(*row) if row is not None else None
 
 
-def counted(connection: Connection, video_id: int) -> Counts:
+def counted_rows(connection: Connection, video_id: int) -> VideoCounts:
     """What its rows say: all of them are counted."""
     is_described = Frame.local_description.is_not(None)
     frames = select(
@@ -93,31 +93,31 @@ def counted(connection: Connection, video_id: int) -> Counts:
     ).where(Frame.video_id == video_id)
     is_deep = and_(Task.video_id == video_id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == DEEP)
     tasks = select(func.count(), func.count(case((Task.status == TaskStatus.DONE, 1)))).where(is_deep)
-    return Counts(*(*connection.execute(frames).one(), *connection.execute(tasks).one()))
+    return VideoCounts(*(*connection.execute(frames).one(), *connection.execute(tasks).one()))
 
 
 def recount(connection: Connection, video_id: int) -> None:
     """Make a video's tally anew from its rows, inside `writing(engine)`."""
-    counts = counted(connection, video_id)
+    counts = counted_rows(connection, video_id)
     values = asdict(counts)
-    if tallied(connection, video_id) is not None:
+    if stored_counts(connection, video_id) is not None:
         connection.execute(update(Tally).where(Tally.video_id == video_id).values(**values))
     elif connection.scalar(select(Video.id).where(Video.id == video_id)) is not None:  # else it was just removed
         connection.execute(insert(Tally).values(video_id=video_id, **values))
 
 
-def totals(connection: Connection, video_ids: Collection[int] | None = None) -> Counts:
+def totals(connection: Connection, video_ids: Collection[int] | None = None) -> VideoCounts:
     """The sums over all videos, or those named."""
     wanted = Tally.video_id.in_(video_ids) if video_ids is not None else true()
     sums: list[Any] = [func.coalesce(func.sum(column), 0) for column in _columns()]
-    return Counts(*connection.execute(select(*sums).where(wanted)).one())
+    return VideoCounts(*connection.execute(select(*sums).where(wanted)).one())
 
 
 def _columns() -> list[Any]:
-    return [getattr(Tally, field.name) for field in fields(Counts)]
+    return [getattr(Tally, field.name) for field in fields(VideoCounts)]
 
 
-def described_lately(connection: Connection, *, now: datetime, seconds: float) -> float:
+def described_recently(connection: Connection, *, now: datetime, seconds: float) -> float:
     """How many frames a second were described in the last so many seconds."""
     since = now - timedelta(seconds=seconds)
     statement = select(func.count()).where(Analysis.created_at > since, Analysis.is_kept, Analysis.pass_.in_(PASSES))

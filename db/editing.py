@@ -29,14 +29,14 @@ def edit_frame(
         values["edited_tags"] = list(tags)
     is_there = connection.execute(update(Frame).where(Frame.id == frame_id).values(**values)).rowcount
     if is_there:
-        search.put_person(connection, frame_id, text=description, tags=tags)
+        search.write_person_text(connection, frame_id, text=description, tags=tags)
 
 
 def restore_frame(connection: Connection, frame_id: int) -> None:
     """Forget what a person wrote about a frame: what the model said is shown and found again."""
     nothing = {"edited_description": None, "edited_tags": None, "edited_at": None}
     connection.execute(update(Frame).where(Frame.id == frame_id).values(**nothing))
-    search.take_back(connection, frame_id)
+    search.restore_model_text(connection, frame_id)
 
 
 def approve_frame(connection: Connection, frame_id: int, *, is_approved: bool, now: datetime) -> None:
@@ -73,7 +73,7 @@ def rename_video(connection: Connection, video_id: int, title: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PriorityRange:
     """The part of a video somebody wants described first, in seconds; None: from its start, to its end."""
 
     start: float | None = None
@@ -84,7 +84,7 @@ class Wish:
         return (self.start is None or timestamp >= self.start) and (self.end is None or timestamp <= self.end)
 
 
-def prefer(connection: Connection, video_id: int, wish: Wish, *, priority: int) -> int:
+def prioritize(connection: Connection, video_id: int, wish: PriorityRange, *, priority: int) -> int:
     """Have a part of a video described first; how many frames that are there already will be.
 
     If the video is not extracted yet, that is done first, and frames of that part go first as they come.
@@ -110,13 +110,15 @@ def prefer(connection: Connection, video_id: int, wish: Wish, *, priority: int) 
     return cast("CursorResult[Any]", done).rowcount
 
 
-def wish_of(connection: Connection, task_id: int) -> Wish | None:
+def priority_range_of(connection: Connection, task_id: int) -> PriorityRange | None:
     """What somebody wished for of the video a task extracts or looks at."""
     payload = connection.scalar(select(Task.payload).where(Task.id == task_id)) or {}
-    return Wish(*payload["wish"]) if "wish" in payload else None
+    return PriorityRange(*payload["wish"]) if "wish" in payload else None
 
 
-def raise_middle(connection: Connection, video_id: int, start: float, end: float, *, pass_: str, priority: int) -> bool:
+def prioritize_middle(
+    connection: Connection, video_id: int, start: float, end: float, *, pass_: str, priority: int
+) -> bool:
     """Have a waiting frame between two times (seconds) described next; whether there is one.
 
     Of those in the middle half, the one that stands for the fewest source frames; else the nearest to the middle.

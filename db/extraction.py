@@ -26,7 +26,7 @@ def begin_extraction(connection: Connection, video_id: int) -> None:
 
 
 def finish_extraction(
-    connection: Connection, job: queue.Job, *, decoded: int, failures: int, duration: float | None = None
+    connection: Connection, job: queue.ClaimedTask, *, decoded: int, failures: int, duration: float | None = None
 ) -> None:
     """Note that every frame of a video was decoded: `decoded` pictures, and `failures` that could not be.
 
@@ -49,7 +49,7 @@ def finish_extraction(
     refresh_enrichment(connection, job.video_id)
 
 
-def fail_extraction(connection: Connection, job: queue.Job, *, error: str) -> None:
+def fail_extraction(connection: Connection, job: queue.ClaimedTask, *, error: str) -> None:
     """Note that a video cannot be decoded, for good."""
     queue.fail(connection, job, error=error, attempt_limit=1)
     connection.execute(
@@ -58,7 +58,7 @@ def fail_extraction(connection: Connection, job: queue.Job, *, error: str) -> No
     refresh_enrichment(connection, job.video_id)
 
 
-def found_again(connection: Connection, video_id: int) -> None:
+def restart_extraction(connection: Connection, video_id: int) -> None:
     """Note that a video's file is there again: what waited for it is due now, and nothing is said of it any more."""
     for kind in TaskKind:
         queue.wake(connection, kind=kind, video_ids=[video_id])
@@ -67,7 +67,7 @@ def found_again(connection: Connection, video_id: int) -> None:
 
 
 def postpone_extraction(
-    connection: Connection, job: queue.Job, *, reason: str | None, not_before: datetime | None
+    connection: Connection, job: queue.ClaimedTask, *, reason: str | None, not_before: datetime | None
 ) -> None:
     """Give an extraction back: the file is not there now, or the worker stops. Nothing is counted."""
     queue.release(connection, job, reason=reason, not_before=not_before)
@@ -79,7 +79,7 @@ def postpone_extraction(
 
 
 @dataclass(frozen=True, slots=True)
-class LookedAt:
+class SkimmedVideo:
     """A video that was looked at in `taken` places and is not decoded to its end."""
 
     id: int
@@ -87,7 +87,7 @@ class LookedAt:
     taken: int
 
 
-def looked_at(connection: Connection, video_ids: Collection[int] | None = None) -> list[LookedAt]:
+def skimmed_videos(connection: Connection, video_ids: Collection[int] | None = None) -> list[SkimmedVideo]:
     """The videos that were looked at and are not decoded to their end, and can be."""
     statement = (
         select(Video.id, Video.duration, Task.payload)
@@ -98,7 +98,7 @@ def looked_at(connection: Connection, video_ids: Collection[int] | None = None) 
     if video_ids is not None:
         statement = statement.where(Video.id.in_(video_ids))
     return [
-        LookedAt(row.id, row.duration, int((row.payload or {}).get("taken", 0)))
+        SkimmedVideo(row.id, row.duration, int((row.payload or {}).get("taken", 0)))
         for row in connection.execute(statement)
     ]
 
@@ -109,7 +109,7 @@ def places_taken(connection: Connection, video_id: int) -> int:
     return int((payload or {}).get("taken", 0))
 
 
-def unplaced(connection: Connection, video_id: int) -> list[tuple[int, float]]:
+def unplaced_frames(connection: Connection, video_id: int) -> list[tuple[int, float]]:
     """The ids and timestamps of frames that were found by seeking and have no index yet, in the order of time."""
     statement = select(Frame.id, Frame.timestamp).where(Frame.video_id == video_id, Frame.index.is_(None))
     return [(row.id, row.timestamp) for row in connection.execute(statement.order_by(Frame.timestamp))]
@@ -122,7 +122,7 @@ def decoded_until(connection: Connection, video_id: int) -> float:
     return float("-inf") if found is None else float(found)
 
 
-def finish_skim(connection: Connection, job: queue.Job, *, taken: int) -> None:
+def finish_skim(connection: Connection, job: queue.ClaimedTask, *, taken: int) -> None:
     """Note that a video was looked at in `taken` places. Raises LeaseLostError."""
     queue.finish(connection, job)
     connection.execute(update(Task).where(Task.id == job.id).values(payload={**(job.payload or {}), "taken": taken}))
@@ -133,7 +133,7 @@ def finish_skim(connection: Connection, job: queue.Job, *, taken: int) -> None:
     )
 
 
-def look_deeper(connection: Connection, video_id: int, *, pictures: int) -> bool:
+def skim_deeper(connection: Connection, video_id: int, *, pictures: int) -> bool:
     """Have a video that is not extracted yet looked at in more places, `pictures` in all; whether it will be."""
     task = connection.execute(
         select(Task.id, Task.payload)

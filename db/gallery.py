@@ -40,7 +40,7 @@ POSTER_CHOICE = 12  # frames from there on, of which the sharpest is taken
 DARKEST, BRIGHTEST = 40.0, 225.0  # mean luma of a poster, if there is a choice
 
 
-class Show(StrEnum):
+class FrameFilter(StrEnum):
     """Which of a video's kept frames are wanted."""
 
     ALL = "all"
@@ -78,7 +78,7 @@ class LatestCard(Card):
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class TimelineBucket:
     """A stretch of a video from `start` up to `end` (seconds), with its counts of kept frames."""
 
     start: float
@@ -124,7 +124,7 @@ def cards(
     connection: Connection,
     video_id: int,
     *,
-    show: Show = Show.ALL,
+    show: FrameFilter = FrameFilter.ALL,
     tag: str | None = None,
     after: float | None = None,
     before: float | None = None,
@@ -142,21 +142,26 @@ def cards(
     return found[::-1] if is_backward else found
 
 
-def count(connection: Connection, video_id: int, *, show: Show = Show.ALL, tag: str | None = None) -> int:
+def count(connection: Connection, video_id: int, *, show: FrameFilter = FrameFilter.ALL, tag: str | None = None) -> int:
     """How many of a video's frames are wanted; without a tag, what most have is read from the tally."""
 
-    def found(show: Show) -> int:
+    def found(show: FrameFilter) -> int:
         statement = select(func.count()).select_from(Frame).where(*_wanted(video_id, show, tag))
         return connection.execute(statement).scalar_one()
 
-    if tag is not None or show not in (Show.ALL, Show.UNREVIEWED):
+    if tag is not None or show not in (FrameFilter.ALL, FrameFilter.UNREVIEWED):
         return found(show)
     kept = connection.scalar(select(Tally.kept).where(Tally.video_id == video_id)) or 0
-    return kept if show is Show.ALL else kept - found(Show.REVIEWED)
+    return kept if show is FrameFilter.ALL else kept - found(FrameFilter.REVIEWED)
 
 
 def neighbours(
-    connection: Connection, video_id: int, timestamp: float, *, show: Show = Show.ALL, tag: str | None = None
+    connection: Connection,
+    video_id: int,
+    timestamp: float,
+    *,
+    show: FrameFilter = FrameFilter.ALL,
+    tag: str | None = None,
 ) -> tuple[int | None, int | None]:
     """The ids of the wanted frames next to a moment, before it and after it; None where there is none."""
     wanted = select(Frame.id).where(*_wanted(video_id, show, tag)).limit(1)
@@ -165,7 +170,7 @@ def neighbours(
     return connection.scalar(before), connection.scalar(after)
 
 
-def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> list[Bucket]:
+def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> list[TimelineBucket]:
     """A video cut into equal stretches, empty ones too; nothing while its length is not known and no frame is kept."""
     last = select(func.max(Frame.timestamp)).where(Frame.video_id == video_id).scalar_subquery()
     row = connection.execute(select(Video.duration, last.label("last")).where(Video.id == video_id)).one_or_none()
@@ -186,7 +191,7 @@ def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> li
     failed = by_place(func.count(), Frame.id.in_(_failed(video_id)))
     excitement = by_place(func.max(Frame.excitement), Frame.excitement.is_not(None))
     return [
-        Bucket(
+        TimelineBucket(
             start=number * width,
             end=(number + 1) * width,
             kept=kept.get(number, 0),
@@ -291,7 +296,7 @@ def _card(row: Any) -> dict[str, Any]:
     return values | {name: bool(values[name]) for name in ("has_warnings", "is_reviewed")}
 
 
-def _wanted(video_id: int, show: Show, tag: str | None) -> list[ColumnElement[bool]]:
+def _wanted(video_id: int, show: FrameFilter, tag: str | None) -> list[ColumnElement[bool]]:
     wanted: list[ColumnElement[bool]] = [Frame.video_id == video_id, _shown(show, video_id)]
     if tag is not None:
         # As JSON writes it, quotes included: no other tag has that in it.
@@ -299,21 +304,21 @@ def _wanted(video_id: int, show: Show, tag: str | None) -> list[ColumnElement[bo
     return wanted
 
 
-def _shown(show: Show, video_id: int) -> ColumnElement[bool]:  # noqa: PLR0911  # one for each
+def _shown(show: FrameFilter, video_id: int) -> ColumnElement[bool]:  # noqa: PLR0911  # one for each
     match show:
-        case Show.ALL:
+        case FrameFilter.ALL:
             return true()
-        case Show.WAITING:
+        case FrameFilter.WAITING:
             return and_(Frame.local_description.is_(None), Frame.id.not_in(_failed(video_id)))
-        case Show.WARNINGS:
+        case FrameFilter.WARNINGS:
             return _has_warnings()
-        case Show.FAILED:
+        case FrameFilter.FAILED:
             return Frame.id.in_(_failed(video_id))
-        case Show.CORRECTED:
+        case FrameFilter.CORRECTED:
             return Frame.edited_at.is_not(None)
-        case Show.REVIEWED:
+        case FrameFilter.REVIEWED:
             return Frame.reviewed_at.is_not(None)
-        case Show.UNREVIEWED:
+        case FrameFilter.UNREVIEWED:
             return Frame.reviewed_at.is_(None)
         case _:
             assert_never(show)

@@ -78,6 +78,15 @@ class RunState(StrEnum):
     CRASHED = "crashed"
 
 
+class HostState(StrEnum):
+    """probing → serving ⇄ backing off → probing; stopped at the end of a run. Written into `Run.activity`."""
+
+    PROBING = "probing"
+    SERVING = "serving"
+    BACKING_OFF = "backing off"
+    STOPPED = "stopped"
+
+
 LIVE_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING, RunState.PAUSED, RunState.STOPPING)
 
 

@@ -106,7 +106,7 @@ class FrameRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Speed:
+class ModelSpeed:
     """How fast a model has been here, over its last calls; a second call for one frame counts as that frame's."""
 
     calls: int
@@ -223,7 +223,7 @@ def frame(connection: Connection, frame_id: int) -> FrameRow | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class FrameMark:
     """A kept frame's place, and whether it is described."""
 
     video_id: int
@@ -231,17 +231,17 @@ class Mark:
     is_described: bool
 
 
-def marks(connection: Connection, video_ids: Collection[int] | None = None) -> Iterator[Mark]:
+def frame_marks(connection: Connection, video_ids: Collection[int] | None = None) -> Iterator[FrameMark]:
     """All kept frames, video after video, in the order of time."""
     statement = select(Frame.video_id, Frame.timestamp, Frame.local_description.is_not(None).label("is_described"))
     if video_ids is not None:
         statement = statement.where(Frame.video_id.in_(video_ids))
     for row in connection.execute(statement.order_by(Frame.video_id, Frame.timestamp)):
-        yield Mark(row.video_id, row.timestamp, bool(row.is_described))
+        yield FrameMark(row.video_id, row.timestamp, bool(row.is_described))
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class DescriptionText:
     """What a model said of a frame."""
 
     timestamp: float
@@ -249,7 +249,7 @@ class Said:
     tags: list[str]
 
 
-def described(connection: Connection, video_id: int) -> list[Said]:
+def described(connection: Connection, video_id: int) -> list[DescriptionText]:
     """What the deep pass has said of a video's frames, in the order of time."""
     statement = (
         select(Frame.timestamp, Frame.local_description, Frame.local_tags)
@@ -257,7 +257,8 @@ def described(connection: Connection, video_id: int) -> list[Said]:
         .order_by(Frame.timestamp)
     )
     return [
-        Said(row.timestamp, row.local_description or "", row.local_tags or []) for row in connection.execute(statement)
+        DescriptionText(row.timestamp, row.local_description or "", row.local_tags or [])
+        for row in connection.execute(statement)
     ]
 
 
@@ -299,7 +300,7 @@ def open_extractions(connection: Connection, video_ids: Collection[int] | None =
     ]
 
 
-def speed(connection: Connection, describer: str, model: str | None) -> Speed | None:
+def speed(connection: Connection, describer: str, model: str | None) -> ModelSpeed | None:
     """How fast a describer has been here lately with a model (None: with any), None before its first call.
 
     Loading the model is not counted. A frame's calls in an audition are booked at one moment.
@@ -318,7 +319,7 @@ def speed(connection: Connection, describer: str, model: str | None) -> Speed | 
     seconds = sum(max(0.0, row.latency_seconds - row.load_seconds) for row in rows)
     auditioned = {(row.frame_id, row.created_at) for row in rows if row.pass_ == AUDITION}
     frames = sum(row.is_kept for row in rows) + len(auditioned)
-    return Speed(calls=len(rows), seconds_per_frame=seconds / max(1, frames))
+    return ModelSpeed(calls=len(rows), seconds_per_frame=seconds / max(1, frames))
 
 
 def kept_share(connection: Connection, sampling: str) -> float | None:

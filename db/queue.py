@@ -34,7 +34,7 @@ class LeaseLostError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ClaimedTask:
     """A claimed task. `token` proves that it is ours."""
 
     id: int
@@ -62,7 +62,7 @@ def claim(
     below: int | None = None,
     least_crashes: int = 0,
     lease_seconds: float = LEASE_SECONDS,
-) -> list[Job]:
+) -> list[ClaimedTask]:
     """Claim up to `limit` due tasks, highest priority first, then oldest: one statement on every database.
 
     `below`: only of priorities less than this. `least_crashes`: only those in hand at so many crashes.
@@ -111,7 +111,7 @@ def claim(
         .execution_options(synchronize_session=False)
     )
     jobs = [
-        Job(
+        ClaimedTask(
             id=row.id,
             kind=TaskKind(row.kind),
             pass_=row[2],
@@ -128,7 +128,9 @@ def claim(
     return sorted(jobs, key=lambda job: (-job.priority, job.id))  # RETURNING promises no order
 
 
-def take_over(connection: Connection, *, video_id: int, frame_id: int, pass_: str, host: str, now: datetime) -> Job:
+def take_over(
+    connection: Connection, *, video_id: int, frame_id: int, pass_: str, host: str, now: datetime
+) -> ClaimedTask:
     """Claim the task of a frame for what a person asked for, whatever its status and whoever has it in hand.
 
     It is made if there is none. Meant for the transaction that finishes it: what another says of it later is dropped.
@@ -140,7 +142,7 @@ def take_over(connection: Connection, *, video_id: int, frame_id: int, pass_: st
         new = {"kind": TaskKind.DESCRIBE, "pass": pass_, "video_id": video_id, "frame_id": frame_id}
         connection.execute(insert(Task), [{**new, **values}])
     row = connection.execute(select(Task.__table__).where(*is_its)).one()
-    return Job(
+    return ClaimedTask(
         id=row.id,
         kind=TaskKind.DESCRIBE,
         pass_=pass_,
@@ -154,7 +156,9 @@ def take_over(connection: Connection, *, video_id: int, frame_id: int, pass_: st
     )
 
 
-def renew(connection: Connection, jobs: Sequence[Job], *, now: datetime, lease_seconds: float = LEASE_SECONDS) -> int:
+def renew(
+    connection: Connection, jobs: Sequence[ClaimedTask], *, now: datetime, lease_seconds: float = LEASE_SECONDS
+) -> int:
     """Push the leases of `jobs` on; how many are still ours."""
     if not jobs:
         return 0
@@ -167,14 +171,14 @@ def renew(connection: Connection, jobs: Sequence[Job], *, now: datetime, lease_s
     return _changed(connection, statement)
 
 
-def finish(connection: Connection, job: Job) -> None:
+def finish(connection: Connection, job: ClaimedTask) -> None:
     """Mark `job` done, in the transaction that saves its result. Raises LeaseLostError, which must roll it back."""
     _settle(connection, job, status=TaskStatus.DONE, error=None)
 
 
 def fail(
     connection: Connection,
-    job: Job,
+    job: ClaimedTask,
     *,
     error: str,
     not_before: datetime | None = None,
@@ -187,7 +191,9 @@ def fail(
     return TaskStatus(connection.execute(select(Task.status).where(Task.id == job.id)).scalar_one())
 
 
-def release(connection: Connection, job: Job, *, reason: str | None = None, not_before: datetime | None = None) -> None:
+def release(
+    connection: Connection, job: ClaimedTask, *, reason: str | None = None, not_before: datetime | None = None
+) -> None:
     """Give `job` back as if it had not been claimed; `reason` says what it waits for."""
     _settle(connection, job, status=TaskStatus.TODO, error=reason, not_before=not_before)
 
@@ -259,7 +265,7 @@ def wake(connection: Connection, *, kind: TaskKind, video_ids: Collection[int] |
     return _changed(connection, statement.values(not_before=None))
 
 
-def _settle(connection: Connection, job: Job, **values: Any) -> None:
+def _settle(connection: Connection, job: ClaimedTask, **values: Any) -> None:
     statement = (
         update(Task)
         .where(Task.id == job.id, Task.lease_token == job.token, Task.status == TaskStatus.DOING)

@@ -18,7 +18,7 @@ from db.store import NewAnalysis
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class CandidateRow:
     """A kept frame with the signals that key frames are chosen by; units as in `db.models.Frame`."""
 
     id: int
@@ -30,7 +30,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class NewLook:
+class NewQuickDescription:
     """What a quick look says of one frame; `search_…` is what the search may find of it."""
 
     text: str
@@ -41,11 +41,11 @@ class NewLook:
     search_tags: tuple[str, ...]
 
 
-def looks(connection: Connection, video_id: int) -> list[Look]:
+def candidates(connection: Connection, video_id: int) -> list[CandidateRow]:
     """The kept frames of a video in the order of time."""
     statement = select(Frame.id, Frame.timestamp, Frame.scene, Frame.sharpness, Frame.brightness, Frame.dhash)
     rows = connection.execute(statement.where(Frame.video_id == video_id).order_by(Frame.timestamp))
-    return [Look(*row) for row in rows]
+    return [CandidateRow(*row) for row in rows]
 
 
 def set_key_frames(connection: Connection, video_id: int, frame_ids: Collection[int]) -> None:
@@ -55,7 +55,7 @@ def set_key_frames(connection: Connection, video_id: int, frame_ids: Collection[
     connection.execute(ours.where(Frame.id.in_(frame_ids)).values(is_keyframe=True))
 
 
-def asked(
+def answered_frame_ids(
     connection: Connection, frame_ids: Collection[int], *, describer: str, model: str, prompt_version: str
 ) -> dict[int, bool]:
     """Which frames were asked about already in this very way, and whether an answer came of it.
@@ -72,8 +72,8 @@ def asked(
     return {row[0]: bool(row[1]) for row in connection.execute(statement) if row[0] is not None}
 
 
-def save_look(
-    connection: Connection, frame_id: int, look: NewLook, analyses: Sequence[NewAnalysis], *, now: datetime
+def save_quick_description(
+    connection: Connection, frame_id: int, look: NewQuickDescription, analyses: Sequence[NewAnalysis], *, now: datetime
 ) -> bool:
     """Save what was said of a frame, its calls and its place in the search; whether the frame is still there.
 
@@ -87,9 +87,9 @@ def save_look(
     is_saved = bool(connection.execute(ours.values(**values)).rowcount)
     has_frame = is_saved or is_there(connection, frame_id)
     if has_frame:
-        book_looks(connection, frame_id, analyses, now=now, is_kept=is_saved)
+        record_quick_calls(connection, frame_id, analyses, now=now, is_kept=is_saved)
     if is_saved:
-        search.put_model(
+        search.write_model_text(
             connection,
             frame_id,
             source=WRITTEN_QUICK,
@@ -100,7 +100,7 @@ def save_look(
     return has_frame
 
 
-def book_looks(
+def record_quick_calls(
     connection: Connection,
     frame_id: int | None,
     analyses: Sequence[NewAnalysis],

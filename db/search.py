@@ -49,7 +49,7 @@ _MATCHES = literal_column("search_index").op("MATCH")
 SOURCES = {WRITTEN_BY_PERSON: "person", WRITTEN_DEEP: "deep", WRITTEN_QUICK: "quick"}
 
 
-def put_model(
+def write_model_text(
     connection: Connection, frame_id: int, *, source: int, text: str, tags: str, is_lasting: bool = True
 ) -> None:
     """Have a model's text found, unless a better source's is there; the part a person left open is the model's.
@@ -106,7 +106,7 @@ def _tail(text: str | None, between: str) -> str:
     return f"{between}{text}" if text else ""
 
 
-def put_person(connection: Connection, frame_id: int, *, text: str | None, tags: Sequence[str] | None) -> None:
+def write_person_text(connection: Connection, frame_id: int, *, text: str | None, tags: Sequence[str] | None) -> None:
     """Have what a person wrote found; None leaves a part as it is."""
     written: dict[str, Any] = {"source": WRITTEN_BY_PERSON}
     if text is not None:
@@ -126,7 +126,7 @@ def put_person(connection: Connection, frame_id: int, *, text: str | None, tags:
     connection.execute(update(SearchDocument).where(SearchDocument.frame_id == frame_id).values(**written))
 
 
-def take_back(connection: Connection, frame_id: int) -> None:
+def restore_model_text(connection: Connection, frame_id: int) -> None:
     """Have the model's text found again instead of a person's; nothing, where no model has said anything."""
     by_person = (SearchDocument.frame_id == frame_id, SearchDocument.source == WRITTEN_BY_PERSON)
     said = connection.execute(
@@ -191,7 +191,7 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The hits, and whether they have every word or, since none has, some of them."""
 
     hits: list[Hit]
@@ -217,7 +217,7 @@ def search(
     tag: str | None = None,
     start: float | None = None,
     end: float | None = None,
-) -> Found:
+) -> SearchResult:
     """Find frames by words, also only in some videos, with a tag, or between two times of their videos (seconds).
 
     Anything typed is words, never an error. Without words and without a tag nothing is found.
@@ -228,8 +228,8 @@ def search(
             break
         ranked = _ranked(connection, expression, limit=limit, video_ids=video_ids, start=start, end=end)
         if ranked:
-            return Found(_hits(connection, expression, ranked), every_word=not any_word)
-    return Found([], every_word=True)
+            return SearchResult(_hits(connection, expression, ranked), every_word=not any_word)
+    return SearchResult([], every_word=True)
 
 
 def moments(hits: Sequence[Hit], *, gap_seconds: float = 3.0) -> list[Moment]:

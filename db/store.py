@@ -33,7 +33,7 @@ from db.search import WRITTEN_DEEP, WRITTEN_QUICK
 
 CRASH_LIMIT = 3
 SUSPECT_CRASHES = CRASH_LIMIT - 1  # in hand at so many crashes, a task is tried alone
-SET_ASIDE = f"the worker crashed {CRASH_LIMIT} times while it was in hand"
+CRASH_LIMIT_REACHED = f"the worker crashed {CRASH_LIMIT} times while it was in hand"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class NewAnalysis:
     is_kept: bool
 
 
-class Adding(StrEnum):
+class AddResult(StrEnum):
     """What adding a file came to."""
 
     ADDED = "added"
@@ -106,22 +106,22 @@ class Adding(StrEnum):
 
 
 def add_video(
-    connection: Connection, video: NewVideo, *, sampling: str, context: str, now: datetime, first_look: int = 0
-) -> tuple[int, Adding]:
+    connection: Connection, video: NewVideo, *, sampling: str, context: str, now: datetime, skim_count: int = 0
+) -> tuple[int, AddResult]:
     """Add a video and its first tasks, or find it again by its fingerprint; its id and which of these it was.
 
-    `first_look`: how many pictures to skim it for before it is extracted.
+    `skim_count`: how many pictures to skim it for before it is extracted.
     """
     known = connection.execute(select(Video.id, Video.path).where(Video.fingerprint == video.fingerprint)).one_or_none()
     if known is None:
         values = {**asdict(video), "sampling": sampling, "context": context, "added_at": now}
         video_id = connection.execute(insert(Video).values(**values).returning(Video.id)).scalar_one()
         connection.execute(insert(Task).values(kind=TaskKind.EXTRACT, video_id=video_id))
-        if first_look:
+        if skim_count:
             connection.execute(
-                insert(Task).values(kind=TaskKind.SKIM, video_id=video_id, payload={"pictures": first_look, "taken": 0})
+                insert(Task).values(kind=TaskKind.SKIM, video_id=video_id, payload={"pictures": skim_count, "taken": 0})
             )
-        return video_id, Adding.ADDED
+        return video_id, AddResult.ADDED
     changes: dict[str, Any] = {}
     if known.path != video.path:
         changes = {"path": video.path, "recording": video.recording, "chapter": video.chapter}
@@ -129,7 +129,7 @@ def add_video(
         changes["context"] = context
     if changes:
         connection.execute(update(Video).where(Video.id == known.id).values(**changes))
-    return known.id, Adding.MOVED if "path" in changes else Adding.KNOWN
+    return known.id, AddResult.MOVED if "path" in changes else AddResult.KNOWN
 
 
 def remove_video(connection: Connection, video_id: int) -> None:
@@ -140,7 +140,12 @@ def remove_video(connection: Connection, video_id: int) -> None:
 
 
 def save_frames(
-    connection: Connection, job: queue.Job, frames: Sequence[NewFrame], *, passes: Collection[str], now: datetime
+    connection: Connection,
+    job: queue.ClaimedTask,
+    frames: Sequence[NewFrame],
+    *,
+    passes: Collection[str],
+    now: datetime,
 ) -> int:
     """Save kept frames with a describe task for each of `passes`; how many were new.
 
@@ -189,7 +194,7 @@ def plan_pass(connection: Connection, pass_: str, *, video_ids: Collection[int] 
 
 def save_description(
     connection: Connection,
-    job: queue.Job,
+    job: queue.ClaimedTask,
     *,
     text: str,
     tags: Sequence[str],
@@ -217,14 +222,14 @@ def save_description(
     source = WRITTEN_DEEP if job.pass_ == DEEP else WRITTEN_QUICK
     if is_saved:
         words = {"text": search_text, "tags": " ".join(search_tags)}
-        search.put_model(connection, frame_id, source=source, **words, is_lasting=job.pass_ == DEEP)
+        search.write_model_text(connection, frame_id, source=source, **words, is_lasting=job.pass_ == DEEP)
     if job.pass_ == DEEP:
         refresh_enrichment(connection, job.video_id)
 
 
 def save_failure(
     connection: Connection,
-    job: queue.Job,
+    job: queue.ClaimedTask,
     *,
     error: str,
     not_before: datetime | None,
@@ -301,7 +306,7 @@ def _add_describe_tasks(connection: Connection, rows: Sequence[tuple[int, int, i
 
 def _save_analyses(
     connection: Connection,
-    job: queue.Job,
+    job: queue.ClaimedTask,
     analyses: Sequence[NewAnalysis],
     *,
     now: datetime,
@@ -314,7 +319,7 @@ def _save_analyses(
         connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
 
 
-def book_calls(
+def record_calls(
     connection: Connection, frame_id: int, analyses: Sequence[NewAnalysis], *, pass_: str, now: datetime
 ) -> None:
     """Book calls about a frame that became no description; nothing else changes."""
@@ -322,7 +327,7 @@ def book_calls(
     connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
 
 
-def _frame_of(job: queue.Job) -> int:
+def _frame_of(job: queue.ClaimedTask) -> int:
     if job.frame_id is None:
         raise ValueError(f"task {job.id} is not about a frame")
     return job.frame_id
@@ -337,12 +342,14 @@ def count_crash(connection: Connection, run_id: int, *, now: datetime) -> int:
         .where(Task.kind != TaskKind.BATCH)  # what is paid for is never given up
     ).all()
     for task in guilty:
-        connection.execute(update(Task).where(Task.id == task.id).values(status=TaskStatus.FAILED, error=SET_ASIDE))
+        connection.execute(
+            update(Task).where(Task.id == task.id).values(status=TaskStatus.FAILED, error=CRASH_LIMIT_REACHED)
+        )
         if task.kind == TaskKind.EXTRACT:
             connection.execute(
                 update(Video)
                 .where(Video.id == task.video_id)
-                .values(extraction_status=ExtractionStatus.FAILED, error=SET_ASIDE)
+                .values(extraction_status=ExtractionStatus.FAILED, error=CRASH_LIMIT_REACHED)
             )
         refresh_enrichment(connection, task.video_id)
     return len(guilty)

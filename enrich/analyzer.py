@@ -15,13 +15,13 @@ from pathlib import Path
 from db import queries
 from db.engine import reading
 from enrich.describe.asking import ask
-from enrich.describe.describer import Describer, Description, Picture, Question
+from enrich.describe.describer import Describer, Description, Image, Question
 from enrich.describe.registry import make_describer
 from enrich.errors import CallFailedError, DescribeError, ModelError, NotAVideoError, VideoError
 from enrich.library.library import Library
 from enrich.quick.batches import watch_batches
 from enrich.settings import Settings, load_settings
-from enrich.worker.run_options import Order, Summary
+from enrich.worker.run_options import RunOptions, RunSummary
 from enrich.worker.worker import Worker
 
 
@@ -51,7 +51,7 @@ class LocalVisionAnalyzer:
         except OSError as error:
             raise NotAVideoError(f"{frame_path} cannot be read: {error.strerror}") from error
         question = Question(
-            pictures=(Picture(jpeg=jpeg, timestamp=timestamp),), context=context, language=self.settings.language
+            pictures=(Image(jpeg=jpeg, timestamp=timestamp),), context=context, language=self.settings.language
         )
         describer = make_describer(self.settings)
         last: DescribeError = CallFailedError("the model's reply was empty")
@@ -68,30 +68,30 @@ class LocalVisionAnalyzer:
             await describer.close()
         raise last
 
-    async def enrich_video(self, video_id: int) -> Summary:
+    async def enrich_video(self, video_id: int) -> RunSummary:
         """Decode and describe all frames of one video of the library; what came of it.
 
         Raises VideoError if there is no such video, ModelError if the model is missing or cannot see, RunningError if
         another worker has the library, LibraryError if it cannot be opened.
         """
-        return await self._run(Order(video_ids=frozenset({video_id})))
+        return await self._run(RunOptions(video_ids=frozenset({video_id})))
 
-    async def worker(self) -> Summary:
+    async def worker(self) -> RunSummary:
         """Work off the library's queue and wait for more, until the coroutine is cancelled. Raises as above."""
-        return await self._run(Order(until_idle=False))
+        return await self._run(RunOptions(until_idle=False))
 
-    async def _run(self, order: Order) -> Summary:
+    async def _run(self, order: RunOptions) -> RunSummary:
         library = await asyncio.to_thread(Library.open, self.settings)
         await asyncio.to_thread(_require_videos, library, order)
         describer = make_describer(self.settings)
         try:
-            await host_troubles(describer)
+            await host_problems(describer)
             return await Worker(library, describer, order, side_tasks=[watch_batches]).run()
         finally:
             await describer.close()
 
 
-async def host_troubles(describer: Describer) -> list[DescribeError]:
+async def host_problems(describer: Describer) -> list[DescribeError]:
     """What is wrong with hosts before the work begins. Raises ModelError if none could ever describe."""
     wrong: list[DescribeError] = []
     for host in describer.hosts:
@@ -104,7 +104,7 @@ async def host_troubles(describer: Describer) -> list[DescribeError]:
     return wrong
 
 
-def _require_videos(library: Library, order: Order) -> None:
+def _require_videos(library: Library, order: RunOptions) -> None:
     with reading(library.engine) as connection:
         for video_id in order.video_ids or ():
             try:

@@ -20,13 +20,13 @@ from db.models import AUDITION, DEEP, RunState
 from db.queries import FrameRow, VideoRow
 from enrich.control.control import running_worker
 from enrich.describe.asking import ask
-from enrich.describe.describer import Answer, Describer, Movement, Picture, Question
-from enrich.describe.reply_checks import Guard
+from enrich.describe.describer import Answer, Describer, Image, MotionHint, Question
+from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, RunningError, VideoError
 from enrich.library.library import Library
-from enrich.library.pictures import kept_jpeg
-from enrich.library.records import booked
-from enrich.schedule.forecast import films
+from enrich.library.pictures import load_image
+from enrich.library.records import call_records
+from enrich.schedule.forecast import video_states
 
 FAILURES_IN_A_ROW = 3  # calls: then it is the host
 DAY_SECONDS = 86400.0
@@ -34,19 +34,19 @@ AT_WORK = (RunState.STARTING, RunState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class AuditionFrame:
     """A kept frame and its video."""
 
     frame: FrameRow
     video: VideoRow
 
 
-def choose(connection: Connection, *, count: int, video_id: int | None = None) -> list[Chosen]:
+def choose(connection: Connection, *, count: int, video_id: int | None = None) -> list[AuditionFrame]:
     """So many kept frames of the library, or of one video, in order; all, if there are no more."""
     videos = queries.videos(connection, None if video_id is None else [video_id])
     total = sum(video.kept for video in videos)
     places = [(2 * number + 1) * total // (2 * count) for number in range(count)] if total > count else range(total)
-    chosen: list[Chosen] = []
+    chosen: list[AuditionFrame] = []
     before = 0
     for video in videos:
         for place in places:
@@ -54,13 +54,13 @@ def choose(connection: Connection, *, count: int, video_id: int | None = None) -
                 frame_id = checks.nth_frame_id(connection, video.id, place - before)
                 frame = None if frame_id is None else queries.frame(connection, frame_id)
                 if frame is not None:  # it may have gone since it was counted
-                    chosen.append(Chosen(frame, video))
+                    chosen.append(AuditionFrame(frame, video))
         before += video.kept
     return chosen
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class AuditionReply:
     """What a model says of one frame; `seconds` without loading the model. `error`: why it says nothing."""
 
     model: str
@@ -75,7 +75,7 @@ class Take:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AuditionResult:
     """A model's pace over the `frames` it was measured with; None: it could not be. `error`: what was in the way."""
 
     model: str
@@ -87,19 +87,19 @@ class Verdict:
 
 
 @dataclass(slots=True)
-class _Turn:
+class _ModelRun:
     """One model's part."""
 
     describer: Describer
-    waiting: list[Chosen]
-    on_take: Callable[[Take], None]
-    guard: Guard = field(default_factory=Guard)
+    waiting: list[AuditionFrame]
+    on_take: Callable[[AuditionReply], None]
+    guard: ReplyHistory = field(default_factory=ReplyHistory)
     seconds: list[float] = field(default_factory=list)  # of each frame that was answered
     slots: int = 0
     trouble: DescribeError | None = None
 
 
-def require_peace(library: Library) -> None:
+def require_idle_worker(library: Library) -> None:
     """Raise RunningError if a worker is describing."""
     run = running_worker(library.engine)
     if run is None or run.state not in AT_WORK:
@@ -113,11 +113,11 @@ def require_peace(library: Library) -> None:
         )
 
 
-async def hold(
-    library: Library, describer: Describer, chosen: Sequence[Chosen], *, on_take: Callable[[Take], None]
-) -> Verdict:
+async def run_audition(
+    library: Library, describer: Describer, chosen: Sequence[AuditionFrame], *, on_take: Callable[[AuditionReply], None]
+) -> AuditionResult:
     """Have one model describe the frames, each told as it is done; the describer is closed, the model unloaded."""
-    turn = _Turn(describer, list(chosen), on_take)
+    turn = _ModelRun(describer, list(chosen), on_take)
     try:
         async with asyncio.TaskGroup() as group:
             for host in describer.hosts:
@@ -130,7 +130,7 @@ async def hold(
     return await asyncio.to_thread(_verdict, library, turn)
 
 
-async def _serve(library: Library, turn: _Turn, host: str, group: asyncio.TaskGroup) -> None:
+async def _serve(library: Library, turn: _ModelRun, host: str, group: asyncio.TaskGroup) -> None:
     try:
         report = await turn.describer.prepare(host)
     except DescribeError as error:
@@ -143,7 +143,7 @@ async def _serve(library: Library, turn: _Turn, host: str, group: asyncio.TaskGr
         group.create_task(_describe_all(library, turn, host))
 
 
-async def _describe_all(library: Library, turn: _Turn, host: str) -> None:
+async def _describe_all(library: Library, turn: _ModelRun, host: str) -> None:
     failures = 0
     while turn.waiting and failures < FAILURES_IN_A_ROW:
         one = turn.waiting.pop(0)
@@ -159,9 +159,9 @@ async def _describe_all(library: Library, turn: _Turn, host: str) -> None:
             failures = 0
 
 
-async def _describe(library: Library, turn: _Turn, host: str, one: Chosen) -> None:
-    jpeg = await asyncio.to_thread(kept_jpeg, library.settings, one.video, one.frame)
-    picture = Picture(jpeg, one.frame.timestamp, Movement(motion=one.frame.motion))
+async def _describe(library: Library, turn: _ModelRun, host: str, one: AuditionFrame) -> None:
+    jpeg = await asyncio.to_thread(load_image, library.settings, one.video, one.frame)
+    picture = Image(jpeg, one.frame.timestamp, MotionHint(motion=one.frame.motion))
     question = Question((picture,), context=one.video.context, language=library.settings.language)
     dhash = int(one.frame.dhash or "0", 16)
     answer = await ask(
@@ -177,7 +177,7 @@ async def _describe(library: Library, turn: _Turn, host: str, one: Chosen) -> No
     turn.seconds.append(seconds)
     said = answer.description
     turn.on_take(
-        Take(
+        AuditionReply(
             model=turn.describer.model,
             frame_id=one.frame.id,
             video_id=one.video.id,
@@ -191,23 +191,25 @@ async def _describe(library: Library, turn: _Turn, host: str, one: Chosen) -> No
     )
 
 
-def _failed(turn: _Turn, one: Chosen, error: str) -> Take:
-    return Take(turn.describer.model, one.frame.id, one.video.id, one.frame.timestamp, None, [], None, [], error)
+def _failed(turn: _ModelRun, one: AuditionFrame, error: str) -> AuditionReply:
+    return AuditionReply(
+        turn.describer.model, one.frame.id, one.video.id, one.frame.timestamp, None, [], None, [], error
+    )
 
 
-def _book(library: Library, one: Chosen, answer: Answer) -> None:
-    rows = booked(answer, is_description=False)
+def _book(library: Library, one: AuditionFrame, answer: Answer) -> None:
+    rows = call_records(answer, is_description=False)
     with writing(library.engine) as connection:
         if queries.frame(connection, one.frame.id) is not None:
-            store.book_calls(connection, one.frame.id, rows, pass_=AUDITION, now=datetime.now(UTC))
+            store.record_calls(connection, one.frame.id, rows, pass_=AUDITION, now=datetime.now(UTC))
 
 
-def _verdict(library: Library, turn: _Turn) -> Verdict:
+def _verdict(library: Library, turn: _ModelRun) -> AuditionResult:
     with reading(library.engine) as connection:
-        frames = sum(film.kept for film in films(connection, None))
+        frames = sum(film.kept for film in video_states(connection, None))
     pace = sum(turn.seconds) / len(turn.seconds) if turn.seconds else None
     is_whole = not turn.waiting and turn.seconds
-    return Verdict(
+    return AuditionResult(
         model=turn.describer.model,
         seconds_per_frame=pace,
         days_for_library=None if pace is None else frames * pace / turn.slots / DAY_SECONDS,

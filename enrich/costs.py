@@ -17,25 +17,25 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from db.costs import FilmCost, Spent, spent_between
+from db.costs import PassCost, VideoCost, spent_between
 from enrich.describe.claude.prices import ModelPrice, PriceList, load_prices
 from enrich.describe.claude.request import (
+    IMAGES_PER_REQUEST,
     OUTPUT_TOKENS,
-    PICTURES_A_REQUEST,
     THOUGHT_TOKENS,
     fitted_size,
-    picture_tokens,
+    image_tokens,
     words_tokens,
 )
 from enrich.describe.events import known_events
-from enrich.describe.quick.protocol import Labelled
+from enrich.describe.quick.protocol import LabelledImage
 from enrich.errors import BudgetError
 from enrich.settings import Settings
 from enrich.wording import counted, dollars, span
 
 WATT_SECONDS_A_KWH = 3_600_000
 WHOLE_RATIO = 10  # from here on tenths say nothing
-ALL_FILMS = "All films"
+ALL_VIDEOS = "All films"
 SMALLEST_POWER_COST = 0.001  # in the user's currency; less is said as under it
 
 
@@ -67,7 +67,7 @@ def check_budget(
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class AlternativeCost:
     """What the deep pass's frames would have cost with a model, asked at once or in a batch."""
 
     model: str
@@ -77,13 +77,13 @@ class Elsewhere:
 
 
 @dataclass(frozen=True, slots=True)
-class Bill:
+class CostSummary:
     """What both passes took, for a film or in all, and what the deep one would have cost elsewhere."""
 
-    quick: Spent
-    deep: Spent
+    quick: PassCost
+    deep: PassCost
     electricity: float | None  # of the deep pass, in the currency of the setting; None: watts or price are not given
-    elsewhere: tuple[Elsewhere, ...]
+    elsewhere: tuple[AlternativeCost, ...]
 
     @property
     def ratio(self) -> float | None:
@@ -92,29 +92,29 @@ class Bill:
 
 
 @dataclass(frozen=True, slots=True)
-class FilmBill:
+class VideoCostSummary:
     """One film's bill."""
 
-    film: FilmCost
-    bill: Bill
+    film: VideoCost
+    bill: CostSummary
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class CostComparison:
     """All bills, with the day and the source of the prices. `total` is of the films that are there."""
 
-    films: tuple[FilmBill, ...]
-    total: Bill
+    films: tuple[VideoCostSummary, ...]
+    total: CostSummary
     prices_as_of: date
     prices_source: str
 
 
-def compare(films: Sequence[FilmCost], settings: Settings) -> Comparison:
+def compare(films: Sequence[VideoCost], settings: Settings) -> CostComparison:
     """The bills of films. Raises SettingsError if the prices cannot be read."""
     prices = load_prices(settings.home)
-    bills = tuple(FilmBill(film, _bill(film, prices, settings)) for film in films)
+    bills = tuple(VideoCostSummary(film, _bill(film, prices, settings)) for film in films)
     sums = [
-        Elsewhere(
+        AlternativeCost(
             price.name,
             price.title,
             sum(each.bill.elsewhere[place].usd for each in bills),
@@ -122,9 +122,11 @@ def compare(films: Sequence[FilmCost], settings: Settings) -> Comparison:
         )
         for place, price in enumerate(prices.models)
     ]
-    deep = sum((film.deep for film in films), Spent())
-    total = Bill(sum((film.quick for film in films), Spent()), deep, electricity(deep.seconds, settings), tuple(sums))
-    return Comparison(bills, total, prices.as_of, prices.source)
+    deep = sum((film.deep for film in films), PassCost())
+    total = CostSummary(
+        sum((film.quick for film in films), PassCost()), deep, electricity(deep.seconds, settings), tuple(sums)
+    )
+    return CostComparison(bills, total, prices.as_of, prices.source)
 
 
 def electricity(seconds: float, settings: Settings) -> float | None:
@@ -134,36 +136,36 @@ def electricity(seconds: float, settings: Settings) -> float | None:
     return settings.power_watts * seconds / WATT_SECONDS_A_KWH * settings.kwh_price
 
 
-def _bill(film: FilmCost, prices: PriceList, settings: Settings) -> Bill:
+def _bill(film: VideoCost, prices: PriceList, settings: Settings) -> CostSummary:
     elsewhere = tuple(
-        Elsewhere(price.name, price.title, usd, usd * prices.batch_factor)
+        AlternativeCost(price.name, price.title, usd, usd * prices.batch_factor)
         for price in prices.models
         for usd in [_usd(film, price, settings)]
     )
-    return Bill(film.quick, film.deep, electricity(film.deep.seconds, settings), elsewhere)
+    return CostSummary(film.quick, film.deep, electricity(film.deep.seconds, settings), elsewhere)
 
 
-def _usd(film: FilmCost, price: ModelPrice, settings: Settings) -> float:
+def _usd(film: VideoCost, price: ModelPrice, settings: Settings) -> float:
     """What describing a film's described frames would cost, in requests of so many pictures."""
     frames = film.deep.frames
-    a_request = min(PICTURES_A_REQUEST, price.most_pictures)
+    a_request = min(IMAGES_PER_REQUEST, price.most_pictures)
     requests, rest = divmod(frames, a_request)
     usd = requests * _request_usd(film, a_request, price, settings)
     return usd + (_request_usd(film, rest, price, settings) if rest else 0.0)
 
 
-def _request_usd(film: FilmCost, count: int, price: ModelPrice, settings: Settings) -> float:
+def _request_usd(film: VideoCost, count: int, price: ModelPrice, settings: Settings) -> float:
     words = _words(count, settings.language, settings.events)
     thought = THOUGHT_TOKENS if price.thinking == "always" else 0
     answer = ceil(film.deep.output_tokens / film.deep.calls) if film.deep.output_tokens else OUTPUT_TOKENS
     size = stored_size(film.width, film.height, settings.stored_edge)
-    return price.usd(count * picture_tokens(*fitted_size(*size)) + words, count * answer + thought)
+    return price.usd(count * image_tokens(*fitted_size(*size)) + words, count * answer + thought)
 
 
 @cache
 def _words(count: int, language: str, events: tuple[str, ...]) -> int:
     """What the words around so many pictures count."""
-    pictures = [Labelled(f"F{number}", b"", 0.0) for number in range(count)]
+    pictures = [LabelledImage(f"F{number}", b"", 0.0) for number in range(count)]
     return words_tokens(pictures, context="", language=language, events=known_events(events))
 
 
@@ -173,7 +175,7 @@ def stored_size(width: int, height: int, edge: int) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def summary(bill: Bill) -> str | None:
+def summary(bill: CostSummary) -> str | None:
     """Both passes side by side: 50 frames @ $0.049, 1,000 frames @ $0.00, 20x more analysis for the same price."""
     quick, deep = bill.quick, bill.deep
     if bill.ratio is None:
@@ -185,7 +187,7 @@ def summary(bill: Bill) -> str | None:
     return ", ".join(sides)
 
 
-def deep_cost(bill: Bill) -> str:
+def deep_cost(bill: CostSummary) -> str:
     """What the deep pass cost, electricity too where it is known: without a sign, since its currency is the user's."""
     power = "" if bill.electricity is None else f" + {power_cost(bill.electricity)} of electricity"
     return f"{dollars(bill.deep.usd)}{power}"
@@ -198,14 +200,14 @@ def power_cost(amount: float) -> str:
     return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.3f}"
 
 
-def deep_words(bill: Bill) -> str:
+def deep_words(bill: CostSummary) -> str:
     """The deep pass: how many frames, how long, for how much."""
     if not bill.deep.calls:
         return "nothing yet"
     return f"{counted(bill.deep.frames, 'frame')} in {span(bill.deep.seconds)}, {deep_cost(bill)}"
 
 
-def quick_words(bill: Bill) -> str:
+def quick_words(bill: CostSummary) -> str:
     """The quick pass: how many frames, tokens in and out, for how much."""
     quick = bill.quick
     if not quick.calls:
@@ -214,13 +216,13 @@ def quick_words(bill: Bill) -> str:
     return f"{counted(quick.frames, 'frame')}, {tokens}, {dollars(quick.usd)}"
 
 
-def rows(comparison: Comparison) -> list[dict[str, Any]]:
+def rows(comparison: CostComparison) -> list[dict[str, Any]]:
     """A row a film and one for all, for a table: numbers as they are."""
     films = [_row(str(each.film.video_id), each.film.title, each.bill) for each in comparison.films]
-    return [*films, _row("", ALL_FILMS, comparison.total)]
+    return [*films, _row("", ALL_VIDEOS, comparison.total)]
 
 
-def as_data(comparison: Comparison) -> dict[str, Any]:
+def as_data(comparison: CostComparison) -> dict[str, Any]:
     """All of it, for JSON."""
     return {
         "films": [_film_data(each) for each in comparison.films],
@@ -230,7 +232,7 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _row(video_id: str, title: str, bill: Bill) -> dict[str, Any]:
+def _row(video_id: str, title: str, bill: CostSummary) -> dict[str, Any]:
     quick, deep = bill.quick, bill.deep
     row: dict[str, Any] = {
         "video_id": video_id,
@@ -248,11 +250,11 @@ def _row(video_id: str, title: str, bill: Bill) -> dict[str, Any]:
     return row | {f"{model.model}_usd": round(model.usd, 4) for model in bill.elsewhere}
 
 
-def _film_data(each: FilmBill) -> dict[str, Any]:
+def _film_data(each: VideoCostSummary) -> dict[str, Any]:
     return {"video_id": each.film.video_id, "title": each.film.title, "kept": each.film.kept, **_data(each.bill)}
 
 
-def _data(bill: Bill) -> dict[str, Any]:
+def _data(bill: CostSummary) -> dict[str, Any]:
     return {
         "quick": asdict(bill.quick),
         "deep": asdict(bill.deep),

@@ -81,7 +81,7 @@ def is_media_name(path: Path | str) -> bool:
     return Path(path).suffix.lower() in MEDIA_SUFFIXES
 
 
-def clutter_file(path: Path) -> str | None:
+def ignored_file(path: Path) -> str | None:
     """What a file found in a folder is instead of a film; None if it may be one, or is of no interest."""
     if path.name.startswith("."):
         return _hidden(path.name)
@@ -94,7 +94,7 @@ def clutter_file(path: Path) -> str | None:
     return "a proxy" if is_sony or PROXY_NAME.fullmatch(path.stem) else None
 
 
-def clutter_folder(name: str) -> str | None:
+def ignored_folder(name: str) -> str | None:
     """What a folder holds instead of films; None if it is to be searched."""
     return _hidden(name) if name.startswith(".") else FOLDERS.get(name.lower())
 

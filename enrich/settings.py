@@ -261,7 +261,7 @@ def _settings_of(folder: Path, file: tuple[int, int] | None, given: frozenset[tu
 def checked(name: str, value: object) -> Any:
     """One setting's value as it would be used, whatever the others are. Raises SettingsError."""
     try:
-        return getattr(_Alone(**{name: value}), name)  # type: ignore[arg-type]  # checked by Pydantic
+        return getattr(_DefaultsOnly(**{name: value}), name)  # type: ignore[arg-type]  # checked by Pydantic
     except ValidationError as error:
         raise _named(error) from error
 
@@ -298,7 +298,7 @@ def variables_of(name: str) -> tuple[str, ...]:
     return tuple(str(choice) for choice in alias.choices if str(choice) != name)
 
 
-class _Alone(Settings):
+class _DefaultsOnly(Settings):
     """One value among defaults: neither the environment nor the file has a say."""
 
     @classmethod

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from db.batches import promised_usd
-from db.costs import film_costs, model_costs
+from db.costs import model_costs, video_costs
 from enrich.costs import compare, spent_this_month
 from enrich.errors import EveryFrameError
-from pages.parts.costs.figures import draw_cards, draw_elsewhere, draw_films, draw_headline, draw_models, draw_table
-from pages.parts.costs.quick_look import draw_looking, question
+from pages.parts.costs.figures import draw_cards, draw_elsewhere, draw_headline, draw_models, draw_table, draw_videos
+from pages.parts.costs.quick_look import draw_progress, question
 from pages.parts.plain import shown
 from pages.parts.session import reading, settings
 
@@ -18,7 +18,7 @@ LIBRARY = "pages/library.py"
 st.title("Costs")
 found = settings()
 with reading() as connection:
-    films = film_costs(connection)
+    films = video_costs(connection)
     models = model_costs(connection)
     spent = spent_this_month(connection, datetime.now(UTC))
     promised = promised_usd(connection)
@@ -34,13 +34,13 @@ draw_cards(comparison.total, spent=spent, promised=promised, found=found)
 if not films:
     st.page_link(LIBRARY, label="Add films")
     st.stop()
-draw_looking(found, films)
+draw_progress(found, films)
 if comparison.total.deep.frames:
     st.subheader("What the deep pass would have cost", anchor=False)
     draw_elsewhere(comparison.total)
 if comparison.total.deep.frames or comparison.total.quick.frames:
     st.subheader("Frames by film", anchor=False)
-    draw_films(comparison.films)
+    draw_videos(comparison.films)
 st.subheader("All figures", anchor=False)
 draw_table(comparison)
 with st.expander("By model"):

@@ -14,12 +14,12 @@ from pages.parts.frames.stepping import strips, to_page_at, walk
 from pages.parts.frames.timeline import timeline
 from pages.parts.frames.video import (
     empty_library,
-    film_for,
-    film_head,
     no_frames,
-    no_such_film,
     no_such_frame,
+    no_such_video,
     outline_of,
+    video_for,
+    video_head,
 )
 from pages.parts.gallery import gallery as draw_gallery
 from pages.parts.gallery import tile_of
@@ -37,10 +37,10 @@ def draw() -> None:
     if not films:
         empty_library()
         return
-    film = film_for(films, view if frame is None else replace(view, video=frame.video_id))
-    film_head(films, film)
+    film = video_for(films, view if frame is None else replace(view, video=frame.video_id))
+    video_head(films, film)
     if film is None:
-        no_such_film()
+        no_such_video()
         return
     view = replace(view, video=film.id)
     stay(view)
@@ -75,7 +75,7 @@ def draw_kept(film: VideoRow, view: View, frame: FrameRow) -> None:
     walk(film, view, outline, timestamp=frame.timestamp, index=frame.index)
     picture, words = st.columns([3, 2], gap="medium")
     with picture:
-        parts.kept_picture(film, view, frame)
+        parts.kept_image(film, view, frame)
         parts.model_texts(frame, calls)
     with words:
         parts.kept_facts(film, view, frame)
@@ -96,7 +96,7 @@ def draw_source(film: VideoRow, view: View, index: int) -> None:
         walk(film, view, outline_of(film), timestamp=source.timestamp, index=index)
         picture, words = st.columns([3, 2], gap="medium")
         with picture:
-            parts.source_picture(film, view, source)
+            parts.source_image(film, view, source)
         with words:
             parts.source_facts(view, source, kept)
 

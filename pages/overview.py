@@ -6,8 +6,8 @@ from pages.parts.overview.controls import draw_controls
 from pages.parts.overview.figures import draw_cards, draw_hosts, draw_latest, draw_minutes
 from pages.parts.overview.notices import draw_failures, draw_first_steps, draw_lack
 from pages.parts.overview.ready_by import draw_ready_by
-from pages.parts.overview.state import Wish, draw_standing, scene, until
-from pages.parts.overview.status import look
+from pages.parts.overview.state import WorkerRequest, draw_standing, scene, until
+from pages.parts.overview.status import read_overview
 from pages.parts.session import settings
 
 EVERY = "2s"
@@ -21,18 +21,18 @@ STEADY = """<style>
 
 def figures() -> None:
     """The status cards, and who describes."""
-    draw_cards(look(), settings())
-    draw_hosts(look().status, settings())
+    draw_cards(read_overview(), settings())
+    draw_hosts(read_overview().status, settings())
 
 
 def course() -> None:
     """The run so far."""
-    found = look().status
+    found = read_overview().status
     if found.run is not None:
         draw_minutes(found.run, is_running=found.is_running)
 
 
-now = look()
+now = read_overview()
 drawn = scene(now)
 every = EVERY if drawn.is_live else None
 st.html(STEADY)
@@ -48,7 +48,7 @@ with st.container(key="overview"):
         if drawn.lack is not None:
             draw_lack(settings(), drawn.lack)
         st.fragment(figures, run_every=every)()
-        draw_ready_by(may_start=Wish.START in drawn.wishes, end=until(now.status.run))
+        draw_ready_by(may_start=WorkerRequest.START in drawn.wishes, end=until(now.status.run))
         draw_failures(now.status)
         if now.status.described:
             st.subheader("Described last", anchor=False)

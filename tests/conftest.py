@@ -28,9 +28,9 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second here."""
-    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 0.02)
-    monkeypatch.setattr(host_runner, "LONGEST_REST_SECONDS", 0.1)
-    monkeypatch.setattr(host_runner, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.02)
+    monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 0.1)
+    monkeypatch.setattr(host_runner, "HEALTH_CHECK_POLL_SECONDS", 0.02)
     monkeypatch.setattr(host_health, "FEWEST_FRAMES", 10_000)  # where a test counts calls, there is no canary
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)

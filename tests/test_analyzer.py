@@ -13,7 +13,7 @@ import pytest
 
 from enrich import LocalVisionAnalyzer
 from enrich.errors import CallFailedError, DescribeError, HostDownError, NotAVideoError, RunningError, VideoError
-from enrich.worker.run_options import Ending, Order
+from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, assert_settled, assert_truthful, truthful, until
 
@@ -31,7 +31,7 @@ async def jpeg(make_house: Callable[..., House], clip: Clip) -> Path:
     """The picture of frame 17 of a numbered clip."""
     house = make_house("pictures")
     house.add(clip(frames=20))
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     return house.image(house.frames()[17])
 
 
@@ -92,7 +92,7 @@ async def test_a_picture_that_is_not_there_is_named(analyzer: LocalVisionAnalyze
 async def test_a_video_is_enriched_and_no_other(house: House, analyzer: LocalVisionAnalyzer, clip: Clip) -> None:
     house.add(clip(frames=12), clip(frames=12, first=400))
     summary = await analyzer.enrich_video(2)
-    assert summary.ending is Ending.FINISHED
+    assert summary.ending is RunEnd.FINISHED
     assert summary.counts.frames_described == 12
     assert_truthful(house, 2, 400)
     assert house.frames(1) == []

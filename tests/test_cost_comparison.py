@@ -2,12 +2,12 @@
 
 import pytest
 
-from db.costs import FilmCost, Spent
+from db.costs import PassCost, VideoCost
 from enrich.costs import compare, deep_cost, rows, stored_size, summary
 from enrich.describe.claude.prices import packaged_prices
 from enrich.describe.claude.request import words_tokens
 from enrich.describe.events import known_events
-from enrich.describe.quick.protocol import Labelled
+from enrich.describe.quick.protocol import LabelledImage
 from enrich.settings import load_settings
 
 HD_TOKENS = 1196  # of 1280×720, as the documentation says
@@ -19,16 +19,16 @@ def settings(tmp_path, monkeypatch):
     return load_settings()
 
 
-def film(number=1, *, quick=Spent(), deep=Spent(), size=(1920, 1080)):  # noqa: B008  # frozen
-    return FilmCost(number, f"film {number}", *size, kept=deep.frames, quick=quick, deep=deep)
+def film(number=1, *, quick=PassCost(), deep=PassCost(), size=(1920, 1080)):  # noqa: B008  # frozen
+    return VideoCost(number, f"film {number}", *size, kept=deep.frames, quick=quick, deep=deep)
 
 
 def deep(frames, *, seconds=0.0, output=150):
-    return Spent(frames, frames, seconds, frames * 600, frames * output, 0.0)
+    return PassCost(frames, frames, seconds, frames * 600, frames * output, 0.0)
 
 
 def test_the_users_table_with_true_numbers(settings):
-    quick = Spent(50, 50, 12.0, 60_000, 7_500, 0.049)
+    quick = PassCost(50, 50, 12.0, 60_000, 7_500, 0.049)
     total = compare([film(quick=quick, deep=deep(1000))], settings).total
     assert summary(total) == "50 frames @ $0.049, 1,000 frames @ $0.00, 20x more analysis for the same price"
 
@@ -44,13 +44,13 @@ def test_the_users_table_with_true_numbers(settings):
     ],
 )
 def test_what_is_not_more_is_not_called_so(settings, quick, described, line):
-    spent = Spent(quick, quick, 1.0, 0, 0, 0.01 if quick else 0.0)
+    spent = PassCost(quick, quick, 1.0, 0, 0, 0.01 if quick else 0.0)
     assert summary(compare([film(quick=spent, deep=deep(described))], settings).total) == line
 
 
 def test_a_thousand_hd_frames_by_the_formula(settings):
     total = compare([film(deep=deep(1000))], settings).total
-    pictures = [Labelled(f"F{number}", b"", 0.0) for number in range(10)]
+    pictures = [LabelledImage(f"F{number}", b"", 0.0) for number in range(10)]
     words = words_tokens(pictures, context="", language="English", events=known_events())
     for price, found in zip(packaged_prices().models, total.elsewhere, strict=True):
         assert found.model == price.name

@@ -196,7 +196,7 @@ PRIVATE = {
 def test_what_is_private_is_taken_out_wherever_it_stands(path, capsys, text, private):
     log_to_file(path)
     log_to_stderr()
-    log.warning("the message: %s", text, extra=about(Action.HOST_RESTS, host=text))
+    log.warning("the message: %s", text, extra=about(Action.HOST_BACKING_OFF, host=text))
     try:
         float(text)
     except ValueError:

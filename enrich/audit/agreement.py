@@ -72,7 +72,7 @@ def stem(word: str) -> str:
     return word
 
 
-class Weights:
+class WordWeights:
     """What each word weighs in one film."""
 
     def __init__(self, descriptions: Collection[frozenset[str]]) -> None:
@@ -89,7 +89,7 @@ class Weights:
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class WordCalibration:
     """How far words can be trusted in one film. `cut`: the least likeness of words for one picture."""
 
     same: int  # how many likenesses were measured of pictures seen twice
@@ -102,10 +102,10 @@ class Judge:
         return self.separation is not None and self.separation >= LEAST_SEPARATION
 
 
-def calibrate(same: Sequence[float], different: Sequence[float]) -> Judge:
+def calibrate(same: Sequence[float], different: Sequence[float]) -> WordCalibration:
     """The judge that these likenesses of words make."""
     if min(len(same), len(different)) < FEWEST_MEASURED:
-        return Judge(len(same), len(different), None, 0.0)
+        return WordCalibration(len(same), len(different), None, 0.0)
     high, low = sorted(same), sorted(different)
     wins = sum(bisect_left(low, value) + bisect_right(low, value) for value in high) / 2
     best, cut = -1.0, 0.0
@@ -114,11 +114,11 @@ def calibrate(same: Sequence[float], different: Sequence[float]) -> Judge:
         right = (len(high) - bisect_left(high, level)) / len(high) + bisect_left(low, level) / len(low)
         if right > best:
             best, cut = right, (max(below, 0.0) + level) / 2
-    return Judge(len(high), len(low), wins / (len(high) * len(low)), cut)
+    return WordCalibration(len(high), len(low), wins / (len(high) * len(low)), cut)
 
 
 @dataclass(frozen=True, slots=True)
-class Likenesses:
+class PairLikeness:
     """How alike a frame that was left out and its kept frame are."""
 
     picture: float  # DEFAULT_LIKENESS, 0 to 1
@@ -139,7 +139,9 @@ class Agreement:
         return self.by_picture and self.by_words is not False
 
 
-def judged(likenesses: Likenesses, judge: Judge, *, least_likeness: float, is_soon: bool = False) -> Agreement:
+def agreement_of(
+    likenesses: PairLikeness, judge: WordCalibration, *, least_likeness: float, is_soon: bool = False
+) -> Agreement:
     """Whether a person comparing the two would write the same.
 
     Words that differ over pictures that are all but the same are the model's fault, not the frame's. What moves is left

@@ -18,18 +18,18 @@ from itertools import chain, count
 from pathlib import Path
 
 from db import checks, store
-from db.checks import Placed
+from db.checks import PlacedFrame
 from db.engine import reading, writing
 from db.queries import VideoRow
-from enrich.audit.pairs import LeftOut, Plan, Seen, another, is_of, seen
-from enrich.audit.report import Known, Report, Told, Twice, report_on
+from enrich.audit.pairs import AuditPlan, ComparedFrame, SkippedFrame, another, compared_frames, is_of
+from enrich.audit.report import DescribedPair, KnownFrame, Report, Twice, report_on
 from enrich.describe.asking import ask
-from enrich.describe.describer import Answer, Describer, Description, Picture, Question
-from enrich.describe.reply_checks import Guard
+from enrich.describe.describer import Answer, Describer, Description, Image, Question
+from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, HostError, SettingsError
 from enrich.library.library import Library
 from enrich.settings import Settings
-from enrich.verify.rows import said_by
+from enrich.verify.rows import source_of
 
 LONGEST_NAME = 40
 MOST_KNOWN = 100  # kept frames whose small pictures are held, to find different ones among them
@@ -37,7 +37,7 @@ HOST_PAUSES_SECONDS = (1.0, 2.0, 4.0)  # a host that is down or busy is asked ag
 FAILURES_IN_A_ROW = 3  # calls: then it is the host
 
 
-class Album:
+class PairFolder:
     """One folder of pairs, made with the first picture; those that agree are taken out again."""
 
     def __init__(self, settings: Settings, video: VideoRow, now: datetime) -> None:
@@ -49,7 +49,7 @@ class Album:
         )
         self.folder = next(folder for folder in every if not folder.exists())
 
-    def put(self, seen: Seen, other: LeftOut) -> tuple[Path, Path]:
+    def put(self, seen: ComparedFrame, other: SkippedFrame) -> tuple[Path, Path]:
         """Write a pair; the paths of the kept picture and of the one left out. Raises SettingsError."""
         name = f"{other.timestamp:010.3f}-frame-{other.index}"
         kept = self.folder / f"{name}-a-kept-as-frame-{seen.kept.index}.jpg"
@@ -71,7 +71,7 @@ class Album:
 
 
 @dataclass(slots=True)
-class _Turn:
+class _HostState:
     """One host's part in an audit."""
 
     host: str
@@ -84,7 +84,7 @@ class _Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Audited:
+class AuditResult:
     """An audit from its end. `trouble`: why not all pairs were compared; `folder`: where pairs that disagree lie."""
 
     report: Report
@@ -97,17 +97,17 @@ class Audited:
 class Audit:
     """One audit; made and run once. `stop` may be called from anywhere."""
 
-    def __init__(self, library: Library, describer: Describer, plan: Plan) -> None:
+    def __init__(self, library: Library, describer: Describer, plan: AuditPlan) -> None:
         self._library = library
         self._describer = describer
         self._plan = plan
-        self._album = Album(library.settings, plan.video, datetime.now(UTC))
-        self._guard = Guard()
-        self._seen: Generator[Seen, None, None] = seen(library.settings, plan.video, plan.stands)
+        self._album = PairFolder(library.settings, plan.video, datetime.now(UTC))
+        self._guard = ReplyHistory()
+        self._seen: Generator[ComparedFrame, None, None] = compared_frames(library.settings, plan.video, plan.stands)
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="everyframe-audit")
-        self._back: list[Seen] = []  # given back by a host that went away
-        self._told: list[Told] = []
-        self._known: list[Known] = []
+        self._back: list[ComparedFrame] = []  # given back by a host that went away
+        self._told: list[DescribedPair] = []
+        self._known: list[KnownFrame] = []
         self._twice: list[Twice] = []
         self._trouble: DescribeError | None = None
         self._work: asyncio.Task[None] | None = None
@@ -126,7 +126,7 @@ class Audit:
         if self._loop is not None and self._work is not None:
             self._loop.call_soon_threadsafe(self._work.cancel)
 
-    async def run(self) -> Audited:
+    async def run(self) -> AuditResult:
         """Compare all pairs. Raises VideoError, or DescribeError if not one could be compared."""
         self._loop = asyncio.get_running_loop()
         self._work = asyncio.ensure_future(self._serve_all())
@@ -159,12 +159,12 @@ class Audit:
         except DescribeError as error:
             self._trouble = error
             return
-        turn = _Turn(host, report.model_digest)
+        turn = _HostState(host, report.model_digest)
         slots = self._library.settings.concurrency
         for _ in range(min(slots, report.calls_at_once or slots)):
             group.create_task(self._tell_all(turn))
 
-    async def _tell_all(self, turn: _Turn) -> None:
+    async def _tell_all(self, turn: _HostState) -> None:
         loop = asyncio.get_running_loop()
         while not turn.is_over:
             stand = (
@@ -179,7 +179,7 @@ class Audit:
                 self._trouble = error
                 self._back.append(stand)
 
-    async def _tell(self, turn: _Turn, stand: Seen) -> None:
+    async def _tell(self, turn: _HostState, stand: ComparedFrame) -> None:
         """Describe a kept frame and those of the sample it stands for. Raises DescribeError if the host is to blame."""
         said = [await self._describe(turn, stand.kept, other.jpeg, other.timestamp) for other in stand.others]
         async with turn.locks[stand.kept.id]:  # another call may be about this very kept frame
@@ -192,22 +192,22 @@ class Audit:
             await self._measure_words(turn, stand, kept)
         for other, words in zip(stand.others, said, strict=True):
             paths = await asyncio.to_thread(self._album.put, stand, other)
-            self._told.append(Told(stand.kept, other, kept, words, paths))
+            self._told.append(DescribedPair(stand.kept, other, kept, words, paths))
 
-    async def _measure_words(self, turn: _Turn, stand: Seen, words: Description) -> None:
+    async def _measure_words(self, turn: _HostState, stand: ComparedFrame, words: Description) -> None:
         """Collect what words are measured by. Raises as above."""
         if len(self._known) < MOST_KNOWN:
-            self._known.append(Known(stand.kept.timestamp, stand.luma, words))
+            self._known.append(KnownFrame(stand.kept.timestamp, stand.luma, words))
         if stand.kept.id in self._plan.seen_twice:
             jpeg = await asyncio.to_thread(another, stand.jpeg)
             again = await self._describe(turn, stand.kept, jpeg, stand.kept.timestamp)
             if again is not None:
                 self._twice.append((words, again))
 
-    async def _describe(self, turn: _Turn, kept: Placed, jpeg: bytes, timestamp: float) -> Description | None:
+    async def _describe(self, turn: _HostState, kept: PlacedFrame, jpeg: bytes, timestamp: float) -> Description | None:
         """What the model says of a picture; None if nothing. Raises DescribeError if the host is to blame."""
         question = Question(
-            (Picture(jpeg, timestamp),),
+            (Image(jpeg, timestamp),),
             context=self._plan.video.context,
             language=self._library.settings.language,
         )
@@ -235,17 +235,17 @@ class Audit:
         await asyncio.to_thread(self._book, kept, answer)
         return answer.description
 
-    def _stored_words(self, turn: _Turn, kept: Placed) -> Description | None:
+    def _stored_words(self, turn: _HostState, kept: PlacedFrame) -> Description | None:
         """What this very model said of a kept frame before, asked with the same prompt."""
         with reading(self._library.engine) as connection:
-            saying = checks.sayings(connection, [kept.id]).get((kept.id, self._describer.fills))
+            saying = checks.source_calls(connection, [kept.id]).get((kept.id, self._describer.fills))
         if saying is None or not is_of(saying, self._describer):
             return None
         if (saying.model_digest, saying.prompt_version) != (turn.digest, turn.prompt_version):
             return None
-        return said_by(saying)
+        return source_of(saying)
 
-    def _book(self, kept: Placed, answer: Answer) -> None:
+    def _book(self, kept: PlacedFrame, answer: Answer) -> None:
         rows = [
             store.NewAnalysis(
                 **(asdict(call) | {"warnings": [asdict(doubt) for doubt in call.warnings], "is_kept": False})
@@ -255,7 +255,7 @@ class Audit:
         with writing(self._library.engine) as connection:
             checks.save_audit(connection, kept.id, rows, now=datetime.now(UTC))
 
-    def _audited(self) -> Audited:
+    def _audited(self) -> AuditResult:
         report = report_on(
             self._told, self._known, self._twice, sampling=self._plan.video.sampling, seed=self._plan.seed
         )
@@ -265,7 +265,7 @@ class Audit:
         is_whole = len(report.pairs) == self._plan.sampled and all(
             told.words and told.kept_words for told in self._told
         )
-        return Audited(
+        return AuditResult(
             report=report,
             calls=self.calls,
             folder=self._album.folder if report.disagreeing else None,

@@ -20,7 +20,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from db import checks
-from db.checks import Placed
+from db.checks import PlacedFrame
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
@@ -39,10 +39,10 @@ from enrich.video.signals import LONG_EDGE_PIXELS, Luma, LumaShrinker, small_siz
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class SampledFrame:
     """A kept frame, and those of the sample it stands for, by their source numbers."""
 
-    kept: Placed
+    kept: PlacedFrame
     indexes: tuple[int, ...]
 
 
@@ -57,7 +57,7 @@ SEEN_TWICE_LEAST, SEEN_TWICE_MOST = 8, 20
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedFrame:
     """A frame that was left out; `likeness` (of luma) and `change` (of colours, 0 to 255) are against the kept one."""
 
     index: int
@@ -68,19 +68,21 @@ class LeftOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ComparedFrame:
     """A kept frame, its picture made anew in the same way as those of the frames it stands for, and some of these."""
 
-    kept: Placed
+    kept: PlacedFrame
     jpeg: bytes
     luma: Luma
-    others: tuple[LeftOut, ...]
+    others: tuple[SkippedFrame, ...]
     is_first: bool  # of its kept frame
 
 
-def seen(settings: Settings, video: VideoRow, stands: Iterable[Stand]) -> Generator[Seen, None, None]:
+def compared_frames(
+    settings: Settings, video: VideoRow, stands: Iterable[SampledFrame]
+) -> Generator[ComparedFrame, None, None]:
     """The pictures of a sample, in the film's order. Raises VideoError."""
-    film = _Film(Path(video.path))
+    film = _VideoReader(Path(video.path))
     shrinker = LumaShrinker()
     encoder: JpegEncoder | None = None
     try:
@@ -102,8 +104,8 @@ def seen(settings: Settings, video: VideoRow, stands: Iterable[Stand]) -> Genera
                     other = shrinker.shrink(frame.picture)
                     left = encoder.encode(frame.picture)
                     likeness, change = DEFAULT_LIKENESS.measure(luma, other), colour_change(jpeg, left)
-                    others.append(LeftOut(index, frame.timestamp, left, likeness, change))
-                yield Seen(stand.kept, jpeg, luma, tuple(others), is_first=not start)
+                    others.append(SkippedFrame(index, frame.timestamp, left, likeness, change))
+                yield ComparedFrame(stand.kept, jpeg, luma, tuple(others), is_first=not start)
     finally:
         film.close()
 
@@ -128,7 +130,7 @@ def _small(jpeg: bytes) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class _Film:
+class _VideoReader:
     """A film that is read onward, or from the key frame before a known frame."""
 
     def __init__(self, path: Path) -> None:
@@ -137,7 +139,7 @@ class _Film:
         self._frames: Iterator[SourceFrame] = iter(())
         self._next = 0  # the number of the next frame
 
-    def find(self, kept: Placed) -> SourceFrame:
+    def find(self, kept: PlacedFrame) -> SourceFrame:
         """The kept frame. Raises VideoChangedError if the film has none of its number and time."""
         index = kept.index or 0
         if self._source is not None and 0 <= index - self._next <= SEEK_FRAMES:
@@ -162,7 +164,7 @@ class _Film:
         if self._source is not None:
             self._source.close()
 
-    def _seek(self, kept: Placed, back: float) -> SourceFrame | None:
+    def _seek(self, kept: PlacedFrame, back: float) -> SourceFrame | None:
         """The kept frame after a seek; None if the seek lands behind it, or not on a key frame."""
         self._open(max(0.0, kept.timestamp - back))
         is_first = True
@@ -180,7 +182,7 @@ class _Film:
         self._source = SourceFrames(self._path, start=start)
         self._frames, self._next = iter(self._source), 0
 
-    def _checked(self, kept: Placed, frame: SourceFrame) -> SourceFrame:
+    def _checked(self, kept: PlacedFrame, frame: SourceFrame) -> SourceFrame:
         if abs(frame.timestamp - kept.timestamp) > SAME_SECONDS:
             raise VideoChangedError(
                 f"{self._path} has frame {kept.index} at another time than the library: `everyframe verify` says more"
@@ -189,38 +191,38 @@ class _Film:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AuditPlan:
     """What an audit will do. `calls` is a guess: doubtful replies are asked for twice."""
 
     video: VideoRow
     seed: int
     left_out: int  # source frames
     sampled: int
-    stands: list[Stand]
+    stands: list[SampledFrame]
     seen_twice: frozenset[int]  # ids of kept frames
     calls: int
     seconds: float | None  # None: not measured
 
 
-def plan_audit(library: Library, video: VideoRow, describer: Describer, *, size: int, seed: int) -> Plan:
+def plan_audit(library: Library, video: VideoRow, describer: Describer, *, size: int, seed: int) -> AuditPlan:
     """Draw the sample and say what it will take. Raises VideoError if the video is not extracted, or not there."""
     if video.extraction_status is not ExtractionStatus.EXTRACTED:
         raise VideoError(f"{video.title} is not decoded to its end yet: run `everyframe extract {video.id}`")
     require_same_file(video)
-    total = left_out(placed_frames(library.engine, video.id))
+    total = skipped_frames(placed_frames(library.engine, video.id))
     stands = list(draw(placed_frames(library.engine, video.id), total, size=size, seed=seed))
     wanted = min(SEEN_TWICE_MOST, max(SEEN_TWICE_LEAST, round(len(stands) * SEEN_TWICE_SHARE)), len(stands))
     twice = frozenset(stands[number * len(stands) // wanted].kept.id for number in range(wanted))
     sampled = sum(len(stand.indexes) for stand in stands)
     with reading(library.engine) as connection:
-        known = checks.sayings(connection, [stand.kept.id for stand in stands])
+        known = checks.source_calls(connection, [stand.kept.id for stand in stands])
         speed = measured_speed(connection, library.settings)
     reused = sum(is_of(known.get((stand.kept.id, describer.fills)), describer) for stand in stands)
     calls = sampled + len(stands) - reused + len(twice)
-    return Plan(video, seed, total, sampled, stands, twice, calls, seconds_for(calls, speed, library.settings))
+    return AuditPlan(video, seed, total, sampled, stands, twice, calls, seconds_for(calls, speed, library.settings))
 
 
-def is_of(saying: checks.Saying | None, describer: Describer) -> bool:
+def is_of(saying: checks.SourceCall | None, describer: Describer) -> bool:
     """Whether a call was this describer's and model's, and says all it has to say: what measures is asked again."""
     return (
         saying is not None
@@ -229,12 +231,12 @@ def is_of(saying: checks.Saying | None, describer: Describer) -> bool:
     )
 
 
-def left_out(rows: Iterable[Placed]) -> int:
+def skipped_frames(rows: Iterable[PlacedFrame]) -> int:
     """How many source frames the kept ones stand for, without themselves."""
     return sum((row.stands_for or 1) - 1 for row in rows)
 
 
-def draw(rows: Iterable[Placed], total: int, *, size: int, seed: int) -> Iterator[Stand]:
+def draw(rows: Iterable[PlacedFrame], total: int, *, size: int, seed: int) -> Iterator[SampledFrame]:
     """A sample of the `total` frames left out, in the film's order: each is as likely as any other."""
     chosen = iter(sorted(random.Random(seed).sample(range(total), min(size, total))))  # noqa: S311  # no secret
     rank = next(chosen, None)
@@ -246,7 +248,7 @@ def draw(rows: Iterable[Placed], total: int, *, size: int, seed: int) -> Iterato
             indexes.append((row.index or 0) + 1 + rank - before)
             rank = next(chosen, None)
         if indexes:
-            yield Stand(row, tuple(indexes))
+            yield SampledFrame(row, tuple(indexes))
         before += count
         if rank is None:
             return

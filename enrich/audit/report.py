@@ -7,9 +7,17 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import TypeAlias
 
-from db.checks import Placed
-from enrich.audit.agreement import Agreement, Judge, Likenesses, Weights, calibrate, content_words, judged
-from enrich.audit.pairs import LeftOut
+from db.checks import PlacedFrame
+from enrich.audit.agreement import (
+    Agreement,
+    PairLikeness,
+    WordCalibration,
+    WordWeights,
+    agreement_of,
+    calibrate,
+    content_words,
+)
+from enrich.audit.pairs import SkippedFrame
 from enrich.describe.describer import Description
 from enrich.video.distinct import PACES
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
@@ -30,7 +38,7 @@ class Pair:
     timestamp: float
     kept_index: int
     kept_timestamp: float
-    likenesses: Likenesses
+    likenesses: PairLikeness
     agreement: Agreement
     text: str | None
     kept_text: str | None
@@ -43,7 +51,7 @@ class Report:
     """What an audit came to."""
 
     pairs: list[Pair]
-    judge: Judge
+    judge: WordCalibration
     least_likeness: float
     pace: float  # seconds after a kept frame in which what moves is left to it
 
@@ -69,18 +77,18 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DescribedPair:
     """A pair that was described as far as it could be."""
 
-    kept: Placed
-    other: LeftOut
+    kept: PlacedFrame
+    other: SkippedFrame
     kept_words: Description | None
     words: Description | None
     paths: tuple[Path, Path]
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownFrame:
     """A kept frame that was described: its small picture, for finding different ones."""
 
     timestamp: float
@@ -89,10 +97,10 @@ class Known:
 
 
 def report_on(
-    told: Sequence[Told], known: Sequence[Known], twice: Sequence[Twice], *, sampling: str, seed: int
+    told: Sequence[DescribedPair], known: Sequence[KnownFrame], twice: Sequence[Twice], *, sampling: str, seed: int
 ) -> Report:
     """Judge all pairs. `known` and `twice` are what words are measured by; `sampling` is the video's."""
-    weights = Weights([content_words(frame.words) for frame in known])
+    weights = WordWeights([content_words(frame.words) for frame in known])
 
     def likeness(one: Description | None, other: Description | None) -> float | None:
         if one is None or other is None:
@@ -107,14 +115,14 @@ def report_on(
     pace = PACES[chosen.likeness].seconds if chosen.kind is SamplingKind.DISTINCT else 0.0
     pairs = []
     for pair in sorted(told, key=lambda pair: pair.other.index):
-        likenesses = Likenesses(pair.other.likeness, pair.other.change, likeness(pair.words, pair.kept_words))
+        likenesses = PairLikeness(pair.other.likeness, pair.other.change, likeness(pair.words, pair.kept_words))
         is_soon = pair.other.timestamp - pair.kept.timestamp < pace
-        verdict = judged(likenesses, judge, least_likeness=least, is_soon=is_soon)
+        verdict = agreement_of(likenesses, judge, least_likeness=least, is_soon=is_soon)
         pairs.append(_pair(pair, likenesses, verdict))
     return Report(pairs, judge, least, pace)
 
 
-def different(known: Collection[Known], *, seed: int) -> list[Twice]:
+def different(known: Collection[KnownFrame], *, seed: int) -> list[Twice]:
     """What was said of kept frames that are far apart and look unlike each other, two by two."""
     least = DEFAULT_LIKENESS.threshold(LikenessLevel.LOOSE)
     far = FAR_SHARE * max((frame.timestamp for frame in known), default=0.0)
@@ -124,7 +132,7 @@ def different(known: Collection[Known], *, seed: int) -> list[Twice]:
     return [(one.words, other.words) for one, other in islice(unlike, MOST_DIFFERENT)]
 
 
-def _pair(told: Told, likenesses: Likenesses, agreement: Agreement) -> Pair:
+def _pair(told: DescribedPair, likenesses: PairLikeness, agreement: Agreement) -> Pair:
     kept_picture, picture = told.paths
     return Pair(
         index=told.other.index,

@@ -29,7 +29,7 @@ from enrich.cli import (
 )
 from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
-from enrich.cli.output import complain
+from enrich.cli.output import print_error
 from enrich.cli.signals import INTERRUPTED
 from enrich.errors import EveryFrameError
 from enrich.wording import first_line
@@ -100,20 +100,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ClickError as error:
         context = getattr(error, "ctx", None)
         said = error.format_message().replace("Value error, ", "")
-        complain(f"{said} (see `{context.command_path if context else 'everyframe'} --help`)")
+        print_error(f"{said} (see `{context.command_path if context else 'everyframe'} --help`)")
         return int(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        complain("interrupted")
+        print_error("interrupted")
         return INTERRUPTED
     except EveryFrameError as error:
-        complain(str(error))
+        print_error(str(error))
         return 1
     except BrokenPipeError:  # `everyframe list | head`
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:  # noqa: BLE001  # whoever types a command reads one line, not a traceback
-        complain(_unexpected(error))
+        print_error(_unexpected(error))
         return 1
     return code if isinstance(code, int) else 0
 

@@ -12,23 +12,23 @@ from enrich.cli.options import (
     ModelName,
     Video,
     Videos,
-    all_meant,
-    meant,
+    find_one_video,
+    find_videos,
     open_library,
     settings_for,
 )
-from enrich.cli.output import Meter, complain, meter, print_json, say
+from enrich.cli.output import Meter, meter, print_error, print_json, say
 from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.wording import clock, counted, first_line, span
 
 if TYPE_CHECKING:
     from db.queries import VideoRow
-    from enrich.audit.audit import Audit, Audited
-    from enrich.audit.pairs import Plan
+    from enrich.audit.audit import Audit, AuditResult
+    from enrich.audit.pairs import AuditPlan
     from enrich.audit.report import Pair, Report
     from enrich.describe.describer import Describer
     from enrich.library.library import Library
-    from enrich.verify.verify import Verdict
+    from enrich.verify.verify import VerifyResult
 
 LOOK_SECONDS = 0.5
 SHOWN_PAIRS = 20
@@ -53,7 +53,7 @@ def audit(
 
     settings = settings_for(describer, model)
     library = open_library(settings)
-    row = meant(library, video)
+    row = find_one_video(library, video)
     chosen = make_describer(settings)
     plan = plan_audit(library, row, chosen, size=sample, seed=seed)
     title = first_line(row.title)
@@ -72,7 +72,7 @@ def audit(
     else:
         _say_audit(plan, chosen, done)
     if done.trouble is not None:
-        complain(str(done.trouble))
+        print_error(str(done.trouble))
         raise typer.Exit(1)
     if done.is_stopped:
         raise typer.Exit(INTERRUPTED)
@@ -93,7 +93,7 @@ def verify(
     from enrich.verify.verify import verify as check
 
     library = open_library()
-    chosen = all_meant(library, videos)
+    chosen = find_videos(library, videos)
     with meter() as show:
 
         def on_progress(video: "VideoRow", decoded: int) -> None:
@@ -108,13 +108,13 @@ def verify(
         raise typer.Exit(1)
 
 
-async def _run_audit(library: "Library", describer: "Describer", plan: "Plan") -> "Audited":
-    from enrich.analyzer import host_troubles
+async def _run_audit(library: "Library", describer: "Describer", plan: "AuditPlan") -> "AuditResult":
+    from enrich.analyzer import host_problems
     from enrich.audit.audit import Audit
 
     try:
-        for trouble in await host_troubles(describer):
-            complain(str(trouble))
+        for trouble in await host_problems(describer):
+            print_error(str(trouble))
         running = Audit(library, describer, plan)
         with interruptible(running.stop), meter() as show:
             watching = asyncio.ensure_future(_watch(running, plan.sampled, show))
@@ -132,7 +132,7 @@ async def _watch(running: "Audit", total: int, show: Meter) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _say_audit(plan: "Plan", describer: "Describer", done: "Audited") -> None:
+def _say_audit(plan: "AuditPlan", describer: "Describer", done: "AuditResult") -> None:
     report = done.report
     worse = report.disagreeing
     if done.is_stopped:
@@ -184,7 +184,7 @@ def _say_pair(report: "Report", pair: "Pair") -> None:
     say(f"              {pair.picture}")
 
 
-def _audit_json(plan: "Plan", describer: "Describer", done: "Audited | None") -> dict[str, object]:
+def _audit_json(plan: "AuditPlan", describer: "Describer", done: "AuditResult | None") -> dict[str, object]:
     value: dict[str, object] = {
         "video_id": plan.video.id,
         "title": plan.video.title,
@@ -242,7 +242,7 @@ def _pair_json(pair: "Pair") -> dict[str, object]:
     }
 
 
-def _say_verdict(verdict: "Verdict") -> None:
+def _say_verdict(verdict: "VerifyResult") -> None:
     for group in verdict.groups[:SHOWN_GROUPS]:
         where = f"{first_line(group.title)} ({group.video_id}): " if group.title else ""
         more = f" … and {group.count - len(group.places):,} more" if group.count > len(group.places) else ""
@@ -262,7 +262,7 @@ def _say_verdict(verdict: "Verdict") -> None:
     say(f"{checked}: {counted(verdict.found, 'problem')}{mended}.")
 
 
-def _verdict_json(verdict: "Verdict") -> dict[str, object]:
+def _verdict_json(verdict: "VerifyResult") -> dict[str, object]:
     return {
         "videos": verdict.videos,
         "frames": verdict.frames,

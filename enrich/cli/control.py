@@ -125,18 +125,18 @@ def status(
     Its state and the reason for it, how far the library is, how fast, and what is in the way.
     """
     from enrich.cli.status_lines import lines
-    from enrich.control.status import look
+    from enrich.control.status import read_status
     from enrich.library.library import open_engine
 
     engine = open_engine(load_settings())
     try:
         if as_json:
-            print_json(_as_data(look(engine, now=datetime.now(UTC))))
+            print_json(_as_data(read_status(engine, now=datetime.now(UTC))))
         elif not watch:
-            say("\n".join(lines(look(engine, now=datetime.now(UTC)))))
+            say("\n".join(lines(read_status(engine, now=datetime.now(UTC)))))
         else:
             with suppress(KeyboardInterrupt):  # its usual end
-                _watch(lambda: lines(look(engine, now=datetime.now(UTC))))
+                _watch(lambda: lines(read_status(engine, now=datetime.now(UTC))))
     finally:
         engine.dispose()
 
@@ -172,7 +172,7 @@ def _plan(settings: "Settings", seconds: float) -> str:
 
 def _first_trouble() -> str | None:
     """What a new worker waits for, if it says so within some seconds."""
-    from db.models import RunState
+    from db.models import HostState, RunState
     from enrich.control.status import status
 
     end = time.monotonic() + FIRST_LOOK_SECONDS
@@ -181,7 +181,7 @@ def _first_trouble() -> str | None:
         found = status(settings)
         if found.state is RunState.WAITING and found.run is not None:
             return first_line(found.run.reason, 300)
-        if any(host.state == "open" for host in found.hosts):
+        if any(host.state == HostState.SERVING for host in found.hosts):
             return None
         time.sleep(LOOK_SECONDS)
     return None

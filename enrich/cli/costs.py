@@ -4,13 +4,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from enrich.cli.options import AsJson, Videos, all_meant, open_library
+from enrich.cli.options import AsJson, Videos, find_videos, open_library
 from enrich.cli.output import print_json, print_table, say
 from enrich.wording import counted, dollars, first_line, span
 
 if TYPE_CHECKING:
     from db.costs import ModelCost
-    from enrich.costs import Comparison
+    from enrich.costs import CostComparison
     from enrich.settings import Settings
 
 WIDTH = 12  # of the first column of lines
@@ -23,14 +23,14 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
     For each film and in all; and what the deep pass would have cost with each of Claude's models.
     """
     from db.batches import promised_usd
-    from db.costs import film_costs, model_costs
+    from db.costs import model_costs, video_costs
     from db.engine import reading
     from enrich.costs import as_data, compare, spent_this_month
 
     library = open_library()
-    wanted = all_meant(library, videos)
+    wanted = find_videos(library, videos)
     with reading(library.engine) as connection:
-        films = film_costs(connection, wanted)
+        films = video_costs(connection, wanted)
         models = model_costs(connection)
         spent = spent_this_month(connection, datetime.now(UTC))
         promised = promised_usd(connection)
@@ -50,7 +50,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
     _say_total(found, models if wanted is None else [], library.settings, spent, promised)
 
 
-def _say_films(found: "Comparison") -> None:
+def _say_films(found: "CostComparison") -> None:
     from enrich.costs import deep_cost
 
     heads = [("", "right"), ("Film", "left"), ("Quick pass", "right"), ("Tokens", "right"), ("Cost", "right")]
@@ -73,7 +73,7 @@ def _say_films(found: "Comparison") -> None:
     )
 
 
-def _say_elsewhere(found: "Comparison") -> None:
+def _say_elsewhere(found: "CostComparison") -> None:
     deep = found.total.deep
     say(f"The deep pass, {counted(deep.frames, 'frame')}, would have cost:")
     heads = [("Model", "left"), ("At once", "right"), ("In batches", "right"), ("Saved", "right")]
@@ -88,7 +88,7 @@ def _say_elsewhere(found: "Comparison") -> None:
 
 
 def _say_total(
-    found: "Comparison", models: "list[ModelCost]", settings: "Settings", spent: float, promised: float
+    found: "CostComparison", models: "list[ModelCost]", settings: "Settings", spent: float, promised: float
 ) -> None:
     from enrich.costs import deep_words, quick_words, summary
 

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from enrich.cli.output import complain, say
+from enrich.cli.output import print_error, say
 from enrich.errors import ControlError, SettingsError
 from enrich.network import LAST_PORT, free_port, is_loopback, network_addresses, own_names
 from enrich.settings import dashboard_password, data_folder, environment_with, load_settings
@@ -123,7 +123,7 @@ def _environment() -> dict[str, str]:
     try:
         return environment_for(load_settings())
     except SettingsError as error:  # the dashboard says so too, and how to mend it
-        complain(str(error))
+        print_error(str(error))
         return environment_with(EVERYFRAME_HOME=str(data_folder()))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.output import complain, print_table, say
+from enrich.cli.output import print_error, print_table, say
 from enrich.errors import DescribeError, EveryFrameError
 from enrich.settings import DEFAULT_OLLAMA_HOST, Settings, load_settings
 from enrich.wording import clock, first_line, span
@@ -28,7 +28,7 @@ TRIED_WORDS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class DemoDescriber:
     """What the demo describes with, and what that means."""
 
     describer: str
@@ -46,11 +46,11 @@ def demo(
     from enrich.cli.estimate import say_estimate
     from enrich.cli.work import run_here
     from enrich.describe.registry import make_describer
-    from enrich.library.adding import Outcome, add_paths
+    from enrich.library.adding import PathOutcome, add_paths
     from enrich.library.library import Library
     from enrich.video.probe import probe
     from enrich.video.sampling import parse_sampling
-    from enrich.worker.run_options import Ending, Order
+    from enrich.worker.run_options import RunEnd, RunOptions
 
     base = load_settings()
     choice = asyncio.run(_choose(base))
@@ -71,29 +71,29 @@ def demo(
     say(f"Describer:  {choice.why}")
     say()
     (addition,) = add_paths(library, [path], sampling=sampling, context="") if not path.is_dir() else (None,)
-    if addition is None or addition.outcome is Outcome.FAILED or addition.video_id is None:
+    if addition is None or addition.outcome is PathOutcome.FAILED or addition.video_id is None:
         raise EveryFrameError(addition.error if addition and addition.error else f"{path} is a folder: name one film")
     say_estimate(library, sampling, [addition.facts or probe(path)])
     say()
-    order = Order(video_ids=frozenset({addition.video_id}), within_seconds=BUDGET_SECONDS)
+    order = RunOptions(video_ids=frozenset({addition.video_id}), within_seconds=BUDGET_SECONDS)
     summary = run_here(library, make_describer(settings), order)
     counts = summary.counts
     say(f"{counts.frames_described} frames described in {span(summary.seconds)}, {summary.left} left.")
     for reason, count in summary.failures:
-        complain(f"{count} × {first_line(reason)}")
+        print_error(f"{count} × {first_line(reason)}")
     say()
     _say_frames(library, addition.video_id)
-    _say_next(settings, home, is_sample=video is None, is_done=summary.ending is Ending.FINISHED)
-    if summary.ending is Ending.STOPPED:
+    _say_next(settings, home, is_sample=video is None, is_done=summary.ending is RunEnd.FINISHED)
+    if summary.ending is RunEnd.STOPPED:
         raise typer.Exit(130)
 
 
-async def _choose(settings: Settings) -> Choice:
+async def _choose(settings: Settings) -> DemoDescriber:
     """The model of the settings if it is there, else the smallest one that sees, else no model at all."""
     from enrich.describe.ollama.describer import OllamaDescriber
 
     if settings.describer == "baseline":
-        return Choice("baseline", settings.model, _baseline_means("EVERYFRAME_DESCRIBER says so"))
+        return DemoDescriber("baseline", settings.model, _baseline_means("EVERYFRAME_DESCRIBER says so"))
     describer = OllamaDescriber(settings)
     reason = ""
     try:
@@ -105,17 +105,19 @@ async def _choose(settings: Settings) -> Choice:
                 continue
             names = [model.name for model in found]
             if settings.model in names or f"{settings.model}:latest" in names:
-                return Choice(
+                return DemoDescriber(
                     "ollama", settings.model, f"{settings.model}, in Ollama at {host}: nothing leaves this machine"
                 )
             if found:
                 name = min(found, key=lambda model: model.size_bytes).name
                 instead = f"{settings.model} is not installed; ollama pull {settings.model} gets it"
-                return Choice("ollama", name, f"{name}, the smallest model that sees in Ollama at {host} ({instead})")
+                return DemoDescriber(
+                    "ollama", name, f"{name}, the smallest model that sees in Ollama at {host} ({instead})"
+                )
             reason = f"Ollama at {host} has no vision model"
     finally:
         await describer.close()
-    return Choice("baseline", settings.model, _baseline_means(reason or f"no Ollama at {DEFAULT_OLLAMA_HOST}"))
+    return DemoDescriber("baseline", settings.model, _baseline_means(reason or f"no Ollama at {DEFAULT_OLLAMA_HOST}"))
 
 
 def _baseline_means(why: str) -> str:
@@ -150,7 +152,7 @@ def _say_frames(library: "Library", video_id: int) -> None:
             [(clock(frame.timestamp), first_line(frame.description)) for frame in spread(frames)],
         )
         say()
-        for word in telling_words(frames):
+        for word in distinctive_words(frames):
             found = search(connection, word, limit=SHOWN_HITS, video_ids=[video_id])
             if found.hits:
                 break
@@ -175,7 +177,7 @@ def spread(frames: "list[FrameRow]") -> "list[FrameRow]":
     return [frame for frame in frames if frame.id in chosen]
 
 
-def telling_words(frames: "list[FrameRow]") -> list[str]:
+def distinctive_words(frames: "list[FrameRow]") -> list[str]:
     """Words worth searching for, the best first: long ones that occur in about a quarter of the descriptions."""
     seen: Counter[str] = Counter()
     for frame in frames:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from enrich.cli.options import AsJson, Video, meant, open_library
+from enrich.cli.options import AsJson, Video, find_one_video, open_library
 from enrich.cli.output import print_json, say
 from enrich.errors import SettingsError
 from enrich.wording import counted, first_line, printable
@@ -36,7 +36,7 @@ def change(
     if name is not None and not 0 < len(name) <= LONGEST_TITLE:
         raise typer.BadParameter(f"write a title of 1 to {LONGEST_TITLE} characters", param_hint="--title")
     library = open_library()
-    row = meant(library, video)
+    row = find_one_video(library, video)
     with writing(library.engine) as connection:
         if context is not None:
             set_context(connection, row.id, printable(context.strip()))
@@ -62,7 +62,7 @@ def relink(
     from enrich.library.adding import relink as find_again
 
     library = open_library()
-    row = find_again(library, meant(library, video), path)
+    row = find_again(library, find_one_video(library, video), path)
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path})
         return
@@ -80,10 +80,10 @@ def remove(
     """
     from db.engine import writing
     from db.store import remove_video
-    from enrich.library.pictures import remove_pictures
+    from enrich.library.pictures import remove_images
 
     library = open_library()
-    row = meant(library, video)
+    row = find_one_video(library, video)
     what = f"{row.title}: {counted(row.kept, 'picture')} and {counted(row.described, 'description')}"
     if not yes:
         if as_json or not sys.stdin.isatty():
@@ -91,7 +91,7 @@ def remove(
         typer.confirm(f"Delete {what}? The film itself is not touched.", abort=True)
     with writing(library.engine) as connection:
         remove_video(connection, row.id)
-    remove_pictures(library.settings, row)
+    remove_images(library.settings, row)
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path, "kept": row.kept, "described": row.described})
         return

@@ -20,17 +20,17 @@ from enrich.cli.options import (
     ModelName,
     SamplingText,
     Videos,
-    all_meant,
+    find_videos,
     open_library,
     settings_for,
 )
-from enrich.cli.output import complain, print_json, say
+from enrich.cli.output import print_error, print_json, say
 from enrich.clock import end_after, end_by
 from enrich.wording import counted, moment, size, span
 
 if TYPE_CHECKING:
     from enrich.library.library import Library
-    from enrich.schedule.forecast import Plan
+    from enrich.schedule.forecast import RunPlan
     from enrich.video.probe import VideoFacts
     from enrich.video.sampling import Sampling
 
@@ -51,7 +51,7 @@ def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: f
     return plan_text(found, datetime.now().astimezone()) if found is not None and found.left else None
 
 
-def plan_text(found: "Plan", now: datetime) -> str:
+def plan_text(found: "RunPlan", now: datetime) -> str:
     """A plan in words: 1 picture every 6 s by 07:00, all 12,345 frames by Thursday 14:00."""
     whole = f"all {found.left:,} frames by {moment(found.all_seconds, now)}"
     if found.gap is None:
@@ -104,7 +104,7 @@ def estimate(
         try:
             facts.append(probe(path))
         except VideoError as error:
-            complain(str(error))
+            print_error(str(error))
             troubles.append({"path": str(path), "error": str(error)})
             failed = failed or was_named
     say_estimate(library, chosen, facts, troubles=troubles, as_json=as_json)
@@ -122,7 +122,7 @@ def say_estimate(
 ) -> None:
     """Print what these videos will take; `troubles` are the files that are none."""
     from db.engine import reading
-    from enrich.library.pictures import free_room
+    from enrich.library.pictures import free_bytes
     from enrich.schedule.forecast import Footage, estimate
 
     footage = [Footage(video.duration, video.frame_estimate, video.width, video.height) for video in facts]
@@ -130,7 +130,7 @@ def say_estimate(
     with reading(library.engine) as connection:
         ahead = estimate(connection, settings, footage, sampling)
     model = settings.model if settings.describer == "ollama" else settings.describer
-    room = free_room(settings)
+    room = free_bytes(settings)
     if as_json:
         print_json(
             {
@@ -200,7 +200,7 @@ def plan(
     now = datetime.now(UTC)
     end = end_of(within, by, now)
     library = open_library(settings_for(describer, model))
-    chosen = all_meant(library, videos)
+    chosen = find_videos(library, videos)
     seconds = math.inf if end is None else (end - now).total_seconds()
     with reading(library.engine) as connection:
         found = make_plan(connection, library.settings, chosen, seconds=seconds)

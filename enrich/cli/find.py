@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.options import AsJson, Video, meant, open_library
+from enrich.cli.options import AsJson, Video, find_one_video, open_library
 from enrich.cli.output import print_json, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable
@@ -37,7 +37,7 @@ def show(
     if save is not None and frame is None and at is None:
         raise typer.BadParameter("say which frame with --frame or --at", param_hint="--save")
     library = open_library()
-    row = meant(library, video)
+    row = find_one_video(library, video)
     if frame is not None or at is not None:
         _show_frame(library, row, index=frame, timestamp=at, save=save, as_json=as_json)
         return
@@ -67,7 +67,7 @@ def search(
     from db.search import search as find
 
     library = open_library()
-    video_ids = [meant(library, video).id] if video else None
+    video_ids = [find_one_video(library, video).id] if video else None
     with reading(library.engine) as connection:
         found = find(connection, printable(" ".join(words)), limit=limit, video_ids=video_ids)
     if as_json:
@@ -95,14 +95,16 @@ def _show_frame(
 ) -> None:
     from db import queries
     from db.engine import reading
-    from enrich.library.source_frames import look_up
+    from enrich.library.source_frames import find_source_frame
 
     with reading(library.engine) as connection:
         if index is not None:
             kept = queries.frame_of_index(connection, video.id, index)
         else:
             kept = queries.frame_at(connection, video.id, timestamp or 0.0)
-    found = look_up(library.settings, video, kept, index=index, timestamp=timestamp, with_picture=save is not None)
+    found = find_source_frame(
+        library.settings, video, kept, index=index, timestamp=timestamp, with_picture=save is not None
+    )
     if save is not None and found.jpeg is not None:
         try:
             save.write_bytes(found.jpeg)

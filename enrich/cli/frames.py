@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.options import AsJson, ModelName, Video, meant, open_library, settings_for
+from enrich.cli.options import AsJson, ModelName, Video, find_one_video, open_library, settings_for
 from enrich.cli.output import print_json, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable, span
@@ -36,7 +36,7 @@ def strip(
     from enrich.library.source_frames import make_strip
 
     library = open_library()
-    row = meant(library, video)
+    row = find_one_video(library, video)
     found = make_strip(library, row, max(0, frame - before), frame + after)
     folder = strip_folder(library.settings, row.id)
     if as_json:
@@ -62,16 +62,16 @@ def describe(
     import asyncio
 
     from enrich.describe.registry import make_describer
-    from enrich.library.redescribe import describe_again
+    from enrich.library.redescribe import redescribe
 
     if (frame_id is None) == (frame is None):
         raise typer.BadParameter("say which frame: --id ID or --frame N")
     settings = settings_for("ollama" if model else None, model)
     library = open_library(settings)
-    row = meant(library, video)
+    row = find_one_video(library, video)
     kept = _kept(library, row, frame_id=frame_id, index=frame)
     described = asyncio.run(
-        describe_again(library, make_describer(settings), row, kept, request=printable(request.strip()))
+        redescribe(library, make_describer(settings), row, kept, request=printable(request.strip()))
     )
     if as_json:
         print_json(described)
@@ -111,15 +111,15 @@ def first(
 
     A worker that runs takes it up at once. Every fourth frame or so still goes to the rest of the library.
     """
-    from db.editing import Wish, prefer
+    from db.editing import PriorityRange, prioritize
     from db.engine import writing
-    from enrich.schedule.coverage import WISH_PRIORITY
+    from enrich.schedule.coverage import REQUEST_PRIORITY
 
     library = open_library()
-    row = meant(library, video)
+    row = find_one_video(library, video)
     since, until = _seconds(start, "--from"), _seconds(end, "--to")
     with writing(library.engine) as connection:
-        count = prefer(connection, row.id, Wish(since, until), priority=WISH_PRIORITY)
+        count = prioritize(connection, row.id, PriorityRange(since, until), priority=REQUEST_PRIORITY)
     part = "" if since is None and until is None else f" from {clock(since or 0.0)} to {clock(until or row.duration)}"
     is_decoded = row.extraction_status in ("extracted", "failed")
     if as_json:

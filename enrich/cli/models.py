@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.options import AsJson, meant, open_library, settings_for
-from enrich.cli.output import complain, print_json, print_json_line, print_table, say
+from enrich.cli.options import AsJson, find_one_video, open_library, settings_for
+from enrich.cli.output import print_error, print_json, print_json_line, print_table, say
 from enrich.errors import DescribeError, ModelError, SettingsError
 from enrich.wording import clock, counted, first_line, size, span
 
 if TYPE_CHECKING:
-    from enrich.audition import Chosen, Take, Verdict
+    from enrich.audition import AuditionFrame, AuditionReply, AuditionResult
     from enrich.describe.ollama.describer import OllamaDescriber
     from enrich.describe.ollama.models import InstalledModel, PullProgress
     from enrich.library.library import Library
@@ -128,7 +128,7 @@ async def _installed(settings: "Settings") -> "list[tuple[str, InstalledModel]]"
             except DescribeError as error:
                 if len(describer.hosts) == 1:
                     raise
-                complain(str(error))
+                print_error(str(error))
     finally:
         await describer.close()
     return found
@@ -241,15 +241,15 @@ def audition(
     What each says of the same frames, and how long it would take for the whole library. No description changes.
     """
     from db.engine import reading
-    from enrich.audition import choose, require_peace
+    from enrich.audition import choose, require_idle_worker
 
     settings = settings_for("ollama")
     models = list(dict.fromkeys(model or [settings.model]))
     if len(models) > MOST_MODELS:
         raise typer.BadParameter(f"name at most {MOST_MODELS} models", param_hint="--model")
     library = open_library(settings)
-    video_id = meant(library, video).id if video else None
-    require_peace(library)
+    video_id = find_one_video(library, video).id if video else None
+    require_idle_worker(library)
     with reading(library.engine) as connection:
         chosen = choose(connection, count=frames, video_id=video_id)
     if not chosen:
@@ -262,14 +262,14 @@ def audition(
 
 
 async def _hold(
-    library: "Library", models: Sequence[str], chosen: "Sequence[Chosen]", *, as_json: bool
-) -> "list[Verdict]":
-    from enrich.audition import hold
+    library: "Library", models: Sequence[str], chosen: "Sequence[AuditionFrame]", *, as_json: bool
+) -> "list[AuditionResult]":
+    from enrich.audition import run_audition
     from enrich.describe.registry import make_describer
 
     titles = {one.video.id: one.video.title for one in chosen}
 
-    def on_take(take: "Take") -> None:
+    def on_take(take: "AuditionReply") -> None:
         if as_json:
             print_json_line(asdict(take))
         else:
@@ -278,19 +278,19 @@ async def _hold(
     verdicts = []
     for model in models:
         describer = make_describer(library.settings.model_copy(update={"model": model}))
-        verdict = await hold(library, describer, chosen, on_take=on_take)
+        verdict = await run_audition(library, describer, chosen, on_take=on_take)
         if as_json:
             print_json_line(asdict(verdict))
         verdicts.append(verdict)
     return verdicts
 
 
-def _say_take(take: "Take", title: str) -> None:
+def _say_take(take: "AuditionReply", title: str) -> None:
     how = span(take.seconds) if take.seconds is not None else "failed"
     say(f"{take.model}, {first_line(title, 60)} at {clock(take.timestamp)}, {how}: {take.text or take.error}")
 
 
-def _say_verdicts(verdicts: "Sequence[Verdict]") -> None:
+def _say_verdicts(verdicts: "Sequence[AuditionResult]") -> None:
     columns = [("MODEL", "left"), ("SECONDS A FRAME", "right"), ("FOR THE LIBRARY", "right")]
     rows = []
     for verdict in verdicts:
@@ -301,4 +301,4 @@ def _say_verdicts(verdicts: "Sequence[Verdict]") -> None:
     print_table(columns, rows)
     for verdict in verdicts:
         if verdict.error:
-            complain(f"{verdict.model}: {verdict.error}")
+            print_error(f"{verdict.model}: {verdict.error}")

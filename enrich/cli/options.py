@@ -46,7 +46,7 @@ def open_library(settings: Settings | None = None) -> "Library":
     return Library.open(settings or load_settings())
 
 
-def meant(library: "Library", wanted: str) -> "VideoRow":
+def find_one_video(library: "Library", wanted: str) -> "VideoRow":
     """The video meant by what was typed. Raises VideoError."""
     from db import queries
     from db.engine import reading
@@ -59,7 +59,7 @@ def meant(library: "Library", wanted: str) -> "VideoRow":
             raise VideoError(str(error)) from error
 
 
-def all_meant(library: "Library", wanted: Iterable[str] | None) -> frozenset[int] | None:
+def find_videos(library: "Library", wanted: Iterable[str] | None) -> frozenset[int] | None:
     """The ids of the videos meant; None, which is all, if none was named."""
     names = list(wanted or ())
-    return frozenset(meant(library, name).id for name in names) if names else None
+    return frozenset(find_one_video(library, name).id for name in names) if names else None

@@ -34,7 +34,7 @@ def say(text: str = "") -> None:
     console().print(Text(printable(text)), soft_wrap=True)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print an error as one line on stderr."""
     print(printable(" ".join(f"everyframe: {text}".split())), file=sys.stderr)  # noqa: T201
 

@@ -16,7 +16,7 @@ from enrich.cli.estimate import planned
 from enrich.library.library import Library
 from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.wording import first_line, span
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 
 LOOK_SECONDS = 0.5
@@ -26,7 +26,7 @@ RATE_SECONDS = 60.0  # the rate is that of the last minute
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProgressSnapshot:
     """Where a run stands at one moment."""
 
     described: int
@@ -54,10 +54,10 @@ class Look:
         return ", ".join(parts)
 
 
-class Looker:
+class ProgressReader:
     """Looks at a worker now and then and knows the rate."""
 
-    def __init__(self, worker: Worker, library: Library, order: Order) -> None:
+    def __init__(self, worker: Worker, library: Library, order: RunOptions) -> None:
         self._worker = worker
         self._library = library
         self._order = order
@@ -65,7 +65,7 @@ class Looker:
         self._began = time.monotonic()
         self._plan, self._planned_at = "", float("-inf")
 
-    def look(self) -> Look:
+    def look(self) -> ProgressSnapshot:
         """One look; reads the database."""
         status = self._worker.status
         settings = self._library.settings
@@ -81,7 +81,7 @@ class Looker:
         now = time.monotonic()
         self._history = [(at, count) for at, count in self._history if now - at < RATE_SECONDS] + [(now, done)]
         since, before = self._history[0]
-        return Look(
+        return ProgressSnapshot(
             described=done,
             total=done + stands.left + coming,
             rate=(done - before) / (now - since) if now > since else 0.0,
@@ -104,17 +104,17 @@ class Looker:
         return self._plan
 
 
-async def watch(worker: Worker, library: Library, order: Order) -> None:
+async def watch(worker: Worker, library: Library, order: RunOptions) -> None:
     """Show a worker's progress on stderr until cancelled."""
     console = Console(stderr=True, highlight=False)
-    looker = Looker(worker, library, order)
+    looker = ProgressReader(worker, library, order)
     if console.is_terminal:
         await _bars(looker, console, describes=order.describe)
     else:
         await _lines(looker)
 
 
-async def _lines(looker: Looker) -> None:
+async def _lines(looker: ProgressReader) -> None:
     last = ""
     while True:
         await asyncio.sleep(LINE_SECONDS)
@@ -124,7 +124,7 @@ async def _lines(looker: Looker) -> None:
             last = line
 
 
-async def _bars(looker: Looker, console: Console, *, describes: bool) -> None:
+async def _bars(looker: ProgressReader, console: Console, *, describes: bool) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -136,7 +136,7 @@ async def _bars(looker: Looker, console: Console, *, describes: bool) -> None:
         decoding = progress.add_task("Decoding", total=None, note="", visible=False)
         describing = progress.add_task("Describing", total=None, note="", visible=describes)
 
-        def show(look: Look) -> None:
+        def show(look: ProgressSnapshot) -> None:
             is_known = look.seconds_left is not None and look.total > look.described
             left = (look.plan or f"{span(look.seconds_left)} left") if is_known else ""
             rate = f"{look.rate:.2f} frames/s" if look.rate else ""

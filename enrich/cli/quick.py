@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from enrich.cli.options import AsJson, Videos, all_meant, open_library, settings_for
-from enrich.cli.output import complain, print_json, say
-from enrich.cli.quick_batches import Teller, collect_batches, complain_of
+from enrich.cli.options import AsJson, Videos, find_videos, open_library, settings_for
+from enrich.cli.output import print_error, print_json, say
+from enrich.cli.quick_batches import Reporter, collect_batches, report_problems
 from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.errors import BudgetError, SettingsError
 from enrich.wording import counted, dollars, first_line, span
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from enrich.describe.quick.protocol import QuickDescriber
     from enrich.library.library import Library
     from enrich.quick.plan import Offer, QuickPlan
-    from enrich.quick.run import Taken
+    from enrich.quick.run import QuickRunResult
 
 SAY_SECONDS = 2.0  # between two lines about the same
 
@@ -64,12 +64,12 @@ def quick(
     if batch and chosen != "claude":
         raise typer.BadParameter("only Claude takes batches", param_hint="--batch")
     library = open_library(settings)
-    video_ids = sorted(all_meant(library, videos) or ())
-    teller = Teller(as_json=as_json, tells_steps=not (as_json and estimate))  # an estimate is one value
+    video_ids = sorted(find_videos(library, videos) or ())
+    teller = Reporter(as_json=as_json, tells_steps=not (as_json and estimate))  # an estimate is one value
     if collect:
         _conclude(asyncio.run(collect_batches(library, teller, video_ids or None)))
         return
-    course = _Course(
+    course = _QuickCommand(
         library,
         teller,
         frames=frames or settings.key_frames,
@@ -87,13 +87,13 @@ def _conclude(code: int) -> None:
         raise typer.Exit(code)
 
 
-class _Course:
+class _QuickCommand:
     """One quick pass, from the pictures to the bill."""
 
     def __init__(
         self,
         library: "Library",
-        teller: Teller,
+        teller: Reporter,
         *,
         frames: int,
         again: bool,
@@ -146,11 +146,11 @@ class _Course:
             await describer.close()
 
     async def _plan(self, describer: "QuickDescriber", video_id: int) -> "QuickPlan":
-        from enrich.quick.pictures import have_pictures
+        from enrich.quick.pictures import ensure_frames
         from enrich.quick.plan import make_plan
 
         video = await asyncio.to_thread(
-            have_pictures,
+            ensure_frames,
             self._library,
             video_id,
             wanted=self._frames,
@@ -201,7 +201,7 @@ class _Course:
             say(f"This month: {dollars(offer.spent_usd)} of {dollars(offer.budget_usd)} is spent.")
         self._say_notes(plans)
         if offer.problem:
-            complain(offer.problem)
+            print_error(offer.problem)
 
     async def _carry_out(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
         from enrich.describe.claude.describer import ClaudeQuick
@@ -215,9 +215,9 @@ class _Course:
         return await self._take(describer, offer, plans)
 
     async def _take(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
-        from enrich.quick.run import Taken, take
+        from enrich.quick.run import QuickRunResult, run_quick_pass
 
-        taken = Taken()
+        taken = QuickRunResult()
         said_at = time.monotonic()
 
         def on_answers() -> None:
@@ -232,10 +232,12 @@ class _Course:
 
         for plan in plans:
             if taken.error is None and not self._stopping.is_set():
-                await take(self._library, describer, plan, taken=taken, stop=self._stopping, on_answers=on_answers)
+                await run_quick_pass(
+                    self._library, describer, plan, taken=taken, stop=self._stopping, on_answers=on_answers
+                )
         return self._say_taken(describer, taken, offer.pictures)
 
-    def _say_taken(self, describer: "QuickDescriber", taken: "Taken", pictures: int) -> int:
+    def _say_taken(self, describer: "QuickDescriber", taken: "QuickRunResult", pictures: int) -> int:
         seconds = time.monotonic() - self._began
         sums = f", {dollars(taken.usd)}" if describer.recipient else ""
         self._teller.step(
@@ -250,9 +252,9 @@ class _Course:
             problems=[{"label": label, "reason": reason} for label, reason in taken.problems.items()],
             error=str(taken.error) if taken.error else None,
         )
-        complain_of(taken.problems)
+        report_problems(taken.problems)
         if taken.error is not None:
-            complain(f"{taken.error}; what was answered is saved" if taken.answered else str(taken.error))
+            print_error(f"{taken.error}; what was answered is saved" if taken.answered else str(taken.error))
         if self._stopping.is_set():
             return INTERRUPTED
         return 1 if taken.error is not None or taken.problems else 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from enrich.cli.output import complain, print_line, say
+from enrich.cli.output import print_error, print_line, say
 from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.wording import counted, dollars, first_line
 
@@ -20,7 +20,7 @@ SHOWN_PROBLEMS = 5
 WAIT_SECONDS = 1.0  # between two looks at batches
 
 
-class Teller:
+class Reporter:
     """Says how it goes: sentences for people, a line of JSON each for programs."""
 
     def __init__(self, *, as_json: bool, tells_steps: bool = True) -> None:
@@ -43,18 +43,18 @@ class Teller:
         self.step("waiting", f"{text[:1].upper()}{text[1:]}.")
 
 
-def complain_of(problems: dict[str, str]) -> None:
+def report_problems(problems: dict[str, str]) -> None:
     """Why there are no answers, the commonest reasons first."""
     reasons: dict[str, int] = {}
     for reason in problems.values():
         reasons[reason] = reasons.get(reason, 0) + 1
     for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:SHOWN_PROBLEMS]:
-        complain(f"{counted(count, 'picture')} without an answer: {first_line(reason, 300)}")
+        print_error(f"{counted(count, 'picture')} without an answer: {first_line(reason, 300)}")
 
 
 async def collect_batches(
     library: "Library",
-    teller: Teller,
+    teller: Reporter,
     video_ids: Sequence[int] | None,
     *,
     stopping: asyncio.Event | None = None,
@@ -83,7 +83,7 @@ async def collect_batches(
                 await _sleep(stopping, WAIT_SECONDS)
                 continue
             if collected.says is not None and collected.is_stuck:
-                complain(f"{collected.says}; the batch is kept")
+                print_error(f"{collected.says}; the batch is kept")
                 return 1
             if collected.says is not None:
                 teller.told(collected.says)
@@ -92,7 +92,7 @@ async def collect_batches(
 
 
 def _say_collected(
-    library: "Library", teller: Teller, task_ids: Sequence[int], frames: set[int], began: datetime, *, is_over: bool
+    library: "Library", teller: Reporter, task_ids: Sequence[int], frames: set[int], began: datetime, *, is_over: bool
 ) -> int:
     from db import batches, quick
     from db.engine import reading
@@ -113,9 +113,9 @@ def _say_collected(
     else:
         text = f"{counted(answered, 'picture')} answered, {dollars(usd)}."
     teller.step("done", text, **facts)
-    complain_of(problems)
+    report_problems(problems)
     if lost:
-        complain(f"{'a batch was' if lost == 1 else f'{lost} batches were'} never sent: ask again")
+        print_error(f"{'a batch was' if lost == 1 else f'{lost} batches were'} never sent: ask again")
     if not is_over:
         return INTERRUPTED
     return 1 if problems or lost else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enrich.cli.options import AsJson, settings_for
-from enrich.cli.output import complain, print_json, print_table, say
+from enrich.cli.output import print_error, print_json, print_table, say
 from enrich.settings import settings_file
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _tell(name: str, *, as_json: bool) -> None:
 
     (one,) = [one for one in preferences(settings_for()) if one.name == name]
     if one.source == "environment":
-        complain(f"{one.variable} is set in the environment and wins over the settings file")
+        print_error(f"{one.variable} is set in the environment and wins over the settings file")
     if as_json:
         print_json(asdict(one))
     else:

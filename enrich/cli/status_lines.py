@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from db.models import RunState
+from db.models import HostState, RunState
 from enrich.clock import said_end
-from enrich.control.status import Health, Host, Status
+from enrich.control.status import HostStatus, Status, WorkerHealth
 from enrich.wording import counted, first_line, size, span
 
 SHOWN_REASONS = 5
@@ -18,7 +18,7 @@ def lines(found: Status) -> list[str]:
     if found.is_running:
         shown += [_line("Until", _until(found.until))] if found.until is not None else []
         shown += [_line("Process", _process(found))]
-        shown += [_line("Host", _host(host)) for host in found.hosts if host.state != "closed"]
+        shown += [_line("Host", _host(host)) for host in found.hosts if host.state != HostState.STOPPED]
         shown += [_line("Warning", host.warning) for host in found.hosts if host.warning]
     if found.video is not None:
         shown.append(_line("Decoding", _decoding(found)))
@@ -39,23 +39,23 @@ def _line(heading: str, text: str) -> str:
 def _worker(found: Status) -> str:
     run = found.run
     match found.health:
-        case Health.NONE:
+        case WorkerHealth.NONE:
             if run is None:
                 return "none has run yet: everyframe start"
             is_up = run.state is RunState.FINISHED and found.until is not None and run.heartbeat_at >= found.until
             how = "ended with its time" if is_up else run.state
             ended = f"the last one {how} at {_clock(run.heartbeat_at)}"
             return f"none is running, {ended}{_because(run.error)}; go on with: everyframe start"
-        case Health.CRASHED:
+        case WorkerHealth.CRASHED:
             again = "it is about to be started again" if found.is_supervised else "go on with: everyframe start"
             error = run.error if run is not None and run.error else "its process is gone"
             return f"crashed: {first_line(error)}; {again}"
-        case Health.SILENT:
+        case WorkerHealth.SILENT:
             beat = _clock(run.heartbeat_at) if run is not None else "?"
             return f"does not respond: no heartbeat since {beat}"
-        case Health.STALLED:
+        case WorkerHealth.STALLED:
             return "stalled: it lives and does not get on"
-        case Health.WELL:
+        case WorkerHealth.WELL:
             return f"{run.state}{_because(run.reason)}" if run is not None else ""
 
 
@@ -86,8 +86,8 @@ def _process(found: Status) -> str:
     return ", ".join(parts)
 
 
-def _host(host: Host) -> str:
-    if host.state != "open":
+def _host(host: HostStatus) -> str:
+    if host.state != HostState.SERVING:
         return f"{host.host} {host.state}{_because(host.reason)}"
     return f"{host.host} {counted(len(host.calls), 'frame')} in hand, {counted(host.slots, 'call')} at once"
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, meant, open_library, settings_for
-from enrich.cli.output import as_json_text, complain, print_json, print_line, print_table, say
+from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, find_one_video, open_library, settings_for
+from enrich.cli.output import as_json_text, print_error, print_json, print_line, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable, span
 
@@ -51,7 +51,7 @@ def add(
 
     Says how many frames, how much time and how much disk they will take.
     """
-    from enrich.library.adding import Outcome, add_paths, search
+    from enrich.library.adding import PathOutcome, add_paths, search
 
     settings = settings_for()
     chosen = chosen_sampling(sampling, likeness or settings.likeness)
@@ -62,8 +62,8 @@ def add(
         print_line({"total": sum(1 for _ in search(paths))})
     for addition in add_paths(library, paths, sampling=chosen, context=printable(context), titles=named):
         additions.append(addition)
-        if addition.outcome is Outcome.FAILED:
-            complain(addition.error or f"{addition.path} cannot be used")
+        if addition.outcome is PathOutcome.FAILED:
+            print_error(addition.error or f"{addition.path} cannot be used")
         elif not as_json:
             _say_addition(addition)
         if as_json and in_lines:
@@ -72,11 +72,11 @@ def add(
         print_json([_addition(addition) for addition in additions])
     elif not as_json:
         _say_skipped(additions)
-        if all(addition.outcome is Outcome.SKIPPED for addition in additions):
+        if all(addition.outcome is PathOutcome.SKIPPED for addition in additions):
             say("There is no video in it.")
         else:
             _say_estimate(library, chosen, additions)
-    if any(addition.outcome is Outcome.FAILED and addition.was_named for addition in additions):
+    if any(addition.outcome is PathOutcome.FAILED and addition.was_named for addition in additions):
         raise typer.Exit(1)
 
 
@@ -129,7 +129,7 @@ def export(
     from db.engine import reading
 
     library = open_library()
-    row = meant(library, video)
+    row = find_one_video(library, video)
     with reading(library.engine) as connection:
         frames = queries.frames(connection, row.id)
     if format_ is ExportFormat.JSON:
@@ -193,13 +193,13 @@ def _addition(addition: "Addition") -> dict[str, object]:
 
 
 def _say_addition(addition: "Addition") -> None:
-    from enrich.library.adding import Outcome
+    from enrich.library.adding import PathOutcome
 
     facts = addition.facts
     match addition.outcome:
-        case Outcome.SKIPPED | Outcome.FAILED:  # said together, and on stderr
+        case PathOutcome.SKIPPED | PathOutcome.FAILED:  # said together, and on stderr
             return
-        case Outcome.ADDED | Outcome.KNOWN | Outcome.MOVED:
+        case PathOutcome.ADDED | PathOutcome.KNOWN | PathOutcome.MOVED:
             if facts is None:
                 return
             note = {"added": "", "known": " (was there already)", "moved": " (found again at its new place)"}
@@ -211,11 +211,11 @@ def _say_addition(addition: "Addition") -> None:
 
 def _say_skipped(additions: "list[Addition]") -> None:
     """What was skipped and why; of many alike, the first and how many."""
-    from enrich.library.adding import Outcome
+    from enrich.library.adding import PathOutcome
 
     skipped: dict[str | None, list[Path]] = {}
     for addition in additions:
-        if addition.outcome is Outcome.SKIPPED:
+        if addition.outcome is PathOutcome.SKIPPED:
             skipped.setdefault(addition.error, []).append(addition.path)
     for reason, paths in skipped.items():
         if len(paths) > MOST_SKIPPED_LINES:
@@ -227,9 +227,9 @@ def _say_skipped(additions: "list[Addition]") -> None:
 
 def _say_estimate(library: object, sampling: "Sampling", additions: "list[Addition]") -> None:
     from enrich.cli.estimate import say_estimate
-    from enrich.library.adding import Outcome
+    from enrich.library.adding import PathOutcome
 
-    facts = [addition.facts for addition in additions if addition.outcome is Outcome.ADDED and addition.facts]
+    facts = [addition.facts for addition in additions if addition.outcome is PathOutcome.ADDED and addition.facts]
     if facts:
         say_estimate(library, sampling, facts)  # type: ignore[arg-type]
         say("Describe them now: everyframe enrich")

@@ -17,12 +17,12 @@ from enrich.cli.options import (
     DescriberName,
     ModelName,
     Videos,
-    all_meant,
-    meant,
+    find_one_video,
+    find_videos,
     open_library,
     settings_for,
 )
-from enrich.cli.output import complain, print_json, say
+from enrich.cli.output import print_error, print_json, say
 from enrich.errors import SettingsError
 from enrich.wording import counted, first_line, printable, span
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from db.runs import ProcessIdentity
     from enrich.describe.describer import Describer
     from enrich.library.library import Library
-    from enrich.worker.run_options import Order, Summary
+    from enrich.worker.run_options import RunOptions, RunSummary
     from enrich.worker.worker import Worker
 
 SHOWN_REASONS = 5
@@ -46,11 +46,11 @@ def extract(videos: Videos = None, as_json: AsJson = False) -> None:
 
     Their frames are taken out and the pictures kept; nothing is described.
     """
-    from enrich.worker.run_options import Order
+    from enrich.worker.run_options import RunOptions
 
     settings = settings_for()
     library = open_library(settings)
-    order = Order(video_ids=all_meant(library, videos), describe=False)
+    order = RunOptions(video_ids=find_videos(library, videos), describe=False)
     conclude(library, order, run_here(library, None, order), as_json=as_json)
 
 
@@ -68,14 +68,14 @@ def enrich(
     With a progress bar, until nothing is left. Exits 1 if anything failed or waits for you.
     """
     from enrich.describe.registry import make_describer
-    from enrich.worker.run_options import Order
+    from enrich.worker.run_options import RunOptions
 
     settings = settings_for(describer, model)
     now = datetime.now(UTC)
     end = end_of(within, by, now)
     seconds = None if end is None else (end - now).total_seconds()
     library = open_library(settings)
-    order = Order(video_ids=all_meant(library, videos), limit=limit, within_seconds=seconds)
+    order = RunOptions(video_ids=find_videos(library, videos), limit=limit, within_seconds=seconds)
     chosen = make_describer(settings)
     if not as_json:
         _say_plan(library, order)
@@ -97,10 +97,10 @@ def worker(
     from enrich.errors import EveryFrameError
     from enrich.logs import catch_crashes, log_path, log_to_file, log_to_stderr
     from enrich.process import this_process
-    from enrich.worker.run_options import Order
+    from enrich.worker.run_options import RunOptions
 
     settings = settings_for(describer, model)
-    order = Order(until_idle=False, keeps_hours=True, until=datetime.fromisoformat(until) if until else None)
+    order = RunOptions(until_idle=False, keeps_hours=True, until=datetime.fromisoformat(until) if until else None)
     if supervisor is None:
         log_to_stderr()
         _run(open_library(settings), make_describer(settings), order)
@@ -130,7 +130,7 @@ def retry(
     from db.queries import frame_of_index
 
     library = open_library()
-    video_id = meant(library, video).id if video else None
+    video_id = find_one_video(library, video).id if video else None
     if frame is not None and video_id is None:
         raise typer.BadParameter("name the VIDEO it belongs to", param_hint="--frame")
     with writing(library.engine) as connection:
@@ -146,7 +146,7 @@ def retry(
     say(f"{count} put back. Go on with: everyframe enrich" if count else "Nothing had failed.")
 
 
-def _say_plan(library: "Library", order: "Order") -> None:
+def _say_plan(library: "Library", order: "RunOptions") -> None:
     from enrich.cli.estimate import planned
 
     text = planned(library, order.video_ids, seconds=order.within_seconds or math.inf)
@@ -156,7 +156,7 @@ def _say_plan(library: "Library", order: "Order") -> None:
         say("Plan:    as soon as the model's speed is known; the progress will say")
 
 
-def run_here(library: "Library", describer: "Describer | None", order: "Order") -> "Summary":
+def run_here(library: "Library", describer: "Describer | None", order: "RunOptions") -> "RunSummary":
     """Run a worker in this terminal, with its progress shown. Raises ModelError before it begins."""
     from enrich.cli.progress import watch
 
@@ -165,31 +165,31 @@ def run_here(library: "Library", describer: "Describer | None", order: "Order") 
 
 def conclude(
     library: "Library",
-    order: "Order",
-    summary: "Summary",
+    order: "RunOptions",
+    summary: "RunSummary",
     *,
     describer: "Describer | None" = None,
     as_json: bool = False,
 ) -> None:
     """Say what a run came to; exit 1 unless all is well, 130 if it was interrupted."""
-    from enrich.worker.run_options import Ending
+    from enrich.worker.run_options import RunEnd
 
     if as_json:
         print_json(summary)
     else:
         _say_summary(library, order, summary, describer)
-    if summary.ending is Ending.STOPPED:
+    if summary.ending is RunEnd.STOPPED:
         raise typer.Exit(130)
     if not summary.is_good:
         raise typer.Exit(1)
 
 
-def _say_summary(library: "Library", order: "Order", summary: "Summary", describer: "Describer | None") -> None:
+def _say_summary(library: "Library", order: "RunOptions", summary: "RunSummary", describer: "Describer | None") -> None:
     from enrich.cli.estimate import reached
-    from enrich.worker.run_options import Ending
+    from enrich.worker.run_options import RunEnd
 
     counts = summary.counts
-    is_idle = not counts.videos_extracted and not counts.frames_described and summary.ending is Ending.FINISHED
+    is_idle = not counts.videos_extracted and not counts.frames_described and summary.ending is RunEnd.FINISHED
     done = []
     if counts.videos_extracted or describer is None:
         done.append(f"{counted(counts.videos_extracted, 'video')} decoded")
@@ -201,21 +201,21 @@ def _say_summary(library: "Library", order: "Order", summary: "Summary", describ
         having = "description has" if counts.warnings == 1 else "descriptions have"
         say(f"{counts.warnings:,} {having} a warning: `everyframe show VIDEO` shows which.")
     for title, reason in summary.waiting:
-        complain(f"{title} waits: {reason}")
+        print_error(f"{title} waits: {reason}")
     if summary.failures:
         _say_failures(library, order, summary, describer)
     match summary.ending:
-        case Ending.STOPPED:
+        case RunEnd.STOPPED:
             say(f"Stopped; {_left(library, order, summary)}. Go on with: everyframe enrich")
-        case Ending.TIME_UP | Ending.LIMIT:
+        case RunEnd.TIME_UP | RunEnd.LIMIT:
             if describer is not None and describer.can_err:
                 say(f"Reached: {reached(library, order.video_ids) or 'every frame'}.")
             say(f"{_left(library, order, summary).capitalize()}. Go on with: everyframe enrich")
-        case Ending.FINISHED:
+        case RunEnd.FINISHED:
             pass
 
 
-def _left(library: "Library", order: "Order", summary: "Summary") -> str:
+def _left(library: "Library", order: "RunOptions", summary: "RunSummary") -> str:
     """What there is still to do; how many frames a video has is known only when it is decoded."""
     from db import queries
     from db.engine import reading
@@ -228,7 +228,9 @@ def _left(library: "Library", order: "Order", summary: "Summary") -> str:
     return f"{' and '.join(parts) or 'nothing'} {'is' if summary.left + videos < 2 else 'are'} left"  # noqa: PLR2004
 
 
-def _say_failures(library: "Library", order: "Order", summary: "Summary", describer: "Describer | None") -> None:
+def _say_failures(
+    library: "Library", order: "RunOptions", summary: "RunSummary", describer: "Describer | None"
+) -> None:
     """How many of how many, why, and what to do; failures of earlier runs are counted too."""
     from db import queries
     from db.engine import reading
@@ -243,31 +245,31 @@ def _say_failures(library: "Library", order: "Order", summary: "Summary", descri
         of.append(f"{broken:,} of {counted(len(videos), 'video')}")
     if frames.failed:
         of.append(f"{frames.failed:,} of {counted(frames.left + frames.done + frames.failed, 'frame')}")
-    complain(f"{' and '.join(of) or 'something'} failed; `everyframe retry` puts what failed back. Why:")
+    print_error(f"{' and '.join(of) or 'something'} failed; `everyframe retry` puts what failed back. Why:")
     for reason, count in summary.failures[:SHOWN_REASONS]:
-        complain(f"{count:,} × {first_line(reason, 300)}")
+        print_error(f"{count:,} × {first_line(reason, 300)}")
     if len(summary.failures) > SHOWN_REASONS:
-        complain(f"and {len(summary.failures) - SHOWN_REASONS} more reasons: `everyframe show VIDEO` lists them")
+        print_error(f"and {len(summary.failures) - SHOWN_REASONS} more reasons: `everyframe show VIDEO` lists them")
 
 
 def _run(
     library: "Library",
     describer: "Describer | None",
-    order: "Order",
+    order: "RunOptions",
     *,
-    watch: "Callable[[Worker, Library, Order], Coroutine[None, None, None]] | None" = None,
+    watch: "Callable[[Worker, Library, RunOptions], Coroutine[None, None, None]] | None" = None,
     supervisor: "ProcessIdentity | None" = None,
     log_path: Path | None = None,
-) -> "Summary":
-    from enrich.analyzer import host_troubles
+) -> "RunSummary":
+    from enrich.analyzer import host_problems
     from enrich.quick.batches import watch_batches
     from enrich.worker.worker import Worker
 
-    async def main() -> "Summary":
+    async def main() -> "RunSummary":
         try:
             if describer is not None and supervisor is None:  # else nobody reads it here: the run's row says it
-                for trouble in await host_troubles(describer):
-                    complain(str(trouble))
+                for trouble in await host_problems(describer):
+                    print_error(str(trouble))
             worker = Worker(
                 library,
                 describer,

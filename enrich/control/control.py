@@ -28,14 +28,14 @@ from enrich.settings import Settings
 
 START_SECONDS = 60.0  # a machine that is busy takes its time to import what a worker needs
 STOP_SECONDS = 20.0  # the worker gives calls in flight 5 of them
-OBEY_SECONDS = 10.0  # after which a wish is left to be obeyed later
+REQUEST_SECONDS = 10.0  # after which a wish is left to be obeyed later
 WITHDRAW_SECONDS = 10.0  # for a supervisor that came too late to end, and its worker with it
 END_SECONDS = 5.0  # between SIGTERM and SIGKILL
 LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartResult:
     """The worker that runs now; `was_running`: it did before."""
 
     run: RunRow
@@ -43,7 +43,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class StopResult:
     """The worker that has ended; `was_killed`: it did not by itself."""
 
     run: RunRow
@@ -51,7 +51,7 @@ class Stopped:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestResult:
     """The worker that was asked for something; `is_done`: it has obeyed already, else it will."""
 
     run: RunRow
@@ -60,7 +60,7 @@ class Asked:
 
 def start(
     settings: Settings, *, describer: str | None = None, model: str | None = None, until: datetime | None = None
-) -> Started:
+) -> StartResult:
     """Have a worker in the background, and return once it has reported itself. If there is one, it is left alone.
 
     From the moment `until` on it takes up no new work and ends, also if it was started again after a crash.
@@ -70,7 +70,7 @@ def start(
     try:
         running = running_worker(engine)
         if running is not None:
-            return Started(running, was_running=True)
+            return StartResult(running, was_running=True)
         supervisor = launch(settings, *supervisor_command(describer, model, until)[1:])
         reaper = reap(supervisor)
         end = time.monotonic() + START_SECONDS
@@ -82,7 +82,7 @@ def start(
                 if not is_ours:  # another start was quicker: ours must not take the library should that one end soon
                     supervisor.terminate()
                     reaper.join(WITHDRAW_SECONDS)
-                return Started(running, was_running=not is_ours)
+                return StartResult(running, was_running=not is_ours)
             if has_ended:
                 raise ControlError(f"the worker did not start: {last_output(settings) or 'it said nothing'}")
             time.sleep(LOOK_SECONDS)
@@ -93,7 +93,7 @@ def start(
         engine.dispose()
 
 
-def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> Stopped | None:
+def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResult | None:
     """Stop the worker, and whoever would start it again; None if there is none.
 
     It is given so many seconds to finish its calls and end, then it is told to end, then killed. On another machine
@@ -107,7 +107,7 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> Stopped 
         with suppress(OperationalError):  # locked: perhaps by the very worker that hangs
             _request(engine, run, runs.STOP)
         if _wait(lambda: not (_is_running(_run(engine, run.id)) or _is_watched(run)), grace_seconds):
-            return Stopped(_run(engine, run.id), was_killed=False)
+            return StopResult(_run(engine, run.id), was_killed=False)
         processes = [run.supervisor, run.process] if run.supervisor is not None else [run.process]
         if not any(lives(process) for process in processes):
             raise ControlError(f"the worker on {run.process.hostname} has been asked to stop and has not yet")
@@ -118,12 +118,12 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> Stopped 
             _kill(process)
         if not _wait(lambda: not any(lives(process) for process in processes), END_SECONDS):
             raise ControlError(f"the worker, process {run.process.pid}, could not be ended")
-        return Stopped(_close(engine, run.id), was_killed=True)
+        return StopResult(_close(engine, run.id), was_killed=True)
     finally:
         engine.dispose()
 
 
-def pause(settings: Settings) -> Asked:
+def pause(settings: Settings) -> RequestResult:
     """Have the worker pause, and the model's memory freed; returns once that is done, or after some seconds.
 
     Raises ControlError if there is no worker.
@@ -131,7 +131,7 @@ def pause(settings: Settings) -> Asked:
     return _ask(settings, runs.PAUSE)
 
 
-def resume(settings: Settings) -> Asked:
+def resume(settings: Settings) -> RequestResult:
     """Have a paused worker go on. Raises ControlError if there is no worker."""
     return _ask(settings, runs.RESUME)
 
@@ -151,15 +151,15 @@ def running_worker(engine: Engine) -> RunRow | None:
     return run if run is not None and _is_running(run) else None
 
 
-def _ask(settings: Settings, wish: str) -> Asked:
+def _ask(settings: Settings, wish: str) -> RequestResult:
     engine = open_engine(settings)
     try:
         run = running_worker(engine)
         if run is None:
             raise ControlError("no worker is running: start one with `everyframe start`")
         _request(engine, run, wish)
-        is_done = _wait(lambda: _run(engine, run.id).requested != wish, OBEY_SECONDS)
-        return Asked(_run(engine, run.id), is_done)
+        is_done = _wait(lambda: _run(engine, run.id).requested != wish, REQUEST_SECONDS)
+        return RequestResult(_run(engine, run.id), is_done)
     finally:
         engine.dispose()
 

@@ -14,9 +14,9 @@ import psutil
 from sqlalchemy import Engine
 
 from db import queries, runs
-from db.counts import described_lately
+from db.counts import described_recently
 from db.engine import reading
-from db.models import DEEP, EnrichmentStatus, ExtractionStatus, RunState
+from db.models import DEEP, EnrichmentStatus, ExtractionStatus, HostState, RunState
 from db.runs import RunRow
 from enrich.library.library import open_engine
 from enrich.process import find, is_alive, is_here, lives
@@ -29,7 +29,7 @@ RATE_SECONDS = 300.0  # the rate is that of the last minutes
 CPU_SECONDS = 0.1  # over which the processor is looked at
 
 
-class Health(StrEnum):
+class WorkerHealth(StrEnum):
     """Whether a worker can be believed to be at work."""
 
     NONE = "none"  # no worker is running
@@ -51,7 +51,7 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostStatus:
     """A host as the worker's last heartbeat has it; `reason`: why it rests; `warning`: what its canary says."""
 
     host: str
@@ -64,7 +64,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class ProcessStatus:
     """A process of this machine; `cpu_percent` of one processor."""
 
     pid: int
@@ -76,12 +76,12 @@ class Process:
 class Status:
     """The worker, and where the library stands. Frames are kept frames, *covered* counts source frames."""
 
-    health: Health
+    health: WorkerHealth
     run: RunRow | None  # the last one, if there was any
     stalls: list[Stall]
-    worker: Process | None
+    worker: ProcessStatus | None
     is_supervised: bool  # somebody would start it again
-    hosts: list[Host]
+    hosts: list[HostStatus]
     video: str | None  # the title of the one that is being decoded
     videos: int
     videos_decoded: int
@@ -100,17 +100,17 @@ class Status:
     @property
     def is_running(self) -> bool:
         """Whether a worker is there."""
-        return self.health in (Health.WELL, Health.STALLED, Health.SILENT)
+        return self.health in (WorkerHealth.WELL, WorkerHealth.STALLED, WorkerHealth.SILENT)
 
     @property
     def is_stalled(self) -> bool:
         """Whether it beats and gets on no more."""
-        return self.health is Health.STALLED
+        return self.health is WorkerHealth.STALLED
 
     @property
     def state(self) -> RunState | None:
         """The state the worker is in; that of the last one if none is running."""
-        if self.health is Health.CRASHED:
+        if self.health is WorkerHealth.CRASHED:
             return RunState.CRASHED
         return self.run.state if self.run is not None else None
 
@@ -125,12 +125,12 @@ def status(settings: Settings, *, now: datetime | None = None) -> Status:
     """How things stand. Raises LibraryError."""
     engine = open_engine(settings)
     try:
-        return look(engine, now=now or datetime.now(UTC))
+        return read_status(engine, now=now or datetime.now(UTC))
     finally:
         engine.dispose()
 
 
-def look(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
+def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
     """How things stand, for who looks again and again over one engine.
 
     `measures`: its process too, which takes a tenth of a second.
@@ -141,11 +141,11 @@ def look(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
         frames = queries.progress(connection, DEEP)
         coming = _coming(connection, videos)
         failures = queries.failures(connection)
-        health, stalls = judge(run, now) if run is not None else (Health.NONE, [])
+        health, stalls = judge(run, now) if run is not None else (WorkerHealth.NONE, [])
         rate = 0.0
-        if run is not None and health in (Health.WELL, Health.STALLED) and run.state is RunState.RUNNING:
+        if run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED) and run.state is RunState.RUNNING:
             since = min(RATE_SECONDS, max(1.0, (now - run.started_at).total_seconds()))
-            rate = described_lately(connection, now=now, seconds=since)
+            rate = described_recently(connection, now=now, seconds=since)
     left = frames.left + coming
     activity = run.activity if run is not None else {}
     decoding = (activity.get("extracting") or {}).get("video_id")
@@ -154,7 +154,7 @@ def look(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
         health=health,
         run=run,
         stalls=stalls,
-        worker=_process(run) if measures and run is not None and health is not Health.NONE else None,
+        worker=_process(run) if measures and run is not None and health is not WorkerHealth.NONE else None,
         is_supervised=run is not None and run.supervisor is not None and lives(run.supervisor),
         hosts=_hosts(activity),
         video=next((video.title for video in videos if video.id == decoding), None),
@@ -178,16 +178,16 @@ def look(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
     )
 
 
-def judge(run: RunRow, now: datetime) -> tuple[Health, list[Stall]]:
+def judge(run: RunRow, now: datetime) -> tuple[WorkerHealth, list[Stall]]:
     """Whether a run's row is to be believed, and what its worker does not get on with."""
     if run.has_ended:
-        return Health.CRASHED if run.state is RunState.CRASHED else Health.NONE, []
+        return WorkerHealth.CRASHED if run.state is RunState.CRASHED else WorkerHealth.NONE, []
     if not is_alive(run):
-        return Health.CRASHED, []
+        return WorkerHealth.CRASHED, []
     if (now - run.heartbeat_at).total_seconds() > SILENT_SECONDS:
-        return Health.SILENT, []
+        return WorkerHealth.SILENT, []
     found = stalls(run, now)
-    return (Health.STALLED if found else Health.WELL), found
+    return (WorkerHealth.STALLED if found else WorkerHealth.WELL), found
 
 
 def stalls(run: RunRow, now: datetime) -> list[Stall]:
@@ -198,11 +198,11 @@ def stalls(run: RunRow, now: datetime) -> list[Stall]:
     load = max(call, float(run.options.get("load_seconds", 0)))
     found = []
     busy = [host for host in run.activity.get("hosts", []) if host["calls"]]
-    got_on_at = max([run.progress_at or run.started_at, *(_since(host) for host in busy)])
-    if busy and (now - got_on_at).total_seconds() > load + 2 * call + MARGIN_SECONDS:
-        found.append(Stall("finishing any frame", got_on_at))
+    last_progress_at = max([run.progress_at or run.started_at, *(_since(host) for host in busy)])
+    if busy and (now - last_progress_at).total_seconds() > load + 2 * call + MARGIN_SECONDS:
+        found.append(Stall("finishing any frame", last_progress_at))
     for host in run.activity.get("hosts", []):
-        if host["state"] == "preparing" and _age(host, now) > load + MARGIN_SECONDS:
+        if host["state"] == HostState.PROBING and _age(host, now) > load + MARGIN_SECONDS:
             found.append(Stall(f"loading the model at {host['host']}", _since(host)))
         for in_hand in host["calls"]:  # asked twice at the most; the first time the model may have to be loaded
             if _age(in_hand, now) > load + call + MARGIN_SECONDS:
@@ -227,12 +227,12 @@ def _age(entry: dict[str, Any], now: datetime) -> float:
     return (now - _since(entry)).total_seconds()
 
 
-def _hosts(activity: dict[str, Any]) -> list[Host]:
+def _hosts(activity: dict[str, Any]) -> list[HostStatus]:
     warnings = {entry["host"]: entry["sentence"] for entry in activity.get("canary", [])}
-    return [Host(**host, warning=warnings.get(host["host"])) for host in activity.get("hosts", [])]
+    return [HostStatus(**host, warning=warnings.get(host["host"])) for host in activity.get("hosts", [])]
 
 
-def _process(run: RunRow) -> Process | None:
+def _process(run: RunRow) -> ProcessStatus | None:
     if not is_here(run.process):
         return None
     try:
@@ -241,7 +241,7 @@ def _process(run: RunRow) -> Process | None:
             return None
         found.cpu_percent()
         time.sleep(CPU_SECONDS)
-        return Process(found.pid, found.memory_info().rss, found.cpu_percent())
+        return ProcessStatus(found.pid, found.memory_info().rss, found.cpu_percent())
     except psutil.Error:
         return None
 

@@ -124,10 +124,12 @@ class Supervisor:
                 runs.explain(connection, run.id, error)
                 aside = store.count_crash(connection, run.id, now=datetime.now(UTC))
         except DatabaseError as problem:  # the next worker finds its dead run by itself
-            log.warning("the database waits: %s", problem.orig, extra=about(Action.DATABASE_WAITS))
+            log.warning("the database waits: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
             return True
         if aside:
-            log.error("%d tasks are set aside: %s", aside, store.SET_ASIDE, extra=about(Action.TASKS_SET_ASIDE))
+            log.error(
+                "%d tasks are set aside: %s", aside, store.CRASH_LIMIT_REACHED, extra=about(Action.TASKS_CRASH_LIMIT)
+            )
         return True
 
     def _our_run(self) -> RunRow | None:
@@ -136,7 +138,7 @@ class Supervisor:
             with reading(self._engine) as connection:
                 run = runs.last_run(connection)
         except DatabaseError as error:
-            log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_WAITS))
+            log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
             return None
         return run if run is not None and run.supervisor == self._me else None
 

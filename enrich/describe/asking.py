@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from enrich.describe.describer import Answer, Call, Describer, Description, Doubt, Manner, Problem, Question
+from enrich.describe.describer import Answer, Call, Describer, Description, Problem, PromptStyle, Question, ReplyWarning
 from enrich.errors import DescribeError
 
 # The worse first: each outweighs all that follow it.
@@ -53,7 +53,7 @@ async def _one_call(
     call = await describer.describe(question, host=host)
     description, doubts = describer.read(question, call)
     if description is not None and same_text(description):
-        doubts += (Doubt(Problem.SAME_TEXT),)
+        doubts += (ReplyWarning(Problem.SAME_TEXT),)
     return replace(call, warnings=tuple(dict.fromkeys(doubts))), description
 
 
@@ -67,10 +67,10 @@ def _answer(call: Call, description: Description | None, *, calls: tuple[Call, .
     )
 
 
-def _other_manner(problems: Iterable[Problem]) -> Manner:
+def _other_manner(problems: Iterable[Problem]) -> PromptStyle:
     """How to ask again: without the context if only names are wrong, else in plain words."""
-    return Manner.WITHOUT_CONTEXT if set(problems) == {Problem.CONTEXT_NAME} else Manner.PLAIN
+    return PromptStyle.WITHOUT_CONTEXT if set(problems) == {Problem.CONTEXT_NAME} else PromptStyle.PLAIN
 
 
-def _badness(doubts: Iterable[Doubt]) -> float:
+def _badness(doubts: Iterable[ReplyWarning]) -> float:
     return sum(0.5 ** WORST_FIRST.index(problem) for problem in {doubt.problem for doubt in doubts})

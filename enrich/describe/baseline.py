@@ -1,6 +1,6 @@
 """The describer that needs no model: it says what can be measured in the picture, and calls itself the baseline.
 
-Light, colours, sharpness, and how full the picture is; with what was measured around it (`Movement`) also motion
+Light, colours, sharpness, and how full the picture is; with what was measured around it (`MotionHint`) also motion
 and cuts. It writes English whatever language is asked for. Nothing of it counts as described by a model.
 """
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from enrich.describe.describer import Call, Description, Doubt, HostReport, Movement, Pass, Problem, Question
+from enrich.describe.describer import Call, Description, HostReport, MotionHint, Pass, Problem, Question, ReplyWarning
 from enrich.describe.picture import decoded
 from enrich.errors import CallFailedError
 
@@ -86,11 +86,11 @@ class BaselineDescriber:
             raw_reply=json.dumps(asdict(description)),
         )
 
-    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[Doubt, ...]]:
+    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
         """The description that `describe` made; there is never a doubt about it."""
         del question
         if not call.raw_reply:
-            return None, (Doubt(Problem.EMPTY),)
+            return None, (ReplyWarning(Problem.EMPTY),)
         fields: dict[str, Any] = json.loads(call.raw_reply)
         lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
         return Description(**(fields | lists)), ()
@@ -145,7 +145,7 @@ def dominant_colours(pixels: NDArray[np.uint8]) -> tuple[str, ...]:
     return tuple(named[:MOST_COLOURS])
 
 
-def described(measures: Measures, movement: Movement | None) -> Description:
+def described(measures: Measures, movement: MotionHint | None) -> Description:
     """What the measures say, in words."""
     light = _light(measures.luma)
     colourless = measures.colourfulness < COLOURLESS
@@ -187,7 +187,7 @@ def _detail(measures: Measures) -> list[str]:
     return detail
 
 
-def _moving(movement: Movement | None) -> str:
+def _moving(movement: MotionHint | None) -> str:
     if movement is None:
         return ""
     said = []

@@ -24,7 +24,7 @@ class Problem(StrEnum):
     CONTEXT_NAME = "context_name"
 
 
-class Manner(StrEnum):
+class PromptStyle(StrEnum):
     """How a question is put: the usual way, or another way after a doubtful reply."""
 
     STRUCTURED = "structured"  # JSON by schema, temperature 0
@@ -33,7 +33,7 @@ class Manner(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class ReplyWarning:
     """One doubt about a reply; `detail` names the doubtful words, where there are any."""
 
     problem: Problem
@@ -41,7 +41,7 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class MotionHint:
     """What the frames around a picture say and the picture itself cannot; None where it was not measured."""
 
     motion: float | None = None  # mean change of luma since the frame before, 0 to 255
@@ -49,24 +49,24 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Image:
     """A JPEG, upright, and its time in seconds from the start of the stream."""
 
     jpeg: bytes
     timestamp: float
-    movement: Movement | None = None
+    movement: MotionHint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """One or more pictures of one video, and what is known about them."""
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[Image, ...]
     context: str = ""  # the user's free text about the video
     request: str = ""  # what somebody asks for besides, of these pictures alone
     event: str = ""  # the kind of event that a quick look saw in the scene
     language: str = "English"
-    manner: Manner = Manner.STRUCTURED
+    manner: PromptStyle = PromptStyle.STRUCTURED
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Call:
     output_tokens: int | None = None
     cost_usd: float = 0.0
     raw_reply: str = ""
-    warnings: tuple[Doubt, ...] = ()
+    warnings: tuple[ReplyWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Answer:
 
     description: Description | None
     calls: tuple[Call, ...]
-    warnings: tuple[Doubt, ...] = ()  # of the reply that is kept
+    warnings: tuple[ReplyWarning, ...] = ()  # of the reply that is kept
     kept: int = 0  # which of `calls` brought what is kept
     unsure_names: tuple[str, ...] = field(default=())  # names known only from the context: kept out of the search
 
@@ -155,7 +155,7 @@ class Describer(Protocol):
         Raises HostDownError, HostBusyError, ModelError, CallTimeoutError or CallFailedError.
         """
 
-    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[Doubt, ...]]:
+    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
         """The description in a call's reply, and what is doubtful about it; None if there is no text at all."""
 
     async def unload(self, host: str) -> None:

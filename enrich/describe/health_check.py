@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from enrich.describe.describer import Describer, Picture, Question
+from enrich.describe.describer import Describer, Image, Question
 from enrich.describe.picture import encoded
 
 WIDTH, HEIGHT = 480, 360
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PairReply:
     """What a host said of the two pictures of a pair; "" where it said nothing."""
 
     first: str
@@ -35,11 +35,11 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class CanaryResult:
+class HealthCheckResult:
     """What one host said of all pairs."""
 
     host: str
-    pairs: tuple[Told, ...]
+    pairs: tuple[PairReply, ...]
 
     @property
     def is_bad(self) -> bool:
@@ -61,22 +61,22 @@ class CanaryResult:
         return f"{self.host} says the same of {which} (“{quote}”): {remedy}"
 
 
-async def canary(describer: Describer, host: str) -> CanaryResult:
+async def check_health(describer: Describer, host: str) -> HealthCheckResult:
     """Ask about six pictures as frames are asked about, a pair at a time and each once.
 
     Raises what `describe` raises.
     """
-    told = [await _told(describer, pair, host) for pair in await asyncio.to_thread(pairs)]
-    return CanaryResult(host, tuple(told))
+    told = [await _told(describer, pair, host) for pair in await asyncio.to_thread(image_pairs)]
+    return HealthCheckResult(host, tuple(told))
 
 
 async def is_silent(describer: Describer, host: str) -> bool:
     """Whether a host says nothing of either picture of the first pair. Raises what `describe` raises."""
-    told = await _told(describer, (await asyncio.to_thread(pairs))[0], host)
+    told = await _told(describer, (await asyncio.to_thread(image_pairs))[0], host)
     return not told.first and not told.second
 
 
-async def _told(describer: Describer, pair: tuple[bytes, bytes], host: str) -> Told:
+async def _told(describer: Describer, pair: tuple[bytes, bytes], host: str) -> PairReply:
     asked = [asyncio.create_task(_asked(describer, jpeg, host)) for jpeg in pair]
     try:
         first, second = await asyncio.gather(*asked)
@@ -84,11 +84,11 @@ async def _told(describer: Describer, pair: tuple[bytes, bytes], host: str) -> T
         for one in asked:
             one.cancel()
         await asyncio.gather(*asked, return_exceptions=True)
-    return Told(first, second)
+    return PairReply(first, second)
 
 
 async def _asked(describer: Describer, jpeg: bytes, host: str) -> str:
-    question = Question((Picture(jpeg, 0.0),))
+    question = Question((Image(jpeg, 0.0),))
     description, _ = describer.read(question, await describer.describe(question, host=host))
     return description.text if description is not None else ""
 
@@ -99,7 +99,7 @@ def normal(text: str) -> str:
 
 
 @cache
-def pairs() -> tuple[tuple[bytes, bytes], ...]:
+def image_pairs() -> tuple[tuple[bytes, bytes], ...]:
     """The pairs as JPEGs. They differ in light, in colour, in form, and in what they show."""
     drawn = ((_noon(), _night()), (_face(), _page()), (_ball(), _chess_board()))
     return tuple((encoded(first), encoded(second)) for first, second in drawn)

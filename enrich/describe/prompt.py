@@ -3,7 +3,7 @@
 import textwrap
 from typing import Any, assert_never
 
-from enrich.describe.describer import Manner, Question
+from enrich.describe.describer import PromptStyle, Question
 from enrich.describe.events import LONGEST_EVENT, OTHER
 
 PROMPT_VERSION = "2"
@@ -70,7 +70,7 @@ def _task(question: Question) -> str:
 
 def _orientation(question: Question) -> str:
     context = textwrap.shorten(question.context, LONGEST_CONTEXT, placeholder=" …")
-    if not context or question.manner is Manner.WITHOUT_CONTEXT:
+    if not context or question.manner is PromptStyle.WITHOUT_CONTEXT:
         return ""
     return (
         f'The owner says of the whole video: "{context}". This is for orientation only: it does not say what this '
@@ -107,10 +107,10 @@ def _rules(question: Question) -> str:
 
 def _form(question: Question) -> str:
     match question.manner:
-        case Manner.STRUCTURED | Manner.WITHOUT_CONTEXT:
+        case PromptStyle.STRUCTURED | PromptStyle.WITHOUT_CONTEXT:
             fields = "\n".join(f"- {name}: {meaning}" for name, meaning in FIELDS.items())
             return f"Answer with one JSON object and nothing else. Its fields:\n{fields}"
-        case Manner.PLAIN:
+        case PromptStyle.PLAIN:
             return (
                 "Answer in plain text: first one to four sentences, then one last line that begins with "
                 '"Tags:" and lists up to ten short search terms, separated by commas.'

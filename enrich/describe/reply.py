@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-from enrich.describe.describer import Call, Description, Doubt, Manner, Problem, Question
+from enrich.describe.describer import Call, Description, Problem, PromptStyle, Question, ReplyWarning
 from enrich.describe.names import names_in, names_used
 from enrich.describe.prompt import FIELDS, prompt_for
 from enrich.describe.reply_checks import leaks, repeats
@@ -96,23 +96,23 @@ class Reply(BaseModel):
     visible_text: Detail = Field("", validation_alias=AliasChoices("visible_text", "visible text"))
 
 
-def read_reply(question: Question, call: Call) -> tuple[Description | None, tuple[Doubt, ...]]:
+def read_reply(question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
     """The description in the call's reply (None: no text at all), and all doubts, those of the host included."""
     cut_off = any(doubt.problem is Problem.CUT_OFF for doubt in call.warnings)
     said = THOUGHTS.sub("", storable(call.raw_reply)).strip()
-    description, is_json = _description(said, plain=question.manner is Manner.PLAIN)
+    description, is_json = _description(said, plain=question.manner is PromptStyle.PLAIN)
     doubts = list(call.warnings)
     if not description.text:
-        doubts.append(Doubt(Problem.EMPTY))
+        doubts.append(ReplyWarning(Problem.EMPTY))
         return None, tuple(doubts)
-    if not is_json and not cut_off and question.manner is not Manner.PLAIN:
-        doubts.append(Doubt(Problem.NOT_JSON))
+    if not is_json and not cut_off and question.manner is not PromptStyle.PLAIN:
+        doubts.append(ReplyWarning(Problem.NOT_JSON))
     if repeats(said):
-        doubts.append(Doubt(Problem.REPEATS))
+        doubts.append(ReplyWarning(Problem.REPEATS))
     ours = prompt_for(replace(question, request=""))  # an answer may well take up the words of what was asked
     if leaks(description.text, description.tags + description.objects, ours):
-        doubts.append(Doubt(Problem.LEAKS_PROMPT))
-    doubts += [Doubt(Problem.CONTEXT_NAME, name) for name in taken_names(question, description)]
+        doubts.append(ReplyWarning(Problem.LEAKS_PROMPT))
+    doubts += [ReplyWarning(Problem.CONTEXT_NAME, name) for name in taken_names(question, description)]
     return description, tuple(doubts)
 
 

@@ -64,7 +64,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
 
-class Guard:
+class ReplyHistory:
     def __init__(self) -> None:
         self._texts: OrderedDict[str, int] = OrderedDict()
         self._fruitless: Counter[Problem] = Counter()

@@ -26,7 +26,7 @@ PREFIX = "everyframe: "  # of every line that is meant for a person
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CommandResult:
     """What a command came to.
 
     `data` is the JSON it printed: its one value, a list of them if there are several, None if there is none. `error`
@@ -43,7 +43,7 @@ class Outcome:
         return self.code == 0
 
 
-def run_command(settings: Settings, *words: str, seconds: float = LIMIT_SECONDS) -> Outcome:
+def run_command(settings: Settings, *words: str, seconds: float = LIMIT_SECONDS) -> CommandResult:
     """Run `everyframe WORDS --json` to its end, within the limit. Paths must be absolute. Never raises."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -68,12 +68,12 @@ def run_command(settings: Settings, *words: str, seconds: float = LIMIT_SECONDS)
             err.seek(0)
             printed, said = (file.read().decode("utf-8", errors="replace") for file in (out, err))
     except (OSError, ValueError) as error:  # no such folder, no memory, a word that no command line can hold
-        return Outcome(NOT_RUN, None, f"the command could not be run: {error}")
+        return CommandResult(NOT_RUN, None, f"the command could not be run: {error}")
     values = json_values(printed)
     data = values[0] if len(values) == 1 else values or None
     if is_late:
-        return Outcome(TIMED_OUT, data, f"it took longer than {seconds:g} seconds and was ended")
-    return Outcome(process.returncode, data, complaint(said, process.returncode if data is None else 0))
+        return CommandResult(TIMED_OUT, data, f"it took longer than {seconds:g} seconds and was ended")
+    return CommandResult(process.returncode, data, error_line(said, process.returncode if data is None else 0))
 
 
 def command_line(words: Sequence[str]) -> list[str]:
@@ -108,7 +108,7 @@ def json_values(printed: str) -> list[Any]:
     return values
 
 
-def complaint(said: str, code: int) -> str:
+def error_line(said: str, code: int) -> str:
     """What a command said to a person on stderr; where it failed without a word, what is known of its end."""
     lines = [line for line in said.splitlines() if line.strip()]
     meant = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]

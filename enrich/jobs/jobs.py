@@ -28,7 +28,7 @@ from db.runs import ProcessIdentity
 from enrich.control.launch import detached, reap
 from enrich.errors import ControlError
 from enrich.jobs.__main__ import ERR, EXIT, HERE, OUT
-from enrich.jobs.command import command_environment, command_line, complaint, json_values
+from enrich.jobs.command import command_environment, command_line, error_line, json_values
 from enrich.process import find, identity_of, lives
 from enrich.settings import Settings
 
@@ -210,7 +210,7 @@ def _job(folder: Path) -> Job | None:
     is_running = is_running and code is None
     error = ""
     if not is_running:
-        error = KILLED if code in ENDED else complaint(_text(folder / ERR), code or 0)
+        error = KILLED if code in ENDED else error_line(_text(folder / ERR), code or 0)
     return Job(
         id=folder.name,
         kind=said["kind"],

@@ -12,20 +12,20 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading, writing
-from db.extraction import found_again
+from db.extraction import restart_extraction
 from db.queries import VideoRow
-from db.store import Adding, NewVideo, add_video
+from db.store import AddResult, NewVideo, add_video
 from enrich.errors import VideoChangedError, VideoError
-from enrich.filenames import chapter_of, clutter_file, clutter_folder, holds_media, is_media_name, raw_format
+from enrich.filenames import chapter_of, holds_media, ignored_file, ignored_folder, is_media_name, raw_format
 from enrich.library.library import Library
-from enrich.schedule.coverage import Even
+from enrich.schedule.coverage import CoverageOrder
 from enrich.video.fingerprint import fingerprint
 from enrich.video.probe import VideoFacts, probe
 from enrich.video.sampling import Sampling
 from enrich.wording import printable
 
 
-class Outcome(StrEnum):
+class PathOutcome(StrEnum):
     """What came of one path."""
 
     ADDED = "added"
@@ -40,7 +40,7 @@ class Addition:
     """One path and what came of it; `error` says why, where it was skipped or failed."""
 
     path: Path
-    outcome: Outcome
+    outcome: PathOutcome
     was_named: bool  # rather than found in a folder
     video_id: int | None = None
     facts: VideoFacts | None = None
@@ -48,7 +48,7 @@ class Addition:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPath:
     """A file, or a folder that is not searched; `clutter` says what it is instead of a film."""
 
     path: Path
@@ -71,20 +71,20 @@ def add_paths(
     for found in search(paths):
         path, was_named = found.path, found.was_named
         if not was_named and (found.clutter or not (is_media_name(path) or raw_format(path))):
-            yield Addition(path, Outcome.SKIPPED, was_named, error=found.clutter or "not a video, by its name")
+            yield Addition(path, PathOutcome.SKIPPED, was_named, error=found.clutter or "not a video, by its name")
             continue
         try:
             str(path).encode()
         except UnicodeEncodeError:  # bytes of another character set: no database keeps them
-            yield Addition(path, Outcome.FAILED, was_named, error=f"{path}: its name is no valid text: rename it")
+            yield Addition(path, PathOutcome.FAILED, was_named, error=f"{path}: its name is no valid text: rename it")
             continue
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # pathlib's raise
-            yield Addition(path, Outcome.FAILED, was_named, error=f"{path} is no file")  # a pipe would never end
+            yield Addition(path, PathOutcome.FAILED, was_named, error=f"{path} is no file")  # a pipe would never end
             continue
         try:
             facts = probe(path)
         except VideoError as error:
-            yield Addition(path, Outcome.FAILED, was_named, error=str(error))
+            yield Addition(path, PathOutcome.FAILED, was_named, error=str(error))
             continue
         title = (titles or {}).get(path, facts.title)
         with writing(library.engine) as connection:
@@ -94,15 +94,15 @@ def add_paths(
                 sampling=str(sampling),
                 context=context,
                 now=datetime.now(UTC),
-                first_look=Even(facts.duration).first_look(),
+                skim_count=CoverageOrder(facts.duration).skim_count(),
             )
         match adding:
-            case Adding.ADDED:
-                outcome = Outcome.ADDED
-            case Adding.KNOWN:
-                outcome = Outcome.KNOWN
-            case Adding.MOVED:
-                outcome = Outcome.MOVED
+            case AddResult.ADDED:
+                outcome = PathOutcome.ADDED
+            case AddResult.KNOWN:
+                outcome = PathOutcome.KNOWN
+            case AddResult.MOVED:
+                outcome = PathOutcome.MOVED
         yield Addition(path, outcome, was_named, video_id=video_id, facts=facts)
 
 
@@ -111,23 +111,23 @@ def walk(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
     return ((found.path, found.was_named) for found in search(paths) if found.clutter is None)
 
 
-def search(paths: Iterable[Path]) -> Iterator[Found]:
+def search(paths: Iterable[Path]) -> Iterator[FoundPath]:
     """The files meant by paths; folders are searched through, in order of name, but for those that hold no films."""
     for path in paths:
         if not path.is_dir():
             whole = Path(os.path.abspath(path))  # noqa: PTH100  # `..` taken out, links kept as the user knows them
-            yield Found(whole, was_named=True)
+            yield FoundPath(whole, was_named=True)
             continue
         for folder, folders, names in os.walk(os.path.abspath(path)):  # noqa: PTH100
-            skipped = {name: reason for name in sorted(folders) if (reason := clutter_folder(name))}
+            skipped = {name: reason for name in sorted(folders) if (reason := ignored_folder(name))}
             folders[:] = sorted(set(folders) - set(skipped))
             for name, reason in skipped.items():
                 if holds_media(Path(folder) / name):
-                    yield Found(Path(folder) / name, was_named=False, clutter=reason)
+                    yield FoundPath(Path(folder) / name, was_named=False, clutter=reason)
             for name in sorted(names):
                 if not name.startswith(".") or is_media_name(name):
                     file = Path(folder) / name
-                    yield Found(file, was_named=False, clutter=clutter_file(file))
+                    yield FoundPath(file, was_named=False, clutter=ignored_file(file))
 
 
 def new_video(facts: VideoFacts) -> NewVideo:
@@ -167,6 +167,6 @@ def relink(library: Library, video: VideoRow, path: Path) -> VideoRow:
     facts = new_video(probe(whole))
     with writing(library.engine) as connection:
         add_video(connection, facts, sampling=video.sampling, context="", now=datetime.now(UTC))
-        found_again(connection, video.id)
+        restart_extraction(connection, video.id)
     with reading(library.engine) as connection:
         return queries.video(connection, video.id)

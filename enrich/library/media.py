@@ -21,7 +21,7 @@ STRIPS_FOLDER = "strips"  # source frames that were decoded to be looked at; may
 UNREADABLE = (DatabaseError, OverflowError)
 
 
-def picture_file(engine: Engine, settings: Settings, frame_id: int) -> Path | None:
+def image_file(engine: Engine, settings: Settings, frame_id: int) -> Path | None:
     """The JPEG of a kept frame, None if there is none, or none within the frames folder."""
     try:
         with reading(engine) as connection:
@@ -31,7 +31,7 @@ def picture_file(engine: Engine, settings: Settings, frame_id: int) -> Path | No
     return None if name is None else _inside(settings.frames_folder, settings.frames_folder / name)
 
 
-def pictures_there(engine: Engine, settings: Settings, frame_ids: Collection[int]) -> set[int]:
+def existing_images(engine: Engine, settings: Settings, frame_ids: Collection[int]) -> set[int]:
     """Those of some kept frames whose JPEG lies where it should."""
     try:
         with reading(engine) as connection:
@@ -41,7 +41,7 @@ def pictures_there(engine: Engine, settings: Settings, frame_ids: Collection[int
     return {row.id for row in rows if _inside(settings.frames_folder, settings.frames_folder / row.image_path)}
 
 
-def film_file(engine: Engine, video_id: int) -> Path | None:
+def video_file(engine: Engine, video_id: int) -> Path | None:
     """A video's file, None if it is gone or another film lies there now."""
     try:
         with reading(engine) as connection:
@@ -54,12 +54,12 @@ def film_file(engine: Engine, video_id: int) -> Path | None:
     return path if path.is_file() and _found_fingerprint(path) == row.fingerprint else None
 
 
-def film_known_as(engine: Engine, path: Path) -> str | None:
+def video_at_path(engine: Engine, path: Path) -> str | None:
     """The title of the video that a file is by its content, if that video's own file is still in its place."""
     found = _found_fingerprint(path)
     with reading(engine) as connection:
         row = connection.execute(select(Video.id, Video.title).where(Video.fingerprint == found)).one_or_none()
-    return row.title if row is not None and film_file(engine, row.id) is not None else None
+    return row.title if row is not None and video_file(engine, row.id) is not None else None
 
 
 def strip_file(settings: Settings, video_id: int, index: int) -> Path | None:

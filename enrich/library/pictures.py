@@ -44,7 +44,7 @@ def require_same_file(video: VideoRow) -> None:
         )
 
 
-def make_again(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
+def restore_image(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
     """Make a kept frame's JPEG anew from the video, and keep it. Raises VideoError."""
     require_same_file(video)
     known = (frame.index, frame.timestamp) if frame.index is not None else None
@@ -54,10 +54,10 @@ def make_again(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
     return jpeg
 
 
-def kept_jpeg(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
+def load_image(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
     """A kept frame's JPEG, made anew if it is missing or broken. Raises VideoError."""
     path = settings.frames_folder / frame.image_path
-    return path.read_bytes() if is_whole_jpeg(path) else make_again(settings, video, frame)
+    return path.read_bytes() if is_whole_jpeg(path) else restore_image(settings, video, frame)
 
 
 def jpeg_of(settings: Settings, video: VideoRow, source: SourceFrame) -> bytes:
@@ -71,7 +71,7 @@ def jpeg_of(settings: Settings, video: VideoRow, source: SourceFrame) -> bytes:
     )
 
 
-def remove_pictures(settings: Settings, video: VideoRow) -> None:
+def remove_images(settings: Settings, video: VideoRow) -> None:
     """Delete a removed video's pictures. The user's own file is never touched."""
     folder: Path = settings.frames_folder / folder_name(video.fingerprint)
     for unused in (folder, strip_folder(settings, video.id)):  # ids are used again
@@ -82,7 +82,7 @@ class DiskFullError(VideoError):
     """Less than the reserve is free on the pictures' disk."""
 
 
-class PicturesError(VideoError):
+class ImageStorageError(VideoError):
     """The pictures' folder cannot be written to; it may be mended."""
 
 
@@ -90,30 +90,30 @@ class DecodingError(VideoError):
     """A codec or the encoder failed in a way nobody foresaw."""
 
 
-class Stopped(Exception):  # noqa: N818  # not an error: somebody asked
+class ExtractionStopped(Exception):  # noqa: N818  # not an error: somebody asked
     pass
 
 
-WAITS = (VideoMissingError, VideoChangedError, DiskFullError, PicturesError)  # what may be mended meanwhile
+WAITS = (VideoMissingError, VideoChangedError, DiskFullError, ImageStorageError)  # what may be mended meanwhile
 
 
 @contextmanager
-def trouble_named(library: Library, video: VideoRow) -> Iterator[None]:
+def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
     """Raise what goes wrong with one video as a VideoError, so that it does not end the night for all others."""
     try:
         yield
-    except (VideoError, SQLAlchemyError, queue.LeaseLostError, Stopped):
+    except (VideoError, SQLAlchemyError, queue.LeaseLostError, ExtractionStopped):
         raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"the disk of {library.settings.home} is full: free some space") from error
         reason = error.strerror or str(error)
-        raise PicturesError(f"{library.frames_folder} cannot be written to ({reason}): look at its disk") from error
+        raise ImageStorageError(f"{library.frames_folder} cannot be written to ({reason}): look at its disk") from error
     except Exception as error:
         raise DecodingError(f"{video.path} cannot be decoded ({type(error).__name__}: {error})") from error
 
 
-def free_room(settings: Settings) -> int:
+def free_bytes(settings: Settings) -> int:
     """Bytes that pictures may still take on the library's disk; negative where the reserve is touched already."""
     return shutil.disk_usage(settings.home).free - settings.disk_reserve_mb * MEGABYTE
 

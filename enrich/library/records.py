@@ -9,25 +9,25 @@ from enrich.describe.names import without_names
 
 
 @dataclass(frozen=True, slots=True)
-class Findable:
+class SearchableText:
     """What the search may find of a description."""
 
     text: str
     tags: list[str]
 
 
-def findable(said: Description, unsure_names: Collection[str]) -> Findable:
+def searchable_text(said: Description, unsure_names: Collection[str]) -> SearchableText:
     """All that was said, each thing once, without the names a model cannot know."""
     further = (said.people, said.activity, said.setting, said.mood, said.visible_text)
     parts = [said.text, *(part for part in further if part.casefold() not in said.text.casefold())]
     terms = (without_names(term, unsure_names).strip() for term in dict.fromkeys((*said.tags, *said.objects)))
-    return Findable(
+    return SearchableText(
         text="\n".join(without_names(part, unsure_names) for part in parts if part),
         tags=[term for term in terms if term],
     )
 
 
-def booked(answer: Answer, *, is_description: bool = True) -> list[NewAnalysis]:
+def call_records(answer: Answer, *, is_description: bool = True) -> list[NewAnalysis]:
     """Every call of an answer; the one whose reply became the description is marked, if any did."""
     return [
         NewAnalysis(

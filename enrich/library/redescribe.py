@@ -13,17 +13,17 @@ from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
 from db.quick import event_of
 from enrich.describe.asking import ask
-from enrich.describe.describer import Answer, Describer, Description, Movement, Picture, Question
+from enrich.describe.describer import Answer, Describer, Description, Image, MotionHint, Question
 from enrich.describe.reply_checks import DIFFERENT_BITS
 from enrich.errors import CallFailedError, DescribeError
 from enrich.library.library import Library
-from enrich.library.pictures import kept_jpeg
-from enrich.library.records import booked, findable
+from enrich.library.pictures import load_image
+from enrich.library.records import call_records, searchable_text
 from enrich.process import this_process
 
 
 @dataclass(frozen=True, slots=True)
-class DescribedAgain:
+class Redescription:
     """What is said of the frame now; `seconds` for all calls that were made for it."""
 
     frame_id: int
@@ -34,15 +34,15 @@ class DescribedAgain:
     warnings: list[dict[str, str]]
 
 
-async def describe_again(
+async def redescribe(
     library: Library, describer: Describer, video: VideoRow, frame: FrameRow, *, request: str = ""
-) -> DescribedAgain:
+) -> Redescription:
     """Describe a kept frame and save it; the describer is closed. Hosts are tried in turn.
 
     Raises VideoError if its picture cannot be had, DescribeError if no host gives a description.
     """
     settings = library.settings
-    picture = Picture(kept_jpeg(settings, video, frame), frame.timestamp, Movement(motion=frame.motion))
+    picture = Image(load_image(settings, video, frame), frame.timestamp, MotionHint(motion=frame.motion))
     with reading(library.engine) as connection:
         event = event_of(connection, video_id=video.id, frame_id=frame.id) or ""
     question = Question((picture,), context=video.context, request=request, event=event, language=settings.language)
@@ -71,12 +71,12 @@ def _is_anothers(library: Library, describer: Describer, frame: FrameRow, said: 
         return False
     ours = int(frame.dhash or "0", 16)
     with reading(library.engine) as connection:
-        alike = checks.same_words(connection, frame.video_id, said.text)
+        alike = checks.frames_with_text(connection, frame.video_id, said.text)
     return any(other != frame.id and (int(dhash, 16) ^ ours).bit_count() > DIFFERENT_BITS for other, dhash in alike)
 
 
-def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answer, said: Description) -> DescribedAgain:
-    found = findable(said, answer.unsure_names)
+def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answer, said: Description) -> Redescription:
+    found = searchable_text(said, answer.unsure_names)
     now = datetime.now(UTC)
     with writing(library.engine) as connection:
         if queries.frame(connection, frame.id) is None:
@@ -96,11 +96,11 @@ def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answe
             tags=said.tags,
             search_text=found.text,
             search_tags=found.tags,
-            analyses=booked(answer),
+            analyses=call_records(answer),
             now=now,
             run_id=None,
         )
-    return DescribedAgain(
+    return Redescription(
         frame_id=frame.id,
         text=said.text,
         tags=list(said.tags),
@@ -113,4 +113,6 @@ def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answe
 def _book(library: Library, describer: Describer, frame: FrameRow, answer: Answer) -> None:
     """Book the calls of an answer without words."""
     with writing(library.engine) as connection:
-        store.book_calls(connection, frame.id, booked(answer), pass_=describer.fills.value, now=datetime.now(UTC))
+        store.record_calls(
+            connection, frame.id, call_records(answer), pass_=describer.fills.value, now=datetime.now(UTC)
+        )

@@ -30,7 +30,7 @@ LAST_SECOND = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class SourceFrameImage:
     """A source frame. `likeness` is that to the kept frame standing for it, 1 for that frame itself."""
 
     index: int | None
@@ -40,7 +40,7 @@ class Shown:
     jpeg: bytes | None
 
 
-def look_up(
+def find_source_frame(
     settings: Settings,
     video: VideoRow,
     kept: FrameRow | None,
@@ -48,7 +48,7 @@ def look_up(
     index: int | None,
     timestamp: float | None,
     with_picture: bool,
-) -> Shown:
+) -> SourceFrameImage:
     """Decode the source frame `index`, or the one shown at `timestamp`; `kept` is the one that stands for it.
 
     Raises VideoError: the file is gone or another, or has no such frame.
@@ -59,17 +59,17 @@ def look_up(
         and (kept.index == index if index is not None else kept.stands_for == 1)
     )
     if kept is not None and is_known and not with_picture:
-        return Shown(kept.index, kept.timestamp, is_kept=True, likeness=1.0, jpeg=None)
+        return SourceFrameImage(kept.index, kept.timestamp, is_kept=True, likeness=1.0, jpeg=None)
     require_same_file(video)
     near = (kept.index, kept.timestamp) if kept is not None and kept.index is not None else None
     source = read_source_frame(video.path, index=index, timestamp=timestamp, near=near)
     jpeg = jpeg_of(settings, video, source) if with_picture else None
     if kept is None:
-        return Shown(source.index, source.timestamp, is_kept=False, likeness=None, jpeg=jpeg)
+        return SourceFrameImage(source.index, source.timestamp, is_kept=False, likeness=None, jpeg=jpeg)
     if abs(source.timestamp - kept.timestamp) < 1e-6:  # noqa: PLR2004  # the very frame
-        return Shown(source.index, source.timestamp, is_kept=True, likeness=1.0, jpeg=jpeg)
+        return SourceFrameImage(source.index, source.timestamp, is_kept=True, likeness=1.0, jpeg=jpeg)
     likeness = _likeness(read_source_frame(video.path, timestamp=kept.timestamp, near=near), source)
-    return Shown(source.index, source.timestamp, is_kept=False, likeness=likeness, jpeg=jpeg)
+    return SourceFrameImage(source.index, source.timestamp, is_kept=False, likeness=likeness, jpeg=jpeg)
 
 
 def _likeness(kept: SourceFrame, other: SourceFrame) -> float:
@@ -103,7 +103,10 @@ def make_strip(library: Library, video: VideoRow, first: int, last: int) -> list
         kept = queries.frames(connection, video.id, after=after, limit=last - first + 1) if stands is not None else []
     near = (known.index, known.timestamp) if known is not None and known.index is not None else None
     start = stands.index if stands is not None and stands.index is not None else first
-    comparing, leaving = _Comparing([stands, *kept] if stands is not None else []), _Leaving(library.settings, video)
+    comparing, leaving = (
+        _FrameMatcher([stands, *kept] if stands is not None else []),
+        _StripFolder(library.settings, video),
+    )
     found = []
     for source in read_source_frames(video.path, start, last, near=near):
         one = comparing.look(source)
@@ -118,7 +121,7 @@ def make_strip(library: Library, video: VideoRow, first: int, last: int) -> list
     return found
 
 
-class _Comparing:
+class _FrameMatcher:
     """Knows which kept frame stands for the source frame that is looked at; given one after the other, from a kept."""
 
     def __init__(self, kept: Iterable[FrameRow]) -> None:
@@ -139,7 +142,7 @@ class _Comparing:
         return StripFrame(index, source.timestamp, now.id, likeness)
 
 
-class _Leaving:
+class _StripFolder:
     """Leaves pictures in the video's strip folder; one that lies there is only marked as used."""
 
     def __init__(self, settings: Settings, video: VideoRow) -> None:

@@ -19,15 +19,15 @@ from typing import Any
 from db import batches, queue
 from db.engine import reading, writing
 from enrich.describe.claude.batches import SETTLE_SECONDS, BatchPart, ClaudeBatches
-from enrich.describe.claude.client import NotThereError
+from enrich.describe.claude.client import NotFoundError
 from enrich.describe.claude.describer import ClaudeQuick
-from enrich.describe.quick.protocol import Answered
+from enrich.describe.quick.protocol import QuickResult
 from enrich.errors import CallTimeoutError, DescribeError, EveryFrameError, HostError, ModelError, SettingsError
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.process import is_here, lives, this_process
 from enrich.quick.plan import QuickPlan
-from enrich.quick.run import keep
+from enrich.quick.run import save_results
 from enrich.wording import counted
 from enrich.worker.heartbeat import held
 
@@ -41,7 +41,7 @@ YOUNG_SECONDS = 300.0
 TROUBLE_SECONDS = 60.0  # after an error
 FAR_SENDER_SECONDS = 900.0  # how long another machine is given to send
 KEPT_SECONDS = 29 * 86400.0  # so long results can be had
-STUCK = (ModelError, SettingsError, NotThereError)  # time alone mends none of them
+STUCK = (ModelError, SettingsError, NotFoundError)  # time alone mends none of them
 MISSING = "Claude's answers have no line for this picture"
 TOO_LATE = "the batch's answers were not fetched within 29 days"
 LOOK_SECONDS = 10.0  # between two looks for a batch that is due
@@ -103,7 +103,7 @@ async def send(
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class CollectResult:
     """What came of looking after one batch once. `says`: what it waits for; None: it is done."""
 
     task_id: int
@@ -118,10 +118,10 @@ async def collect_one(
     run_id: int | None = None,
     video_ids: Collection[int] | None = None,
     told: Callable[[str], None] = lambda _: None,
-) -> Collected | None:
+) -> CollectResult | None:
     """Look after one batch that is due; None if none is. Never raises for what Claude or the network does."""
 
-    def claim() -> queue.Job | None:
+    def claim() -> queue.ClaimedTask | None:
         with writing(library.engine) as connection:
             host, now = this_process().hostname, datetime.now(UTC)
             queue.sweep(connection, now=now)  # whoever had one in hand may have been killed
@@ -134,7 +134,7 @@ async def collect_one(
     job = await asyncio.to_thread(claim) if await asyncio.to_thread(is_any) else None
     if job is None:
         return None
-    care = _Care(library, job, batches.batch_of(job), told)
+    care = _BatchCollector(library, job, batches.batch_of(job), told)
     with held(library.engine, job):
         try:
             return await care.look_after()
@@ -147,16 +147,18 @@ async def collect_one(
             raise
 
 
-class _Care:
+class _BatchCollector:
     """One batch, claimed."""
 
-    def __init__(self, library: Library, job: queue.Job, batch: batches.Batch, told: Callable[[str], None]) -> None:
+    def __init__(
+        self, library: Library, job: queue.ClaimedTask, batch: batches.Batch, told: Callable[[str], None]
+    ) -> None:
         self._library = library
         self._job = job
         self._batch = batch
         self._told = told
 
-    async def look_after(self) -> Collected:
+    async def look_after(self) -> CollectResult:
         """Find it, poll it, save its answers. Raises LeaseLostError, or EveryFrameError with what to wait for."""
         settings = self._library.settings
         describer = ClaudeQuick(settings, model=self._batch.model, told=self._told)
@@ -165,7 +167,7 @@ class _Care:
             batch_id = self._batch.batch_id
             if batch_id is None:
                 found = await self._find(claude)
-                if isinstance(found, Collected):
+                if isinstance(found, CollectResult):
                     return found
                 batch_id = found
             if self._age() > KEPT_SECONDS:
@@ -182,7 +184,7 @@ class _Care:
         finally:
             await describer.close()
 
-    async def wait(self, says: str, seconds: float, *, is_stuck: bool = False) -> Collected:
+    async def wait(self, says: str, seconds: float, *, is_stuck: bool = False) -> CollectResult:
         """Give it back, to be looked after again later."""
 
         def work() -> None:
@@ -196,11 +198,11 @@ class _Care:
             return self.collected("somebody else looks after it")
         return replace(self.collected(says), is_stuck=is_stuck)
 
-    def collected(self, says: str | None) -> Collected:
+    def collected(self, says: str | None) -> CollectResult:
         """How it stands."""
-        return Collected(self._job.id, self._job.video_id, says)
+        return CollectResult(self._job.id, self._job.video_id, says)
 
-    async def _find(self, claude: ClaudeBatches) -> str | Collected:
+    async def _find(self, claude: ClaudeBatches) -> str | CollectResult:
         """The id of a batch whose sender has not noted it; or what to wait for, or that it never arrived."""
         sender = self._batch.sent_by
         is_in_hand = lives(sender) if is_here(sender) else self._age() < FAR_SENDER_SECONDS
@@ -223,7 +225,7 @@ class _Care:
             batches.identify(connection, self._job, found.id)
         return found.id
 
-    def _save(self, custom_id: str, answers: tuple[Answered, ...]) -> None:
+    def _save(self, custom_id: str, answers: tuple[QuickResult, ...]) -> None:
         """Save a part, unless it is saved."""
         version = self._batch.prompt_version
         answers = tuple(
@@ -233,9 +235,9 @@ class _Care:
         with writing(self._library.engine) as connection:
             if not batches.part_saved(connection, self._job, custom_id, _problems(answers), now=now):
                 return
-            keep(connection, answers, {}, now=now)
+            save_results(connection, answers, {}, now=now)
 
-    async def _finish(self, problem: str) -> Collected:
+    async def _finish(self, problem: str) -> CollectResult:
         """It is done; what is not saved has this problem."""
 
         def work() -> None:
@@ -254,7 +256,7 @@ class _Care:
         return (datetime.now(UTC) - self._batch.created).total_seconds()
 
 
-def _problems(answers: tuple[Answered, ...]) -> dict[str, str]:
+def _problems(answers: tuple[QuickResult, ...]) -> dict[str, str]:
     return {one.label: one.problem or "there was no answer" for one in answers if one.answer is None}
 
 
@@ -272,4 +274,4 @@ async def watch_batches(library: Library, run_id: int) -> None:
 
 
 def _say(text: str, said: object, **where: Any) -> None:
-    log.info(text, said, extra=about(Action.BATCH_WAITS, **where))
+    log.info(text, said, extra=about(Action.BATCH_WAITING, **where))

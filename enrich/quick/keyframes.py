@@ -102,7 +102,7 @@ def choose(
         return []
     length = max(duration or 0.0, ordered[-1].timestamp, SHORTEST_SECONDS)
     spacing = length / count
-    pictures = _Pictures(ordered, spacing)
+    pictures = _CandidateSet(ordered, spacing)
     quality = np.array(qualities(ordered, reach_seconds=QUALITY_REACH * spacing))
     given = [place for place, one in enumerate(ordered) if one.id in fixed]
     chosen = given[:count] or [int(np.argmax(quality))]
@@ -122,7 +122,7 @@ def choose(
     return [ordered[place].id for place in sorted(chosen)]
 
 
-class _Pictures:
+class _CandidateSet:
     """All candidates of a video, in the order of time, to be compared with one of them at a time."""
 
     def __init__(self, ordered: Sequence[Candidate], spacing: float) -> None:

@@ -20,7 +20,7 @@ from enrich.errors import VideoError
 from enrich.library.library import Library
 from enrich.process import this_process
 from enrich.wording import first_line
-from enrich.worker.extract_task import Extracting, extract_video
+from enrich.worker.extract_task import ExtractionProgress, extract_video
 from enrich.worker.heartbeat import held
 from enrich.worker.skim_task import skim_video
 
@@ -31,7 +31,7 @@ POLL_SECONDS = 0.2
 ENDED = (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)
 
 
-def have_pictures(
+def ensure_frames(
     library: Library,
     video_id: int,
     *,
@@ -55,7 +55,7 @@ def have_pictures(
         _look(library, video_id, stop)
         if time.monotonic() - began < DEEPER_WITHIN_SECONDS and not stop.is_set():
             with writing(library.engine) as connection:
-                is_due = extraction.look_deeper(connection, video_id, pictures=CHOICE * wanted)
+                is_due = extraction.skim_deeper(connection, video_id, pictures=CHOICE * wanted)
             if is_due:
                 _look(library, video_id, stop)
         video = _video(library, video_id)
@@ -71,7 +71,7 @@ def have_pictures(
 def _look(library: Library, video_id: int, stop: threading.Event) -> None:
     """Seek through the video, unless somebody else does; until it is done, or the patience is at its end."""
 
-    def work(job: queue.Job) -> None:
+    def work(job: queue.ClaimedTask) -> None:
         skim_video(library, job, passes=(DEEP,), stop=stop, on_frames=lambda: None)
 
     end = time.monotonic() + PATIENCE_SECONDS
@@ -81,11 +81,11 @@ def _look(library: Library, video_id: int, stop: threading.Event) -> None:
 def _decode(library: Library, video_id: int, stop: threading.Event) -> None:
     """Decode the video to its end, unless somebody else does."""
 
-    def begun(extracting: Extracting) -> None:
+    def begun(extracting: ExtractionProgress) -> None:
         if stop.is_set():
             extracting.extraction.close()
 
-    def work(job: queue.Job) -> None:
+    def work(job: queue.ClaimedTask) -> None:
         extract_video(library, job, passes=(DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
 
     _until_done(library, video_id, TaskKind.EXTRACT, work, is_over=stop.is_set)
@@ -95,7 +95,7 @@ def _until_done(
     library: Library,
     video_id: int,
     kind: TaskKind,
-    work: Callable[[queue.Job], None],
+    work: Callable[[queue.ClaimedTask], None],
     *,
     is_over: Callable[[], bool],
 ) -> None:
@@ -120,7 +120,7 @@ def _until_done(
             raise
 
 
-def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.Job | None:
+def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.ClaimedTask | None:
     with writing(library.engine) as connection:
         jobs = queue.claim(
             connection,
@@ -134,7 +134,7 @@ def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.Job | Non
     return jobs[0] if jobs else None
 
 
-def _give_back(library: Library, job: queue.Job) -> None:
+def _give_back(library: Library, job: queue.ClaimedTask) -> None:
     try:
         with writing(library.engine) as connection:
             queue.release(connection, job)

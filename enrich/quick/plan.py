@@ -13,10 +13,10 @@ from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
 from enrich.costs import check_budget, spent_this_month
 from enrich.describe.claude.describer import ClaudeQuick
-from enrich.describe.quick.protocol import CostEstimate, Labelled, QuickDescriber
+from enrich.describe.quick.protocol import CostEstimate, LabelledImage, QuickDescriber
 from enrich.errors import BudgetError, DescribeError, ModelError, SettingsError
 from enrich.library.library import Library
-from enrich.library.pictures import kept_jpeg
+from enrich.library.pictures import load_image
 from enrich.quick.keyframes import Candidate, choose
 from enrich.wording import counted, dollars, first_line
 
@@ -29,7 +29,7 @@ class QuickPlan:
 
     video: VideoRow
     frames: dict[int, FrameRow]  # the key frames, by id
-    wanted: tuple[Labelled, ...]
+    wanted: tuple[LabelledImage, ...]
     answered: int  # key frames with an answer of this very kind already
     unanswered: int  # that were asked about and paid for, and got none
     on_the_way: int  # in batches
@@ -58,7 +58,7 @@ def make_plan(
     """
     frames = _key_frames(library, video, key_frames, afresh=again)
     with reading(library.engine) as connection:
-        before = quick.asked(
+        before = quick.answered_frame_ids(
             connection,
             frames,
             describer=describer.name,
@@ -77,7 +77,7 @@ def make_plan(
         before = {frame_id: has_answer for frame_id, has_answer in before.items() if has_answer}
     asking = [frame for frame in frames.values() if frame.id not in before and frame.id not in sent]
     wanted = tuple(
-        Labelled(batches.label_of(frame.id), kept_jpeg(library.settings, video, frame), frame.timestamp)
+        LabelledImage(batches.label_of(frame.id), load_image(library.settings, video, frame), frame.timestamp)
         for frame in asking
     )
     return QuickPlan(
@@ -92,7 +92,7 @@ def make_plan(
 
 
 def estimated(
-    library: Library, describer: QuickDescriber, video: VideoRow, pictures: Sequence[Labelled], *, batch: bool
+    library: Library, describer: QuickDescriber, video: VideoRow, pictures: Sequence[LabelledImage], *, batch: bool
 ) -> CostEstimate:
     """What asking about these pictures will cost, by the formula."""
     from enrich.describe.claude.describer import ClaudeQuick
@@ -105,7 +105,7 @@ def estimated(
 
 def _key_frames(library: Library, video: VideoRow, count: int, *, afresh: bool) -> dict[int, FrameRow]:
     with reading(library.engine) as connection:
-        looks = quick.looks(connection, video.id)
+        looks = quick.candidates(connection, video.id)
         marked = () if afresh else quick.key_frame_ids(connection, video.id)
     candidates = [
         Candidate(

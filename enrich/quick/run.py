@@ -22,18 +22,18 @@ from enrich.costs import check_budget
 from enrich.describe.baseline import LIVELY
 from enrich.describe.describer import Answer, Description, Problem
 from enrich.describe.events import OTHER
-from enrich.describe.quick.protocol import THRILLING, Answered, Labelled, QuickDescriber
+from enrich.describe.quick.protocol import THRILLING, LabelledImage, QuickDescriber, QuickResult
 from enrich.errors import BudgetError, CallFailedError, CallTimeoutError, DescribeError, EveryFrameError
 from enrich.library.library import Library
-from enrich.library.records import booked, findable
+from enrich.library.records import call_records, searchable_text
 from enrich.quick.plan import QuickPlan, estimated
 
 REQUESTS_AT_ONCE = 4  # to Claude: fifty pictures are five requests
 MOST_FAILURES = 2  # requests in a row that fail for reasons of their own
 
 
-def keep(
-    connection: Connection, answers: Sequence[Answered], frames: Mapping[int, FrameRow], *, now: datetime
+def save_results(
+    connection: Connection, answers: Sequence[QuickResult], frames: Mapping[int, FrameRow], *, now: datetime
 ) -> dict[str, str]:
     """Keep the answers of one request; by label, the reasons of those without one.
 
@@ -49,16 +49,16 @@ def keep(
             kept=answered.kept or 0,
             unsure_names=_unsure(answered),
         )
-        calls = booked(answer)
+        calls = call_records(answer)
         if said is None or answer.description is None:
             problems[answered.label] = answered.problem or "there was no answer"
             owner = frame_id if quick.is_there(connection, frame_id) else None
-            quick.book_looks(connection, owner, calls, now=now)
+            quick.record_quick_calls(connection, owner, calls, now=now)
             continue
-        found = findable(answer.description, answer.unsure_names)
+        found = searchable_text(answer.description, answer.unsure_names)
         event = said.event_type or None
         frame = frames.get(frame_id)
-        look = quick.NewLook(
+        look = quick.NewQuickDescription(
             text=said.description,
             tags=said.tags,
             event_type=event,
@@ -66,8 +66,8 @@ def keep(
             search_text=found.text,
             search_tags=(*found.tags, *((event,) if event not in (None, OTHER, *found.tags) else ())),
         )
-        if not quick.save_look(connection, frame_id, look, calls, now=now):
-            quick.book_looks(connection, None, calls, now=now)
+        if not quick.save_quick_description(connection, frame_id, look, calls, now=now):
+            quick.record_quick_calls(connection, None, calls, now=now)
     return problems
 
 
@@ -76,7 +76,7 @@ def movement_excitement(motion: float | None) -> float | None:
     return None if motion is None else round(THRILLING * (1 - math.exp(-motion / LIVELY)), 1)
 
 
-def _unsure(answered: Answered) -> tuple[str, ...]:
+def _unsure(answered: QuickResult) -> tuple[str, ...]:
     """The names in the kept reply that no picture shows."""
     if answered.kept is None:
         return ()
@@ -85,7 +85,7 @@ def _unsure(answered: Answered) -> tuple[str, ...]:
 
 
 @dataclass(slots=True)
-class Taken:
+class QuickRunResult:
     """What has come of a quick pass so far, of one film or of several."""
 
     answered: int = 0
@@ -95,7 +95,7 @@ class Taken:
     output_tokens: int = 0
     error: EveryFrameError | None = None  # that ended it
 
-    def count(self, answers: Sequence[Answered]) -> None:
+    def count(self, answers: Sequence[QuickResult]) -> None:
         """Add a request's answers and what they cost."""
         calls = [call for answered in answers for call in answered.calls]
         self.answered += sum(answered.answer is not None for answered in answers)
@@ -104,35 +104,35 @@ class Taken:
         self.output_tokens += sum(call.output_tokens or 0 for call in calls)
 
 
-async def take(
+async def run_quick_pass(
     library: Library,
     describer: QuickDescriber,
     plan: QuickPlan,
     *,
-    taken: Taken,
+    taken: QuickRunResult,
     stop: asyncio.Event,
     on_answers: Callable[[], None] = lambda: None,
 ) -> None:
     """Ask about a plan's pictures; `taken` is added to. Once `stop` is set, only what is in flight is waited for."""
     at_once = REQUESTS_AT_ONCE if describer.recipient else library.settings.concurrency
     parts = iter(describer.parts(plan.wanted))
-    taking = _Taking(library, describer, plan, taken, stop, on_answers)
+    taking = _QuickRun(library, describer, plan, taken, stop, on_answers)
     await asyncio.gather(*(taking.work(parts) for _ in range(at_once)))
 
 
 @dataclass(slots=True)
-class _Taking:
+class _QuickRun:
     """One film's requests."""
 
     library: Library
     describer: QuickDescriber
     plan: QuickPlan
-    taken: Taken
+    taken: QuickRunResult
     stop: asyncio.Event
     on_answers: Callable[[], None]
     failures: int = 0  # in a row
 
-    async def work(self, parts: Iterator[tuple[Labelled, ...]]) -> None:
+    async def work(self, parts: Iterator[tuple[LabelledImage, ...]]) -> None:
         """Ask about one part after the other."""
         for part in parts:
             if self.stop.is_set() or self.taken.error is not None:
@@ -153,7 +153,7 @@ class _Taking:
                 self.taken.problems |= await asyncio.to_thread(self._keep, answers)
             self.on_answers()
 
-    async def _ask(self, part: tuple[Labelled, ...]) -> tuple[Answered, ...]:
+    async def _ask(self, part: tuple[LabelledImage, ...]) -> tuple[QuickResult, ...]:
         settings = self.library.settings
         return await self.describer.ask(part, context=self.plan.video.context, language=settings.language)
 
@@ -161,7 +161,7 @@ class _Taking:
         if self.taken.error is None:
             self.taken.error = error
 
-    def _require_budget(self, part: Sequence[Labelled]) -> None:
+    def _require_budget(self, part: Sequence[LabelledImage]) -> None:
         if not self.describer.recipient:
             return
         usd = estimated(self.library, self.describer, self.plan.video, part, batch=False).usd
@@ -169,6 +169,6 @@ class _Taking:
             promised = batches.promised_usd(connection)
             check_budget(connection, self.library.settings, usd, now=datetime.now(UTC), promised=promised)
 
-    def _keep(self, answers: Sequence[Answered]) -> dict[str, str]:
+    def _keep(self, answers: Sequence[QuickResult]) -> dict[str, str]:
         with writing(self.library.engine) as connection:
-            return keep(connection, answers, self.plan.frames, now=datetime.now(UTC))
+            return save_results(connection, answers, self.plan.frames, now=datetime.now(UTC))

@@ -14,7 +14,7 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from enrich.video.skim import Spot
+from enrich.video.skim import SkimTarget
 
 REEL_SECONDS = 3600.0  # a film of unknown length is taken for reels of an hour
 SHORTEST_SECONDS = 1e-3
@@ -23,21 +23,21 @@ HIGHEST_OCTAVE = 48  # 2**48 moments; a double is exact that far
 
 GAP_LIMIT = 500_000_000  # 139 hours
 FILL_PRIORITY = 900_000_000
-LOOK_PRIORITY = 1_000_000_000  # the first look; the k-th picture of each film has k less
-WISH_PRIORITY = 2_000_000_000
+SKIM_PRIORITY = 1_000_000_000  # the first look; the k-th picture of each film has k less
+REQUEST_PRIORITY = 2_000_000_000
 
-EVEN_CALLS = 3  # calls in coverage order for each call that fills a gap
+COVERAGE_CALLS_PER_FILL = 3  # calls in coverage order for each call that fills a gap
 
-FIRST_LOOK_PICTURES = 50
-LOOK_SPACING_SECONDS = 4.0  # closer together, decoding all is as quick
-FEWEST_PICTURES = 5
+SKIM_FRAMES = 50
+SKIM_SPACING_SECONDS = 4.0  # closer together, decoding all is as quick
+FEWEST_SKIM_FRAMES = 5
 REACH = 0.15  # how far a picture may be moved for a better one, in gaps
 MISSED_GAPS = 0.25  # a moment counts as missed by its picture if that is so far off, in the gaps of the time,
-MISSED_LOOKS = 3  # or once so many times as many are described as were looked at
+MISSED_SKIMS = 3  # or once so many times as many are described as were looked at
 
 
 @dataclass(frozen=True, slots=True)
-class Even:
+class CoverageOrder:
     """The even order of one film. `duration` in seconds; None or less than a millisecond: not known."""
 
     duration: float | None
@@ -85,32 +85,32 @@ class Even:
         if rank > after or not looked_at:
             return beyond
         missed = min(abs(self.moment(rank) - at) for at in looked_at)
-        felt = max(round(1000 * missed / MISSED_GAPS), self.priority_of(MISSED_LOOKS * after))
+        felt = max(round(1000 * missed / MISSED_GAPS), self.priority_of(MISSED_SKIMS * after))
         return max(beyond, min(self.priority_of(after + 1), felt))
 
     def priority_of(self, rank: int) -> int:
         """The priority of a rank."""
         return min(GAP_LIMIT, round(1000 * self.gap(rank - 1)))
 
-    def first_look(self) -> int:
+    def skim_count(self) -> int:
         """How many pictures a first look takes; 0 for a film so short that decoding it is as quick."""
         if self.duration is None:
             return 0
-        count = min(FIRST_LOOK_PICTURES, int(self.duration / LOOK_SPACING_SECONDS))
-        return count if count >= FEWEST_PICTURES else 0
+        count = min(SKIM_FRAMES, int(self.duration / SKIM_SPACING_SECONDS))
+        return count if count >= FEWEST_SKIM_FRAMES else 0
 
-    def deeper_look(self, count: int) -> int:
+    def deeper_skim_count(self, count: int) -> int:
         """How many pictures the look after one of `count` takes; `count` again where no further look pays."""
-        return max(count, min(2 * count, int(self.length / LOOK_SPACING_SECONDS)))
+        return max(count, min(2 * count, int(self.length / SKIM_SPACING_SECONDS)))
 
-    def spots(self, first: int, last: int) -> Iterator[Spot]:
+    def spots(self, first: int, last: int) -> Iterator[SkimTarget]:
         """Where the pictures of the ranks `first` to `last` are looked for, in that order."""
         for rank in range(first, last + 1):
             place = 2 * rank - 1
             while place < last:  # the numbers from last to 2 * last - 1 are the moments in order of time
                 place *= 2
             at = self.moment(rank)
-            yield Spot(
+            yield SkimTarget(
                 at=at,
                 earliest=max(0.0, at - REACH * self.length * math.log2(place / (place - 1))) if rank > 1 else 0.0,
                 latest=min(self.length, at + REACH * self.length * math.log2((place + 1) / place)),

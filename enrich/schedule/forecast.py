@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 
 from db import queries
 from db.models import ExtractionStatus
-from db.queries import Speed
-from enrich.schedule.coverage import EVEN_CALLS, Even
+from db.queries import ModelSpeed
+from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, CoverageOrder
 from enrich.settings import Settings
 from enrich.video.sampling import Sampling, SamplingKind, parse_sampling
 
@@ -79,12 +79,12 @@ def expected_frames(connection: Connection, footage: Footage, sampling: str) -> 
     return _kept(footage, parse_sampling(sampling), queries.kept_share(connection, sampling))
 
 
-def measured_speed(connection: Connection, settings: Settings) -> Speed | None:
+def measured_speed(connection: Connection, settings: Settings) -> ModelSpeed | None:
     """How fast the settings' describer and model have been here lately, None before their first call."""
     return queries.speed(connection, settings.describer, settings.model if settings.describer == "ollama" else None)
 
 
-def seconds_for(frames: int, speed: Speed | None, settings: Settings) -> float | None:
+def seconds_for(frames: int, speed: ModelSpeed | None, settings: Settings) -> float | None:
     """How long describing takes at a speed, with the settings' calls at once on all hosts; None if not measured.
 
     Latencies are measured with as many calls at once: a host that works them off one by one answers each as much later.
@@ -126,7 +126,7 @@ def _guessed_bytes(video: Footage, settings: Settings) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class VideoState:
     """What a plan needs of a video: its length in seconds, its kept frames in the end, and how many are described."""
 
     duration: float | None
@@ -135,7 +135,7 @@ class Film:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RunPlan:
     """What can be reached. `gap`: seconds between pictures when the time is over, None if every frame is described."""
 
     seconds: float  # the time there is
@@ -147,26 +147,26 @@ class Plan:
 
 def plan(
     connection: Connection, settings: Settings, video_ids: Collection[int] | None, *, seconds: float
-) -> Plan | None:
+) -> RunPlan | None:
     """What `seconds` of describing will reach with the settings' model; None before its speed has been measured."""
     speed = measured_speed(connection, settings)
-    known = list(films(connection, video_ids))
+    known = list(video_states(connection, video_ids))
     left = sum(max(0, film.kept - film.described) for film in known)
     whole = seconds_for(left, speed, settings)
     if whole is None:
         return None
     calls = int(left if whole <= seconds else left * seconds / whole)
-    return Plan(seconds, calls, left, None if calls >= left else reachable_gap(known, calls), whole)
+    return RunPlan(seconds, calls, left, None if calls >= left else reachable_gap(known, calls), whole)
 
 
-def reachable_gap(films: Collection[Film], calls: int) -> float:
+def reachable_gap(films: Collection[VideoState], calls: int) -> float:
     """The largest gap in seconds that is left in any film after so many calls."""
-    even_calls = calls * EVEN_CALLS // (EVEN_CALLS + 1)
+    even_calls = calls * COVERAGE_CALLS_PER_FILL // (COVERAGE_CALLS_PER_FILL + 1)
 
     def needed(gap: float) -> int:
-        return sum(max(0, min(film.kept, Even(film.duration).count(gap)) - film.described) for film in films)
+        return sum(max(0, min(film.kept, CoverageOrder(film.duration).count(gap)) - film.described) for film in films)
 
-    fine, coarse = FINEST_SECONDS, max((Even(film.duration).length for film in films), default=FINEST_SECONDS)
+    fine, coarse = FINEST_SECONDS, max((CoverageOrder(film.duration).length for film in films), default=FINEST_SECONDS)
     for _ in range(STEPS):
         middle = (fine + coarse) / 2
         if needed(middle) <= even_calls:
@@ -183,14 +183,16 @@ def reached_gap(connection: Connection, video_ids: Collection[int] | None = None
     """
     gaps: list[float] = []
     videos = {video.id: video for video in queries.videos(connection, video_ids)}
-    for video_id, marks in groupby(queries.marks(connection, video_ids), key=lambda mark: mark.video_id):
+    for video_id, marks in groupby(queries.frame_marks(connection, video_ids), key=lambda mark: mark.video_id):
         video = videos.pop(video_id)
         gaps += _open_gaps(marks, end=video.duration, is_decoded=video.extraction_status in DECODED)
-    gaps += [Even(video.duration).length for video in videos.values() if video.extraction_status not in DECODED]
+    gaps += [
+        CoverageOrder(video.duration).length for video in videos.values() if video.extraction_status not in DECODED
+    ]
     return max(gaps, default=None)
 
 
-def _open_gaps(marks: Iterable[queries.Mark], *, end: float | None, is_decoded: bool) -> list[float]:
+def _open_gaps(marks: Iterable[queries.FrameMark], *, end: float | None, is_decoded: bool) -> list[float]:
     times, waiting = [0.0], [0]
     for mark in marks:
         if mark.is_described:
@@ -203,7 +205,7 @@ def _open_gaps(marks: Iterable[queries.Mark], *, end: float | None, is_decoded: 
     return [after - before for (before, after), count in gaps if count or not is_decoded]
 
 
-def films(connection: Connection, video_ids: Collection[int] | None) -> Iterable[Film]:
+def video_states(connection: Connection, video_ids: Collection[int] | None) -> Iterable[VideoState]:
     """The library's videos, or those named, but for those that cannot be decoded."""
     for video in queries.videos(connection, video_ids):
         if video.extraction_status is ExtractionStatus.EXTRACTED:
@@ -213,4 +215,4 @@ def films(connection: Connection, video_ids: Collection[int] | None) -> Iterable
         else:
             footage = Footage(video.duration, video.frame_count, video.width, video.height)
             kept = max(video.kept, expected_frames(connection, footage, video.sampling))
-        yield Film(video.duration, kept, min(kept, video.described + video.failed))
+        yield VideoState(video.duration, kept, min(kept, video.described + video.failed))

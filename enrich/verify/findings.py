@@ -14,7 +14,7 @@ MEND_TALLY = "`everyframe verify --mend` counts again"
 MEND_INDEX = "restore a copy of the database"
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What can be wrong with what is stored."""
 
     DATABASE = "database"
@@ -44,37 +44,40 @@ class Kind(StrEnum):
 
 # What it says, and what mends it.
 WORDS = {
-    Kind.DATABASE: ("the database is damaged", MEND_INDEX),
-    Kind.REFERENCE: ("row that refers to nothing", MEND_INDEX),
-    Kind.SEARCH_INDEX: ("the search index does not hold what was said", MEND_INDEX),
-    Kind.FILE: ("the film cannot be checked", "put it back, connect its drive, or `everyframe add` it where it is now"),
-    Kind.UNDECODED: ("the film cannot be decoded any more", "copy it again from where it came from"),
-    Kind.PICTURE_MISSING: ("picture missing", MEND_PICTURE),
-    Kind.PICTURE_BROKEN: ("picture that cannot be decoded", MEND_PICTURE),
-    Kind.PICTURE_SIZE: ("picture of another size or turned", MEND_PICTURE),
-    Kind.PICTURE_OTHER: ("picture that shows something else than its frame", MEND_PICTURE),
-    Kind.ORPHAN: ("file that belongs to no frame", MEND_ORPHAN),
-    Kind.NOT_IN_FILE: ("frame whose number and time the film does not have", MEND_ROWS),
-    Kind.UNPLACED: ("frame without its number or what it stands for", MEND_ROWS),
-    Kind.CHAIN: ("frame that does not follow on the one before", MEND_ROWS),
-    Kind.SCENE: ("frame of an earlier scene than the one before", MEND_ROWS),
-    Kind.COUNT: ("the source frames do not add up", MEND_ROWS),
-    Kind.STATUS: ("the video's state is not that of its tasks", MEND_STATUS),
-    Kind.TASK: ("description whose task is not done", MEND_ROWS),
-    Kind.REPLY: ("description without the reply it came from", MEND_ROWS),
-    Kind.TEXT: ("description that is not what its reply says", MEND_ROWS),
-    Kind.UNSAID: ("task that is done and brought no description", MEND_ROWS),
-    Kind.DOCUMENT_MISSING: ("description that the search does not know", MEND_ROWS),
-    Kind.DOCUMENT_EXTRA: ("frame that the search knows better than it should", MEND_ROWS),
-    Kind.TALLY: ("the video's counts are not those of its rows", MEND_TALLY),
+    FindingKind.DATABASE: ("the database is damaged", MEND_INDEX),
+    FindingKind.REFERENCE: ("row that refers to nothing", MEND_INDEX),
+    FindingKind.SEARCH_INDEX: ("the search index does not hold what was said", MEND_INDEX),
+    FindingKind.FILE: (
+        "the film cannot be checked",
+        "put it back, connect its drive, or `everyframe add` it where it is now",
+    ),
+    FindingKind.UNDECODED: ("the film cannot be decoded any more", "copy it again from where it came from"),
+    FindingKind.PICTURE_MISSING: ("picture missing", MEND_PICTURE),
+    FindingKind.PICTURE_BROKEN: ("picture that cannot be decoded", MEND_PICTURE),
+    FindingKind.PICTURE_SIZE: ("picture of another size or turned", MEND_PICTURE),
+    FindingKind.PICTURE_OTHER: ("picture that shows something else than its frame", MEND_PICTURE),
+    FindingKind.ORPHAN: ("file that belongs to no frame", MEND_ORPHAN),
+    FindingKind.NOT_IN_FILE: ("frame whose number and time the film does not have", MEND_ROWS),
+    FindingKind.UNPLACED: ("frame without its number or what it stands for", MEND_ROWS),
+    FindingKind.CHAIN: ("frame that does not follow on the one before", MEND_ROWS),
+    FindingKind.SCENE: ("frame of an earlier scene than the one before", MEND_ROWS),
+    FindingKind.COUNT: ("the source frames do not add up", MEND_ROWS),
+    FindingKind.STATUS: ("the video's state is not that of its tasks", MEND_STATUS),
+    FindingKind.TASK: ("description whose task is not done", MEND_ROWS),
+    FindingKind.REPLY: ("description without the reply it came from", MEND_ROWS),
+    FindingKind.TEXT: ("description that is not what its reply says", MEND_ROWS),
+    FindingKind.UNSAID: ("task that is done and brought no description", MEND_ROWS),
+    FindingKind.DOCUMENT_MISSING: ("description that the search does not know", MEND_ROWS),
+    FindingKind.DOCUMENT_EXTRA: ("frame that the search knows better than it should", MEND_ROWS),
+    FindingKind.TALLY: ("the video's counts are not those of its rows", MEND_TALLY),
 }
 
 
 @dataclass(slots=True)
-class Group:
+class FindingGroup:
     """All findings of one kind in one video (None: in the library), with the first few places."""
 
-    kind: Kind
+    kind: FindingKind
     video_id: int | None
     title: str | None
     count: int = 0
@@ -95,18 +98,18 @@ class Group:
         return self.count - self.mended
 
 
-class Ledger:
+class FindingLog:
     """Where findings are written down. For one thread at a time."""
 
     def __init__(self) -> None:
-        self._groups: dict[tuple[int | None, Kind], Group] = {}
+        self._groups: dict[tuple[int | None, FindingKind], FindingGroup] = {}
 
-    def note(self, kind: Kind, video: VideoRow | None, place: str, *, mended: bool = False) -> None:
+    def note(self, kind: FindingKind, video: VideoRow | None, place: str, *, mended: bool = False) -> None:
         """Write one finding down."""
         key = (video.id if video else None, kind)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(kind, key[0], video.title if video else None)
+            group = self._groups[key] = FindingGroup(kind, key[0], video.title if video else None)
         group.count += 1
         group.mended += mended
         if len(group.places) < SHOWN_PLACES:
@@ -117,7 +120,7 @@ class Ledger:
         self._groups = {key: group for key, group in self._groups.items() if key[0] != video_id}
 
     @property
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[FindingGroup]:
         """What was found, the library's first, then video by video."""
         return [self._groups[key] for key in sorted(self._groups, key=_order)]
 
@@ -128,5 +131,5 @@ def place_of(index: int | None, timestamp: float) -> str:
     return f"frame {number} at {timestamp:.3f} s"
 
 
-def _order(key: tuple[int | None, Kind]) -> tuple[int, int]:
-    return key[0] or 0, list(Kind).index(key[1])
+def _order(key: tuple[int | None, FindingKind]) -> tuple[int, int]:
+    return key[0] or 0, list(FindingKind).index(key[1])

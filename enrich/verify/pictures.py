@@ -22,14 +22,14 @@ import numpy as np
 import simplejpeg
 
 from db import checks
-from db.checks import Placed
+from db.checks import PlacedFrame
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
 from enrich.library.library import Library
 from enrich.library.pictures import folder_name, jpeg_of
-from enrich.verify.findings import Kind, Ledger, place_of
+from enrich.verify.findings import FindingKind, FindingLog, place_of
 from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, write_jpeg
@@ -39,7 +39,7 @@ from enrich.video.signals import Luma, small_size
 from enrich.video.source import read_source_frame
 
 
-class State(StrEnum):
+class ImageState(StrEnum):
     """What is the matter with a JPEG."""
 
     GOOD = "good"
@@ -52,11 +52,11 @@ class State(StrEnum):
 
 SAME_SECONDS = 1e-6
 KINDS = {
-    State.MISSING: Kind.PICTURE_MISSING,
-    State.BROKEN: Kind.PICTURE_BROKEN,
-    State.RESIZED: Kind.PICTURE_SIZE,
-    State.SIZE: Kind.PICTURE_SIZE,
-    State.OTHER: Kind.PICTURE_OTHER,
+    ImageState.MISSING: FindingKind.PICTURE_MISSING,
+    ImageState.BROKEN: FindingKind.PICTURE_BROKEN,
+    ImageState.RESIZED: FindingKind.PICTURE_SIZE,
+    ImageState.SIZE: FindingKind.PICTURE_SIZE,
+    ImageState.OTHER: FindingKind.PICTURE_OTHER,
 }
 OTHER_LEVELS = 16.0  # of 255, in a window: more than another size or quality makes, less than what is kept differs by
 SIZE_ROUNDING_PIXELS = 1
@@ -65,15 +65,15 @@ PICTURE = re.compile(r"-?\d{12,}\.jpg(\.part)?")
 VIDEO_FOLDER = re.compile(r"\d+-[0-9a-f]*")
 
 
-class PictureCheck:
+class ImageCheck:
     """The check of one video; `frames` counts the kept frames looked at."""
 
-    def __init__(self, library: Library, video: VideoRow, ledger: Ledger, *, mend: bool) -> None:
+    def __init__(self, library: Library, video: VideoRow, ledger: FindingLog, *, mend: bool) -> None:
         self._library = library
         self._video = video
         self._ledger = ledger
         self._mend = mend
-        self._resized: list[Placed] = []
+        self._resized: list[PlacedFrame] = []
         self.frames = 0
 
     def quick(self, *, has_file: bool) -> None:
@@ -83,9 +83,9 @@ class PictureCheck:
         for row in self._rows():
             self.frames += 1
             state = state_by_size(self._path(row), size)
-            if state is State.RESIZED:
+            if state is ImageState.RESIZED:
                 self._resized.append(row)
-            elif state is not State.GOOD:
+            elif state is not ImageState.GOOD:
                 self._look_again(row, state, has_file=has_file)
         self._settle_resized(has_file=has_file)
 
@@ -116,30 +116,30 @@ class PictureCheck:
             decoded = source.decoded
         for lost in (*([row] if row is not None else []), *rows, *loose.values()):
             self.frames += 1
-            self._ledger.note(Kind.NOT_IN_FILE, video, place_of(lost.index, lost.timestamp))
+            self._ledger.note(FindingKind.NOT_IN_FILE, video, place_of(lost.index, lost.timestamp))
         if video.extraction_status is ExtractionStatus.EXTRACTED and decoded != video.frame_count:
-            self._ledger.note(Kind.COUNT, video, f"the film has {decoded} frames, not {video.frame_count}")
+            self._ledger.note(FindingKind.COUNT, video, f"the film has {decoded} frames, not {video.frame_count}")
         self._settle_resized(has_file=True)
 
-    def _compare(self, row: Placed, frame: SourceFrame, encoder: JpegEncoder) -> None:
+    def _compare(self, row: PlacedFrame, frame: SourceFrame, encoder: JpegEncoder) -> None:
         self.frames += 1
         is_placed = row.index is None or row.index == frame.index
         if not is_placed or abs(row.timestamp - frame.timestamp) > SAME_SECONDS:
-            self._ledger.note(Kind.NOT_IN_FILE, self._video, place_of(row.index, row.timestamp))
+            self._ledger.note(FindingKind.NOT_IN_FILE, self._video, place_of(row.index, row.timestamp))
             return
         expected = encoder.encode(frame.picture)
         state = state_by_picture(self._path(row), expected)
-        if state is State.RESIZED:
+        if state is ImageState.RESIZED:
             self._resized.append(row)
-        elif state is not State.GOOD:
+        elif state is not ImageState.GOOD:
             self._note(row, state, expected)
 
-    def _look_again(self, row: Placed, state: State, *, has_file: bool) -> None:
+    def _look_again(self, row: PlacedFrame, state: ImageState, *, has_file: bool) -> None:
         """A stream may change its size, so that the one frame of the film decides; it also mends."""
-        expected = self._source_jpeg(row) if has_file and (self._mend or state is State.SIZE) else None
-        if expected is not None and state is State.SIZE:
+        expected = self._source_jpeg(row) if has_file and (self._mend or state is ImageState.SIZE) else None
+        if expected is not None and state is ImageState.SIZE:
             state = state_by_picture(self._path(row), expected)
-        if state not in (State.GOOD, State.RESIZED):
+        if state not in (ImageState.GOOD, ImageState.RESIZED):
             self._note(row, state, expected)
 
     def _settle_resized(self, *, has_file: bool) -> None:
@@ -147,10 +147,10 @@ class PictureCheck:
         if len(self._resized) * 2 <= self.frames:
             for row in self._resized:
                 expected = self._source_jpeg(row) if has_file and self._mend else None
-                self._note(row, State.RESIZED, expected)
+                self._note(row, ImageState.RESIZED, expected)
         self._resized = []
 
-    def _source_jpeg(self, row: Placed) -> bytes | None:
+    def _source_jpeg(self, row: PlacedFrame) -> bytes | None:
         near = (row.index, row.timestamp) if row.index is not None else None
         try:
             source = read_source_frame(self._video.path, timestamp=row.timestamp, near=near)
@@ -160,25 +160,25 @@ class PictureCheck:
             return None
         return jpeg_of(self._library.settings, self._video, source)
 
-    def _note(self, row: Placed, state: State, expected: bytes | None) -> None:
+    def _note(self, row: PlacedFrame, state: ImageState, expected: bytes | None) -> None:
         own = f"{folder_name(self._video.fingerprint)}/{image_name(row.timestamp)}"
         is_mended = self._mend and expected is not None and row.image_path == own
         if is_mended and expected is not None:
             write_jpeg(self._path(row), expected)
         self._ledger.note(KINDS[state], self._video, place_of(row.index, row.timestamp), mended=is_mended)
 
-    def _rows(self) -> Iterator[Placed]:
+    def _rows(self) -> Iterator[PlacedFrame]:
         yield from placed_frames(self._library.engine, self._video.id)
         with reading(self._library.engine) as connection:
             loose = checks.unplaced(connection, self._video.id)
         yield from loose
 
-    def _path(self, row: Placed) -> Path:
+    def _path(self, row: PlacedFrame) -> Path:
         return self._library.frames_folder / row.image_path
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class DecodedImage:
     """A JPEG that could be decoded: its size, and its small luma."""
 
     width: int
@@ -186,7 +186,7 @@ class Seen:
     luma: Luma
 
 
-def look_at(jpeg: bytes) -> Seen | None:
+def decode_image(jpeg: bytes) -> DecodedImage | None:
     """Decode all of a JPEG, at reduced size; None if any of it is broken."""
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
@@ -197,35 +197,35 @@ def look_at(jpeg: bytes) -> Seen | None:
     except (ValueError, OSError):
         return None
     small = cv2.resize(np.asarray(gray, np.uint8)[:, :, 0], (across, down), interpolation=cv2.INTER_AREA)
-    return Seen(width, height, np.asarray(small, np.uint8))
+    return DecodedImage(width, height, np.asarray(small, np.uint8))
 
 
-def state_by_size(path: Path, size: tuple[int, int]) -> State:
+def state_by_size(path: Path, size: tuple[int, int]) -> ImageState:
     """Whether a JPEG is there, whole, and of the size (width, height) its frame should have."""
     jpeg = _read(path)
     if jpeg is None:
-        return State.MISSING
-    seen = look_at(jpeg)
-    return State.BROKEN if seen is None else _by_size((seen.width, seen.height), size)
+        return ImageState.MISSING
+    seen = decode_image(jpeg)
+    return ImageState.BROKEN if seen is None else _by_size((seen.width, seen.height), size)
 
 
-def state_by_picture(path: Path, expected: bytes) -> State:
+def state_by_picture(path: Path, expected: bytes) -> ImageState:
     """Whether a JPEG shows what `expected` shows, which was made from the very source frame just now."""
     jpeg = _read(path)
     if jpeg is None:
-        return State.MISSING
+        return ImageState.MISSING
     if jpeg == expected:
-        return State.GOOD
-    seen, wanted = look_at(jpeg), look_at(expected)
+        return ImageState.GOOD
+    seen, wanted = decode_image(jpeg), decode_image(expected)
     if seen is None:
-        return State.BROKEN
+        return ImageState.BROKEN
     if wanted is None:
         raise ValueError("a JPEG made just now cannot be decoded")
     state = _by_size((seen.width, seen.height), (wanted.width, wanted.height))
-    if state is State.GOOD:
-        return State.GOOD if largest_change(seen.luma, wanted.luma) <= OTHER_LEVELS else State.OTHER
-    if state is State.RESIZED and _is_new_content(seen.luma, wanted.luma):
-        return State.OTHER
+    if state is ImageState.GOOD:
+        return ImageState.GOOD if largest_change(seen.luma, wanted.luma) <= OTHER_LEVELS else ImageState.OTHER
+    if state is ImageState.RESIZED and _is_new_content(seen.luma, wanted.luma):
+        return ImageState.OTHER
     return state
 
 
@@ -235,13 +235,13 @@ def stored_size(width: int, height: int, edge: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _by_size(one: tuple[int, int], other: tuple[int, int]) -> State:
+def _by_size(one: tuple[int, int], other: tuple[int, int]) -> ImageState:
     if one == other:
-        return State.GOOD
+        return ImageState.GOOD
     scale = max(one) / max(other)
     most = SIZE_ROUNDING_PIXELS * max(1.0, scale)
     is_same_shape = all(abs(theirs * scale - ours) <= most for ours, theirs in zip(one, other, strict=True))
-    return State.RESIZED if is_same_shape else State.SIZE
+    return ImageState.RESIZED if is_same_shape else ImageState.SIZE
 
 
 def _is_new_content(luma: Luma, wanted: Luma) -> bool:
@@ -258,21 +258,21 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def check_orphans(library: Library, video: VideoRow, ledger: Ledger, *, mend: bool) -> None:
+def check_orphans(library: Library, video: VideoRow, ledger: FindingLog, *, mend: bool) -> None:
     """Look for pictures of a video that none of its frames names; `mend` deletes them."""
     folder = library.frames_folder / folder_name(video.fingerprint)
     for minute in _minutes(folder):
         number = int(minute.name)
         start = number * FOLDER_SECONDS if number else -math.inf
         with reading(library.engine) as connection:
-            known = checks.picture_names(connection, video.id, start - 1, (number + 1) * FOLDER_SECONDS + 1)
+            known = checks.image_names(connection, video.id, start - 1, (number + 1) * FOLDER_SECONDS + 1)
         for file in _pictures(minute):
             name = f"{folder.name}/{minute.name}/{file.name}"
             if name not in known and not _is_named(library, video, name):
                 _note(ledger, video, file, mend=mend)
 
 
-def check_strangers(library: Library, ledger: Ledger, *, mend: bool) -> None:
+def check_strangers(library: Library, ledger: FindingLog, *, mend: bool) -> None:
     """Look for pictures of videos the library does not have; `mend` deletes them."""
     with reading(library.engine) as connection:
         known = {folder_name(fingerprint) for fingerprint in checks.fingerprints(connection)}
@@ -291,7 +291,7 @@ def check_strangers(library: Library, ledger: Ledger, *, mend: bool) -> None:
 def _is_named(library: Library, video: VideoRow, name: str) -> bool:
     """Whether a frame names it by now, or at another time than its own."""
     with reading(library.engine) as connection:
-        return checks.has_picture(connection, video.id, name)
+        return checks.uses_image(connection, video.id, name)
 
 
 def _minutes(folder: Path) -> Iterator[Path]:
@@ -304,9 +304,9 @@ def _pictures(minute: Path) -> Iterator[Path]:
     yield from sorted(file for file in minute.iterdir() if file.is_file() and PICTURE.fullmatch(file.name))
 
 
-def _note(ledger: Ledger, video: VideoRow | None, file: Path, *, mend: bool) -> None:
+def _note(ledger: FindingLog, video: VideoRow | None, file: Path, *, mend: bool) -> None:
     if mend:
         file.unlink(missing_ok=True)
         if not any(file.parent.iterdir()):
             file.parent.rmdir()
-    ledger.note(Kind.ORPHAN, video, str(file), mended=mend)
+    ledger.note(FindingKind.ORPHAN, video, str(file), mended=mend)

@@ -6,22 +6,22 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 
 from db import checks, counts, search, store
-from db.checks import Placed, Saying, Told
+from db.checks import DescribedFrame, PlacedFrame, SourceCall
 from db.engine import reading, writing
 from db.models import ExtractionStatus, TaskStatus
 from db.queries import VideoRow
 from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Call, Description, Question
-from enrich.describe.quick.local import look_in
+from enrich.describe.quick.local import measure_frames
 from enrich.describe.reply import read_reply
-from enrich.verify.findings import Kind, Ledger, place_of
+from enrich.verify.findings import FindingKind, FindingLog, place_of
 
 NO_QUESTION = Question(())  # what is read in a reply does not depend on what was asked, only the doubts do
 Row = TypeVar("Row")
 Key = TypeVar("Key")
 
 
-def placed_frames(engine: Engine, video_id: int) -> Iterator[Placed]:
+def placed_frames(engine: Engine, video_id: int) -> Iterator[PlacedFrame]:
     """All frames of a video that have an index, in its order."""
     return _paged(
         engine,
@@ -31,60 +31,64 @@ def placed_frames(engine: Engine, video_id: int) -> Iterator[Placed]:
     )
 
 
-def told_frames(engine: Engine, video_id: int) -> Iterator[Told]:
+def described_frames(engine: Engine, video_id: int) -> Iterator[DescribedFrame]:
     """All frames of a video, with what is said of them."""
-    return _paged(engine, lambda connection, after: checks.told(connection, video_id, after), lambda row: row.id, 0)
+    return _paged(
+        engine, lambda connection, after: checks.described_frames(connection, video_id, after), lambda row: row.id, 0
+    )
 
 
-def check_chain(engine: Engine, video: VideoRow, ledger: Ledger) -> None:
+def check_chain(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
     """Check that the kept frames stand for all source frames, one after the other, and that scenes do not go down."""
     expected, scene, covered = 0, 0, 0
     for row in placed_frames(engine, video.id):
         place = place_of(row.index, row.timestamp)
         if row.stands_for is None or row.scene is None:
-            ledger.note(Kind.UNPLACED, video, place)
+            ledger.note(FindingKind.UNPLACED, video, place)
             continue
         if row.index != expected or row.stands_for < 1:
-            ledger.note(Kind.CHAIN, video, f"{place}, where frame {expected} comes next")
+            ledger.note(FindingKind.CHAIN, video, f"{place}, where frame {expected} comes next")
         if row.scene < scene:
-            ledger.note(Kind.SCENE, video, place)
+            ledger.note(FindingKind.SCENE, video, place)
         expected, scene = (row.index or 0) + row.stands_for, row.scene
         covered += row.stands_for
     if video.extraction_status is ExtractionStatus.EXTRACTED:
         with reading(engine) as connection:
             loose = checks.unplaced(connection, video.id)
         for row in loose:
-            ledger.note(Kind.UNPLACED, video, place_of(None, row.timestamp))
+            ledger.note(FindingKind.UNPLACED, video, place_of(None, row.timestamp))
         if covered != video.frame_count:
-            ledger.note(Kind.COUNT, video, f"the kept frames stand for {covered} of {video.frame_count}")
+            ledger.note(FindingKind.COUNT, video, f"the kept frames stand for {covered} of {video.frame_count}")
 
 
-def check_state(engine: Engine, video: VideoRow, ledger: Ledger) -> None:
+def check_state(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
     """Check that a video's states are those of its tasks."""
     with reading(engine) as connection:
         due = store.enrichment_due(connection, video.id)
         extraction = checks.extract_status(connection, video.id)
     if due is not None and due is not video.enrichment_status:
-        ledger.note(Kind.STATUS, video, f"enrichment {video.enrichment_status}, its tasks say {due}")
+        ledger.note(FindingKind.STATUS, video, f"enrichment {video.enrichment_status}, its tasks say {due}")
     if (extraction == TaskStatus.DONE) != (video.extraction_status is ExtractionStatus.EXTRACTED):
-        ledger.note(Kind.STATUS, video, f"extraction {video.extraction_status}, its task is {extraction or 'missing'}")
+        ledger.note(
+            FindingKind.STATUS, video, f"extraction {video.extraction_status}, its task is {extraction or 'missing'}"
+        )
 
 
-def check_tally(engine: Engine, video: VideoRow, ledger: Ledger, *, mend: bool) -> None:
+def check_tally(engine: Engine, video: VideoRow, ledger: FindingLog, *, mend: bool) -> None:
     """Check that a video's tally says what its rows say; to mend it, they are counted under the write lock."""
     with reading(engine) as connection:
-        kept, true = counts.tallied(connection, video.id), counts.counted(connection, video.id)
+        kept, true = counts.stored_counts(connection, video.id), counts.counted_rows(connection, video.id)
     if kept == true:
         return
     if mend:
         with writing(engine) as connection:
             counts.recount(connection, video.id)
-    ledger.note(Kind.TALLY, video, f"{kept or 'none'}; its rows say {true}", mended=mend)
+    ledger.note(FindingKind.TALLY, video, f"{kept or 'none'}; its rows say {true}", mended=mend)
 
 
-def check_words(engine: Engine, video: VideoRow, ledger: Ledger) -> None:
+def check_words(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
     """Check that each description has a done task, the reply that says it, and a search document."""
-    for row in told_frames(engine, video.id):
+    for row in described_frames(engine, video.id):
         place = place_of(row.index, row.timestamp)
         _check_pass(video, ledger, place, row.local_description, row.local_tags, row.deep_status, row.deep)
         if row.quick is None or row.quick.describer == BaselineDescriber.name:
@@ -94,14 +98,14 @@ def check_words(engine: Engine, video: VideoRow, ledger: Ledger) -> None:
             _check_look(video, ledger, place, row)
         best = _best_source(row)
         if best is None and row.source is not None:
-            ledger.note(Kind.DOCUMENT_EXTRA, video, place)
+            ledger.note(FindingKind.DOCUMENT_EXTRA, video, place)
         elif best is not None and row.source is None:
-            ledger.note(Kind.DOCUMENT_MISSING, video, place)
+            ledger.note(FindingKind.DOCUMENT_MISSING, video, place)
         elif best != row.source:
-            ledger.note(Kind.DOCUMENT_EXTRA, video, f"{place}, known by another text than its best")
+            ledger.note(FindingKind.DOCUMENT_EXTRA, video, f"{place}, known by another text than its best")
 
 
-def said_by(saying: Saying) -> Description | None:
+def source_of(saying: SourceCall) -> Description | None:
     """The description in a stored reply, read as it was read then."""
     call = Call(
         describer=saying.describer,
@@ -119,37 +123,37 @@ def said_by(saying: Saying) -> Description | None:
 
 def _check_pass(
     video: VideoRow,
-    ledger: Ledger,
+    ledger: FindingLog,
     place: str,
     text: str | None,
     tags: list[str] | None,
     status: str | None,
-    saying: Saying | None,
+    saying: SourceCall | None,
 ) -> None:
     if text is None:
         if status == TaskStatus.DONE:
-            ledger.note(Kind.UNSAID, video, place)
+            ledger.note(FindingKind.UNSAID, video, place)
         return
     if status != TaskStatus.DONE:
-        ledger.note(Kind.TASK, video, f"{place}, its task is {status or 'missing'}")
-    said = said_by(saying) if saying is not None and saying.raw_reply else None
+        ledger.note(FindingKind.TASK, video, f"{place}, its task is {status or 'missing'}")
+    said = source_of(saying) if saying is not None and saying.raw_reply else None
     if said is None:
-        ledger.note(Kind.REPLY, video, place)
+        ledger.note(FindingKind.REPLY, video, place)
     elif said.text != text or (tags is not None and list(said.tags) != tags):
-        ledger.note(Kind.TEXT, video, place)
+        ledger.note(FindingKind.TEXT, video, place)
 
 
-def _check_look(video: VideoRow, ledger: Ledger, place: str, row: Told) -> None:
+def _check_look(video: VideoRow, ledger: FindingLog, place: str, row: DescribedFrame) -> None:
     """Check that what a model said at a quick look is in its reply; such a look needs no task."""
     raw = row.quick.raw_reply if row.quick is not None else None
-    said = look_in(raw) if raw else None
+    said = measure_frames(raw) if raw else None
     if said is None:
-        ledger.note(Kind.REPLY, video, place)
+        ledger.note(FindingKind.REPLY, video, place)
     elif said != row.quick_description:
-        ledger.note(Kind.TEXT, video, place)
+        ledger.note(FindingKind.TEXT, video, place)
 
 
-def _best_source(row: Told) -> int | None:
+def _best_source(row: DescribedFrame) -> int | None:
     if row.is_edited:
         return search.WRITTEN_BY_PERSON
     if row.local_description is not None:

@@ -17,18 +17,18 @@ from enrich.errors import VideoError
 from enrich.library.library import Library
 from enrich.library.pictures import require_same_file
 from enrich.process import is_alive
-from enrich.verify.findings import Group, Kind, Ledger
-from enrich.verify.pictures import PictureCheck, check_orphans, check_strangers
+from enrich.verify.findings import FindingGroup, FindingKind, FindingLog
+from enrich.verify.pictures import ImageCheck, check_orphans, check_strangers
 from enrich.verify.rows import check_chain, check_state, check_tally, check_words
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class VerifyResult:
     """What a verification came to. `left_out`: titles of videos a worker has in hand."""
 
     videos: int
     frames: int
-    groups: list[Group]
+    groups: list[FindingGroup]
     left_out: list[str]
 
     @property
@@ -52,13 +52,13 @@ def verify(
     quick: bool = False,
     mend: bool = False,
     on_progress: Callable[[VideoRow, int], None] = lambda *_: None,
-) -> Verdict:
+) -> VerifyResult:
     """Check the library, or some of its videos; `on_progress` is told how many frames of which are decoded."""
-    ledger = Ledger()
+    ledger = FindingLog()
     with reading(library.engine) as connection:
         has_worker = any(is_alive(run) for run in runs.live_runs(connection))
     if not _is_database_whole(library, ledger, quick=quick, has_worker=has_worker):
-        return Verdict(0, 0, ledger.groups, [])  # what a damaged one says is not worth comparing
+        return VerifyResult(0, 0, ledger.groups, [])  # what a damaged one says is not worth comparing
     with reading(library.engine) as connection:
         rows = queries.videos(connection, video_ids)
     frames, left_out = 0, []
@@ -75,29 +75,29 @@ def verify(
                 ledger.forget(video.id)
     if video_ids is None and not has_worker:
         check_strangers(library, ledger, mend=mend)
-    return Verdict(len(rows) - len(left_out), frames, ledger.groups, left_out)
+    return VerifyResult(len(rows) - len(left_out), frames, ledger.groups, left_out)
 
 
-def _is_database_whole(library: Library, ledger: Ledger, *, quick: bool, has_worker: bool) -> bool:
+def _is_database_whole(library: Library, ledger: FindingLog, *, quick: bool, has_worker: bool) -> bool:
     try:
         check_pages(library.engine)
     except SchemaError as error:
-        ledger.note(Kind.DATABASE, None, str(error))
+        ledger.note(FindingKind.DATABASE, None, str(error))
         return False
     with reading(library.engine) as connection:
-        for table, count in checks.loose_rows(connection):
-            ledger.note(Kind.REFERENCE, None, f"{count} in {table}")
+        for table, count in checks.dangling_rows(connection):
+            ledger.note(FindingKind.REFERENCE, None, f"{count} in {table}")
     if not quick and not has_worker:  # it needs the write lock, for as long as all texts take to read
         with writing(library.engine) as connection:
             if not checks.is_index_true(connection):
-                ledger.note(Kind.SEARCH_INDEX, None, "search_index")
+                ledger.note(FindingKind.SEARCH_INDEX, None, "search_index")
     return True
 
 
 def _check_video(
     library: Library,
     video: VideoRow,
-    ledger: Ledger,
+    ledger: FindingLog,
     *,
     quick: bool,
     mend: bool,
@@ -112,14 +112,14 @@ def _check_video(
     try:
         require_same_file(video)
     except VideoError as error:
-        ledger.note(Kind.FILE, video, str(error))
+        ledger.note(FindingKind.FILE, video, str(error))
         has_file = False
-    pictures = PictureCheck(library, video, ledger, mend=mend)
+    pictures = ImageCheck(library, video, ledger, mend=mend)
     if quick or not has_file or not video.kept:
         pictures.quick(has_file=has_file)
         return pictures.frames
     try:
         pictures.full(lambda decoded: on_progress(video, decoded))
     except VideoError as error:
-        ledger.note(Kind.UNDECODED, video, str(error))
+        ledger.note(FindingKind.UNDECODED, video, str(error))
     return pictures.frames

@@ -13,7 +13,7 @@ each time only if it differs from the kept frame. docs/likeness.md compares this
 
 from dataclasses import dataclass
 
-from enrich.video.likeness import Likeness, LikenessLevel, Surprises, largest_change
+from enrich.video.likeness import ChangeDetector, Likeness, LikenessLevel, largest_change
 from enrich.video.signals import Luma, Signals
 
 SURPRISE_SECONDS = 0.1
@@ -24,7 +24,7 @@ ROUNDING_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SamplingPace:
     """How eager a level is."""
 
     seconds: float  # between frames with new content
@@ -32,20 +32,20 @@ class Pace:
 
 
 PACES = {
-    LikenessLevel.STRICT: Pace(seconds=0.25, surprise_ratio=3.0),
-    LikenessLevel.NORMAL: Pace(seconds=0.4, surprise_ratio=4.5),
-    LikenessLevel.LOOSE: Pace(seconds=1.0, surprise_ratio=6.0),
+    LikenessLevel.STRICT: SamplingPace(seconds=0.25, surprise_ratio=3.0),
+    LikenessLevel.NORMAL: SamplingPace(seconds=0.4, surprise_ratio=4.5),
+    LikenessLevel.LOOSE: SamplingPace(seconds=1.0, surprise_ratio=6.0),
 }
 
 
 class DistinctFrames:
     """The chooser; it holds the kept frame and the last one."""
 
-    def __init__(self, likeness: Likeness, threshold: float, pace: Pace) -> None:
+    def __init__(self, likeness: Likeness, threshold: float, pace: SamplingPace) -> None:
         self._likeness = likeness
         self._threshold = threshold
         self._pace = pace
-        self._surprises = Surprises(pace.surprise_ratio)
+        self._surprises = ChangeDetector(pace.surprise_ratio)
         self._is_waiting = False  # a surprise that came too soon after the kept frame
         self._kept: Luma | None = None
         self._kept_time = 0.0

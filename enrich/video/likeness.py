@@ -89,7 +89,7 @@ def largest_change(one: Luma, other: Luma) -> float:
 DEFAULT_LIKENESS: Likeness = ContentLikeness()
 
 
-class Surprises:
+class ChangeDetector:
     """Looks at one video's frames in their order; `ratio`: how far a change must exceed those remembered."""
 
     def __init__(self, ratio: float) -> None:

@@ -28,7 +28,7 @@ from enrich.video.signals import Luma, LumaShrinker, SignalMeter, Signals
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class SkimTarget:
     """Where a picture is wanted; all in seconds from the start of the stream."""
 
     at: float
@@ -39,7 +39,7 @@ class Spot:
         return self.earliest <= timestamp < self.latest
 
 
-__all__ = ["SkimPicture", "Spot", "skim"]
+__all__ = ["SkimFrame", "SkimTarget", "skim"]
 TRIES = 4  # key frames looked at for one that is good
 DARK_LEVELS = 24.0  # of 255, mean luma: fades and black between scenes lie below
 BLURRED_SHARE = 0.5  # of the usual sharpness of this video
@@ -48,7 +48,7 @@ _ALIKE = DEFAULT_LIKENESS.threshold(LikenessLevel.NORMAL)
 
 
 @dataclass(frozen=True, slots=True)
-class SkimPicture:
+class SkimFrame:
     """A picture that was found; its motion and number are not known before the extraction."""
 
     spot: int  # which of the spots, by its place in the sequence
@@ -62,7 +62,7 @@ class SkimPicture:
 def skim(
     path: Path,
     folder: Path,
-    spots: Sequence[Spot],
+    spots: Sequence[SkimTarget],
     *,
     rotation: int,
     edge: int,
@@ -70,7 +70,7 @@ def skim(
     taken: Collection[float] = (),
     stop: threading.Event | None = None,
     seconds: float = 30.0,
-) -> Iterator[SkimPicture]:
+) -> Iterator[SkimFrame]:
     """At most one picture for each spot, in their order, until `stop` is set or `seconds` are over.
 
     `taken` are timestamps of pictures that are there already. They are chosen like others, and then not given again:
@@ -89,7 +89,7 @@ def skim(
     known = {microseconds(timestamp) for timestamp in taken}
     with Seeker(path) as seeker:
         encoder = JpegEncoder(rotation=rotation, edge=edge, quality=quality, sample_aspect=seeker.sample_aspect)
-        scout = Scout(seeker, encoder, spots, is_over)
+        scout = SkimSearch(seeker, encoder, spots, is_over)
         for number in range(len(spots)):
             look = scout.choose(number)
             if is_over():
@@ -100,12 +100,12 @@ def skim(
             if not is_whole_jpeg(folder / image_path):
                 write_jpeg(folder / image_path, look.jpeg)
             signals = look.signals
-            yield SkimPicture(number, look.timestamp, image_path, signals.dhash, signals.sharpness, signals.brightness)
+            yield SkimFrame(number, look.timestamp, image_path, signals.dhash, signals.sharpness, signals.brightness)
     require_readable(path)  # an unplugged drive looks like a video without pictures
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class SkimCandidate:
     """A picture that was looked at."""
 
     timestamp: float
@@ -114,26 +114,26 @@ class Look:
     jpeg: bytes
 
 
-class Scout:
+class SkimSearch:
     """Chooses the pictures of one video, at most one for each spot. `is_over` ends a search early."""
 
     def __init__(
-        self, seeker: Seeker, encoder: JpegEncoder, spots: Sequence[Spot], is_over: Callable[[], bool]
+        self, seeker: Seeker, encoder: JpegEncoder, spots: Sequence[SkimTarget], is_over: Callable[[], bool]
     ) -> None:
         self._seeker = seeker
         self._encoder = encoder
         self._open = dict(enumerate(spots))
         self._is_over = is_over
         self._shrinker = LumaShrinker()
-        self._passed: dict[int, Look] = {}  # the best picture of open spots in groups that were decoded
+        self._passed: dict[int, SkimCandidate] = {}  # the best picture of open spots in groups that were decoded
         self._times: list[float] = []  # of the chosen pictures, ascending
         self._lumas: dict[float, Luma] = {}
         self._sharpness: list[float] = []  # of the pictures considered that were not dark
 
-    def choose(self, number: int) -> Look | None:
+    def choose(self, number: int) -> SkimCandidate | None:
         """The first good picture of the spot with this number, or the best of some; None if there is none."""
         spot = self._open[number]
-        best: Look | None = None
+        best: SkimCandidate | None = None
         count = 0
         for look in self._key_frames(spot):
             count += 1
@@ -151,7 +151,7 @@ class Scout:
             self._lumas[best.timestamp] = best.luma
         return best
 
-    def _key_frames(self, spot: Spot) -> Iterator[Look]:
+    def _key_frames(self, spot: SkimTarget) -> Iterator[SkimCandidate]:
         """Up to `TRIES` key frames inside the spot: those around its middle, then those halfway to its ends."""
         seen: set[float] = set()
         for moment in (spot.at, (spot.earliest + spot.at) / 2, (spot.at + spot.latest) / 2):
@@ -181,10 +181,10 @@ class Scout:
         luma = self._shrinker.shrink(frame.picture)
         return luma, SignalMeter().measure(luma)
 
-    def _look(self, frame: SourceFrame, luma: Luma, signals: Signals) -> Look:
-        return Look(frame.timestamp, luma, signals, self._encoder.encode(frame.picture))
+    def _look(self, frame: SourceFrame, luma: Luma, signals: Signals) -> SkimCandidate:
+        return SkimCandidate(frame.timestamp, luma, signals, self._encoder.encode(frame.picture))
 
-    def _better(self, look: Look, best: Look | None) -> Look | None:
+    def _better(self, look: SkimCandidate, best: SkimCandidate | None) -> SkimCandidate | None:
         """The look if it beats the best so far, and is unlike the pictures chosen before and after it in time."""
         if _is_bright(look.signals):
             self._sharpness.append(look.signals.sharpness)
@@ -193,7 +193,7 @@ class Scout:
         is_new = all(DEFAULT_LIKENESS.measure(self._lumas[time], look.luma) < _ALIKE for time in neighbours)
         return look if is_new and _beats(look.signals, best) else best
 
-    def _is_good(self, look: Look) -> bool:
+    def _is_good(self, look: SkimCandidate) -> bool:
         if not _is_bright(look.signals):
             return False
         return look.signals.sharpness >= BLURRED_SHARE * statistics.median(self._sharpness)
@@ -203,7 +203,7 @@ def _is_bright(signals: Signals) -> bool:
     return signals.brightness >= DARK_LEVELS
 
 
-def _beats(signals: Signals, rival: Look | None) -> bool:
+def _beats(signals: Signals, rival: SkimCandidate | None) -> bool:
     if rival is None:
         return True
     return (_is_bright(signals), signals.sharpness) > (_is_bright(rival.signals), rival.signals.sharpness)

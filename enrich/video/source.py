@@ -13,7 +13,7 @@ SAME_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FramePosition:
     """A frame whose number and time are both known, such as a kept frame."""
 
     index: int
@@ -40,7 +40,7 @@ def read_source_frame(
 
     Raises FrameNotFoundError, whose message names how many frames there are, NotAVideoError, VideoMissingError.
     """
-    place = Place(*near) if near is not None else None
+    place = FramePosition(*near) if near is not None else None
     if index is not None and timestamp is None:
         if index < 0:
             raise FrameNotFoundError(f"there is no frame {index}: frames are counted from 0")
@@ -59,7 +59,7 @@ def read_source_frames(
     """
     found = False
     if near is not None and near[0] <= first:
-        for frame in _numbered(_from_place(Path(path), Place(*near)), first, last):
+        for frame in _numbered(_from_place(Path(path), FramePosition(*near)), first, last):
             found = True
             yield frame
     if not found:
@@ -76,7 +76,7 @@ def _numbered(frames: Iterator[SourceFrame], first: int, last: int) -> Iterator[
             yield frame
 
 
-def _by_index(path: Path, index: int, near: Place | None) -> SourceFrame:
+def _by_index(path: Path, index: int, near: FramePosition | None) -> SourceFrame:
     if near is not None and near.index <= index:
         for frame in _from_place(path, near):
             if frame.index == index:
@@ -89,7 +89,7 @@ def _by_index(path: Path, index: int, near: Place | None) -> SourceFrame:
     raise FrameNotFoundError(f"{path.name} has no frame {index}: it has {count} frames, 0 to {count - 1}")
 
 
-def _by_time(path: Path, timestamp: float, near: Place | None) -> SourceFrame:
+def _by_time(path: Path, timestamp: float, near: FramePosition | None) -> SourceFrame:
     if near is not None and near.timestamp <= timestamp + SAME_SECONDS:
         found = _last_until(_from_place(path, near), timestamp)
         if found is not None:
@@ -107,7 +107,7 @@ def _by_time(path: Path, timestamp: float, near: Place | None) -> SourceFrame:
     return found
 
 
-def _from_place(path: Path, place: Place) -> Iterator[SourceFrame]:
+def _from_place(path: Path, place: FramePosition) -> Iterator[SourceFrame]:
     """The frames from a known place on, numbered; none at all if the place is not found in the video."""
     for back in STEPS_BACK_SECONDS:
         index: int | None = None

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from enrich.worker.extract_task import Extracting
-from enrich.worker.prefetch import Item
+from enrich.worker.extract_task import ExtractionProgress
+from enrich.worker.prefetch import PrefetchedFrame
 
 
 @dataclass(frozen=True, slots=True)
-class CallInHand:
+class RequestInFlight:
     """A frame a host is being asked about. `timestamp`: of the frame, in seconds."""
 
     frame_id: int
@@ -21,7 +21,7 @@ class CallInHand:
     timestamp: float
 
     @classmethod
-    def of(cls, item: Item) -> "CallInHand":
+    def of(cls, item: PrefetchedFrame) -> "RequestInFlight":
         """The call about a claimed frame."""
         if item.job.frame_id is None:
             raise ValueError("a task to describe names no frame")
@@ -34,7 +34,7 @@ class _Host:
     reason: str | None
     slots: int
     since: datetime
-    calls: dict[CallInHand, datetime] = field(default_factory=dict)  # since when
+    calls: dict[RequestInFlight, datetime] = field(default_factory=dict)  # since when
 
 
 class Activity:
@@ -45,10 +45,10 @@ class Activity:
         self._hosts: dict[str, _Host] = {}
         self._skimming: dict[int, datetime] = {}
         self._canaries: dict[str, str] = {}
-        self._extracting: Extracting | None = None
+        self._extracting: ExtractionProgress | None = None
         self._decoded = 0
         self._decoded_at = datetime.now(UTC)
-        self._got_on_at: datetime | None = None
+        self._last_progress_at: datetime | None = None
 
     def enter(self, host: str, state: str, reason: str | None, slots: int) -> None:
         """A host is in another state."""
@@ -56,17 +56,17 @@ class Activity:
             calls = self._hosts[host].calls if host in self._hosts else {}
             self._hosts[host] = _Host(state, reason, slots, datetime.now(UTC), calls)
 
-    def begin_call(self, host: str, call: CallInHand) -> None:
+    def begin_call(self, host: str, call: RequestInFlight) -> None:
         """A host is asked about a frame; asked again about the same one, it is still the same call."""
         with self._lock:
             self._hosts[host].calls.setdefault(call, datetime.now(UTC))
 
-    def end_call(self, host: str, call: CallInHand) -> None:
+    def end_call(self, host: str, call: RequestInFlight) -> None:
         """A frame is not in a host's hands any more."""
         with self._lock:
             self._hosts[host].calls.pop(call, None)
 
-    def extract(self, extracting: Extracting | None) -> None:
+    def extract(self, extracting: ExtractionProgress | None) -> None:
         """Another video is being decoded, or none."""
         with self._lock:
             self._extracting, self._decoded, self._decoded_at = extracting, 0, datetime.now(UTC)
@@ -86,16 +86,16 @@ class Activity:
         with self._lock:
             self._canaries = dict(sentences)
 
-    def get_on(self) -> None:
+    def record_progress(self) -> None:
         """Something was finished just now."""
         with self._lock:
-            self._got_on_at = datetime.now(UTC)
+            self._last_progress_at = datetime.now(UTC)
 
-    def got_on_at(self) -> datetime | None:
+    def last_progress_at(self) -> datetime | None:
         """When something was finished, or decoding got on, last."""
         with self._lock:
             self._look_at_decoding()
-            return self._got_on_at
+            return self._last_progress_at
 
     def as_dict(self) -> dict[str, Any]:
         """For the runs table; moments in ISO 8601, UTC."""
@@ -124,7 +124,7 @@ class Activity:
         decoded = self._extracting.decoded if self._extracting is not None else 0
         if decoded != self._decoded:
             self._decoded, self._decoded_at = decoded, datetime.now(UTC)
-            self._got_on_at = self._decoded_at
+            self._last_progress_at = self._decoded_at
 
     def _decoding(self) -> dict[str, Any] | None:
         if self._extracting is None:

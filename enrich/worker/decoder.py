@@ -20,15 +20,15 @@ from db.engine import reading, writing
 from db.models import TaskKind
 from db.store import SUSPECT_CRASHES
 from enrich.library.library import Library
-from enrich.library.pictures import remove_pictures
+from enrich.library.pictures import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
-from enrich.schedule.coverage import GAP_LIMIT, Even
+from enrich.schedule.coverage import GAP_LIMIT, CoverageOrder
 from enrich.worker.activity import Activity
-from enrich.worker.extract_task import Extracting, extract_video
-from enrich.worker.heartbeat import Keeper
-from enrich.worker.prefetch import Database
-from enrich.worker.run_options import Counts, Order
+from enrich.worker.extract_task import ExtractionProgress, extract_video
+from enrich.worker.heartbeat import Heartbeat
+from enrich.worker.prefetch import DatabaseRunner
+from enrich.worker.run_options import RunCounts, RunOptions
 from enrich.worker.skim_task import skim_video
 from enrich.worker.threads import in_own_thread
 from enrich.worker.writer import LOCKED_PAUSE_SECONDS
@@ -45,19 +45,19 @@ class Decoder:
     def __init__(
         self,
         library: Library,
-        order: Order,
+        order: RunOptions,
         *,
         run_id: int,
         passes: tuple[str, ...],
         pass_: str,
-        database: Database,
-        keeper: Keeper,
-        counts: Counts,
+        database: DatabaseRunner,
+        keeper: Heartbeat,
+        counts: RunCounts,
         on_frames: Callable[[], None],
         stopping: asyncio.Event,
         activity: Activity,
     ) -> None:
-        self.extracting: Extracting | None = None
+        self.extracting: ExtractionProgress | None = None
         self._library = library
         self._order = order
         self._run_id = run_id
@@ -70,7 +70,7 @@ class Decoder:
         self._stopping = stopping
         self._activity = activity
         self._stop = threading.Event()
-        self._first_looks = asyncio.Event()  # every video has been looked at once
+        self._first_skims = asyncio.Event()  # every video has been looked at once
         self._all_decoded = asyncio.Event()
         self._looks = 0  # in hand
 
@@ -82,7 +82,7 @@ class Decoder:
         if self._order.describe:
             loops.append(asyncio.create_task(self._look_at_all()))
         else:
-            self._first_looks.set()
+            self._first_skims.set()
         try:
             await asyncio.gather(*loops)
         finally:
@@ -103,7 +103,7 @@ class Decoder:
         try:
             await asyncio.gather(*(self._look_on() for _ in range(LOOKS_AT_ONCE)))
         finally:
-            self._first_looks.set()
+            self._first_skims.set()
 
     async def _look_on(self) -> None:
         """Look at new videos at once, at those that wait again when that is due, until all are decoded."""
@@ -119,14 +119,14 @@ class Decoder:
             if jobs or looks_deeper:
                 continue
             if not self._looks:
-                self._first_looks.set()
+                self._first_skims.set()
             if self._all_decoded.is_set():
                 return
             await self._sleep(POLL_SECONDS)
 
     async def _decode_all(self) -> None:
         try:
-            await self._first_looks.wait()
+            await self._first_skims.wait()
             while not self._stopping.is_set():
                 jobs = await self._database.in_database(partial(self._claim, TaskKind.EXTRACT))
                 if not jobs and self._order.until_idle:
@@ -144,7 +144,7 @@ class Decoder:
         if self.extracting is not None:
             await asyncio.to_thread(self.extracting.extraction.close)
 
-    async def _handle(self, job: queue.Job, work: Callable[[queue.Job], Awaitable[None]]) -> None:
+    async def _handle(self, job: queue.ClaimedTask, work: Callable[[queue.ClaimedTask], Awaitable[None]]) -> None:
         """Work on one video; again and again while the database is locked: what is there already is skipped."""
         self._keeper.hold(job)
         video: queries.VideoRow | None = None
@@ -158,7 +158,7 @@ class Decoder:
                     if video is not None:
                         await asyncio.to_thread(self._remove_orphans, video)
                 except OperationalError as error:
-                    log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_WAITS))
+                    log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
                     await self._sleep(LOCKED_PAUSE_SECONDS)
                     if not self._stopping.is_set():
                         continue
@@ -166,7 +166,7 @@ class Decoder:
         finally:
             self._keeper.drop(job)
 
-    async def _skim(self, job: queue.Job) -> None:
+    async def _skim(self, job: queue.ClaimedTask) -> None:
         work = partial(skim_video, self._library, job, passes=self._passes, stop=self._stop, on_frames=self._on_frames)
         self._activity.begin_skim(job.video_id)
         try:
@@ -174,7 +174,7 @@ class Decoder:
         finally:
             self._activity.end_skim(job.video_id)
 
-    async def _extract(self, job: queue.Job) -> None:
+    async def _extract(self, job: queue.ClaimedTask) -> None:
         try:
             work = partial(
                 extract_video,
@@ -194,7 +194,7 @@ class Decoder:
         with reading(self._library.engine) as connection:
             return queries.video(connection, video_id)
 
-    def _claim(self, kind: TaskKind, least_crashes: int = 0) -> list[queue.Job]:
+    def _claim(self, kind: TaskKind, least_crashes: int = 0) -> list[queue.ClaimedTask]:
         with writing(self._library.engine) as connection:
             return queue.claim(
                 connection,
@@ -211,17 +211,17 @@ class Decoder:
         """Have the video with the largest gap looked at again, if that gap is due; whether it will be."""
         with reading(self._library.engine) as connection:
             due = queries.next_priority(connection, self._pass, self._order.video_ids)
-            waiting = extraction.looked_at(connection, self._order.video_ids)
+            waiting = extraction.skimmed_videos(connection, self._order.video_ids)
         if due is not None and due > GAP_LIMIT:  # first looks are being described
             return False
-        gaps = {video.id: Even(video.duration).gap(video.taken) for video in waiting}
+        gaps = {video.id: CoverageOrder(video.duration).gap(video.taken) for video in waiting}
         for video in sorted(waiting, key=lambda video: -gaps[video.id]):
-            pictures = Even(video.duration).deeper_look(video.taken)
+            pictures = CoverageOrder(video.duration).deeper_skim_count(video.taken)
             if due is not None and 1000 * gaps[video.id] <= due:
                 return False
             if pictures > video.taken:
                 with writing(self._library.engine) as connection:
-                    return extraction.look_deeper(connection, video.id, pictures=pictures)
+                    return extraction.skim_deeper(connection, video.id, pictures=pictures)
         return False
 
     def _remove_orphans(self, video: queries.VideoRow) -> None:
@@ -229,9 +229,9 @@ class Decoder:
         with reading(self._library.engine) as connection:
             is_back = any(row.fingerprint == video.fingerprint for row in queries.videos(connection))
         if not is_back:
-            remove_pictures(self._library.settings, video)
+            remove_images(self._library.settings, video)
 
-    def _note(self, extracting: Extracting) -> None:
+    def _note(self, extracting: ExtractionProgress) -> None:
         self.extracting = extracting
         self._activity.extract(extracting)
         if self._stop.is_set():

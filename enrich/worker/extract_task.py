@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from db import extraction, queue, store
-from db.editing import Wish, wish_of
+from db.editing import PriorityRange, priority_range_of
 from db.engine import reading, writing
 from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
@@ -23,14 +23,14 @@ from enrich.library.library import Library
 from enrich.library.pictures import (
     WAITING_SECONDS,
     WAITS,
-    Stopped,
+    ExtractionStopped,
     folder_name,
     require_disk,
     require_same_file,
-    trouble_named,
+    translated_errors,
 )
 from enrich.logs import Action, about
-from enrich.schedule.coverage import WISH_PRIORITY, Even
+from enrich.schedule.coverage import REQUEST_PRIORITY, CoverageOrder
 from enrich.video.extraction import Extraction, KeptFrame
 from enrich.video.sampling import parse_sampling
 from enrich.video.source import read_source_frame
@@ -43,7 +43,7 @@ BATCH_SECONDS = 0.25
 
 
 @dataclass(slots=True)
-class Extracting:
+class ExtractionProgress:
     """The video in hand and how far it is; written by the extraction's thread, read by anybody."""
 
     video: VideoRow
@@ -58,11 +58,11 @@ class Extracting:
 
 def extract_video(
     library: Library,
-    job: queue.Job,
+    job: queue.ClaimedTask,
     *,
     passes: tuple[str, ...],
     stop: threading.Event,
-    on_begin: Callable[[Extracting], None],
+    on_begin: Callable[[ExtractionProgress], None],
     on_frames: Callable[[], None],
 ) -> bool:
     """Decode the video of a claimed task to its end; whether it is done (else it waits, failed, or was stopped).
@@ -76,10 +76,10 @@ def extract_video(
     try:
         require_same_file(video)
         require_disk(library)
-        with trouble_named(library, video):
+        with translated_errors(library, video):
             _decode(library, job, video, passes=passes, stop=stop, on_begin=on_begin, on_frames=on_frames)
     except WAITS as error:
-        log.warning("%s waits: %s", video.title, error, extra=about(Action.VIDEO_WAITS, video=video.id))
+        log.warning("%s waits: %s", video.title, error, extra=about(Action.VIDEO_WAITING, video=video.id))
         later = datetime.now(UTC) + timedelta(seconds=WAITING_SECONDS)
         with writing(library.engine) as connection:
             extraction.postpone_extraction(connection, job, reason=str(error), not_before=later)
@@ -87,7 +87,7 @@ def extract_video(
         log.error("%s: %s", video.title, error, extra=about(Action.VIDEO_FAILED, video=video.id))  # noqa: TRY400
         with writing(library.engine) as connection:
             extraction.fail_extraction(connection, job, error=str(error))
-    except Stopped:
+    except ExtractionStopped:
         with writing(library.engine) as connection:
             extraction.postpone_extraction(connection, job, reason=None, not_before=None)
     else:
@@ -97,19 +97,19 @@ def extract_video(
 
 def _decode(
     library: Library,
-    job: queue.Job,
+    job: queue.ClaimedTask,
     video: VideoRow,
     *,
     passes: tuple[str, ...],
     stop: threading.Event,
-    on_begin: Callable[[Extracting], None],
+    on_begin: Callable[[ExtractionProgress], None],
     on_frames: Callable[[], None],
 ) -> None:
     with writing(library.engine) as connection:
         extraction.begin_extraction(connection, video.id)
-        sought = extraction.unplaced(connection, video.id)
-        planner = _Planner(
-            even=Even(video.duration),
+        sought = extraction.unplaced_frames(connection, video.id)
+        planner = _FramePlanner(
+            even=CoverageOrder(video.duration),
             places_taken=extraction.places_taken(connection, video.id),
             looked_at=tuple(timestamp for _, timestamp in sought),
             folder=folder_name(video.fingerprint),
@@ -124,7 +124,7 @@ def _decode(
         quality=settings.jpeg_quality,
         wanted=planner.looked_at,
     ) as decoding:
-        state = Extracting(video, decoding)
+        state = ExtractionProgress(video, decoding)
         on_begin(state)
         batch: list[KeptFrame] = []
         saved_at = time.monotonic()
@@ -140,7 +140,7 @@ def _decode(
                 on_frames()
                 batch, saved_at = [], time.monotonic()
         if stop.is_set():
-            raise Stopped
+            raise ExtractionStopped
         _save(library, job, planner, batch, passes)
         state.kept += len(batch)
         _finish(library, job, video, decoding)
@@ -156,15 +156,15 @@ def _decode(
 
 
 @dataclass(frozen=True, slots=True)
-class _Planner:
+class _FramePlanner:
     """Makes rows of kept frames: their place in the even order, beyond the moments a look by seeking has taken."""
 
-    even: Even
+    even: CoverageOrder
     places_taken: int
     looked_at: tuple[float, ...]
     folder: str
 
-    def plan(self, frame: KeptFrame, wish: Wish | None) -> store.NewFrame:
+    def plan(self, frame: KeptFrame, wish: PriorityRange | None) -> store.NewFrame:
         is_wished = wish is not None and wish.covers(frame.timestamp)
         return store.NewFrame(
             index=frame.index,
@@ -176,25 +176,27 @@ class _Planner:
             sharpness=frame.sharpness,
             brightness=frame.brightness,
             motion=frame.motion,
-            priority=WISH_PRIORITY
+            priority=REQUEST_PRIORITY
             if is_wished
             else self.even.priority(frame.timestamp, frame.until, after=self.places_taken, looked_at=self.looked_at),
         )
 
 
-def _save(library: Library, job: queue.Job, planner: _Planner, batch: list[KeptFrame], passes: tuple[str, ...]) -> None:
+def _save(
+    library: Library, job: queue.ClaimedTask, planner: _FramePlanner, batch: list[KeptFrame], passes: tuple[str, ...]
+) -> None:
     if batch:
         with writing(library.engine) as connection:
-            wish = wish_of(connection, job.id)
+            wish = priority_range_of(connection, job.id)
             frames = [planner.plan(frame, wish) for frame in batch]
             store.save_frames(connection, job, frames, passes=passes, now=datetime.now(UTC))
 
 
-def _finish(library: Library, job: queue.Job, video: VideoRow, decoding: Extraction) -> None:
+def _finish(library: Library, job: queue.ClaimedTask, video: VideoRow, decoding: Extraction) -> None:
     """Note that the video is through, once every picture found by seeking has its place among the source frames."""
     while True:
         with writing(library.engine) as connection:
-            sought = extraction.unplaced(connection, video.id)
+            sought = extraction.unplaced_frames(connection, video.id)
             if not sought:
                 extraction.finish_extraction(
                     connection,

@@ -24,7 +24,7 @@ from db.engine import reading, writing
 from db.queries import FrameRow
 from enrich.describe.describer import Description
 from enrich.library.library import Library
-from enrich.schedule.coverage import EVEN_CALLS, FILL_PRIORITY, GAP_LIMIT, MISSED_LOOKS, Even
+from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, FILL_PRIORITY, GAP_LIMIT, MISSED_SKIMS, CoverageOrder
 
 SIGNATURE_BITS = 256
 FEWEST_LETTERS = 4  # shorter words say little, in most languages
@@ -56,7 +56,7 @@ def difference(one: int, other: int) -> float:
     return 1 - (one & other).bit_count() / union if union else 0.0
 
 
-class Contrast:
+class GapQueue:
     """The gaps between described frames, of every video the one most worth filling first."""
 
     def __init__(self) -> None:
@@ -99,26 +99,26 @@ class Contrast:
         return None
 
 
-def has_room(gap: float, described: int, even: Even) -> bool:
+def has_room(gap: float, described: int, even: CoverageOrder) -> bool:
     """Whether a film with `described` frames and gaps of at most `gap` seconds may have one filled.
 
     Not before the moments that its first look missed have been looked at: until then gaps may be larger.
     """
-    is_settled = gap <= even.gap(MISSED_LOOKS * even.first_look())
+    is_settled = gap <= even.gap(MISSED_SKIMS * even.skim_count())
     return is_settled and gap * (described + 1) <= ROOM * even.length
 
 
-class Filler:
+class GapFiller:
     """Learns every description of a run, in the one thread that writes."""
 
     def __init__(self, library: Library, pass_: str) -> None:
         self._library = library
         self._pass = pass_
-        self._contrast = Contrast()
-        self._evens: dict[int, Even] = {}  # by video
+        self._contrast = GapQueue()
+        self._evens: dict[int, CoverageOrder] = {}  # by video
         self._even_calls: Counter[int] = Counter()  # by video
 
-    def described(self, job: queue.Job, frame: FrameRow, said: Description) -> None:
+    def described(self, job: queue.ClaimedTask, frame: FrameRow, said: Description) -> None:
         """A frame was described: perhaps raise the priority of another."""
         video_id = job.video_id
         if not self._contrast.knows(video_id):
@@ -127,7 +127,7 @@ class Filler:
         if job.priority <= GAP_LIMIT:
             self._even_calls[video_id] += 1
             gap, described = job.priority / 1000, self._contrast.described(video_id)
-            is_due = self._even_calls[video_id] % EVEN_CALLS == 0
+            is_due = self._even_calls[video_id] % COVERAGE_CALLS_PER_FILL == 0
             if is_due and has_room(gap, described, self._evens[video_id]):
                 self._fill(video_id)
 
@@ -135,7 +135,7 @@ class Filler:
         """Learn what earlier runs have described."""
         with reading(self._library.engine) as connection:
             videos = queries.videos(connection, [video_id])  # none: it was removed just now
-            self._evens[video_id] = Even(videos[0].duration if videos else None)
+            self._evens[video_id] = CoverageOrder(videos[0].duration if videos else None)
             for row in queries.described(connection, video_id):
                 self._contrast.learn(video_id, row.timestamp, signature(row.text, row.tags))
 
@@ -145,7 +145,7 @@ class Filler:
             if gap is None:
                 return
             with writing(self._library.engine) as connection:
-                if editing.raise_middle(
+                if editing.prioritize_middle(
                     connection, video_id, gap.start, gap.end, pass_=self._pass, priority=FILL_PRIORITY
                 ):
                     return

@@ -29,7 +29,7 @@ LOOK_SECONDS = 0.5  # how soon a request is noticed
 RENEW_SECONDS = queue.LEASE_SECONDS / 3
 
 
-class Keeper:
+class Heartbeat:
     """Keeps a run alive in the database while it is entered as a context."""
 
     def __init__(
@@ -40,16 +40,16 @@ class Keeper:
         counts: Callable[[], dict[str, Any]],
         on_request: Callable[[str], None],
         activity: Callable[[], dict[str, Any]] = dict,
-        got_on_at: Callable[[], datetime | None] = lambda: None,
+        last_progress_at: Callable[[], datetime | None] = lambda: None,
     ) -> None:
         self._engine = engine
         self._run_id = run_id
         self._counts = counts
         self._on_request = on_request
         self._activity = activity
-        self._got_on_at = got_on_at
+        self._last_progress_at = last_progress_at
         self._progress_at: datetime | None = None  # as written
-        self._jobs: dict[int, queue.Job] = {}
+        self._jobs: dict[int, queue.ClaimedTask] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="everyframe-keeper", daemon=True)
@@ -64,12 +64,12 @@ class Keeper:
         self._stop.set()
         self._thread.join()
 
-    def hold(self, job: queue.Job) -> None:
+    def hold(self, job: queue.ClaimedTask) -> None:
         """Keep this task's lease from running out, until it is dropped."""
         with self._lock:
             self._jobs[job.id] = job
 
-    def drop(self, job: queue.Job) -> None:
+    def drop(self, job: queue.ClaimedTask) -> None:
         """The task is settled: forget it."""
         with self._lock:
             self._jobs.pop(job.id, None)
@@ -89,21 +89,21 @@ class Keeper:
                 if renews:
                     since_renewal = 0.0
             except OperationalError as error:  # locked for long, or the disk is full: the next beat may pass
-                log.warning("the heartbeat waits: %s", error.orig, extra=about(Action.DATABASE_WAITS))
+                log.warning("the heartbeat waits: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
 
     def _beat(self, *, renews: bool) -> None:
         with self._lock:
             jobs = list(self._jobs.values()) if renews else []
         now = datetime.now(UTC)
-        activity, got_on_at = self._activity(), self._got_on_at()
+        activity, last_progress_at = self._activity(), self._last_progress_at()
         with writing(self._engine) as connection:
             queue.renew(connection, jobs, now=now)
             if renews:
                 queue.sweep(connection, now=now)
-            if got_on_at is not None and got_on_at != self._progress_at:
-                runs.progress(connection, self._run_id, now=got_on_at)
+            if last_progress_at is not None and last_progress_at != self._progress_at:
+                runs.progress(connection, self._run_id, now=last_progress_at)
             request = runs.beat(connection, self._run_id, counts=self._counts(), activity=activity, now=now)
-        self._progress_at = got_on_at
+        self._progress_at = last_progress_at
         if request:
             self._on_request(request)
 
@@ -115,7 +115,7 @@ class Keeper:
 
 
 @contextmanager
-def held(engine: Engine, job: queue.Job) -> Iterator[None]:
+def held(engine: Engine, job: queue.ClaimedTask) -> Iterator[None]:
     """Keep the lease of a task from running out; whoever works on it finds out if it is lost when saving."""
     is_over = threading.Event()
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from enrich.describe.health_check import CanaryResult
-from enrich.worker.run_options import Order
+from enrich.describe.health_check import HealthCheckResult
+from enrich.worker.run_options import RunOptions
 
-CANARY_SECONDS = 2 * 3600.0  # of a long run, until a host is asked again
-ASIDE_SECONDS = 300.0  # until one that is set aside is asked again
+HEALTH_CHECK_SECONDS = 2 * 3600.0  # of a long run, until a host is asked again
+UNHEALTHY_RECHECK_SECONDS = 300.0  # until one that is set aside is asked again
 GONE_SECONDS = 300.0  # a host that does not answer is well for so long: it may only be starting again
 FEWEST_FRAMES = 50  # ahead of a run, and between two canaries of a host: six calls more do not matter then
 SUSPICIOUS_FRAMES = 200  # since its last canary: after so many, a suspicion is enough to ask a host early
@@ -21,18 +21,18 @@ SAME_TEXTS_IN_A_ROW = 5  # for frames that look different: more than these are s
 
 
 @dataclass(slots=True)
-class _Host:
+class _HostRecord:
     """What is known of one host. Moments are monotonic seconds."""
 
     asked_at: float | None = None  # when its last canary began; None: it is due as if it were new
-    result: CanaryResult | None = None  # of the last canary that came to its end
+    result: HealthCheckResult | None = None  # of the last canary that came to its end
     answers: int = 0  # about frames, since asked_at
     looked_at: int | None = None  # `answers` when the frames ahead were last counted
     same_in_a_row: int = 0
     gone_since: float | None = None
 
 
-class Health:
+class HostHealth:
     """`count_ahead` says how many frames the run will probably describe from now on."""
 
     def __init__(
@@ -40,13 +40,13 @@ class Health:
     ) -> None:
         self._count_ahead = count_ahead
         self._clock = clock
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: dict[str, _HostRecord] = {}
 
     async def is_due(self, host: str) -> bool:
         """Whether the host should be asked the canary's pictures now."""
         known = self._known(host)
-        if self.is_set_aside(host):
-            return known.asked_at is None or self._clock() - known.asked_at >= ASIDE_SECONDS
+        if self.is_unhealthy(host):
+            return known.asked_at is None or self._clock() - known.asked_at >= UNHEALTHY_RECHECK_SECONDS
         if not self._is_time(known) or known.looked_at == known.answers:
             return False
         known.looked_at = known.answers  # it is counted in the database: not again before there is news
@@ -57,7 +57,7 @@ class Health:
         known = self._known(host)
         known.asked_at, known.answers, known.looked_at = self._clock(), 0, None
 
-    def report(self, host: str, result: CanaryResult) -> None:
+    def report(self, host: str, result: HealthCheckResult) -> None:
         """The host's canary came to its end."""
         self._known(host).result = result
 
@@ -76,7 +76,7 @@ class Health:
     def gone(self, host: str) -> None:
         """The host rests: it does not answer, or answers nothing but errors."""
         known = self._known(host)
-        if known.gone_since is None and not self.is_set_aside(host):
+        if known.gone_since is None and not self.is_unhealthy(host):
             known.gone_since = self._clock()
 
     def back(self, host: str) -> None:
@@ -90,7 +90,7 @@ class Health:
         """Whether the host's last canary was bad."""
         return _is_bad(self._known(host))
 
-    def is_set_aside(self, host: str) -> bool:
+    def is_unhealthy(self, host: str) -> bool:
         """Whether the host is to describe nothing: its canary was bad, and another host is well."""
         return self.is_bad(host) and any(self._is_well(other) for other in self._hosts.values())
 
@@ -99,7 +99,7 @@ class Health:
         said = {}
         for host, known in self._hosts.items():
             if known.result is not None and known.result.is_bad:
-                aside = "; set aside, since another host is well" if self.is_set_aside(host) else ""
+                aside = "; set aside, since another host is well" if self.is_unhealthy(host) else ""
                 said[host] = known.result.sentence + aside
             elif known.same_in_a_row > SAME_TEXTS_IN_A_ROW:
                 said[host] = (
@@ -108,31 +108,31 @@ class Health:
                 )
         return said
 
-    def _is_time(self, known: _Host) -> bool:
+    def _is_time(self, known: _HostRecord) -> bool:
         if known.asked_at is None:
             return True
         if known.answers < FEWEST_FRAMES:
             return False
-        if known.result is None or self._clock() - known.asked_at >= CANARY_SECONDS:
+        if known.result is None or self._clock() - known.asked_at >= HEALTH_CHECK_SECONDS:
             return True
         return known.same_in_a_row > SAME_TEXTS_IN_A_ROW and known.answers >= SUSPICIOUS_FRAMES
 
-    def _is_well(self, known: _Host) -> bool:
+    def _is_well(self, known: _HostRecord) -> bool:
         if known.result is None or known.result.is_bad:
             return False
         return known.gone_since is None or self._clock() - known.gone_since < GONE_SECONDS
 
-    def _answered(self, host: str) -> _Host:
+    def _answered(self, host: str) -> _HostRecord:
         self.back(host)
         known = self._known(host)
         known.answers += 1
         return known
 
-    def _known(self, host: str) -> _Host:
-        return self._hosts.setdefault(host, _Host())
+    def _known(self, host: str) -> _HostRecord:
+        return self._hosts.setdefault(host, _HostRecord())
 
 
-def frames_ahead(order: Order, *, left: int, described: int, seconds: float, time_left: float | None) -> int:
+def frames_ahead(order: RunOptions, *, left: int, described: int, seconds: float, time_left: float | None) -> int:
     """How many frames a run will probably describe from now on.
 
     So many are `left` and were `described` in the run's `seconds`. Its limit and its time are reckoned with; at the
@@ -146,5 +146,5 @@ def frames_ahead(order: Order, *, left: int, described: int, seconds: float, tim
     return ahead
 
 
-def _is_bad(known: _Host) -> bool:
+def _is_bad(known: _HostRecord) -> bool:
     return known.result is not None and known.result.is_bad

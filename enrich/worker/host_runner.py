@@ -18,13 +18,13 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import cast
 
+from db.models import HostState
 from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Call, Describer, Problem, Question
-from enrich.describe.health_check import canary, is_silent
-from enrich.describe.reply_checks import Guard
+from enrich.describe.health_check import check_health, is_silent
+from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
@@ -35,35 +35,28 @@ from enrich.errors import (
     ModelError,
 )
 from enrich.logs import Action, about
-from enrich.worker.activity import Activity, CallInHand
-from enrich.worker.host_health import Health
-from enrich.worker.prefetch import Feed, Item
+from enrich.worker.activity import Activity, RequestInFlight
+from enrich.worker.host_health import HostHealth
+from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
 
 log = logging.getLogger(__name__)
 
-SUSPICIOUS_FAILURES = 3
+FAILURE_THRESHOLD = 3
 ITEMS_PER_CALL = 2  # one is being asked about, one is ready for the moment that call ends
-BREATH_SECONDS = 0.01  # a reply lies there unread so long, while the next call goes out
-FIRST_REST_SECONDS = 1.0
-LONGEST_REST_SECONDS = 60.0
-CHECK_SECONDS = 2.0  # how often it is looked whether the canary is due
+HANDOFF_DELAY_SECONDS = 0.01  # a reply lies there unread so long, while the next call goes out
+FIRST_BACKOFF_SECONDS = 1.0
+LONGEST_BACKOFF_SECONDS = 60.0
+HEALTH_CHECK_POLL_SECONDS = 2.0  # how often it is looked whether the canary is due
 MOST_DOUBLINGS = 10  # of the first rest: a night without a host must not end in an overflow
 
 
-class LaneState(StrEnum):
-    PREPARING = "preparing"
-    OPEN = "open"
-    RESTING = "resting"
-    CLOSED = "closed"
-
-
 @dataclass(frozen=True, slots=True)
-class LaneHandlers:
+class ResultHandlers:
     """What a lane hands on: answers, failed attempts (counted at once), and attempts to give back."""
 
-    answered: Callable[[Item, Answer], Awaitable[None]]
-    failed: Callable[[Item, DescribeError | None, Answer | None], Awaitable[None]]
-    give_back: Callable[[list[Item]], Awaitable[None]]
+    answered: Callable[[PrefetchedFrame, Answer], Awaitable[None]]
+    failed: Callable[[PrefetchedFrame, DescribeError | None, Answer | None], Awaitable[None]]
+    refund_attempts: Callable[[list[PrefetchedFrame]], Awaitable[None]]
     changed: Callable[[], None]
 
 
@@ -72,7 +65,7 @@ class _Failure:
     """A counted attempt, and when it failed (monotonic)."""
 
     at: float
-    item: Item
+    item: PrefetchedFrame
     was_empty: bool  # the reply; else the call failed
 
 
@@ -112,26 +105,26 @@ class _Turn:
             self._is_first = False
             self._on_call()
             call = await self._describer.describe(question, host=host)
-        await asyncio.sleep(BREATH_SECONDS)
+        await asyncio.sleep(HANDOFF_DELAY_SECONDS)
         return call
 
 
-class Lane:
+class HostRunner:
     def __init__(
         self,
         describer: Describer,
         host: str,
         *,
-        feed: Feed,
-        guard: Guard,
-        health: Health,
+        feed: Prefetcher,
+        guard: ReplyHistory,
+        health: HostHealth,
         slots: int,
-        handlers: LaneHandlers,
+        handlers: ResultHandlers,
         stopping: asyncio.Event,
         activity: Activity | None = None,
     ) -> None:
         self.host = host
-        self.state = LaneState.PREPARING
+        self.state = HostState.PROBING
         self.reason: str | None = None
         self.slots = slots
         self._describer = describer
@@ -153,17 +146,17 @@ class Lane:
     @property
     def is_suspected(self) -> bool:
         """Whether it is still open if the last failures were the frames' fault or the host's."""
-        return len(self._streak) >= SUSPICIOUS_FAILURES
+        return len(self._streak) >= FAILURE_THRESHOLD
 
     async def run(self) -> None:
         """Serve until cancelled, or until the worker stops; calls in flight are then brought to their end."""
         try:
             while not self._stopping.is_set():
                 if await self._is_ready():
-                    self._enter(LaneState.OPEN)
+                    self._enter(HostState.SERVING)
                     await self._serve()
         finally:
-            self._enter(LaneState.CLOSED)
+            self._enter(HostState.STOPPED)
 
     async def _is_ready(self) -> bool:
         """Prepare the host; if that fails, rest."""
@@ -193,28 +186,28 @@ class Lane:
 
     async def _stands_aside(self) -> bool:
         """Rest if the canary says so; whether it does, the canary is asked once more, if it is time."""
-        if not self._health.is_set_aside(self.host):
+        if not self._health.is_unhealthy(self.host):
             return False
         await self._blame_host()
         if await self._health.is_due(self.host):
             await self._ask_canary()
-        if not self._health.is_set_aside(self.host):
+        if not self._health.is_unhealthy(self.host):
             return False
         await self._rest(HostError(self._health.sentences()[self.host]))
         return True
 
     async def _blame_host(self) -> None:
         if self._streak:
-            await self._handlers.give_back([failure.item for failure in self._streak])
+            await self._handlers.refund_attempts([failure.item for failure in self._streak])
             self._streak.clear()
 
     async def _rest(self, error: DescribeError) -> None:
-        seconds = min(LONGEST_REST_SECONDS, FIRST_REST_SECONDS * 2 ** min(self._rests, MOST_DOUBLINGS))
+        seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._rests, MOST_DOUBLINGS))
         self._rests += 1
         self._health.gone(self.host)
-        self._enter(LaneState.RESTING, str(error))
+        self._enter(HostState.BACKING_OFF, str(error))
         log.warning(
-            "%s rests for %.0f s: %s", self.host, seconds, error, extra=about(Action.HOST_RESTS, host=self.host)
+            "%s rests for %.0f s: %s", self.host, seconds, error, extra=about(Action.HOST_BACKING_OFF, host=self.host)
         )
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -244,16 +237,16 @@ class Lane:
             async with self._asking:
                 if self._describer.can_err and await self._health.is_due(self.host):
                     await self._ask_canary()
-            if self._health.is_set_aside(self.host):
+            if self._health.is_unhealthy(self.host):
                 self._close(None)
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(HEALTH_CHECK_POLL_SECONDS)
 
     async def _ask_canary(self) -> None:
         """Ask them now, unless the worker stops. Should a call fail, frames will show what is wrong with the host."""
         was_bad = self._health.is_bad(self.host)
         self._health.begin(self.host)
         turn = _Turn(self._describer, self._gate, is_over=self._stopping.is_set, on_call=lambda: None)
-        asking = asyncio.create_task(canary(cast("Describer", turn), self.host))
+        asking = asyncio.create_task(check_health(cast("Describer", turn), self.host))
         stopped = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait((asking, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -269,7 +262,7 @@ class Lane:
             await asyncio.gather(asking, stopped, return_exceptions=True)
         self._health.report(self.host, result)
         if result.is_bad:
-            log.warning("%s", result.sentence, extra=about(Action.CANARY_FAILED, host=self.host))
+            log.warning("%s", result.sentence, extra=about(Action.HEALTH_CHECK_FAILED, host=self.host))
         elif was_bad:
             log.info("%s", result.sentence, extra=about(Action.HOST_READY, host=self.host))
 
@@ -279,7 +272,7 @@ class Lane:
             if item is not None:
                 await self._describe(item)
 
-    async def _next(self) -> Item | None:
+    async def _next(self) -> PrefetchedFrame | None:
         """The next item, None once the lane closes or the worker stops."""
         take = asyncio.ensure_future(self._feed.take())
         ends = [asyncio.ensure_future(event.wait()) for event in (self._closing, self._stopping)]
@@ -287,15 +280,15 @@ class Lane:
             await asyncio.wait([take, *ends], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if take.done() and not take.cancelled():
-                self._feed.put_back(take.result())
+                self._feed.return_item(take.result())
             raise
         finally:
             for waiting in (take, *ends):
                 waiting.cancel()
         return take.result() if take.done() and not take.cancelled() else None
 
-    async def _describe(self, item: Item) -> None:
-        call = CallInHand.of(item)
+    async def _describe(self, item: PrefetchedFrame) -> None:
+        call = RequestInFlight.of(item)
         turn = _Turn(
             self._describer,
             self._gate,
@@ -307,7 +300,7 @@ class Lane:
         finally:
             self._activity.end_call(self.host, call)
 
-    async def _ask(self, item: Item, turn: _Turn) -> None:
+    async def _ask(self, item: PrefetchedFrame, turn: _Turn) -> None:
         try:
             answer = await ask(
                 cast("Describer", turn),  # which has all that asking needs
@@ -319,17 +312,17 @@ class Lane:
                 ),
             )
         except _OverError:
-            self._feed.put_back(item)
+            self._feed.return_item(item)
         except (HostError, ModelError) as error:
             await self._host_failed(item, error)
         except (CallFailedError, CallTimeoutError) as error:
             await self._failed(item, error, None)
         except asyncio.CancelledError:
-            self._feed.put_back(item)
+            self._feed.return_item(item)
             raise
         else:
-            if self._health.is_set_aside(self.host):  # asked before that was known: the other host will see more
-                self._feed.put_back(item)
+            if self._health.is_unhealthy(self.host):  # asked before that was known: the other host will see more
+                self._feed.return_item(item)
                 self._close(None)
                 return
             if answer.description is None:
@@ -345,18 +338,18 @@ class Lane:
             self._rests = 0
             await self._handlers.answered(item, answer)
 
-    async def _host_failed(self, item: Item, error: DescribeError) -> None:
+    async def _host_failed(self, item: PrefetchedFrame, error: DescribeError) -> None:
         """The host's fault, unless this one frame brings it down time and again though it is well in between."""
         if isinstance(error, HostDownError):
             self._brought_down[item.job.id] += 1
-        if self._brought_down[item.job.id] >= SUSPICIOUS_FAILURES:
+        if self._brought_down[item.job.id] >= FAILURE_THRESHOLD:
             del self._brought_down[item.job.id]
             await self._failed(item, error, None)
         else:
-            self._feed.put_back(item)
+            self._feed.return_item(item)
         self._close(error)
 
-    async def _failed(self, item: Item, error: DescribeError | None, answer: Answer | None) -> None:
+    async def _failed(self, item: PrefetchedFrame, error: DescribeError | None, answer: Answer | None) -> None:
         self._streak.append(_Failure(time.monotonic(), item, was_empty=error is None))
         await self._handlers.failed(item, error, answer)
         if self.is_suspected:
@@ -366,7 +359,7 @@ class Lane:
         self._trouble = error or self._trouble
         self._closing.set()
 
-    def _enter(self, state: LaneState, reason: str | None = None) -> None:
+    def _enter(self, state: HostState, reason: str | None = None) -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._activity.enter(self.host, state, reason, self.slots)

@@ -30,7 +30,7 @@ LONGEST_REASON = 200  # characters
 POWER_SUPPLIES = Path("/sys/class/power_supply")
 
 
-class Awake:
+class SleepInhibitor:
     """Keeps the computer awake in a mode: on `mains`, `always` or `never`. To be used by one thread at a time."""
 
     def __init__(
@@ -40,7 +40,7 @@ class Awake:
         self._ask_mains = on_mains or is_on_mains
         self._is_on_mains = True
         self._next_power_check = 0.0  # monotonic
-        self._holding: _Holding | None = None
+        self._holding: _InhibitRequest | None = None
         self._why_not = "there is no work"
         self._said = ""
 
@@ -70,10 +70,10 @@ class Awake:
         if self._holding is not None and self._holding.was_refused_for(RETRY_SECONDS):
             self._holding = None
         if self._holding is None:
-            self._holding = _Holding(self._say)
+            self._holding = _InhibitRequest(self._say)
             self._holding.begin()
 
-    def let_go(self) -> None:
+    def release_inhibitor(self) -> None:
         """Let the computer sleep again; waits until the system knows, or does not answer."""
         holding = self._holding
         self._release("the worker has ended")
@@ -99,10 +99,10 @@ class Awake:
         """Log what is new: a refusal is repeated every few minutes all night."""
         if text != self._said:
             self._said = text
-            log.info("%s", text, extra=about(Action.AWAKE_CHANGED))
+            log.info("%s", text, extra=about(Action.SLEEP_INHIBITOR_CHANGED))
 
 
-class _Holding:
+class _InhibitRequest:
     """One request to the system, held by its thread until it is ended."""
 
     def __init__(self, say: Callable[[str], None]) -> None:

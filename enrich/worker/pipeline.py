@@ -14,25 +14,25 @@ from typing import Any
 
 from db import queries, store
 from db.engine import reading
-from db.models import DEEP, TaskKind
+from db.models import DEEP, HostState, TaskKind
 from enrich.describe.describer import Describer
-from enrich.describe.reply_checks import Guard
+from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.worker.activity import Activity
 from enrich.worker.decoder import Decoder
-from enrich.worker.heartbeat import Keeper
-from enrich.worker.host_health import Health
-from enrich.worker.host_runner import Lane, LaneHandlers, LaneState
-from enrich.worker.prefetch import Feed
-from enrich.worker.run_options import Counts, Order
-from enrich.worker.writer import Saver
+from enrich.worker.heartbeat import Heartbeat
+from enrich.worker.host_health import HostHealth
+from enrich.worker.host_runner import HostRunner, ResultHandlers
+from enrich.worker.prefetch import Prefetcher
+from enrich.worker.run_options import RunCounts, RunOptions
+from enrich.worker.writer import ResultWriter
 
 log = logging.getLogger(__name__)
 
 
-class Alone(StrEnum):
+class SuspectKind(StrEnum):
     """Which suspects a shift tries one by one."""
 
     FRAMES = "frames"  # first: they are quicker
@@ -40,52 +40,54 @@ class Alone(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class RunContext:
     """What all shifts of one run share."""
 
     library: Library
     describer: Describer | None
     pass_: str
     run_id: int
-    saver: Saver
-    keeper: Keeper
-    counts: Counts
+    saver: ResultWriter
+    keeper: Heartbeat
+    counts: RunCounts
     activity: Activity
-    guard: Guard
-    health: Health
+    guard: ReplyHistory
+    health: HostHealth
     on_change: Callable[[], None]  # a host's state is another
     on_news: Callable[[], None]  # the run may be at its end
 
-    async def suspected(self, order: Order, tried: Collection[Alone]) -> Alone | None:
+    async def suspected(self, order: RunOptions, tried: Collection[SuspectKind]) -> SuspectKind | None:
         """Which suspects of crashes are to be tried next, one by one, before all else; those tried are not again."""
-        for which in Alone:
-            is_ordered = order.extract if which is Alone.VIDEOS else order.describe and self.describer is not None
+        for which in SuspectKind:
+            is_ordered = order.extract if which is SuspectKind.VIDEOS else order.describe and self.describer is not None
             if not is_ordered or which in tried:
                 continue
             count = await self.saver.in_database(partial(self.suspects, order, which))
             if count:
-                log.warning("%s that may have crashed the worker are tried alone", which, extra=about(Action.SUSPECTS))
+                log.warning(
+                    "%s that may have crashed the worker are tried alone", which, extra=about(Action.SUSPECTS_ISOLATED)
+                )
                 return which
         return None
 
-    def suspects(self, order: Order, which: Alone) -> int:
+    def suspects(self, order: RunOptions, which: SuspectKind) -> int:
         """How many there are. Reads the database."""
-        kinds = (TaskKind.DESCRIBE,) if which is Alone.FRAMES else (TaskKind.SKIM, TaskKind.EXTRACT)
+        kinds = (TaskKind.DESCRIBE,) if which is SuspectKind.FRAMES else (TaskKind.SKIM, TaskKind.EXTRACT)
         with reading(self.library.engine) as connection:
             return store.suspects(connection, kinds, pass_=self.pass_, video_ids=order.video_ids)
 
 
-class Shift:
+class Pipeline:
     """One shift, from one event loop; begun once, ended once."""
 
-    def __init__(self, crew: Crew, order: Order, alone: Alone | None = None) -> None:
+    def __init__(self, crew: RunContext, order: RunOptions, alone: SuspectKind | None = None) -> None:
         self.order = order
         self.alone = alone
         self._crew = crew
         self._over = asyncio.Event()
         self.feed = self._make_feed()
         self.decoder = self._make_decoder()
-        self.lanes: list[Lane] = []
+        self.lanes: list[HostRunner] = []
         self._extraction: asyncio.Task[None] | None = None
         self._helpers: list[asyncio.Task[Any]] = []  # that end by themselves when the shift is over
         self._feeding: asyncio.Task[None] | None = None
@@ -94,11 +96,11 @@ class Shift:
         """Set everybody to work."""
         crew = self._crew
         crew.saver.feed = self.feed
-        if self.alone is not Alone.FRAMES:
+        if self.alone is not SuspectKind.FRAMES:
             work = self.decoder.run() if self.alone is None else self.decoder.try_suspects()
             self._extraction = asyncio.create_task(work)
             self._helpers.append(self._extraction)
-        if crew.describer is not None and self.order.describe and self.alone is not Alone.VIDEOS:
+        if crew.describer is not None and self.order.describe and self.alone is not SuspectKind.VIDEOS:
             self.lanes = self._make_lanes(crew.describer)
             self._feeding = asyncio.create_task(self.feed.run())
             self._helpers += [asyncio.create_task(lane.run()) for lane in self.lanes]
@@ -118,14 +120,14 @@ class Shift:
         """Whether its end has begun."""
         return self._over.is_set()
 
-    def take_no_more(self) -> None:
+    def stop_claiming(self) -> None:
         """What is in hand is brought to its end, and nothing is begun; `end` is still to come."""
         self._over.set()
 
     @property
-    def resting(self) -> list[Lane]:
+    def resting(self) -> list[HostRunner]:
         """The lanes whose hosts cannot be asked now; empty unless that is all of them."""
-        resting = [lane for lane in self.lanes if lane.state is LaneState.RESTING]
+        resting = [lane for lane in self.lanes if lane.state is HostState.BACKING_OFF]
         return resting if len(resting) == len(self.lanes) else []
 
     async def is_idle(self) -> bool:
@@ -178,11 +180,11 @@ class Shift:
     def _all(self) -> list["asyncio.Task[Any]"]:
         return [*self._helpers, self._feeding] if self._feeding is not None else self._helpers
 
-    def _make_feed(self) -> Feed:
+    def _make_feed(self) -> Prefetcher:
         crew = self._crew
         settings = crew.library.settings
         hosts = len(crew.describer.hosts) if crew.describer else 1
-        return Feed(
+        return Prefetcher(
             crew.library,
             self.order,
             pass_=crew.pass_,
@@ -210,14 +212,14 @@ class Shift:
             activity=crew.activity,
         )
 
-    def _make_lanes(self, describer: Describer) -> list[Lane]:
+    def _make_lanes(self, describer: Describer) -> list[HostRunner]:
         crew = self._crew
         saver = crew.saver
-        handlers = LaneHandlers(
-            answered=saver.answered, failed=saver.failed, give_back=saver.give_back, changed=crew.on_change
+        handlers = ResultHandlers(
+            answered=saver.answered, failed=saver.failed, refund_attempts=saver.refund_attempts, changed=crew.on_change
         )
         return [
-            Lane(
+            HostRunner(
                 describer,
                 host,
                 feed=self.feed,
@@ -232,7 +234,7 @@ class Shift:
         ]
 
     def _frames_came(self) -> None:
-        self._crew.activity.get_on()
+        self._crew.activity.record_progress()
         self.feed.wake_soon()
 
     def _left(self) -> int:
@@ -240,7 +242,7 @@ class Shift:
             return queries.progress(connection, self._crew.pass_, self.order.video_ids).left
 
 
-def rest_of(order: Order, handed_out: int) -> Order:
+def remaining_options(order: RunOptions, handed_out: int) -> RunOptions:
     """The order for the next shift, after so many frames."""
     return order if order.limit is None else replace(order, limit=max(0, order.limit - handed_out))
 

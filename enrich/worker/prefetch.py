@@ -23,36 +23,36 @@ from db.queries import FrameRow, VideoRow
 from db.queries import frame as read_frame
 from db.queries import video as read_video
 from db.store import SUSPECT_CRASHES
-from enrich.describe.describer import Movement, Picture, Question
+from enrich.describe.describer import Image, MotionHint, Question
 from enrich.errors import VideoError
 from enrich.library.library import Library
-from enrich.library.pictures import make_again
+from enrich.library.pictures import restore_image
 from enrich.logs import Action, about
 from enrich.process import this_process
-from enrich.schedule.coverage import WISH_PRIORITY
+from enrich.schedule.coverage import REQUEST_PRIORITY
 from enrich.video.jpeg import is_whole_jpeg
-from enrich.worker.heartbeat import Keeper
-from enrich.worker.run_options import Order
+from enrich.worker.heartbeat import Heartbeat
+from enrich.worker.run_options import RunOptions
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # how often an empty queue is asked again; new frames of this worker wake the feed at once
 MISSING_FILE_PAUSE_SECONDS = 60
-MOST_WISHES_IN_A_ROW = 3  # then comes a frame nobody asked for
+MOST_REQUESTED_IN_A_ROW = 3  # then comes a frame nobody asked for
 T = TypeVar("T")
 
 
-class Database(Protocol):
+class DatabaseRunner(Protocol):
     """Where database work is run, one piece after the other, off the event loop."""
 
     async def in_database(self, work: Callable[[], T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class PrefetchedFrame:
     """A claimed frame, ready to be described."""
 
-    job: queue.Job
+    job: queue.ClaimedTask
     frame: FrameRow
     question: Question
 
@@ -62,32 +62,32 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class _Claimed:
+class _ClaimedFrame:
     """A claimed task and its rows; None: the frame is gone."""
 
-    job: queue.Job
+    job: queue.ClaimedTask
     rows: tuple[FrameRow, VideoRow] | None
     event: str = ""  # what the quick pass took its scene for
 
 
 @dataclass(frozen=True, slots=True)
-class _Waits:
+class _WaitingFrame:
     """A claimed frame whose picture cannot be had now."""
 
     reason: str
 
 
-class Feed:
+class Prefetcher:
     def __init__(
         self,
         library: Library,
-        order: Order,
+        order: RunOptions,
         *,
         pass_: str,
         run_id: int,
-        keeper: Keeper,
+        keeper: Heartbeat,
         ahead: int,
-        database: Database,
+        database: DatabaseRunner,
         on_empty: Callable[[], None] = lambda: None,
         alone: bool = False,
     ) -> None:
@@ -102,8 +102,8 @@ class Feed:
         self._on_empty = on_empty
         self._alone = alone
         self._waiting = 0  # who wants an item
-        self._held: dict[int, queue.Job] = {}  # claimed and not settled, by id
-        self._ready: asyncio.Queue[Item] = asyncio.Queue()
+        self._held: dict[int, queue.ClaimedTask] = {}  # claimed and not settled, by id
+        self._ready: asyncio.Queue[PrefetchedFrame] = asyncio.Queue()
         self._claimed = 0  # items made ready or being made ready, not taken yet
         self._taken = 0  # items in somebody's hands
         self._handed_out = 0
@@ -155,12 +155,12 @@ class Feed:
             for one in claimed:
                 await self._make_ready(one)
 
-    async def _make_ready(self, claimed: _Claimed) -> None:
+    async def _make_ready(self, claimed: _ClaimedFrame) -> None:
         job = claimed.job
         self.waiting_for_video.discard(job.id)
         if claimed.rows is not None:
             item = await asyncio.to_thread(self._prepare, job, *claimed.rows, claimed.event)
-            if isinstance(item, Item):
+            if isinstance(item, PrefetchedFrame):
                 self._ready.put_nowait(item)
                 return
             await self._database.in_database(partial(self._postpone, job, item.reason))
@@ -169,7 +169,7 @@ class Feed:
         self._room.set()
         self._look_if_empty()
 
-    async def take(self) -> Item:
+    async def take(self) -> PrefetchedFrame:
         """The next item; whoever takes it gives it back or says that it is settled."""
         self._waiting += 1
         self._room.set()
@@ -183,14 +183,14 @@ class Feed:
         self._room.set()
         return item
 
-    def put_back(self, item: Item) -> None:
+    def return_item(self, item: PrefetchedFrame) -> None:
         """Return an item as it was: its host was to blame."""
         self._taken -= 1
         self._claimed += 1
         self._handed_out -= 1
         self._ready.put_nowait(item)
 
-    def settled(self, item: Item) -> None:
+    def settled(self, item: PrefetchedFrame) -> None:
         """An item is saved, counted as failed, or dropped."""
         self._taken -= 1
         self._drop(item.job)
@@ -209,11 +209,11 @@ class Feed:
                 queue.release(connection, job)
             self._drop(job)
 
-    def _hold(self, job: queue.Job) -> None:
+    def _hold(self, job: queue.ClaimedTask) -> None:
         self._held[job.id] = job
         self._keeper.hold(job)
 
-    def _drop(self, job: queue.Job) -> None:
+    def _drop(self, job: queue.ClaimedTask) -> None:
         self._held.pop(job.id, None)
         self._keeper.drop(job)
 
@@ -221,7 +221,7 @@ class Feed:
         if self.is_empty:
             self._on_empty()
 
-    def _claim(self, room: int) -> list[_Claimed]:
+    def _claim(self, room: int) -> list[_ClaimedFrame]:
         """Claim in order of priority; now and then a frame nobody asked for, so that wishes starve nothing."""
         claim = partial(
             queue.claim,
@@ -233,49 +233,51 @@ class Feed:
             least_crashes=SUSPECT_CRASHES if self._alone else 0,
             now=datetime.now(UTC),
         )
-        jobs: list[queue.Job] = []
+        jobs: list[queue.ClaimedTask] = []
         with writing(self._library.engine) as connection:
-            if self._wishes_in_a_row >= MOST_WISHES_IN_A_ROW:
-                jobs += claim(connection, limit=1, below=WISH_PRIORITY)
+            if self._wishes_in_a_row >= MOST_REQUESTED_IN_A_ROW:
+                jobs += claim(connection, limit=1, below=REQUEST_PRIORITY)
                 self._wishes_in_a_row = 0
             if room > len(jobs):
                 jobs += claim(connection, limit=room - len(jobs))
         for job in jobs:
             self._hold(job)
-            self._wishes_in_a_row = self._wishes_in_a_row + 1 if job.priority >= WISH_PRIORITY else 0
+            self._wishes_in_a_row = self._wishes_in_a_row + 1 if job.priority >= REQUEST_PRIORITY else 0
         if not jobs:
             return []
         with reading(self._library.engine) as connection:
-            return [_Claimed(job, self._rows(connection, job), self._event(connection, job)) for job in jobs]
+            return [_ClaimedFrame(job, self._rows(connection, job), self._event(connection, job)) for job in jobs]
 
-    def _rows(self, connection: Connection, job: queue.Job) -> tuple[FrameRow, VideoRow] | None:
+    def _rows(self, connection: Connection, job: queue.ClaimedTask) -> tuple[FrameRow, VideoRow] | None:
         frame = read_frame(connection, job.frame_id) if job.frame_id is not None else None
         if frame is None:
             return None
         return frame, self._video(job.video_id, lambda: read_video(connection, job.video_id))
 
-    def _event(self, connection: Connection, job: queue.Job) -> str:
+    def _event(self, connection: Connection, job: queue.ClaimedTask) -> str:
         """What the quick pass took the frame's scene for, if it has been there."""
         if self._pass != DEEP or job.frame_id is None:
             return ""
         return quick_looks.event_of(connection, video_id=job.video_id, frame_id=job.frame_id) or ""
 
-    def _prepare(self, job: queue.Job, frame: FrameRow, video: VideoRow, event: str) -> Item | _Waits:
+    def _prepare(
+        self, job: queue.ClaimedTask, frame: FrameRow, video: VideoRow, event: str
+    ) -> PrefetchedFrame | _WaitingFrame:
         """The claimed frame with its picture, made anew if it must be. Runs in a thread, without the database."""
         path = self._library.frames_folder / frame.image_path
         try:
             if is_whole_jpeg(path):
                 jpeg = path.read_bytes()
             else:
-                jpeg = make_again(self._library.settings, video, frame)
-                log.warning("%s was missing or broken: made again", path, extra=about(Action.PICTURE_MADE_AGAIN))
+                jpeg = restore_image(self._library.settings, video, frame)
+                log.warning("%s was missing or broken: made again", path, extra=about(Action.IMAGE_RESTORED))
         except (VideoError, OSError) as error:
-            return _Waits(str(error))
-        movement = Movement(motion=frame.motion)
-        picture = Picture(jpeg=jpeg, timestamp=frame.timestamp, movement=movement)
+            return _WaitingFrame(str(error))
+        movement = MotionHint(motion=frame.motion)
+        picture = Image(jpeg=jpeg, timestamp=frame.timestamp, movement=movement)
         language = self._library.settings.language
         question = Question(pictures=(picture,), context=video.context, event=event, language=language)
-        return Item(job, frame, question)
+        return PrefetchedFrame(job, frame, question)
 
     def _video(self, video_id: int, read: Callable[[], VideoRow]) -> VideoRow:
         known = self._videos.get(video_id)
@@ -283,8 +285,8 @@ class Feed:
             known = self._videos[video_id] = (read(), time.monotonic())
         return known[0]
 
-    def _postpone(self, job: queue.Job, reason: str) -> None:
-        log.warning("a frame waits for its video: %s", reason, extra=about(Action.VIDEO_WAITS, video=job.video_id))
+    def _postpone(self, job: queue.ClaimedTask, reason: str) -> None:
+        log.warning("a frame waits for its video: %s", reason, extra=about(Action.VIDEO_WAITING, video=job.video_id))
         later = datetime.now(UTC) + timedelta(seconds=MISSING_FILE_PAUSE_SECONDS)
         with suppress(queue.LeaseLostError), writing(self._library.engine) as connection:
             queue.release(connection, job, reason=reason, not_before=later)

@@ -15,15 +15,15 @@ from datetime import UTC, datetime, timedelta
 from db.models import RunState
 from db.runs import PAUSE
 from enrich.clock import Hours
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 
 LOOK_SECONDS = 0.5  # at the longest: the clock on the wall may be set
 
 
-class Deadline:
+class RunDeadline:
     """The time an order gives a run, counted from when this is made."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: RunOptions) -> None:
         self._began = time.monotonic()
         self._seconds = order.within_seconds
         self._moment = order.until
@@ -75,14 +75,14 @@ class Deadline:
 
 
 @dataclass(frozen=True, slots=True)
-class Break:
+class PauseState:
     """The state a worker is to be in now, and the reason people read."""
 
     state: RunState
     reason: str | None = None
 
 
-class Breaks:
+class PauseControl:
     """Says when a run is to rest. `note` is called with a wish once it is obeyed."""
 
     def __init__(self, hours: Hours, note: Callable[[str], None]) -> None:
@@ -103,16 +103,16 @@ class Breaks:
         if wish is not None:
             self._note(wish)
 
-    def now(self) -> Break | None:
+    def now(self) -> PauseState | None:
         """The break there is to be now; None if the worker may work."""
         if self._is_paused:
-            return Break(RunState.PAUSED)
+            return PauseState(RunState.PAUSED)
         now = datetime.now(UTC)
         if self.hours.is_open(now):
             return None
         if self._hours_begin is None or self._hours_begin <= now:  # it is sought minute by minute
             self._hours_begin = self.hours.next_change(now)
         begin = self._hours_begin
-        return Break(
+        return PauseState(
             RunState.WAITING, f"working hours begin at {begin:%H:%M}" if begin else "there are no hours to work"
         )

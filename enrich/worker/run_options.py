@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class RunOptions:
     """One run's work: which videos, which kinds of task, and when it is enough."""
 
     video_ids: frozenset[int] | None = None  # None: all
@@ -19,7 +19,7 @@ class Order:
     keeps_hours: bool = False  # work only in the working hours
 
 
-class Ending(StrEnum):
+class RunEnd(StrEnum):
     """Why a run ended."""
 
     FINISHED = "finished"  # nothing is left to do
@@ -29,7 +29,7 @@ class Ending(StrEnum):
 
 
 @dataclass(slots=True)
-class Counts:
+class RunCounts:
     """What a run has done so far. Frames are kept frames."""
 
     videos_extracted: int = 0
@@ -50,12 +50,12 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class RunSummary:
     """A run from its end: what was done, and what could not be."""
 
     run_id: int
-    ending: Ending
-    counts: Counts
+    ending: RunEnd
+    counts: RunCounts
     seconds: float
     left: int = 0  # kept frames of the order not described yet
     failures: list[tuple[str, int]] = field(default_factory=list)  # reasons of failed tasks of the order, with counts

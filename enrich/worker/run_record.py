@@ -15,12 +15,12 @@ from enrich.errors import RunningError
 from enrich.library.library import Library
 from enrich.logs import Action, about, set_run
 from enrich.process import is_alive, this_process
-from enrich.worker.run_options import Ending, Order
+from enrich.worker.run_options import RunEnd, RunOptions
 
 log = logging.getLogger(__name__)
 
 
-class Run:
+class RunRecord:
     """One run, begun and not ended. Its methods may be called from any thread."""
 
     def __init__(self, library: Library, run_id: int) -> None:
@@ -32,7 +32,7 @@ class Run:
         cls,
         library: Library,
         describer: Describer | None,
-        order: Order,
+        order: RunOptions,
         *,
         supervisor: ProcessIdentity | None,
         log_path: str | None,
@@ -89,12 +89,12 @@ class Run:
         with writing(self._library.engine) as connection:
             runs.obeyed(connection, self.id, wish)
 
-    def end(self, ending: Ending, error: BaseException | None, *, counts: dict[str, Any]) -> RunState:
+    def end(self, ending: RunEnd, error: BaseException | None, *, counts: dict[str, Any]) -> RunState:
         """End it: what is claimed is given back, unless it crashed; the state it ended in."""
         if error is not None and not isinstance(error, asyncio.CancelledError):
             state, text = RunState.CRASHED, f"{type(error).__name__}: {error}"
         else:
-            state, text = (RunState.STOPPED if ending is Ending.STOPPED else RunState.FINISHED), None
+            state, text = (RunState.STOPPED if ending is RunEnd.STOPPED else RunState.FINISHED), None
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
             if state is RunState.CRASHED:

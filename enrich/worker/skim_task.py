@@ -20,15 +20,15 @@ from enrich.library.library import Library
 from enrich.library.pictures import (
     WAITING_SECONDS,
     WAITS,
-    Stopped,
+    ExtractionStopped,
     folder_name,
     require_disk,
     require_same_file,
-    trouble_named,
+    translated_errors,
 )
 from enrich.logs import Action, about
-from enrich.schedule.coverage import LOOK_PRIORITY, Even
-from enrich.video.skim import SkimPicture, Spot, skim
+from enrich.schedule.coverage import SKIM_PRIORITY, CoverageOrder
+from enrich.video.skim import SkimFrame, SkimTarget, skim
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ MOST_SECONDS = 30.0  # for one look: what cannot be sought quickly waits for ext
 
 def skim_video(
     library: Library,
-    job: queue.Job,
+    job: queue.ClaimedTask,
     *,
     passes: tuple[str, ...],
     stop: threading.Event,
@@ -50,9 +50,9 @@ def skim_video(
     try:
         require_same_file(video)
         require_disk(library)
-        with trouble_named(library, video):
-            taken = _Look(library, job, video, passes=passes, on_frames=on_frames).run(stop)
-    except Stopped:
+        with translated_errors(library, video):
+            taken = _SkimTask(library, job, video, passes=passes, on_frames=on_frames).run(stop)
+    except ExtractionStopped:
         with writing(library.engine) as connection:
             queue.release(connection, job)
         return
@@ -68,13 +68,13 @@ def skim_video(
         extraction.finish_skim(connection, job, taken=taken)
 
 
-class _Look:
+class _SkimTask:
     """One look at a video: the pictures of some ranks of its even order."""
 
     def __init__(
         self,
         library: Library,
-        job: queue.Job,
+        job: queue.ClaimedTask,
         video: VideoRow,
         *,
         passes: tuple[str, ...],
@@ -85,7 +85,7 @@ class _Look:
         self._video = video
         self._passes = passes
         self._on_frames = on_frames
-        self._even = Even(video.duration)
+        self._even = CoverageOrder(video.duration)
         payload = job.payload or {}
         self._taken, self._wanted = int(payload.get("taken", 0)), int(payload.get("pictures", 0))
 
@@ -115,7 +115,7 @@ class _Look:
                 found, saved_at = [], time.monotonic()
         self._save(found)
         if stop.is_set():
-            raise Stopped
+            raise ExtractionStopped
         seconds = time.monotonic() - began
         log.info(
             "%s: looked at in %d places, in %.1f s",
@@ -126,17 +126,17 @@ class _Look:
         )
         return last if seconds >= MOST_SECONDS and last > self._taken else self._wanted
 
-    def _open_spots(self) -> tuple[list[int], list[Spot]]:
+    def _open_spots(self) -> tuple[list[int], list[SkimTarget]]:
         """The ranks and spots without a picture yet: none where decoding, or a look that was cut short, has been."""
         with reading(self._library.engine) as connection:
-            sought = [timestamp for _, timestamp in extraction.unplaced(connection, self._video.id)]
+            sought = [timestamp for _, timestamp in extraction.unplaced_frames(connection, self._video.id)]
             decoded = extraction.decoded_until(connection, self._video.id)
         numbered = enumerate(self._even.spots(self._taken + 1, self._wanted), self._taken + 1)
         still_open = [(rank, spot) for rank, spot in numbered if spot.at >= decoded and not _is_taken(spot, sought)]
         return [rank for rank, _ in still_open], [spot for _, spot in still_open]
 
-    def _planned(self, picture: SkimPicture, rank: int) -> store.NewFrame:
-        is_first_look = self._taken == 0
+    def _planned(self, picture: SkimFrame, rank: int) -> store.NewFrame:
+        is_first_skim = self._taken == 0
         return store.NewFrame(
             index=None,
             timestamp=picture.timestamp,
@@ -147,7 +147,7 @@ class _Look:
             sharpness=picture.sharpness,
             brightness=picture.brightness,
             motion=None,
-            priority=LOOK_PRIORITY - rank if is_first_look else self._even.priority_of(rank),
+            priority=SKIM_PRIORITY - rank if is_first_skim else self._even.priority_of(rank),
         )
 
     def _save(self, found: list[store.NewFrame]) -> None:
@@ -157,5 +157,5 @@ class _Look:
             self._on_frames()
 
 
-def _is_taken(spot: Spot, timestamps: Sequence[float]) -> bool:
+def _is_taken(spot: SkimTarget, timestamps: Sequence[float]) -> bool:
     return any(spot.earliest <= timestamp < spot.latest for timestamp in timestamps)

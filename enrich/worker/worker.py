@@ -25,21 +25,21 @@ from db.models import DEEP, RunState
 from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
 from enrich.clock import Hours, parse_hours
 from enrich.describe.describer import Describer
-from enrich.describe.reply_checks import Guard
+from enrich.describe.reply_checks import ReplyHistory
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.worker.activity import Activity
-from enrich.worker.extract_task import Extracting
-from enrich.worker.gap_filling import Filler
-from enrich.worker.heartbeat import Keeper
-from enrich.worker.host_health import Health, frames_ahead
-from enrich.worker.keep_awake import Awake
-from enrich.worker.pipeline import Alone, Crew, Shift, free_memory, rest_of
-from enrich.worker.run_limits import Breaks, Deadline
-from enrich.worker.run_options import Counts, Ending, Order, Summary
-from enrich.worker.run_record import Run
+from enrich.worker.extract_task import ExtractionProgress
+from enrich.worker.gap_filling import GapFiller
+from enrich.worker.heartbeat import Heartbeat
+from enrich.worker.host_health import HostHealth, frames_ahead
+from enrich.worker.keep_awake import SleepInhibitor
+from enrich.worker.pipeline import Pipeline, RunContext, SuspectKind, free_memory, remaining_options
+from enrich.worker.run_limits import PauseControl, RunDeadline
+from enrich.worker.run_options import RunCounts, RunEnd, RunOptions, RunSummary
+from enrich.worker.run_record import RunRecord
 from enrich.worker.threads import quick_switching
-from enrich.worker.writer import Saver
+from enrich.worker.writer import ResultWriter
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ class WorkerStatus:
 
     state: RunState
     reason: str | None
-    extracting: Extracting | None
-    counts: Counts
+    extracting: ExtractionProgress | None
+    counts: RunCounts
 
 
 class Worker:
@@ -70,7 +70,7 @@ class Worker:
         self,
         library: Library,
         describer: Describer | None,
-        order: Order,
+        order: RunOptions,
         *,
         supervisor: ProcessIdentity | None = None,
         log_path: str | None = None,
@@ -82,19 +82,21 @@ class Worker:
         self._log_path = log_path
         self._describer = describer
         self._order = order
-        self._counts = Counts()
+        self._counts = RunCounts()
         self._state = RunState.STARTING
         self._reason: str | None = None
-        self._shift: Shift | None = None
+        self._shift: Pipeline | None = None
         self._activity = Activity()
-        self._breaks = Breaks(parse_hours(library.settings.hours) if order.keeps_hours else Hours(), self._note_obeyed)
-        self._awake = Awake(library.settings.keep_awake)
-        self._tried_alone: set[Alone] = set()
-        self._health = Health(self._frames_ahead)
-        self._saver: Saver | None = None
-        self._run_row: Run | None = None
+        self._breaks = PauseControl(
+            parse_hours(library.settings.hours) if order.keeps_hours else Hours(), self._note_obeyed
+        )
+        self._awake = SleepInhibitor(library.settings.keep_awake)
+        self._tried_alone: set[SuspectKind] = set()
+        self._health = HostHealth(self._frames_ahead)
+        self._saver: ResultWriter | None = None
+        self._run_row: RunRecord | None = None
         self._began = time.monotonic()
-        self._deadline = Deadline(order)
+        self._deadline = RunDeadline(order)
         self._was_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
@@ -115,29 +117,29 @@ class Worker:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._begin_stopping)
 
-    async def run(self) -> Summary:
+    async def run(self) -> RunSummary:
         """Work the order off. Raises RunningError if another worker has the library."""
         with quick_switching() if self._order.describe else contextlib.nullcontext():
             return await self._run()
 
-    async def _run(self) -> Summary:
+    async def _run(self) -> RunSummary:
         self._began = time.monotonic()
         self._loop = asyncio.get_running_loop()
         run = self._run_row = await self._begun()
         if self._was_stopped:
             self._begin_stopping()
-        filler = Filler(self._library, self.pass_) if self.pass_ == DEEP else None
-        saver = Saver(self._library, run.id, self._counts, filler)
+        filler = GapFiller(self._library, self.pass_) if self.pass_ == DEEP else None
+        saver = ResultWriter(self._library, run.id, self._counts, filler)
         self._saver = saver
-        keeper = Keeper(
+        keeper = Heartbeat(
             self._library.engine,
             run.id,
             counts=self._counts.as_dict,
             on_request=self._on_request,
             activity=self._what_it_does,
-            got_on_at=self._activity.got_on_at,
+            last_progress_at=self._activity.last_progress_at,
         )
-        ending, error = Ending.STOPPED, None
+        ending, error = RunEnd.STOPPED, None
         side_tasks = [asyncio.create_task(side_task(self._library, run.id)) for side_task in self._side_tasks]
         try:
             with keeper:
@@ -153,20 +155,20 @@ class Worker:
                 await saver.close()
             finally:
                 self._end(run, ending, error)
-                await asyncio.to_thread(self._awake.let_go)
+                await asyncio.to_thread(self._awake.release_inhibitor)
         return await asyncio.to_thread(self._summary, run, ending, time.monotonic() - self._began)
 
-    async def _begun(self) -> Run:
+    async def _begun(self) -> RunRecord:
         """Begin the run. If this is cancelled, the run that the thread begins all the same is ended."""
         beginning = asyncio.ensure_future(asyncio.to_thread(self._begin))
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
-            self._end(await beginning, Ending.STOPPED, None)
+            self._end(await beginning, RunEnd.STOPPED, None)
             raise
 
-    def _begin(self) -> Run:
-        return Run.begin(
+    def _begin(self) -> RunRecord:
+        return RunRecord.begin(
             self._library,
             self._describer,
             self._order,
@@ -175,12 +177,12 @@ class Worker:
             until=self._deadline.told(),
         )
 
-    def _end(self, run: Run, ending: Ending, error: BaseException | None) -> None:
+    def _end(self, run: RunRecord, ending: RunEnd, error: BaseException | None) -> None:
         self._state = run.end(ending, error, counts=self._counts.as_dict())
 
-    async def _work(self, run: Run, saver: Saver, keeper: Keeper) -> Ending:
+    async def _work(self, run: RunRecord, saver: ResultWriter, keeper: Heartbeat) -> RunEnd:
         """Shift after shift, with pauses between them, until the run is at its end."""
-        crew = Crew(
+        crew = RunContext(
             self._library,
             self._describer,
             self.pass_,
@@ -189,7 +191,7 @@ class Worker:
             keeper,
             self._counts,
             self._activity,
-            Guard(),
+            ReplyHistory(),
             self._health,
             on_change=self._show_state,
             on_news=self._news.set,
@@ -199,18 +201,18 @@ class Worker:
             ending = self._ending(None) or await self._rest()
             if ending is not None:
                 return ending
-            order = rest_of(self._order, handed_out)
-            shift = Shift(crew, order, await crew.suspected(order, self._tried_alone))
+            order = remaining_options(self._order, handed_out)
+            shift = Pipeline(crew, order, await crew.suspected(order, self._tried_alone))
             ending = await self._work_shift(shift)
             if ending is not None:
                 return ending
             handed_out += shift.feed.handed_out
 
-    async def _work_shift(self, shift: Shift) -> Ending | None:
+    async def _work_shift(self, shift: Pipeline) -> RunEnd | None:
         """One shift to its end; None if only that has ended, not the run."""
         self._shift = shift
         shift.begin()
-        self._deadline.watch(shift.take_no_more)
+        self._deadline.watch(shift.stop_claiming)
         self._show_state()
         ending, has_failed = None, True
         try:
@@ -220,7 +222,7 @@ class Worker:
                     if shift.alone is not None:
                         self._tried_alone.add(shift.alone)
                         break
-                    ending = Ending.FINISHED
+                    ending = RunEnd.FINISHED
                 if ending is not None or self._breaks.now() is not None:
                     break
                 self._breaks.obey()
@@ -233,7 +235,7 @@ class Worker:
             await self._end_shift(shift, ending, has_failed=has_failed)
         return ending
 
-    async def _end_shift(self, shift: Shift, ending: Ending | None, *, has_failed: bool) -> None:
+    async def _end_shift(self, shift: Pipeline, ending: RunEnd | None, *, has_failed: bool) -> None:
         pause, seconds = self._breaks.now(), GRACE_SECONDS
         if ending is not None or has_failed:
             self._change(RunState.STOPPING)
@@ -245,7 +247,7 @@ class Worker:
         finally:
             self._shift = None
 
-    async def _rest(self) -> Ending | None:
+    async def _rest(self) -> RunEnd | None:
         """Wait while the worker is paused or outside its working hours, the model's memory freed."""
         if self._breaks.now() is None:
             return None
@@ -266,12 +268,12 @@ class Worker:
                 await self._news.wait()
         self._news.clear()
 
-    def _ending(self, shift: Shift | None) -> Ending | None:
+    def _ending(self, shift: Pipeline | None) -> RunEnd | None:
         if self._stopping.is_set():
-            return Ending.STOPPED
+            return RunEnd.STOPPED
         if self._deadline.is_over:
-            return Ending.TIME_UP
-        return Ending.LIMIT if shift is not None and shift.feed.is_spent and shift.feed.is_empty else None
+            return RunEnd.TIME_UP
+        return RunEnd.LIMIT if shift is not None and shift.feed.is_spent and shift.feed.is_empty else None
 
     @property
     def pass_(self) -> str:
@@ -339,12 +341,12 @@ class Worker:
         if self._run_row is not None:
             self._run_row.change(self._state, self._reason, self._activity_now())
 
-    def _summary(self, run: Run, ending: Ending, seconds: float) -> Summary:
+    def _summary(self, run: RunRecord, ending: RunEnd, seconds: float) -> RunSummary:
         with reading(self._library.engine) as connection:
             videos = self._order.video_ids
             waiting = queries.open_extractions(connection, videos) if self._order.extract else []
             left = queries.progress(connection, self.pass_, videos).left if self._order.describe else 0
-            return Summary(
+            return RunSummary(
                 run_id=run.id,
                 ending=ending,
                 counts=self._counts,

@@ -18,11 +18,11 @@ from db.models import TaskStatus
 from enrich.describe.describer import Answer
 from enrich.errors import DescribeError
 from enrich.library.library import Library
-from enrich.library.records import booked, findable
+from enrich.library.records import call_records, searchable_text
 from enrich.logs import Action, about
-from enrich.worker.gap_filling import Filler
-from enrich.worker.prefetch import Feed, Item
-from enrich.worker.run_options import Counts
+from enrich.worker.gap_filling import GapFiller
+from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
+from enrich.worker.run_options import RunCounts
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +32,10 @@ PROGRESS_SECONDS = 1.0  # how exactly a run says when it last got on
 T = TypeVar("T")
 
 
-class Saver:
+class ResultWriter:
     """Writes results in the order they come. `in_database` runs anything else in the same one thread."""
 
-    def __init__(self, library: Library, run_id: int, counts: Counts, filler: Filler | None = None) -> None:
+    def __init__(self, library: Library, run_id: int, counts: RunCounts, filler: GapFiller | None = None) -> None:
         self._library = library
         self._filler = filler
         self._run_id = run_id
@@ -44,7 +44,7 @@ class Saver:
         self._saving: set[asyncio.Task[None]] = set()
         self._failed: set[int] = set()  # tasks that failed for good in this run
         self._progress_at = float("-inf")
-        self.feed: Feed | None = None
+        self.feed: Prefetcher | None = None
         self.error: BaseException | None = None  # what saving failed with, for good: the run cannot go on
 
     async def in_database(self, work: Callable[[], T]) -> T:
@@ -54,21 +54,21 @@ class Saver:
             try:
                 return await loop.run_in_executor(self._thread, work)
             except OperationalError as error:
-                log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_WAITS))
+                log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
                 await asyncio.sleep(LOCKED_PAUSE_SECONDS)
 
-    async def answered(self, item: Item, answer: Answer) -> None:
+    async def answered(self, item: PrefetchedFrame, answer: Answer) -> None:
         """Save an answer. Who waits for it may be cancelled: it is saved all the same.
 
         It is waited for, or answers would pile up before a slow disk, and a kill would cost them all.
         """
         await asyncio.wait([self._begin(self._save(item, lambda: self._write_answer(item, answer)))])
 
-    async def failed(self, item: Item, error: DescribeError | None, answer: Answer | None) -> None:
+    async def failed(self, item: PrefetchedFrame, error: DescribeError | None, answer: Answer | None) -> None:
         """Count a failed attempt; waited for, since the circuit may want it given back."""
         await self._save(item, lambda: self._write_failure(item, error, answer))
 
-    async def give_back(self, items: list[Item]) -> None:
+    async def refund_attempts(self, items: list[PrefetchedFrame]) -> None:
         """Take counted attempts back, one for each time an item is named: the host was to blame."""
         attempts = Counter(item.job.id for item in items)
         videos = {item.job.video_id for item in items}
@@ -115,7 +115,7 @@ class Saver:
         if not task.cancelled() and task.exception() is not None:
             self.error = task.exception()
 
-    async def _save(self, item: Item, work: Callable[[], None]) -> None:
+    async def _save(self, item: PrefetchedFrame, work: Callable[[], None]) -> None:
         try:
             await self.in_database(work)
         except queue.LeaseLostError:
@@ -127,11 +127,11 @@ class Saver:
             if self.feed is not None:
                 self.feed.settled(item)
 
-    def _write_answer(self, item: Item, answer: Answer) -> None:
+    def _write_answer(self, item: PrefetchedFrame, answer: Answer) -> None:
         said = answer.description
         if said is None:
             raise ValueError("an empty answer is a failure")
-        found = findable(said, answer.unsure_names)
+        found = searchable_text(said, answer.unsure_names)
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
             store.save_description(
@@ -141,7 +141,7 @@ class Saver:
                 tags=said.tags,
                 search_text=found.text,
                 search_tags=found.tags,
-                analyses=booked(answer),
+                analyses=call_records(answer),
                 now=now,
                 run_id=self._run_id,
             )
@@ -155,7 +155,7 @@ class Saver:
             with suppress(OperationalError):  # what is saved is saved: the order can wait
                 self._filler.described(item.job, item.frame, said)
 
-    def _write_failure(self, item: Item, error: DescribeError | None, answer: Answer | None) -> None:
+    def _write_failure(self, item: PrefetchedFrame, error: DescribeError | None, answer: Answer | None) -> None:
         reason = str(error) if error is not None else "the model's reply was empty"
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
@@ -164,7 +164,7 @@ class Saver:
                 item.job,
                 error=reason,
                 not_before=now + timedelta(seconds=RETRY_PAUSE_SECONDS),
-                analyses=booked(answer) if answer is not None else [],
+                analyses=call_records(answer) if answer is not None else [],
                 now=now,
                 run_id=self._run_id,
             )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import streamlit as st
 
 from db.gallery import Card
-from enrich.library.media import picture_file, pictures_there
+from enrich.library.media import existing_images, image_file
 from enrich.wording import clock
 from pages.parts.plain import plain, shown
 from pages.parts.session import engine, settings
-from pages.parts.view import PAGE, View, picture_url
+from pages.parts.view import PAGE, View, image_url
 
 LINE_CHARACTERS = 90
 ALT_CHARACTERS = 200
@@ -54,23 +54,23 @@ class Tile:
 def gallery(tiles: Sequence[Tile], *, name: str = "frames", is_tall: bool = False) -> None:
     """Draw the tiles, as many in a row as there is room for; `name` tells several galleries of a page apart."""
     st.html(LAYOUT)
-    there = pictures_there(engine(), settings(), [tile.frame_id for tile in tiles])
+    there = existing_images(engine(), settings(), [tile.frame_id for tile in tiles])
     with st.container(key=f"{TALL if is_tall else WIDE}-{name}"):
         for tile in tiles:
             with st.container(key=f"tile-{name}-{tile.frame_id}"):
-                picture(tile.frame_id, tile.alt, is_there=tile.frame_id in there)
+                frame_image(tile.frame_id, tile.alt, is_there=tile.frame_id in there)
                 st.page_link(PAGE, label=tile.heading, query_params=tile.view.query())
                 st.caption(tile.line)
 
 
-def picture(frame_id: int, alt: str, *, is_there: bool | None = None) -> None:
+def frame_image(frame_id: int, alt: str, *, is_there: bool | None = None) -> None:
     """The thumbnail of a kept frame, or a word in its place if the file is missing (None: that is looked up)."""
     if is_there is None:
-        is_there = picture_file(engine(), settings(), frame_id) is not None
+        is_there = image_file(engine(), settings(), frame_id) is not None
     if not is_there:
         st.caption("The picture is missing. The worker makes it again from the film when it describes this frame.")
     else:
-        st.image(picture_url(frame_id), width="stretch", alt=plain_alt(alt))
+        st.image(image_url(frame_id), width="stretch", alt=plain_alt(alt))
 
 
 def tile_of(card: Card, view: View) -> Tile:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from enrich.jobs.command import Outcome, run_command
+from enrich.jobs.command import CommandResult, run_command
 from enrich.settings import Settings
 
 LIMIT_SECONDS = 120.0
@@ -17,10 +17,10 @@ LOOK_EVERY = "0.5s"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class InquiryResult:
     """The last answer, None before the first; whether the question is being asked anew; how old the answer is."""
 
-    outcome: Outcome | None
+    outcome: CommandResult | None
     is_asking: bool
     age_seconds: float
 
@@ -29,7 +29,7 @@ class Answer:
 class _Known:
     """An answer, the settings it was given for (None: it counts no more), and when, by the monotonic clock."""
 
-    outcome: Outcome
+    outcome: CommandResult
     settings: Settings | None
     at: float
 
@@ -47,7 +47,9 @@ class Inquiries:
         self._asking: dict[object, threading.Thread] = {}
         self._changes = 0
 
-    def ask(self, settings: Settings, *words: str, fresh_seconds: float, patience_seconds: float = 0.0) -> Answer:
+    def ask(
+        self, settings: Settings, *words: str, fresh_seconds: float, patience_seconds: float = 0.0
+    ) -> InquiryResult:
         """What `everyframe WORDS` answered; it is asked anew if that is longer ago than `fresh_seconds`.
 
         Where there is no answer yet, it is waited for, but no longer than `patience_seconds`.
@@ -66,7 +68,11 @@ class Inquiries:
         with self._lock:
             known = self._answers.get(question)
             is_asking = question in self._asking
-        return Answer(None, is_asking, 0.0) if known is None else Answer(known.outcome, is_asking, known.age_seconds)
+        return (
+            InquiryResult(None, is_asking, 0.0)
+            if known is None
+            else InquiryResult(known.outcome, is_asking, known.age_seconds)
+        )
 
     def is_asking(self, settings: Settings, *words: str) -> bool:
         """Whether a question is being asked."""

@@ -12,7 +12,7 @@ import streamlit as st
 
 from db import gallery
 from db.queries import VideoRow
-from enrich.library.media import film_file
+from enrich.library.media import video_file
 from enrich.wording import clock
 from pages.parts.gallery import gallery as draw_gallery
 from pages.parts.gallery import tile_of
@@ -49,8 +49,8 @@ def plays(path: str, codec: str) -> Plays:
 
 def player(video: VideoRow, view: View, seconds: float) -> None:
     """The film from this moment on, or why not and pictures around it."""
-    if film_file(engine(), video.id) is None:
-        film_is_gone(video)
+    if video_file(engine(), video.id) is None:
+        video_is_missing(video)
         around(video, view, seconds)
         return
     can = plays(video.path, video.codec)
@@ -75,7 +75,7 @@ def player(video: VideoRow, view: View, seconds: float) -> None:
             assert_never(can)
 
 
-def film_is_gone(video: VideoRow) -> None:
+def video_is_missing(video: VideoRow) -> None:
     """Where the film should lie, and what to do."""
     st.warning("The film's file is not where it was, or another film lies there now. It was last here:")
     st.text(shown(video.path))
@@ -84,8 +84,8 @@ def film_is_gone(video: VideoRow) -> None:
 
 def no_such_source(video: VideoRow, view: View, error: Exception) -> None:
     """A frame of the film that cannot be decoded: why, and the way back."""
-    if film_file(engine(), video.id) is None:
-        film_is_gone(video)
+    if video_file(engine(), video.id) is None:
+        video_is_missing(video)
     else:
         st.warning("This frame of the film cannot be shown:")
         st.text(shown(error))

@@ -12,7 +12,7 @@ import streamlit as st
 
 from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
-from enrich.jobs.command import Outcome
+from enrich.jobs.command import CommandResult
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings
 from enrich.wording import first_line, size
@@ -30,7 +30,7 @@ TROUBLE = "trouble with the pull"
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class MissingRequirement:
     """What is missing: a sentence, and the model to be pulled, if that would mend it. `is_away`: Ollama itself."""
 
     sentence: str
@@ -38,34 +38,36 @@ class Lack:
     is_away: bool = False
 
 
-def lack(settings: Settings, *, is_doubtful: bool = False) -> Lack | None:
+def missing_requirement(settings: Settings, *, is_doubtful: bool = False) -> MissingRequirement | None:
     """What is missing as far as is known; asks anew if that is long ago, or soon where it is doubtful. Never waits."""
     if settings.describer != "ollama":
         return None
     outcome = inquiries().ask(settings, QUESTION, fresh_seconds=GOOD_SECONDS).outcome
-    found = None if outcome is None else lack_in(outcome, settings)
+    found = None if outcome is None else requirement_in(outcome, settings)
     if found is not None or is_doubtful:
         inquiries().ask(settings, QUESTION, fresh_seconds=BAD_SECONDS)
     return found
 
 
-def lack_in(outcome: Outcome, settings: Settings) -> Lack | None:
+def requirement_in(outcome: CommandResult, settings: Settings) -> MissingRequirement | None:
     """What is missing, by what `everyframe models` came to."""
     if not outcome.is_good:
-        return Lack(outcome.error, None, is_away=True)
+        return MissingRequirement(outcome.error, None, is_away=True)
     wanted = settings.model if ":" in settings.model else f"{settings.model}:latest"
     rows: list[dict[str, Any]] = [row for row in outcome.data or [] if isinstance(row, dict)]
     ours = {row["host"]: row for row in rows if str(row["name"]).lower() == wanted.lower()}
     without = [host for host in settings.ollama_hosts if host not in ours]
     if without and outcome.error:  # not all of them answer
-        return Lack(outcome.error, None, is_away=True)
+        return MissingRequirement(outcome.error, None, is_away=True)
     if without:
         where = "" if len(settings.ollama_hosts) == 1 else f" at {', '.join(without)}"
-        return Lack(f"The model {settings.model} is not installed{where}.", settings.model)
+        return MissingRequirement(f"The model {settings.model} is not installed{where}.", settings.model)
     if any(row["is_cloud"] for row in ours.values()) and not settings.allow_cloud:
-        return Lack(f"{settings.model} would send your pictures to a cloud, which is refused: choose another.", None)
+        return MissingRequirement(
+            f"{settings.model} would send your pictures to a cloud, which is refused: choose another.", None
+        )
     if not all(row["sees"] for row in ours.values()):
-        return Lack(f"{settings.model} cannot see pictures: choose another model.", None)
+        return MissingRequirement(f"{settings.model} cannot see pictures: choose another model.", None)
     return None
 
 

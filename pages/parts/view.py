@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from db.gallery import Show
+from db.gallery import FrameFilter
 
 FALLBACK = "http://127.0.0.1:8501"
 THUMB_EDGE = 320  # pixels, long edge; the picture route knows these two and the whole picture
@@ -33,7 +33,7 @@ def base_url() -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def picture_url(frame_id: int, edge: int = THUMB_EDGE) -> str:
+def image_url(frame_id: int, edge: int = THUMB_EDGE) -> str:
     """The picture of a kept frame, at most `edge` pixels long."""
     return f"{base_url()}/picture/{frame_id}?edge={edge}"
 
@@ -56,7 +56,7 @@ class View:
     frame: int | None = None
     source: int | None = None
     after: float | None = None  # the gallery's page begins behind this moment
-    show: Show = Show.ALL
+    show: FrameFilter = FrameFilter.ALL
     tag: str | None = None
     plays: bool = False
 
@@ -69,7 +69,7 @@ class View:
             frame=_number(query.get("frame")),
             source=_number(query.get("source"), least=0),
             after=_seconds(query.get("after")),
-            show=Show(wanted) if wanted in set(Show) else Show.ALL,
+            show=FrameFilter(wanted) if wanted in set(FrameFilter) else FrameFilter.ALL,
             tag=query.get("tag") or None,
             plays=query.get("play") == "1",
         )
@@ -81,7 +81,7 @@ class View:
             "frame": self.frame,
             "source": self.source,
             "after": self.after,
-            "show": None if self.show is Show.ALL else self.show.value,
+            "show": None if self.show is FrameFilter.ALL else self.show.value,
             "tag": self.tag,
             "play": "1" if self.plays else None,
         }

@@ -13,8 +13,8 @@ import pytest
 from db import queries
 from db.engine import reading
 from enrich.audit import audit as module
-from enrich.audit.audit import Audit, Audited
-from enrich.audit.pairs import Plan, plan_audit
+from enrich.audit.audit import Audit, AuditResult
+from enrich.audit.pairs import AuditPlan, plan_audit
 from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
 from tests.clips import numbered_picture, picture_clip, read_jpeg, read_number
 from tests.standin import StandIn, Trick
@@ -53,11 +53,11 @@ def filmed(house: House, shots: Path) -> House:
     return house
 
 
-def plan(house: House, size: int = 1000, seed: int = 1) -> Plan:
+def plan(house: House, size: int = 1000, seed: int = 1) -> AuditPlan:
     return plan_audit(house.library, house.video(), house.describer(), size=size, seed=seed)
 
 
-def drawn(ahead: Plan) -> set[int]:
+def drawn(ahead: AuditPlan) -> set[int]:
     return {index for stand in ahead.stands for index in stand.indexes}
 
 
@@ -70,7 +70,7 @@ async def an_audit(house: House, size: int = 1000, seed: int = 1) -> AsyncIterat
         await describer.close()
 
 
-async def audited(house: House, size: int = 1000, seed: int = 1) -> Audited:
+async def audited(house: House, size: int = 1000, seed: int = 1) -> AuditResult:
     async with an_audit(house, size, seed) as audit:
         return await audit.run()
 

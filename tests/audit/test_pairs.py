@@ -10,7 +10,7 @@ import simplejpeg
 from db import checks
 from db.engine import reading
 from enrich.audit import pairs
-from enrich.audit.pairs import Stand, another, colour_change, seen
+from enrich.audit.pairs import SampledFrame, another, colour_change, compared_frames
 from enrich.errors import VideoChangedError
 from enrich.video.decode import SourceFrames
 from tests.clips import numbered_clip, numbered_picture, read_number
@@ -29,10 +29,10 @@ def long_house(house: House, tmp_path: Path) -> House:
     return house
 
 
-def stands(house: House, *wanted: tuple[int, tuple[int, ...]]) -> list[Stand]:
+def stands(house: House, *wanted: tuple[int, tuple[int, ...]]) -> list[SampledFrame]:
     with reading(house.library.engine) as connection:
         rows = {row.index: row for row in checks.placed(connection, 1)}
-    return [Stand(rows[kept], indexes) for kept, indexes in wanted]
+    return [SampledFrame(rows[kept], indexes) for kept, indexes in wanted]
 
 
 @pytest.mark.parametrize("seek_frames", [0, 30, 1000])
@@ -41,7 +41,7 @@ def test_each_picture_is_the_one_that_was_asked_for(
 ) -> None:
     monkeypatch.setattr(pairs, "SEEK_FRAMES", seek_frames)
     wanted = [(0, (3, 4)), (25, (49,)), (100, (101, 110, 124)), (175, (199,))]
-    found = list(seen(long_house.settings, long_house.video(), stands(long_house, *wanted)))
+    found = list(compared_frames(long_house.settings, long_house.video(), stands(long_house, *wanted)))
     numbers = [(number_in(one.jpeg), tuple(number_in(other.jpeg) for other in one.others)) for one in found]
     assert numbers == wanted
     for one in found:
@@ -61,13 +61,13 @@ def test_a_far_frame_is_sought_and_a_near_one_decoded_onward(
 
     monkeypatch.setattr(SourceFrames, "close", count)
     monkeypatch.setattr(pairs, "SEEK_FRAMES", 30)
-    list(seen(long_house.settings, long_house.video(), stands(long_house, (150, (151,)), (175, (176,)))))
+    list(compared_frames(long_house.settings, long_house.video(), stands(long_house, (150, (151,)), (175, (176,)))))
     assert len(decoded) == 1
     assert decoded[0] < 60, "of 200"
 
 
 def test_a_long_still_is_shared_out(long_house: House) -> None:
-    parts = list(seen(long_house.settings, long_house.video(), stands(long_house, (0, tuple(range(1, 21))))))
+    parts = list(compared_frames(long_house.settings, long_house.video(), stands(long_house, (0, tuple(range(1, 21))))))
     assert [len(part.others) for part in parts] == [8, 8, 4]
     assert [part.is_first for part in parts] == [True, False, False]
     assert [number_in(other.jpeg) for part in parts for other in part.others] == list(range(1, 21))
@@ -76,7 +76,7 @@ def test_a_long_still_is_shared_out(long_house: House) -> None:
 def test_a_library_that_does_not_fit_its_film_is_said(long_house: House) -> None:
     long_house.change('UPDATE frames SET timestamp = timestamp + 0.002 WHERE "index" = 150')
     with pytest.raises(VideoChangedError, match="everyframe verify"):
-        list(seen(long_house.settings, long_house.video(), stands(long_house, (150, (151,)))))
+        list(compared_frames(long_house.settings, long_house.video(), stands(long_house, (150, (151,)))))
 
 
 def test_a_picture_seen_twice_is_the_same_to_a_person_only(long_house: House) -> None:

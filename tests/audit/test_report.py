@@ -2,26 +2,26 @@
 
 import numpy as np
 
-from db.checks import Placed
-from enrich.audit.pairs import LeftOut
-from enrich.audit.report import Known, Report, Told, different, report_on
+from db.checks import PlacedFrame
+from enrich.audit.pairs import SkippedFrame
+from enrich.audit.report import DescribedPair, KnownFrame, Report, different, report_on
 from enrich.describe.describer import Description
 
 WORDS = ("cat", "dog", "horse", "bird", "fish", "snake", "sheep", "goat", "cow", "duck")
 
 
-def known(number: int, words: Description, *, seconds: float | None = None, level: int | None = None) -> Known:
+def known(number: int, words: Description, *, seconds: float | None = None, level: int | None = None) -> KnownFrame:
     luma = np.full((180, 320), 10 + 24 * number if level is None else level, np.uint8)
-    return Known(float(number) if seconds is None else seconds, luma, words)
+    return KnownFrame(float(number) if seconds is None else seconds, luma, words)
 
 
 def report(tell, *, sampling: str = "distinct:normal") -> Report:
     """Of ten pairs, one a kept frame, the last of which changed; `tell` says what is said of which picture."""
     frames = [known(number, tell(number)) for number in range(10)]
     told = [
-        Told(
-            Placed(number, number * 10, float(number), 10, 0, 0.0, ""),
-            LeftOut(number * 10 + 5, number + 0.5, b"", 0.85 if number == 9 else 0.95, 50.0),
+        DescribedPair(
+            PlacedFrame(number, number * 10, float(number), 10, 0, 0.0, ""),
+            SkippedFrame(number * 10 + 5, number + 0.5, b"", 0.85 if number == 9 else 0.95, 50.0),
             tell(number),
             tell(0 if number == 4 else number),
             (f"{number}-kept.jpg", f"{number}-left.jpg"),

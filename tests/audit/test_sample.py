@@ -4,31 +4,31 @@ from collections import Counter
 
 import pytest
 
-from db.checks import Placed
-from enrich.audit.pairs import draw, left_out
+from db.checks import PlacedFrame
+from enrich.audit.pairs import draw, skipped_frames
 
 
-def rows(*stands_for: int) -> list[Placed]:
+def rows(*stands_for: int) -> list[PlacedFrame]:
     made, index = [], 0
     for number, count in enumerate(stands_for):
-        made.append(Placed(number, index, index / 25, count, 0, 0.0, f"{number}.jpg"))
+        made.append(PlacedFrame(number, index, index / 25, count, 0, 0.0, f"{number}.jpg"))
         index += count
     return made
 
 
-def drawn(kept: list[Placed], size: int, seed: int = 1) -> list[int]:
-    return [index for stand in draw(kept, left_out(kept), size=size, seed=seed) for index in stand.indexes]
+def drawn(kept: list[PlacedFrame], size: int, seed: int = 1) -> list[int]:
+    return [index for stand in draw(kept, skipped_frames(kept), size=size, seed=seed) for index in stand.indexes]
 
 
 def test_all_are_drawn_that_were_left_out_and_no_kept_one() -> None:
     kept = rows(1, 4, 1, 2, 3)
-    assert left_out(kept) == 6
+    assert skipped_frames(kept) == 6
     assert drawn(kept, 6) == drawn(kept, 100) == [2, 3, 4, 7, 9, 10]
 
 
 def test_each_is_drawn_with_the_kept_frame_that_stands_for_it() -> None:
     kept = rows(5, 1, 30, 2, 40)
-    for stand in draw(kept, left_out(kept), size=30, seed=3):
+    for stand in draw(kept, skipped_frames(kept), size=30, seed=3):
         first = stand.kept.index or 0
         assert all(first < index < first + (stand.kept.stands_for or 0) for index in stand.indexes)
 
@@ -48,5 +48,5 @@ def test_every_left_out_frame_is_as_likely_as_any_other() -> None:
 
 
 def test_where_all_is_kept_nothing_is_drawn() -> None:
-    assert left_out(rows(1, 1, 1)) == 0
+    assert skipped_frames(rows(1, 1, 1)) == 0
     assert drawn(rows(1, 1, 1), 5) == []

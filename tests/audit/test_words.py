@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.audit.agreement import Weights, content_words, stem
+from enrich.audit.agreement import WordWeights, content_words, stem
 from enrich.describe.describer import Description
 
 STREET = "A street with parked cars in front of a shop."
@@ -13,7 +13,7 @@ FILM = [content_words(Description(text)) for text in (
 
 
 def alike(one: str, other: str) -> float:
-    return Weights(FILM).likeness(content_words(Description(one)), content_words(Description(other)))
+    return WordWeights(FILM).likeness(content_words(Description(one)), content_words(Description(other)))
 
 
 @pytest.mark.parametrize(

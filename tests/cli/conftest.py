@@ -58,7 +58,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second in this process."""
-    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 0.3)
+    monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.3)
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.schedule.coverage import WISH_PRIORITY
+from enrich.schedule.coverage import REQUEST_PRIORITY
 from tests.cli.terminal import ask
 from tests.clips import numbered_clip
 
@@ -16,7 +16,7 @@ def film(tmp_path, cli):
 
 def wished(home):
     sql = "SELECT timestamp FROM frames JOIN tasks ON frame_id = frames.id WHERE priority = {} ORDER BY timestamp"
-    return [time for (time,) in ask(home, sql.format(WISH_PRIORITY))]
+    return [time for (time,) in ask(home, sql.format(REQUEST_PRIORITY))]
 
 
 def test_a_part_of_a_film_is_put_first(cli, film, home):

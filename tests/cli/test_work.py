@@ -14,7 +14,7 @@ from enrich.settings import load_settings
 from enrich.video.fingerprint import fingerprint
 from enrich.video.sampling import parse_sampling
 from enrich.wording import span
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 from tests.cli.conftest import SPARSE_FRAMES
 from tests.cli.terminal import ask, change, settled
@@ -267,12 +267,12 @@ async def test_the_time_left_is_right_after_twenty_slower_calls(standin, tmp_pat
     list(add_paths(library, [clip], sampling=parse_sampling("exact"), context=""))
     standin.behave(delay=0.2)
     describer = make_describer(library.settings)
-    order = Order()
+    order = RunOptions()
     worker = Worker(library, describer, order)
-    looker = progress.Looker(worker, library, order)
+    looker = progress.ProgressReader(worker, library, order)
     running = asyncio.create_task(worker.run())
 
-    async def described(count: int) -> progress.Look:
+    async def described(count: int) -> progress.ProgressSnapshot:
         while True:
             look = await asyncio.to_thread(looker.look)
             if look.described >= count:

@@ -15,12 +15,20 @@ from db.engine import writing
 from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
 from enrich.control import control
-from enrich.control.status import DECODING_SECONDS, MARGIN_SECONDS, SILENT_SECONDS, Health, judge, look, status
+from enrich.control.status import (
+    DECODING_SECONDS,
+    MARGIN_SECONDS,
+    SILENT_SECONDS,
+    WorkerHealth,
+    judge,
+    read_status,
+    status,
+)
 from enrich.describe.describer import Call, HostReport, Pass, Question
 from enrich.process import identity_of, this_process
 from enrich.settings import Settings
 from enrich.worker import heartbeat
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 from tests.control.background import Background
 from tests.standin import StandIn
@@ -35,7 +43,7 @@ def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def host(state: str = "open", *, since: float = 1000, calls: tuple[float, ...] = ()) -> dict[str, Any]:
+def host(state: str = "serving", *, since: float = 1000, calls: tuple[float, ...] = ()) -> dict[str, Any]:
     """A host as activity has it; `calls`: for how long each has been in flight."""
     in_hand = [
         {"frame_id": number, "video_id": 7, "timestamp": 1.5, "since": ago(age).isoformat()}
@@ -73,16 +81,16 @@ def run(activity: dict[str, Any] | None = None, **changes: Any) -> RunRow:
 
 
 def test_a_worker_that_beats_and_gets_on_is_well() -> None:
-    assert judge(run({"hosts": [host(calls=(1, 5))], "extracting": None}), NOW) == (Health.WELL, [])
+    assert judge(run({"hosts": [host(calls=(1, 5))], "extracting": None}), NOW) == (WorkerHealth.WELL, [])
 
 
 def test_a_call_older_than_the_workers_own_limits_is_a_stall_which_names_frame_host_and_time() -> None:
     limit = LOAD_SECONDS + CALL_SECONDS + MARGIN_SECONDS
-    assert judge(run({"hosts": [host(calls=(limit - 1,))]}), NOW)[0] is Health.WELL
+    assert judge(run({"hosts": [host(calls=(limit - 1,))]}), NOW)[0] is WorkerHealth.WELL
 
     health, [stall] = judge(run({"hosts": [host(calls=(1, limit + 1))]}), NOW)
 
-    assert health is Health.STALLED
+    assert health is WorkerHealth.STALLED
     assert stall.what == f"describing frame 1 (video 7, 1.500 s) at {HOST}"
     assert stall.since == ago(limit + 1)
 
@@ -90,54 +98,58 @@ def test_a_call_older_than_the_workers_own_limits_is_a_stall_which_names_frame_h
 def test_calls_that_come_and_go_and_finish_nothing_are_a_stall() -> None:
     late = LOAD_SECONDS + 2 * CALL_SECONDS + MARGIN_SECONDS + 1
     busy = {"hosts": [host(calls=(1, 2))]}
-    assert judge(run(busy, progress_at=ago(late - 2)), NOW)[0] is Health.WELL
+    assert judge(run(busy, progress_at=ago(late - 2)), NOW)[0] is WorkerHealth.WELL
     health, [stall] = judge(run(busy, progress_at=ago(late)), NOW)
-    assert (health, stall.what) == (Health.STALLED, "finishing any frame")
-    assert judge(run({"hosts": [host(since=5, calls=(1,))]}, progress_at=ago(late)), NOW)[0] is Health.WELL, (
+    assert (health, stall.what) == (WorkerHealth.STALLED, "finishing any frame")
+    assert judge(run({"hosts": [host(since=5, calls=(1,))]}, progress_at=ago(late)), NOW)[0] is WorkerHealth.WELL, (
         "its host has come back only now"
     )
 
 
 def test_a_model_that_takes_for_ever_to_load_is_a_stall() -> None:
-    health, [stall] = judge(run({"hosts": [host("preparing", since=LOAD_SECONDS + MARGIN_SECONDS + 1)]}), NOW)
-    assert (health, stall.what) == (Health.STALLED, f"loading the model at {HOST}")
+    health, [stall] = judge(run({"hosts": [host("probing", since=LOAD_SECONDS + MARGIN_SECONDS + 1)]}), NOW)
+    assert (health, stall.what) == (WorkerHealth.STALLED, f"loading the model at {HOST}")
 
 
 def test_decoding_that_does_not_get_on_is_a_stall() -> None:
     decoding = {"video_id": 7, "decoded": 412, "total": 900, "since": ago(DECODING_SECONDS + 1).isoformat()}
     health, [stall] = judge(run({"extracting": decoding}), NOW)
-    assert (health, stall.what) == (Health.STALLED, "decoding video 7 at frame 412")
+    assert (health, stall.what) == (WorkerHealth.STALLED, "decoding video 7 at frame 412")
 
 
 def test_nothing_in_hand_is_no_stall_however_long_nothing_was_done() -> None:
-    assert judge(run({"hosts": [host()]}, progress_at=ago(50_000)), NOW) == (Health.WELL, [])
+    assert judge(run({"hosts": [host()]}, progress_at=ago(50_000)), NOW) == (WorkerHealth.WELL, [])
 
 
 @pytest.mark.parametrize("state", [RunState.WAITING, RunState.PAUSED, RunState.STOPPING])
 def test_who_waits_or_pauses_does_not_stall(state: RunState) -> None:
-    assert judge(run({"hosts": [host(calls=(9999,))]}, state=state), NOW)[0] is Health.WELL
+    assert judge(run({"hosts": [host(calls=(9999,))]}, state=state), NOW)[0] is WorkerHealth.WELL
 
 
 def test_a_heart_that_has_stopped_in_a_living_process_is_silence() -> None:
-    assert judge(run(heartbeat_at=ago(SILENT_SECONDS + 1)), NOW)[0] is Health.SILENT
+    assert judge(run(heartbeat_at=ago(SILENT_SECONDS + 1)), NOW)[0] is WorkerHealth.SILENT
 
 
 def test_a_process_that_is_gone_has_crashed_whatever_its_row_says() -> None:
     gone = ProcessIdentity(this_process().hostname, this_process().pid, this_process().created_at - 3600)
-    assert judge(run(process=gone), NOW)[0] is Health.CRASHED, "another process has its id now"
-    assert judge(run(state=RunState.STOPPED, process=gone), NOW)[0] is Health.NONE
+    assert judge(run(process=gone), NOW)[0] is WorkerHealth.CRASHED, "another process has its id now"
+    assert judge(run(state=RunState.STOPPED, process=gone), NOW)[0] is WorkerHealth.NONE
 
 
 def test_of_another_machine_the_heartbeat_tells() -> None:
     there, now = ProcessIdentity("another machine", 1, 1.0), datetime.now(UTC)
-    for seconds, health in ((1, Health.WELL), (SILENT_SECONDS + 1, Health.SILENT), (3600, Health.CRASHED)):
+    for seconds, health in (
+        (1, WorkerHealth.WELL),
+        (SILENT_SECONDS + 1, WorkerHealth.SILENT),
+        (3600, WorkerHealth.CRASHED),
+    ):
         of_there = run(process=there, heartbeat_at=now - timedelta(seconds=seconds), progress_at=now)
         assert judge(of_there, now)[0] is health
 
 
 def test_an_empty_library_has_no_worker(settings: Settings) -> None:
     found = status(settings)
-    assert (found.health, found.run, found.videos, found.seconds_left) == (Health.NONE, None, 0, None)
+    assert (found.health, found.run, found.videos, found.seconds_left) == (WorkerHealth.NONE, None, 0, None)
     assert not found.is_running
 
 
@@ -153,13 +165,13 @@ def test_a_worker_at_work_is_shown_with_all_that_is_known_of_it(
 
     found = status(settings)
 
-    assert (found.health, found.state) == (Health.WELL, RunState.RUNNING)
+    assert (found.health, found.state) == (WorkerHealth.WELL, RunState.RUNNING)
     assert found.worker is not None
     assert found.worker.pid == background.run().process.pid
     assert found.worker.memory_bytes > 10_000_000
     assert found.is_supervised
     [shown] = found.hosts
-    assert (shown.host, shown.state, shown.slots) == (standin.address, "open", 2)
+    assert (shown.host, shown.state, shown.slots) == (standin.address, "serving", 2)
     assert {call["video_id"] for call in shown.calls} <= {1}
     assert (found.videos, found.frames, found.source_frames) == (1, 30, 30)
     assert found.covered == found.described
@@ -170,7 +182,7 @@ def test_a_worker_at_work_is_shown_with_all_that_is_known_of_it(
     assert Path(str(background.run().log_path)).stat().st_size > 0
     background.worker().kill()
     background.supervisor().kill()
-    background.until(lambda: status(settings).health is Health.CRASHED, "its end is seen")
+    background.until(lambda: status(settings).health is WorkerHealth.CRASHED, "its end is seen")
 
 
 class Dumb:
@@ -206,19 +218,19 @@ async def test_a_worker_whose_heart_beats_over_calls_that_never_end_is_seen_to_s
     monkeypatch.setattr("enrich.control.status.MARGIN_SECONDS", 0.5)
     house.add(clip)
     hasty = house.with_settings(call_seconds=0.2, load_seconds=0.2)
-    worker = Worker(hasty.library, Dumb(), Order(until_idle=False))  # type: ignore[arg-type]  # it is dumb
+    worker = Worker(hasty.library, Dumb(), RunOptions(until_idle=False))  # type: ignore[arg-type]  # it is dumb
     running = asyncio.create_task(worker.run())
     engine = house.library.engine
 
     def stalled() -> bool:
-        return look(engine, now=datetime.now(UTC)).is_stalled
+        return read_status(engine, now=datetime.now(UTC)).is_stalled
 
     assert not await asyncio.to_thread(stalled)
     end = time.monotonic() + 20
     while not await asyncio.to_thread(stalled):
         assert time.monotonic() < end
         await asyncio.sleep(0.05)
-    found = await asyncio.to_thread(look, engine, now=datetime.now(UTC))
+    found = await asyncio.to_thread(read_status, engine, now=datetime.now(UTC))
     assert f"at {HOST}" in found.stalls[-1].what
     assert "describing frame" in found.stalls[-1].what
     await until(lambda: house.video().extraction_status == "extracted", "decoding went on meanwhile")
@@ -235,7 +247,7 @@ def test_of_a_library_whose_worker_is_another_process_nothing_is_claimed(
         runs.change(connection, run_id, RunState.RUNNING)
     found = status(settings)
     assert (found.health, found.state, found.worker, found.is_supervised) == (
-        Health.CRASHED,
+        WorkerHealth.CRASHED,
         RunState.CRASHED,
         None,
         False,

@@ -184,7 +184,7 @@ def begin_run(home: Path, process: psutil.Process) -> int:
     from enrich.process import identity_of
 
     now = datetime.now(UTC)
-    host = {"host": NOBODY, "state": "open", "reason": None, "since": now.isoformat(), "slots": 2, "calls": []}
+    host = {"host": NOBODY, "state": "serving", "reason": None, "since": now.isoformat(), "slots": 2, "calls": []}
     decoding = {"video_id": 2, "decoded": 2, "total": 4, "since": now.isoformat()}
     activity = {"hosts": [host], "extracting": decoding, "skimming": [], "canary": []}
     options = {"describer": "ollama", "model": "llava:13b", "hosts": [NOBODY], "call_seconds": 300, "load_seconds": 900}

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 from db.engine import make_engine, writing
 from db.models import Analysis, Frame
 from enrich.jobs import jobs
-from enrich.jobs.command import Outcome
+from enrich.jobs.command import CommandResult
 from enrich.settings import load_settings
 from pages.parts.costs import quick_look
 from pages.parts.costs.figures import as_csv
@@ -53,7 +53,7 @@ def look_quickly(home, video_id, *, frames=4, usd=0.0002):
 def offers(monkeypatch):
     """Answers of `everyframe quick --estimate`, and what was asked; nobody is asked in truth."""
     steps = [{"step": "looking", "text": "Looking at party …"}, {"step": "planned", "pictures": 50, "usd": 0.01}]
-    asked = SimpleNamespace(answer=Outcome(0, [*steps, OFFER], ""), words=[], jobs=[])
+    asked = SimpleNamespace(answer=CommandResult(0, [*steps, OFFER], ""), words=[], jobs=[])
 
     def run(settings, *words, seconds):
         asked.words.append(words)
@@ -178,21 +178,21 @@ def test_a_batch_is_offered_by_its_own_sum(launch, finished, offers):
     ],
 )
 def test_what_cannot_be_taken_cannot_be_agreed_to(launch, finished, offers, changes, words):
-    offers.answer = Outcome(1, OFFER | changes, "")
+    offers.answer = CommandResult(1, OFFER | changes, "")
     app = button(launch("costs"), "See what it costs").click().run()
     assert words in said(app).replace("\\", "")
     assert not [one for one in app.button if one.label.startswith("Send")]
 
 
 def test_a_look_that_cannot_be_reckoned_says_why(launch, finished, offers):
-    offers.answer = Outcome(1, None, "there is no key for Claude")
+    offers.answer = CommandResult(1, None, "there is no key for Claude")
     app = button(launch("costs"), "See what it costs").click().run()
     assert "there is no key for Claude" in said(app)
     assert button(app, "Close")
 
 
 def test_a_look_on_this_machine_sends_nothing_and_says_so(launch, finished, offers):
-    offers.answer = Outcome(0, OFFER | {"recipient": "", "describer": "ollama", "model": "moondream"}, "")
+    offers.answer = CommandResult(0, OFFER | {"recipient": "", "describer": "ollama", "model": "moondream"}, "")
     app = button(launch("costs"), "See what it costs").click().run()
     assert "Nothing leaves it" in said(app)
     app = button(app, "Look at them").click().run()

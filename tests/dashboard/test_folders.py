@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pages.parts.library import browser, folders
-from pages.parts.library.browser import Place, drives, places
-from pages.parts.library.folders import Order, first_folder, look_into, nearest_folder
+from pages.parts.library.browser import StartFolder, drives, places
+from pages.parts.library.folders import FileOrder, first_folder, look_into, nearest_folder
 
 needs_permissions = pytest.mark.skipif(
     os.name == "nt" or os.geteuid() == 0, reason="whoever runs this may read every folder"
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def films(page: folders.Page) -> list[str]:
+def films(page: folders.FolderPage) -> list[str]:
     return [film.name for film in page.films]
 
 
@@ -54,8 +54,8 @@ def test_films_have_their_sizes_and_folders_what_lies_in_them(folder):
 
 
 def test_films_are_sorted_by_age_and_by_size(folder):
-    assert films(look_into(str(folder), order=Order.NEWEST)) == ["film 10.mp4", "film 1.mkv", "Film 2.MOV"]
-    assert films(look_into(str(folder), order=Order.LARGEST)) == ["Film 2.MOV", "film 1.mkv", "film 10.mp4"]
+    assert films(look_into(str(folder), order=FileOrder.NEWEST)) == ["film 10.mp4", "film 1.mkv", "Film 2.MOV"]
+    assert films(look_into(str(folder), order=FileOrder.LARGEST)) == ["Film 2.MOV", "film 1.mkv", "film 10.mp4"]
 
 
 def test_words_narrow_it_down(folder):
@@ -138,7 +138,7 @@ def test_a_slow_drive_only_says_less(folder, monkeypatch):
 def test_places_begin_with_home_and_name_the_usual_folders(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     (tmp_path / "Movies").mkdir()
-    assert places()[:2] == [Place("Home", str(tmp_path)), Place("Movies", str(tmp_path / "Movies"))]
+    assert places()[:2] == [StartFolder("Home", str(tmp_path)), StartFolder("Movies", str(tmp_path / "Movies"))]
     assert first_folder() == str(tmp_path / "Movies")
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from db import gallery, queries
 from db.engine import make_engine, reading, writing
-from db.gallery import Show
+from db.gallery import FrameFilter
 from enrich.describe.describer import Problem
-from pages.parts.frames.frame import WORDS, doubts
+from pages.parts.frames.frame import WORDS, warnings
 from pages.parts.view import View, moment_in
 from tests.cli.terminal import ask, until
 from tests.dashboard.conftest import said
@@ -104,7 +104,7 @@ def test_the_next_pages_thumbnails_are_made_while_this_one_is_looked_at(launch, 
     assert made == [(finished / "frames" / name).resolve() for name in names[5:]]
 
 
-@pytest.mark.parametrize("show", list(Show))
+@pytest.mark.parametrize("show", list(FrameFilter))
 def test_each_filter_has_an_address_and_shows_what_it_says(launch, working, show):
     app = launch("frames", video="1", show=show.value)
     assert not app.exception
@@ -126,7 +126,7 @@ def test_the_frame_that_failed_is_found_and_says_why(launch, working):
 
 def test_choosing_a_filter_changes_the_address(launch, finished):
     app = launch("frames", video="1")
-    app.button_group(key="frames-show").select(Show.WAITING).run()
+    app.button_group(key="frames-show").select(FrameFilter.WAITING).run()
     assert address(app) == {"video": "1", "show": "waiting"}
     assert "No frame of this film is like that." in said(app)
 
@@ -294,8 +294,8 @@ def test_what_others_wrote_is_text_wherever_it_stands(launch, finished, text):
 
 def test_every_doubt_about_an_answer_has_plain_words():
     assert set(WORDS) == {problem.value for problem in Problem}
-    assert doubts([{"problem": "context_name", "detail": "Anna"}])[0].endswith(": Anna")
-    assert all(sentence.endswith(".") for sentence in doubts({"problem": problem} for problem in WORDS))
+    assert warnings([{"problem": "context_name", "detail": "Anna"}])[0].endswith(": Anna")
+    assert all(sentence.endswith(".") for sentence in warnings({"problem": problem} for problem in WORDS))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_moment_is_read_as_people_type_it(typed, seconds):
 
 
 def test_an_address_survives_the_way_there_and_back():
-    view = View(video=3, frame=5, show=Show.WARNINGS, tag="a&b=c ü", plays=True)
+    view = View(video=3, frame=5, show=FrameFilter.WARNINGS, tag="a&b=c ü", plays=True)
     assert View.of(view.query()) == view
 
 

@@ -196,13 +196,13 @@ def test_title_and_context_are_edited(launch, finished):
 
 
 def test_a_film_is_put_first(launch, working):
-    from enrich.schedule.coverage import WISH_PRIORITY
+    from enrich.schedule.coverage import REQUEST_PRIORITY
 
     app = launch("library", video="2")
     button(app, "Describe this first").click().run()
     assert "It goes first now" in said(app)
     priorities = ask(working, "SELECT DISTINCT priority FROM tasks WHERE video_id = 2")
-    assert priorities == [(WISH_PRIORITY,)]
+    assert priorities == [(REQUEST_PRIORITY,)]
 
 
 def test_what_failed_is_tried_again(launch, failed):

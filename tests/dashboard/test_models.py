@@ -5,11 +5,11 @@ import threading
 import pytest
 
 from enrich.jobs import jobs
-from enrich.jobs.command import Outcome
+from enrich.jobs.command import CommandResult
 from enrich.settings import load_settings
 from pages.parts import inquiry
 from pages.parts.inquiry import Inquiries, inquiries
-from pages.parts.models.audition import heard
+from pages.parts.models.audition import audition_progress
 from pages.parts.models.installed import is_same, memory, models_in, number, pace
 from tests.cli.terminal import until
 from tests.dashboard.conftest import STATES, said
@@ -213,7 +213,7 @@ def test_an_answer_given_before_a_change_is_asked_for_again(home, monkeypatch):
     def run_command(settings, *words, seconds):
         asked.set()
         go_on.wait(10)
-        return Outcome(0, [], "")
+        return CommandResult(0, [], "")
 
     monkeypatch.setattr(inquiry, "run_command", run_command)
     questions, settings = Inquiries(), load_settings()
@@ -225,7 +225,7 @@ def test_an_answer_given_before_a_change_is_asked_for_again(home, monkeypatch):
     go_on.set()
     until(lambda: not questions.is_asking(settings, "models"), "it is answered")
     answer = questions.ask(settings, "models", fresh_seconds=60)
-    assert answer.outcome == Outcome(0, [], "")
+    assert answer.outcome == CommandResult(0, [], "")
     assert answer.is_asking
 
 
@@ -234,7 +234,7 @@ def test_an_audition_is_read_from_its_lines(home):
     take = {"model": "a", "frame_id": 7, "timestamp": 1.0}
     verdict = {"model": "a", "seconds_per_frame": 1.0}
     job = jobs.Job("", "audition", words, None, True, [take, verdict, {"odd": 1}], None, "")  # type: ignore[arg-type]
-    found = heard(job)
+    found = audition_progress(job)
     assert found.models == ("a", "b")
     assert found.takes == {7: {"a": take}}
     assert found.verdicts == {"a": verdict}

@@ -8,14 +8,14 @@ import pytest
 
 from db.models import ExtractionStatus, RunState
 from enrich.control import control
-from enrich.control.status import Health
+from enrich.control.status import WorkerHealth
 from enrich.jobs import jobs
-from enrich.jobs.command import Outcome
+from enrich.jobs.command import CommandResult
 from enrich.settings import load_settings
 from pages.parts.overview.figures import ENRICHMENT, time_left
-from pages.parts.overview.state import Wish, fitting, words
-from pages.parts.overview.status import look_anew, percent_done
-from pages.parts.readiness import lack_in
+from pages.parts.overview.state import WorkerRequest, fitting, words
+from pages.parts.overview.status import percent_done, refresh_overview
+from pages.parts.readiness import requirement_in
 from tests.cli.terminal import ask, change, until
 from tests.dashboard.conftest import answered, begin_run, metrics, said
 from tests.standin import StandIn, Trick
@@ -28,7 +28,7 @@ def buttons(app) -> set[str]:
 def changed(home, sql: str, *values: object) -> None:
     """A change from elsewhere, half a second ago: what was seen before is not what is seen next."""
     change(home, sql, *values)
-    look_anew()
+    refresh_overview()
 
 
 def press(app, label: str):
@@ -257,16 +257,28 @@ def test_a_pull_that_failed_says_why(launch, empty, answering, monkeypatch):
 @pytest.mark.parametrize(
     ("outcome", "words", "model"),
     [
-        (Outcome(0, [{"host": "http://a:1", "name": "llava:13b", "sees": True, "is_cloud": False}], ""), None, None),
-        (Outcome(0, [], ""), "is not installed", "llava:13b"),
-        (Outcome(0, [{"host": "http://a:1", "name": "llava:13b", "sees": False, "is_cloud": False}], ""), "see", None),
-        (Outcome(0, [{"host": "http://a:1", "name": "llava:13b", "sees": True, "is_cloud": True}], ""), "cloud", None),
-        (Outcome(1, None, "Ollama does not answer"), "does not answer", None),
+        (
+            CommandResult(0, [{"host": "http://a:1", "name": "llava:13b", "sees": True, "is_cloud": False}], ""),
+            None,
+            None,
+        ),
+        (CommandResult(0, [], ""), "is not installed", "llava:13b"),
+        (
+            CommandResult(0, [{"host": "http://a:1", "name": "llava:13b", "sees": False, "is_cloud": False}], ""),
+            "see",
+            None,
+        ),
+        (
+            CommandResult(0, [{"host": "http://a:1", "name": "llava:13b", "sees": True, "is_cloud": True}], ""),
+            "cloud",
+            None,
+        ),
+        (CommandResult(1, None, "Ollama does not answer"), "does not answer", None),
     ],
 )
 def test_what_is_missing_is_told_from_what_the_models_command_says(home, monkeypatch, outcome, words, model):
     monkeypatch.setenv("OLLAMA_HOST", "http://a:1")
-    lack = lack_in(outcome, load_settings())
+    lack = requirement_in(outcome, load_settings())
     assert (lack is None) == (words is None)
     if lack is not None:
         assert words in lack.sentence
@@ -297,14 +309,14 @@ def test_every_state_has_words_and_fitting_wishes(working):
     from enrich.control.status import Stall, status
 
     found = status(load_settings())
-    for health in Health:
+    for health in WorkerHealth:
         for state in RunState:
             changed = _with(found, health=health, state=state)
-            if health is Health.STALLED:
+            if health is WorkerHealth.STALLED:
                 changed = _with(changed, stalls=[Stall("finishing any frame", datetime.now(UTC))])
             assert words(changed).sentence
             assert len(set(fitting(changed))) == len(fitting(changed))
-    assert fitting(_with(found, health=Health.SILENT)) == (Wish.STOP,)
+    assert fitting(_with(found, health=WorkerHealth.SILENT)) == (WorkerRequest.STOP,)
 
 
 def _with(found, *, state=None, **changes):

@@ -7,7 +7,7 @@ import pytest
 
 from db.search import MARK_END, MARK_START, Hit, Moment
 from pages.parts.search import results
-from pages.parts.search.query import Wanted
+from pages.parts.search.query import SearchQuery
 from pages.parts.search.results import marked, span
 from tests.cli.terminal import change
 from tests.dashboard.conftest import STATES, said
@@ -155,12 +155,12 @@ def test_a_moment_of_several_frames_says_how_long_it_is():
 @pytest.mark.parametrize(
     ("query", "wanted"),
     [
-        ({"q": "  a   b "}, Wanted("a b")),
-        ({"video": "x", "from": "1:02:03", "to": "90"}, Wanted(start=3723.0, end=90.0)),
-        ({"moments": "99999999999999999999"}, Wanted()),
-        ({"moments": "3"}, Wanted()),
+        ({"q": "  a   b "}, SearchQuery("a b")),
+        ({"video": "x", "from": "1:02:03", "to": "90"}, SearchQuery(start=3723.0, end=90.0)),
+        ({"moments": "99999999999999999999"}, SearchQuery()),
+        ({"moments": "3"}, SearchQuery()),
     ],
 )
 def test_an_address_is_read_as_well_as_it_can_be(query, wanted):
-    assert Wanted.of(query) == wanted
-    assert Wanted.of(wanted.query()) == wanted
+    assert SearchQuery.of(query) == wanted
+    assert SearchQuery.of(wanted.query()) == wanted

@@ -7,7 +7,7 @@ import pytest
 
 from db import queries
 from db.engine import make_engine, reading
-from enrich.jobs.command import Outcome
+from enrich.jobs.command import CommandResult
 from enrich.library.media import strip_file
 from enrich.settings import load_settings
 from pages.parts.frames.stepping import BLOCK, StripError, Strips
@@ -115,7 +115,9 @@ def test_between_frames_a_typed_moment_is_the_very_frame(launch, library):
 
 def test_a_film_that_is_gone_says_where_it_was(launch, library, monkeypatch):
     monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
-    monkeypatch.setattr("pages.parts.frames.stepping.run_command", lambda *_words, **_limit: Outcome(1, None, "gone"))
+    monkeypatch.setattr(
+        "pages.parts.frames.stepping.run_command", lambda *_words, **_limit: CommandResult(1, None, "gone")
+    )
     app = launch("frames", video="1", source="3")
     assert not app.exception
     assert "not where it was" in said(app)
@@ -134,14 +136,14 @@ class Commands:
         frame, before, after = (int(words[words.index(name) + 1]) for name in ("--frame", "--before", "--after"))
         self.asked.append((frame - before, frame + after))
         if self.fails:
-            return Outcome(1, None, "The drive is not connected.")
+            return CommandResult(1, None, "The drive is not connected.")
         folder = self.home / "strips" / "1"
         folder.mkdir(parents=True, exist_ok=True)
         frames = []
         for index in range(frame - before, frame + after + 1):
             (folder / f"{index}.jpg").write_bytes(b"x")
             frames.append({"index": index, "timestamp": index / 25, "kept_frame_id": 1, "likeness": 0.9})
-        return Outcome(0, {"frames": frames}, "")
+        return CommandResult(0, {"frames": frames}, "")
 
 
 @pytest.fixture

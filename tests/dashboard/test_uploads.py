@@ -14,11 +14,11 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
-from enrich.jobs.command import Outcome
+from enrich.jobs.command import CommandResult
 from pages.parts.web import uploads
 from pages.parts.web.guard import guards
 from pages.parts.web.routes import routes
-from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, Tokens
+from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, UploadTokens
 from tests.clips import numbered_clip
 
 PATIENCE_SECONDS = 20
@@ -135,7 +135,7 @@ def test_a_film_waits_under_a_name_of_our_own_with_its_given_name_as_title(clien
 def test_no_name_leads_out_of_the_folder_or_becomes_more_than_a_title(
     client, empty, film, given, ending, title, monkeypatch
 ):
-    monkeypatch.setattr(uploads, "run_command", lambda *_: Outcome(0, {"videos": 1}, ""))  # names are not probed
+    monkeypatch.setattr(uploads, "run_command", lambda *_: CommandResult(0, {"videos": 1}, ""))  # names are not probed
     status, _ = client.send(film, given)
     assert status == 201
     (upload,) = waiting()
@@ -277,7 +277,7 @@ def test_what_a_dead_dashboard_left_half_written_is_swept_with_the_next_upload(c
 
 
 def test_a_film_that_could_not_be_probed_for_another_reason_is_kept(client, empty, film, monkeypatch):
-    monkeypatch.setattr(uploads, "run_command", lambda *_: Outcome(1, None, "the database is locked"))
+    monkeypatch.setattr(uploads, "run_command", lambda *_: CommandResult(1, None, "the database is locked"))
     assert client.send(film)[0] == 201
     assert len(waiting()) == 1
 
@@ -301,6 +301,6 @@ def test_only_uploads_that_are_no_video_are_discarded(client, empty, film, tmp_p
 
 def test_tokens_are_forgotten_in_the_order_they_came(monkeypatch):
     monkeypatch.setattr(uploads, "MOST_TOKENS", 2)
-    tokens = Tokens()
+    tokens = UploadTokens()
     first, second, third = (tokens.issue() for _ in range(3))
     assert [tokens.knows(token) for token in (first, second, third, "", "ä")] == [False, True, True, False, False]

@@ -86,13 +86,13 @@ def add_tasks(connection: Connection, video_id: int, count: int, *, pass_: str =
     return list(connection.scalars(select(Task.id).where(Task.id > before).order_by(Task.id)))
 
 
-def claim(connection: Connection, limit: int = 1, *, now: datetime = NOW, **options: Any) -> list[queue.Job]:
+def claim(connection: Connection, limit: int = 1, *, now: datetime = NOW, **options: Any) -> list[queue.ClaimedTask]:
     """Claim deep describe tasks, unless `options` say otherwise."""
     values: dict[str, Any] = {"kind": TaskKind.DESCRIBE, "pass_": DEEP, "run_id": None, "host": "here"}
     return queue.claim(connection, limit=limit, now=now, **values | options)
 
 
-def extract_job(connection: Connection, video_id: int) -> queue.Job:
+def extract_job(connection: Connection, video_id: int) -> queue.ClaimedTask:
     [job] = claim(connection, kind=TaskKind.EXTRACT, pass_="", video_ids=[video_id])
     return job
 
@@ -112,7 +112,7 @@ def frame_ids(connection: Connection, video_id: int) -> list[int]:
     return list(connection.scalars(select(Frame.id).where(Frame.video_id == video_id).order_by(Frame.timestamp)))
 
 
-def job_of(connection: Connection, frame_id: int, pass_: str = DEEP) -> queue.Job:
+def job_of(connection: Connection, frame_id: int, pass_: str = DEEP) -> queue.ClaimedTask:
     """The claimed describe task of one frame; the others are as before."""
     jobs = {job.frame_id: job for job in claim(connection, 1000, pass_=pass_)}
     for job in jobs.values():

@@ -22,7 +22,7 @@ NOTE_FINISH = text("INSERT INTO finished (task_id, pid) VALUES (:task_id, :pid)"
 NOTE_LATE = text("INSERT INTO late (task_id, pid) VALUES (:task_id, :pid)")
 
 
-def finish(engine: Engine, jobs: list[queue.Job]) -> bool:
+def finish(engine: Engine, jobs: list[queue.ClaimedTask]) -> bool:
     """Finish all, or none if one has been swept from under us."""
     try:
         with writing(engine) as connection:
@@ -34,7 +34,7 @@ def finish(engine: Engine, jobs: list[queue.Job]) -> bool:
     return True
 
 
-def note_late(engine: Engine, job: queue.Job) -> None:
+def note_late(engine: Engine, job: queue.ClaimedTask) -> None:
     with writing(engine) as connection:
         connection.execute(NOTE_LATE, {"task_id": job.id, "pid": os.getpid()})
 

@@ -26,14 +26,14 @@ def rate(connection, *frame_ids):
 
 
 def only(connection):
-    [film] = costs.film_costs(connection)
+    [film] = costs.video_costs(connection)
     return film
 
 
 def test_a_film_without_calls_has_cost_nothing(library):
     add(library)
     film = only(library)
-    assert (film.kept, film.quick, film.deep) == (0, costs.Spent(), costs.Spent())
+    assert (film.kept, film.quick, film.deep) == (0, costs.PassCost(), costs.PassCost())
 
 
 def test_both_passes_of_a_film_are_told_apart(library):
@@ -46,8 +46,8 @@ def test_both_passes_of_a_film_are_told_apart(library):
 
     film = only(library)
 
-    assert film.quick == costs.Spent(2, 2, film.quick.seconds, 1300, 150, pytest.approx(0.003))
-    assert film.deep == costs.Spent(1, 1, 2.0, 600, 80, 0.0)
+    assert film.quick == costs.PassCost(2, 2, film.quick.seconds, 1300, 150, pytest.approx(0.003))
+    assert film.deep == costs.PassCost(1, 1, 2.0, 600, 80, 0.0)
 
 
 def test_calls_at_the_same_time_count_once_on_the_clock(library):
@@ -74,7 +74,7 @@ def test_calls_at_the_same_time_count_once_across_films(library):
     book(library, one, at=10.0, latency_seconds=4.0)
     book(library, other, at=11.0, latency_seconds=4.0)
 
-    assert sum(film.deep.seconds for film in costs.film_costs(library)) == pytest.approx(5.0, abs=0.01)
+    assert sum(film.deep.seconds for film in costs.video_costs(library)) == pytest.approx(5.0, abs=0.01)
 
 
 def test_what_a_removed_film_has_cost_stays_counted(library):
@@ -107,8 +107,8 @@ def test_the_dearest_model_comes_first_and_some_films_may_be_asked_for(library):
     book(library, other, pass_=QUICK, **CLAUDE, cost_usd=0.1)
 
     assert [row.model for row in costs.model_costs(library)] == ["claude-haiku-5-5", "llava:13b"]
-    assert [film.title for film in costs.film_costs(library, [2])] == ["other"]
-    assert costs.film_costs(library, []) == []
+    assert [film.title for film in costs.video_costs(library, [2])] == ["other"]
+    assert costs.video_costs(library, []) == []
 
 
 def test_the_sums_say_what_the_calls_say(library):

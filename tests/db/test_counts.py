@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from db import counts, editing, extraction, queries, queue, store
-from db.counts import Counts
+from db.counts import VideoCounts
 from db.engine import reading, writing
 from db.models import DEEP, QUICK, Frame, Tally, Task, Video
 from tests.db.library import NOW, add, claim, describe, extract, extract_job, fail, frame_ids, job_of, new_frame
 
-NOTHING = Counts(kept=0, described=0, covered=0, planned=0, done=0)
+NOTHING = VideoCounts(kept=0, described=0, covered=0, planned=0, done=0)
 
 
 @pytest.fixture
@@ -23,18 +23,18 @@ def library(library):
     """A library whose tallies are looked at when the test is over, whatever it did."""
     yield library
     for video_id in library.scalars(select(Video.id)).all():
-        assert counts.tallied(library, video_id) == counts.counted(library, video_id)
+        assert counts.stored_counts(library, video_id) == counts.counted_rows(library, video_id)
 
 
 def test_a_new_video_has_an_empty_tally(library):
-    assert counts.tallied(library, add(library)) == NOTHING
+    assert counts.stored_counts(library, add(library)) == NOTHING
 
 
 def test_frames_and_their_deep_tasks_are_counted_as_they_are_saved(library):
     video_id = add(library)
     extract(library, video_id, 3, passes=(QUICK, DEEP))
 
-    assert counts.tallied(library, video_id) == Counts(kept=3, described=0, covered=0, planned=3, done=0)
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=3, described=0, covered=0, planned=3, done=0)
 
 
 def test_a_frame_saved_again_is_counted_once(library):
@@ -43,7 +43,7 @@ def test_a_frame_saved_again_is_counted_once(library):
     for _ in range(2):
         store.save_frames(library, job, [new_frame(0), new_frame(1)], passes=[DEEP], now=NOW)
 
-    assert counts.tallied(library, video_id).kept == 2
+    assert counts.stored_counts(library, video_id).kept == 2
 
 
 def test_a_description_counts_its_frame_with_what_it_stands_for_and_its_task(library):
@@ -52,14 +52,14 @@ def test_a_description_counts_its_frame_with_what_it_stands_for_and_its_task(lib
     describe(library, frames[0])
     describe(library, frames[1])
 
-    assert counts.tallied(library, video_id) == Counts(kept=3, described=2, covered=6, planned=3, done=2)
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=3, described=2, covered=6, planned=3, done=2)
 
 
 def test_the_quick_pass_counts_nothing_as_described(library):
     video_id = add(library)
     describe(library, extract(library, video_id, 2, passes=(QUICK,))[0], pass_=QUICK)
 
-    assert counts.tallied(library, video_id) == Counts(kept=2, described=0, covered=0, planned=0, done=0)
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=2, described=0, covered=0, planned=0, done=0)
 
 
 def test_a_pass_that_is_planned_later_is_counted_then(library):
@@ -67,7 +67,7 @@ def test_a_pass_that_is_planned_later_is_counted_then(library):
     extract(library, video_id, 2, passes=())
     store.plan_pass(library, DEEP)
 
-    assert counts.tallied(library, video_id).planned == 2
+    assert counts.stored_counts(library, video_id).planned == 2
 
 
 def test_a_described_frame_that_decoding_splits_covers_what_is_left_to_it(library):
@@ -78,11 +78,11 @@ def test_a_described_frame_that_decoding_splits_covers_what_is_left_to_it(librar
     first, looked_at = frame_ids(library, video_id)
     describe(library, first)
     describe(library, looked_at)
-    assert counts.tallied(library, video_id).covered == 3
+    assert counts.stored_counts(library, video_id).covered == 3
 
     extraction.place_frame(library, looked_at, index=1)
 
-    assert counts.tallied(library, video_id) == Counts(kept=2, described=2, covered=3, planned=2, done=2)
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=2, described=2, covered=3, planned=2, done=2)
 
 
 def test_dropped_frames_are_counted_no_more(library):
@@ -91,7 +91,7 @@ def test_dropped_frames_are_counted_no_more(library):
     describe(library, frames[0])
     extraction.drop_frames(library, frames[:2])
 
-    assert counts.tallied(library, video_id) == Counts(kept=1, described=0, covered=0, planned=1, done=0)
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=1, described=0, covered=0, planned=1, done=0)
 
 
 def test_failures_retries_and_edits_leave_the_counts_of_descriptions_alone(library):
@@ -102,7 +102,7 @@ def test_failures_retries_and_edits_leave_the_counts_of_descriptions_alone(libra
     editing.edit_frame(library, frames[0], description="mine", tags=["a"], now=NOW)
     editing.restore_frame(library, frames[0])
 
-    assert counts.tallied(library, video_id) == Counts(kept=2, described=0, covered=0, planned=2, done=0)
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=2, described=0, covered=0, planned=2, done=0)
 
 
 def test_a_task_that_is_done_again_is_counted_once(library):
@@ -110,10 +110,10 @@ def test_a_task_that_is_done_again_is_counted_once(library):
     [frame_id] = extract(library, video_id, 1)
     describe(library, frame_id)
     library.execute(update(Task).where(Task.frame_id == frame_id).values(status="todo"))
-    assert counts.tallied(library, video_id).done == 0
+    assert counts.stored_counts(library, video_id).done == 0
     describe(library, frame_id, "again")
 
-    assert counts.tallied(library, video_id) == Counts(kept=1, described=1, covered=3, planned=1, done=1)
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=1, described=1, covered=3, planned=1, done=1)
 
 
 def test_removing_a_video_takes_its_tally_along_and_leaves_the_others(library):
@@ -122,8 +122,8 @@ def test_removing_a_video_takes_its_tally_along_and_leaves_the_others(library):
     extract(library, stays, 2)
     store.remove_video(library, gone)
 
-    assert counts.tallied(library, gone) is None
-    assert counts.totals(library) == Counts(kept=2, described=0, covered=0, planned=2, done=0)
+    assert counts.stored_counts(library, gone) is None
+    assert counts.totals(library) == VideoCounts(kept=2, described=0, covered=0, planned=2, done=0)
 
 
 def test_a_frame_that_moves_to_another_video_is_counted_there(library):
@@ -133,8 +133,8 @@ def test_a_frame_that_moves_to_another_video_is_counted_there(library):
     library.execute(update(Frame).where(Frame.id == frames[0]).values(video_id=there))
     library.execute(update(Task).where(Task.frame_id == frames[0]).values(video_id=there))
 
-    assert counts.tallied(library, here).kept == counts.tallied(library, there).kept == 1
-    assert counts.tallied(library, there).covered == 3
+    assert counts.stored_counts(library, here).kept == counts.stored_counts(library, there).kept == 1
+    assert counts.stored_counts(library, there).covered == 3
 
 
 def test_what_is_rolled_back_is_not_counted(engine):
@@ -152,8 +152,8 @@ def test_what_is_rolled_back_is_not_counted(engine):
         )
 
     with reading(engine) as connection:
-        assert counts.tallied(connection, video_id) == counts.counted(connection, video_id)
-        assert counts.tallied(connection, video_id).described == 0
+        assert counts.stored_counts(connection, video_id) == counts.counted_rows(connection, video_id)
+        assert counts.stored_counts(connection, video_id).described == 0
 
 
 KILLED = """
@@ -183,8 +183,8 @@ def test_tallies_are_true_after_kill_9_at_any_moment(engine):
 
     with reading(engine) as connection:
         [video_id] = connection.scalars(select(Video.id))
-        tally = counts.tallied(connection, video_id)
-        assert tally == counts.counted(connection, video_id)
+        tally = counts.stored_counts(connection, video_id)
+        assert tally == counts.counted_rows(connection, video_id)
         assert 5 <= tally.described < 400, "it was killed in the middle"
 
 
@@ -198,9 +198,9 @@ def test_a_tally_that_is_wrong_or_missing_can_be_counted_again(library):
     for each in (video_id, other, 12345):
         counts.recount(library, each)
 
-    assert counts.tallied(library, video_id) == Counts(kept=3, described=1, covered=3, planned=3, done=1)
-    assert counts.tallied(library, other) == NOTHING
-    assert counts.tallied(library, 12345) is None
+    assert counts.stored_counts(library, video_id) == VideoCounts(kept=3, described=1, covered=3, planned=3, done=1)
+    assert counts.stored_counts(library, other) == NOTHING
+    assert counts.stored_counts(library, 12345) is None
 
 
 def test_totals_may_be_of_some_videos(library):

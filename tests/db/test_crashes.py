@@ -33,7 +33,7 @@ def test_what_was_in_hand_at_three_crashes_is_set_aside_with_the_reason(library,
     assert crash(library) == 1
 
     assert states(library, [task_id, other]) == [(TaskStatus.FAILED, 3), (TaskStatus.TODO, 0)]
-    assert library.scalar(select(Task.error).where(Task.id == task_id)) == store.SET_ASIDE
+    assert library.scalar(select(Task.error).where(Task.id == task_id)) == store.CRASH_LIMIT_REACHED
 
 
 def test_a_video_that_crashes_the_decoder_is_a_failed_one(library, video_id):
@@ -44,7 +44,7 @@ def test_a_video_that_crashes_the_decoder_is_a_failed_one(library, video_id):
 
     assert library.execute(select(Video.extraction_status, Video.error)).one() == (
         ExtractionStatus.FAILED,
-        store.SET_ASIDE,
+        store.CRASH_LIMIT_REACHED,
     )
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from db import editing, gallery
-from db.gallery import Show
+from db.gallery import FrameFilter
 from db.models import DEEP, QUICK
 from tests.db.library import NOW, add, describe, extract, fail, new_call
 
@@ -47,13 +47,13 @@ def test_a_card_has_the_best_text_and_says_whose_it_is(library, film):
 @pytest.mark.parametrize(
     ("show", "wanted"),
     [
-        (Show.ALL, [0, 1, 2, 3, 4, 5, 6, 7]),
-        (Show.WAITING, [5, 6, 7]),
-        (Show.WARNINGS, [1]),
-        (Show.FAILED, [2]),
-        (Show.CORRECTED, [3]),
-        (Show.REVIEWED, [4]),
-        (Show.UNREVIEWED, [0, 1, 2, 3, 5, 6, 7]),
+        (FrameFilter.ALL, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (FrameFilter.WAITING, [5, 6, 7]),
+        (FrameFilter.WARNINGS, [1]),
+        (FrameFilter.FAILED, [2]),
+        (FrameFilter.CORRECTED, [3]),
+        (FrameFilter.REVIEWED, [4]),
+        (FrameFilter.UNREVIEWED, [0, 1, 2, 3, 5, 6, 7]),
     ],
 )
 def test_what_is_asked_for_is_shown_counted_and_stepped_through(library, film, show, wanted):
@@ -74,7 +74,7 @@ def test_a_tag_is_looked_for_among_the_best_tags_word_for_word(library, film):
     assert [card.id for card in gallery.cards(library, video_id, tag='a "b" tag')] == [frames[3]]
     assert gallery.count(library, video_id, tag="do") == 0
     assert gallery.count(library, video_id, tag="%") == 0
-    assert gallery.count(library, video_id, show=Show.REVIEWED, tag="dog") == 1
+    assert gallery.count(library, video_id, show=FrameFilter.REVIEWED, tag="dog") == 1
 
 
 def test_pages_follow_each_other_both_ways(library, film):
@@ -91,7 +91,7 @@ def test_a_doubt_is_forgotten_when_a_later_call_is_shown_instead(library, film):
     editing_again = new_call()
     library.exec_driver_sql("UPDATE tasks SET status = 'todo' WHERE frame_id = ? AND pass = 'deep'", (frames[1],))
     describe(library, frames[1], "another cat", calls=[editing_again])
-    assert gallery.count(library, video_id, show=Show.WARNINGS) == 0
+    assert gallery.count(library, video_id, show=FrameFilter.WARNINGS) == 0
 
 
 def test_the_timeline_has_every_stretch_and_every_frame_once(library, film):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from db import store
-from db.counts import described_by_minute, described_lately
+from db.counts import described_by_minute, described_recently
 from tests.db.library import NOW, add, add_run, extract, job_of, new_call
 
 
@@ -39,5 +39,5 @@ def test_lately_counts_what_became_a_description(library):
     say(library, frames[0], at=NOW, run_id=None)
     say(library, frames[1], at=NOW + timedelta(seconds=50), run_id=None)
     say(library, frames[2], at=NOW + timedelta(seconds=51), run_id=None, is_kept=False)
-    assert described_lately(library, now=NOW + timedelta(seconds=60), seconds=20) == 1 / 20
-    assert described_lately(library, now=NOW + timedelta(seconds=60), seconds=100) == 2 / 100
+    assert described_recently(library, now=NOW + timedelta(seconds=60), seconds=20) == 1 / 20
+    assert described_recently(library, now=NOW + timedelta(seconds=60), seconds=100) == 2 / 100

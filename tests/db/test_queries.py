@@ -301,8 +301,8 @@ def test_speed_is_learnt_from_the_last_20_calls_without_loading_the_model(librar
         describe(library, frame_id, calls=[new_call(latency_seconds=3.0)])
     describe(library, frames[22], calls=[new_call(model="moondream", latency_seconds=0.5)])
 
-    assert queries.speed(library, "ollama", "llava:13b") == queries.Speed(calls=20, seconds_per_frame=3.0)
-    assert queries.speed(library, "ollama", "moondream") == queries.Speed(calls=1, seconds_per_frame=0.5)
+    assert queries.speed(library, "ollama", "llava:13b") == queries.ModelSpeed(calls=20, seconds_per_frame=3.0)
+    assert queries.speed(library, "ollama", "moondream") == queries.ModelSpeed(calls=1, seconds_per_frame=0.5)
     assert queries.speed(library, "claude", "llava:13b") is None
 
 
@@ -311,7 +311,7 @@ def test_a_second_call_for_one_frame_counts_as_that_frames(library):
 
     describe(library, frame_id, calls=[new_call(is_kept=False, latency_seconds=2.0), new_call(latency_seconds=3.0)])
 
-    assert queries.speed(library, "ollama", "llava:13b") == queries.Speed(calls=2, seconds_per_frame=5.0)
+    assert queries.speed(library, "ollama", "llava:13b") == queries.ModelSpeed(calls=2, seconds_per_frame=5.0)
 
 
 def test_calls_of_which_none_was_kept_still_say_how_long_they_take(library):

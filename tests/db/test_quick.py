@@ -10,7 +10,7 @@ from db.models import Analysis, Frame, SearchDocument, Task
 from db.search import search
 from tests.db.library import NOW, add, describe, extract, new_call
 
-ANSWER = quick.NewLook(
+ANSWER = quick.NewQuickDescription(
     text="A couple turns under lanterns",
     tags=("couple", "lanterns"),
     event_type="first dance",
@@ -18,7 +18,9 @@ ANSWER = quick.NewLook(
     search_text="A couple turns under lanterns",
     search_tags=("couple", "lanterns", "first dance"),
 )
-MEASURED = quick.NewLook("Baseline, no model: dim", ("dim",), None, 2.0, "Baseline, no model: dim", ("dim",))
+MEASURED = quick.NewQuickDescription(
+    "Baseline, no model: dim", ("dim",), None, 2.0, "Baseline, no model: dim", ("dim",)
+)
 
 
 @pytest.fixture
@@ -30,8 +32,8 @@ def call(**changes: Any) -> store.NewAnalysis:
     return new_call(**({"describer": "claude", "model": "m", "prompt_version": "q1", "cost_usd": 0.001} | changes))
 
 
-def save(library: Connection, frame_id: int, look: quick.NewLook = ANSWER, **changes: Any) -> bool:
-    return quick.save_look(library, frame_id, look, [call(**changes)], now=NOW)
+def save(library: Connection, frame_id: int, look: quick.NewQuickDescription = ANSWER, **changes: Any) -> bool:
+    return quick.save_quick_description(library, frame_id, look, [call(**changes)], now=NOW)
 
 
 def found(library: Connection, words: str) -> list[tuple[int, str]]:
@@ -73,7 +75,7 @@ def test_a_new_look_takes_the_place_of_the_old_one_and_leaves_the_deep_words(
 ) -> None:
     save(library, frames[0])
     describe(library, frames[0], "Two people on a lawn", tags=["lawn"])
-    again = quick.NewLook("A wedding cake", ("cake",), "cake", 5.0, "A wedding cake", ("cake",))
+    again = quick.NewQuickDescription("A wedding cake", ("cake",), "cake", 5.0, "A wedding cake", ("cake",))
     save(library, frames[0], again)
     assert found(library, "lanterns") == []
     assert found(library, "cake") == found(library, "lawn") == [(frames[0], "deep")]
@@ -115,12 +117,12 @@ def test_what_was_asked_in_the_same_way_is_known_and_whether_an_answer_came(
     library: Connection, frames: list[int]
 ) -> None:
     save(library, frames[0])
-    quick.book_looks(library, frames[1], [call(is_kept=False)], now=NOW)  # paid, and nothing came of it
-    quick.book_looks(library, frames[2], [call(is_kept=False, cost_usd=0.0)], now=NOW)
+    quick.record_quick_calls(library, frames[1], [call(is_kept=False)], now=NOW)  # paid, and nothing came of it
+    quick.record_quick_calls(library, frames[2], [call(is_kept=False, cost_usd=0.0)], now=NOW)
     same = {"describer": "claude", "model": "m", "prompt_version": "q1"}
-    assert quick.asked(library, frames, **same) == {frames[0]: True, frames[1]: False}
+    assert quick.answered_frame_ids(library, frames, **same) == {frames[0]: True, frames[1]: False}
     for other in ({"model": "n"}, {"prompt_version": "q2"}, {"describer": "ollama"}):
-        assert quick.asked(library, frames, **(same | other)) == {}
+        assert quick.answered_frame_ids(library, frames, **(same | other)) == {}
 
 
 def test_a_frame_that_is_gone_is_paid_for_and_no_error(library: Connection, frames: list[int]) -> None:
@@ -132,7 +134,7 @@ def test_the_key_frames_are_those_named_last(library: Connection, frames: list[i
     quick.set_key_frames(library, 1, frames[:2])
     quick.set_key_frames(library, 1, frames[1:3])
     assert library.scalars(select(Frame.id).where(Frame.is_keyframe)).all() == frames[1:3]
-    assert [look.id for look in quick.looks(library, 1)] == frames
+    assert [look.id for look in quick.candidates(library, 1)] == frames
 
 
 def test_a_frames_event_is_its_own_or_that_of_the_nearest_key_frame_of_its_scene(

@@ -8,7 +8,7 @@ from db.engine import reading, writing
 from db.models import DEEP, QUICK, Analysis, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
 from db.search import search
-from db.store import Adding
+from db.store import AddResult
 from tests.db.library import (
     LATER,
     NOW,
@@ -42,7 +42,7 @@ def row_of(library, table, row_id):
 def test_a_new_file_becomes_a_video_with_its_extraction_in_the_queue(library):
     video_id, adding = store.add_video(library, new_video(), sampling="exact", context="Anna's party", now=NOW)
 
-    assert adding is Adding.ADDED
+    assert adding is AddResult.ADDED
     row = row_of(library, Video, video_id)
     assert (row.title, row.sampling, row.context, row.added_at) == ("wedding", "exact", "Anna's party", NOW)
     assert (row.extraction_status, row.enrichment_status) == ("pending", "pending")
@@ -54,7 +54,7 @@ def test_the_same_file_again_is_known_and_queued_once(library):
 
     again = store.add_video(library, new_video(), sampling="distinct", context="", now=LATER)
 
-    assert again == (first, Adding.KNOWN)
+    assert again == (first, AddResult.KNOWN)
     assert count(library, Video) == count(library, Task) == 1
 
 
@@ -63,7 +63,7 @@ def test_a_moved_file_is_the_same_video_under_its_new_path(library):
 
     again = store.add_video(library, new_video(path="/new/wedding.mp4"), sampling="distinct", context="", now=LATER)
 
-    assert again == (first, Adding.MOVED)
+    assert again == (first, AddResult.MOVED)
     assert row_of(library, Video, first).path == "/new/wedding.mp4"
     assert count(library, Video) == count(library, Task) == 1
 

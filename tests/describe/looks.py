@@ -1,9 +1,9 @@
 """Labelled pictures for tests of the quick pass."""
 
-from enrich.describe.quick.protocol import Labelled
+from enrich.describe.quick.protocol import LabelledImage
 from tests.describe.pictures import numbered_jpeg
 
 
-def labelled(*numbers: int, size: tuple[int, int] = (320, 180)) -> list[Labelled]:
+def labelled(*numbers: int, size: tuple[int, int] = (320, 180)) -> list[LabelledImage]:
     """Numbered pictures, the label of number 7 being F7."""
-    return [Labelled(f"F{number}", numbered_jpeg(number, size), number / 25) for number in numbers]
+    return [LabelledImage(f"F{number}", numbered_jpeg(number, size), number / 25) for number in numbers]

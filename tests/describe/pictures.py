@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import simplejpeg
 
-from enrich.describe.describer import Call, Doubt, Picture, Question
+from enrich.describe.describer import Call, Image, Question, ReplyWarning
 from tests.clips import numbered_picture
 
 
@@ -23,10 +23,10 @@ def numbered_jpeg(number: int, size: tuple[int, int] = (320, 180)) -> bytes:
 
 
 def question(number: int = 7, *, size: tuple[int, int] = (320, 180), **more: Any) -> Question:
-    return Question((Picture(numbered_jpeg(number, size), number / 25),), **more)
+    return Question((Image(numbered_jpeg(number, size), number / 25),), **more)
 
 
-def call(raw_reply: str, *warnings: Doubt) -> Call:
+def call(raw_reply: str, *warnings: ReplyWarning) -> Call:
     """A call that brought this reply."""
     return Call("ollama", "llava:13b", "d1", "http://box:11434", "1", 0.5, raw_reply=raw_reply, warnings=warnings)
 

@@ -4,7 +4,7 @@ import pytest
 
 from enrich.describe.asking import WORST_FIRST, ask
 from enrich.describe.baseline import BaselineDescriber
-from enrich.describe.describer import Manner, Pass, Problem
+from enrich.describe.describer import Pass, Problem, PromptStyle
 from enrich.describe.reply import read_reply
 from enrich.errors import CallTimeoutError, HostDownError
 from tests.describe.pictures import call, question
@@ -108,7 +108,7 @@ async def test_a_name_from_the_context_is_asked_again_without_the_context(descri
 async def test_a_name_that_stays_in_the_kept_description_is_unsure():
     describer = Scripted(reply("Erna laughs."), reply(""))
     answer = await ask(describer, question(context=CONTEXT), host="box")
-    assert describer.manners == [Manner.STRUCTURED, Manner.WITHOUT_CONTEXT]
+    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
     assert answer.description.text == "Erna laughs."
     assert answer.unsure_names == ("Erna",)
 
@@ -123,7 +123,7 @@ async def test_a_name_that_comes_again_without_the_context_stays_unsure():
 async def test_a_name_beside_a_worse_problem_is_asked_again_plainly_and_may_stay_unsure():
     describer = Scripted("Erna laughs at the cake.", "Erna laughs.\nTags: cake")
     answer = await ask(describer, question(context=CONTEXT), host="box")
-    assert describer.manners == [Manner.STRUCTURED, Manner.PLAIN]
+    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.PLAIN]
     assert answer.description.tags == ("cake",)
     assert answer.unsure_names == ("Erna",)
 
@@ -161,7 +161,7 @@ async def test_the_second_manner_is_chosen_by_the_problems_that_are_worth_it():
     await ask(
         describer, question(context=CONTEXT), host="box", worth_retrying=lambda problem: problem is Problem.CONTEXT_NAME
     )
-    assert describer.manners == [Manner.STRUCTURED, Manner.WITHOUT_CONTEXT]
+    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
 
 
 async def test_a_second_reply_that_is_worse_does_not_replace_the_first():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from enrich.describe.baseline import BaselineDescriber, dominant_colours
-from enrich.describe.describer import Movement, Pass, Picture, Question
+from enrich.describe.describer import Image, MotionHint, Pass, Question
 from enrich.errors import CallFailedError
 from tests.describe.pictures import jpeg, numbered_jpeg, plain_jpeg
 
@@ -11,7 +11,7 @@ RNG = np.random.default_rng(3)
 
 async def described(picture, movement=None, **more):
     describer = BaselineDescriber()
-    asked = Question((Picture(picture, 0, movement),), **more)
+    asked = Question((Image(picture, 0, movement),), **more)
     call = await describer.describe(asked, host="local")
     description, doubts = describer.read(asked, call)
     assert doubts == ()
@@ -93,11 +93,11 @@ async def test_a_full_picture_is_called_busy():
     ("movement", "words"),
     [
         (None, ""),
-        (Movement(), ""),
-        (Movement(motion=0.1), "hardly anything moves"),
-        (Movement(motion=3.0), ""),
-        (Movement(motion=20.0), "much moves"),
-        (Movement(motion=60.0, starts_scene=True), "a new scene begins"),
+        (MotionHint(), ""),
+        (MotionHint(motion=0.1), "hardly anything moves"),
+        (MotionHint(motion=3.0), ""),
+        (MotionHint(motion=20.0), "much moves"),
+        (MotionHint(motion=60.0, starts_scene=True), "a new scene begins"),
     ],
 )
 async def test_what_was_measured_around_the_picture_is_told(movement, words):
@@ -127,7 +127,7 @@ async def test_it_fills_only_the_quick_columns_and_needs_nothing():
 
 async def test_its_calls_are_booked_like_any_other():
     describer = BaselineDescriber()
-    call = await describer.describe(Question((Picture(numbered_jpeg(1), 0),)), host="local")
+    call = await describer.describe(Question((Image(numbered_jpeg(1), 0),)), host="local")
     assert (call.describer, call.host, call.cost_usd) == ("baseline", "local", 0)
     assert 0 < call.latency_seconds < 1
     assert call.raw_reply

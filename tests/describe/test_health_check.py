@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from enrich.describe.health_check import CanaryResult, Told, canary, pairs
+from enrich.describe.health_check import HealthCheckResult, PairReply, check_health, image_pairs
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.picture import is_baseline
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError, HostBusyError, HostDownError, ModelError
@@ -18,23 +18,23 @@ from tests.standin import StandIn, Trick
 CLEARLY_DIFFERENT = 60  # mean over a pair's pixels, 0 to 255
 
 
-def result(*told: tuple[str, str]) -> CanaryResult:
-    return CanaryResult("http://box:11434", tuple(Told(*texts) for texts in told))
+def result(*told: tuple[str, str]) -> HealthCheckResult:
+    return HealthCheckResult("http://box:11434", tuple(PairReply(*texts) for texts in told))
 
 
 def test_the_pictures_of_a_pair_are_small_and_clearly_different() -> None:
-    for pair in pairs():
+    for pair in image_pairs():
         first, second = (np.asarray(simplejpeg.decode_jpeg(jpeg), np.int16) for jpeg in pair)
         assert first.shape == second.shape == (360, 480, 3)
         assert np.abs(first - second).mean() > CLEARLY_DIFFERENT
         assert all(is_baseline(jpeg) for jpeg in pair)
-    assert len(set(chain(*pairs()))) == 6
+    assert len(set(chain(*image_pairs()))) == 6
 
 
 async def test_a_host_that_sees_tells_all_pairs_apart_in_six_calls(
     describer: OllamaDescriber, standin: StandIn
 ) -> None:
-    found = await canary(describer, standin.address)
+    found = await check_health(describer, standin.address)
     assert [told.is_apart for told in found.pairs] == [True, True, True]
     assert not found.is_bad
     assert "mostly yellow" in found.pairs[2].first
@@ -46,7 +46,7 @@ async def test_a_host_that_sees_tells_all_pairs_apart_in_six_calls(
 
 async def test_a_host_that_says_the_same_of_every_picture_is_bad(describer: OllamaDescriber, standin: StandIn) -> None:
     standin.play(Trick.SAME_TEXT)
-    found = await canary(describer, standin.address)
+    found = await check_health(describer, standin.address)
     assert found.is_bad
     assert found.sentence.startswith(f"{standin.address} says the same of every picture (“A man stands in a room")
     assert "restart Ollama" in found.sentence
@@ -56,7 +56,7 @@ async def test_a_host_that_says_the_same_of_every_picture_is_bad(describer: Olla
 @pytest.mark.parametrize("trick", [Trick.EMPTY, Trick.THINKS, Trick.SPACES])
 async def test_a_host_that_says_nothing_is_bad(describer: OllamaDescriber, standin: StandIn, trick: Trick) -> None:
     standin.play(trick)
-    found = await canary(describer, standin.address)
+    found = await check_health(describer, standin.address)
     assert found.is_bad
     assert found.sentence.startswith(f"{standin.address} says nothing of any picture: ")
 
@@ -65,7 +65,7 @@ async def test_a_host_that_tells_one_pair_apart_is_weak_but_not_bad(
     describer: OllamaDescriber, standin: StandIn
 ) -> None:
     standin.play(Trick.SAME_TEXT, times=4)
-    found = await canary(describer, standin.address)
+    found = await check_health(describer, standin.address)
     assert not found.is_bad
     assert "told 1 of 3 pairs" in found.sentence
 
@@ -100,7 +100,7 @@ async def test_trouble_of_the_host_is_raised(
 ) -> None:
     standin.play(trick)
     with pytest.raises(error):
-        await canary(describer, standin.address)
+        await check_health(describer, standin.address)
 
 
 async def test_a_host_that_hangs_is_left_after_a_calls_time(
@@ -109,7 +109,7 @@ async def test_a_host_that_hangs_is_left_after_a_calls_time(
     standin.play(Trick.HANG)
     describer = OllamaDescriber(settings(call_seconds=0.2, load_seconds=0.2))
     with pytest.raises(CallTimeoutError):
-        await canary(describer, standin.address)
+        await check_health(describer, standin.address)
     assert len(standin.chats) == 2  # the other pairs are not asked about
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
     await describer.close()

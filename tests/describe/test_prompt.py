@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from enrich.describe.describer import Manner, Picture, Question
+from enrich.describe.describer import Image, PromptStyle, Question
 from enrich.describe.prompt import FIELDS, PROMPT_VERSION, prompt_for, schema, version_of
 from tests.describe.pictures import numbered_jpeg, question
 
@@ -19,7 +19,7 @@ def test_the_schema_is_flat_and_all_but_the_text_may_be_null():
     json.dumps(schema())
 
 
-@pytest.mark.parametrize("manner", [Manner.STRUCTURED, Manner.WITHOUT_CONTEXT])
+@pytest.mark.parametrize("manner", [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT])
 def test_the_prompt_says_the_schema_too(manner):
     prompt = prompt_for(question(manner=manner))
     assert "JSON" in prompt
@@ -43,19 +43,19 @@ def test_without_a_context_nothing_is_said_of_one():
 
 
 def test_asked_without_the_context_the_prompt_does_not_contain_it():
-    prompt = prompt_for(question(context=CONTEXT, manner=Manner.WITHOUT_CONTEXT))
+    prompt = prompt_for(question(context=CONTEXT, manner=PromptStyle.WITHOUT_CONTEXT))
     assert "Erna" not in prompt
     assert "JSON" in prompt
 
 
 def test_the_plain_manner_asks_for_words_and_tags_instead_of_json():
-    prompt = prompt_for(question(context=CONTEXT, manner=Manner.PLAIN))
+    prompt = prompt_for(question(context=CONTEXT, manner=PromptStyle.PLAIN))
     assert "JSON" not in prompt
     assert "Tags:" in prompt
     assert CONTEXT in prompt
 
 
-@pytest.mark.parametrize("manner", list(Manner))
+@pytest.mark.parametrize("manner", list(PromptStyle))
 def test_what_a_quick_look_took_the_scene_for_is_told_and_that_it_is_for_orientation(manner):
     prompt = prompt_for(question(event="first dance", manner=manner))
     assert '"first dance"' in prompt
@@ -72,7 +72,7 @@ def test_the_language_is_asked_for():
 
 
 def test_several_pictures_are_introduced_with_their_times():
-    pictures = tuple(Picture(numbered_jpeg(n), n + 0.25) for n in range(3))
+    pictures = tuple(Image(numbered_jpeg(n), n + 0.25) for n in range(3))
     prompt = prompt_for(Question(pictures))
     assert "3 pictures" in prompt
     assert "0.2 s, 1.2 s, 2.2 s" in prompt
@@ -89,7 +89,7 @@ def test_line_breaks_in_the_context_do_not_break_the_prompt():
 
 
 def test_what_is_asked_besides_stands_in_every_manner_and_says_so_in_the_version():
-    for manner in Manner:
+    for manner in PromptStyle:
         prompt = prompt_for(question(context=CONTEXT, request="Which hat\ndoes he wear?", manner=manner))
         assert '"Which hat does he wear?"' in prompt
         assert prompt.index("Which hat") < prompt.index("Say only what can be seen")

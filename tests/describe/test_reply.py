@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from enrich.describe.describer import Description, Doubt, Manner, Problem
+from enrich.describe.describer import Description, Problem, PromptStyle, ReplyWarning
 from enrich.describe.reply import read_reply
 from tests.describe.pictures import call, question
 
@@ -16,7 +16,7 @@ GOOD = {
     "setting": "garden",
     "visible_text": None,
 }
-CUT = Doubt(Problem.CUT_OFF)
+CUT = ReplyWarning(Problem.CUT_OFF)
 
 
 def read(raw, *warnings, **more):
@@ -205,7 +205,7 @@ CONTEXT = "Grandma Erna's 80th birthday in Graz"
 )
 def test_a_name_that_only_the_context_can_have_told_is_noticed(change):
     _, doubts = read(json.dumps(GOOD | change), context=CONTEXT)
-    assert doubts == (Doubt(Problem.CONTEXT_NAME, "Erna"),)
+    assert doubts == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"),)
 
 
 def test_ordinary_words_of_the_context_are_no_names():
@@ -214,7 +214,7 @@ def test_ordinary_words_of_the_context_are_no_names():
 
 def test_every_name_is_a_doubt_of_its_own():
     _, doubts = read(json.dumps(GOOD | {"text": "Erna sits in Graz."}), context=CONTEXT)
-    assert doubts == (Doubt(Problem.CONTEXT_NAME, "Erna"), Doubt(Problem.CONTEXT_NAME, "Graz"))
+    assert doubts == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"), ReplyWarning(Problem.CONTEXT_NAME, "Graz"))
 
 
 @pytest.mark.parametrize("visible", ["Happy birthday Erna!", "ALLES GUTE ERNA", "erna 80"])
@@ -225,18 +225,20 @@ def test_a_name_that_can_be_read_in_the_picture_is_no_doubt(visible):
 
 def test_a_name_said_without_knowing_the_context_is_a_doubt_all_the_same():
     raw = json.dumps(GOOD | {"text": "A cake for Erna."})
-    assert problems(raw, context=CONTEXT, manner=Manner.WITHOUT_CONTEXT) == [Problem.CONTEXT_NAME]
+    assert problems(raw, context=CONTEXT, manner=PromptStyle.WITHOUT_CONTEXT) == [Problem.CONTEXT_NAME]
 
 
 def test_a_plain_reply_is_text_and_tags_and_need_not_be_json():
-    description, doubts = read("A woman laughs.\nShe is old.\n\n**Tags:** Woman, cake, laughing", manner=Manner.PLAIN)
+    description, doubts = read(
+        "A woman laughs.\nShe is old.\n\n**Tags:** Woman, cake, laughing", manner=PromptStyle.PLAIN
+    )
     assert description.text == "A woman laughs. She is old."
     assert description.tags == ("woman", "cake", "laughing")
     assert doubts == ()
 
 
 def test_a_plain_reply_that_is_json_all_the_same_is_read_as_json():
-    description, doubts = read(json.dumps(GOOD), manner=Manner.PLAIN)
+    description, doubts = read(json.dumps(GOOD), manner=PromptStyle.PLAIN)
     assert description.tags == ("birthday", "laughing")
     assert doubts == ()
 
@@ -254,7 +256,7 @@ def test_characters_no_database_takes_are_left_out():
 )
 def test_nothing_a_model_writes_raises(raw):
     read(raw)
-    read(raw, CUT, manner=Manner.PLAIN, context=CONTEXT)
+    read(raw, CUT, manner=PromptStyle.PLAIN, context=CONTEXT)
 
 
 REQUEST = "Say which flowers stand on the table in front of the old woman, Hermine"

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from enrich.jobs import command
-from enrich.jobs.command import complaint, json_values, run_command
+from enrich.jobs.command import error_line, json_values, run_command
 from enrich.settings import load_settings
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -160,6 +160,6 @@ def test_json_comes_before_what_is_no_option():
 
 def test_what_is_meant_for_a_person_is_found_among_log_lines():
     said = "12:00:00 WARNING slow\neveryframe: the film is gone\n"
-    assert complaint(said, 1) == "the film is gone"
-    assert complaint("12:00:00 WARNING slow\n", 0) == ""
-    assert complaint("Traceback\nMemoryError\n", 1) == "it ended with exit code 1: MemoryError"
+    assert error_line(said, 1) == "the film is gone"
+    assert error_line("12:00:00 WARNING slow\n", 0) == ""
+    assert error_line("Traceback\nMemoryError\n", 1) == "it ended with exit code 1: MemoryError"

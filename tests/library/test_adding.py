@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.library.adding import Outcome, add_paths, walk
+from enrich.library.adding import PathOutcome, add_paths, walk
 from enrich.video.sampling import parse_sampling
 from tests.worker.house import House, assert_truthful
 
@@ -22,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def outcomes(house: House, *paths: Path) -> dict[str, Outcome]:
+def outcomes(house: House, *paths: Path) -> dict[str, PathOutcome]:
     return {addition.path.name: addition.outcome for addition in house.added(paths)}
 
 
@@ -36,9 +36,9 @@ def test_a_folder_is_searched_through_to_its_bottom_in_the_order_of_names(
     shutil.copy(clip(frames=7), folder / "z.mkv")
     found = house.added([folder])
     assert [(one.path.name, one.outcome, one.was_named) for one in found] == [
-        ("z.mkv", Outcome.ADDED, False),
-        ("a.MOV", Outcome.ADDED, False),
-        ("b.mp4", Outcome.ADDED, False),
+        ("z.mkv", PathOutcome.ADDED, False),
+        ("a.MOV", PathOutcome.ADDED, False),
+        ("b.mp4", PathOutcome.ADDED, False),
     ]
     assert [one.video_id for one in found] == [1, 2, 3]
     assert house.video(3).path == str(deep / "b.mp4")
@@ -58,7 +58,7 @@ def test_hidden_films_are_skipped_and_listed_and_taken_when_named(house: House, 
         ".trashed-1700000000-VID_1.mp4": "deleted on the phone",
         ".secret.mov": "hidden",
     }
-    assert outcomes(house, folder / ".trash" / "deleted.mp4") == {"deleted.mp4": Outcome.ADDED}
+    assert outcomes(house, folder / ".trash" / "deleted.mp4") == {"deleted.mp4": PathOutcome.ADDED}
 
 
 CLUTTER = {
@@ -90,9 +90,9 @@ def test_previews_proxies_and_caches_are_skipped_and_listed(house: House, folder
     shutil.copy(clip(frames=6), folder / "My.fcpbundle" / "Original Media" / "film.mov")
     (folder / "Proxies of nothing" / "Proxy").mkdir(parents=True)
     found = house.added([folder])
-    listed = {str(one.path.relative_to(folder)): one.error for one in found if one.outcome is Outcome.SKIPPED}
+    listed = {str(one.path.relative_to(folder)): one.error for one in found if one.outcome is PathOutcome.SKIPPED}
     assert listed == CLUTTER | CLUTTER_FOLDERS
-    assert [one.path.name for one in found if one.outcome is Outcome.ADDED] == ["film.mov"]
+    assert [one.path.name for one in found if one.outcome is PathOutcome.ADDED] == ["film.mov"]
 
 
 def test_a_named_preview_or_folder_of_proxies_is_taken(house: House, folder: Path, clip: Clip) -> None:
@@ -100,7 +100,7 @@ def test_a_named_preview_or_folder_of_proxies_is_taken(house: House, folder: Pat
     shutil.copy(clip(frames=5), folder / "GL010001.LRV")
     shutil.copy(clip(frames=6), folder / "Proxies" / "film.mp4")
     found = house.added([folder / "GL010001.LRV", folder / "Proxies"])
-    assert [one.outcome for one in found] == [Outcome.ADDED, Outcome.ADDED]
+    assert [one.outcome for one in found] == [PathOutcome.ADDED, PathOutcome.ADDED]
 
 
 def test_raw_footage_in_a_folder_is_named_as_such_and_no_skipped_file(house: House, folder: Path, clip: Clip) -> None:
@@ -108,9 +108,9 @@ def test_raw_footage_in_a_folder_is_named_as_such_and_no_skipped_file(house: Hou
     (folder / "A002.R3D").write_bytes(bytes(2000))
     shutil.copy(clip(frames=5), folder / "film.mp4")
     found = {one.path.name: one for one in house.added([folder])}
-    assert found["film.mp4"].outcome is Outcome.ADDED
+    assert found["film.mp4"].outcome is PathOutcome.ADDED
     for name, kind in (("A001.braw", "Blackmagic RAW"), ("A002.R3D", "REDCODE RAW")):
-        assert found[name].outcome is Outcome.FAILED
+        assert found[name].outcome is PathOutcome.FAILED
         assert kind in (found[name].error or "")
 
 
@@ -118,9 +118,9 @@ def test_what_is_no_media_is_skipped_in_a_folder_and_an_error_if_it_was_named(ho
     notes = folder / "notes.txt"
     notes.write_text("Buy milk.")
     [skipped] = house.added([folder])
-    assert (skipped.outcome, skipped.was_named) == (Outcome.SKIPPED, False)
+    assert (skipped.outcome, skipped.was_named) == (PathOutcome.SKIPPED, False)
     [failed] = house.added([notes])
-    assert (failed.outcome, failed.was_named) == (Outcome.FAILED, True)
+    assert (failed.outcome, failed.was_named) == (PathOutcome.FAILED, True)
     assert str(notes) in (failed.error or "")
     assert house.ask("SELECT * FROM videos") == []
 
@@ -151,7 +151,7 @@ def test_a_name_that_is_no_text_is_an_error_and_the_others_go_on(house: House, f
     shutil.copy(clip(frames=4), folder / os.fsdecode(b"caf\xe9.mp4"))
     shutil.copy(clip(frames=5), folder / "fine.mp4")
     found = house.added([folder])
-    assert [one.outcome for one in found] == [Outcome.FAILED, Outcome.ADDED]
+    assert [one.outcome for one in found] == [PathOutcome.FAILED, PathOutcome.ADDED]
     assert "rename it" in (found[0].error or "")
 
 
@@ -160,7 +160,7 @@ def test_links_in_circles_end(house: House, folder: Path, clip: Clip) -> None:
     (folder / "inner" / "back").symlink_to(folder, target_is_directory=True)
     (folder / "self").symlink_to(folder / "self")
     shutil.copy(clip(frames=5), folder / "inner" / "film.mp4")
-    assert outcomes(house, folder)["film.mp4"] is Outcome.ADDED
+    assert outcomes(house, folder)["film.mp4"] is PathOutcome.ADDED
     assert len(house.ask("SELECT * FROM videos")) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_link_that_was_named_is_followed_and_kept_as_it_is_known(
 def test_a_link_to_nothing_is_an_error(house: House, folder: Path) -> None:
     (folder / "lost.mp4").symlink_to(folder / "nowhere.mp4")
     [lost] = house.added([folder])
-    assert lost.outcome is Outcome.FAILED
+    assert lost.outcome is PathOutcome.FAILED
     assert str(folder / "lost.mp4") in (lost.error or "")
 
 
@@ -185,13 +185,13 @@ def test_a_link_to_nothing_is_an_error(house: House, folder: Path) -> None:
 def test_a_pipe_with_a_films_name_does_not_hang_it(house: House, folder: Path, clip: Clip) -> None:
     os.mkfifo(folder / "pipe.mp4")
     shutil.copy(clip(frames=5), folder / "film.mp4")
-    assert outcomes(house, folder)["film.mp4"] is Outcome.ADDED
-    assert outcomes(house, folder / "pipe.mp4") == {"pipe.mp4": Outcome.FAILED}
+    assert outcomes(house, folder)["film.mp4"] is PathOutcome.ADDED
+    assert outcomes(house, folder / "pipe.mp4") == {"pipe.mp4": PathOutcome.FAILED}
 
 
 def test_the_same_file_twice_is_one_video(house: House, clip: Clip) -> None:
     film = clip(frames=5)
-    assert [one.outcome for one in house.added([film, film])] == [Outcome.ADDED, Outcome.KNOWN]
+    assert [one.outcome for one in house.added([film, film])] == [PathOutcome.ADDED, PathOutcome.KNOWN]
     assert len(house.ask("SELECT * FROM videos")) == 1
     assert house.tasks("extract") == {"todo": 1}
 
@@ -204,7 +204,7 @@ async def test_a_file_that_moved_is_found_again_and_nothing_is_done_twice(
     await house.enrich()
     moved = film.rename(folder / "new.mp4")
     [found] = house.added([moved])
-    assert (found.outcome, found.video_id) == (Outcome.MOVED, 1)
+    assert (found.outcome, found.video_id) == (PathOutcome.MOVED, 1)
     assert house.video().path == str(moved)
     summary = await house.enrich()
     assert summary.counts.calls == summary.counts.videos_extracted == 0
@@ -216,7 +216,7 @@ def test_another_film_under_a_known_path_is_another_video(house: House, folder: 
     house.add(film)
     shutil.copy(clip(frames=6), film)
     [found] = house.added([film])
-    assert (found.outcome, found.video_id) == (Outcome.ADDED, 2)
+    assert (found.outcome, found.video_id) == (PathOutcome.ADDED, 2)
 
 
 def test_a_context_that_is_given_later_is_kept(house: House, clip: Clip) -> None:
@@ -233,10 +233,10 @@ def test_what_cannot_be_used_does_not_stop_the_others(house: House, folder: Path
     shutil.copy(clip(frames=5), folder / "fine.mp4")
     found = outcomes(house, tmp_path / "missing.mp4", folder)
     assert found == {
-        "missing.mp4": Outcome.FAILED,
-        "broken.mp4": Outcome.FAILED,
-        "empty.mp4": Outcome.FAILED,
-        "fine.mp4": Outcome.ADDED,
+        "missing.mp4": PathOutcome.FAILED,
+        "broken.mp4": PathOutcome.FAILED,
+        "empty.mp4": PathOutcome.FAILED,
+        "fine.mp4": PathOutcome.ADDED,
     }
 
 
@@ -245,7 +245,7 @@ def test_a_file_that_may_not_be_read_is_an_error(house: House, folder: Path, cli
     film = Path(shutil.copy(clip(frames=5), folder / "secret.mp4"))
     film.chmod(0)
     [found] = house.added([folder])
-    assert found.outcome is Outcome.FAILED
+    assert found.outcome is PathOutcome.FAILED
     assert "may not be read" in (found.error or "")
 
 

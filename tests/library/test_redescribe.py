@@ -5,25 +5,25 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading
-from enrich.library.redescribe import DescribedAgain, describe_again
-from enrich.worker.run_options import Order
+from enrich.library.redescribe import Redescription, redescribe
+from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
 from tests.worker.house import House, Running, assert_settled, assert_truthful, until
 
 Clip = Callable[..., Path]
 
 
-async def again(house: House, number: int, request: str = "") -> DescribedAgain:
+async def again(house: House, number: int, request: str = "") -> Redescription:
     with reading(house.library.engine) as connection:
         video, frame = queries.video(connection, 1), queries.frame_of_index(connection, 1, number)
     assert frame is not None
-    return await describe_again(house.library, house.describer(), video, frame, request=request)
+    return await redescribe(house.library, house.describer(), video, frame, request=request)
 
 
 async def test_beside_a_worker_that_has_the_very_frame_in_hand(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=20))
     standin.play("hang", frames={7}, times=1)
-    async with Running(house, Order(until_idle=False)):
+    async with Running(house, RunOptions(until_idle=False)):
         await until(lambda: house.described() == 19, "all but one are described")
         await until(lambda: any(7 in chat.numbers for chat in standin.chats), "a worker asks about frame 7")
         said = await again(house, 7)

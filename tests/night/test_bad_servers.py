@@ -9,7 +9,7 @@ import pytest
 from enrich.control import control
 from enrich.settings import Settings
 from enrich.worker import host_runner, writer
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.night.night import Night, assert_in_order
@@ -95,7 +95,7 @@ def test_a_host_that_fails_on_everything_beside_one_that_is_well_costs_no_frame_
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second in this process."""
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
-    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 0.1)
+    monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("trouble", [Trick.SPACES, Trick.EMPTY])
@@ -104,14 +104,14 @@ async def test_a_server_that_says_nothing_of_any_picture_for_a_while_costs_no_fr
 ) -> None:
     standin.behave(delay=0.02)
     house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() >= 8, "some are described")
         standin.play(trouble, stubborn=True)
         await asyncio.sleep(2)
         standin.calm()
         summary = await running.end()
     assert summary.failures == []
-    assert_in_order(house, most_attempts=host_runner.SUSPICIOUS_FAILURES - 1)
+    assert_in_order(house, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
     assert_truthful(house)
 
 
@@ -124,4 +124,4 @@ async def test_a_host_that_says_nothing_beside_one_that_is_well_costs_no_frame_a
     both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for the canary
     summary = await both.enrich()
     assert summary.failures == []
-    assert_in_order(both, most_attempts=host_runner.SUSPICIOUS_FAILURES - 1)
+    assert_in_order(both, most_attempts=host_runner.FAILURE_THRESHOLD - 1)

@@ -15,7 +15,7 @@ from db.engine import writing
 from enrich.control import control
 from enrich.process import lives, this_process
 from enrich.worker import heartbeat, host_runner, worker, writer
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import Night, assert_in_order
 from tests.standin import StandIn, Trick
@@ -52,7 +52,7 @@ def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 0.05)
+    monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.05)
 
 
 @pytest.mark.slow
@@ -61,7 +61,7 @@ async def test_while_it_works_its_leases_hold_and_no_frame_fails(
 ) -> None:
     standin.behave(delay=0.05)
     house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         for step, distance in enumerate([HOUR, timedelta(), -HOUR, HOUR, -HOUR]):
             await until(lambda step=step: house.described() >= 15 * (step + 1), "some are described")
             set_clock(distance)
@@ -85,7 +85,7 @@ async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_
     standin.behave(delay=0.02)
     standin.play(Trick.ERROR, frames={3}, times=1)
     house.add(numbered_clip(tmp_path / "film.mp4", frames=20))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.attempts() == 1, "a frame has failed once")
         set_clock(-HOUR)
         await until(lambda: house.described() == 20, "it is tried again", seconds=5)
@@ -107,7 +107,7 @@ async def test_what_a_killed_worker_had_in_hand_is_taken_up_though_the_clock_was
     assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") > 0
     standin.behave(delay=0)
     set_clock(-HOUR)
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() == 40, "all are described", seconds=5)
         assert (await running.end()).is_good
     assert_in_order(house)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db.store import SET_ASIDE
+from db.store import CRASH_LIMIT_REACHED
 from enrich.control import control
 from enrich.settings import Settings
 from tests.clips import numbered_clip, run_ffmpeg
@@ -53,8 +53,10 @@ def test_a_film_that_crashes_the_worker_each_time_is_set_aside_and_all_others_ar
 
     assert house.states_of_runs() == ["crashed"] * CRASHES + ["stopped"]
     assert house.video(bad).extraction_status == "failed"
-    assert house.video(bad).error == SET_ASIDE
-    assert house.ask("SELECT video_id, kind, error FROM tasks WHERE status = 'failed'") == [(bad, "extract", SET_ASIDE)]
+    assert house.video(bad).error == CRASH_LIMIT_REACHED
+    assert house.ask("SELECT video_id, kind, error FROM tasks WHERE status = 'failed'") == [
+        (bad, "extract", CRASH_LIMIT_REACHED)
+    ]
     for number, video_id in enumerate(others):
         assert_truthful(house, video_id, 1000 * number)
     assert house.attempts() == 0

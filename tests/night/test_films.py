@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from enrich.worker import decoder, extract_task, worker
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import assert_in_order
 from tests.standin import StandIn
@@ -98,7 +98,7 @@ async def test_a_film_that_is_replaced_while_it_is_decoded_is_not_mixed_up_with_
     film = drive / "long.mkv"
     house.add(film)
     other = numbered_clip(tmp_path / "other.mkv", frames=FRAMES, first=5000, fps=20)
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await in_the_middle(house)
         other.replace(film)
         await running.end()
@@ -111,7 +111,7 @@ async def test_a_film_that_is_moved_while_it_is_decoded_is_gone_on_with_where_it
     house: House, standin: StandIn, drive: Path, tmp_path: Path
 ) -> None:
     house.add(drive / "long.mkv")
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await in_the_middle(house)
         (drive / "long.mkv").rename(tmp_path / "elsewhere.mkv")
         await running.end()

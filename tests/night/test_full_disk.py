@@ -13,7 +13,7 @@ from enrich.control import control
 from enrich.library.pictures import IN_FLIGHT_MEGABYTES, MEGABYTE
 from enrich.settings import load_settings
 from enrich.worker import decoder, extract_task, prefetch, worker
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.night.night import assert_in_order
@@ -84,7 +84,7 @@ async def test_decoding_pauses_before_the_reserve_is_touched_and_goes_on_when_th
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     house = make_house(disk_reserve_mb=RESERVE_MEGABYTES, stored_edge=1280)
     house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES, size=(1280, 720)))
-    async with Running(house, Order(until_idle=False)):
+    async with Running(house, RunOptions(until_idle=False)):
         await until(lambda: (house.value('SELECT max("index") FROM frames') or 0) > 20, "it is being decoded")
         ballast = fill(disk, RESERVE_MEGABYTES + IN_FLIGHT_MEGABYTES / 2)
         await until(lambda: house.video().error is not None, "it waits")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.worker.run_options import Ending
+from enrich.worker.run_options import RunEnd
 from tests.clips import numbered_clip
 from tests.night.night import Night, Worker, assert_in_order
 from tests.standin import StandIn
@@ -104,7 +104,7 @@ def test_what_a_power_cut_leaves_is_consistent_and_can_be_gone_on_with(
         stages.append((copy.value("SELECT count(*) FROM frames"), copy.described()))
         assert_consistent(copy)
         summary = asyncio.run(copy.enrich())
-        assert summary.ending is Ending.FINISHED
+        assert summary.ending is RunEnd.FINISHED
         assert_in_order(copy)
         assert_truthful(copy)
         assert len(copy.frames()) == CLIP_FRAMES

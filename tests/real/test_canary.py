@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.describe.health_check import canary
+from enrich.describe.health_check import check_health
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.settings import load_settings
 
@@ -13,7 +13,7 @@ async def test_the_canarys_pictures_are_taken_and_answered(real_ollama, tmp_path
     given = {"home": tmp_path, "ollama_hosts": real_ollama.address, "model": real_ollama.model, "num_predict": 48}
     describer = OllamaDescriber(load_settings(**given, ollama_options={"num_thread": 1}))
     try:
-        found = await canary(describer, real_ollama.address)
+        found = await check_health(describer, real_ollama.address)
     finally:
         await describer.close()
     assert len(found.pairs) == 3

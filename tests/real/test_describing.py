@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from enrich.describe.asking import ask
-from enrich.describe.describer import Manner, Picture, Problem, Question
+from enrich.describe.describer import Image, Problem, PromptStyle, Question
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.prompt import schema
 from enrich.errors import CallFailedError, CallTimeoutError, EveryFrameError, ModelError
@@ -65,7 +65,7 @@ async def test_the_server_obeys_our_schema(real_ollama, tmp_path):
 async def test_the_model_gets_the_picture(describer, real_ollama):
     asked = [
         question(0),
-        Question((Picture(jpeg(np.random.default_rng(1).integers(0, 255, (180, 320, 3), np.uint8)), 0),)),
+        Question((Image(jpeg(np.random.default_rng(1).integers(0, 255, (180, 320, 3), np.uint8)), 0),)),
     ]
     replies = [(await describer.describe(one, host=real_ollama.address)).raw_reply for one in asked]
     again = (await describer.describe(asked[0], host=real_ollama.address)).raw_reply
@@ -73,7 +73,7 @@ async def test_the_model_gets_the_picture(describer, real_ollama):
     assert replies[0] != replies[1]
 
 
-@pytest.mark.parametrize("manner", list(Manner))
+@pytest.mark.parametrize("manner", list(PromptStyle))
 async def test_every_manner_is_understood_by_the_server(describer, real_ollama, manner):
     call = await describer.describe(question(context="Erna", manner=manner), host=real_ollama.address)
     assert call.output_tokens > 0
@@ -87,7 +87,7 @@ async def test_even_noise_is_kept_as_a_description(describer, real_ollama):
 
 
 async def test_several_pictures_in_one_call_are_understood(describer, real_ollama):
-    pictures = tuple(Picture(numbered_jpeg(n), n) for n in range(2))
+    pictures = tuple(Image(numbered_jpeg(n), n) for n in range(2))
     one = await describer.describe(Question(pictures[:1]), host=real_ollama.address)
     two = await describer.describe(Question(pictures), host=real_ollama.address)
     assert two.prompt_tokens > one.prompt_tokens
@@ -150,7 +150,7 @@ async def test_a_call_that_takes_longer_than_allowed_is_left(real_ollama, tmp_pa
     describer = make(real_ollama, tmp_path, call_seconds=0.05, ollama_options={"num_thread": 1, "num_predict": 2000})
     await describer.prepare(real_ollama.address)
     with pytest.raises(CallTimeoutError):
-        await describer.describe(question(manner=Manner.PLAIN), host=real_ollama.address)
+        await describer.describe(question(manner=PromptStyle.PLAIN), host=real_ollama.address)
     await describer.close()
 
 

@@ -21,7 +21,7 @@ from enrich.library.adding import add_paths
 from enrich.library.library import Library
 from enrich.settings import load_settings
 from enrich.video.sampling import parse_sampling
-from enrich.worker.run_options import Ending
+from enrich.worker.run_options import RunEnd
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_clip, shared_videos
 from tests.standin import StandIn
@@ -153,7 +153,7 @@ async def test_the_same_from_python(place):
     analyzer = LocalVisionAnalyzer(model=place.model)
     summary = await analyzer.enrich_video(1)
     assert summary.counts.frames_described + summary.counts.frames_failed == len(place.rows("SELECT id FROM frames"))
-    assert (summary.ending, summary.left) == (Ending.FINISHED, 0)
+    assert (summary.ending, summary.left) == (RunEnd.FINISHED, 0)
     (picture, *_) = sorted((place.home / "frames").rglob("*.jpg"))
     description = await analyzer.analyze_frame_deep(picture, context="a party")
     assert description.text

@@ -5,34 +5,34 @@ from itertools import pairwise
 
 import pytest
 
-from enrich.schedule.coverage import FIRST_LOOK_PICTURES, GAP_LIMIT, LOOK_PRIORITY, Even
+from enrich.schedule.coverage import GAP_LIMIT, SKIM_FRAMES, SKIM_PRIORITY, CoverageOrder
 
 
-def largest_gap(even: Even, count: int) -> float:
+def largest_gap(even: CoverageOrder, count: int) -> float:
     moments = sorted(even.moment(rank) for rank in range(1, count + 1))
     return max(after - before for before, after in pairwise([*moments, even.length]))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 50, 777])
 def test_after_any_number_of_moments_the_largest_gap_is_the_one_told(count):
-    even = Even(1000.0)
+    even = CoverageOrder(1000.0)
     assert even.gap(count) == pytest.approx(largest_gap(even, count))
 
 
 def test_no_gap_is_ever_half_as_large_again_as_the_even_spacing():
-    even = Even(1.0)
+    even = CoverageOrder(1.0)
     assert max(largest_gap(even, count) * count for count in range(1, 300)) < 1.4428
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 50, 1234])
 def test_the_count_for_a_gap_is_the_first_that_reaches_it(count):
-    even = Even(5400.0)
+    even = CoverageOrder(5400.0)
     assert even.count(even.gap(count)) == count
     assert even.count(even.gap(count) * 0.9999) == count + 1
 
 
 def test_the_rank_of_a_stretch_is_the_first_moment_in_it():
-    rng, even = random.Random(1), Even(600.0)  # not a secret
+    rng, even = random.Random(1), CoverageOrder(600.0)  # not a secret
     for _ in range(300):
         start = rng.random() * 599
         end, after = start + 0.1 + rng.random() ** 4 * 100, rng.choice([0, 7, 50])
@@ -45,7 +45,7 @@ def test_the_rank_of_a_stretch_is_the_first_moment_in_it():
 
 
 def test_pictures_that_share_a_film_without_gaps_have_ranks_of_their_own():
-    even = Even(100.0)
+    even = CoverageOrder(100.0)
     starts = [0.0, 3.0, 3.1, 20.0, 55.5, 99.9]
     ranks = [even.rank(start, end) for start, end in pairwise([*starts, 100.0])]
     assert len(set(ranks)) == len(starts)
@@ -53,28 +53,28 @@ def test_pictures_that_share_a_film_without_gaps_have_ranks_of_their_own():
 
 
 def test_a_longer_film_is_refined_first_until_its_gaps_are_those_of_a_shorter_one():
-    long, short = Even(3600.0), Even(60.0)
+    long, short = CoverageOrder(3600.0), CoverageOrder(60.0)
     assert long.priority_of(60) >= short.priority_of(2) >= long.priority_of(90)
-    assert long.priority_of(1) <= GAP_LIMIT < LOOK_PRIORITY - FIRST_LOOK_PICTURES
+    assert long.priority_of(1) <= GAP_LIMIT < SKIM_PRIORITY - SKIM_FRAMES
 
 
 def test_an_unknown_length_and_times_behind_the_end_still_have_an_order():
-    for even in (Even(None), Even(0.0), Even(10.0)):
+    for even in (CoverageOrder(None), CoverageOrder(0.0), CoverageOrder(10.0)):
         assert even.rank(7200.0, 7200.04) >= 1
         assert even.priority(10_000.0, 9_000.0) >= 0
 
 
 @pytest.mark.parametrize(("duration", "count"), [(None, 0), (12.0, 0), (40.0, 10), (10_800.0, 50)])
 def test_a_short_film_is_looked_at_in_fewer_places_or_none(duration, count):
-    assert Even(duration).first_look() == count
+    assert CoverageOrder(duration).skim_count() == count
 
 
 def test_a_deeper_look_doubles_until_pictures_stand_too_close():
-    assert [Even(10_800.0).deeper_look(count) for count in (50, 2000, 2700)] == [100, 2700, 2700]
+    assert [CoverageOrder(10_800.0).deeper_skim_count(count) for count in (50, 2000, 2700)] == [100, 2700, 2700]
 
 
 def test_the_spots_of_a_look_lie_around_its_moments_and_never_meet():
-    even = Even(1000.0)
+    even = CoverageOrder(1000.0)
     spots = sorted(even.spots(1, 50), key=lambda spot: spot.at)
     assert [spot.at for spot in even.spots(1, 50)] == [even.moment(rank) for rank in range(1, 51)]
     assert all(spot.earliest <= spot.at < spot.latest for spot in spots)
@@ -82,6 +82,6 @@ def test_the_spots_of_a_look_lie_around_its_moments_and_never_meet():
 
 
 def test_moved_as_far_as_it_goes_a_look_leaves_no_gap_of_twice_the_even_spacing():
-    spots = sorted(Even(1000.0).spots(1, 50), key=lambda spot: spot.at)
+    spots = sorted(CoverageOrder(1000.0).spots(1, 50), key=lambda spot: spot.at)
     widest = max(after.latest - before.earliest for before, after in pairwise(spots))
     assert widest <= 1.91 * 1000 / 50

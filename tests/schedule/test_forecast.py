@@ -10,7 +10,7 @@ from db import queries
 from db.engine import reading
 from enrich.schedule.forecast import FIRST_GUESS_KEPT_SHARE, Estimate, Footage, estimate, seconds_for
 from enrich.video.sampling import parse_sampling
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, until
 
@@ -63,7 +63,7 @@ def test_smaller_and_plainer_pictures_take_less_disk(house: House) -> None:
 
 async def test_the_share_and_the_size_are_learnt_from_the_library(house: House, clip: Callable[..., Path]) -> None:
     house.add(clip(frames=40), sampling="distinct:loose")
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     kept = house.frames()
     guess = ahead(house, "distinct:loose")
     assert guess.is_learnt
@@ -95,7 +95,7 @@ async def test_a_second_call_counts_as_time_of_its_frame(
     standin.behave(delay=0.05)
     house.add(clip(frames=10))
     standin.play(Trick.CUT_OFF, stubborn=True)
-    await house.enrich(Order(limit=4))
+    await house.enrich(RunOptions(limit=4))
     with reading(house.library.engine) as connection:
         speed = queries.speed(connection, "ollama", "llava:13b")
     assert speed is not None
@@ -105,10 +105,10 @@ async def test_a_second_call_counts_as_time_of_its_frame(
 async def slowed(house: House, standin: StandIn, video: Path, *, fast: float, slow: float) -> tuple[float, float]:
     """Describe a video on a model that gets slower in the middle; the time left 20 calls later, said and true."""
     house.add(video)
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     standin.behave(delay=fast)
     frames = len(house.frames())
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: running.worker.status.counts.calls >= 24, "some fast calls")
         standin.behave(delay=slow)
         # Those in flight are fast still, and so are those that are not saved yet.

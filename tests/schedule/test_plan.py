@@ -8,9 +8,9 @@ import pytest
 
 from db.engine import reading
 from enrich.cli.estimate import gap_text, plan_text, planned, reached
-from enrich.schedule.coverage import Even
-from enrich.schedule.forecast import Film, Plan, plan, reachable_gap, reached_gap
-from enrich.worker.run_options import Ending, Order
+from enrich.schedule.coverage import CoverageOrder
+from enrich.schedule.forecast import RunPlan, VideoState, plan, reachable_gap, reached_gap
+from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
 from tests.worker.house import House
 
@@ -19,25 +19,25 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
 
 
 def test_the_gap_that_can_be_reached_is_that_of_the_even_order():
-    films = [Film(3600.0, 100_000, 0), Film(600.0, 100_000, 0)]
+    films = [VideoState(3600.0, 100_000, 0), VideoState(600.0, 100_000, 0)]
     gap = reachable_gap(films, 1000)
-    even_calls = sum(Even(film.duration).count(gap) for film in films)
+    even_calls = sum(CoverageOrder(film.duration).count(gap) for film in films)
     assert 745 <= even_calls <= 750  # one call in four is left for gaps between unlike neighbours
     assert reachable_gap(films, 2000) == pytest.approx(gap / 2, rel=0.02)
 
 
 def test_what_is_described_already_and_what_a_still_film_never_has_cost_no_calls():
-    whole = reachable_gap([Film(3600.0, 100_000, 0)], 400)
-    assert reachable_gap([Film(3600.0, 100_000, 100)], 300) < whole
-    assert reachable_gap([Film(3600.0, 100_000, 0), Film(7200.0, 3, 0)], 404) == pytest.approx(whole)
+    whole = reachable_gap([VideoState(3600.0, 100_000, 0)], 400)
+    assert reachable_gap([VideoState(3600.0, 100_000, 100)], 300) < whole
+    assert reachable_gap([VideoState(3600.0, 100_000, 0), VideoState(7200.0, 3, 0)], 404) == pytest.approx(whole)
 
 
 def test_a_plan_is_told_as_people_say_it():
-    assert plan_text(Plan(8 * 3600, 4000, 50_000, 6.02, 30 * 3600), NOON) == (
+    assert plan_text(RunPlan(8 * 3600, 4000, 50_000, 6.02, 30 * 3600), NOON) == (
         "1 picture every 6.1 s by 20:00, all 50,000 frames by Monday 18:00"
     )
-    assert plan_text(Plan(8 * 3600, 1200, 1200, None, 3600), NOON) == "all 1,200 frames by 13:00"
-    assert plan_text(Plan(3600, 9, 9**9, 80.0, 20 * 86400), NOON).endswith("by 12 December")
+    assert plan_text(RunPlan(8 * 3600, 1200, 1200, None, 3600), NOON) == "all 1,200 frames by 13:00"
+    assert plan_text(RunPlan(3600, 9, 9**9, 80.0, 20 * 86400), NOON).endswith("by 12 December")
     assert gap_text(80.0) == "1 min 20 s"
 
 
@@ -53,14 +53,14 @@ async def test_a_run_keeps_to_its_plan(make_house: Callable[..., House], standin
     standin.behave(delay=0.1)
     house = make_house(concurrency=1)
     house.add(clip(frames=240, fps=5, gop=5), sampling="exact")
-    await house.enrich(Order(limit=10))
+    await house.enrich(RunOptions(limit=10))
     with reading(house.library.engine) as connection:
         promised = plan(connection, house.settings, None, seconds=6.0)
     assert promised is not None
     assert promised.gap is not None
     assert promised.left == 230
-    summary = await house.enrich(Order(within_seconds=6.0))
-    assert summary.ending is Ending.TIME_UP
+    summary = await house.enrich(RunOptions(within_seconds=6.0))
+    assert summary.ending is RunEnd.TIME_UP
     assert summary.seconds < 6.0 + 5.0
     described = summary.counts.frames_described
     with reading(house.library.engine) as connection:

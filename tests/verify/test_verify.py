@@ -17,8 +17,9 @@ import simplejpeg
 from db import editing, runs
 from db.engine import writing
 from enrich.process import this_process
-from enrich.verify.findings import SHOWN_PLACES, Group, Kind
-from enrich.verify.verify import Verdict, verify
+from enrich.verify.findings import SHOWN_PLACES, FindingGroup
+from enrich.verify.findings import FindingKind as Kind
+from enrich.verify.verify import VerifyResult, verify
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, shared_videos
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, until
@@ -32,7 +33,7 @@ def found(house: House, **how: bool) -> dict[Kind, int]:
     return counts
 
 
-def the_group(verdict: Verdict) -> Group:
+def the_group(verdict: VerifyResult) -> FindingGroup:
     [group] = verdict.groups
     return group
 

@@ -12,7 +12,7 @@ from enrich.errors import NotAVideoError, VideoMissingError
 from enrich.video.decode import SourceFrames
 from enrich.video.jpeg import JpegEncoder
 from enrich.video.probe import probe
-from enrich.video.skim import Spot, skim
+from enrich.video.skim import SkimTarget, skim
 from tests.clips import numbered_clip, picture_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
 
 FRAMES = 60
@@ -51,7 +51,7 @@ LARGE = ("people-one-by-one.mp4", "screen-recording.mp4", "bunny-720p-vp8.webm")
 def spots_over(seconds, count):
     """Spots side by side."""
     width = seconds / count
-    return [Spot(at=(n + 0.5) * width, earliest=n * width, latest=(n + 1) * width) for n in range(count)]
+    return [SkimTarget(at=(n + 0.5) * width, earliest=n * width, latest=(n + 1) * width) for n in range(count)]
 
 
 def looking(path, folder, spots, **how):
@@ -147,7 +147,7 @@ def test_a_damaged_key_frame_is_passed_over(extracted, tmp_path):
         data[key.pos + key.size // 2 : key.pos + key.size] = np.random.default_rng(1).bytes(key.size - key.size // 2)
     clip.write_bytes(data)
     kept, _ = extracted(clip)
-    spots = [Spot(at=n * 0.4 + 0.02, earliest=n * 0.4 - 0.2, latest=n * 0.4 + 0.2) for n in range(10)]
+    spots = [SkimTarget(at=n * 0.4 + 0.02, earliest=n * 0.4 - 0.2, latest=n * 0.4 + 0.2) for n in range(10)]
     found = list(looking(clip, tmp_path / "skim", spots))
     assert [picture.timestamp for picture in found] == [0.4, 1.2, 2.0, 2.8, 3.6]
     require_same_as_extracted(found, tmp_path / "skim", kept, tmp_path / "frames")
@@ -189,21 +189,21 @@ def test_dark_and_blurred_pictures_are_avoided_where_the_spot_has_better_ones(sp
     bad = range(40, 65)
     pictures = [spoiled(n // 5) if n in bad else textured(n // 5) for n in range(100)]
     clip = picture_clip(tmp_path / "clip.mp4", pictures, gop=gop, options={"x264-params": "scenecut=0"})
-    (found,) = looking(clip, tmp_path / "skim", [Spot(at=2.0, earliest=1.0, latest=3.2)])
+    (found,) = looking(clip, tmp_path / "skim", [SkimTarget(at=2.0, earliest=1.0, latest=3.2)])
     assert round(found.timestamp * 25) not in bad
 
 
 def test_of_two_key_frames_the_brighter_is_taken(tmp_path):
     pictures = [dark(1) if 40 <= n < 60 else textured(n // 10) for n in range(100)]
     clip = picture_clip(tmp_path / "clip.mp4", pictures, gop=10, options={"x264-params": "scenecut=0"})
-    (found,) = looking(clip, tmp_path / "skim", [Spot(at=2.1, earliest=1.9, latest=2.7)])
+    (found,) = looking(clip, tmp_path / "skim", [SkimTarget(at=2.1, earliest=1.9, latest=2.7)])
     assert found.timestamp == 2.4
 
 
 def test_a_blurred_picture_is_known_by_those_seen_before(tmp_path):
     pictures = [blurred(n // 5) if 70 <= n < 80 else textured(n // 5) for n in range(100)]
     clip = picture_clip(tmp_path / "clip.mp4", pictures, gop=10)
-    spots = [*spots_over(2.4, 6), Spot(at=3.0, earliest=2.7, latest=3.5)]
+    spots = [*spots_over(2.4, 6), SkimTarget(at=3.0, earliest=2.7, latest=3.5)]
     *_, last = looking(clip, tmp_path / "skim", spots)
     assert (last.spot, last.timestamp) == (6, 3.2)
 
@@ -231,13 +231,17 @@ def test_spots_are_worked_off_in_the_order_given(tmp_path):
 
 def test_of_two_key_frames_the_one_nearer_to_the_middle_is_taken(tmp_path):
     clip = picture_clip(tmp_path / "clip.mp4", [textured(n // 10) for n in range(100)], gop=10)
-    spots = [*spots_over(1.6, 4), Spot(at=2.1, earliest=1.7, latest=3.9), Spot(at=3.5, earliest=2.7, latest=3.9)]
+    spots = [
+        *spots_over(1.6, 4),
+        SkimTarget(at=2.1, earliest=1.7, latest=3.9),
+        SkimTarget(at=3.5, earliest=2.7, latest=3.9),
+    ]
     assert [picture.timestamp for picture in looking(clip, tmp_path / "skim", spots)][-2:] == [2.0, 3.6]
 
 
 def test_a_spot_outside_of_the_film_gets_no_picture(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=FRAMES)
-    spots = [Spot(at=90.0, earliest=80.0, latest=100.0), Spot(at=-2.0, earliest=-3.0, latest=-1.0)]
+    spots = [SkimTarget(at=90.0, earliest=80.0, latest=100.0), SkimTarget(at=-2.0, earliest=-3.0, latest=-1.0)]
     assert list(looking(clip, tmp_path / "skim", spots)) == []
 
 
@@ -253,7 +257,7 @@ def test_a_group_of_pictures_is_decoded_once_for_all_its_spots(tmp_path, monkeyp
     how = {"gop": 60, "options": {"x264-params": "scenecut=0"}}
     clip = numbered_clip(tmp_path / "clip.mp4", frames=120, times=times, **how)
     monkeypatch.setattr("enrich.video.seek.ALL_GROUPS_PIXELS", 130 * 320 * 180)
-    spots = [*spots_over(10, 100)[15:50], Spot(at=8.0, earliest=7.9, latest=8.1)]
+    spots = [*spots_over(10, 100)[15:50], SkimTarget(at=8.0, earliest=7.9, latest=8.1)]
     assert [picture.spot for picture in looking(clip, tmp_path / "skim", spots)] == [35]
 
 

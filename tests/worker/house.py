@@ -17,7 +17,7 @@ from enrich.library.adding import Addition, add_paths
 from enrich.library.library import Library
 from enrich.settings import Settings, load_settings
 from enrich.video.sampling import parse_sampling
-from enrich.worker.run_options import Order, Summary
+from enrich.worker.run_options import RunOptions, RunSummary
 from enrich.worker.worker import Worker
 from tests.clips import colour_name
 
@@ -55,10 +55,10 @@ class House:
     def describer(self) -> Describer:
         return make_describer(self.settings)
 
-    def worker(self, order: Order | None = None, describer: Describer | None = None) -> Worker:
-        return Worker(self.library, describer or self.describer(), order or Order())
+    def worker(self, order: RunOptions | None = None, describer: Describer | None = None) -> Worker:
+        return Worker(self.library, describer or self.describer(), order or RunOptions())
 
-    async def enrich(self, order: Order | None = None) -> Summary:
+    async def enrich(self, order: RunOptions | None = None) -> RunSummary:
         """Run a worker to its end."""
         describer = self.describer()
         try:
@@ -163,10 +163,10 @@ async def until(happens: Callable[[], object], what: str, seconds: float = PATIE
 class Running:
     """A worker that runs beside the test; stopped, and its errors raised, at the end of the block."""
 
-    def __init__(self, house: House, order: Order | None = None) -> None:
+    def __init__(self, house: House, order: RunOptions | None = None) -> None:
         self._describer = house.describer()
-        self.worker = house.worker(order or Order(until_idle=False), self._describer)
-        self._task: asyncio.Task[Summary] | None = None
+        self.worker = house.worker(order or RunOptions(until_idle=False), self._describer)
+        self._task: asyncio.Task[RunSummary] | None = None
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.worker.run())
@@ -179,7 +179,7 @@ class Running:
         finally:
             await self._describer.close()
 
-    async def end(self) -> Summary:
+    async def end(self) -> RunSummary:
         """Wait for the worker's own end."""
         assert self._task is not None
         return await asyncio.wait_for(asyncio.shield(self._task), PATIENCE_SECONDS)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from enrich.worker import run_limits as deadlines
-from enrich.worker.run_limits import Deadline
-from enrich.worker.run_options import Ending, Order
+from enrich.worker.run_limits import RunDeadline
+from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
 from tests.worker.house import House, Running, assert_settled, until
 
@@ -29,13 +29,13 @@ async def test_no_call_is_made_after_the_end_and_none_is_cut_short(
     kind: str, house: House, standin: StandIn, clip: Clip
 ) -> None:
     house.add(clip(frames=100))
-    await house.enrich(Order(limit=2))
+    await house.enrich(RunOptions(limit=2))
     standin.behave(delay=0.3)
     standin.forget()
     began = time.monotonic()
-    order = Order(until=seconds_from_now(3)) if kind == "moment" else Order(within_seconds=3)
+    order = RunOptions(until=seconds_from_now(3)) if kind == "moment" else RunOptions(within_seconds=3)
     summary = await house.enrich(order)
-    assert summary.ending is Ending.TIME_UP
+    assert summary.ending is RunEnd.TIME_UP
     assert 3 <= time.monotonic() - began < 6
     assert standin.chats
     assert max(chat.at for chat in standin.chats) <= began + 3 + AT_ONCE_SECONDS
@@ -45,17 +45,17 @@ async def test_no_call_is_made_after_the_end_and_none_is_cut_short(
 
 async def test_also_when_the_database_is_locked_at_the_end(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=100))
-    await house.enrich(Order(limit=2))
+    await house.enrich(RunOptions(limit=2))
     standin.behave(delay=0.2)
     began = time.monotonic()
-    async with Running(house, Order(within_seconds=3)) as running:
+    async with Running(house, RunOptions(within_seconds=3)) as running:
         await asyncio.sleep(2.5)
         with sqlite3.connect(house.settings.home / "library.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             await asyncio.sleep(2)
             other.execute("ROLLBACK")
         other.close()
-        assert (await running.end()).ending is Ending.TIME_UP
+        assert (await running.end()).ending is RunEnd.TIME_UP
     assert max(chat.at for chat in standin.chats) <= began + 3 + AT_ONCE_SECONDS
     assert_settled(house)
 
@@ -63,8 +63,8 @@ async def test_also_when_the_database_is_locked_at_the_end(house: House, standin
 async def test_a_run_whose_time_is_over_at_its_start_asks_nobody(house: House, standin: StandIn, clip: Clip) -> None:
     """As after a crash shortly before the end."""
     house.add(clip(frames=5))
-    summary = await house.enrich(Order(until=seconds_from_now(-1), until_idle=False))
-    assert (summary.ending, summary.counts.calls) == (Ending.TIME_UP, 0)
+    summary = await house.enrich(RunOptions(until=seconds_from_now(-1), until_idle=False))
+    assert (summary.ending, summary.counts.calls) == (RunEnd.TIME_UP, 0)
     assert standin.history == []
     assert house.tasks("extract") == {"todo": 1}
     assert house.states_of_runs() == ["finished"]
@@ -72,27 +72,27 @@ async def test_a_run_whose_time_is_over_at_its_start_asks_nobody(house: House, s
 
 async def test_one_that_waits_for_more_work_waits_until_its_end(house: House) -> None:
     began = time.monotonic()
-    summary = await house.enrich(Order(until=seconds_from_now(1), until_idle=False))
-    assert summary.ending is Ending.TIME_UP
+    summary = await house.enrich(RunOptions(until=seconds_from_now(1), until_idle=False))
+    assert summary.ending is RunEnd.TIME_UP
     assert 1 <= time.monotonic() - began < 4
 
 
 async def test_one_that_is_paused_ends_with_its_time(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=100))
-    await house.enrich(Order(limit=1))
+    await house.enrich(RunOptions(limit=1))
     standin.behave(delay=0.3)
-    async with Running(house, Order(until=seconds_from_now(5), until_idle=False)) as running:
+    async with Running(house, RunOptions(until=seconds_from_now(5), until_idle=False)) as running:
         await until(lambda: house.described() >= 2, "one more is described")
         house.change("UPDATE runs SET requested = 'pause' WHERE id = 2")
         await until(lambda: house.states_of_runs()[-1] == "paused", "it is paused")
-        assert (await running.end()).ending is Ending.TIME_UP
+        assert (await running.end()).ending is RunEnd.TIME_UP
     assert_settled(house)
 
 
 async def test_the_row_says_when_it_ends(house: House) -> None:
     end = seconds_from_now(0.2)
-    await house.enrich(Order(until=end))
-    await house.enrich(Order())
+    await house.enrich(RunOptions(until=end))
+    await house.enrich(RunOptions())
     ends = [row for (row,) in house.ask("SELECT json_extract(options, '$.until') FROM runs ORDER BY id")]
     assert ends == [end.isoformat(), None]
 
@@ -116,7 +116,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
 
 
 async def test_when_the_clock_is_set_the_end_is_still_the_moment_that_was_said(wall: Wall) -> None:
-    end = Deadline(Order(until=wall.moment + timedelta(seconds=0.1)))
+    end = RunDeadline(RunOptions(until=wall.moment + timedelta(seconds=0.1)))
     called = asyncio.Event()
     end.watch(called.set)
     wall.moment -= timedelta(hours=1)
@@ -130,7 +130,7 @@ async def test_when_the_clock_is_set_the_end_is_still_the_moment_that_was_said(w
 
 
 async def test_nobody_is_called_who_does_not_watch_any_more(wall: Wall) -> None:
-    end = Deadline(Order(until=wall.moment + timedelta(seconds=10)))
+    end = RunDeadline(RunOptions(until=wall.moment + timedelta(seconds=10)))
     called = asyncio.Event()
     end.watch(called.set)
     end.unwatch()
@@ -140,5 +140,5 @@ async def test_nobody_is_called_who_does_not_watch_any_more(wall: Wall) -> None:
 
 
 def test_without_an_end_there_is_none() -> None:
-    end = Deadline(Order())
+    end = RunDeadline(RunOptions())
     assert (end.is_over, end.seconds_left(), end.told(), end.at_most(0.5)) == (False, None, None, 0.5)

@@ -9,7 +9,7 @@ import pytest
 
 from enrich.errors import RunningError
 from enrich.library.pictures import DiskFullError, require_disk
-from enrich.worker.run_options import Ending, Order
+from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
 from tests.standin import ShelfModel, StandIn, Trick
 from tests.worker.house import House, Running, assert_settled, assert_truthful, until
@@ -46,7 +46,7 @@ async def test_without_ollama_decoding_goes_on_and_the_run_waits_and_says_why(
 ) -> None:
     standin.stop()
     house.add(clip(12))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: state(house) == "waiting", "the run waits")
         await until(lambda: house.video().extraction_status == "extracted", "decoding goes on")
         assert "ollama serve" in reason(house)
@@ -60,7 +60,7 @@ async def test_ollama_going_away_in_the_middle_costs_nothing_but_time(
 ) -> None:
     standin.behave(delay=0.02)
     house.add(clip(40))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         for so_far in (5, 15, 25):
             await until(lambda so_far=so_far: house.described() >= so_far, "some are described")
             standin.stop()
@@ -86,7 +86,7 @@ async def test_a_host_that_fails_on_everything_for_a_while_costs_no_frame_an_att
 ) -> None:
     standin.behave(delay=0.01)
     house.add(clip(20))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() >= 5, "some are described")
         standin.play(trick)
         await until(lambda: state(house) == "waiting", "the host rests")
@@ -110,7 +110,7 @@ async def test_a_call_that_hangs_is_given_up_counted_and_made_again(
 async def test_a_model_that_is_missing_is_waited_for(house: House, standin: StandIn, clip: Clip) -> None:
     standin.behave(models=(ShelfModel("bakllava:latest"),))
     house.add(clip(6))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: "ollama pull llava:13b" in reason(house), "the run says what to do")
         standin.behave(models=(ShelfModel("llava:13b"),))
         assert (await running.end()).is_good
@@ -127,7 +127,7 @@ async def test_a_frame_that_fails_three_times_while_others_pass_is_set_aside_and
     house.add(clip(15))
     summary = await house.enrich()
 
-    assert summary.ending is Ending.FINISHED
+    assert summary.ending is RunEnd.FINISHED
     assert not summary.is_good
     [(why, count)] = summary.failures
     assert (count, "llama runner" in why) == (1, True)
@@ -168,7 +168,7 @@ async def test_a_frame_that_brings_the_server_down_time_and_again_does_not_hold_
     standin.play(Trick.DIE, frames=[3])
     house.add(clip(9))
     summary = await house.enrich()
-    assert summary.ending is Ending.FINISHED
+    assert summary.ending is RunEnd.FINISHED
     assert house.described() == 8
     assert house.tasks() == {"done": 8, "failed": 1}
 
@@ -223,7 +223,7 @@ async def test_only_empty_replies_make_a_frame_fail(house: House, standin: Stand
 async def test_asking_twice_is_given_up_when_it_never_helps(house: House, standin: StandIn, clip: Clip) -> None:
     standin.play(Trick.NOT_JSON, stubborn=True)
     house.add(clip(20))
-    await house.enrich(Order())
+    await house.enrich(RunOptions())
     assert house.value("SELECT count(*) FROM analyses") < 30
 
 
@@ -279,7 +279,7 @@ async def test_a_damaged_film_gives_what_can_be_decoded(house: House, tmp_path: 
 @pytest.mark.parametrize("harm", ["missing", "cut short", "empty"])
 async def test_a_picture_that_is_missing_or_broken_is_made_again(house: House, clip: Clip, harm: str) -> None:
     house.add(clip(10))
-    await house.enrich(Order(describe=False))
+    await house.enrich(RunOptions(describe=False))
     picture = house.image(house.frames()[6])
     before = picture.read_bytes()
     match harm:
@@ -297,7 +297,7 @@ async def test_a_picture_that_is_missing_or_broken_is_made_again(house: House, c
 async def test_a_picture_that_cannot_be_made_again_waits_for_its_film(house: House, tmp_path: Path, clip: Clip) -> None:
     film = Path(shutil.copy(clip(10), tmp_path / "film.mp4"))
     house.add(film)
-    await house.enrich(Order(describe=False))
+    await house.enrich(RunOptions(describe=False))
     house.image(house.frames()[6]).unlink()
     film.rename(tmp_path / "away.mp4")
     summary = await house.enrich()
@@ -340,7 +340,7 @@ def test_decoding_pauses_while_what_is_in_flight_still_fits_above_the_reserve(
 async def test_a_second_worker_is_refused_while_the_first_lives(house: House, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.1)
     house.add(clip(12))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() > 0, "the first works")
         with pytest.raises(RunningError, match="already"):
             await house.enrich()
@@ -353,11 +353,11 @@ async def test_told_to_stop_it_ends_its_calls_and_gives_the_rest_back_uncounted(
 ) -> None:
     standin.behave(delay=0.1)
     house.add(clip(30))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() >= 3, "some are described")
         running.worker.stop()
         summary = await running.end()
-    assert summary.ending is Ending.STOPPED
+    assert summary.ending is RunEnd.STOPPED
     assert_settled(house)
     assert house.attempts() == 0
     answered = sum(request.status == HTTPStatus.OK for request in standin.chats)
@@ -371,9 +371,9 @@ async def test_told_to_stop_it_ends_its_calls_and_gives_the_rest_back_uncounted(
 async def test_a_stop_asked_for_in_the_database_is_obeyed(house: House, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.1)
     house.add(clip(60))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() >= 1, "it works")
         house.change("UPDATE runs SET requested = 'stop'")
         summary = await running.end()
-    assert summary.ending is Ending.STOPPED
+    assert summary.ending is RunEnd.STOPPED
     assert_settled(house)

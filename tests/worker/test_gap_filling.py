@@ -7,9 +7,9 @@ import pytest
 
 from db import editing
 from db.engine import writing
-from enrich.schedule.coverage import FILL_PRIORITY, Even
-from enrich.worker.gap_filling import MISSED_LOOKS, Contrast, difference, has_room, signature
-from enrich.worker.run_options import Order
+from enrich.schedule.coverage import FILL_PRIORITY, CoverageOrder
+from enrich.worker.gap_filling import MISSED_LOOKS, GapQueue, difference, has_room, signature
+from enrich.worker.run_options import RunOptions
 from tests.worker.house import House
 
 
@@ -36,7 +36,7 @@ def test_tags_are_words_too():
 
 
 def test_the_gap_whose_ends_differ_most_for_its_length_comes_first():
-    contrast = Contrast()
+    contrast = GapQueue()
     for at, what in ((0.0, BRIDE), (10.0, BRIDE), (14.0, DINNER), (20.0, GROOM)):
         contrast.learn(1, at, what)
     taken = [contrast.take(1) for _ in range(3)]
@@ -44,7 +44,7 @@ def test_the_gap_whose_ends_differ_most_for_its_length_comes_first():
 
 
 def test_a_gap_that_was_divided_meanwhile_is_forgotten():
-    contrast = Contrast()
+    contrast = GapQueue()
     contrast.learn(1, 0.0, BRIDE)
     contrast.learn(1, 10.0, DINNER)
     contrast.learn(1, 5.0, BRIDE)
@@ -55,7 +55,7 @@ def test_a_gap_that_was_divided_meanwhile_is_forgotten():
 
 
 def test_videos_have_gaps_of_their_own_and_a_frame_described_again_is_no_second_one():
-    contrast = Contrast()
+    contrast = GapQueue()
     contrast.learn(1, 0.0, BRIDE)
     contrast.learn(2, 1.0, DINNER)
     contrast.learn(1, 0.0, GROOM)
@@ -71,7 +71,7 @@ def test_videos_have_gaps_of_their_own_and_a_frame_described_again_is_no_second_
 
 @pytest.mark.parametrize("described", [200, 1000, 5000])
 def test_what_is_filled_never_lets_the_largest_gap_be_twice_the_even_spacing(described):
-    even = Even(7200.0)
+    even = CoverageOrder(7200.0)
     rank, extra = described, 0
     while has_room(even.gap(rank), rank + extra, even):
         extra += 1
@@ -80,16 +80,16 @@ def test_what_is_filled_never_lets_the_largest_gap_be_twice_the_even_spacing(des
 
 
 def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_right():
-    even = Even(7200.0)
-    first = even.first_look() * MISSED_LOOKS
+    even = CoverageOrder(7200.0)
+    first = even.skim_count() * MISSED_LOOKS
     assert not has_room(even.gap(first - 1), first, even)
     assert has_room(even.gap(first), first, even)
-    assert has_room(Even(8.0).gap(1), 0, Even(8.0))  # nobody looks at so short a film first
+    assert has_room(CoverageOrder(8.0).gap(1), 0, CoverageOrder(8.0))  # nobody looks at so short a film first
 
 
 def raised(house: House, start: float, end: float) -> list[float]:
     with writing(house.library.engine) as connection:
-        editing.raise_middle(connection, 1, start, end, pass_=DEEP, priority=FILL_PRIORITY)
+        editing.prioritize_middle(connection, 1, start, end, pass_=DEEP, priority=FILL_PRIORITY)
     rows = house.ask(
         "SELECT timestamp FROM frames JOIN tasks ON frame_id = frames.id WHERE priority = :fill", fill=FILL_PRIORITY
     )
@@ -100,7 +100,7 @@ async def test_the_frame_that_stands_shortest_in_the_middle_half_fills_a_gap(
     house: House, clip: Callable[..., Path]
 ) -> None:
     house.add(clip(frames=30, fps=10), sampling="exact")
-    await house.worker(Order(describe=False), None).run()
+    await house.worker(RunOptions(describe=False), None).run()
     house.change('UPDATE frames SET stands_for = 5 WHERE "index" NOT IN (1, 7)')
     assert raised(house, 0.0, 1.0) == [0.7]  # 0.1 s lies too near to the edge
     house.change("UPDATE tasks SET status = 'done' WHERE priority = :fill", fill=FILL_PRIORITY)

@@ -13,7 +13,7 @@ from db.engine import writing
 from db.models import TaskKind
 from enrich.process import is_alive, this_process
 from enrich.worker import heartbeat
-from enrich.worker.heartbeat import Keeper
+from enrich.worker.heartbeat import Heartbeat
 from tests.worker.house import House
 
 
@@ -32,7 +32,7 @@ def run_id(house: House) -> int:
 
 
 @pytest.fixture
-def job(house: House, clip: Callable[..., Path], run_id: int) -> Iterator[queue.Job]:
+def job(house: House, clip: Callable[..., Path], run_id: int) -> Iterator[queue.ClaimedTask]:
     """A task claimed an hour ago."""
     house.add(clip())
     ago = datetime.now(UTC) - timedelta(hours=1)
@@ -52,8 +52,8 @@ def is_fresh(moment: str) -> bool:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC) > datetime.now(UTC) - timedelta(seconds=60)
 
 
-def keep(house: House, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Keeper:
-    return Keeper(house.library.engine, run_id, counts=lambda: {"frames_described": 3}, on_request=on_request)
+def keep(house: House, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Heartbeat:
+    return Heartbeat(house.library.engine, run_id, counts=lambda: {"frames_described": 3}, on_request=on_request)
 
 
 def test_the_heartbeat_and_the_counts_are_written(house: House, run_id: int) -> None:
@@ -62,7 +62,9 @@ def test_the_heartbeat_and_the_counts_are_written(house: House, run_id: int) -> 
     assert house.value("SELECT counts FROM runs") == '{"frames_described": 3}'
 
 
-def test_leases_of_held_tasks_are_pushed_on_until_they_are_dropped(house: House, run_id: int, job: queue.Job) -> None:
+def test_leases_of_held_tasks_are_pushed_on_until_they_are_dropped(
+    house: House, run_id: int, job: queue.ClaimedTask
+) -> None:
     lease = "SELECT lease_until FROM tasks"
     with keep(house, run_id) as kept:
         kept.hold(job)
@@ -75,7 +77,7 @@ def test_leases_of_held_tasks_are_pushed_on_until_they_are_dropped(house: House,
     assert house.value(lease) == before
 
 
-def test_a_task_that_is_not_ours_any_more_is_left_alone(house: House, run_id: int, job: queue.Job) -> None:
+def test_a_task_that_is_not_ours_any_more_is_left_alone(house: House, run_id: int, job: queue.ClaimedTask) -> None:
     house.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
     before = house.value("SELECT lease_until FROM tasks")
     with keep(house, run_id) as kept:

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from enrich.describe.health_check import CanaryResult, Told
+from enrich.describe.health_check import HealthCheckResult, PairReply
 from enrich.worker import host_health, host_runner, writer
-from enrich.worker.host_health import Health, frames_ahead
-from enrich.worker.run_options import Order
+from enrich.worker.host_health import HostHealth, frames_ahead
+from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
 from tests.standin.tricks import ONE_TEXT
 from tests.worker.house import House, Running, assert_settled, assert_truthful, until
 
 HERE, THERE = "http://here:11434", "http://there:11434"
-GOOD = (Told("a ball", "a board"),) * 3
-BAD = (Told("a man", "a man"),) * 3
+GOOD = (PairReply("a ball", "a board"),) * 3
+BAD = (PairReply("a man", "a man"),) * 3
 HOURS = 3600.0
 
 
@@ -26,15 +26,15 @@ class Watched:
         self.now = 1_000.0
         self.ahead = ahead
         self.counted = 0
-        self.health = Health(self._count, clock=lambda: self.now)
+        self.health = HostHealth(self._count, clock=lambda: self.now)
 
     async def _count(self) -> int:
         self.counted += 1
         return self.ahead
 
-    def ask(self, host: str, pairs: tuple[Told, ...]) -> None:
+    def ask(self, host: str, pairs: tuple[PairReply, ...]) -> None:
         self.health.begin(host)
-        self.health.report(host, CanaryResult(host, pairs))
+        self.health.report(host, HealthCheckResult(host, pairs))
 
     def fine(self, host: str, times: int) -> None:
         for _ in range(times):
@@ -121,14 +121,14 @@ def test_a_bad_host_is_set_aside_only_where_another_one_is_well() -> None:
     watched = Watched()
     watched.ask(HERE, BAD)
     watched.fine(THERE, 10)  # it describes, but nobody has asked it yet
-    assert not watched.health.is_set_aside(HERE)
+    assert not watched.health.is_unhealthy(HERE)
     watched.ask(THERE, GOOD)
-    assert watched.health.is_set_aside(HERE)
-    assert not watched.health.is_set_aside(THERE)
+    assert watched.health.is_unhealthy(HERE)
+    assert not watched.health.is_unhealthy(THERE)
     assert "set aside" in watched.health.sentences()[HERE]
     assert THERE not in watched.health.sentences()
     watched.ask(THERE, BAD)
-    assert not watched.health.is_set_aside(HERE)
+    assert not watched.health.is_unhealthy(HERE)
     assert "set aside" not in watched.health.sentences()[HERE]
 
 
@@ -139,11 +139,11 @@ def test_a_bad_host_works_again_while_the_well_one_is_gone_for_long() -> None:
     watched.health.gone(THERE)
     watched.now += 299
     watched.health.gone(THERE)  # still; it does not begin anew
-    assert watched.health.is_set_aside(HERE)
+    assert watched.health.is_unhealthy(HERE)
     watched.now += 1
-    assert not watched.health.is_set_aside(HERE)
+    assert not watched.health.is_unhealthy(HERE)
     watched.health.back(THERE)
-    assert watched.health.is_set_aside(HERE)
+    assert watched.health.is_unhealthy(HERE)
 
 
 async def test_a_host_set_aside_is_asked_again_after_some_minutes_and_taken_back() -> None:
@@ -157,7 +157,7 @@ async def test_a_host_set_aside_is_asked_again_after_some_minutes_and_taken_back
     watched.now += 1
     assert await watched.is_due()
     watched.ask(HERE, GOOD)
-    assert not watched.health.is_set_aside(HERE)
+    assert not watched.health.is_unhealthy(HERE)
     assert watched.health.sentences() == {}
 
 
@@ -173,19 +173,19 @@ async def test_a_bad_host_that_was_away_is_asked_as_soon_as_it_is_back() -> None
 @pytest.mark.parametrize(
     ("order", "described", "seconds", "ahead"),
     [
-        (Order(), 0, 0.0, 500),
-        (Order(limit=60), 0, 0.0, 60),
-        (Order(limit=60), 45, 90.0, 15),
-        (Order(limit=600), 0, 0.0, 500),
-        (Order(within_seconds=3600), 0, 0.0, 0),
-        (Order(within_seconds=3600), 0, 60.0, 0),
-        (Order(within_seconds=3600), 2, 60.0, 118),
-        (Order(within_seconds=600), 1, 30.0, 19),
-        (Order(within_seconds=36_000), 2, 60.0, 500),
+        (RunOptions(), 0, 0.0, 500),
+        (RunOptions(limit=60), 0, 0.0, 60),
+        (RunOptions(limit=60), 45, 90.0, 15),
+        (RunOptions(limit=600), 0, 0.0, 500),
+        (RunOptions(within_seconds=3600), 0, 0.0, 0),
+        (RunOptions(within_seconds=3600), 0, 60.0, 0),
+        (RunOptions(within_seconds=3600), 2, 60.0, 118),
+        (RunOptions(within_seconds=600), 1, 30.0, 19),
+        (RunOptions(within_seconds=36_000), 2, 60.0, 500),
     ],
 )
 def test_frames_ahead_of_a_run_end_with_its_limit_and_its_time(
-    order: Order, described: int, seconds: float, ahead: int
+    order: RunOptions, described: int, seconds: float, ahead: int
 ) -> None:
     time_left = None if order.within_seconds is None else order.within_seconds - seconds
     assert frames_ahead(order, left=500, described=described, seconds=seconds, time_left=time_left) == ahead
@@ -219,7 +219,7 @@ async def test_a_host_that_sees_gets_six_pictures_that_are_no_frames(
     assert canaries(standin) == 6
     assert len(standin.described) == 86
     assert summary.counts.calls == house.value("SELECT count(*) FROM analyses") == 80
-    assert said(caplog, "canary_failed") == []
+    assert said(caplog, "health_check_failed") == []
     assert_truthful(house)
 
 
@@ -227,7 +227,7 @@ async def test_a_short_run_pays_for_no_canary(house: House, standin: StandIn, cl
     house.add(clip(frames=19))
     await house.enrich()
     house.add(clip(frames=40, first=500))
-    await house.enrich(Order(limit=19))
+    await house.enrich(RunOptions(limit=19))
     assert canaries(standin) == 0
 
 
@@ -236,9 +236,9 @@ async def test_a_describer_that_cannot_err_is_not_asked(
 ) -> None:
     asked: list[str] = []
 
-    async def canary(_: object, host: str) -> CanaryResult:
+    async def canary(_: object, host: str) -> HealthCheckResult:
         asked.append(host)
-        return CanaryResult(host, GOOD)
+        return HealthCheckResult(host, GOOD)
 
     monkeypatch.setattr(host_runner, "canary", canary)
     house.add(clip(frames=60))
@@ -259,16 +259,16 @@ async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")
     house.add(clip(frames=120))
     async with Running(house) as running:
-        await until(lambda: said(caplog, "host_rests"), "the bad host rests")
+        await until(lambda: said(caplog, "host_backing_off"), "the bad host rests")
         asked = len(second.chats)
         await until(lambda: house.described() == 120, "all are described")
         assert len(second.chats) == asked
         running.worker.stop()
         await running.end()
-    assert all(f"{second.address} says the same of every picture" in text for text in said(caplog, "host_rests"))
+    assert all(f"{second.address} says the same of every picture" in text for text in said(caplog, "host_backing_off"))
     wrong = [frame for frame in house.frames() if frame.local_description == ONE_TEXT]
     assert len(wrong) <= 40  # those it was asked about before both canaries had come to an end
-    assert len(said(caplog, "canary_failed")) == 1
+    assert len(said(caplog, "health_check_failed")) == 1
     assert house.attempts() == 0
     assert_settled(house)
 
@@ -299,7 +299,7 @@ async def test_a_lone_bad_host_is_warned_about_and_goes_on(
     summary = await house.enrich()
     assert summary.is_good
     assert {frame.local_description for frame in house.frames()} == {ONE_TEXT}
-    [warning] = said(caplog, "canary_failed")
+    [warning] = said(caplog, "health_check_failed")
     assert warning.startswith(f"{standin.address} says the same of every picture")
     assert canaries(standin) == 6
 
@@ -312,7 +312,7 @@ async def test_a_host_that_has_recovered_is_taken_back(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(host_health, "ASIDE_SECONDS", 0.2)
+    monkeypatch.setattr(host_health, "UNHEALTHY_RECHECK_SECONDS", 0.2)
     recovered = f"{second.address} told 3 of 3 pairs of different pictures apart"
     for host in (standin, second):
         host.behave(delay=0.05)
@@ -320,7 +320,7 @@ async def test_a_host_that_has_recovered_is_taken_back(
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")
     house.add(clip(frames=300))
     async with Running(house) as running:
-        await until(lambda: any("set aside" in text for text in said(caplog, "host_rests")), "it is set aside")
+        await until(lambda: any("set aside" in text for text in said(caplog, "host_backing_off")), "it is set aside")
         second.calm()
         await until(lambda: recovered in said(caplog, "host_ready"), "its canary is good")
         before = len(second.described) - canaries(second)
@@ -343,8 +343,8 @@ async def test_a_bad_host_takes_over_when_the_other_goes_down_for_good(
     second.play(Trick.SAME_TEXT, stubborn=True)
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")
     house.add(clip(frames=120))
-    async with Running(house, Order()) as running:
-        await until(lambda: said(caplog, "canary_failed"), "the canary has failed")
+    async with Running(house, RunOptions()) as running:
+        await until(lambda: said(caplog, "health_check_failed"), "the canary has failed")
         standin.stop()
         await running.end()
     assert house.described() == 120

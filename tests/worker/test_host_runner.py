@@ -9,9 +9,20 @@ from typing import Any, cast
 
 import pytest
 
-from db.queue import Job
-from enrich.describe.describer import Answer, Call, Description, Doubt, HostReport, Pass, Picture, Problem, Question
-from enrich.describe.reply_checks import Guard
+from db.models import HostState
+from db.queue import ClaimedTask
+from enrich.describe.describer import (
+    Answer,
+    Call,
+    Description,
+    HostReport,
+    Image,
+    Pass,
+    Problem,
+    Question,
+    ReplyWarning,
+)
+from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
@@ -21,13 +32,13 @@ from enrich.errors import (
     ModelError,
 )
 from enrich.worker import host_runner
-from enrich.worker.host_health import Health
-from enrich.worker.host_runner import Lane, LaneHandlers, LaneState
-from enrich.worker.prefetch import Feed, Item
+from enrich.worker.host_health import HostHealth
+from enrich.worker.host_runner import HostRunner, ResultHandlers
+from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
 from tests.worker.house import until
 
 HOST = "http://here:11434"
-QUESTION = Question((Picture(b"", 0.0),))
+QUESTION = Question((Image(b"", 0.0),))
 
 
 class Told:
@@ -70,9 +81,9 @@ class Told:
         finally:
             self.in_flight -= 1
 
-    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[Doubt, ...]]:
+    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
         del question
-        return (Description(call.raw_reply), ()) if call.raw_reply else (None, (Doubt(Problem.EMPTY),))
+        return (Description(call.raw_reply), ()) if call.raw_reply else (None, (ReplyWarning(Problem.EMPTY),))
 
     async def close(self) -> None:
         pass
@@ -82,16 +93,16 @@ class Items:
     """A feed of so many items, without a database; failed ones come back as the queue would give them back."""
 
     def __init__(self, count: int) -> None:
-        self.ready: asyncio.Queue[Item] = asyncio.Queue()
+        self.ready: asyncio.Queue[PrefetchedFrame] = asyncio.Queue()
         for number in range(count):
-            job = Job(number, cast("Any", "describe"), "deep", 1, number, None, 0, 0, 0, "token")
-            self.ready.put_nowait(Item(job, cast("Any", Frame()), QUESTION))
+            job = ClaimedTask(number, cast("Any", "describe"), "deep", 1, number, None, 0, 0, 0, "token")
+            self.ready.put_nowait(PrefetchedFrame(job, cast("Any", Frame()), QUESTION))
         self.put_backs: list[int] = []
 
-    async def take(self) -> Item:
+    async def take(self) -> PrefetchedFrame:
         return await self.ready.get()
 
-    def put_back(self, item: Item) -> None:
+    def return_item(self, item: PrefetchedFrame) -> None:
         self.put_backs.append(item.job.id)
         self.ready.put_nowait(item)
 
@@ -113,29 +124,29 @@ class Scene:
         self.answered: list[int] = []
         self.failed: list[int] = []
         self.given_back: list[int] = []
-        self.states: list[LaneState] = []
+        self.states: list[HostState] = []
         self.stopping = asyncio.Event()
-        handlers = LaneHandlers(
-            answered=self._answered, failed=self._failed, give_back=self._give_back, changed=self._changed
+        handlers = ResultHandlers(
+            answered=self._answered, failed=self._failed, refund_attempts=self._give_back, changed=self._changed
         )
-        self.lane = Lane(
+        self.lane = HostRunner(
             cast("Any", self.told),
             HOST,
-            feed=cast("Feed", self.items),
-            guard=Guard(),
-            health=Health(_no_frames_ahead),
+            feed=cast("Prefetcher", self.items),
+            guard=ReplyHistory(),
+            health=HostHealth(_no_frames_ahead),
             slots=slots,
             handlers=handlers,
             stopping=self.stopping,
         )
 
-    async def _answered(self, item: Item, _: Answer) -> None:
+    async def _answered(self, item: PrefetchedFrame, _: Answer) -> None:
         self.answered.append(item.job.id)
 
-    async def _failed(self, item: Item, _: DescribeError | None, __: Answer | None) -> None:
+    async def _failed(self, item: PrefetchedFrame, _: DescribeError | None, __: Answer | None) -> None:
         self.failed.append(item.job.id)
 
-    async def _give_back(self, items: list[Item]) -> None:
+    async def _give_back(self, items: list[PrefetchedFrame]) -> None:
         self.given_back += [item.job.id for item in items]
 
     def _changed(self) -> None:
@@ -156,12 +167,12 @@ async def test_no_more_calls_are_in_flight_than_there_are_slots() -> None:
     await scene.run(lambda: len(scene.answered) == 50, "all are answered")
     assert scene.told.most == 3
     assert sorted(scene.answered) == list(range(50))
-    assert scene.states[0] is LaneState.OPEN
-    assert scene.lane.state is LaneState.CLOSED
+    assert scene.states[0] is HostState.SERVING
+    assert scene.lane.state is HostState.STOPPED
 
 
 async def test_the_next_call_goes_out_before_the_last_reply_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_runner, "BREATH_SECONDS", 60)
+    monkeypatch.setattr(host_runner, "HANDOFF_DELAY_SECONDS", 60)
     scene = Scene(5, slots=1)
     running = asyncio.create_task(scene.lane.run())
     await until(lambda: scene.told.calls == 2, "a second call is made")
@@ -184,7 +195,7 @@ async def test_a_busy_host_is_not_bothered_with_the_test_card() -> None:
     scene.told.orders = [HostBusyError("busy")]
     await scene.run(lambda: len(scene.answered) == 3, "all are answered in the end")
     assert scene.told.prepared == 1
-    assert LaneState.RESTING in scene.states
+    assert HostState.BACKING_OFF in scene.states
 
 
 async def test_a_host_without_its_model_rests_and_says_why() -> None:
@@ -201,7 +212,7 @@ async def test_a_host_without_its_model_rests_and_says_why() -> None:
 async def test_failures_in_a_row_are_the_hosts_fault_if_the_test_card_fails_too(trouble: DescribeError) -> None:
     scene = Scene(6)
     scene.told.well = [None, CallFailedError("500")]
-    scene.told.orders = [trouble] * host_runner.SUSPICIOUS_FAILURES
+    scene.told.orders = [trouble] * host_runner.FAILURE_THRESHOLD
     await scene.run(lambda: len(scene.answered) == 3, "the others are answered")
     assert scene.failed == [0, 1, 2]
     assert scene.given_back == [0, 1, 2]
@@ -217,7 +228,7 @@ async def test_failures_in_a_row_are_the_frames_fault_if_the_test_card_passes() 
 
 
 async def test_an_answer_in_between_ends_the_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_runner, "BREATH_SECONDS", 0)
+    monkeypatch.setattr(host_runner, "HANDOFF_DELAY_SECONDS", 0)
     scene = Scene(6)
     failure = CallFailedError("500")
     scene.told.orders = [failure, failure, "fine", failure, failure, "fine"]
@@ -228,14 +239,14 @@ async def test_an_answer_in_between_ends_the_suspicion(monkeypatch: pytest.Monke
 
 async def test_a_frame_that_brings_the_host_down_again_and_again_is_to_blame_itself() -> None:
     scene = Scene(1)
-    scene.told.orders = [HostDownError("down")] * host_runner.SUSPICIOUS_FAILURES
+    scene.told.orders = [HostDownError("down")] * host_runner.FAILURE_THRESHOLD
     await scene.run(lambda: scene.failed, "it counts")
     assert scene.failed == [0]
 
 
 async def test_rests_grow_up_to_the_longest_and_begin_anew_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_runner, "FIRST_REST_SECONDS", 1.0)
-    monkeypatch.setattr(host_runner, "LONGEST_REST_SECONDS", 60.0)
+    monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 1.0)
+    monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 60.0)
     rests: list[float] = []
     timeout = asyncio.timeout
 

@@ -17,7 +17,7 @@ from threading import enumerate as running_threads
 import pytest
 
 from enrich.worker import keep_awake
-from enrich.worker.keep_awake import Awake, is_on_mains
+from enrich.worker.keep_awake import SleepInhibitor, is_on_mains
 
 PATIENCE_SECONDS = 20.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus and power supplies as files are Linux's")
@@ -53,22 +53,22 @@ def said(caplog):
 
 
 def test_it_holds_once_and_lets_go_once(granted, caplog):
-    keeper = Awake("always")
+    keeper = SleepInhibitor("always")
     assert (keeper.state, keeper.reason) == (False, "there is no work")
     keeper.hold()
     keeper.hold()
     wait_for(lambda: keeper.state)
     assert keeper.reason is None
     assert [thread.name for thread in running_threads()].count("everyframe-awake") == 1
-    keeper.let_go()
-    keeper.let_go()
+    keeper.release_inhibitor()
+    keeper.release_inhibitor()
     assert keeper.state is False
     assert "everyframe-awake" not in [thread.name for thread in running_threads()]
     assert said(caplog) == ["the computer is kept awake", "the computer may sleep again: the worker has ended"]
 
 
 def test_it_holds_while_there_is_work_and_only_then(granted):
-    keeper = Awake("always")
+    keeper = SleepInhibitor("always")
     keeper.refresh(False)
     assert keeper.state is False
     keeper.refresh(True)
@@ -77,20 +77,20 @@ def test_it_holds_while_there_is_work_and_only_then(granted):
     assert (keeper.state, keeper.reason) == (False, "there is no work")
     keeper.refresh(True)
     wait_for(lambda: keeper.state)
-    keeper.let_go()
+    keeper.release_inhibitor()
 
 
 def test_never_means_never(granted):
-    keeper = Awake("never")
+    keeper = SleepInhibitor("never")
     keeper.refresh(True)
     assert (keeper.state, keeper.reason) == (False, "the setting keep_awake says never")
-    keeper.let_go()
+    keeper.release_inhibitor()
 
 
 def test_on_mains_it_lets_go_when_the_plug_is_pulled_and_holds_when_it_is_back(granted, monkeypatch):
     monkeypatch.setattr(keep_awake, "POWER_CHECK_SECONDS", 0)
     plug = [True]
-    keeper = Awake("mains", on_mains=lambda: plug[0])
+    keeper = SleepInhibitor("mains", on_mains=lambda: plug[0])
     keeper.refresh(True)
     wait_for(lambda: keeper.state)
     plug[0] = False
@@ -99,18 +99,18 @@ def test_on_mains_it_lets_go_when_the_plug_is_pulled_and_holds_when_it_is_back(g
     plug[0] = True
     keeper.refresh(True)
     wait_for(lambda: keeper.state)
-    keeper.let_go()
+    keeper.release_inhibitor()
 
 
 def test_always_does_not_look_at_the_plug(granted):
-    keeper = Awake("always", on_mains=lambda: False)
+    keeper = SleepInhibitor("always", on_mains=lambda: False)
     keeper.refresh(True)
     wait_for(lambda: keeper.state)
-    keeper.let_go()
+    keeper.release_inhibitor()
 
 
 def test_a_refusal_is_said_once_tried_again_later_and_never_an_error(refused, monkeypatch, caplog):
-    keeper = Awake("always")
+    keeper = SleepInhibitor("always")
     keeper.refresh(True)
     wait_for(lambda: keeper.state is None)
     keeper.refresh(True)
@@ -122,7 +122,7 @@ def test_a_refusal_is_said_once_tried_again_later_and_never_an_error(refused, mo
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
     keeper.refresh(True)
     wait_for(lambda: keeper.state)
-    keeper.let_go()
+    keeper.release_inhibitor()
     assert [record.levelno for record in caplog.records if record.levelno > logging.INFO] == []
     refusals = [text for text in said(caplog) if text.startswith("the computer cannot be kept awake: ")]
     assert len(refusals) == 1
@@ -130,11 +130,11 @@ def test_a_refusal_is_said_once_tried_again_later_and_never_an_error(refused, mo
 
 @linux_only
 def test_without_a_desktop_it_says_why_and_asks_nobody():
-    keeper = Awake("always")
+    keeper = SleepInhibitor("always")
     keeper.refresh(True)
     wait_for(lambda: keeper.state is None)
     assert "DBUS_SESSION_BUS_ADDRESS is not set" in keeper.reason
-    keeper.let_go()
+    keeper.release_inhibitor()
 
 
 @linux_only
@@ -144,12 +144,12 @@ def test_a_desktop_that_does_not_answer_holds_up_nobody(tmp_path, monkeypatch):
         silent.bind(str(tmp_path / "bus"))
         silent.listen(5)
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={tmp_path / 'bus'}")
-        keeper = Awake("always")
+        keeper = SleepInhibitor("always")
         began = time.monotonic()
         keeper.refresh(True)
         assert time.monotonic() - began < 0.5
         wait_for(lambda: keeper.state is None)
-        keeper.let_go()
+        keeper.release_inhibitor()
 
 
 class Desktop:
@@ -215,11 +215,11 @@ def bus(monkeypatch):
 def test_a_desktop_is_asked_over_its_bus_and_told_when_it_is_over(bus):
     desktop = Desktop(bus)
     try:
-        keeper = Awake("always")
+        keeper = SleepInhibitor("always")
         keeper.refresh(True)
         wait_for(lambda: keeper.state)
         assert desktop.held == [1]
-        keeper.let_go()
+        keeper.release_inhibitor()
         assert desktop.held == []
     finally:
         desktop.close()
@@ -227,10 +227,10 @@ def test_a_desktop_is_asked_over_its_bus_and_told_when_it_is_over(bus):
 
 @linux_only
 def test_a_bus_without_a_desktop_is_hung_up(bus):
-    keeper = Awake("always")
+    keeper = SleepInhibitor("always")
     keeper.refresh(True)
     wait_for(lambda: keeper.state is None)
-    keeper.let_go()
+    keeper.release_inhibitor()
     gc.collect()  # a connection left open is a warning, and a warning an error here
 
 

@@ -11,7 +11,7 @@ from db import runs, store
 from db.engine import writing
 from enrich.clock import parse_hours
 from enrich.worker import heartbeat
-from enrich.worker.run_options import Order
+from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
 from tests.worker.house import House, Running, assert_settled, assert_truthful, until
 
@@ -84,7 +84,7 @@ async def test_a_pause_while_decoding_gives_the_video_back_and_it_is_decoded_aft
 async def test_a_limit_holds_across_a_pause(house: House, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.05)
     house.add(clip(frames=40))
-    async with Running(house, Order(limit=10)) as running:
+    async with Running(house, RunOptions(limit=10)) as running:
         await until(lambda: house.described() >= 3, "it describes")
         ask(house, runs.PAUSE)
         await until(lambda: requested(house) is None, "it obeys")
@@ -96,7 +96,7 @@ async def test_a_limit_holds_across_a_pause(house: House, standin: StandIn, clip
 async def test_outside_its_hours_a_worker_waits_and_says_until_when(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip())
     resting = house.with_settings(hours=OPEN_LATER)
-    async with Running(resting, Order(until_idle=False, keeps_hours=True)):
+    async with Running(resting, RunOptions(until_idle=False, keeps_hours=True)):
         await until(lambda: house.states_of_runs() == ["waiting"], "it waits")
         assert house.value("SELECT reason FROM runs") == f"working hours begin at {OPEN_LATER[:5]}"
         assert not standin.chats
@@ -110,7 +110,7 @@ async def test_the_end_of_its_hours_is_a_pause_and_their_beginning_ends_it(
     standin.behave(delay=0.05)
     house.add(clip(frames=40))
     working = house.with_settings(hours=OPEN_NOW)
-    async with Running(working, Order(until_idle=False, keeps_hours=True)) as running:
+    async with Running(working, RunOptions(until_idle=False, keeps_hours=True)) as running:
         await until(lambda: house.described() >= 3, "it describes")
         running.worker._breaks.hours = parse_hours(OPEN_LATER)
         await until(lambda: house.states_of_runs() == ["waiting"] and not standin.loaded, "the model is unloaded")
@@ -128,7 +128,7 @@ async def test_work_in_a_terminal_keeps_no_hours(house: House, clip: Clip) -> No
 
 async def test_suspects_of_crashes_are_tried_alone_before_all_else(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=20))
-    await house.enrich(Order(limit=1))
+    await house.enrich(RunOptions(limit=1))
     house.change("UPDATE tasks SET crashes = :crashes WHERE frame_id IN (5, 6, 7)", crashes=store.SUSPECT_CRASHES)
     suspects = {number for (number,) in house.ask('SELECT "index" FROM frames WHERE id IN (5, 6, 7)')}
     house.add(clip(frames=21))
@@ -161,7 +161,7 @@ async def test_a_suspect_video_is_decoded_alone_until_it_gets_on(house: House, s
 
 async def test_suspects_are_not_waited_for_where_no_host_answers(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=20))
-    await house.enrich(Order(limit=1))
+    await house.enrich(RunOptions(limit=1))
     house.change("UPDATE tasks SET crashes = 2 WHERE frame_id = 5")
     house.add(clip(frames=21))
     standin.stop()
@@ -187,4 +187,4 @@ async def test_an_exception_counts_as_a_crash_for_what_was_in_hand(
     assert house.states_of_runs() == ["crashed"] * 3
     assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0
     failed = house.ask("SELECT error FROM tasks WHERE status = 'failed'")
-    assert failed == [(store.SET_ASIDE,)], "only one was alone at the third"
+    assert failed == [(store.CRASH_LIMIT_REACHED,)], "only one was alone at the third"

@@ -18,8 +18,8 @@ from sqlalchemy import event
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.video.fingerprint import fingerprint
 from enrich.worker import decoder, extract_task, host_runner, prefetch, worker, writer
-from enrich.worker.host_runner import Lane
-from enrich.worker.run_options import Ending, Order
+from enrich.worker.host_runner import HostRunner
+from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, assert_settled, assert_truthful, until
@@ -33,10 +33,10 @@ Clip = Callable[..., Path]
 async def test_a_host_that_is_down_for_days_is_still_tried_again(
     house: House, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_runner, "LONGEST_REST_SECONDS", 0.001)
+    monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 0.001)
     house.add(clip(frames=3))
     standin.stop()
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.states_of_runs() == ["waiting"], "the run waits")
         assert running.worker._shift is not None
         running.worker._shift.lanes[0]._rests = 5000
@@ -50,9 +50,9 @@ async def test_there_is_one_pause_before_each_try(
     house: House, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    rest, prepare = Lane._rest, OllamaDescriber.prepare
+    rest, prepare = HostRunner._rest, OllamaDescriber.prepare
 
-    async def resting(self: Lane, error: object) -> None:
+    async def resting(self: HostRunner, error: object) -> None:
         events.append("rest")
         await rest(self, error)  # type: ignore[arg-type]
 
@@ -60,11 +60,11 @@ async def test_there_is_one_pause_before_each_try(
         events.append("try")
         return await prepare(self, host)
 
-    monkeypatch.setattr(Lane, "_rest", resting)
+    monkeypatch.setattr(HostRunner, "_rest", resting)
     monkeypatch.setattr(OllamaDescriber, "prepare", preparing)
     standin.behave(delay=0.05)
     house.add(clip(frames=40))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() > 3, "some are described")
         standin.stop()
         await until(lambda: events.count("rest") > 3, "it rests")
@@ -80,7 +80,7 @@ async def test_a_host_that_hangs_on_everything_is_to_blame(
     house = make_house(call_seconds=0.2, load_seconds=0.2)
     standin.behave(delay=0.01)
     house.add(clip(frames=30))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: len(standin.described) > 2, "some are described")
         standin.play(Trick.HANG)
         await until(lambda: house.states_of_runs() == ["waiting"], "the run waits")
@@ -97,10 +97,10 @@ async def test_attempts_are_given_back_to_frames_that_were_claimed_again_already
     """While one call hangs, the frames that failed beside it are claimed again, and lie in the feed."""
     house = make_house(call_seconds=0.5, load_seconds=0.5)
     house.add(clip(frames=6))
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     standin.play(Trick.HANG, frames=[0], times=1)
     standin.play(Trick.ERROR, frames=range(6))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(house.attempts, "a frame has failed")
         standin.play(Trick.ERROR)
         await until(lambda: house.states_of_runs()[-1] == "waiting", "the run waits")
@@ -119,7 +119,7 @@ async def test_the_last_frames_do_not_fail_for_a_host_that_fails_on_everything(
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0.2)
     standin.play(Trick.ERROR, frames=range(frames))
     house.add(clip(frames=frames))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(house.attempts, "a frame has failed once")
         standin.play(Trick.ERROR)
         await until(lambda: house.states_of_runs() == ["waiting"], "the run waits")
@@ -138,7 +138,7 @@ async def test_a_model_that_vanishes_in_the_middle_costs_nothing_but_time(
     standin.behave(delay=0.02)
     models = standin.conduct.models
     house.add(clip(frames=30))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.described() > 3, "some are described")
         standin.behave(models=())
         await until(lambda: house.states_of_runs() == ["waiting"], "the run waits")
@@ -187,7 +187,7 @@ async def test_a_picture_of_a_film_with_oblong_pixels_is_made_again_the_same(
     house: House, clip: Clip, rotation: int
 ) -> None:
     house.add(clip(frames=12, rotation=rotation, sample_aspect=Fraction(2), bframes=2))
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     pictures = [house.image(frame) for frame in house.frames()]
     before = [picture.read_bytes() for picture in pictures]
     for picture in pictures[3:6]:
@@ -217,7 +217,7 @@ async def test_a_worker_that_stays_makes_a_lost_picture_when_its_film_comes_back
     monkeypatch.setattr(prefetch, "MISSING_FILE_PAUSE_SECONDS", 0.05)
     film = Path(shutil.copy(clip(frames=6), tmp_path / "film.mp4"))
     house.add(film)
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     house.image(house.frames()[4]).unlink()
     film.unlink()
     async with Running(house):
@@ -232,11 +232,11 @@ async def test_a_lost_picture_is_not_made_from_another_film_of_that_name(
 ) -> None:
     film = Path(shutil.copy(clip(frames=10), tmp_path / "film.mp4"))
     house.add(film)
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     house.image(house.frames()[4]).unlink()
     shutil.copy(clip(frames=12, first=90), film)
     summary = await house.enrich()
-    assert (summary.ending, summary.left) == (Ending.FINISHED, 1)
+    assert (summary.ending, summary.left) == (RunEnd.FINISHED, 1)
     frame = house.frames()[4]
     assert frame.local_description is None
     assert "is not the file" in (frame.error or "")
@@ -295,7 +295,7 @@ async def test_a_codec_that_fails_in_an_unforeseen_way_ends_one_film_and_not_the
     monkeypatch.setattr(extract_task, "Extraction", fails)
     summary = await house.enrich()
     assert "ZeroDivisionError" in (house.video(1).error or "")
-    assert summary.ending is Ending.FINISHED
+    assert summary.ending is RunEnd.FINISHED
     assert_truthful(house, 2, 300)
 
 
@@ -335,7 +335,7 @@ async def test_a_locked_database_is_waited_for(
     event.listen(house.library.engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=20"))
     standin.behave(delay=0.02)
     house.add(clip(frames=40))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         for described in (0, 10, 20):
             await until(lambda count=described: running.worker.status.counts.frames_described > count, "some are")
             with closing(sqlite3.connect(house.settings.home / "library.db", timeout=10)) as other:
@@ -367,7 +367,7 @@ async def test_calls_that_do_not_end_within_the_grace_time_are_cancelled_and_not
         await until(lambda: len(standin.chats) >= calls + 2, "slow calls are in flight")
         running.worker.stop()
         summary = await running.end()
-    assert summary.ending is Ending.STOPPED
+    assert summary.ending is RunEnd.STOPPED
     assert house.states_of_runs() == ["stopped"]
     assert house.attempts() == 0
     assert house.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
@@ -417,7 +417,7 @@ async def test_a_worker_that_is_cancelled_at_any_moment_leaves_nothing_claimed_e
 async def test_what_a_run_that_ended_badly_left_claimed_is_taken_up_at_once(house: House, clip: Clip) -> None:
     """Its lease has not run out, and its run says it stopped: the new worker is alone in the library all the same."""
     house.add(clip(frames=6))
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     house.change(
         "UPDATE tasks SET status = 'doing', lease_token = 'left', run_id = 1, "
         "lease_until = datetime('now', '+60 seconds') WHERE id = (SELECT max(id) FROM tasks)"

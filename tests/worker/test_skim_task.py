@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from db import editing, extraction, queue
-from db.editing import Wish
+from db.editing import PriorityRange
 from db.engine import reading, writing
 from db.models import TaskKind
-from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, LOOK_PRIORITY, WISH_PRIORITY, Even
+from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, REQUEST_PRIORITY, SKIM_PRIORITY, CoverageOrder
 from enrich.worker import decoder, extract_task
-from enrich.worker.run_options import Ending, Order
+from enrich.worker.run_options import RunEnd, RunOptions
 from enrich.worker.skim_task import skim_video
 from tests.standin import StandIn
 from tests.worker.house import House, assert_settled, assert_truthful
@@ -75,8 +75,8 @@ async def test_the_pictures_of_a_look_go_from_coarse_to_fine_in_every_film(
     house = make_house(concurrency=1)
     standin.behave(delay=0.3)  # both looks are over before the second picture is described
     house.add(film, clip(frames=240, fps=5, gop=5, first=1000))
-    await house.enrich(Order(limit=9))
-    even = Even(48.0)
+    await house.enrich(RunOptions(limit=9))
+    even = CoverageOrder(48.0)
     for begin in (0, 1000):
         numbers = [number - begin for number in standin.described if begin <= number < begin + 240]
         assert len(numbers) >= 3
@@ -86,8 +86,8 @@ async def test_the_pictures_of_a_look_go_from_coarse_to_fine_in_every_film(
 
 async def test_only_extracting_looks_at_nothing(house: House, film: Path) -> None:
     house.add(film, sampling="every=2s")
-    summary = await house.worker(Order(describe=False), None).run()
-    assert summary.ending is Ending.FINISHED
+    summary = await house.worker(RunOptions(describe=False), None).run()
+    assert summary.ending is RunEnd.FINISHED
     assert sought(house) == set()
     assert house.tasks("skim") == {"done": 1}
 
@@ -120,7 +120,7 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
         go_on.wait(20)
         return extract(*arguments, **named)  # type: ignore[arg-type]
 
-    deeper = extraction.look_deeper
+    deeper = extraction.skim_deeper
 
     def look_deeper(*arguments: object, **named: int) -> bool:
         taken.append(named["pictures"])
@@ -129,7 +129,7 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
         return done
 
     monkeypatch.setattr(decoder, "extract_video", extract_video)
-    monkeypatch.setattr(extraction, "look_deeper", look_deeper)
+    monkeypatch.setattr(extraction, "skim_deeper", look_deeper)
     house.add(clip(frames=600, fps=5, gop=5), sampling="every=1s")
     with writing(house.library.engine) as connection:
         connection.exec_driver_sql("""UPDATE tasks SET payload = '{"pictures": 6, "taken": 0}' WHERE kind = 'skim'""")
@@ -144,7 +144,7 @@ async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
     house: House, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house.add(film, sampling="every=5s")
-    unplaced = extraction.unplaced
+    unplaced = extraction.unplaced_frames
     asked: list[int] = []
 
     def late(*arguments: object) -> list[tuple[int, float]]:
@@ -163,12 +163,12 @@ async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
 
 async def test_a_picture_at_a_time_the_film_does_not_have_is_dropped(house: House, film: Path) -> None:
     house.add(film, sampling="every=5s")
-    await house.worker(Order(describe=False), None).run()
+    await house.worker(RunOptions(describe=False), None).run()
     house.change("UPDATE tasks SET status = 'todo' WHERE kind = 'extract'")
     house.change(
         "INSERT INTO frames (video_id, timestamp, image_path, is_keyframe) VALUES (1, 7.123, 'nowhere.jpg', 0)"
     )
-    await house.worker(Order(describe=False), None).run()
+    await house.worker(RunOptions(describe=False), None).run()
     assert 7.123 not in [frame.timestamp for frame in house.frames()]
     assert sum(frame.stands_for or 0 for frame in house.frames()) == 240
 
@@ -178,9 +178,9 @@ async def test_what_somebody_asks_for_goes_first_and_starves_nothing(
 ) -> None:
     house = make_house(concurrency=1)
     house.add(clip(frames=40), clip(frames=40, first=1000))
-    await house.worker(Order(describe=False), None).run()
+    await house.worker(RunOptions(describe=False), None).run()
     with writing(house.library.engine) as connection:
-        asked_for = editing.prefer(connection, 2, Wish(start=0.5), priority=WISH_PRIORITY)
+        asked_for = editing.prioritize(connection, 2, PriorityRange(start=0.5), priority=REQUEST_PRIORITY)
     await house.enrich()
     second = [number >= 1000 for number in standin.described]
     assert asked_for == sum(frame.timestamp >= 0.5 for frame in house.frames(2))
@@ -195,12 +195,12 @@ async def test_a_wish_for_a_film_that_is_not_decoded_is_kept_until_it_is(
 ) -> None:
     house.add(clip(frames=30), clip(frames=30, first=1000))
     with writing(house.library.engine) as connection:
-        assert editing.prefer(connection, 2, Wish(0.2, 0.4), priority=WISH_PRIORITY) == 0
-    await house.worker(Order(describe=False), None).run()
+        assert editing.prioritize(connection, 2, PriorityRange(0.2, 0.4), priority=REQUEST_PRIORITY) == 0
+    await house.worker(RunOptions(describe=False), None).run()
     rows = house.ask(
         "SELECT timestamp, priority FROM frames JOIN tasks ON frame_id = frames.id WHERE frames.video_id = 2"
     )
-    assert {row.timestamp for row in rows if row.priority == WISH_PRIORITY} == {
+    assert {row.timestamp for row in rows if row.priority == REQUEST_PRIORITY} == {
         row.timestamp for row in rows if 0.2 <= row.timestamp <= 0.4
     }
     assert house.value("SELECT count(*) FROM tasks WHERE video_id = 1 AND priority > 900000000") == 0
@@ -211,9 +211,9 @@ async def test_the_even_order_leaves_every_film_about_evenly_covered(
 ) -> None:
     house = make_house(concurrency=1)
     house.add(film, clip(frames=120, fps=5, gop=5), sampling="every=1s")
-    await house.worker(Order(describe=False), None).run()
+    await house.worker(RunOptions(describe=False), None).run()
     for _ in range(4):
-        await house.enrich(Order(limit=12))
+        await house.enrich(RunOptions(limit=12))
         gaps = []
         for number, seconds in ((1, 48.0), (2, 24.0)):
             times = [frame.timestamp for frame in house.frames(number) if frame.local_description]
@@ -227,13 +227,20 @@ async def test_between_unlike_neighbours_the_middle_is_described_next(
 ) -> None:
     house = make_house(concurrency=1)
     house.add(clip(frames=60, fps=5), sampling="exact")
-    await house.enrich(Order(limit=30))
+    await house.enrich(RunOptions(limit=30))
     filled = house.ask("SELECT frame_id FROM tasks WHERE priority = :fill", fill=FILL_PRIORITY)
     assert 3 <= len(filled) <= 10
 
 
 def test_the_bands_of_priorities_lie_apart() -> None:
-    assert Even(None).priority(0.0, 1.0) <= GAP_LIMIT < FILL_PRIORITY < LOOK_PRIORITY - 50 < WISH_PRIORITY < 2**31
+    assert (
+        CoverageOrder(None).priority(0.0, 1.0)
+        <= GAP_LIMIT
+        < FILL_PRIORITY
+        < SKIM_PRIORITY - 50
+        < REQUEST_PRIORITY
+        < 2**31
+    )
 
 
 async def test_a_film_that_is_gone_is_looked_at_when_it_is_back(house: House, film: Path, tmp_path: Path) -> None:
@@ -248,5 +255,5 @@ async def test_a_film_that_is_gone_is_looked_at_when_it_is_back(house: House, fi
     await house.enrich()
     assert sought(house)
     with reading(house.library.engine) as connection:
-        assert extraction.unplaced(connection, 1) == []
+        assert extraction.unplaced_frames(connection, 1) == []
     assert_truthful(house)

@@ -17,7 +17,7 @@ from db.engine import reading, writing
 from db.search import search
 from enrich.describe.prompt import PROMPT_VERSION
 from enrich.worker import extract_task
-from enrich.worker.run_options import Ending, Order
+from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_picture, picture_clip
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, assert_settled, assert_truthful, truthful, until
@@ -29,7 +29,7 @@ async def test_every_frame_gets_the_description_of_its_own_picture(house: House,
     assert len(house.frames()) == 40
     assert_truthful(house)
     assert_settled(house)
-    assert summary.ending is Ending.FINISHED
+    assert summary.ending is RunEnd.FINISHED
     assert summary.is_good
     assert summary.left == 0
     counts = summary.counts
@@ -150,7 +150,7 @@ async def test_a_host_that_breaks_in_the_middle_costs_no_frame_an_attempt(
         standin.behave(delay=0.01)
         house = make_house(ollama_hosts=f"{standin.address},{breaks.address}", concurrency=3)
         house.add(clip(frames=80))
-        async with Running(house, Order()) as running:
+        async with Running(house, RunOptions()) as running:
             await until(lambda: len(breaks.described) > 3, "the second host describes")
             breaks.play(Trick.ERROR)
             summary = await running.end()
@@ -161,8 +161,8 @@ async def test_a_host_that_breaks_in_the_middle_costs_no_frame_an_attempt(
 
 async def test_a_limit_is_kept_and_the_rest_waits(house: House, standin: StandIn, clip: Callable[..., Path]) -> None:
     house.add(clip(frames=30))
-    summary = await house.enrich(Order(limit=7))
-    assert summary.ending is Ending.LIMIT
+    summary = await house.enrich(RunOptions(limit=7))
+    assert summary.ending is RunEnd.LIMIT
     assert house.described() == len(standin.chats) == 7
     assert_settled(house)
     await house.enrich()
@@ -173,8 +173,8 @@ async def test_a_limit_is_kept_and_the_rest_waits(house: House, standin: StandIn
 async def test_a_time_is_kept_and_the_rest_waits(house: House, standin: StandIn, clip: Callable[..., Path]) -> None:
     standin.behave(delay=0.05)
     house.add(clip(frames=200))
-    summary = await house.enrich(Order(within_seconds=2.5))
-    assert summary.ending is Ending.TIME_UP
+    summary = await house.enrich(RunOptions(within_seconds=2.5))
+    assert summary.ending is RunEnd.TIME_UP
     assert 0 < house.described() < 200
     assert summary.left == len(house.frames()) - house.described()
     assert_settled(house)
@@ -185,7 +185,7 @@ async def test_only_the_videos_of_the_order_are_touched(
     house: House, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     house.add(clip(frames=10), clip(frames=10, first=500))
-    await house.enrich(Order(video_ids=frozenset({2})))
+    await house.enrich(RunOptions(video_ids=frozenset({2})))
     assert sorted(standin.described) == list(range(500, 510))
     assert house.video(1).extraction_status == "pending"
     assert house.frames(1) == []
@@ -195,7 +195,7 @@ async def test_extracting_alone_describes_nothing_and_enriching_later_decodes_no
     house: House, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     house.add(clip(frames=15))
-    summary = await house.worker(Order(describe=False)).run()
+    summary = await house.worker(RunOptions(describe=False)).run()
     assert summary.counts.videos_extracted == 1
     assert standin.chats == []
     assert house.video().enrichment_status == "pending"
@@ -223,7 +223,7 @@ async def test_a_video_that_is_removed_with_calls_in_flight_is_gone_and_the_run_
 ) -> None:
     standin.behave(delay=0.1)
     house.add(clip(frames=30), clip(frames=10, first=700))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: len(standin.chats) > 2 and house.described(), "calls are in flight")
         house.remove(1)
         summary = await running.end()
@@ -328,7 +328,7 @@ async def test_asked_without_the_context_a_model_that_named_somebody_is_believed
 
 async def test_what_a_person_wrote_survives_the_model(house: House, clip: Callable[..., Path]) -> None:
     house.add(clip(frames=5))
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     with writing(house.library.engine) as connection:
         editing.edit_frame(
             connection, house.frames()[2].id, description="Grandma laughs", tags=["grandma"], now=datetime.now(UTC)
@@ -341,7 +341,7 @@ async def test_what_a_person_wrote_survives_the_model(house: House, clip: Callab
 
 async def test_an_empty_library_is_worked_off_at_once(house: House, standin: StandIn) -> None:
     summary = await house.enrich()
-    assert summary.ending is Ending.FINISHED
+    assert summary.ending is RunEnd.FINISHED
     assert summary.is_good
     assert_settled(house)
 
@@ -375,7 +375,7 @@ async def test_a_turned_film_is_described_upright(house: House, tmp_path: Path) 
 async def test_the_worker_says_what_it_is_doing(house: House, standin: StandIn, clip: Callable[..., Path]) -> None:
     standin.behave(delay=0.05)
     house.add(clip(frames=30))
-    async with Running(house, Order()) as running:
+    async with Running(house, RunOptions()) as running:
         await until(lambda: house.states_of_runs() == ["running"], "the run is running")
         await until(lambda: running.worker.status.counts.frames_described > 3, "frames are described")
         assert house.value("SELECT progress_at IS NOT NULL FROM runs")
@@ -396,7 +396,7 @@ async def test_so_many_calls_are_in_flight_as_were_asked_for_and_never_more(
     in_flight = Watch(standin)
     house = make_house(concurrency=calls)
     house.add(clip(frames=20 * calls))
-    await house.worker(Order(describe=False)).run()
+    await house.worker(RunOptions(describe=False)).run()
     with in_flight:
         await house.enrich()
     assert in_flight.most == calls

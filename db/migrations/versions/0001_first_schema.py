@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from db.costs import create_expenses
-from db.counts import create_tallies
+from db.counts import create_count_triggers
 from db.search import create_search_index
 
 revision = "0001"
@@ -228,5 +228,5 @@ def upgrade() -> None:
     op.create_index("ix_tasks_lease", "tasks", ["status", "lease_until"], unique=False)
     op.create_index("ix_tasks_video", "tasks", ["video_id", "status", "kind", "pass"], unique=False)
     create_search_index(op.get_bind())
-    create_tallies(op.get_bind())
+    create_count_triggers(op.get_bind())
     create_expenses(op.get_bind())

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from enrich.describe.claude.client import NotThereError, RequestRefusedError, refused
+from enrich.describe.claude.client import NotFoundError, RequestRefusedError, refused
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.claude.reply import answered
 from enrich.describe.claude.request import MOST_BATCH_BYTES, weights
-from enrich.describe.quick.protocol import Answered, Labelled
+from enrich.describe.quick.protocol import LabelledImage, QuickResult
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -34,7 +34,7 @@ class BatchPart:
     """One request of a batch, known by an id of ours: letters, digits, `-` and `_`, up to 64."""
 
     custom_id: str
-    pictures: tuple[Labelled, ...]
+    pictures: tuple[LabelledImage, ...]
 
     @property
     def weights(self) -> dict[str, int]:
@@ -113,7 +113,7 @@ class ClaudeBatches:
         *,
         context: str = "",
         language: str = "English",
-    ) -> AsyncIterator[tuple[str, tuple[Answered, ...]]]:
+    ) -> AsyncIterator[tuple[str, tuple[QuickResult, ...]]]:
         """The results of an ended batch, in the order they come, by custom id; `weights` are those of each part.
 
         Ids that are not in `weights` are passed over. Raises DescribeError's subclasses.
@@ -132,7 +132,7 @@ class ClaudeBatches:
                 problem = str(refused(400, error.type, error.message, model=self._quick.model))
             else:
                 problem = EXPIRED if result.type == "expired" else CANCELED
-            yield line.custom_id, tuple(Answered(label, None, problem, ()) for label in held)
+            yield line.custom_id, tuple(QuickResult(label, None, problem, ()) for label in held)
 
     async def find(
         self, custom_ids: Collection[str], *, since: datetime, others: Collection[str] = ()
@@ -174,8 +174,8 @@ class ClaudeBatches:
     async def _asked(self, batch_id: str, request: "Callable[[AsyncAnthropic], Awaitable[Result]]") -> Result:
         try:
             return await self._quick.client.call(request, model=self._quick.model)
-        except NotThereError:
-            raise NotThereError(
+        except NotFoundError:
+            raise NotFoundError(
                 f"Claude has no batch {batch_id} for this key: it was sent with a key of another workspace, or deleted"
             ) from None
 

@@ -83,7 +83,7 @@ class RequestRefusedError(CallFailedError):
     """The API did not take the request as it is: something is wrong with its words or pictures."""
 
 
-class NotThereError(CallFailedError):
+class NotFoundError(CallFailedError):
     """What was asked for does not exist at Anthropic, or not for this key."""
 
 
@@ -108,7 +108,7 @@ def refused(status: int, kind: str, said: str, *, model: str) -> DescribeError: 
     if status == NOT_FOUND or kind == "not_found_error":
         if said.startswith("model"):
             return ModelError(f"Claude knows no model {model}: choose another (EVERYFRAME_QUICK_MODEL)")
-        return NotThereError(f"Claude does not find what was asked for: {said or 'nothing there'}")
+        return NotFoundError(f"Claude does not find what was asked for: {said or 'nothing there'}")
     if status == LIMITED or kind == "rate_limit_error":
         return HostBusyError("Claude allows no more requests for now (rate limit): ask again in a few minutes")
     if status in (OVERLOADED, UNAVAILABLE) or kind == "overloaded_error":

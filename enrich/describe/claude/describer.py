@@ -13,19 +13,19 @@ from typing import Any
 
 from enrich.describe.claude.client import MOST_WAIT_SECONDS, OWN_ADDRESS, ClaudeClient, RequestRefusedError, api_address
 from enrich.describe.claude.prices import load_prices
-from enrich.describe.claude.reply import Terms, answered
+from enrich.describe.claude.reply import RequestContext, answered
 from enrich.describe.claude.request import (
     blank,
     cut,
     estimated,
+    images_tokens,
     parameters,
-    pictures_tokens,
     tokens_of,
     weights,
     words_tokens,
 )
 from enrich.describe.events import known_events
-from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, Answered, CostEstimate, Labelled
+from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, CostEstimate, LabelledImage, QuickResult
 from enrich.errors import CallFailedError, DescribeError
 from enrich.settings import Settings
 
@@ -78,23 +78,23 @@ class ClaudeQuick:
         address = api_address()
         return ANTHROPIC if address == OWN_ADDRESS else f"{ANTHROPIC} by way of {address}"
 
-    def parts(self, pictures: Sequence[Labelled]) -> list[tuple[Labelled, ...]]:
+    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
         """The pictures in their order, cut into what one request takes."""
         return cut(pictures, most_pictures=self.price.most_pictures)
 
     def estimate(
-        self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English", batch: bool = False
+        self, pictures: Sequence[LabelledImage], *, context: str = "", language: str = "English", batch: bool = False
     ) -> CostEstimate:
         """What asking will cost by the formula, without asking anyone. What is no JPEG is not sent."""
         sound = _sound(pictures)
         inputs = [
-            (len(part), pictures_tokens(part) + self._words(part, context=context, language=language))
+            (len(part), images_tokens(part) + self._words(part, context=context, language=language))
             for part in self.parts(sound)
         ]
         return self._estimated(inputs, sound, context=context, language=language, batch=batch)
 
     async def count(
-        self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English", batch: bool = False
+        self, pictures: Sequence[LabelledImage], *, context: str = "", language: str = "English", batch: bool = False
     ) -> CostEstimate:
         """What asking will cost, the input counted by the API: free, and nothing of the video is sent.
 
@@ -112,8 +112,8 @@ class ClaudeQuick:
         return self._estimated(inputs, sound, context=context, language=language, batch=batch)
 
     async def ask(
-        self, pictures: Sequence[Labelled], *, context: str = "", language: str = "English"
-    ) -> tuple[Answered, ...]:
+        self, pictures: Sequence[LabelledImage], *, context: str = "", language: str = "English"
+    ) -> tuple[QuickResult, ...]:
         """Ask about one part; an entry for each picture, in their order.
 
         What the reply leaves out, doubles, or was cut short before is asked for once more, alone. Raises
@@ -139,18 +139,18 @@ class ClaudeQuick:
         if client is not None:
             await client.close()
 
-    def terms(self, *, context: str, language: str, factor: float = 1.0) -> Terms:
+    def terms(self, *, context: str, language: str, factor: float = 1.0) -> RequestContext:
         """What a request is made with, so far as reading its reply needs it."""
-        return Terms(self.price, factor, self.client.address, context, language, self.events)
+        return RequestContext(self.price, factor, self.client.address, context, language, self.events)
 
-    def request(self, pictures: Sequence[Labelled], *, context: str, language: str) -> dict[str, Any]:
+    def request(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> dict[str, Any]:
         """The parameters of one message. Raises CallFailedError for a picture that is no JPEG."""
         return parameters(pictures, price=self.price, context=context, language=language, events=self.events)
 
     def _estimated(
         self,
         inputs: Sequence[tuple[int, int]],
-        pictures: Sequence[Labelled],
+        pictures: Sequence[LabelledImage],
         *,
         context: str,
         language: str,
@@ -162,10 +162,10 @@ class ClaudeQuick:
         again = [tokens + words for tokens in weights(pictures).values()] if len(pictures) > 1 else []
         return estimated(inputs, price=self.price, again=again)
 
-    def _words(self, pictures: Sequence[Labelled], *, context: str, language: str) -> int:
+    def _words(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> int:
         return words_tokens(pictures, context=context, language=language, events=self.events)
 
-    async def _once(self, pictures: Sequence[Labelled], context: str, language: str) -> tuple[Answered, ...]:
+    async def _once(self, pictures: Sequence[LabelledImage], context: str, language: str) -> tuple[QuickResult, ...]:
         client = self.client  # without a key nothing is worth preparing
         given = await asyncio.to_thread(self.request, pictures, context=context, language=language)
         start = time.monotonic()
@@ -174,8 +174,8 @@ class ClaudeQuick:
         return answered(message, weights(pictures), self.terms(context=context, language=language), seconds=seconds)
 
     async def _again(
-        self, pictures: Sequence[Labelled], first: Sequence[Answered], context: str, language: str
-    ) -> tuple[Answered, ...]:
+        self, pictures: Sequence[LabelledImage], first: Sequence[QuickResult], context: str, language: str
+    ) -> tuple[QuickResult, ...]:
         """The entries, with what has no answer asked for once more, alone."""
         entries = []
         for picture, entry in zip(pictures, first, strict=True):
@@ -191,21 +191,21 @@ class ClaudeQuick:
             entries.append(replace(second, calls=calls, kept=None if second.kept is None else len(entry.calls)))
         return tuple(entries)
 
-    async def _each(self, pictures: Sequence[Labelled], context: str, language: str) -> tuple[Answered, ...]:
+    async def _each(self, pictures: Sequence[LabelledImage], context: str, language: str) -> tuple[QuickResult, ...]:
         """Each picture in a request of its own, after one for all was refused: one may be to blame."""
-        entries: list[Answered] = []
+        entries: list[QuickResult] = []
         problems: list[DescribeError] = []
         for picture in pictures:
             try:
                 entries += await self._once((picture,), context, language)
             except RequestRefusedError as error:
                 problems.append(error)
-                entries.append(Answered(picture.label, None, str(error), ()))
+                entries.append(QuickResult(picture.label, None, str(error), ()))
         if len(problems) == len(pictures):
             raise problems[0]
         return tuple(entries)
 
-    async def _count(self, part: Sequence[Labelled], language: str) -> int:
+    async def _count(self, part: Sequence[LabelledImage], language: str) -> int:
         blanks = [replace(picture, jpeg=blank(picture.jpeg), timestamp=0.0) for picture in part]
         given = self.request(blanks, context="", language=language)
         del given["max_tokens"]
@@ -213,7 +213,7 @@ class ClaudeQuick:
         return int(counted.input_tokens)
 
 
-def _sound(pictures: Sequence[Labelled]) -> list[Labelled]:
+def _sound(pictures: Sequence[LabelledImage]) -> list[LabelledImage]:
     """Those that are JPEGs, so far as their beginning tells."""
     sound = []
     for picture in pictures:
@@ -223,5 +223,5 @@ def _sound(pictures: Sequence[Labelled]) -> list[Labelled]:
     return sound
 
 
-def _unreadable(picture: Labelled) -> Answered:
-    return Answered(picture.label, None, "the stored picture is no JPEG that can be decoded", ())
+def _unreadable(picture: LabelledImage) -> QuickResult:
+    return QuickResult(picture.label, None, "the stored picture is no JPEG that can be decoded", ())

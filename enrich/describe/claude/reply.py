@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from enrich.describe.claude.prices import ModelPrice
-from enrich.describe.describer import Call, Doubt, Problem
-from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, Answered
-from enrich.describe.quick.reply import Item, names_taken, read_items
+from enrich.describe.describer import Call, Problem, ReplyWarning
+from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, QuickResult
+from enrich.describe.quick.reply import QuickReplyItem, names_taken, read_items
 
 if TYPE_CHECKING:
     from anthropic.types import Message
@@ -21,7 +21,7 @@ NO_ANSWER = "Claude gave no answer for this picture, or more than one"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RequestContext:
     """What a request was made with, so far as reading its reply needs it."""
 
     price: ModelPrice
@@ -32,7 +32,9 @@ class Terms:
     events: tuple[str, ...]
 
 
-def answered(message: "Message", weights: Mapping[str, int], terms: Terms, *, seconds: float) -> tuple[Answered, ...]:
+def answered(
+    message: "Message", weights: Mapping[str, int], terms: RequestContext, *, seconds: float
+) -> tuple[QuickResult, ...]:
     """An entry for each of the request's pictures, in their order.
 
     `weights` are what the pictures count as input, by label; `seconds` is how long the whole reply took.
@@ -44,7 +46,7 @@ def answered(message: "Message", weights: Mapping[str, int], terms: Terms, *, se
     problem = REFUSED if refused else CUT_SHORT if cut_short else NO_ANSWER
     calls = _shares(message, weights, items, terms, seconds=seconds, cut_short=cut_short)
     return tuple(
-        Answered(
+        QuickResult(
             label=label,
             answer=items[label].answer if label in items else None,
             problem=None if label in items else problem,
@@ -68,8 +70,8 @@ def split(total: int, weights: Sequence[int]) -> list[int]:
 def _shares(
     message: "Message",
     weights: Mapping[str, int],
-    items: dict[str, Item],
-    terms: Terms,
+    items: dict[str, QuickReplyItem],
+    terms: RequestContext,
     *,
     seconds: float,
     cut_short: bool,
@@ -84,7 +86,7 @@ def _shares(
         if item is not None:
             doubts = names_taken(item.answer, context=terms.context, language=terms.language)
         else:
-            doubts = (Doubt(Problem.CUT_OFF if cut_short else Problem.EMPTY, message.stop_reason or ""),)
+            doubts = (ReplyWarning(Problem.CUT_OFF if cut_short else Problem.EMPTY, message.stop_reason or ""),)
         calls.append(
             Call(
                 describer="claude",

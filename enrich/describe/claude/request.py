@@ -17,7 +17,7 @@ import simplejpeg
 
 from enrich.describe.claude.prices import ModelPrice
 from enrich.describe.picture import decoded, encoded, is_baseline
-from enrich.describe.quick.protocol import CostEstimate, Labelled, heading, instructions, question
+from enrich.describe.quick.protocol import CostEstimate, LabelledImage, heading, instructions, question
 from enrich.describe.quick.reply import reply_model
 from enrich.errors import CallFailedError
 
@@ -28,7 +28,7 @@ MANY = 20
 MOST_REQUEST_BYTES = 32 * 1024 * 1024
 MOST_BATCH_BYTES = 256 * 1024 * 1024
 MOST_BATCH_REQUESTS = 100_000
-PICTURES_A_REQUEST = 10  # our choice: answers come sooner and a lost request loses less; the prompt is a small share
+IMAGES_PER_REQUEST = 10  # our choice: answers come sooner and a lost request loses less; the prompt is a small share
 FEWEST_EDGE = 8  # pixels
 # Measured on nothing of ours: guesses on the safe side, which `count_tokens` and the reply's usage replace.
 CHARACTERS_A_TOKEN = 3  # of the newer models, in English
@@ -40,7 +40,7 @@ MOST_OUTPUT_TOKENS = 400  # of one picture's answer
 MOST_THOUGHT_TOKENS = 2_000  # of a request; what is cut off by it is asked for again
 
 
-def picture_tokens(width: int, height: int) -> int:
+def image_tokens(width: int, height: int) -> int:
     """What a picture of this size counts as input."""
     return ceil(width / PATCH) * ceil(height / PATCH)
 
@@ -72,17 +72,17 @@ def tokens_of(jpeg: bytes) -> int:
         height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
     except (ValueError, OSError) as error:
         raise CallFailedError(f"the stored picture is no JPEG that can be decoded: {error}") from error
-    return picture_tokens(*fitted_size(width, height))
+    return image_tokens(*fitted_size(width, height))
 
 
-def weights(pictures: Sequence[Labelled]) -> dict[str, int]:
+def weights(pictures: Sequence[LabelledImage]) -> dict[str, int]:
     """What each picture counts as input, by label: by this a request's bill is shared. Raises CallFailedError."""
     return {picture.label: tokens_of(picture.jpeg) for picture in pictures}
 
 
-def cut(pictures: Sequence[Labelled], *, most_pictures: int) -> list[tuple[Labelled, ...]]:
+def cut(pictures: Sequence[LabelledImage], *, most_pictures: int) -> list[tuple[LabelledImage, ...]]:
     """The pictures in their order, as evenly as may be, in parts of what one request takes."""
-    most = min(PICTURES_A_REQUEST, most_pictures)
+    most = min(IMAGES_PER_REQUEST, most_pictures)
     count = ceil(len(pictures) / most)
     ends = [round(place * len(pictures) / count) for place in range(count + 1)] if count else []
     return [tuple(pictures[start:end]) for start, end in pairwise(ends)]
@@ -96,7 +96,7 @@ def blank(jpeg: bytes) -> bytes:
 
 
 def parameters(
-    pictures: Sequence[Labelled], *, price: ModelPrice, context: str, language: str, events: tuple[str, ...]
+    pictures: Sequence[LabelledImage], *, price: ModelPrice, context: str, language: str, events: tuple[str, ...]
 ) -> dict[str, Any]:
     """The parameters of one message, its pictures fitted. Raises CallFailedError for a picture that is no JPEG."""
     content: list[dict[str, Any]] = []
@@ -133,7 +133,7 @@ def most_output(count: int, price: ModelPrice) -> int:
     return max(1, count) * MOST_OUTPUT_TOKENS + thought
 
 
-def words_tokens(pictures: Sequence[Labelled], *, context: str, language: str, events: tuple[str, ...]) -> int:
+def words_tokens(pictures: Sequence[LabelledImage], *, context: str, language: str, events: tuple[str, ...]) -> int:
     """A guess, on the safe side, at what a request's words count, the schema of the reply included."""
     words = [instructions(context=context, language=language, events=events), question(pictures)]
     words += [heading(picture) for picture in pictures]
@@ -142,7 +142,7 @@ def words_tokens(pictures: Sequence[Labelled], *, context: str, language: str, e
     return ceil((len(text) - foreign) / CHARACTERS_A_TOKEN) + foreign * TOKENS_A_FOREIGN_CHARACTER + OTHER_TOKENS
 
 
-def pictures_tokens(pictures: Sequence[Labelled]) -> int:
+def images_tokens(pictures: Sequence[LabelledImage]) -> int:
     """What a request's pictures count: exactly, since they are sent at a known size. Raises CallFailedError."""
     return sum(tokens_of(picture.jpeg) for picture in pictures)
 

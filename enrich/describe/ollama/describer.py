@@ -7,7 +7,17 @@ from typing import Any
 
 import ollama
 
-from enrich.describe.describer import Call, Description, Doubt, HostReport, Manner, Pass, Picture, Problem, Question
+from enrich.describe.describer import (
+    Call,
+    Description,
+    HostReport,
+    Image,
+    Pass,
+    Problem,
+    PromptStyle,
+    Question,
+    ReplyWarning,
+)
 from enrich.describe.ollama import models as shelf
 from enrich.describe.ollama.client import OllamaHost
 from enrich.describe.ollama.models import InstalledModel, LoadedModel, PullProgress, suggestion, traits_for
@@ -49,7 +59,7 @@ class OllamaDescriber:
         """
         self._found.pop(host, None)
         found = await self._find(host)
-        card = Question((Picture(colour_card(), 0.0),), language=self._settings.language)
+        card = Question((Image(colour_card(), 0.0),), language=self._settings.language)
         await self._chat(card, host=host, seconds=self._settings.load_seconds, most_tokens=1)
         loaded = {model.digest: model for model in await shelf.loaded_models(self._host(host))}.get(found.digest)
         return _report(host, found, loaded, calls_at_once=self.traits.calls_at_once)
@@ -73,7 +83,7 @@ class OllamaDescriber:
         )
         return self._call(reply, found, host=host, version=version, seconds=time.monotonic() - start)
 
-    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[Doubt, ...]]:
+    def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
         """The description in a call's reply, and what is doubtful about it."""
         return read_reply(question, call)
 
@@ -150,11 +160,11 @@ class OllamaDescriber:
             prompt_tokens=reply.prompt_eval_count,
             output_tokens=reply.eval_count,
             raw_reply=_whole_text(reply),
-            warnings=(Doubt(Problem.CUT_OFF),) if reply.done_reason == "length" else (),
+            warnings=(ReplyWarning(Problem.CUT_OFF),) if reply.done_reason == "length" else (),
         )
 
     async def _chat(self, question: Question, *, host: str, seconds: float, most_tokens: int) -> ollama.ChatResponse:
-        plain = question.manner is Manner.PLAIN
+        plain = question.manner is PromptStyle.PLAIN
         options: dict[str, Any] = {"num_predict": most_tokens}
         if plain:  # asked again: the same dice would fall the same way
             options |= {"temperature": 0.4, "seed": 1, "repeat_penalty": 1.2}

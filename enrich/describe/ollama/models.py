@@ -17,7 +17,7 @@ from enrich.describe.ollama.client import OllamaHost
 from enrich.errors import CallFailedError, ModelError
 from enrich.settings import SUGGESTED_GB
 
-HEARSAY = "hearsay"
+UNVERIFIED = "hearsay"
 PULL_SILENCE_SECONDS = 300.0  # a download that says nothing for so long has died
 REMOVE_SECONDS = 60.0  # a slow disk takes its time over gigabytes
 VISION_FAMILIES = ("clip", "mllama")  # what servers too old to list capabilities call models that see
@@ -67,7 +67,7 @@ GRANITE = f"{HUB}/ibm-granite/granite-vision-3.1-2b-preview/blob/main/config.jso
 
 SCHEDULER = "https://github.com/ollama/ollama/blob/main/server/sched.go"
 
-UNKNOWN = Traits("unknown", edge=768, num_ctx=8192, source=HEARSAY)
+UNKNOWN = Traits("unknown", edge=768, num_ctx=8192, source=UNVERIFIED)
 
 FAMILIES: tuple[Traits, ...] = (
     # Ollama's llava:7b, :13b and :34b are version 1.6: four tiles of 336 pixels and an overview, 2,880 tokens.
@@ -87,7 +87,7 @@ FAMILIES: tuple[Traits, ...] = (
     Traits("minicpm-v", 1344, 8192, MINICPM_26, pictures_per_call=4),
     # Four tiles of 560 pixels.
     Traits("llama3.2-vision", 1120, 8192, LLAMA_32, calls_at_once=1, calls_source=SCHEDULER),
-    Traits("moondream", 378, 2048, HEARSAY),
+    Traits("moondream", 378, 2048, UNVERIFIED),
     # Tiles of 384 pixels; more than four of them cost more tokens than a description of one frame is worth.
     Traits("granite3.2-vision", 768, 8192, GRANITE),
 )

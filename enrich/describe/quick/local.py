@@ -7,17 +7,17 @@ from itertools import cycle
 from typing import Any
 
 from enrich.describe.baseline import BASELINE_VERSION, LOCAL, BaselineDescriber
-from enrich.describe.describer import Call, Doubt, Movement, Picture, Problem, Question
+from enrich.describe.describer import Call, Image, MotionHint, Problem, Question, ReplyWarning
 from enrich.describe.events import OTHER, known_events
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.quick.protocol import (
     DULL,
     QUICK_PROMPT_VERSION,
     THRILLING,
-    Answered,
     CostEstimate,
-    Labelled,
+    LabelledImage,
     QuickAnswer,
+    QuickResult,
     heading,
     instructions,
 )
@@ -44,16 +44,16 @@ class OllamaQuick:
         self._inner = OllamaDescriber(settings, model=self.model)
         self._hosts = cycle(self._inner.hosts)
 
-    def parts(self, pictures: Sequence[Labelled]) -> list[tuple[Labelled, ...]]:
+    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
         """A picture each: small models mix up several."""
         return [(picture,) for picture in pictures]
 
-    def estimate(self, pictures: Sequence[Labelled], *, context: str, language: str) -> CostEstimate:
+    def estimate(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
         """Nothing."""
         del context, language
         return _nothing(len(pictures))
 
-    async def ask(self, pictures: Sequence[Labelled], *, context: str, language: str) -> tuple[Answered, ...]:
+    async def ask(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
         """Ask about each picture. Raises DescribeError's subclasses if no host can be asked."""
         return tuple([await self._one(picture, context, language) for picture in pictures])
 
@@ -61,20 +61,20 @@ class OllamaQuick:
         """Let go of connections."""
         await self._inner.close()
 
-    async def _one(self, picture: Labelled, context: str, language: str) -> Answered:
+    async def _one(self, picture: LabelledImage, context: str, language: str) -> QuickResult:
         words = instructions(context=context, language=language, events=self.events)
         words = f"{words}\n\n{heading(picture)} answer with one JSON object about it and nothing else."
         try:
             call = await self._call(words, picture)
         except (CallTimeoutError, CallFailedError) as error:
-            return Answered(picture.label, None, str(error), ())
+            return QuickResult(picture.label, None, str(error), ())
         answer, doubts = self._read(picture, call, context, language)
         call = replace(call, warnings=tuple(dict.fromkeys((*call.warnings, *doubts))))
         if answer is None:
-            return Answered(picture.label, None, NOTHING_SAID, (call,))
-        return Answered(picture.label, answer, None, (call,), kept=0)
+            return QuickResult(picture.label, None, NOTHING_SAID, (call,))
+        return QuickResult(picture.label, answer, None, (call,), kept=0)
 
-    async def _call(self, words: str, picture: Labelled) -> Call:
+    async def _call(self, words: str, picture: LabelledImage) -> Call:
         """A call to the first host that answers, each time beginning with the next one."""
         last: HostError | None = None
         for host in (next(self._hosts) for _ in self._inner.hosts):
@@ -87,19 +87,19 @@ class OllamaQuick:
         raise last or HostError("there is no host to ask")
 
     def _read(
-        self, picture: Labelled, call: Call, context: str, language: str
-    ) -> tuple[QuickAnswer | None, tuple[Doubt, ...]]:
+        self, picture: LabelledImage, call: Call, context: str, language: str
+    ) -> tuple[QuickAnswer | None, tuple[ReplyWarning, ...]]:
         """The answer in a call's reply; of words that are no such JSON, the description that is in them."""
         value = _object(call.raw_reply)
         whole = json.dumps({"pictures": [{**value, "label": picture.label}]})
         item = read_items(whole, (picture.label,), self.events).get(picture.label) if value else None
         if item is not None:
             return item.answer, names_taken(item.answer, context=context, language=language)
-        said, doubts = read_reply(Question((Picture(picture.jpeg, picture.timestamp),), context=context), call)
+        said, doubts = read_reply(Question((Image(picture.jpeg, picture.timestamp),), context=context), call)
         if said is None:
-            return None, (Doubt(Problem.EMPTY),)
+            return None, (ReplyWarning(Problem.EMPTY),)
         answer = QuickAnswer(said.text, said.tags, OTHER, DULL)
-        return answer, (*doubts, Doubt(Problem.NOT_JSON))
+        return answer, (*doubts, ReplyWarning(Problem.NOT_JSON))
 
 
 class BaselineQuick:
@@ -113,16 +113,16 @@ class BaselineQuick:
     def __init__(self) -> None:
         self._inner = BaselineDescriber()
 
-    def parts(self, pictures: Sequence[Labelled]) -> list[tuple[Labelled, ...]]:
+    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
         """A picture each."""
         return [(picture,) for picture in pictures]
 
-    def estimate(self, pictures: Sequence[Labelled], *, context: str, language: str) -> CostEstimate:
+    def estimate(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
         """Nothing."""
         del context, language
         return _nothing(len(pictures))
 
-    async def ask(self, pictures: Sequence[Labelled], *, context: str, language: str) -> tuple[Answered, ...]:
+    async def ask(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
         """Measure each picture."""
         del context, language
         return tuple([await self._one(picture) for picture in pictures])
@@ -130,19 +130,19 @@ class BaselineQuick:
     async def close(self) -> None:
         """There is nothing to let go of."""
 
-    async def _one(self, picture: Labelled) -> Answered:
-        question = Question((Picture(picture.jpeg, picture.timestamp, Movement()),))
+    async def _one(self, picture: LabelledImage) -> QuickResult:
+        question = Question((Image(picture.jpeg, picture.timestamp, MotionHint()),))
         try:
             call = await self._inner.describe(question, host=LOCAL)
         except DescribeError as error:
-            return Answered(picture.label, None, str(error), ())
+            return QuickResult(picture.label, None, str(error), ())
         said, _ = self._inner.read(question, call)
         if said is None:
-            return Answered(picture.label, None, NOTHING_SAID, (call,))
-        return Answered(picture.label, QuickAnswer(said.text, said.tags, "", DULL), None, (call,), kept=0)
+            return QuickResult(picture.label, None, NOTHING_SAID, (call,))
+        return QuickResult(picture.label, QuickAnswer(said.text, said.tags, "", DULL), None, (call,), kept=0)
 
 
-def look_in(raw: str) -> str | None:
+def measure_frames(raw: str) -> str | None:
     """The description in a stored reply of a quick look; None if there is none."""
     value = _object(raw)
     label = str(value.get("label", "")).strip() or "F0"
@@ -151,7 +151,7 @@ def look_in(raw: str) -> str | None:
     if item is not None:
         return item.answer.description
     call = Call("", "", "", "", "", 0.0, raw_reply=raw)
-    said, _ = read_reply(Question((Picture(b"", 0.0),)), call)
+    said, _ = read_reply(Question((Image(b"", 0.0),)), call)
     return None if said is None else said.text
 
 

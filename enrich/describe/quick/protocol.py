@@ -18,7 +18,7 @@ QUICK_PROMPT_VERSION = "quick-1"
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
+class LabelledImage:
     """A JPEG, upright, with the label by which its answer is known; labels are unique within a video: `F<frame id>`."""
 
     label: str
@@ -37,7 +37,7 @@ class QuickAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class QuickResult:
     """What became of one picture: an answer, or the reason why there is none, in a sentence for the user.
 
     `calls` are its shares of the requests it was in, in order, for `analyses`: tokens and cost of all pictures of a
@@ -74,13 +74,13 @@ class QuickDescriber(Protocol):
     def recipient(self) -> str:
         """To whom pictures are sent, as the user is told; empty: they stay on this machine."""
 
-    def parts(self, pictures: Sequence[Labelled]) -> list[tuple[Labelled, ...]]:
+    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
         """The pictures in their order, cut into what one request takes."""
 
-    def estimate(self, pictures: Sequence[Labelled], *, context: str, language: str) -> CostEstimate:
+    def estimate(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
         """What asking will cost, without asking anyone."""
 
-    async def ask(self, pictures: Sequence[Labelled], *, context: str, language: str) -> tuple[Answered, ...]:
+    async def ask(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
         """Ask about one part; an answer for each picture, in their order.
 
         Raises DescribeError's subclasses if nobody answered for any of them: then nothing was paid.
@@ -119,11 +119,11 @@ def instructions(*, context: str, language: str, events: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def heading(picture: Labelled) -> str:
+def heading(picture: LabelledImage) -> str:
     """What stands before a picture."""
     return f"Picture {picture.label}, at {picture.timestamp:.1f} s:"
 
 
-def question(pictures: Sequence[Labelled]) -> str:
+def question(pictures: Sequence[LabelledImage]) -> str:
     """What stands after the last picture."""
     return f"Answer for {', '.join(picture.label for picture in pictures)}."

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from enrich.describe.describer import Doubt, Problem
+from enrich.describe.describer import Problem, ReplyWarning
 from enrich.describe.events import OTHER, event_of
 from enrich.describe.names import names_in, names_used
 from enrich.describe.quick.protocol import DULL, THRILLING, QuickAnswer
@@ -23,14 +23,14 @@ LONGEST_DESCRIPTION = 1_000  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class QuickReplyItem:
     """One picture's answer as it stood in the reply."""
 
     answer: QuickAnswer
     raw: str
 
 
-class _Looked(BaseModel):
+class _ReplyItem(BaseModel):
     """One picture's answer, as it is asked for."""
 
     model_config = ConfigDict(extra="forbid")
@@ -46,33 +46,33 @@ def reply_model(events: tuple[str, ...]) -> type[BaseModel]:
     kind: Any = Literal[events]
     looked: Any = create_model(
         "Looked",
-        __base__=_Looked,
+        __base__=_ReplyItem,
         event_type=(kind, Field(description="the kind of event that fits best")),
         excitement=(int, Field(ge=DULL, le=THRILLING, description="0: nothing happens; 10: everybody wants to see it")),
     )
     return create_model("Look", pictures=(list[looked], Field(description="one for every label")))
 
 
-def read_items(said: str, labels: Sequence[str], events: Sequence[str]) -> dict[str, Item]:
+def read_items(said: str, labels: Sequence[str], events: Sequence[str]) -> dict[str, QuickReplyItem]:
     """The answers in a reply, by label; of a reply cut short, those that are whole.
 
     A label that was not asked for, or that stands there twice, has no answer.
     """
     found = [(str(value.get("label", "")).strip(), value) for value in _values(said)]
     counts = Counter(label for label, _ in found)
-    items: dict[str, Item] = {}
+    items: dict[str, QuickReplyItem] = {}
     for label, value in found:
         if label in labels and counts[label] == 1:
             answer = _answer(value, events)
             if answer is not None:
-                items[label] = Item(answer, json.dumps(value, ensure_ascii=False))
+                items[label] = QuickReplyItem(answer, json.dumps(value, ensure_ascii=False))
     return items
 
 
-def names_taken(answer: QuickAnswer, *, context: str, language: str) -> tuple[Doubt, ...]:
+def names_taken(answer: QuickAnswer, *, context: str, language: str) -> tuple[ReplyWarning, ...]:
     """Doubts about the names an answer has from the context: no picture shows them."""
     names = names_used(names_in(context, language), (answer.description, *answer.tags))
-    return tuple(Doubt(Problem.CONTEXT_NAME, name) for name in names)
+    return tuple(ReplyWarning(Problem.CONTEXT_NAME, name) for name in names)
 
 
 def _answer(value: Mapping[str, Any], events: Sequence[str]) -> QuickAnswer | None:

@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from db.costs import ModelCost
-from enrich.costs import Bill, Comparison, FilmBill, power_cost, rows, summary
+from enrich.costs import CostComparison, CostSummary, VideoCostSummary, power_cost, rows, summary
 from enrich.settings import Settings
 from enrich.wording import counted, dollars, first_line, span
 from pages.parts.plain import plain, shown
@@ -25,14 +25,14 @@ HERE = "Here"
 QUICK, DEEP = "Quick pass", "Deep pass"
 BAR_HEIGHT, MARGIN, LABEL_WIDTH = 40, 60, 240  # pixels
 LEGEND = 60  # pixels
-MOST_FILMS = 12
+MOST_VIDEOS = 12
 LONGEST_TITLE = 28  # characters
 FILE = "everyframe-costs.csv"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would reckon with
 MONEY = "$%.4f"
 
 
-def draw_headline(total: Bill) -> None:
+def draw_headline(total: CostSummary) -> None:
     """Both passes side by side, or what is still to be done before they can be compared."""
     line = summary(total)
     if line is not None:
@@ -45,7 +45,7 @@ def draw_headline(total: Bill) -> None:
         st.info("Nothing has been described yet, so nothing has cost anything.")
 
 
-def draw_cards(total: Bill, *, spent: float, promised: float, found: Settings) -> None:
+def draw_cards(total: CostSummary, *, spent: float, promised: float, found: Settings) -> None:
     """What each pass took, what was saved, and this month's budget."""
     quick, deep = total.quick, total.deep
     columns = st.columns(4)
@@ -89,7 +89,7 @@ def _card(label: str, value: str, detail: str) -> None:
     st.metric(label, plain(value), plain(detail), delta_color="gray", delta_arrow="off", border=True, height="stretch")
 
 
-def draw_elsewhere(total: Bill) -> None:
+def draw_elsewhere(total: CostSummary) -> None:
     """A bar a model: the deep pass here and with each of Claude's models."""
     sums = [(HERE, total.deep.usd), *((model.title, model.usd) for model in total.elsewhere)]
     names = [f"{name} · {dollars(usd)}" for name, usd in sums]
@@ -111,10 +111,10 @@ def draw_elsewhere(total: Bill) -> None:
     )
 
 
-def draw_films(films: Sequence[FilmBill]) -> None:
+def draw_videos(films: Sequence[VideoCostSummary]) -> None:
     """Frames described by film and pass, of the films with the most of them."""
     most = sorted(films, key=lambda each: (-each.bill.deep.frames - each.bill.quick.frames, each.film.video_id))
-    most = most[:MOST_FILMS]
+    most = most[:MOST_VIDEOS]
     # Titles alone may be the same twice.
     names = [f"{each.film.video_id} {shown(first_line(each.film.title, LONGEST_TITLE))}" for each in most]
     rows = pd.DataFrame(
@@ -149,7 +149,7 @@ def draw_films(films: Sequence[FilmBill]) -> None:
         st.caption(f"{counted(left_out, 'film')} with fewer frames are in the table only.")
 
 
-def draw_table(found: Comparison) -> None:
+def draw_table(found: CostComparison) -> None:
     """The table, and the button that saves it."""
     listed = rows(found)
     columns: dict[str, Any] = {

@@ -12,10 +12,10 @@ from typing import Any
 
 import streamlit as st
 
-from db.costs import FilmCost
+from db.costs import VideoCost
 from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
-from enrich.jobs.command import Outcome, run_command
+from enrich.jobs.command import CommandResult, run_command
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings
 from enrich.wording import counted, dollars, first_line
@@ -85,7 +85,7 @@ def quote(found: Settings, video_ids: Sequence[int], *, batch: bool) -> Quote | 
     return read(run_command(found, "quick", *words, seconds=QUOTE_SECONDS))
 
 
-def read(outcome: Outcome) -> Quote | str:
+def read(outcome: CommandResult) -> Quote | str:
     """The offer in what the command answered."""
     printed = outcome.data if isinstance(outcome.data, list) else [outcome.data]
     said: dict[str, Any] | None = next(
@@ -186,7 +186,7 @@ def _answer() -> None:
     st.session_state[_ANSWERED] = True
 
 
-def draw_looking(found: Settings, films: Sequence[FilmCost]) -> None:
+def draw_progress(found: Settings, films: Sequence[VideoCost]) -> None:
     """Choose films, ask for a quick look, and see how it goes."""
     titles = {film.video_id: film.title for film in films}
     without = [film.video_id for film in films if not film.quick.frames]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from db import gallery
-from db.gallery import Card, Show
+from db.gallery import Card, FrameFilter
 from db.queries import VideoRow
 from enrich.wording import clock, counted
 from pages.parts.frames.stepping import jump_field, to_page_at
@@ -17,18 +17,18 @@ from pages.parts.view import HAIR_SECONDS, View, go
 PAGE_CARDS = 18  # three rows on a wide screen
 SHOW, TAG = "frames-show", "frames-tag"
 NAMES = {
-    Show.ALL: "All",
-    Show.WAITING: "Not yet described",
-    Show.WARNINGS: "Doubtful",
-    Show.FAILED: "Failed",
-    Show.CORRECTED: "Corrected",
-    Show.REVIEWED: "Approved",
-    Show.UNREVIEWED: "Not approved",
+    FrameFilter.ALL: "All",
+    FrameFilter.WAITING: "Not yet described",
+    FrameFilter.WARNINGS: "Doubtful",
+    FrameFilter.FAILED: "Failed",
+    FrameFilter.CORRECTED: "Corrected",
+    FrameFilter.REVIEWED: "Approved",
+    FrameFilter.UNREVIEWED: "Not approved",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FramePage:
     """A page of the gallery. `total`: of all pages; `earlier` and `later`: None where there is nothing."""
 
     cards: list[Card]
@@ -66,7 +66,7 @@ def filters(view: View, tags: Sequence[tuple[str, int]]) -> None:
         )
 
 
-def page_of(video: VideoRow, view: View) -> Page:
+def page_of(video: VideoRow, view: View) -> FramePage:
     """The frames of the view's page, and where turning it leads."""
     with reading() as connection:
         cards = gallery.cards(
@@ -78,11 +78,11 @@ def page_of(video: VideoRow, view: View) -> Page:
             if first is not None and view.after is not None
             else []
         )
-        is_all = view.show is Show.ALL and view.tag is None
+        is_all = view.show is FrameFilter.ALL and view.tag is None
         total = video.kept if is_all else gallery.count(connection, video.id, show=view.show, tag=view.tag)
     shown_cards = cards[:PAGE_CARDS]
     begins = before[0].timestamp + HAIR_SECONDS if len(before) > PAGE_CARDS else None  # None: the first page
-    return Page(
+    return FramePage(
         cards=shown_cards,
         following=cards[PAGE_CARDS:],
         total=total,
@@ -91,7 +91,7 @@ def page_of(video: VideoRow, view: View) -> Page:
     )
 
 
-def page_buttons(video: VideoRow, view: View, page: Page) -> None:
+def page_buttons(video: VideoRow, view: View, page: FramePage) -> None:
     """Turn the page, by buttons or by the arrow keys; and which stretch of the film this page shows."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _turn("Earlier", page.earlier, "Left")
@@ -113,7 +113,7 @@ def _turn(label: str, to: View | None, key: str) -> None:
 
 
 def _chosen(view: View) -> None:
-    go(replace(view.gallery(), show=st.session_state[SHOW] or Show.ALL, tag=st.session_state[TAG]))
+    go(replace(view.gallery(), show=st.session_state[SHOW] or FrameFilter.ALL, tag=st.session_state[TAG]))
 
 
 def _tag_label(tag: str, counts: Mapping[str, int]) -> str:

@@ -10,14 +10,14 @@ import streamlit as st
 
 from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
-from enrich.library.media import picture_file
+from enrich.library.media import image_file
 from enrich.wording import clock, counted, span
-from pages.parts.frames.stepping import SourceFrame, StripError, strips
+from pages.parts.frames.stepping import SteppedFrame, StripError, strips
 from pages.parts.gallery import plain_alt
 from pages.parts.plain import plain, shown
 from pages.parts.player import no_such_source, player
 from pages.parts.session import engine, settings
-from pages.parts.view import LARGE_EDGE, View, go, picture_url, source_url
+from pages.parts.view import LARGE_EDGE, View, go, image_url, source_url
 
 WORDS = {
     "empty": "The answer was empty.",
@@ -36,7 +36,7 @@ SHORT_SECONDS = 10  # below that, tenths of a second are said
 SAME = 0.999  # likeness from which two frames are said to look the same
 
 
-def doubts(warnings: Iterable[Mapping[str, str]]) -> list[str]:
+def warnings(warnings: Iterable[Mapping[str, str]]) -> list[str]:
     """A sentence for each warning; each may end with words of the model, so it is to be shown as text."""
     return [_sentence(warning.get("problem", ""), warning.get("detail", "")) for warning in warnings]
 
@@ -48,19 +48,19 @@ def _sentence(problem: str, detail: str) -> str:
     return f"{words.rstrip('.')}: {detail}"
 
 
-def kept_picture(video: VideoRow, view: View, frame: FrameRow) -> None:
+def kept_image(video: VideoRow, view: View, frame: FrameRow) -> None:
     """The picture of a kept frame, or the film from there on."""
     with _stage():
         if view.plays:
             player(video, view, frame.timestamp)
-        elif picture_file(engine(), settings(), frame.id) is None:
+        elif image_file(engine(), settings(), frame.id) is None:
             st.info("The picture of this frame is missing. It is made again from the film by: Overview, Start.")
         else:
             alt = plain_alt(frame.description or f"The frame at {clock(frame.timestamp)}, not described yet")
-            st.image(picture_url(frame.id, LARGE_EDGE), width="stretch", alt=alt)
+            st.image(image_url(frame.id, LARGE_EDGE), width="stretch", alt=alt)
 
 
-def source_picture(video: VideoRow, view: View, source: SourceFrame) -> None:
+def source_image(video: VideoRow, view: View, source: SteppedFrame) -> None:
     """The picture of any frame of the film, or the film from there on."""
     with _stage():
         if view.plays:
@@ -70,7 +70,7 @@ def source_picture(video: VideoRow, view: View, source: SourceFrame) -> None:
             st.image(source_url(video.id, source.index), width="stretch", alt=alt)
 
 
-def decoded(video: VideoRow, view: View, index: int) -> SourceFrame | None:
+def decoded(video: VideoRow, view: View, index: int) -> SteppedFrame | None:
     """Any frame of the film, decoded now or ahead; None where that cannot be, which is said."""
     try:
         with st.spinner("Decoding the film around this frame"):
@@ -98,14 +98,14 @@ def kept_facts(video: VideoRow, view: View, frame: FrameRow) -> None:
     if frame.error:
         st.warning("This frame could not be described:")
         st.text(shown(frame.error))
-    said = doubts(frame.warnings)
+    said = warnings(frame.warnings)
     if said:
         st.warning(f"{counted(len(said), 'doubt')} about the description:")
         for sentence in said:
             st.text(shown(sentence))
 
 
-def source_facts(view: View, source: SourceFrame, kept: FrameRow | None) -> None:
+def source_facts(view: View, source: SteppedFrame, kept: FrameRow | None) -> None:
     """When a frame of the film is, and which kept frame stands for it."""
     st.subheader(plain(clock(source.timestamp)), anchor=False)
     st.text(f"Frame {source.index} of the film")
@@ -249,7 +249,7 @@ def _calls(calls: Sequence[CallRow]) -> None:
                 "Tokens read": [call.prompt_tokens for call in calls],
                 "Tokens written": [call.output_tokens for call in calls],
                 "Became the text": ["yes" if call.is_kept else "no" for call in calls],
-                "Doubts": [shown(" ".join(doubts(call.warnings))) for call in calls],
+                "Doubts": [shown(" ".join(warnings(call.warnings))) for call in calls],
                 "Host": [shown(call.host) for call in calls],
                 "Prompt": [shown(call.prompt_version) for call in calls],
                 "Cost in $": [call.cost_usd for call in calls],

@@ -20,7 +20,7 @@ import streamlit as st
 
 from db import gallery, queries
 from db.queries import FrameRow, VideoRow
-from enrich.jobs.command import Outcome, run_command
+from enrich.jobs.command import CommandResult, run_command
 from enrich.library.media import strip_file
 from enrich.settings import Settings
 from enrich.wording import clock
@@ -43,7 +43,7 @@ class StripError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceFrame:
+class SteppedFrame:
     """Any frame of a film. `kept_frame_id` stands for it, and is so alike (0 to 1); None: not known yet."""
 
     index: int
@@ -53,7 +53,7 @@ class SourceFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class _Block:
+class _StripBlock:
     """A stretch of a film as it was decoded. `kept`: how many kept frames there were to stand for its frames."""
 
     library: str
@@ -68,10 +68,10 @@ class Strips:
 
     def __init__(self) -> None:
         self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="strip")
-        self._blocks: OrderedDict[_Block, Future[Outcome]] = OrderedDict()
+        self._blocks: OrderedDict[_StripBlock, Future[CommandResult]] = OrderedDict()
         self._lock = Lock()
 
-    def look(self, settings: Settings, video: VideoRow, index: int) -> SourceFrame:
+    def look(self, settings: Settings, video: VideoRow, index: int) -> SteppedFrame:
         """A source frame, its picture on disk; its neighbours are decoded ahead. Raises StripError."""
         frames = self._frames(settings, video, index)
         if index in frames and strip_file(settings, video.id, index) is None:
@@ -89,17 +89,17 @@ class Strips:
         if index >= 0 and _has(video, index):
             self._begin(settings, video, index)
 
-    def _frames(self, settings: Settings, video: VideoRow, index: int) -> dict[int, SourceFrame]:
+    def _frames(self, settings: Settings, video: VideoRow, index: int) -> dict[int, SteppedFrame]:
         outcome = self._begin(settings, video, index).result()
         if outcome.code != 0 or not isinstance(outcome.data, dict):
             self._forget(settings, video, index)
             raise StripError(outcome.error or f"Frame {index} could not be decoded.")
         return {
-            frame["index"]: SourceFrame(frame["index"], frame["timestamp"], frame["kept_frame_id"], frame["likeness"])
+            frame["index"]: SteppedFrame(frame["index"], frame["timestamp"], frame["kept_frame_id"], frame["likeness"])
             for frame in outcome.data["frames"]
         }
 
-    def _begin(self, settings: Settings, video: VideoRow, index: int) -> "Future[Outcome]":
+    def _begin(self, settings: Settings, video: VideoRow, index: int) -> "Future[CommandResult]":
         block = _block(settings, video, index)
         first, last = block.number * BLOCK, (block.number + 1) * BLOCK - 1
         words = ("strip", str(video.id), "--frame", str(index), "--before", str(index - first))
@@ -138,8 +138,8 @@ def _has(video: VideoRow, index: int) -> bool:
     return last is None or index <= last
 
 
-def _block(settings: Settings, video: VideoRow, index: int) -> _Block:
-    return _Block(settings.url, video.id, video.fingerprint, video.kept, index // BLOCK)
+def _block(settings: Settings, video: VideoRow, index: int) -> _StripBlock:
+    return _StripBlock(settings.url, video.id, video.fingerprint, video.kept, index // BLOCK)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from db.gallery import Bucket, Scene
+from db.gallery import Scene, TimelineBucket
 from db.queries import VideoRow
 from enrich.wording import clock, counted
 from pages.parts.frames.video import Outline
@@ -121,7 +121,7 @@ def in_words(video: VideoRow, outline: Outline) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _most_exciting(buckets: Sequence[Bucket]) -> str:
+def _most_exciting(buckets: Sequence[TimelineBucket]) -> str:
     """Where the quick look rates the film highest; empty where it has rated nothing."""
     rated = [(bucket.excitement, -bucket.start) for bucket in buckets if bucket.excitement is not None]
     if not rated:
@@ -130,7 +130,7 @@ def _most_exciting(buckets: Sequence[Bucket]) -> str:
     return f"most exciting at {clock(-place)}, {highest:g} of {HIGHEST_EXCITEMENT}"
 
 
-def _bars(buckets: Sequence[Bucket]) -> list[tuple[str, float, float, int, int]]:
+def _bars(buckets: Sequence[TimelineBucket]) -> list[tuple[str, float, float, int, int]]:
     """The stretches as bars of their kept frames, one part on the other: described, not yet, failed."""
     bars = []
     for bucket in buckets:
@@ -157,7 +157,7 @@ def _scene_band(scenes: Sequence[Scene], floor: float, end: float) -> pd.DataFra
     )
 
 
-def _excitement(buckets: Sequence[Bucket], top: int) -> pd.DataFrame:
+def _excitement(buckets: Sequence[TimelineBucket], top: int) -> pd.DataFrame:
     """Excitement as a line over the bars, from none at the bottom to the highest at the top."""
     known = [bucket for bucket in buckets if bucket.excitement is not None]
     return pd.DataFrame(
@@ -175,7 +175,7 @@ def _position(at: tuple[float, float] | None, floor: float, top: int, end: float
     return pd.DataFrame(places, columns=["start", "end", "low", "high"])
 
 
-def _targets(buckets: Sequence[Bucket], floor: float, top: int) -> pd.DataFrame:
+def _targets(buckets: Sequence[TimelineBucket], floor: float, top: int) -> pd.DataFrame:
     """What a click hits: each stretch in its whole height, with what is in it."""
     return pd.DataFrame(
         {

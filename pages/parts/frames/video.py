@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from db import gallery
-from db.gallery import Bucket, Scene
+from db.gallery import Scene, TimelineBucket
 from db.queries import VideoRow
 from enrich.wording import span
 from pages.parts.plain import plain, shown
@@ -19,7 +19,7 @@ from pages.parts.view import HAIR_SECONDS, PAGE, View, go
 MOST_BUCKETS = 240
 LEAST_BUCKETS = 24
 FRESH_SECONDS = 10
-FILMS_KEPT = 32  # outlines, some 20 kB each
+OUTLINES_KEPT = 32  # outlines, some 20 kB each
 TITLE = "Frames"
 FIELD = "film"
 LIBRARY, OVERVIEW = "pages/library.py", "pages/overview.py"
@@ -29,7 +29,7 @@ LIBRARY, OVERVIEW = "pages/library.py", "pages/overview.py"
 class Outline:
     """A film in figures. `tags` with the number of frames that have each, the commonest first."""
 
-    buckets: list[Bucket]
+    buckets: list[TimelineBucket]
     scenes: list[Scene]
     tags: list[tuple[str, int]]
 
@@ -42,7 +42,7 @@ def outline_of(film: VideoRow) -> Outline:
     return _outline(settings().url, film.id, film.kept, film.described, film.failed)
 
 
-@st.cache_data(ttl=FRESH_SECONDS, max_entries=FILMS_KEPT, show_spinner=False)
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=OUTLINES_KEPT, show_spinner=False)
 def _outline(library: str, film_id: int, kept: int, described: int, failed: int) -> Outline:
     del library, described, failed  # they say whether it is still the same
     buckets = max(LEAST_BUCKETS, min(MOST_BUCKETS, kept))
@@ -54,14 +54,14 @@ def _outline(library: str, film_id: int, kept: int, described: int, failed: int)
         )
 
 
-def film_for(films: Sequence[VideoRow], view: View) -> VideoRow | None:
+def video_for(films: Sequence[VideoRow], view: View) -> VideoRow | None:
     """The film of the view; without one in the address the first that has something to see; None: no such film."""
     if view.video is not None:
         return next((film for film in films if film.id == view.video), None)
     return next((film for film in films if film.kept), films[0] if films else None)
 
 
-def film_head(films: Sequence[VideoRow], film: VideoRow | None) -> None:
+def video_head(films: Sequence[VideoRow], film: VideoRow | None) -> None:
     """The page's title, and beside it the film, to be chosen."""
     title, field = st.columns([1, 3], vertical_alignment="bottom")
     title.title(TITLE, anchor=False)
@@ -90,7 +90,7 @@ def empty_library() -> None:
     st.page_link(LIBRARY, label="Add a film")
 
 
-def no_such_film() -> None:
+def no_such_video() -> None:
     """The address names a film that is not there."""
     st.info("There is no such film in this library; it may have been removed. Choose another one above.")
     st.page_link(LIBRARY, label="All films")

@@ -210,7 +210,7 @@ def _inbox(now: Settings, registered: frozenset[str]) -> None:
             )
 
 
-def _entry(entry: browser.Chosen) -> None:
+def _entry(entry: browser.SelectedPath) -> None:
     about = "folder, with all in it" if entry.is_folder else size(entry.size_bytes or 0)
     name = entry.title or entry.path
     with st.container(horizontal=True, vertical_alignment="center"):

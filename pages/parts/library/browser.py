@@ -17,7 +17,7 @@ import psutil
 import streamlit as st
 
 from enrich.wording import counted, size
-from pages.parts.library.folders import Film, Folder, Order, Page, first_folder, look_into
+from pages.parts.library.folders import FileOrder, Folder, FolderPage, VideoFile, first_folder, look_into
 from pages.parts.plain import plain, shown
 
 USUAL = ("Videos", "Movies", "Films", "Pictures", "Desktop", "Downloads", "Documents")
@@ -27,27 +27,27 @@ NAME_LENGTH = 70
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StartFolder:
     """A folder to begin at, and what people call it."""
 
     name: str
     path: str
 
 
-def places() -> list[Place]:
+def places() -> list[StartFolder]:
     """Home, its usual folders and the drives, which are not looked into: one that sleeps keeps nobody waiting."""
     home = Path.home()
-    usual = [Place(name, str(home / name)) for name in USUAL if (home / name).is_dir()]
-    return [Place("Home", str(home)), *usual, *drives()]
+    usual = [StartFolder(name, str(home / name)) for name in USUAL if (home / name).is_dir()]
+    return [StartFolder("Home", str(home)), *usual, *drives()]
 
 
-def drives() -> list[Place]:
+def drives() -> list[StartFolder]:
     """The machine's drives and network shares, by the names people know them by."""
     if sys.platform == "win32":
-        return [Place(part.mountpoint, part.mountpoint) for part in psutil.disk_partitions(all=True)]
+        return [StartFolder(part.mountpoint, part.mountpoint) for part in psutil.disk_partitions(all=True)]
     mounted = {part.mountpoint for part in psutil.disk_partitions(all=True)}
-    found = [Place(os.path.basename(path), path) for path in sorted(mounted) if _is_drive(path)]  # noqa: PTH119  # it is one
-    return [Place("This computer", "/"), *found]
+    found = [StartFolder(os.path.basename(path), path) for path in sorted(mounted) if _is_drive(path)]  # noqa: PTH119  # it is one
+    return [StartFolder("This computer", "/"), *found]
 
 
 def _is_drive(mountpoint: str) -> bool:
@@ -60,7 +60,7 @@ def _is_drive(mountpoint: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class SelectedPath:
     """A film or a folder. `title` is for one whose name says nothing: an upload."""
 
     path: str
@@ -73,7 +73,7 @@ class NoSuchPathError(Exception):
     """Nothing lies at the path somebody typed; the text says so."""
 
 
-def chosen() -> list[Chosen]:
+def chosen() -> list[SelectedPath]:
     """All that is chosen, in the order it was."""
     return list(_all().values())
 
@@ -97,7 +97,7 @@ def choose(path: str, *, title: str = "") -> None:
         count = None if os.path.isdir(path) else os.path.getsize(path)  # noqa: PTH112, PTH202  # nothing is built of it
     except OSError:
         count = None
-    st.session_state[KEY] = {**_all(), path: Chosen(path, Path(path).is_dir(), title, count)}
+    st.session_state[KEY] = {**_all(), path: SelectedPath(path, Path(path).is_dir(), title, count)}
 
 
 def drop(path: str) -> None:
@@ -129,8 +129,8 @@ def path_from(typed: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100  # `..` taken out, links kept as the user knows them
 
 
-def _all() -> dict[str, Chosen]:
-    found: dict[str, Chosen] = st.session_state.setdefault(KEY, {})
+def _all() -> dict[str, SelectedPath]:
+    found: dict[str, SelectedPath] = st.session_state.setdefault(KEY, {})
     return found
 
 
@@ -162,7 +162,9 @@ def browse(
         st.text(shown(folder))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input("Find in this folder", key=f"{key}-words", on_change=_turn, args=(key, 0))
-        order = st.selectbox("Sort", [*Order], index=0, key=f"{key}-order", on_change=_turn, args=(key, 0), width=180)
+        order = st.selectbox(
+            "Sort", [*FileOrder], index=0, key=f"{key}-order", on_change=_turn, args=(key, 0), width=180
+        )
     page = look_into(folder, words=words, order=order, number=st.session_state.get(f"{key}-page", 0))
     if page.problem:
         st.warning(page.problem)
@@ -183,13 +185,13 @@ def browse(
         )
 
 
-def film_key(key: str, path: str) -> str:
+def selection_key(key: str, path: str) -> str:
     """The key of a film's tick in the browser `key`."""
     return f"{key}-film-{path}"
 
 
 def _places(key: str) -> None:
-    found: list[Place] = places()
+    found: list[StartFolder] = places()
     with st.container(horizontal=True, gap="small"):
         for place in found:
             st.button(
@@ -215,31 +217,31 @@ def _folder(key: str, folder: Folder) -> None:
     )
 
 
-def _film(key: str, film: Film, on_film: Callable[[str], None], marked: Collection[str] | None) -> None:
+def _film(key: str, film: VideoFile, on_film: Callable[[str], None], marked: Collection[str] | None) -> None:
     label = f"{plain(film.name, NAME_LENGTH)} · {_about(film)}"
     if marked is None:
         st.button(
             label,
             icon=":material/movie:",
-            key=film_key(key, film.path),
+            key=selection_key(key, film.path),
             type="tertiary",
             on_click=on_film,
             args=(film.path,),
         )
         return
-    name = film_key(key, film.path)
+    name = selection_key(key, film.path)
     st.session_state[name] = film.path in marked  # what is chosen is known elsewhere; the tick only shows it
     st.checkbox(label, key=name, on_change=on_film, args=(film.path,))
 
 
-def _about(film: Film) -> str:
+def _about(film: VideoFile) -> str:
     if film.size_bytes is None or film.changed_at is None:
         return "cannot be read"
     changed = datetime.fromtimestamp(film.changed_at).astimezone()
     return f"{size(film.size_bytes)} · {changed.day} {changed:%b %Y}"
 
 
-def _foot(key: str, page: Page) -> None:
+def _foot(key: str, page: FolderPage) -> None:
     parts = [counted(page.total_folders, "folder")] if page.total_folders else []
     parts.append(counted(page.total_films, "film") if page.total_films else "no films in it")
     if page.others:

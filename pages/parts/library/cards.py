@@ -17,7 +17,7 @@ from pages.parts.library.folders import natural
 from pages.parts.library.sampling import in_words
 from pages.parts.plain import plain
 from pages.parts.session import reading
-from pages.parts.view import picture_url
+from pages.parts.view import image_url
 
 Name = TypeVar("Name", bound=StrEnum)
 PAGE = "pages/library.py"
@@ -51,7 +51,7 @@ LAYOUT = """<style>
 NO_PICTURE = '<div class="nothing">No picture yet</div>'
 
 
-class Group(StrEnum):
+class VideoFilter(StrEnum):
     """What somebody may want to see of the library."""
 
     ALL = "All films"
@@ -60,16 +60,16 @@ class Group(StrEnum):
     TROUBLE = "With trouble"
 
 
-def belongs(row: VideoRow, group: Group) -> bool:
+def belongs(row: VideoRow, group: VideoFilter) -> bool:
     """Whether a video is one of the group."""
     match group:
-        case Group.ALL:
+        case VideoFilter.ALL:
             return True
-        case Group.OPEN:
+        case VideoFilter.OPEN:
             return row.enrichment_status in (EnrichmentStatus.PENDING, EnrichmentStatus.ENRICHING) and not is_lost(row)
-        case Group.DONE:
+        case VideoFilter.DONE:
             return row.enrichment_status is EnrichmentStatus.ENRICHED
-        case Group.TROUBLE:
+        case VideoFilter.TROUBLE:
             return is_lost(row) or bool(row.error or row.failed or row.decode_failures)
     assert_never(group)
 
@@ -137,7 +137,7 @@ def troubles(row: VideoRow) -> list[str]:
     return [*found, *row.warnings]
 
 
-class Order(StrEnum):
+class CardOrder(StrEnum):
     """How the cards are sorted."""
 
     NEWEST = "Newest first"
@@ -149,12 +149,12 @@ def cards(rows: Sequence[VideoRow], *, is_live: bool) -> None:
     """Draw the filters and a page of cards; while a worker lives, the cards are drawn anew by themselves."""
     query = st.query_params
     st.session_state.setdefault("find", query.get("find", ""))
-    st.session_state.setdefault("show", _named(Group, query.get("show"), Group.ALL))
-    st.session_state.setdefault("sort", _named(Order, query.get("sort"), Order.NEWEST))
+    st.session_state.setdefault("show", _named(VideoFilter, query.get("show"), VideoFilter.ALL))
+    st.session_state.setdefault("sort", _named(CardOrder, query.get("sort"), CardOrder.NEWEST))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input("Find a film", key="find", on_change=_look)
-        group: Group = st.selectbox("Show", [*Group], key="show", on_change=_look, width=SELECT_WIDTH)
-        order: Order = st.selectbox("Sort", [*Order], key="sort", on_change=_look, width=SELECT_WIDTH)
+        group: VideoFilter = st.selectbox("Show", [*VideoFilter], key="show", on_change=_look, width=SELECT_WIDTH)
+        order: CardOrder = st.selectbox("Sort", [*CardOrder], key="sort", on_change=_look, width=SELECT_WIDTH)
     st.html(LAYOUT)
     st.fragment(_page, run_every=REFRESH if is_live else None)(words, group, order)
     _turner(len(_wanted(rows, words, group, order)))
@@ -166,7 +166,7 @@ def page_number() -> int:
     return max(1, int(said)) if said.isdecimal() and len(said) < 6 else 1  # noqa: PLR2004  # no library is so large
 
 
-def _page(words: str, group: Group, order: Order) -> None:
+def _page(words: str, group: VideoFilter, order: CardOrder) -> None:
     with reading() as connection:
         wanted = _wanted(queries.videos(connection), words, group, order)
         number = min(page_number(), _pages(len(wanted)))
@@ -185,7 +185,7 @@ def _card(row: VideoRow, poster: int | None) -> None:
         if poster is None:
             st.html(NO_PICTURE)
         else:
-            st.image(picture_url(poster), alt=f"A picture of {row.title}", width="stretch")
+            st.image(image_url(poster), alt=f"A picture of {row.title}", width="stretch")
         st.page_link(PAGE, label=title or "Untitled", query_params={"video": str(row.id)})
         st.progress(share(row), progress(row))
         lines = [figures(row), in_words(row.sampling)]
@@ -196,7 +196,7 @@ def _card(row: VideoRow, poster: int | None) -> None:
         st.caption("  \n".join(lines))
 
 
-def _wanted(rows: Sequence[VideoRow], words: str, group: Group, order: Order) -> list[VideoRow]:
+def _wanted(rows: Sequence[VideoRow], words: str, group: VideoFilter, order: CardOrder) -> list[VideoRow]:
     looked_for = words.casefold().split()
     found = [
         row
@@ -204,9 +204,9 @@ def _wanted(rows: Sequence[VideoRow], words: str, group: Group, order: Order) ->
         if belongs(row, group) and all(word in f"{row.title} {row.context}".casefold() for word in looked_for)
     ]
     match order:
-        case Order.TITLE:
+        case CardOrder.TITLE:
             return sorted(found, key=lambda row: (natural(row.title), row.id))
-        case Order.LENGTH:
+        case CardOrder.LENGTH:
             return sorted(found, key=lambda row: (-(row.duration or 0.0), row.id))
         case _:
             return sorted(found, key=lambda row: (row.added_at, row.id), reverse=True)
@@ -241,8 +241,8 @@ def _query() -> dict[str, str]:
     """What is looked for, as the address says it."""
     words, group, order = (st.session_state[name] for name in ("find", "show", "sort"))
     query = {"find": words} if words else {}
-    query |= {"show": group.name.lower()} if group is not Group.ALL else {}
-    return query | ({"sort": order.name.lower()} if order is not Order.NEWEST else {})
+    query |= {"show": group.name.lower()} if group is not VideoFilter.ALL else {}
+    return query | ({"sort": order.name.lower()} if order is not CardOrder.NEWEST else {})
 
 
 def _named(kind: type[Name], text: str | None, usual: Name) -> Name:

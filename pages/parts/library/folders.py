@@ -20,7 +20,7 @@ PEEK_ENTRIES = 5000
 NO_ACCESS = "may not be read"
 
 
-class Order(StrEnum):
+class FileOrder(StrEnum):
     """How films are sorted; folders stand before them, always by name."""
 
     NAME = "By name"
@@ -29,7 +29,7 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class VideoFile:
     """A file that is a film by its name. `size_bytes` and `changed_at` (seconds since 1970) are None where unknown."""
 
     name: str
@@ -49,11 +49,11 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FolderPage:
     """A page of what lies in a folder: folders first. `problem` says why nothing is shown."""
 
     folders: list[Folder]
-    films: list[Film]
+    films: list[VideoFile]
     number: int  # from 0
     pages: int
     total_folders: int
@@ -62,12 +62,14 @@ class Page:
     problem: str | None = None
 
 
-def look_into(path: str, *, words: str = "", order: Order = Order.NAME, number: int = 0, limit: int = 25) -> Page:
+def look_into(
+    path: str, *, words: str = "", order: FileOrder = FileOrder.NAME, number: int = 0, limit: int = 25
+) -> FolderPage:
     """What lies in a folder and is not hidden: of the entries whose names hold `words`, page `number` of `limit`."""
     try:
         folders, films, others = _read(path)
     except OSError as error:
-        return Page([], [], 0, 1, 0, 0, 0, problem=_why(error))
+        return FolderPage([], [], 0, 1, 0, 0, 0, problem=_why(error))
     wanted = words.casefold().strip()
     folders = sorted((name for name in folders if wanted in name.casefold()), key=natural)
     films = [name for name in films if wanted in name.casefold()]
@@ -76,11 +78,11 @@ def look_into(path: str, *, words: str = "", order: Order = Order.NAME, number: 
     first, last = number * limit, (number + 1) * limit
     shown_folders = folders[first:last]
     from_film, to_film = max(0, first - len(folders)), max(0, last - len(folders))
-    if order is Order.NAME:
+    if order is FileOrder.NAME:
         shown_films = [_film(path, name) for name in sorted(films, key=natural)[from_film:to_film]]
     else:
         shown_films = _sorted((_film(path, name) for name in films), order)[from_film:to_film]
-    return Page(
+    return FolderPage(
         folders=_peeked(path, shown_folders),
         films=shown_films,
         number=number,
@@ -141,17 +143,17 @@ def _is_hidden(entry: os.DirEntry[str], *, is_folder: bool) -> bool:
     return False
 
 
-def _film(folder: str, name: str) -> Film:
+def _film(folder: str, name: str) -> VideoFile:
     path = os.path.join(folder, name)  # noqa: PTH118  # pathlib's is slow for thousands
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:
-        return Film(name, path, None, None)
-    return Film(name, path, status.st_size, status.st_mtime)
+        return VideoFile(name, path, None, None)
+    return VideoFile(name, path, status.st_size, status.st_mtime)
 
 
-def _sorted(films: Iterable[Film], order: Order) -> list[Film]:
-    if order is Order.LARGEST:
+def _sorted(films: Iterable[VideoFile], order: FileOrder) -> list[VideoFile]:
+    if order is FileOrder.LARGEST:
         return sorted(films, key=lambda film: (-(film.size_bytes or 0), natural(film.name)))
     return sorted(films, key=lambda film: (-(film.changed_at or 0.0), natural(film.name)))
 

@@ -13,7 +13,7 @@ KEY = "sampling"
 SHORTEST_SECONDS, USUAL_SECONDS, LONGEST_SECONDS = 0.1, 2.0, 3600.0
 
 
-class Way(StrEnum):
+class SamplingMethod(StrEnum):
     """The ways to choose frames, as people say it."""
 
     DISTINCT = "Every distinct picture"
@@ -22,7 +22,7 @@ class Way(StrEnum):
     EXACT = "Every single frame"
 
 
-class Eye(StrEnum):
+class LikenessChoice(StrEnum):
     """How sharp-eyed the comparison is: the levels of likeness, as people say it; figures from docs/likeness.md."""
 
     NORMAL = "Usual: about one picture in nine"
@@ -31,30 +31,32 @@ class Eye(StrEnum):
 
 
 WAYS = {
-    Way.DISTINCT: "Looks at every frame and keeps those with something new in them. Right for nearly all films.",
-    Way.SCENES: "Keeps the first picture after each cut. Right for edited films you only want an overview of.",
-    Way.EVERY: "Keeps a picture every so many seconds, whatever is to be seen.",
-    Way.EXACT: "Keeps them all. Takes by far the longest and the most room; for short films that matter.",
+    SamplingMethod.DISTINCT: "Keeps every frame that shows something new. Right for nearly all videos.",
+    SamplingMethod.SCENES: "Keeps the first frame after each cut. For an overview of edited videos.",
+    SamplingMethod.EVERY: "Keeps a picture every so many seconds, whatever is to be seen.",
+    SamplingMethod.EXACT: "Keeps them all. Takes by far the longest and the most room; for short films that matter.",
 }
-LEVELS = {Eye.NORMAL: "normal", Eye.STRICT: "strict", Eye.LOOSE: "loose"}
+LEVELS = {LikenessChoice.NORMAL: "normal", LikenessChoice.STRICT: "strict", LikenessChoice.LOOSE: "loose"}
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SamplingChoice:
     """A way to choose frames; `text` is what the command line calls it."""
 
     text: str
 
 
-def choose(usual: str) -> Choice:
+def choose(usual: str) -> SamplingChoice:
     """Draw the choice; `usual` is the level of likeness in the settings."""
-    way = st.radio("Which pictures are looked at closely", [*Way], index=0, captions=list(WAYS.values()), key=KEY)
-    if way is Way.DISTINCT:
+    way = st.radio(
+        "Which pictures are looked at closely", [*SamplingMethod], index=0, captions=list(WAYS.values()), key=KEY
+    )
+    if way is SamplingMethod.DISTINCT:
         levels = {level: eye for eye, level in LEVELS.items()}
-        first = [*Eye].index(levels.get(usual, Eye.NORMAL))
-        eye = st.selectbox("What counts as something new", [*Eye], index=first, key=f"{KEY}-eye")
-        return Choice(f"distinct:{LEVELS[eye]}")
-    if way is Way.EVERY:
+        first = [*LikenessChoice].index(levels.get(usual, LikenessChoice.NORMAL))
+        eye = st.selectbox("What counts as something new", [*LikenessChoice], index=first, key=f"{KEY}-eye")
+        return SamplingChoice(f"distinct:{LEVELS[eye]}")
+    if way is SamplingMethod.EVERY:
         seconds = st.number_input(
             "Seconds from one picture to the next",
             min_value=SHORTEST_SECONDS,
@@ -63,8 +65,8 @@ def choose(usual: str) -> Choice:
             step=0.5,
             key=f"{KEY}-seconds",
         )
-        return Choice(f"every={seconds:g}s")
-    return Choice("scenes" if way is Way.SCENES else "exact")
+        return SamplingChoice(f"every={seconds:g}s")
+    return SamplingChoice("scenes" if way is SamplingMethod.SCENES else "exact")
 
 
 def in_words(text: str) -> str:
@@ -72,7 +74,7 @@ def in_words(text: str) -> str:
     name, _, level = text.partition(":")
     if name == "distinct":
         how = {"strict": ", sharp-eyed", "loose": ", generous"}.get(level, "")
-        return f"{Way.DISTINCT.value}{how}"
+        return f"{SamplingMethod.DISTINCT.value}{how}"
     if every := re.fullmatch(r"every=(.+)s", text):
         return f"A picture every {every[1]} s"
-    return {"scenes": Way.SCENES.value, "exact": Way.EXACT.value}.get(name, text)
+    return {"scenes": SamplingMethod.SCENES.value, "exact": SamplingMethod.EXACT.value}.get(name, text)

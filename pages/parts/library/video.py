@@ -22,7 +22,7 @@ from pages.parts.library.folders import nearest_folder
 from pages.parts.library.sampling import in_words
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading, settings, writing
-from pages.parts.view import LARGE_EDGE, picture_url
+from pages.parts.view import LARGE_EDGE, image_url
 from pages.parts.web import uploads
 
 REMOVED = "removed"  # what is said on the library's page afterwards
@@ -57,7 +57,7 @@ def _question(row: VideoRow) -> None:
     st.text(shown(row.title))
     st.markdown(
         f"Deleted: {counted(row.kept, 'kept frame')} with {'its picture' if row.kept == 1 else 'their pictures'}, "
-        f"{size(pictures_bytes(now, row.id))}, and {counted(row.described, 'description')}, also what you corrected."
+        f"{size(image_bytes(now, row.id))}, and {counted(row.described, 'description')}, also what you corrected."
         if row.kept
         else "Nothing has been taken from it yet: only its entry is deleted."
     )
@@ -79,7 +79,7 @@ def say_removed() -> None:
         st.success(plain(said))
 
 
-def pictures_bytes(now: Settings, video_id: int) -> int:
+def image_bytes(now: Settings, video_id: int) -> int:
     """The bytes of a video's pictures on disk."""
     with reading() as connection:
         names = queries.image_paths(connection, limit=1, video_id=video_id)
@@ -133,7 +133,7 @@ def video_part(video_id: int, *, is_live: bool) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         if poster is not None:
-            st.image(picture_url(poster, LARGE_EDGE), alt=f"A picture of {row.title}", width="stretch")
+            st.image(image_url(poster, LARGE_EDGE), alt=f"A picture of {row.title}", width="stretch")
         else:
             st.caption("No picture yet: the worker takes the first ones within seconds.")
         st.page_link(

@@ -15,7 +15,7 @@ from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings
 from enrich.wording import clock, counted, first_line, span
-from pages.parts.gallery import picture
+from pages.parts.gallery import frame_image
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, choose, fixed_by, is_same, number
 from pages.parts.plain import plain, shown
@@ -32,7 +32,7 @@ _MODELS, _FAILED = "audition_models", "audition_failed"
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class AuditionProgress:
     """What an audition has brought: takes by frame and model, in the order they came; verdicts by model."""
 
     models: tuple[str, ...]
@@ -40,7 +40,7 @@ class Heard:
     verdicts: dict[str, dict[str, Any]]
 
 
-def heard(job: Job) -> Heard:
+def audition_progress(job: Job) -> AuditionProgress:
     """What a job has printed so far."""
     models = tuple(word for before, word in zip(job.words, job.words[1:], strict=False) if before == "--model")
     takes: dict[int, dict[str, dict[str, Any]]] = {}
@@ -50,7 +50,7 @@ def heard(job: Job) -> Heard:
             takes.setdefault(int(line["frame_id"]), {})[str(line["model"])] = line
         elif "seconds_per_frame" in line:
             verdicts[str(line["model"])] = line
-    return Heard(models, dict(sorted(takes.items())), verdicts)
+    return AuditionProgress(models, dict(sorted(takes.items())), verdicts)
 
 
 def draw_audition(found: Settings, models: Sequence[Model], *, has_frames: bool) -> None:
@@ -88,7 +88,7 @@ def draw_audition(found: Settings, models: Sequence[Model], *, has_frames: bool)
 
 
 def _draw_result(found: Settings, job: Job) -> None:
-    result = heard(job)
+    result = audition_progress(job)
     if job.error and not any(verdict.get("error") for verdict in result.verdicts.values()):
         st.warning(f"The audition did not come to its end: {plain(first_line(job.error, 300))}")
     if not result.takes and not result.verdicts:
@@ -121,13 +121,13 @@ def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) ->
     )
 
 
-def _draw_takes(result: Heard) -> None:
+def _draw_takes(result: AuditionProgress) -> None:
     """One row a frame: its picture, and beside it what each model says."""
     for frame_id, takes in result.takes.items():
         said = next(iter(takes.values()))
         columns = st.columns([1, *[1] * len(result.models)])
         with columns[0]:
-            picture(frame_id, f"The frame at {clock(said['timestamp'])} that the models describe")
+            frame_image(frame_id, f"The frame at {clock(said['timestamp'])} that the models describe")
         for name, column in zip(result.models, columns[1:], strict=True):
             with column:
                 _draw_take(name, takes.get(name))
@@ -150,7 +150,7 @@ def _live(job_id: str) -> None:
     if job is None or not job.is_running:
         inquiries().forget()
         st.rerun()
-    result = heard(job)
+    result = audition_progress(job)
     done, total = sum(map(len, result.takes.values())), FRAMES * len(result.models)
     st.progress(min(1.0, done / total), f"{done} of {total} descriptions")
     _draw_takes(result)

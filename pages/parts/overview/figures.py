@@ -16,14 +16,15 @@ import streamlit as st
 
 from db.counts import described_by_minute
 from db.gallery import LatestCard, latest
+from db.models import HostState
 from db.runs import RunRow
-from enrich.control.status import Host, Status
+from enrich.control.status import HostStatus, Status
 from enrich.settings import Settings
 from enrich.wording import clock, counted, first_line, moment, size, span
-from pages.parts.overview.status import Now
+from pages.parts.overview.status import OverviewStatus
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading
-from pages.parts.view import picture_url
+from pages.parts.view import image_url
 
 ENRICHMENT = "🧠 Enrichment Progress"  # the user's own title
 MEGABYTE = 1_000_000
@@ -41,7 +42,7 @@ LONGEST_TEXT = 70  # characters
 LONGEST_TITLE = 24
 
 
-def draw_cards(now: Now, settings: Settings) -> None:
+def draw_cards(now: OverviewStatus, settings: Settings) -> None:
     """The five cards."""
     with st.container(key="status-cards"):
         columns = st.columns([1, 1.2, 1.25, 1.15, 1.95])
@@ -113,7 +114,7 @@ def _card(label: str, value: str, detail: str, *, is_bad: bool = False) -> None:
     )
 
 
-def _enrichment(now: Now) -> None:
+def _enrichment(now: OverviewStatus) -> None:
     found = now.status
     so_far = "" if found.videos_decoded == found.videos else " kept so far"
     current = "nothing"
@@ -147,18 +148,18 @@ def host_lines(found: Status, settings: Settings) -> list[str]:
     return lines
 
 
-def _doing(host: Host, known: str | None) -> str:
+def _doing(host: HostStatus, known: str | None) -> str:
     """What a host is doing; why it does not work, unless the worker gives that as its own reason."""
-    if host.state == "open":
+    if host.state == HostState.SERVING:
         return f": {counted(len(host.calls), 'frame')} in hand"
     reason = f": {first_line(host.reason, LONGEST_REASON)}" if host.reason and host.reason != known else ""
     return f" {HOST_STATES.get(host.state, host.state)}{reason}"
 
 
-HOST_STATES = {
-    "preparing": "is loading the model",
-    "resting": "is left alone for a moment",
-    "closed": "is not asked now",
+HOST_STATES: dict[str, str] = {
+    HostState.PROBING: "is loading the model",
+    HostState.BACKING_OFF: "is left alone for a moment",
+    HostState.STOPPED: "is not asked now",
 }
 
 
@@ -215,7 +216,7 @@ def draw_latest() -> None:
 
 def _draw(card: LatestCard) -> None:
     text = shown(first_line(card.text, LONGEST_TEXT))
-    st.image(picture_url(card.id), width="stretch", alt=text or "A frame without a description")
+    st.image(image_url(card.id), width="stretch", alt=text or "A frame without a description")
     st.page_link(
         "pages/frames.py",
         label=f"{plain(card.title, LONGEST_TITLE)} · {clock(card.timestamp).split('.')[0]}",

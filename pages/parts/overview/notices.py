@@ -9,9 +9,9 @@ from db import store
 from enrich.control.status import Status
 from enrich.settings import Settings
 from enrich.wording import counted, first_line
-from pages.parts.overview.status import look_anew
+from pages.parts.overview.status import refresh_overview
 from pages.parts.plain import plain, shown
-from pages.parts.readiness import Lack, draw_pull, last_pull
+from pages.parts.readiness import MissingRequirement, draw_pull, last_pull
 from pages.parts.session import writing
 
 OLLAMA = "https://ollama.com/download"
@@ -21,7 +21,7 @@ LONGEST_REASON = 200  # characters
 RETRIED = "how much was put back"
 
 
-def draw_first_steps(settings: Settings, lack: Lack | None) -> None:
+def draw_first_steps(settings: Settings, lack: MissingRequirement | None) -> None:
     """Three steps."""
     st.subheader("1. A model that sees", anchor=False)
     if lack is None:
@@ -38,7 +38,7 @@ def draw_first_steps(settings: Settings, lack: Lack | None) -> None:
     )
 
 
-def draw_lack(settings: Settings, lack: Lack) -> None:
+def draw_lack(settings: Settings, lack: MissingRequirement) -> None:
     """What is missing, and the button or the link that mends it."""
     with st.container(border=True, key="lack"):
         st.warning(plain(first_line(lack.sentence, LONGEST)))
@@ -72,7 +72,7 @@ def retry(reason: str | None = None) -> None:
     with writing() as connection:
         count = store.retry(connection, reason=reason)
     st.toast(f"{counted(count, 'frame')} will be tried again.", icon=":material/refresh:")
-    look_anew()
+    refresh_overview()
 
 
 def _row(text: str, reason: str, key: str) -> None:

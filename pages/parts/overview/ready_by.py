@@ -12,7 +12,7 @@ from enrich.clock import next_clock, said_end
 from enrich.jobs.command import run_command
 from enrich.wording import first_line
 from pages.parts.overview.controls import carry_out
-from pages.parts.overview.state import Wish
+from pages.parts.overview.state import WorkerRequest
 from pages.parts.plain import shown
 from pages.parts.session import settings
 
@@ -23,7 +23,7 @@ LONGEST = 300  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ReachableCoverage:
     """What is described by a moment, in a sentence, as worked out at another."""
 
     until: datetime
@@ -46,7 +46,7 @@ def draw_ready_by(*, may_start: bool, end: datetime | None) -> None:
             on_change=work_out,
             help="The whole library is covered evenly until then, ever finer; nothing new is begun after it",
         )
-        reach: Reach | None = st.session_state.get(REACH)
+        reach: ReachableCoverage | None = st.session_state.get(REACH)
         if reach is not None and may_start:
             st.button(
                 f"Start until {said_end(reach.until, datetime.now(UTC))}",
@@ -72,7 +72,9 @@ def work_out() -> None:
     outcome = run_command(settings(), "plan", "--by", f"{chosen:%H:%M}", seconds=30)
     data = outcome.data if isinstance(outcome.data, dict) else {}
     sentence = data.get("text") or data.get("reason") or outcome.error
-    st.session_state[REACH] = Reach(next_clock(chosen, now), first_line(_capital(str(sentence)), LONGEST), now)
+    st.session_state[REACH] = ReachableCoverage(
+        next_clock(chosen, now), first_line(_capital(str(sentence)), LONGEST), now
+    )
     said.toast("Worked out.", duration="short")
 
 
@@ -80,7 +82,7 @@ def start_until() -> None:
     """Start, and end at the time that was chosen."""
     chosen: time | None = st.session_state[TIME]
     if chosen is not None:
-        carry_out(Wish.START, next_clock(chosen, datetime.now(UTC)))
+        carry_out(WorkerRequest.START, next_clock(chosen, datetime.now(UTC)))
 
 
 def _capital(text: str) -> str:

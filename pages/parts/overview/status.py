@@ -15,14 +15,14 @@ from db.engine import reading
 from db.models import ExtractionStatus, RunState
 from db.queries import VideoRow
 from enrich.control.status import Status
-from enrich.control.status import look as look_at
+from enrich.control.status import read_status as look_at
 from pages.parts.session import engine_of, settings
 
 FRESH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Current:
+class CurrentVideo:
     """The film that is worked on, by its file's name, and how much of it is done; 0 to 100."""
 
     name: str
@@ -30,25 +30,25 @@ class Current:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class OverviewStatus:
     """How things stand; `current` is None where nothing is worked on."""
 
     status: Status
-    current: Current | None
+    current: CurrentVideo | None
 
 
-def look() -> Now:
+def read_overview() -> OverviewStatus:
     """How things stand."""
     return _look(settings().url)
 
 
-def look_anew() -> None:
+def refresh_overview() -> None:
     """Something was changed: what was seen before does not count any more."""
     _look.clear()
 
 
 @st.cache_data(ttl=FRESH_SECONDS, max_entries=4, show_spinner=False)
-def _look(url: str) -> Now:
+def _look(url: str) -> OverviewStatus:
     engine = engine_of(url)
     status = look_at(engine, now=datetime.now(UTC), measures=False)
     current = None
@@ -56,7 +56,7 @@ def _look(url: str) -> Now:
         with reading(engine) as connection:
             videos = {video.id: video for video in queries.videos(connection, at_work)}
         current = next((_current(status, videos[video_id]) for video_id in at_work if video_id in videos), None)
-    return Now(status, current)
+    return OverviewStatus(status, current)
 
 
 def _at_work(status: Status) -> list[int]:
@@ -68,10 +68,10 @@ def _at_work(status: Status) -> list[int]:
     return [entry["video_id"] for entry in (*calls, activity.get("extracting"), *activity.get("skimming", [])) if entry]
 
 
-def _current(status: Status, video: VideoRow) -> Current:
+def _current(status: Status, video: VideoRow) -> CurrentVideo:
     decoding: dict[str, Any] = (status.run.activity.get("extracting") if status.run is not None else None) or {}
     decoded = decoding.get("decoded", 0) if decoding.get("video_id") == video.id else 0
-    return Current(file_name(video), percent_done(video, decoded))
+    return CurrentVideo(file_name(video), percent_done(video, decoded))
 
 
 def file_name(video: VideoRow) -> str:

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.parts.plain import plain
-from pages.parts.search.query import Wanted, widen
+from pages.parts.search.query import SearchQuery, widen
 
 WORDS_CHARACTERS = 60
 HOW = """
@@ -27,7 +27,7 @@ def show_hints(*, has_films: bool, is_described: bool, is_working: bool) -> None
         _show_undescribed(has_films=has_films, is_working=is_working)
 
 
-def show_nothing(wanted: Wanted, *, has_films: bool, is_described: bool, is_working: bool) -> None:
+def show_nothing(wanted: SearchQuery, *, has_films: bool, is_described: bool, is_working: bool) -> None:
     """Why nothing was found, and what to do."""
     if not is_described:
         _show_undescribed(has_films=has_films, is_working=is_working)

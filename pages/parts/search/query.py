@@ -15,7 +15,7 @@ from pages.parts.view import moment_in
 
 PAGE_MOMENTS = 16  # moments that are shown at first, and that "more" adds
 MOST_MOMENTS = 480
-ALL_FILMS = 0
+ALL_VIDEOS = 0
 MOST_CHARACTERS = 500
 _SEEN = "search_seen"  # the address that the widgets show
 _PLAYS = "search_plays"
@@ -23,7 +23,7 @@ _WORDS, _VIDEO, _TAG, _START, _END = "search_words", "search_video", "search_tag
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SearchQuery:
     """Words, and where to look for them: in a film, with a tag, between two times (seconds)."""
 
     words: str = ""
@@ -69,19 +69,19 @@ class Wanted:
         return bool(self.words) and (self.video, self.tag, self.start, self.end) != (None, "", None, None)
 
 
-def here() -> Wanted:
+def here() -> SearchQuery:
     """What the address in this tab asks for."""
-    return Wanted.of(st.query_params.to_dict())
+    return SearchQuery.of(st.query_params.to_dict())
 
 
-def look_for(wanted: Wanted) -> None:
+def search_for(wanted: SearchQuery) -> None:
     """Change the address; "back" leads here again. For callbacks."""
     st.query_params.from_dict(wanted.query())
 
 
-def widen(wanted: Wanted) -> None:
+def widen(wanted: SearchQuery) -> None:
     """Look for the same words everywhere. For callbacks."""
-    look_for(Wanted(wanted.words))
+    search_for(SearchQuery(wanted.words))
 
 
 def play(frame_id: int | None) -> None:
@@ -95,7 +95,7 @@ def played() -> int | None:
     return found if isinstance(found, int) else None
 
 
-def asked(titles: Mapping[int, str], tags: Sequence[str]) -> Wanted:
+def asked(titles: Mapping[int, str], tags: Sequence[str]) -> SearchQuery:
     """Draw the box and the filters over films with these titles; what they say.
 
     `tags` are offered; others can be typed.
@@ -116,9 +116,9 @@ def asked(titles: Mapping[int, str], tags: Sequence[str]) -> Wanted:
     with st.container(horizontal=True, key="search-filters"):
         st.selectbox(
             "Film",
-            [ALL_FILMS, *titles],
+            [ALL_VIDEOS, *titles],
             key=_VIDEO,
-            format_func=lambda video: "All films" if video == ALL_FILMS else shown(titles[video]),
+            format_func=lambda video: "All films" if video == ALL_VIDEOS else shown(titles[video]),
             on_change=_tell,
             width=206,  # with the tag, as wide as a telephone
         )
@@ -150,11 +150,11 @@ def time_text(seconds: float) -> str:
     return clock(int(seconds)).removesuffix(".000")
 
 
-def _follow(wanted: Wanted, titles: Mapping[int, str]) -> None:
+def _follow(wanted: SearchQuery, titles: Mapping[int, str]) -> None:
     """Have the widgets say what the address says."""
     state = st.session_state
     state[_WORDS] = wanted.words
-    state[_VIDEO] = wanted.video if wanted.video in titles else ALL_FILMS
+    state[_VIDEO] = wanted.video if wanted.video in titles else ALL_VIDEOS
     state[_TAG] = wanted.tag or None
     state[_START] = "" if wanted.start is None else time_text(wanted.start)
     state[_END] = "" if wanted.end is None else time_text(wanted.end)
@@ -164,7 +164,7 @@ def _follow(wanted: Wanted, titles: Mapping[int, str]) -> None:
 def _tell() -> None:
     """Have the address say what the widgets say."""
     state = st.session_state
-    wanted = Wanted.of(
+    wanted = SearchQuery.of(
         {
             "q": state[_WORDS] or "",
             "video": str(state[_VIDEO] or ""),
@@ -174,7 +174,7 @@ def _tell() -> None:
         }
     )
     state[_SEEN] = wanted
-    look_for(wanted)
+    search_for(wanted)
 
 
 def _number(text: str | None) -> int | None:

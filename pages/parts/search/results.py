@@ -19,13 +19,13 @@ from db import queries, runs
 from db.counts import totals
 from db.models import RunState
 from db.queries import FrameRow, VideoRow
-from db.search import MARK_END, MARK_START, Found, Moment, moments, search
-from enrich.control.status import Health, judge
+from db.search import MARK_END, MARK_START, Moment, SearchResult, moments, search
+from enrich.control.status import WorkerHealth, judge
 from enrich.wording import counted
-from pages.parts.gallery import picture
+from pages.parts.gallery import frame_image
 from pages.parts.plain import plain, shown
 from pages.parts.player import player
-from pages.parts.search.query import MOST_MOMENTS, PAGE_MOMENTS, Wanted, look_for, play, time_text
+from pages.parts.search.query import MOST_MOMENTS, PAGE_MOMENTS, SearchQuery, play, search_for, time_text
 from pages.parts.session import reading
 from pages.parts.view import PAGE, View
 
@@ -68,7 +68,7 @@ def _draw(video: VideoRow, frame: FrameRow) -> None:
     st.page_link(PAGE, label="Open this frame", query_params=view.kept(frame.id).query())
 
 
-def find(wanted: Wanted) -> Found:
+def find(wanted: SearchQuery) -> SearchResult:
     """What is found, best first; more is looked for where it joins into fewer moments than are to be shown."""
     limit = wanted.moments * FRAMES_A_MOMENT
     found = _search(wanted, limit)
@@ -93,7 +93,7 @@ def span(moment: Moment) -> str:
     return f"{start if start == end else f'{start} to {end}'}, {len(moment.hits):,} frames"
 
 
-def show(wanted: Wanted, found: Found, titles: dict[int, str]) -> None:
+def show(wanted: SearchQuery, found: SearchResult, titles: dict[int, str]) -> None:
     """Draw the moments; a click plays one."""
     every = moments(found.hits)
     more = len(every) > wanted.moments or len(found.hits) >= wanted.moments * FRAMES_A_MOMENT * FARTHER
@@ -109,12 +109,12 @@ def show(wanted: Wanted, found: Found, titles: dict[int, str]) -> None:
         st.button("More moments", on_click=more_of, args=[wanted])
 
 
-def more_of(wanted: Wanted) -> None:
+def more_of(wanted: SearchQuery) -> None:
     """Show more moments of the same search. For callbacks."""
-    look_for(replace(wanted, moments=wanted.moments + PAGE_MOMENTS))
+    search_for(replace(wanted, moments=wanted.moments + PAGE_MOMENTS))
 
 
-def _search(wanted: Wanted, limit: int) -> Found:
+def _search(wanted: SearchQuery, limit: int) -> SearchResult:
     with reading() as connection:
         return search(
             connection,
@@ -127,11 +127,11 @@ def _search(wanted: Wanted, limit: int) -> Found:
         )
 
 
-def _hit(wanted: Wanted, moment: Moment, title: str) -> None:
+def _hit(wanted: SearchQuery, moment: Moment, title: str) -> None:
     best = moment.best
     name = "" if wanted.video is not None else f" · {plain(title, TITLE_CHARACTERS)}"
     with st.container(key=f"hit-{best.frame_id}"):
-        picture(best.frame_id, best.marked("", ""))
+        frame_image(best.frame_id, best.marked("", ""))
         st.button(
             f"{time_text(best.timestamp)}{name}",
             key=f"play-{best.frame_id}",
@@ -150,7 +150,7 @@ def _text(part: str) -> str:
     return f"{before}{plain(part)}{after}"
 
 
-def show_news(wanted: Wanted, found: Found) -> None:
+def show_news(wanted: SearchQuery, found: SearchResult) -> None:
     """How much is described by now, and how many more frames fit than are shown."""
     known = frozenset(hit.frame_id for hit in found.hits)
     with st.container(horizontal=True, vertical_alignment="center", key="search-news"):
@@ -162,10 +162,10 @@ def is_working() -> bool:
     """Whether a worker is describing, so that more may be found soon."""
     with reading() as connection:
         run = runs.last_run(connection)
-    return run is not None and run.state is RunState.RUNNING and judge(run, datetime.now(UTC))[0] is Health.WELL
+    return run is not None and run.state is RunState.RUNNING and judge(run, datetime.now(UTC))[0] is WorkerHealth.WELL
 
 
-def _news(wanted: Wanted, known: frozenset[int]) -> None:
+def _news(wanted: SearchQuery, known: frozenset[int]) -> None:
     new = sum(hit.frame_id not in known for hit in find(wanted).hits)
     if not is_working() or (new and not known):
         st.rerun()

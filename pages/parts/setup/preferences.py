@@ -27,7 +27,7 @@ ONLY_ENVIRONMENT = ("home",)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SettingsGroup:
     """Settings that belong together, in the order they are shown: each with its label and what it does."""
 
     title: str
@@ -36,7 +36,7 @@ class Group:
 
 
 GROUPS = (
-    Group(
+    SettingsGroup(
         "Descriptions",
         {
             "model": ("Model", "What Ollama calls it. The Models page compares those you have."),
@@ -52,7 +52,7 @@ GROUPS = (
         },
         is_open=True,
     ),
-    Group(
+    SettingsGroup(
         "When it works",
         {
             "hours": (
@@ -66,7 +66,7 @@ GROUPS = (
             "disk_reserve_mb": ("Disk space that stays free, in MB", "Before less than this is free, work pauses."),
         },
     ),
-    Group(
+    SettingsGroup(
         "The quick look, and what it may cost",
         {
             "quick_describer": (
@@ -84,7 +84,7 @@ GROUPS = (
             "kwh_price": ("Price of a kilowatt hour, in your currency", "As your bill says."),
         },
     ),
-    Group(
+    SettingsGroup(
         "Pictures",
         {
             "likeness": (
@@ -98,7 +98,7 @@ GROUPS = (
             "jpeg_quality": ("Quality of the stored pictures", "30 to 100. Higher takes more disk."),
         },
     ),
-    Group(
+    SettingsGroup(
         "Ollama",
         {
             "ollama_hosts": ("Servers", "Addresses, with commas between. Every one of them describes frames."),
@@ -115,7 +115,7 @@ GROUPS = (
             ),
         },
     ),
-    Group(
+    SettingsGroup(
         "For those who know the models",
         {
             "num_ctx": ("Context, in tokens", "Empty: what the kind of model needs."),
@@ -127,7 +127,7 @@ GROUPS = (
             "ollama_options": ("Further options for Ollama", 'Such as {"num_thread": 4}.'),
         },
     ),
-    Group(
+    SettingsGroup(
         "Where it is kept, and who may look",
         {
             "home": ("Data folder", "The database, the pictures, the logs, and these settings."),
@@ -141,13 +141,13 @@ GROUPS = (
 )
 
 
-def grouped(preferences: Sequence[Preference]) -> list[tuple[Group, list[Preference]]]:
+def grouped(preferences: Sequence[Preference]) -> list[tuple[SettingsGroup, list[Preference]]]:
     """Every setting in its group; those of no group come last."""
     by_name = {one.name: one for one in preferences}
     found = [(group, [by_name.pop(name) for name in group.words if name in by_name]) for group in GROUPS]
     if by_name:
         words = {name: (name.replace("_", " "), one.description) for name, one in by_name.items()}
-        found.append((Group("More", words), list(by_name.values())))
+        found.append((SettingsGroup("More", words), list(by_name.values())))
     return found
 
 
@@ -159,7 +159,7 @@ def draw_preferences() -> None:
     st.caption(f"Saved in {plain(settings_file())}. A worker that runs takes changes up when it is started again.")
 
 
-def _draw_group(group: Group, found: Sequence[Preference]) -> None:
+def _draw_group(group: SettingsGroup, found: Sequence[Preference]) -> None:
     for sentence in _take(_FAILED, group.title):
         st.error(plain(sentence))
     with st.form(f"settings-{group.title}", border=False):
@@ -199,7 +199,7 @@ def _origin(one: Preference) -> str:
     return ""
 
 
-def _save(group: Group, found: tuple[Preference, ...]) -> None:
+def _save(group: SettingsGroup, found: tuple[Preference, ...]) -> None:
     """Save what was changed in a group. For callbacks."""
     saved, failed = [], []
     for one in found:

@@ -22,7 +22,7 @@ from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 from enrich.errors import SettingsError
 from enrich.network import is_loopback
 from enrich.settings import dashboard_password
-from pages.parts.web.login import PATH, Doorkeeper, cookie_of, to_login
+from pages.parts.web.login import PATH, LoginSessions, cookie_of, to_login
 
 HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
@@ -39,10 +39,10 @@ NEEDS_PASSWORD = (
 
 def guards() -> list[Middleware]:
     """What every request passes before all else."""
-    return [Middleware(KnownHosts), Middleware(KnownPeople)]
+    return [Middleware(HostMiddleware), Middleware(LoginMiddleware)]
 
 
-class KnownHosts:
+class HostMiddleware:
     """Answers only requests to one of `server.allowedHosts`, and says that no other site may embed the dashboard.
 
     What a page asks for must come from a page of the very same address: any other site, and any other server of this
@@ -77,12 +77,12 @@ class KnownHosts:
         await self._app(scope, receive, send_guarded)
 
 
-class KnownPeople:
+class LoginMiddleware:
     """Answers only who has given the password, if there is one; without one, only this machine."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._door = Doorkeeper()
+        self._door = LoginSessions()
         self._password: str | None = None  # None: not known
         self._read_at = float("-inf")
 

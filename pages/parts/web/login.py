@@ -64,7 +64,7 @@ input, button { padding: 0.5rem; margin-top: 0.5rem; }
 """)
 
 
-class Doorkeeper:
+class LoginSessions:
     """Who may come in. Used from the server's one event loop."""
 
     def __init__(self) -> None:

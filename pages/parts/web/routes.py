@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from enrich.library.media import film_file, picture_file, strip_file
+from enrich.library.media import image_file, strip_file, video_file
 from pages.parts.session import engine, settings
 from pages.parts.view import THUMB_EDGE
 from pages.parts.web.uploads import upload_routes
@@ -26,9 +26,9 @@ from pages.parts.web.uploads import upload_routes
 KEPT = 2000  # some 12 kB each
 QUALITY = 80
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
-PICTURE_HEADERS = {**HEADERS, "Cache-Control": "private, max-age=86400"}
+IMAGE_HEADERS = {**HEADERS, "Cache-Control": "private, max-age=86400"}
 # What a browser is told a film is: by its container's ending, since it looks no further.
-FILM_TYPES = {
+VIDEO_TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
     ".mov": "video/mp4",
@@ -56,7 +56,7 @@ def _thumbnail(path: Path, changed: int) -> bytes:
     return data.getvalue()
 
 
-class Ahead:
+class ThumbnailPrefetcher:
     """Makes those that will probably be asked for next, in a thread of its own; only the newest wish counts."""
 
     def __init__(self) -> None:
@@ -72,55 +72,55 @@ class Ahead:
         for frame_id in frame_ids:
             if wish != self._wish:
                 return
-            path = picture_file(engine(), settings(), frame_id)
+            path = image_file(engine(), settings(), frame_id)
             with suppress(OSError):  # broken: whoever asks for it is told
                 if path is not None:
                     thumbnail_of(path)
 
 
 @st.cache_resource
-def thumbnails() -> Ahead:
+def thumbnails() -> ThumbnailPrefetcher:
     """Those of this dashboard."""
-    return Ahead()
+    return ThumbnailPrefetcher()
 
 
 def routes() -> list[BaseRoute]:
     """Our routes; each answers GET and HEAD, but the upload's, which takes POST."""
     return [
-        Route("/picture/{frame_id:int}", picture),
-        Route("/film/{video_id:int}", film),
-        Route("/source/{video_id:int}/{index:int}", source),
+        Route("/picture/{frame_id:int}", image_route),
+        Route("/film/{video_id:int}", video_route),
+        Route("/source/{video_id:int}/{index:int}", source_frame_route),
         *upload_routes(),
     ]
 
 
-def picture(request: Request) -> Response:
+def image_route(request: Request) -> Response:
     """The JPEG of a kept frame; `?edge=320` makes it small."""
-    path = picture_file(engine(), settings(), request.path_params["frame_id"])
+    path = image_file(engine(), settings(), request.path_params["frame_id"])
     if path is None:
         return _not_found()
     if request.query_params.get("edge") != str(THUMB_EDGE):
-        return FileResponse(path, media_type="image/jpeg", headers=PICTURE_HEADERS)
+        return FileResponse(path, media_type="image/jpeg", headers=IMAGE_HEADERS)
     try:
         small = thumbnail_of(path)
     except OSError:  # broken: the worker makes it again
         return _not_found()
-    return Response(small, media_type="image/jpeg", headers=PICTURE_HEADERS)
+    return Response(small, media_type="image/jpeg", headers=IMAGE_HEADERS)
 
 
-def film(request: Request) -> Response:
+def video_route(request: Request) -> Response:
     """A registered film, whole or in ranges."""
-    path = film_file(engine(), request.path_params["video_id"])
+    path = video_file(engine(), request.path_params["video_id"])
     if path is None:
         return _not_found()
-    kind = FILM_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    kind = VIDEO_TYPES.get(path.suffix.lower(), "application/octet-stream")
     return FileResponse(path, media_type=kind, headers={**HEADERS, "Cache-Control": "private, no-cache"})
 
 
-def source(request: Request) -> Response:
+def source_frame_route(request: Request) -> Response:
     """The JPEG of a source frame that `everyframe strip` has decoded."""
     path = strip_file(settings(), request.path_params["video_id"], request.path_params["index"])
-    return _not_found() if path is None else FileResponse(path, media_type="image/jpeg", headers=PICTURE_HEADERS)
+    return _not_found() if path is None else FileResponse(path, media_type="image/jpeg", headers=IMAGE_HEADERS)
 
 
 def _not_found() -> Response:

@@ -34,7 +34,7 @@ from starlette.routing import BaseRoute, Route
 
 from enrich.filenames import MEDIA_SUFFIXES
 from enrich.jobs.command import run_command
-from enrich.library.media import film_known_as
+from enrich.library.media import video_at_path
 from enrich.settings import Settings
 from enrich.wording import first_line, printable, size
 from pages.parts.session import engine, settings
@@ -148,7 +148,7 @@ class RefusedError(Exception):
         self.status = status
 
 
-class Tokens:
+class UploadTokens:
     """The tokens of the sessions that may upload; the oldest are forgotten."""
 
     def __init__(self) -> None:
@@ -170,7 +170,7 @@ class Tokens:
             return any(secrets.compare_digest(token.encode(), known.encode()) for known in self._known)
 
 
-TOKENS = Tokens()
+TOKENS = UploadTokens()
 
 _slot = threading.Lock()  # of the one upload at a time
 
@@ -288,7 +288,7 @@ def _require_new_film(given: Settings, path: Path) -> None:
     if outcome.code and isinstance(outcome.data, dict) and not outcome.data.get("videos"):
         reason = first_line(outcome.error.replace(str(path), "it"), 300)
         raise RefusedError(422, f"This cannot be used, and was deleted again: {reason}")
-    known = film_known_as(engine(), path)
+    known = video_at_path(engine(), path)
     if known is not None:
         raise RefusedError(409, f"This film is in the library already, as {known}; the copy was deleted again.")
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from enrich.describe.claude.batches import LIST_PAGE, BatchFound, BatchPart, ClaudeBatches
-from enrich.describe.claude.client import NotThereError
+from enrich.describe.claude.client import NotFoundError
 from enrich.errors import CallFailedError, HostDownError
 from tests.describe.looks import labelled
 from tests.standin_claude.handler import BATCHES
@@ -117,7 +117,7 @@ async def test_a_lost_batch_is_found_beyond_the_first_page_of_the_list(batches, 
 
 async def test_a_batch_that_is_not_there_is_said_as_that(batches, claude):
     for asked in (batches.poll("msgbatch_gone"), collected(batches, "msgbatch_gone", [])):
-        with pytest.raises(NotThereError, match="Claude has no batch msgbatch_gone for this key"):
+        with pytest.raises(NotFoundError, match="Claude has no batch msgbatch_gone for this key"):
             await asked
 
 

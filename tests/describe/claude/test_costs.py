@@ -8,8 +8,8 @@ import pytest
 
 from enrich.describe.claude.prices import load_prices, packaged_prices
 from enrich.describe.claude.reply import split
-from enrich.describe.claude.request import blank, cut, fitted, fitted_size, picture_tokens
-from enrich.describe.quick.protocol import Labelled
+from enrich.describe.claude.request import blank, cut, fitted, fitted_size, image_tokens
+from enrich.describe.quick.protocol import LabelledImage
 from enrich.errors import SettingsError
 from tests.describe.looks import labelled
 from tests.describe.pictures import numbered_jpeg, plain_jpeg, progressive
@@ -30,15 +30,15 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("size", "standard", "few", "high", "many"), PUBLISHED)
 def test_a_picture_counts_what_the_published_table_says(size, standard, few, high, many):
-    assert picture_tokens(*standard) == few
-    assert picture_tokens(*high) == many
+    assert image_tokens(*standard) == few
+    assert image_tokens(*high) == many
     for model, seen, tokens in (("claude-haiku-4-5", standard, few), ("claude-opus-5-5", high, many)):
-        assert picture_tokens(*billed_size(*size, MODELS[model])) == tokens, seen
+        assert image_tokens(*billed_size(*size, MODELS[model])) == tokens, seen
 
 
 def test_a_thousand_pictures_cost_what_the_documentation_says():
     prices = packaged_prices()
-    assert prices.of("claude-haiku-4-5").usd(1000 * picture_tokens(1000, 1000), 0) == pytest.approx(1.30, abs=0.005)
+    assert prices.of("claude-haiku-4-5").usd(1000 * image_tokens(1000, 1000), 0) == pytest.approx(1.30, abs=0.005)
     assert prices.of("claude-opus-5-5").usd(1000 * 1296, 0) == pytest.approx(6.48 * 4 / 5)  # their example is at $5
 
 
@@ -57,7 +57,7 @@ def test_a_thousand_pictures_cost_what_the_documentation_says():
 )
 def test_pictures_are_sent_at_a_size_whose_tokens_are_known_on_every_model(size, sent, tokens):
     assert fitted_size(*size) == sent
-    assert picture_tokens(*sent) == tokens
+    assert image_tokens(*sent) == tokens
     for model in MODELS.values():
         assert billed_size(*sent, model) == sent  # nobody scales it once more
 
@@ -123,7 +123,7 @@ def test_prices_that_cannot_be_used_are_said_with_their_file(tmp_path, text, sai
 
 
 def test_fifty_key_frames_at_720p_cost_a_cent(looker):
-    pictures = [Labelled(f"F{number}", numbered_jpeg(1, (1280, 720)), number) for number in range(50)]
+    pictures = [LabelledImage(f"F{number}", numbered_jpeg(1, (1280, 720)), number) for number in range(50)]
     estimate = looker().estimate(pictures)
     assert (estimate.pictures, estimate.requests) == (50, 5)
     assert 50 * 1196 < estimate.input_tokens < 50 * 1196 * 1.1

@@ -6,7 +6,7 @@ import pytest
 
 from enrich.describe.describer import Problem
 from enrich.describe.events import EVENTS
-from enrich.describe.quick.protocol import Labelled
+from enrich.describe.quick.protocol import LabelledImage
 from tests.describe.looks import labelled
 from tests.standin_claude import Bill
 
@@ -144,7 +144,7 @@ async def test_a_reply_without_answers_is_no_end(looker, claude, trick):
 
 
 async def test_a_picture_that_is_no_picture_is_not_sent_and_the_others_are(looker, claude):
-    broken = Labelled("F9", b"no jpeg", 1.0)
+    broken = LabelledImage("F9", b"no jpeg", 1.0)
     looks = looker()
     assert looks.estimate([*labelled(1), broken, *labelled(2)]) == looks.estimate(labelled(1, 2))
     entries = await looks.ask([*labelled(1), broken, *labelled(2)])
@@ -156,7 +156,7 @@ async def test_a_picture_that_is_no_picture_is_not_sent_and_the_others_are(looke
 
 async def test_a_picture_the_api_cannot_read_does_not_cost_the_others_their_answers(looker, claude):
     whole = labelled(2)[0]
-    cut_short = Labelled("F2", whole.jpeg[: len(whole.jpeg) // 3], whole.timestamp)
+    cut_short = LabelledImage("F2", whole.jpeg[: len(whole.jpeg) // 3], whole.timestamp)
     entries = await looker().ask([*labelled(1), cut_short, *labelled(3)])
     assert [entry.answer is not None for entry in entries] == [True, False, True]
     assert "Could not process image" in entries[1].problem

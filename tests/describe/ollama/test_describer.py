@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from enrich.describe.describer import Doubt, Manner, Pass, Picture, Problem, Question
+from enrich.describe.describer import Image, Pass, Problem, PromptStyle, Question, ReplyWarning
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.prompt import PROMPT_VERSION, prompt_for, schema
 from enrich.errors import (
@@ -68,7 +68,7 @@ async def test_the_context_length_is_sent_with_every_call_and_the_user_may_set_i
     describer = OllamaDescriber(settings(num_ctx=2048))
     await describer.prepare(standin.address)
     await describer.describe(question(), host=standin.address)
-    await describer.describe(question(manner=Manner.PLAIN), host=standin.address)
+    await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address)
     await describer.close()
     lengths = [request.body["options"]["num_ctx"] for request in standin.history if request.path == "/api/chat"]
     assert lengths == [2048, 2048, 2048]
@@ -93,26 +93,27 @@ async def test_pictures_are_sent_at_the_size_the_model_sees(settings, standin):
 
 
 async def test_several_pictures_go_into_one_call_in_their_order(describer, standin):
-    pictures = tuple(Picture(numbered_jpeg(n), n / 10) for n in (5, 3, 8))
+    pictures = tuple(Image(numbered_jpeg(n), n / 10) for n in (5, 3, 8))
     call = await describer.describe(Question(pictures), host=standin.address)
     assert standin.chats[0].numbers == (5, 3, 8)
     assert "Frame number 3" in call.raw_reply
 
 
 async def test_the_plain_manner_sends_no_schema_and_throws_other_dice(describer, standin):
-    await describer.describe(question(manner=Manner.PLAIN), host=standin.address)
+    await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address)
     (request,) = standin.chats
     assert not request.body.get("format")
     assert request.body["options"]["temperature"] > 0
     description, doubts = describer.read(
-        question(manner=Manner.PLAIN), await describer.describe(question(manner=Manner.PLAIN), host=standin.address)
+        question(manner=PromptStyle.PLAIN),
+        await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address),
     )
     assert "squares" in description.tags
     assert doubts == ()
 
 
 async def test_asked_without_the_context_nothing_of_it_is_sent(describer, standin):
-    await describer.describe(question(context="Erna", manner=Manner.WITHOUT_CONTEXT), host=standin.address)
+    await describer.describe(question(context="Erna", manner=PromptStyle.WITHOUT_CONTEXT), host=standin.address)
     (request,) = standin.chats
     assert "Erna" not in request.prompt
     assert request.body["format"] == schema()
@@ -121,7 +122,7 @@ async def test_asked_without_the_context_nothing_of_it_is_sent(describer, standi
 async def test_a_reply_at_the_limit_of_tokens_carries_the_warning(settings, standin):
     describer = OllamaDescriber(settings(num_predict=32))
     call = await describer.describe(question(), host=standin.address)
-    assert call.warnings == (Doubt(Problem.CUT_OFF),)
+    assert call.warnings == (ReplyWarning(Problem.CUT_OFF),)
     await describer.close()
 
 
@@ -129,7 +130,7 @@ async def test_thoughts_beside_an_empty_answer_are_kept_but_are_no_description(d
     standin.play(Trick.THINKS)
     call = await describer.describe(question(), host=standin.address)
     assert "Let me think" in call.raw_reply
-    assert describer.read(question(), call) == (None, (Doubt(Problem.EMPTY),))
+    assert describer.read(question(), call) == (None, (ReplyWarning(Problem.EMPTY),))
 
 
 FAILURES = [
@@ -229,7 +230,7 @@ async def test_a_cancelled_call_is_simply_cancelled(describer, standin):
 
 async def test_a_broken_stored_picture_is_an_error_of_this_call(describer, standin):
     with pytest.raises(CallFailedError, match="no JPEG"):
-        await describer.describe(Question((Picture(b"nothing", 0),)), host=standin.address)
+        await describer.describe(Question((Image(b"nothing", 0),)), host=standin.address)
 
 
 async def test_several_hosts_are_served_by_one_describer_each_with_its_own_fate(settings, standin):

@@ -1,6 +1,6 @@
 import pytest
 
-from enrich.describe.ollama.models import FAMILIES, HEARSAY, UNKNOWN, suggestion, traits_for
+from enrich.describe.ollama.models import FAMILIES, UNKNOWN, UNVERIFIED, suggestion, traits_for
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_older_llava_is_sent_smaller_pictures_than_newer_llava():
 
 def test_every_row_has_its_source_and_usable_numbers():
     for traits in FAMILIES:
-        assert traits.source == HEARSAY or traits.source.startswith("https://"), traits.family
+        assert traits.source == UNVERIFIED or traits.source.startswith("https://"), traits.family
         assert 300 <= traits.edge <= 2000, traits.family
         assert traits.num_ctx >= 2048, traits.family
         assert (traits.calls_at_once is None) == (not traits.calls_source), traits.family
