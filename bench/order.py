@@ -29,9 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.events import AROUND_SECONDS, Event, Take, takes
 from bench.footage import CACHE, VIDEOS, cut_outs, footages
 from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, CoverageOrder
+from enrich.schedule.gap_filling import Gap, GapQueue, has_room, signature
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import SignalMeter
-from enrich.worker.gap_filling import Gap, GapQueue, has_room, signature
 
 EVENTS = {"usual": 240, "brief": 120, "slow": 24}  # on all takes of a seed together
 SEEDS = range(21, 31)  # no rule was chosen by these

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading
-from enrich.describe.asking import ask
+from enrich.describe.asking import ask_hosts_in_turn
 from enrich.describe.describer import Describer, Description, Image, Question
 from enrich.describe.registry import make_describer
-from enrich.errors import CallFailedError, DescribeError, ModelError, NotAVideoError, VideoError
+from enrich.errors import DescribeError, ModelError, NotAVideoError, VideoError
 from enrich.library.library import Library
 from enrich.quick.batches import watch_batches
 from enrich.settings import Settings, load_settings
@@ -54,19 +54,11 @@ class LocalVisionAnalyzer:
             pictures=(Image(jpeg=jpeg, timestamp=timestamp),), context=context, language=self.settings.language
         )
         describer = make_describer(self.settings)
-        last: DescribeError = CallFailedError("the model's reply was empty")
         try:
-            for host in describer.hosts:
-                try:
-                    answer = await ask(describer, question, host=host)
-                except DescribeError as error:
-                    last = error
-                    continue
-                if answer.description is not None:
-                    return answer.description
+            _, description = await ask_hosts_in_turn(describer, question)
         finally:
             await describer.close()
-        raise last
+        return description
 
     async def enrich_video(self, video_id: int) -> RunSummary:
         """Decode and describe all frames of one video of the library; what came of it.

@@ -19,7 +19,7 @@ from db.engine import reading, writing
 from db.models import AUDITION, DEEP, RunState
 from db.queries import FrameRow, VideoRow
 from enrich.control.control import running_worker
-from enrich.describe.asking import ask
+from enrich.describe.asking import ask, run_on_hosts
 from enrich.describe.describer import Answer, Describer, Image, MotionHint, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, RunningError, VideoError
@@ -119,9 +119,10 @@ async def run_audition(
     """Have one model describe the frames, each told as it is done; the describer is closed, the model unloaded."""
     turn = _ModelRun(describer, list(chosen), on_take)
     try:
-        async with asyncio.TaskGroup() as group:
-            for host in describer.hosts:
-                group.create_task(_serve(library, turn, host, group))
+        problem = await run_on_hosts(
+            describer, library.settings.concurrency, lambda report: _describe_all(library, turn, report.host)
+        )
+        turn.trouble = turn.trouble or problem
     finally:
         for host in describer.hosts:
             with suppress(DescribeError):
@@ -130,20 +131,8 @@ async def run_audition(
     return await asyncio.to_thread(_verdict, library, turn)
 
 
-async def _serve(library: Library, turn: _ModelRun, host: str, group: asyncio.TaskGroup) -> None:
-    try:
-        report = await turn.describer.prepare(host)
-    except DescribeError as error:
-        turn.trouble = error
-        return
-    at_once = library.settings.concurrency
-    slots = min(at_once, report.calls_at_once or at_once)
-    turn.slots += slots
-    for _ in range(slots):
-        group.create_task(_describe_all(library, turn, host))
-
-
 async def _describe_all(library: Library, turn: _ModelRun, host: str) -> None:
+    turn.slots += 1
     failures = 0
     while turn.waiting and failures < FAILURES_IN_A_ROW:
         one = turn.waiting.pop(0)

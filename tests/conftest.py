@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from enrich.worker import decoder, host_health, host_runner, prefetch, worker, writer
+from enrich.worker import decoder, host_health, host_runner, prefetch, result_writer, worker
 from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.worker.house import House, open_house
@@ -32,7 +32,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 0.1)
     monkeypatch.setattr(host_runner, "HEALTH_CHECK_POLL_SECONDS", 0.02)
     monkeypatch.setattr(host_health, "FEWEST_FRAMES", 10_000)  # where a test counts calls, there is no canary
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(decoder, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(prefetch, "POLL_SECONDS", 0.05)

@@ -14,7 +14,7 @@ import pytest
 from enrich import logs
 from enrich.errors import SettingsError
 from enrich.logs import Action, about, log_path, log_to_file, log_to_stderr, set_run
-from enrich.worker import writer
+from enrich.worker import result_writer
 from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.standin.tricks import Trick
@@ -226,7 +226,7 @@ async def test_a_night_in_trouble_leaves_no_prompt_no_picture_and_no_key_in_the_
     tmp_path, path, monkeypatch, capsys
 ):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     log_to_file(path, logging.DEBUG)
     log_to_stderr(logging.DEBUG)
     clip = numbered_clip(tmp_path / "party.mp4", frames=12)

@@ -23,8 +23,8 @@ from db.engine import reading, writing
 from db.queries import VideoRow
 from enrich.audit.pairs import AuditPlan, ComparedFrame, SkippedFrame, another, compared_frames, is_of
 from enrich.audit.report import DescribedPair, KnownFrame, Report, Twice, report_on
-from enrich.describe.asking import ask
-from enrich.describe.describer import Answer, Describer, Description, Image, Question
+from enrich.describe.asking import ask, run_on_hosts
+from enrich.describe.describer import Answer, Describer, Description, HostReport, Image, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, HostError, SettingsError
 from enrich.library.library import Library
@@ -109,6 +109,7 @@ class Audit:
         self._told: list[DescribedPair] = []
         self._known: list[KnownFrame] = []
         self._twice: list[Twice] = []
+        self._hosts: dict[str, _HostState] = {}
         self._trouble: DescribeError | None = None
         self._work: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -145,26 +146,12 @@ class Audit:
         return await asyncio.to_thread(self._audited)
 
     async def _serve_all(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for host in self._describer.hosts:
-                    group.create_task(self._serve(host, group))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+        problem = await run_on_hosts(self._describer, self._library.settings.concurrency, self._describe_pairs)
+        self._trouble = self._trouble or problem
 
-    async def _serve(self, host: str, group: asyncio.TaskGroup) -> None:
-        """Have all calls at once of a host describe until nothing is left, or it goes away."""
-        try:
-            report = await self._describer.prepare(host)
-        except DescribeError as error:
-            self._trouble = error
-            return
-        turn = _HostState(host, report.model_digest)
-        slots = self._library.settings.concurrency
-        for _ in range(min(slots, report.calls_at_once or slots)):
-            group.create_task(self._tell_all(turn))
-
-    async def _tell_all(self, turn: _HostState) -> None:
+    async def _describe_pairs(self, report: HostReport) -> None:
+        """One slot of a host: describe until nothing is left or the host fails."""
+        turn = self._hosts.setdefault(report.host, _HostState(report.host, report.model_digest))
         loop = asyncio.get_running_loop()
         while not turn.is_over:
             stand = (

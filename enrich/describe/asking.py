@@ -1,12 +1,24 @@
-"""Asking a describer so that a doubtful reply is noticed, asked once more in another way, and the better one kept."""
+"""Asking a describer: a flagged reply is retried once in another prompt style, and the better reply is kept."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
-from enrich.describe.describer import Answer, Call, Describer, Description, Problem, PromptStyle, Question, ReplyWarning
-from enrich.errors import DescribeError
+from enrich.describe.describer import (
+    Answer,
+    Call,
+    Describer,
+    Description,
+    HostReport,
+    Problem,
+    PromptStyle,
+    Question,
+    ReplyWarning,
+)
+from enrich.errors import CallFailedError, DescribeError
 
-# The worse first: each outweighs all that follow it.
+# Worst first: each outweighs all that follow.
 WORST_FIRST = (
     Problem.EMPTY,
     Problem.REPEATS,
@@ -18,27 +30,33 @@ WORST_FIRST = (
 )
 
 
+# Entered around every request: limits how many are sent at once. A gate is entered once per request, so it is reusable.
+Gate = AbstractAsyncContextManager[object]
+OPEN_GATE: Gate = nullcontext()
+
+
 async def ask(
     describer: Describer,
     question: Question,
     *,
     host: str,
+    gate: Gate = OPEN_GATE,
     worth_retrying: Callable[[Problem], bool] = lambda _: True,
     same_text: Callable[[Description], bool] = lambda _: False,
 ) -> Answer:
-    """The description of the question's pictures, after one call or, if its reply is doubtful, two.
+    """The description of the question's images, after one request or, if the reply is flagged, two.
 
-    `worth_retrying` says whether a problem deserves the second call; `same_text` whether a description is the one
-    of another, different-looking picture. Raises what the first call raises; should only the second one fail,
-    the first reply is the answer.
+    `gate` is entered around each request, not while its reply is parsed. `worth_retrying` says whether a problem
+    deserves the second request; `same_text` whether a description is that of another, different-looking image. Raises
+    what the first request raises. If only the second one fails, the first reply is the answer.
     """
-    call, description = await _one_call(describer, question, host, same_text)
-    worth = [doubt.problem for doubt in call.warnings if worth_retrying(doubt.problem)]
+    call, description = await _request(describer, question, host, gate, same_text)
+    worth = [warning.problem for warning in call.warnings if worth_retrying(warning.problem)]
     if not worth:
         return _answer(call, description, calls=(call,))
-    again = replace(question, manner=_other_manner(worth))
+    again = replace(question, manner=_other_style(worth))
     try:
-        second, other = await _one_call(describer, again, host, same_text)
+        second, other = await _request(describer, again, host, gate, same_text)
     except DescribeError:
         return _answer(call, description, calls=(call,))
     calls = (call, second)
@@ -47,14 +65,68 @@ async def ask(
     return _answer(call, description, calls=calls)
 
 
-async def _one_call(
-    describer: Describer, question: Question, host: str, same_text: Callable[[Description], bool]
+async def ask_hosts_in_turn(
+    describer: Describer,
+    question: Question,
+    *,
+    same_text: Callable[[Description], bool] = lambda _: False,
+    on_empty: Callable[[Answer], None] = lambda _: None,
+) -> tuple[Answer, Description]:
+    """Ask one host after another until one describes the images.
+
+    `on_empty` is given every answer without a description. Raises the last host's DescribeError.
+    """
+    last: DescribeError = CallFailedError("no host is configured: set OLLAMA_HOST or EVERYFRAME_OLLAMA_HOSTS")
+    for host in describer.hosts:
+        try:
+            answer = await ask(describer, question, host=host, same_text=same_text)
+        except DescribeError as error:
+            last = error
+            continue
+        if answer.description is not None:
+            return answer, answer.description
+        on_empty(answer)
+        last = CallFailedError(f"`{describer.model}` returned an empty reply: try again, or use another model")
+    raise last
+
+
+async def run_on_hosts(
+    describer: Describer, concurrency: int, work: Callable[[HostReport], Coroutine[None, None, None]]
+) -> DescribeError | None:
+    """Run `work` on every host at once, as many times as the host serves requests in parallel (`concurrency` at most).
+
+    Returns the error of a host that could not be prepared, if any; such hosts are skipped. If `work` raises, all of it
+    is cancelled and its first error is raised.
+    """
+    problems: list[DescribeError] = []
+
+    async def serve(host: str, group: asyncio.TaskGroup) -> None:
+        try:
+            report = await describer.prepare(host)
+        except DescribeError as error:
+            problems.append(error)
+            return
+        for _ in range(min(concurrency, report.calls_at_once or concurrency)):
+            group.create_task(work(report))
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for host in describer.hosts:
+                group.create_task(serve(host, group))
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
+    return problems[-1] if problems else None
+
+
+async def _request(
+    describer: Describer, question: Question, host: str, gate: Gate, same_text: Callable[[Description], bool]
 ) -> tuple[Call, Description | None]:
-    call = await describer.describe(question, host=host)
-    description, doubts = describer.read(question, call)
+    async with gate:
+        call = await describer.describe(question, host=host)
+    description, warnings = describer.read(question, call)
     if description is not None and same_text(description):
-        doubts += (ReplyWarning(Problem.SAME_TEXT),)
-    return replace(call, warnings=tuple(dict.fromkeys(doubts))), description
+        warnings += (ReplyWarning(Problem.SAME_TEXT),)
+    return replace(call, warnings=tuple(dict.fromkeys(warnings))), description
 
 
 def _answer(call: Call, description: Description | None, *, calls: tuple[Call, ...]) -> Answer:
@@ -63,14 +135,14 @@ def _answer(call: Call, description: Description | None, *, calls: tuple[Call, .
         calls=calls,
         warnings=call.warnings,
         kept=calls.index(call),
-        unsure_names=tuple(doubt.detail for doubt in call.warnings if doubt.problem is Problem.CONTEXT_NAME),
+        unsure_names=tuple(warning.detail for warning in call.warnings if warning.problem is Problem.CONTEXT_NAME),
     )
 
 
-def _other_manner(problems: Iterable[Problem]) -> PromptStyle:
-    """How to ask again: without the context if only names are wrong, else in plain words."""
+def _other_style(problems: Iterable[Problem]) -> PromptStyle:
+    """The style of the retry: without the context if only names are wrong, else free text."""
     return PromptStyle.WITHOUT_CONTEXT if set(problems) == {Problem.CONTEXT_NAME} else PromptStyle.PLAIN
 
 
-def _badness(doubts: Iterable[ReplyWarning]) -> float:
-    return sum(0.5 ** WORST_FIRST.index(problem) for problem in {doubt.problem for doubt in doubts})
+def _badness(warnings: Iterable[ReplyWarning]) -> float:
+    return sum(0.5 ** WORST_FIRST.index(problem) for problem in {warning.problem for warning in warnings})

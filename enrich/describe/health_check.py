@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from enrich.describe.asking import OPEN_GATE, Gate
 from enrich.describe.describer import Describer, Image, Question
 from enrich.describe.picture import encoded
 
@@ -61,35 +62,37 @@ class HealthCheckResult:
         return f"{self.host} says the same of {which} (“{quote}”): {remedy}"
 
 
-async def check_health(describer: Describer, host: str) -> HealthCheckResult:
-    """Ask about six pictures as frames are asked about, a pair at a time and each once.
+async def check_health(describer: Describer, host: str, *, gate: Gate = OPEN_GATE) -> HealthCheckResult:
+    """Ask about the six images like about frames, a pair at a time. `gate` is entered around each request.
 
     Raises what `describe` raises.
     """
-    told = [await _told(describer, pair, host) for pair in await asyncio.to_thread(image_pairs)]
-    return HealthCheckResult(host, tuple(told))
+    pairs = await asyncio.to_thread(image_pairs)
+    return HealthCheckResult(host, tuple([await _describe_pair(describer, pair, host, gate) for pair in pairs]))
 
 
 async def is_silent(describer: Describer, host: str) -> bool:
-    """Whether a host says nothing of either picture of the first pair. Raises what `describe` raises."""
-    told = await _told(describer, (await asyncio.to_thread(image_pairs))[0], host)
-    return not told.first and not told.second
+    """Whether a host returns empty replies for both images of the first pair. Raises what `describe` raises."""
+    reply = await _describe_pair(describer, (await asyncio.to_thread(image_pairs))[0], host, OPEN_GATE)
+    return not reply.first and not reply.second
 
 
-async def _told(describer: Describer, pair: tuple[bytes, bytes], host: str) -> PairReply:
-    asked = [asyncio.create_task(_asked(describer, jpeg, host)) for jpeg in pair]
+async def _describe_pair(describer: Describer, pair: tuple[bytes, bytes], host: str, gate: Gate) -> PairReply:
+    requests = [asyncio.create_task(_describe_image(describer, jpeg, host, gate)) for jpeg in pair]
     try:
-        first, second = await asyncio.gather(*asked)
+        first, second = await asyncio.gather(*requests)
     finally:
-        for one in asked:
-            one.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        for request in requests:
+            request.cancel()
+        await asyncio.gather(*requests, return_exceptions=True)
     return PairReply(first, second)
 
 
-async def _asked(describer: Describer, jpeg: bytes, host: str) -> str:
+async def _describe_image(describer: Describer, jpeg: bytes, host: str, gate: Gate) -> str:
     question = Question((Image(jpeg, 0.0),))
-    description, _ = describer.read(question, await describer.describe(question, host=host))
+    async with gate:
+        call = await describer.describe(question, host=host)
+    description, _ = describer.read(question, call)
     return description.text if description is not None else ""
 
 

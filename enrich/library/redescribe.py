@@ -12,10 +12,10 @@ from db import checks, queries, queue, store
 from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
 from db.quick import event_of
-from enrich.describe.asking import ask
+from enrich.describe.asking import ask_hosts_in_turn
 from enrich.describe.describer import Answer, Describer, Description, Image, MotionHint, Question
 from enrich.describe.reply_checks import DIFFERENT_BITS
-from enrich.errors import CallFailedError, DescribeError
+from enrich.errors import CallFailedError
 from enrich.library.library import Library
 from enrich.library.pictures import load_image
 from enrich.library.records import call_records, searchable_text
@@ -46,26 +46,19 @@ async def redescribe(
     with reading(library.engine) as connection:
         event = event_of(connection, video_id=video.id, frame_id=frame.id) or ""
     question = Question((picture,), context=video.context, request=request, event=event, language=settings.language)
-    last: DescribeError | None = None
     try:
-        for host in describer.hosts:
-            try:
-                answer = await ask(
-                    describer, question, host=host, same_text=lambda said: _is_anothers(library, describer, frame, said)
-                )
-            except DescribeError as error:
-                last = error
-                continue
-            if answer.description is not None:
-                return _save(library, describer, frame, answer, answer.description)
-            _book(library, describer, frame, answer)
-            last = CallFailedError(f"`{describer.model}` said nothing of this frame: try again, or another model")
+        answer, description = await ask_hosts_in_turn(
+            describer,
+            question,
+            same_text=lambda said: _is_text_of_another(library, describer, frame, said),
+            on_empty=lambda answer: _record(library, describer, frame, answer),
+        )
     finally:
         await describer.close()
-    raise last or CallFailedError("there is no host to ask")
+    return _save(library, describer, frame, answer, description)
 
 
-def _is_anothers(library: Library, describer: Describer, frame: FrameRow, said: Description) -> bool:
+def _is_text_of_another(library: Library, describer: Describer, frame: FrameRow, said: Description) -> bool:
     """Whether a frame of the video that looks different is described by this very text."""
     if not describer.can_err:
         return False
@@ -110,7 +103,7 @@ def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answe
     )
 
 
-def _book(library: Library, describer: Describer, frame: FrameRow, answer: Answer) -> None:
+def _record(library: Library, describer: Describer, frame: FrameRow, answer: Answer) -> None:
     """Book the calls of an answer without words."""
     with writing(library.engine) as connection:
         store.record_calls(

@@ -29,7 +29,7 @@ from enrich.process import is_here, lives, this_process
 from enrich.quick.plan import QuickPlan
 from enrich.quick.run import save_results
 from enrich.wording import counted
-from enrich.worker.heartbeat import held
+from enrich.worker.lease_renewal import LeaseRenewal
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ async def collect_one(
     if job is None:
         return None
     care = _BatchCollector(library, job, batches.batch_of(job), told)
-    with held(library.engine, job):
+    with LeaseRenewal(library.engine, [job]):
         try:
             return await care.look_after()
         except queue.LeaseLostError:

@@ -21,7 +21,7 @@ from enrich.library.library import Library
 from enrich.process import this_process
 from enrich.wording import first_line
 from enrich.worker.extract_task import ExtractionProgress, extract_video
-from enrich.worker.heartbeat import held
+from enrich.worker.lease_renewal import LeaseRenewal
 from enrich.worker.skim_task import skim_video
 
 CHOICE = 2  # pictures looked for, for each key frame that is wanted
@@ -111,7 +111,7 @@ def _until_done(
             time.sleep(POLL_SECONDS)
             continue
         try:
-            with held(library.engine, job):
+            with LeaseRenewal(library.engine, [job]):
                 work(job)
         except queue.LeaseLostError:  # a worker began meanwhile, and does it
             continue

@@ -1,6 +1,7 @@
-"""What a worker is doing: told by lanes and decoder from any thread, written with each heartbeat, read by `status`.
+"""The activity of a run: what its hosts and its decoder are doing. Written to the runs table with each heartbeat.
 
-Calls, hosts and decoding say since when they have been as they are: so one that hangs is told from one that works.
+Requests, hosts and decoding carry the time since which they have been in their state, so that `status` can tell one
+that hangs from one that works.
 """
 
 import threading
@@ -9,23 +10,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from enrich.worker.extract_task import ExtractionProgress
-from enrich.worker.prefetch import PrefetchedFrame
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInFlight:
-    """A frame a host is being asked about. `timestamp`: of the frame, in seconds."""
+    """A request about a frame at `timestamp` (seconds) that a host has not answered yet."""
 
     frame_id: int
     video_id: int
     timestamp: float
-
-    @classmethod
-    def of(cls, item: PrefetchedFrame) -> "RequestInFlight":
-        """The call about a claimed frame."""
-        if item.job.frame_id is None:
-            raise ValueError("a task to describe names no frame")
-        return cls(item.job.frame_id, item.job.video_id, item.question.pictures[0].timestamp)
 
 
 @dataclass(slots=True)
@@ -34,73 +27,73 @@ class _Host:
     reason: str | None
     slots: int
     since: datetime
-    calls: dict[RequestInFlight, datetime] = field(default_factory=dict)  # since when
+    requests: dict[RequestInFlight, datetime] = field(default_factory=dict)  # sent at
 
 
 class Activity:
-    """What one run is doing."""
+    """Usable from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hosts: dict[str, _Host] = {}
         self._skimming: dict[int, datetime] = {}
-        self._canaries: dict[str, str] = {}
+        self._health_warnings: dict[str, str] = {}
         self._extracting: ExtractionProgress | None = None
         self._decoded = 0
         self._decoded_at = datetime.now(UTC)
         self._last_progress_at: datetime | None = None
 
     def enter(self, host: str, state: str, reason: str | None, slots: int) -> None:
-        """A host is in another state."""
+        """Record a host's state."""
         with self._lock:
-            calls = self._hosts[host].calls if host in self._hosts else {}
-            self._hosts[host] = _Host(state, reason, slots, datetime.now(UTC), calls)
+            requests = self._hosts[host].requests if host in self._hosts else {}
+            self._hosts[host] = _Host(state, reason, slots, datetime.now(UTC), requests)
 
-    def begin_call(self, host: str, call: RequestInFlight) -> None:
-        """A host is asked about a frame; asked again about the same one, it is still the same call."""
+    def begin_request(self, host: str, request: RequestInFlight) -> None:
+        """Record that a request was sent; a retry about the same frame keeps the first time."""
         with self._lock:
-            self._hosts[host].calls.setdefault(call, datetime.now(UTC))
+            self._hosts[host].requests.setdefault(request, datetime.now(UTC))
 
-    def end_call(self, host: str, call: RequestInFlight) -> None:
-        """A frame is not in a host's hands any more."""
+    def end_request(self, host: str, request: RequestInFlight) -> None:
+        """Record that a request ended."""
         with self._lock:
-            self._hosts[host].calls.pop(call, None)
+            self._hosts[host].requests.pop(request, None)
 
     def extract(self, extracting: ExtractionProgress | None) -> None:
-        """Another video is being decoded, or none."""
+        """Record which video is being extracted, if any."""
         with self._lock:
             self._extracting, self._decoded, self._decoded_at = extracting, 0, datetime.now(UTC)
 
     def begin_skim(self, video_id: int) -> None:
-        """A video is being looked at by seeking."""
+        """Record that a video is being skimmed."""
         with self._lock:
             self._skimming[video_id] = datetime.now(UTC)
 
     def end_skim(self, video_id: int) -> None:
-        """It is not any more."""
+        """Record that skimming a video ended."""
         with self._lock:
             self._skimming.pop(video_id, None)
 
     def warn(self, sentences: dict[str, str]) -> None:
-        """What is wrong with hosts that answer, by host."""
+        """Replace the health warnings, by host."""
         with self._lock:
-            self._canaries = dict(sentences)
+            self._health_warnings = dict(sentences)
 
     def record_progress(self) -> None:
-        """Something was finished just now."""
+        """Set the progress timestamp to now."""
         with self._lock:
             self._last_progress_at = datetime.now(UTC)
 
     def last_progress_at(self) -> datetime | None:
-        """When something was finished, or decoding got on, last."""
+        """When something was finished or a frame was decoded last."""
         with self._lock:
-            self._look_at_decoding()
+            self._update_decoding()
             return self._last_progress_at
 
     def as_dict(self) -> dict[str, Any]:
-        """For the runs table; moments in ISO 8601, UTC."""
+        """For the runs table; times in ISO 8601, UTC."""
         with self._lock:
-            self._look_at_decoding()
+            self._update_decoding()
             return {
                 "hosts": [
                     {
@@ -109,7 +102,7 @@ class Activity:
                         "reason": host.reason,
                         "since": host.since.isoformat(),
                         "slots": host.slots,
-                        "calls": [asdict(call) | {"since": at.isoformat()} for call, at in host.calls.items()],
+                        "calls": [asdict(one) | {"since": at.isoformat()} for one, at in host.requests.items()],
                     }
                     for name, host in self._hosts.items()
                 ],
@@ -117,10 +110,10 @@ class Activity:
                 "skimming": [
                     {"video_id": video_id, "since": since.isoformat()} for video_id, since in self._skimming.items()
                 ],
-                "canary": [{"host": host, "sentence": sentence} for host, sentence in self._canaries.items()],
+                "canary": [{"host": host, "sentence": sentence} for host, sentence in self._health_warnings.items()],
             }
 
-    def _look_at_decoding(self) -> None:
+    def _update_decoding(self) -> None:
         decoded = self._extracting.decoded if self._extracting is not None else 0
         if decoded != self._decoded:
             self._decoded, self._decoded_at = decoded, datetime.now(UTC)

@@ -1,9 +1,9 @@
-"""The decoder of a worker: first looks at every video by seeking, then decodes one after the other.
+"""The decoder of a worker: skims every video by seeking first, then extracts one video after another.
 
-Both happen in threads that step back. While videos wait to be decoded, or are, they are looked at again in more places
-whenever what is described next would be finer than that: so no film falls far behind the others. The decoder ends with
-the last video if the run does, else it waits for more. A video that is removed while it is in hand leaves no pictures
-behind; a locked database is waited for.
+Both run in threads of low priority. While videos wait for extraction, or are being extracted, they are skimmed again at
+more places whenever the next frame to describe would be finer than that, so that no video falls far behind. The decoder
+ends with the last video if the run does, else it polls for more. A video removed during its extraction leaves no images
+behind. A locked database is retried.
 """
 
 import asyncio
@@ -19,70 +19,57 @@ from db import extraction, queries, queue
 from db.engine import reading, writing
 from db.models import TaskKind
 from db.store import SUSPECT_CRASHES
-from enrich.library.library import Library
 from enrich.library.pictures import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import GAP_LIMIT, CoverageOrder
-from enrich.worker.activity import Activity
+from enrich.worker.database_thread import LOCKED_RETRY_SECONDS
 from enrich.worker.extract_task import ExtractionProgress, extract_video
-from enrich.worker.heartbeat import Heartbeat
-from enrich.worker.prefetch import DatabaseRunner
-from enrich.worker.run_options import RunCounts, RunOptions
+from enrich.worker.run_context import RunContext
+from enrich.worker.run_options import RunOptions
 from enrich.worker.skim_task import skim_video
-from enrich.worker.threads import in_own_thread
-from enrich.worker.writer import LOCKED_PAUSE_SECONDS
+from enrich.worker.threads import run_in_own_thread
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.5  # how often a waiting worker looks for new videos
-LOOKS_AT_ONCE = 2  # seeking keeps one core busy
+SKIMS_IN_PARALLEL = 2  # seeking keeps one core busy
 
 
 class Decoder:
-    """One run's decoding, from one event loop. `extracting` is the video in hand."""
+    """Used from one event loop. `extracting` is the video being extracted."""
 
     def __init__(
         self,
-        library: Library,
-        order: RunOptions,
+        context: RunContext,
+        options: RunOptions,
         *,
-        run_id: int,
         passes: tuple[str, ...],
-        pass_: str,
-        database: DatabaseRunner,
-        keeper: Heartbeat,
-        counts: RunCounts,
         on_frames: Callable[[], None],
         stopping: asyncio.Event,
-        activity: Activity,
     ) -> None:
+        """`passes`: the passes that get a describe task for each new frame. `on_frames` is called in a thread."""
         self.extracting: ExtractionProgress | None = None
-        self._library = library
-        self._order = order
-        self._run_id = run_id
-        self._passes = passes  # whose tasks a new frame gets
-        self._pass = pass_  # the one this run describes
-        self._database = database
-        self._keeper = keeper
-        self._counts = counts
+        self._context = context
+        self._library = context.library
+        self._options = options
+        self._passes = passes
         self._on_frames = on_frames
         self._stopping = stopping
-        self._activity = activity
         self._stop = threading.Event()
-        self._first_skims = asyncio.Event()  # every video has been looked at once
-        self._all_decoded = asyncio.Event()
-        self._looks = 0  # in hand
+        self._all_skimmed = asyncio.Event()  # once
+        self._all_extracted = asyncio.Event()
+        self._skimming = 0  # videos being skimmed
 
     async def run(self) -> None:
-        """Look and decode until nothing is left to decode, or until the worker stops."""
-        if not self._order.extract:
+        """Skim and extract until nothing is left to extract or the worker stops."""
+        if not self._options.extract:
             return
-        loops = [asyncio.create_task(self._decode_all())]
-        if self._order.describe:
-            loops.append(asyncio.create_task(self._look_at_all()))
+        loops = [asyncio.create_task(self._extract_all())]
+        if self._options.describe:
+            loops.append(asyncio.create_task(self._skim_all()))
         else:
-            self._first_skims.set()
+            self._all_skimmed.set()
         try:
             await asyncio.gather(*loops)
         finally:
@@ -90,105 +77,105 @@ class Decoder:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
-    async def try_suspects(self) -> None:
-        """Work only on videos that may have crashed the worker, one at a time, until there are none."""
+    async def run_suspects(self) -> None:
+        """Work on the videos suspected of a crash only, one at a time, until none is left."""
         for kind, work in ((TaskKind.SKIM, self._skim), (TaskKind.EXTRACT, self._extract)):
             while not self._stopping.is_set():
-                jobs = await self._database.in_database(partial(self._claim, kind, least_crashes=SUSPECT_CRASHES))
-                if not jobs:
+                tasks = await self._context.database.run(partial(self._claim, kind, least_crashes=SUSPECT_CRASHES))
+                if not tasks:
                     break
-                await self._handle(jobs[0], work)
+                await self._handle(tasks[0], work)
 
-    async def _look_at_all(self) -> None:
+    async def _skim_all(self) -> None:
         try:
-            await asyncio.gather(*(self._look_on() for _ in range(LOOKS_AT_ONCE)))
+            await asyncio.gather(*(self._skim_videos() for _ in range(SKIMS_IN_PARALLEL)))
         finally:
-            self._first_skims.set()
+            self._all_skimmed.set()
 
-    async def _look_on(self) -> None:
-        """Look at new videos at once, at those that wait again when that is due, until all are decoded."""
+    async def _skim_videos(self) -> None:
+        """Skim new videos at once and waiting videos again when that is due, until all are extracted."""
         while not self._stopping.is_set():
-            jobs = await self._database.in_database(partial(self._claim, TaskKind.SKIM))
-            for job in jobs:
-                self._looks += 1
+            tasks = await self._context.database.run(partial(self._claim, TaskKind.SKIM))
+            for task in tasks:
+                self._skimming += 1
                 try:
-                    await self._handle(job, self._skim)
+                    await self._handle(task, self._skim)
                 finally:
-                    self._looks -= 1
-            looks_deeper = not jobs and await self._database.in_database(self._look_deeper)
-            if jobs or looks_deeper:
+                    self._skimming -= 1
+            skims_deeper = not tasks and await self._context.database.run(self._skim_deeper)
+            if tasks or skims_deeper:
                 continue
-            if not self._looks:
-                self._first_skims.set()
-            if self._all_decoded.is_set():
+            if not self._skimming:
+                self._all_skimmed.set()
+            if self._all_extracted.is_set():
                 return
             await self._sleep(POLL_SECONDS)
 
-    async def _decode_all(self) -> None:
+    async def _extract_all(self) -> None:
         try:
-            await self._first_skims.wait()
+            await self._all_skimmed.wait()
             while not self._stopping.is_set():
-                jobs = await self._database.in_database(partial(self._claim, TaskKind.EXTRACT))
-                if not jobs and self._order.until_idle:
+                tasks = await self._context.database.run(partial(self._claim, TaskKind.EXTRACT))
+                if not tasks and self._options.until_idle:
                     return
-                for job in jobs:
-                    await self._handle(job, self._extract)
-                if not jobs:
+                for task in tasks:
+                    await self._handle(task, self._extract)
+                if not tasks:
                     await self._sleep(POLL_SECONDS)
         finally:
-            self._all_decoded.set()
+            self._all_extracted.set()
 
     async def stop(self) -> None:
-        """End the video in hand early; what is kept of it stays."""
+        """Interrupt the extraction; frames that were kept stay."""
         self._stop.set()
         if self.extracting is not None:
             await asyncio.to_thread(self.extracting.extraction.close)
 
-    async def _handle(self, job: queue.ClaimedTask, work: Callable[[queue.ClaimedTask], Awaitable[None]]) -> None:
-        """Work on one video; again and again while the database is locked: what is there already is skipped."""
-        self._keeper.hold(job)
+    async def _handle(self, task: queue.ClaimedTask, work: Callable[[queue.ClaimedTask], Awaitable[None]]) -> None:
+        """Work on one video, and repeat while the database is locked: work already saved is skipped."""
+        self._context.leases.hold(task)
         video: queries.VideoRow | None = None
         try:
             while True:
                 try:
-                    video = await asyncio.to_thread(self._video, job.video_id)
-                    await work(job)
+                    video = await asyncio.to_thread(self._video, task.video_id)
+                    await work(task)
                 except (queue.LeaseLostError, queries.NoSuchVideoError):
-                    log.warning("a video was removed while it was in hand", extra=about(Action.ANSWER_DROPPED))
+                    log.warning("a video was removed while it was being processed", extra=about(Action.ANSWER_DROPPED))
                     if video is not None:
                         await asyncio.to_thread(self._remove_orphans, video)
                 except OperationalError as error:
-                    log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
-                    await self._sleep(LOCKED_PAUSE_SECONDS)
+                    log.warning("database is locked, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+                    await self._sleep(LOCKED_RETRY_SECONDS)
                     if not self._stopping.is_set():
                         continue
                 return
         finally:
-            self._keeper.drop(job)
+            self._context.leases.drop(task)
 
-    async def _skim(self, job: queue.ClaimedTask) -> None:
-        work = partial(skim_video, self._library, job, passes=self._passes, stop=self._stop, on_frames=self._on_frames)
-        self._activity.begin_skim(job.video_id)
+    async def _skim(self, task: queue.ClaimedTask) -> None:
+        work = partial(skim_video, self._library, task, passes=self._passes, stop=self._stop, on_frames=self._on_frames)
+        self._context.activity.begin_skim(task.video_id)
         try:
-            await in_own_thread(work, steps_back=True)
+            await run_in_own_thread(work, low_priority=True)
         finally:
-            self._activity.end_skim(job.video_id)
+            self._context.activity.end_skim(task.video_id)
 
-    async def _extract(self, job: queue.ClaimedTask) -> None:
+    async def _extract(self, task: queue.ClaimedTask) -> None:
         try:
             work = partial(
                 extract_video,
                 self._library,
-                job,
+                task,
                 passes=self._passes,
                 stop=self._stop,
                 on_begin=self._note,
                 on_frames=self._on_frames,
             )
-            self._counts.videos_extracted += await in_own_thread(work, steps_back=self._order.describe)
+            self._context.counts.videos_extracted += await run_in_own_thread(work, low_priority=self._options.describe)
         finally:
             self.extracting = None
-            self._activity.extract(None)
+            self._context.activity.extract(None)
 
     def _video(self, video_id: int) -> queries.VideoRow:
         with reading(self._library.engine) as connection:
@@ -199,33 +186,33 @@ class Decoder:
             return queue.claim(
                 connection,
                 kind=kind,
-                run_id=self._run_id,
+                run_id=self._context.run_id,
                 host=this_process().hostname,
                 limit=1,
-                video_ids=self._order.video_ids,
+                video_ids=self._options.video_ids,
                 least_crashes=least_crashes,
                 now=datetime.now(UTC),
             )
 
-    def _look_deeper(self) -> bool:
-        """Have the video with the largest gap looked at again, if that gap is due; whether it will be."""
+    def _skim_deeper(self) -> bool:
+        """Queue another skim of the video with the largest gap, if that gap is due. Returns whether one was queued."""
         with reading(self._library.engine) as connection:
-            due = queries.next_priority(connection, self._pass, self._order.video_ids)
-            waiting = extraction.skimmed_videos(connection, self._order.video_ids)
-        if due is not None and due > GAP_LIMIT:  # first looks are being described
+            due = queries.next_priority(connection, self._context.pass_, self._options.video_ids)
+            waiting = extraction.skimmed_videos(connection, self._options.video_ids)
+        if due is not None and due > GAP_LIMIT:  # first skims are being described
             return False
         gaps = {video.id: CoverageOrder(video.duration).gap(video.taken) for video in waiting}
         for video in sorted(waiting, key=lambda video: -gaps[video.id]):
-            pictures = CoverageOrder(video.duration).deeper_skim_count(video.taken)
+            count = CoverageOrder(video.duration).deeper_skim_count(video.taken)
             if due is not None and 1000 * gaps[video.id] <= due:
                 return False
-            if pictures > video.taken:
+            if count > video.taken:
                 with writing(self._library.engine) as connection:
-                    return extraction.skim_deeper(connection, video.id, pictures=pictures)
+                    return extraction.skim_deeper(connection, video.id, pictures=count)
         return False
 
     def _remove_orphans(self, video: queries.VideoRow) -> None:
-        """Delete the pictures that were written after their video had been removed."""
+        """Delete images that were written after their video was removed."""
         with reading(self._library.engine) as connection:
             is_back = any(row.fingerprint == video.fingerprint for row in queries.videos(connection))
         if not is_back:
@@ -233,7 +220,7 @@ class Decoder:
 
     def _note(self, extracting: ExtractionProgress) -> None:
         self.extracting = extracting
-        self._activity.extract(extracting)
+        self._context.activity.extract(extracting)
         if self._stop.is_set():
             extracting.extraction.close()
 

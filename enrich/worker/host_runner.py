@@ -1,28 +1,28 @@
-"""A lane: one host of the describer, its calls at once, and its circuit.
+"""The host runner: keeps one host busy with frames, through failures of frames and of the host.
 
-    preparing ──the test card is described──► open ──trouble──► resting ──pause over──► preparing
-                                                │
-                                                └─ three attempts fail in a row ─► preparing, suspected
+A host serves a fixed number of requests at once. The next request is sent before the last reply is parsed and saved,
+so that the host never waits for this program.
 
-A host that is down, busy or without its model rests, with growing pauses; the frames it had in hand go back to the
-feed with nothing counted. When several attempts fail in a row, the test card decides who is to blame: if the host
-describes it, the frames are, and their attempts count; if not, the host is, and the attempts are given back.
+Who is to blame for a failure: a single failing frame is at fault, and its attempt is counted. Several failures in a row
+are the host's fault: the circuit breaker opens, the attempts are refunded, and the host is probed and retried with
+backoff. A host that keeps going down over one frame is fine otherwise: then that frame is at fault.
 
-Beside the frames, now and then, go the canary's pictures. A host that is set aside for what it says of them rests.
+Health check images are sent between frames now and then. A host that fails its health check while another host passes
+it gets no frames until it passes again.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import cast
+from types import TracebackType
+from typing import Self
 
 from db.models import HostState
 from enrich.describe.asking import ask
-from enrich.describe.describer import Answer, Call, Describer, Problem, Question
+from enrich.describe.describer import Answer, Describer, Problem
 from enrich.describe.health_check import check_health, is_silent
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import (
@@ -35,252 +35,252 @@ from enrich.errors import (
     ModelError,
 )
 from enrich.logs import Action, about
-from enrich.worker.activity import Activity, RequestInFlight
+from enrich.worker.activity import RequestInFlight
 from enrich.worker.host_health import HostHealth
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
+from enrich.worker.result_writer import ResultWriter
+from enrich.worker.run_context import RunContext
 
 log = logging.getLogger(__name__)
 
-FAILURE_THRESHOLD = 3
-ITEMS_PER_CALL = 2  # one is being asked about, one is ready for the moment that call ends
-HANDOFF_DELAY_SECONDS = 0.01  # a reply lies there unread so long, while the next call goes out
+FAILURE_THRESHOLD = 3  # failures in a row that open the circuit breaker
+FRAMES_PER_REQUEST_SLOT = 2  # one is in flight, the next is ready to be sent
+HANDOFF_DELAY_SECONDS = 0.01  # lets the next request be sent before this reply is parsed
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
-HEALTH_CHECK_POLL_SECONDS = 2.0  # how often it is looked whether the canary is due
-MOST_DOUBLINGS = 10  # of the first rest: a night without a host must not end in an overflow
-
-
-@dataclass(frozen=True, slots=True)
-class ResultHandlers:
-    """What a lane hands on: answers, failed attempts (counted at once), and attempts to give back."""
-
-    answered: Callable[[PrefetchedFrame, Answer], Awaitable[None]]
-    failed: Callable[[PrefetchedFrame, DescribeError | None, Answer | None], Awaitable[None]]
-    refund_attempts: Callable[[list[PrefetchedFrame]], Awaitable[None]]
-    changed: Callable[[], None]
+MOST_BACKOFF_DOUBLINGS = 10  # 2 ** failures would overflow after a night without a host
+HEALTH_CHECK_POLL_SECONDS = 2.0  # how often to look whether a health check is due
 
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """A counted attempt, and when it failed (monotonic)."""
+    """A counted attempt, and when it failed (monotonic seconds)."""
 
     at: float
     item: PrefetchedFrame
-    was_empty: bool  # the reply; else the call failed
+    was_empty: bool  # the reply was; else the request failed
 
 
-class _OverError(Exception):
-    """The lane has closed, or the worker stops: the item was not asked about."""
+class _GateClosedError(Exception):
+    """The request was not sent: the runner backs off, or the worker stops."""
 
 
-class _Turn:
-    """A describer for one item, asked only when one of the host's calls at once is free.
-
-    The next item's turn comes before this one's reply is read and saved: the host does not wait for that.
-    """
+class _RequestGate:
+    """Admits the requests about one frame, each when the host has a free slot. Enter it once per request."""
 
     def __init__(
-        self,
-        describer: Describer,
-        gate: asyncio.Semaphore,
-        *,
-        is_over: Callable[[], bool],
-        on_call: Callable[[], None],
+        self, runner: "HostRunner", *, admits_while_closing: bool = False, request: RequestInFlight | None = None
     ) -> None:
-        self._describer = describer
-        self._gate = gate
-        self._is_over = is_over
-        self._on_call = on_call
-        self._is_first = True
-        self.began = float("inf")  # monotonic: when its first call was made
-        self.read = describer.read
+        self._runner = runner
+        self._slots = runner.slots
+        self._admits_while_closing = admits_while_closing
+        self._request = request
+        self.opened_at = float("inf")  # monotonic: when the first request was sent
 
-    async def describe(self, question: Question, *, host: str) -> Call:
-        """As Describer.describe. Raises _OverError instead of making a first call that nobody waits for."""
-        async with self._gate:
-            if self._is_first and self._is_over():
-                raise _OverError
-            if self._is_first:
-                self.began = time.monotonic()
-            self._is_first = False
-            self._on_call()
-            call = await self._describer.describe(question, host=host)
-        await asyncio.sleep(HANDOFF_DELAY_SECONDS)
-        return call
+    async def __aenter__(self) -> Self:
+        """Wait for a free slot. Raises _GateClosedError if a first request is no longer wanted."""
+        await self._slots.acquire()
+        is_first = self.opened_at == float("inf")
+        if is_first and self._runner.is_closing(backing_off_counts=not self._admits_while_closing):
+            self._slots.release()
+            raise _GateClosedError
+        if is_first:
+            self.opened_at = time.monotonic()
+        if self._request is not None:
+            self._runner.note_request(self._request)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._slots.release()
+        if error is None:
+            await asyncio.sleep(HANDOFF_DELAY_SECONDS)
 
 
 class HostRunner:
+    """One host of one pipeline, on its event loop. `history` and `health` are shared by all runners of a run."""
+
     def __init__(
         self,
+        context: RunContext,
         describer: Describer,
         host: str,
         *,
-        feed: Prefetcher,
-        guard: ReplyHistory,
+        prefetcher: Prefetcher,
+        writer: ResultWriter,
+        history: ReplyHistory,
         health: HostHealth,
-        slots: int,
-        handlers: ResultHandlers,
         stopping: asyncio.Event,
-        activity: Activity | None = None,
     ) -> None:
         self.host = host
         self.state = HostState.PROBING
         self.reason: str | None = None
-        self.slots = slots
+        self.slots = asyncio.Semaphore(context.library.settings.concurrency)
+        self._context = context
         self._describer = describer
-        self._feed = feed
-        self._guard = guard
+        self._prefetcher = prefetcher
+        self._writer = writer
+        self._history = history
         self._health = health
-        self._handlers = handlers
         self._stopping = stopping
-        self._activity = activity if activity is not None else Activity()
-        self._activity.enter(host, self.state, None, slots)
-        self._trouble: DescribeError | None = None
-        self._closing = asyncio.Event()
-        self._gate = asyncio.Semaphore(slots)
-        self._asking = asyncio.Lock()  # held while the canary is out
-        self._streak: list[_Failure] = []  # in a row: a frame may be among them more than once
+        self._slot_count = context.library.settings.concurrency
+        self._closing = asyncio.Event()  # no frame is sent any more until the host was probed
+        self._trouble: DescribeError | None = None  # why it closes
+        self._checking = asyncio.Lock()  # held while health check images are out
+        self._failures: list[_Failure] = []  # in a row; a frame may be among them more than once
         self._brought_down: Counter[int] = Counter()  # how often the host went down over a task, by id
-        self._rests = 0  # in a row, without an answer in between
+        self._backoffs = 0  # in a row, without a reply in between
+        context.activity.enter(host, self.state, None, self._slot_count)
 
     @property
-    def is_suspected(self) -> bool:
-        """Whether it is still open if the last failures were the frames' fault or the host's."""
-        return len(self._streak) >= FAILURE_THRESHOLD
+    def is_undecided(self) -> bool:
+        """Whether it is still open who is to blame for the last failures: attempts may be refunded."""
+        return len(self._failures) >= FAILURE_THRESHOLD
+
+    def is_closing(self, *, backing_off_counts: bool = True) -> bool:
+        """Whether no new request may be sent."""
+        return self._stopping.is_set() or (backing_off_counts and self._closing.is_set())
+
+    def note_request(self, request: RequestInFlight) -> None:
+        """Show a request as in flight."""
+        self._context.activity.begin_request(self.host, request)
 
     async def run(self) -> None:
-        """Serve until cancelled, or until the worker stops; calls in flight are then brought to their end."""
+        """Serve until cancelled or until the worker stops; requests in flight are then finished."""
         try:
             while not self._stopping.is_set():
-                if await self._is_ready():
+                if await self._probe():
                     self._enter(HostState.SERVING)
                     await self._serve()
         finally:
             self._enter(HostState.STOPPED)
 
-    async def _is_ready(self) -> bool:
-        """Prepare the host; if that fails, rest."""
+    async def _probe(self) -> bool:
+        """Check that the host can describe. Back off if it cannot."""
         trouble, self._trouble = self._trouble, None
         if isinstance(trouble, HostError):
-            await self._rest(trouble)
-            if isinstance(trouble, HostBusyError):  # it works, it has too much to do: the test card would add to it
+            await self._back_off(trouble)
+            if isinstance(trouble, HostBusyError):  # it works and has too much to do: probing would add to it
                 return not self._stopping.is_set()
         if self._stopping.is_set():
             return False
         try:
             report = await self._describer.prepare(self.host)
-            if any(failure.was_empty for failure in self._streak) and await is_silent(self._describer, self.host):
-                raise HostError(f"{self.host} says nothing of any picture: restart Ollama, or take another model")
+            if any(failure.was_empty for failure in self._failures) and await is_silent(self._describer, self.host):
+                raise HostError(
+                    f"{self.host} returns empty replies for every image: restart Ollama, or use another model"
+                )
         except DescribeError as error:
-            await self._blame_host()
-            await self._rest(error)
+            await self._refund_failures()
+            await self._back_off(error)
             return False
         if report.calls_at_once is not None:
-            self.slots = min(self.slots, report.calls_at_once)
+            self._slot_count = min(self._slot_count, report.calls_at_once)
         self._health.back(self.host)
-        if await self._stands_aside():
+        if await self._is_held_back():
             return False
         log.info("%s", report.sentence, extra=about(Action.HOST_READY, host=self.host))
-        self._streak.clear()  # the host describes: whatever failed before is the frames' own
+        self._failures.clear()  # the host describes, so the frames were at fault
         return True
 
-    async def _stands_aside(self) -> bool:
-        """Rest if the canary says so; whether it does, the canary is asked once more, if it is time."""
+    async def _is_held_back(self) -> bool:
+        """Whether a failed health check keeps frames from the host; it is repeated if due, else the host backs off."""
         if not self._health.is_unhealthy(self.host):
             return False
-        await self._blame_host()
+        await self._refund_failures()
         if await self._health.is_due(self.host):
-            await self._ask_canary()
+            await self._check_health()
         if not self._health.is_unhealthy(self.host):
             return False
-        await self._rest(HostError(self._health.sentences()[self.host]))
+        await self._back_off(HostError(self._health.sentences()[self.host]))
         return True
 
-    async def _blame_host(self) -> None:
-        if self._streak:
-            await self._handlers.refund_attempts([failure.item for failure in self._streak])
-            self._streak.clear()
+    async def _refund_failures(self) -> None:
+        if self._failures:
+            await self._writer.refund_attempts([failure.item for failure in self._failures])
+            self._failures.clear()
 
-    async def _rest(self, error: DescribeError) -> None:
-        seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._rests, MOST_DOUBLINGS))
-        self._rests += 1
+    async def _back_off(self, error: DescribeError) -> None:
+        seconds = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** min(self._backoffs, MOST_BACKOFF_DOUBLINGS))
+        self._backoffs += 1
         self._health.gone(self.host)
         self._enter(HostState.BACKING_OFF, str(error))
-        log.warning(
-            "%s rests for %.0f s: %s", self.host, seconds, error, extra=about(Action.HOST_BACKING_OFF, host=self.host)
-        )
+        extra = about(Action.HOST_BACKING_OFF, host=self.host)
+        log.warning("%s: backing off, retrying in %.0f s: %s", self.host, seconds, error, extra=extra)
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()
 
     async def _serve(self) -> None:
-        """Keep all slots busy until there is trouble, or the worker stops."""
+        """Keep all slots busy until the circuit breaker opens or the worker stops."""
         self._closing.clear()
-        self._gate = asyncio.Semaphore(self.slots)
-        slots = [asyncio.create_task(self._slot()) for _ in range(self.slots * ITEMS_PER_CALL)]
-        serving, checking = asyncio.gather(*slots), asyncio.create_task(self._check())
+        self.slots = asyncio.Semaphore(self._slot_count)
+        count = self._slot_count * FRAMES_PER_REQUEST_SLOT
+        loops = [asyncio.create_task(self._describe_frames()) for _ in range(count)]
+        serving, checking = asyncio.gather(*loops), asyncio.create_task(self._repeat_health_checks())
         try:
-            ended, _ = await asyncio.wait((serving, checking), return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
+            done, _ = await asyncio.wait((serving, checking), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
                 task.result()
             if self._trouble is None and not self._stopping.is_set():
-                async with self._asking:  # frames fail while the canary is out: it tells who is to blame
+                async with self._checking:  # frames fail during a health check, which tells who is to blame
                     pass
         finally:
-            for task in (*slots, checking):
+            for task in (*loops, checking):
                 task.cancel()
-            await asyncio.gather(*slots, serving, checking, return_exceptions=True)
+            await asyncio.gather(*loops, serving, checking, return_exceptions=True)
 
-    async def _check(self) -> None:
-        """Ask the canary's pictures whenever they are due, in the slots, among the frames; until cancelled."""
+    async def _repeat_health_checks(self) -> None:
+        """Run the health check whenever it is due, in the slots, between frames; until cancelled."""
         while True:
-            async with self._asking:
+            async with self._checking:
                 if self._describer.can_err and await self._health.is_due(self.host):
-                    await self._ask_canary()
+                    await self._check_health()
             if self._health.is_unhealthy(self.host):
                 self._close(None)
             await asyncio.sleep(HEALTH_CHECK_POLL_SECONDS)
 
-    async def _ask_canary(self) -> None:
-        """Ask them now, unless the worker stops. Should a call fail, frames will show what is wrong with the host."""
+    async def _check_health(self) -> None:
+        """Run the health check, unless the worker stops. If a request fails, frames will show what is wrong."""
         was_bad = self._health.is_bad(self.host)
         self._health.begin(self.host)
-        turn = _Turn(self._describer, self._gate, is_over=self._stopping.is_set, on_call=lambda: None)
-        asking = asyncio.create_task(check_health(cast("Describer", turn), self.host))
+        gate = _RequestGate(self, admits_while_closing=True)
+        checking = asyncio.create_task(check_health(self._describer, self.host, gate=gate))
         stopped = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait((asking, stopped), return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
+            await asyncio.wait((checking, stopped), return_when=asyncio.FIRST_COMPLETED)
+            if not checking.done():
                 return
-            result = asking.result()
-        except (_OverError, DescribeError) as error:
-            log.debug("the canary of %s came to no end: %s", self.host, error)
+            result = checking.result()
+        except (_GateClosedError, DescribeError) as error:
+            log.debug("health check of %s not completed: %s", self.host, error)
             return
         finally:
-            for task in (asking, stopped):
+            for task in (checking, stopped):
                 task.cancel()
-            await asyncio.gather(asking, stopped, return_exceptions=True)
+            await asyncio.gather(checking, stopped, return_exceptions=True)
         self._health.report(self.host, result)
         if result.is_bad:
             log.warning("%s", result.sentence, extra=about(Action.HEALTH_CHECK_FAILED, host=self.host))
         elif was_bad:
             log.info("%s", result.sentence, extra=about(Action.HOST_READY, host=self.host))
 
-    async def _slot(self) -> None:
-        while not self._closing.is_set() and not self._stopping.is_set():
+    async def _describe_frames(self) -> None:
+        while not self.is_closing():
             item = await self._next()
             if item is not None:
                 await self._describe(item)
 
     async def _next(self) -> PrefetchedFrame | None:
-        """The next item, None once the lane closes or the worker stops."""
-        take = asyncio.ensure_future(self._feed.take())
+        """The next frame; None once the runner closes or the worker stops."""
+        take = asyncio.ensure_future(self._prefetcher.take())
         ends = [asyncio.ensure_future(event.wait()) for event in (self._closing, self._stopping)]
         try:
             await asyncio.wait([take, *ends], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             if take.done() and not take.cancelled():
-                self._feed.return_item(take.result())
+                self._prefetcher.return_item(take.result())
             raise
         finally:
             for waiting in (take, *ends):
@@ -288,79 +288,85 @@ class HostRunner:
         return take.result() if take.done() and not take.cancelled() else None
 
     async def _describe(self, item: PrefetchedFrame) -> None:
-        call = RequestInFlight.of(item)
-        turn = _Turn(
-            self._describer,
-            self._gate,
-            is_over=lambda: self._closing.is_set() or self._stopping.is_set(),
-            on_call=lambda: self._activity.begin_call(self.host, call),
-        )
-        try:
-            await self._ask(item, turn)
-        finally:
-            self._activity.end_call(self.host, call)
-
-    async def _ask(self, item: PrefetchedFrame, turn: _Turn) -> None:
+        request = RequestInFlight(item.frame.id, item.task.video_id, item.frame.timestamp)
+        gate = _RequestGate(self, request=request)
         try:
             answer = await ask(
-                cast("Describer", turn),  # which has all that asking needs
+                self._describer,
                 item.question,
                 host=self.host,
-                worth_retrying=self._guard.is_worth_retrying,
-                same_text=lambda description: (
-                    self._describer.can_err and self._guard.is_same_text(description, item.dhash)
-                ),
+                gate=gate,
+                worth_retrying=self._history.is_worth_retrying,
+                same_text=lambda said: self._describer.can_err and self._history.is_same_text(said, item.dhash),
             )
-        except _OverError:
-            self._feed.return_item(item)
+        except _GateClosedError:
+            self._prefetcher.return_item(item)
         except (HostError, ModelError) as error:
             await self._host_failed(item, error)
         except (CallFailedError, CallTimeoutError) as error:
-            await self._failed(item, error, None)
+            await self._frame_failed(item, error, None)
         except asyncio.CancelledError:
-            self._feed.return_item(item)
+            self._prefetcher.return_item(item)
             raise
         else:
-            if self._health.is_unhealthy(self.host):  # asked before that was known: the other host will see more
-                self._feed.return_item(item)
-                self._close(None)
-                return
-            if answer.description is None:
-                self._health.empty(self.host)
-                await self._failed(item, None, answer)
-                return
-            is_same = any(doubt.problem is Problem.SAME_TEXT for doubt in answer.warnings)
-            (self._health.same_text if is_same else self._health.fine)(self.host)
-            self._guard.learn(answer, item.dhash)
-            # What failed after this call began is not made good by its answer: the host may have broken meanwhile.
-            self._streak = [failure for failure in self._streak if failure.at >= turn.began]
-            self._brought_down.pop(item.job.id, None)
-            self._rests = 0
-            await self._handlers.answered(item, answer)
+            await self._answered(item, answer, asked_at=gate.opened_at)
+        finally:
+            self._context.activity.end_request(self.host, request)
+
+    async def _answered(self, item: PrefetchedFrame, answer: Answer, *, asked_at: float) -> None:
+        if self._health.is_unhealthy(self.host):  # the request was sent before that was known: use a healthy host
+            self._prefetcher.return_item(item)
+            self._close(None)
+            return
+        if answer.description is None:
+            self._health.empty(self.host)
+            await self._frame_failed(item, None, answer)
+            return
+        is_same = any(warning.problem is Problem.SAME_TEXT for warning in answer.warnings)
+        (self._health.same_text if is_same else self._health.fine)(self.host)
+        self._history.learn(answer, item.dhash)
+        # A reply says nothing about failures after its request was sent: the host may have broken since.
+        self._failures = [failure for failure in self._failures if failure.at >= asked_at]
+        self._brought_down.pop(item.task.id, None)
+        self._backoffs = 0
+        await self._settle(item, self._writer.save_answer(item, answer), answer)
 
     async def _host_failed(self, item: PrefetchedFrame, error: DescribeError) -> None:
-        """The host's fault, unless this one frame brings it down time and again though it is well in between."""
+        """The host is at fault, unless it went down over this one frame again and again and was fine in between."""
         if isinstance(error, HostDownError):
-            self._brought_down[item.job.id] += 1
-        if self._brought_down[item.job.id] >= FAILURE_THRESHOLD:
-            del self._brought_down[item.job.id]
-            await self._failed(item, error, None)
+            self._brought_down[item.task.id] += 1
+        if self._brought_down[item.task.id] >= FAILURE_THRESHOLD:
+            del self._brought_down[item.task.id]
+            await self._frame_failed(item, error, None)
         else:
-            self._feed.return_item(item)
+            self._prefetcher.return_item(item)
         self._close(error)
 
-    async def _failed(self, item: PrefetchedFrame, error: DescribeError | None, answer: Answer | None) -> None:
-        self._streak.append(_Failure(time.monotonic(), item, was_empty=error is None))
-        await self._handlers.failed(item, error, answer)
-        if self.is_suspected:
+    async def _frame_failed(self, item: PrefetchedFrame, error: DescribeError | None, answer: Answer | None) -> None:
+        self._failures.append(_Failure(time.monotonic(), item, was_empty=error is None))
+        if self.is_undecided:
             self._close(None)
+        await self._settle(item, self._writer.save_failure(item, error, answer), None)
+
+    async def _settle(self, item: PrefetchedFrame, saving: "asyncio.Task[bool]", answer: Answer | None) -> None:
+        """Wait until a result is saved. Without the wait, results would pile up before a slow disk, and a kill would
+        lose them. Cancelling the wait does not cancel the saving.
+        """
+
+        def tell_prefetcher(task: "asyncio.Task[bool]") -> None:
+            is_saved = not task.cancelled() and task.exception() is None and task.result()
+            self._prefetcher.settled(item, answer.description if answer is not None and is_saved else None)
+
+        saving.add_done_callback(tell_prefetcher)
+        await asyncio.wait([saving])
 
     def _close(self, error: DescribeError | None) -> None:
+        """Open the circuit breaker: send no more frames until the host was probed."""
         self._trouble = error or self._trouble
         self._closing.set()
 
     def _enter(self, state: HostState, reason: str | None = None) -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
-            self._activity.enter(self.host, state, reason, self.slots)
-            self._handlers.changed()
+            self._context.activity.enter(self.host, state, reason, self._slot_count)
+            self._context.wake()

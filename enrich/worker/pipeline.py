@@ -1,13 +1,13 @@
-"""A shift: decoder, feed and lanes at work together, from one beginning to one end; a pause lies between two shifts.
+"""The pipeline: decoder, prefetcher and host runners working together, from one start to one end.
 
-Usually everything is in hand at once. After crashes a shift may be for suspects alone: one task at a time, so that the
-next crash has one culprit.
+A run is a sequence of pipelines, separated by pauses. Usually everything works at once. After a crash a pipeline may
+isolate suspects instead: it works on one suspected task at a time, so that the next crash has one culprit.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -18,157 +18,145 @@ from db.models import DEEP, HostState, TaskKind
 from enrich.describe.describer import Describer
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError
-from enrich.library.library import Library
 from enrich.logs import Action, about
-from enrich.worker.activity import Activity
+from enrich.schedule.gap_filling import GapFiller
 from enrich.worker.decoder import Decoder
-from enrich.worker.heartbeat import Heartbeat
 from enrich.worker.host_health import HostHealth
-from enrich.worker.host_runner import HostRunner, ResultHandlers
+from enrich.worker.host_runner import HostRunner
 from enrich.worker.prefetch import Prefetcher
-from enrich.worker.run_options import RunCounts, RunOptions
-from enrich.worker.writer import ResultWriter
+from enrich.worker.result_writer import ResultWriter
+from enrich.worker.run_context import RunContext
+from enrich.worker.run_options import RunOptions
 
 log = logging.getLogger(__name__)
 
 
 class SuspectKind(StrEnum):
-    """Which suspects a shift tries one by one."""
+    """Which suspected tasks a pipeline isolates."""
 
     FRAMES = "frames"  # first: they are quicker
     VIDEOS = "videos"
 
 
 @dataclass(frozen=True, slots=True)
-class RunContext:
-    """What all shifts of one run share."""
+class DescribeState:
+    """What a run learns while describing; it outlives the pipelines."""
 
-    library: Library
-    describer: Describer | None
-    pass_: str
-    run_id: int
-    saver: ResultWriter
-    keeper: Heartbeat
-    counts: RunCounts
-    activity: Activity
-    guard: ReplyHistory
+    describer: Describer
+    writer: ResultWriter
     health: HostHealth
-    on_change: Callable[[], None]  # a host's state is another
-    on_news: Callable[[], None]  # the run may be at its end
-
-    async def suspected(self, order: RunOptions, tried: Collection[SuspectKind]) -> SuspectKind | None:
-        """Which suspects of crashes are to be tried next, one by one, before all else; those tried are not again."""
-        for which in SuspectKind:
-            is_ordered = order.extract if which is SuspectKind.VIDEOS else order.describe and self.describer is not None
-            if not is_ordered or which in tried:
-                continue
-            count = await self.saver.in_database(partial(self.suspects, order, which))
-            if count:
-                log.warning(
-                    "%s that may have crashed the worker are tried alone", which, extra=about(Action.SUSPECTS_ISOLATED)
-                )
-                return which
-        return None
-
-    def suspects(self, order: RunOptions, which: SuspectKind) -> int:
-        """How many there are. Reads the database."""
-        kinds = (TaskKind.DESCRIBE,) if which is SuspectKind.FRAMES else (TaskKind.SKIM, TaskKind.EXTRACT)
-        with reading(self.library.engine) as connection:
-            return store.suspects(connection, kinds, pass_=self.pass_, video_ids=order.video_ids)
+    gap_filler: GapFiller | None
+    history: ReplyHistory = field(default_factory=ReplyHistory)
 
 
 class Pipeline:
-    """One shift, from one event loop; begun once, ended once."""
+    """Used from one event loop; started once, ended once."""
 
-    def __init__(self, crew: RunContext, order: RunOptions, alone: SuspectKind | None = None) -> None:
-        self.order = order
-        self.alone = alone
-        self._crew = crew
-        self._over = asyncio.Event()
-        self.feed = self._make_feed()
-        self.decoder = self._make_decoder()
-        self.lanes: list[HostRunner] = []
+    def __init__(
+        self,
+        context: RunContext,
+        options: RunOptions,
+        describing: DescribeState | None,
+        isolated: SuspectKind | None = None,
+    ) -> None:
+        """`describing`: None if the run describes nothing."""
+        self.options = options
+        self.isolated = isolated
+        self._context = context
+        self._describing = describing
+        self._stopping = asyncio.Event()
+        hosts = len(describing.describer.hosts) if describing is not None else 1
+        self.prefetcher = Prefetcher(
+            context,
+            options,
+            ahead=2 * hosts * context.library.settings.concurrency,
+            gap_filler=describing.gap_filler if describing is not None else None,
+            isolates_suspects=isolated is not None,
+        )
+        self.decoder = Decoder(
+            context, options, passes=tuple({DEEP, context.pass_}), on_frames=self._on_frames, stopping=self._stopping
+        )
+        self.runners: list[HostRunner] = []
         self._extraction: asyncio.Task[None] | None = None
-        self._helpers: list[asyncio.Task[Any]] = []  # that end by themselves when the shift is over
-        self._feeding: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[Any]] = []  # which end by themselves once the pipeline stops
+        self._prefetching: asyncio.Task[None] | None = None
 
-    def begin(self) -> None:
-        """Set everybody to work."""
-        crew = self._crew
-        crew.saver.feed = self.feed
-        if self.alone is not SuspectKind.FRAMES:
-            work = self.decoder.run() if self.alone is None else self.decoder.try_suspects()
+    def start(self) -> None:
+        """Start decoding and describing."""
+        if self.isolated is not SuspectKind.FRAMES:
+            work = self.decoder.run() if self.isolated is None else self.decoder.run_suspects()
             self._extraction = asyncio.create_task(work)
-            self._helpers.append(self._extraction)
-        if crew.describer is not None and self.order.describe and self.alone is not SuspectKind.VIDEOS:
-            self.lanes = self._make_lanes(crew.describer)
-            self._feeding = asyncio.create_task(self.feed.run())
-            self._helpers += [asyncio.create_task(lane.run()) for lane in self.lanes]
-        for helper in self._all():
-            helper.add_done_callback(lambda _: crew.on_news())
+            self._tasks.append(self._extraction)
+        if self._describing is not None and self.options.describe and self.isolated is not SuspectKind.VIDEOS:
+            self.runners = [self._host_runner(self._describing, host) for host in self._describing.describer.hosts]
+            self._prefetching = asyncio.create_task(self.prefetcher.run())
+            self._tasks += [asyncio.create_task(runner.run()) for runner in self.runners]
+        for task in self._all_tasks():
+            task.add_done_callback(lambda _: self._context.wake())
 
     def check(self) -> None:
-        """Raise what ended a helper, or saving, that must not end by itself."""
-        for helper in self._all():
-            if helper.done() and not helper.cancelled() and (error := helper.exception()) is not None:
+        """Raise the error of a task, or of a database write, that failed."""
+        for task in self._all_tasks():
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                 raise error
-        if self._crew.saver.error is not None:
-            raise self._crew.saver.error
+        if self._context.database.error is not None:
+            raise self._context.database.error
 
     @property
-    def is_over(self) -> bool:
-        """Whether its end has begun."""
-        return self._over.is_set()
+    def is_stopping(self) -> bool:
+        """Whether no new work is started any more."""
+        return self._stopping.is_set()
 
     def stop_claiming(self) -> None:
-        """What is in hand is brought to its end, and nothing is begun; `end` is still to come."""
-        self._over.set()
+        """Start no new work and let requests in flight finish; `end` must follow."""
+        self._stopping.set()
 
     @property
-    def resting(self) -> list[HostRunner]:
-        """The lanes whose hosts cannot be asked now; empty unless that is all of them."""
-        resting = [lane for lane in self.lanes if lane.state is HostState.BACKING_OFF]
-        return resting if len(resting) == len(self.lanes) else []
+    def unavailable_hosts(self) -> list[HostRunner]:
+        """The runners, if every host is backing off; else none."""
+        backing_off = [runner for runner in self.runners if runner.state is HostState.BACKING_OFF]
+        return backing_off if len(backing_off) == len(self.runners) else []
 
     async def is_idle(self) -> bool:
-        """Whether nothing of the order, or no suspect, is left that could be done now."""
-        if not self.feed.is_empty or any(lane.is_suspected for lane in self.lanes):  # attempts may be given back
+        """Whether nothing is left that could be done now."""
+        if not self.prefetcher.is_empty or any(runner.is_undecided for runner in self.runners):
             return False
-        if self.alone is not None:
-            if self.resting:
+        if self.isolated is not None:
+            if self.unavailable_hosts:
                 return True
-            return not await self._crew.saver.in_database(partial(self._crew.suspects, self.order, self.alone))
-        if not self.order.until_idle or self._extraction is None or not self._extraction.done():
+            count = partial(count_suspects, self._context, self.options, self.isolated)
+            return not await self._context.database.run(count)
+        if not self.options.until_idle or self._extraction is None or not self._extraction.done():
             return False
-        if not self.lanes:
+        if not self.runners:
             return True
-        left = await self._crew.saver.in_database(self._left)
-        return left <= len(self.feed.waiting_for_video)
+        left = await self._context.database.run(self._count_left)
+        return left <= len(self.prefetcher.waiting_for_video)
 
     async def end(
-        self, seconds: float, *, hurry: asyncio.Event, hurry_seconds: float, keeps_claims: bool = False
+        self, grace_seconds: float, *, hurry: asyncio.Event, hurry_seconds: float, keeps_claims: bool = False
     ) -> None:
-        """Let calls in flight end within the grace time, then cancel; give everything unfinished back.
+        """Let requests in flight finish within the grace period, cancel the rest, and release what is unfinished.
 
-        Once `hurry` is set, `hurry_seconds` are left. `keeps_claims`: after a crash, so that what was in hand is known.
+        Once `hurry` is set, `hurry_seconds` are left. `keeps_claims`: after a crash, so that its suspects are known.
         """
-        self._over.set()
+        self._stopping.set()
         await self.decoder.stop()
-        await self._wait(seconds, hurry, hurry_seconds)
-        for helper in self._all():
-            helper.cancel()
-        await asyncio.gather(*self._all(), return_exceptions=True)
+        await self._wait(grace_seconds, hurry, hurry_seconds)
+        for task in self._all_tasks():
+            task.cancel()
+        await asyncio.gather(*self._all_tasks(), return_exceptions=True)
         try:
-            await self._crew.saver.drain()  # an answer that is not saved yet must not be given back
+            await self._context.database.drain()  # a result that is not saved yet must not be released
         finally:
             if not keeps_claims:
-                await self.feed.close()
+                await self.prefetcher.close()
 
     async def _wait(self, seconds: float, hurry: asyncio.Event, hurry_seconds: float) -> None:
-        if not self._helpers:
+        if not self._tasks:
             return
         hurried = asyncio.ensure_future(hurry.wait())
-        ended = asyncio.ensure_future(asyncio.wait(self._helpers, timeout=seconds))
+        ended = asyncio.ensure_future(asyncio.wait(self._tasks, timeout=seconds))
         try:
             await asyncio.wait((hurried, ended), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
@@ -177,84 +165,64 @@ class Pipeline:
             hurried.cancel()
             ended.cancel()
 
-    def _all(self) -> list["asyncio.Task[Any]"]:
-        return [*self._helpers, self._feeding] if self._feeding is not None else self._helpers
+    def _all_tasks(self) -> list["asyncio.Task[Any]"]:
+        return [*self._tasks, self._prefetching] if self._prefetching is not None else self._tasks
 
-    def _make_feed(self) -> Prefetcher:
-        crew = self._crew
-        settings = crew.library.settings
-        hosts = len(crew.describer.hosts) if crew.describer else 1
-        return Prefetcher(
-            crew.library,
-            self.order,
-            pass_=crew.pass_,
-            run_id=crew.run_id,
-            keeper=crew.keeper,
-            ahead=2 * hosts * settings.concurrency,
-            database=crew.saver,
-            on_empty=crew.on_news,
-            alone=self.alone is not None,
+    def _host_runner(self, describing: DescribeState, host: str) -> HostRunner:
+        return HostRunner(
+            self._context,
+            describing.describer,
+            host,
+            prefetcher=self.prefetcher,
+            writer=describing.writer,
+            history=describing.history,
+            health=describing.health,
+            stopping=self._stopping,
         )
 
-    def _make_decoder(self) -> Decoder:
-        crew = self._crew
-        return Decoder(
-            crew.library,
-            self.order,
-            run_id=crew.run_id,
-            passes=tuple({DEEP, crew.pass_}),
-            pass_=crew.pass_,
-            database=crew.saver,
-            keeper=crew.keeper,
-            counts=crew.counts,
-            on_frames=self._frames_came,
-            stopping=self._over,
-            activity=crew.activity,
-        )
+    def _on_frames(self) -> None:
+        """New frames were saved. Called in the decoder's threads."""
+        self._context.activity.record_progress()
+        self.prefetcher.wake_soon()
 
-    def _make_lanes(self, describer: Describer) -> list[HostRunner]:
-        crew = self._crew
-        saver = crew.saver
-        handlers = ResultHandlers(
-            answered=saver.answered, failed=saver.failed, refund_attempts=saver.refund_attempts, changed=crew.on_change
-        )
-        return [
-            HostRunner(
-                describer,
-                host,
-                feed=self.feed,
-                guard=crew.guard,
-                health=crew.health,
-                slots=crew.library.settings.concurrency,
-                handlers=handlers,
-                stopping=self._over,
-                activity=crew.activity,
-            )
-            for host in describer.hosts
-        ]
-
-    def _frames_came(self) -> None:
-        self._crew.activity.record_progress()
-        self.feed.wake_soon()
-
-    def _left(self) -> int:
-        with reading(self._crew.library.engine) as connection:
-            return queries.progress(connection, self._crew.pass_, self.order.video_ids).left
+    def _count_left(self) -> int:
+        with reading(self._context.library.engine) as connection:
+            return queries.progress(connection, self._context.pass_, self.options.video_ids).left
 
 
-def remaining_options(order: RunOptions, handed_out: int) -> RunOptions:
-    """The order for the next shift, after so many frames."""
-    return order if order.limit is None else replace(order, limit=max(0, order.limit - handed_out))
+async def suspects_to_isolate(
+    context: RunContext, options: RunOptions, done: Collection[SuspectKind], *, describes: bool
+) -> SuspectKind | None:
+    """Which suspects of a crash the next pipeline must isolate, if any; those in `done` were isolated already."""
+    for kind in SuspectKind:
+        is_wanted = options.extract if kind is SuspectKind.VIDEOS else options.describe and describes
+        if not is_wanted or kind in done:
+            continue
+        if await context.database.run(partial(count_suspects, context, options, kind)):
+            extra = about(Action.SUSPECTS_ISOLATED)
+            log.warning("isolating %s suspected of crashing the worker: one at a time", kind, extra=extra)
+            return kind
+    return None
 
 
-async def free_memory(describer: Describer | None) -> None:
-    """Have all hosts free the memory the model takes."""
-    if describer is None:
-        return
+def count_suspects(context: RunContext, options: RunOptions, kind: SuspectKind) -> int:
+    """How many tasks are suspected of a crash. Reads the database."""
+    kinds = (TaskKind.DESCRIBE,) if kind is SuspectKind.FRAMES else (TaskKind.SKIM, TaskKind.EXTRACT)
+    with reading(context.library.engine) as connection:
+        return store.suspects(connection, kinds, pass_=context.pass_, video_ids=options.video_ids)
+
+
+def remaining_options(options: RunOptions, handed_out: int) -> RunOptions:
+    """The options of the next pipeline, after `handed_out` frames."""
+    return options if options.limit is None else replace(options, limit=max(0, options.limit - handed_out))
+
+
+async def unload_model(describer: Describer) -> None:
+    """Free the model's memory on every host."""
     for host in describer.hosts:
         try:
             await describer.unload(host)
-        except DescribeError as error:  # then it has loaded nothing, or cannot be helped
-            log.info("the model may stay loaded: %s", error, extra=about(Action.MODEL_UNLOADED, host=host))
+        except DescribeError as error:  # it has loaded nothing, or cannot be reached
+            log.info("the model may still be loaded: %s", error, extra=about(Action.MODEL_UNLOADED, host=host))
         else:
-            log.info("the model was unloaded", extra=about(Action.MODEL_UNLOADED, host=host))
+            log.info("model unloaded", extra=about(Action.MODEL_UNLOADED, host=host))

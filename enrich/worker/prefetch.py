@@ -1,6 +1,8 @@
-"""The feed: claims describe tasks a little ahead and gets their pictures ready, so that no call waits for a disk.
+"""The prefetcher: claims describe tasks ahead and loads their images, so that no request waits for a disk.
 
-One feed serves all hosts of a worker. What it has claimed and nobody has settled is released when it closes.
+One prefetcher serves all hosts of a worker. It also decides which frames come next: it claims in order of priority, and
+lets gap filling raise the priority of frames between unlike descriptions. Claims that are not settled when it closes
+are released.
 """
 
 import asyncio
@@ -11,286 +13,287 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from db import queue
-from db import quick as quick_looks
+from db import quick as quick_results
 from db.engine import reading, writing
 from db.models import DEEP, TaskKind
 from db.queries import FrameRow, VideoRow
 from db.queries import frame as read_frame
 from db.queries import video as read_video
 from db.store import SUSPECT_CRASHES
-from enrich.describe.describer import Image, MotionHint, Question
+from enrich.describe.describer import Description, Image, MotionHint, Question
 from enrich.errors import VideoError
-from enrich.library.library import Library
 from enrich.library.pictures import restore_image
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import REQUEST_PRIORITY
+from enrich.schedule.gap_filling import GapFiller
 from enrich.video.jpeg import is_whole_jpeg
-from enrich.worker.heartbeat import Heartbeat
+from enrich.worker.run_context import RunContext
 from enrich.worker.run_options import RunOptions
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # how often an empty queue is asked again; new frames of this worker wake the feed at once
+POLL_SECONDS = 0.5  # how often an empty queue is polled; new frames of this worker wake the prefetcher at once
+VIDEO_CACHE_SECONDS = 5.0  # a video's context may be edited during a run
 MISSING_FILE_PAUSE_SECONDS = 60
-MOST_REQUESTED_IN_A_ROW = 3  # then comes a frame nobody asked for
-T = TypeVar("T")
-
-
-class DatabaseRunner(Protocol):
-    """Where database work is run, one piece after the other, off the event loop."""
-
-    async def in_database(self, work: Callable[[], T]) -> T: ...
+MOST_REQUESTED_IN_A_ROW = 3  # then one frame in coverage order, so that requests starve nothing
 
 
 @dataclass(frozen=True, slots=True)
 class PrefetchedFrame:
-    """A claimed frame, ready to be described."""
+    """A claimed frame with its image, ready to be described."""
 
-    job: queue.ClaimedTask
+    task: queue.ClaimedTask
     frame: FrameRow
     question: Question
 
     @property
     def dhash(self) -> int:
+        """The frame's 64-bit difference hash."""
         return int(self.frame.dhash or "0", 16)
 
 
 @dataclass(frozen=True, slots=True)
 class _ClaimedFrame:
-    """A claimed task and its rows; None: the frame is gone."""
+    """A claimed task and its rows; None: the frame was removed."""
 
-    job: queue.ClaimedTask
+    task: queue.ClaimedTask
     rows: tuple[FrameRow, VideoRow] | None
-    event: str = ""  # what the quick pass took its scene for
+    event: str = ""  # the event the quick pass recognised in its scene
 
 
 @dataclass(frozen=True, slots=True)
-class _WaitingFrame:
-    """A claimed frame whose picture cannot be had now."""
+class _MissingImage:
+    """Why a claimed frame's image cannot be loaded now."""
 
     reason: str
 
 
 class Prefetcher:
+    """Used from one event loop; `wake_soon` may be called from any thread."""
+
     def __init__(
         self,
-        library: Library,
-        order: RunOptions,
+        context: RunContext,
+        options: RunOptions,
         *,
-        pass_: str,
-        run_id: int,
-        keeper: Heartbeat,
         ahead: int,
-        database: DatabaseRunner,
-        on_empty: Callable[[], None] = lambda: None,
-        alone: bool = False,
+        gap_filler: GapFiller | None = None,
+        isolates_suspects: bool = False,
     ) -> None:
-        """`alone`: claims only suspects of crashes, one at a time, and only for somebody who waits for it."""
-        self._library = library
-        self._order = order
-        self._pass = pass_
-        self._run_id = run_id
-        self._keeper = keeper
+        """`ahead`: how many frames to claim in advance.
+
+        `isolates_suspects`: claim only tasks suspected of a crash, one at a time, and only when a host runner waits.
+        """
+        self._context = context
+        self._options = options
         self._ahead = ahead
-        self._database = database
-        self._on_empty = on_empty
-        self._alone = alone
-        self._waiting = 0  # who wants an item
-        self._held: dict[int, queue.ClaimedTask] = {}  # claimed and not settled, by id
+        self._gap_filler = gap_filler
+        self._isolates_suspects = isolates_suspects
+        self._waiters = 0  # host runner slots waiting in `take`
+        self._claims: dict[int, queue.ClaimedTask] = {}  # claimed and not settled, by id
         self._ready: asyncio.Queue[PrefetchedFrame] = asyncio.Queue()
-        self._claimed = 0  # items made ready or being made ready, not taken yet
-        self._taken = 0  # items in somebody's hands
+        self._ahead_now = 0  # claimed and not taken yet
+        self._taken = 0  # taken and not settled yet
         self._handed_out = 0
         self._videos: dict[int, tuple[VideoRow, float]] = {}
-        self._wishes_in_a_row = 0
+        self._requested_in_a_row = 0
         self._new_frames = asyncio.Event()
         self._room = asyncio.Event()
-        self.waiting_for_video: set[int] = set()  # task ids postponed because their video is not there
+        self.waiting_for_video: set[int] = set()  # ids of tasks postponed because their video is missing
         self._hostname = this_process().hostname
         self._loop = asyncio.get_running_loop()
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is claimed: neither waiting to be taken, nor in anybody's hands."""
-        return self._claimed == 0 and self._taken == 0
+        """Whether no claimed frame is left to describe or to save."""
+        return self._ahead_now == 0 and self._taken == 0
 
     @property
     def handed_out(self) -> int:
-        """How many frames were handed out and not put back."""
+        """How many frames were taken and not returned."""
         return self._handed_out
 
     @property
-    def is_spent(self) -> bool:
-        """Whether the order's limit of frames has been handed out."""
-        return self._order.limit is not None and self._handed_out >= self._order.limit
+    def is_limit_reached(self) -> bool:
+        """Whether the run's limit of frames has been handed out."""
+        return self._options.limit is not None and self._handed_out >= self._options.limit
 
     def wake_soon(self) -> None:
-        """Tell the feed, from any thread, that there are new tasks."""
+        """Announce new tasks, from any thread."""
         self._loop.call_soon_threadsafe(self._new_frames.set)
 
     async def run(self) -> None:
         """Claim ahead until cancelled."""
         while True:
-            room = self._ahead - self._claimed
-            if self._order.limit is not None:
-                room = min(room, self._order.limit - self._handed_out - self._claimed)
-            if self._alone:
-                room = min(room, 1) if self.is_empty and self._waiting else 0
-            if room <= 0 or self._claimed > self._ahead // 2:  # a claim is a transaction: several at once
+            room = self._room_now()
+            if room <= 0 or self._ahead_now > self._ahead // 2:  # a claim is a transaction: claim several at once
                 self._room.clear()
                 await self._room.wait()
                 continue
             self._new_frames.clear()
-            claimed = await self._database.in_database(partial(self._claim, room))
+            claimed = await self._context.database.run(partial(self._claim, room))
             if not claimed:
                 await self._wait_for_tasks()
                 continue
-            self._claimed += len(claimed)
+            self._ahead_now += len(claimed)
             for one in claimed:
-                await self._make_ready(one)
-
-    async def _make_ready(self, claimed: _ClaimedFrame) -> None:
-        job = claimed.job
-        self.waiting_for_video.discard(job.id)
-        if claimed.rows is not None:
-            item = await asyncio.to_thread(self._prepare, job, *claimed.rows, claimed.event)
-            if isinstance(item, PrefetchedFrame):
-                self._ready.put_nowait(item)
-                return
-            await self._database.in_database(partial(self._postpone, job, item.reason))
-        self._drop(job)
-        self._claimed -= 1
-        self._room.set()
-        self._look_if_empty()
+                await self._load(one)
 
     async def take(self) -> PrefetchedFrame:
-        """The next item; whoever takes it gives it back or says that it is settled."""
-        self._waiting += 1
+        """The next frame. Whoever takes it either returns it or says that it is settled."""
+        self._waiters += 1
         self._room.set()
         try:
             item = await self._ready.get()
         finally:
-            self._waiting -= 1
-        self._claimed -= 1
+            self._waiters -= 1
+        self._ahead_now -= 1
         self._taken += 1
         self._handed_out += 1
         self._room.set()
         return item
 
     def return_item(self, item: PrefetchedFrame) -> None:
-        """Return an item as it was: its host was to blame."""
+        """Return a frame as it was: its host was to blame, or was not asked."""
         self._taken -= 1
-        self._claimed += 1
+        self._ahead_now += 1
         self._handed_out -= 1
         self._ready.put_nowait(item)
 
-    def settled(self, item: PrefetchedFrame) -> None:
-        """An item is saved, counted as failed, or dropped."""
+    def settled(self, item: PrefetchedFrame, described: Description | None) -> None:
+        """A frame was saved (with what description), counted as failed, or dropped."""
+        if described is not None and self._gap_filler is not None:
+            self._context.database.submit(partial(self._reprioritize, self._gap_filler, item, described))
         self._taken -= 1
-        self._drop(item.job)
+        self._drop(item.task)
         self._room.set()
         self._new_frames.set()  # a failed one may be due again
-        self._look_if_empty()
+        self._wake_if_empty()
 
     async def close(self) -> None:
-        """Release what was claimed and not settled, a claim that was cancelled half-way too."""
-        await self._database.in_database(self._release)  # in the claims' own thread, so after the last of them
+        """Release what was claimed and not settled, including a claim that was cancelled half-way."""
+        await self._context.database.run(self._release)  # in the thread that claims, so after the last claim
 
-    def _release(self) -> None:
-        """Give tasks back, nothing counted; those that are not ours any more are let go."""
-        for job in list(self._held.values()):
-            with suppress(queue.LeaseLostError), writing(self._library.engine) as connection:
-                queue.release(connection, job)
-            self._drop(job)
+    def _room_now(self) -> int:
+        """How many frames may be claimed now."""
+        room = self._ahead - self._ahead_now
+        if self._options.limit is not None:
+            room = min(room, self._options.limit - self._handed_out - self._ahead_now)
+        if self._isolates_suspects:
+            room = min(room, 1) if self.is_empty and self._waiters else 0
+        return room
 
-    def _hold(self, job: queue.ClaimedTask) -> None:
-        self._held[job.id] = job
-        self._keeper.hold(job)
+    async def _load(self, claimed: _ClaimedFrame) -> None:
+        task = claimed.task
+        self.waiting_for_video.discard(task.id)
+        if claimed.rows is not None:
+            item = await asyncio.to_thread(self._load_image, task, *claimed.rows, claimed.event)
+            if isinstance(item, PrefetchedFrame):
+                self._ready.put_nowait(item)
+                return
+            await self._context.database.run(partial(self._postpone, task, item.reason))
+        self._drop(task)
+        self._ahead_now -= 1
+        self._room.set()
+        self._wake_if_empty()
 
-    def _drop(self, job: queue.ClaimedTask) -> None:
-        self._held.pop(job.id, None)
-        self._keeper.drop(job)
-
-    def _look_if_empty(self) -> None:
-        if self.is_empty:
-            self._on_empty()
-
-    def _claim(self, room: int) -> list[_ClaimedFrame]:
-        """Claim in order of priority; now and then a frame nobody asked for, so that wishes starve nothing."""
-        claim = partial(
-            queue.claim,
-            kind=TaskKind.DESCRIBE,
-            pass_=self._pass,
-            run_id=self._run_id,
-            host=self._hostname,
-            video_ids=self._order.video_ids,
-            least_crashes=SUSPECT_CRASHES if self._alone else 0,
-            now=datetime.now(UTC),
-        )
-        jobs: list[queue.ClaimedTask] = []
-        with writing(self._library.engine) as connection:
-            if self._wishes_in_a_row >= MOST_REQUESTED_IN_A_ROW:
-                jobs += claim(connection, limit=1, below=REQUEST_PRIORITY)
-                self._wishes_in_a_row = 0
-            if room > len(jobs):
-                jobs += claim(connection, limit=room - len(jobs))
-        for job in jobs:
-            self._hold(job)
-            self._wishes_in_a_row = self._wishes_in_a_row + 1 if job.priority >= REQUEST_PRIORITY else 0
-        if not jobs:
-            return []
-        with reading(self._library.engine) as connection:
-            return [_ClaimedFrame(job, self._rows(connection, job), self._event(connection, job)) for job in jobs]
-
-    def _rows(self, connection: Connection, job: queue.ClaimedTask) -> tuple[FrameRow, VideoRow] | None:
-        frame = read_frame(connection, job.frame_id) if job.frame_id is not None else None
-        if frame is None:
-            return None
-        return frame, self._video(job.video_id, lambda: read_video(connection, job.video_id))
-
-    def _event(self, connection: Connection, job: queue.ClaimedTask) -> str:
-        """What the quick pass took the frame's scene for, if it has been there."""
-        if self._pass != DEEP or job.frame_id is None:
-            return ""
-        return quick_looks.event_of(connection, video_id=job.video_id, frame_id=job.frame_id) or ""
-
-    def _prepare(
-        self, job: queue.ClaimedTask, frame: FrameRow, video: VideoRow, event: str
-    ) -> PrefetchedFrame | _WaitingFrame:
-        """The claimed frame with its picture, made anew if it must be. Runs in a thread, without the database."""
-        path = self._library.frames_folder / frame.image_path
+    def _load_image(
+        self, task: queue.ClaimedTask, frame: FrameRow, video: VideoRow, event: str
+    ) -> PrefetchedFrame | _MissingImage:
+        """Load the frame's image, restoring it from the video if necessary. Runs in a thread, without the database."""
+        library = self._context.library
+        path = library.frames_folder / frame.image_path
         try:
             if is_whole_jpeg(path):
                 jpeg = path.read_bytes()
             else:
-                jpeg = restore_image(self._library.settings, video, frame)
-                log.warning("%s was missing or broken: made again", path, extra=about(Action.IMAGE_RESTORED))
+                jpeg = restore_image(library.settings, video, frame)
+                log.warning("%s was missing or damaged: restored", path, extra=about(Action.IMAGE_RESTORED))
         except (VideoError, OSError) as error:
-            return _WaitingFrame(str(error))
-        movement = MotionHint(motion=frame.motion)
-        picture = Image(jpeg=jpeg, timestamp=frame.timestamp, movement=movement)
-        language = self._library.settings.language
-        question = Question(pictures=(picture,), context=video.context, event=event, language=language)
-        return PrefetchedFrame(job, frame, question)
+            return _MissingImage(str(error))
+        image = Image(jpeg, frame.timestamp, MotionHint(motion=frame.motion))
+        language = library.settings.language
+        return PrefetchedFrame(task, frame, Question((image,), context=video.context, event=event, language=language))
+
+    def _claim(self, room: int) -> list[_ClaimedFrame]:
+        """Claim up to `room` frames in order of priority. Runs in the database thread."""
+        claim = partial(
+            queue.claim,
+            kind=TaskKind.DESCRIBE,
+            pass_=self._context.pass_,
+            run_id=self._context.run_id,
+            host=self._hostname,
+            video_ids=self._options.video_ids,
+            least_crashes=SUSPECT_CRASHES if self._isolates_suspects else 0,
+            now=datetime.now(UTC),
+        )
+        tasks: list[queue.ClaimedTask] = []
+        with writing(self._context.library.engine) as connection:
+            if self._requested_in_a_row >= MOST_REQUESTED_IN_A_ROW:
+                tasks += claim(connection, limit=1, below=REQUEST_PRIORITY)
+                self._requested_in_a_row = 0
+            if room > len(tasks):
+                tasks += claim(connection, limit=room - len(tasks))
+        for task in tasks:
+            self._claims[task.id] = task
+            self._context.leases.hold(task)
+            self._requested_in_a_row = self._requested_in_a_row + 1 if task.priority >= REQUEST_PRIORITY else 0
+        if not tasks:
+            return []
+        with reading(self._context.library.engine) as connection:
+            return [_ClaimedFrame(task, self._rows(connection, task), self._event(connection, task)) for task in tasks]
+
+    def _rows(self, connection: Connection, task: queue.ClaimedTask) -> tuple[FrameRow, VideoRow] | None:
+        frame = read_frame(connection, task.frame_id) if task.frame_id is not None else None
+        if frame is None:
+            return None
+        return frame, self._video(task.video_id, lambda: read_video(connection, task.video_id))
 
     def _video(self, video_id: int, read: Callable[[], VideoRow]) -> VideoRow:
         known = self._videos.get(video_id)
-        if known is None or time.monotonic() - known[1] > POLL_SECONDS * 10:  # its context may be edited meanwhile
+        if known is None or time.monotonic() - known[1] > VIDEO_CACHE_SECONDS:
             known = self._videos[video_id] = (read(), time.monotonic())
         return known[0]
 
-    def _postpone(self, job: queue.ClaimedTask, reason: str) -> None:
-        log.warning("a frame waits for its video: %s", reason, extra=about(Action.VIDEO_WAITING, video=job.video_id))
+    def _event(self, connection: Connection, task: queue.ClaimedTask) -> str:
+        """The event that the quick pass recognised in the frame's scene; "" if it did not look at it."""
+        if self._context.pass_ != DEEP or task.frame_id is None:
+            return ""
+        return quick_results.event_of(connection, video_id=task.video_id, frame_id=task.frame_id) or ""
+
+    def _postpone(self, task: queue.ClaimedTask, reason: str) -> None:
+        where = about(Action.VIDEO_WAITING, video=task.video_id)
+        log.warning("frame postponed, its video is not available: %s", reason, extra=where)
         later = datetime.now(UTC) + timedelta(seconds=MISSING_FILE_PAUSE_SECONDS)
-        with suppress(queue.LeaseLostError), writing(self._library.engine) as connection:
-            queue.release(connection, job, reason=reason, not_before=later)
-            self.waiting_for_video.add(job.id)
+        with suppress(queue.LeaseLostError), writing(self._context.library.engine) as connection:
+            queue.release(connection, task, reason=reason, not_before=later)
+            self.waiting_for_video.add(task.id)
+
+    def _reprioritize(self, gap_filler: GapFiller, item: PrefetchedFrame, described: Description) -> None:
+        """Let gap filling raise the priority of another frame. Runs in the database thread."""
+        with suppress(OperationalError):  # the description is saved; its neighbours keep their priority
+            gap_filler.frame_described(item.task, item.frame.timestamp, described.text, described.tags)
+
+    def _release(self) -> None:
+        """Release all claims; attempts are not counted. Leases that were lost are skipped."""
+        for task in list(self._claims.values()):
+            with suppress(queue.LeaseLostError), writing(self._context.library.engine) as connection:
+                queue.release(connection, task)
+            self._drop(task)
+
+    def _drop(self, task: queue.ClaimedTask) -> None:
+        self._claims.pop(task.id, None)
+        self._context.leases.drop(task)
+
+    def _wake_if_empty(self) -> None:
+        if self.is_empty:
+            self._context.wake()
 
     async def _wait_for_tasks(self) -> None:
         with suppress(TimeoutError):

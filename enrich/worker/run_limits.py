@@ -1,9 +1,7 @@
-"""The end of a run's time: from then on no new work is taken up, whatever else is going on.
+"""The limits of a run: its deadline, its working hours, and the pauses a person requests.
 
-A length of time is counted from the run's beginning by a clock nobody can set. A moment is one of the clock on the
-wall: it holds for the next run too, should this one crash, and is never over before that clock shows it.
-
-The breaks of a run: while somebody has paused it, and outside its working hours.
+After the deadline no new work is started. A duration is counted from the run's start on the monotonic clock. A point in
+time is on the wall clock: it also applies to the next run, should this one crash.
 """
 
 import asyncio
@@ -17,28 +15,28 @@ from db.runs import PAUSE
 from enrich.clock import Hours
 from enrich.worker.run_options import RunOptions
 
-LOOK_SECONDS = 0.5  # at the longest: the clock on the wall may be set
+POLL_SECONDS = 0.5  # the wall clock may be changed meanwhile
 
 
 class RunDeadline:
-    """The time an order gives a run, counted from when this is made."""
+    """The deadline of a run that starts now."""
 
-    def __init__(self, order: RunOptions) -> None:
+    def __init__(self, options: RunOptions) -> None:
         self._began = time.monotonic()
-        self._seconds = order.within_seconds
-        self._moment = order.until
+        self._seconds = options.within_seconds
+        self._moment = options.until
         self._was_over = False
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def is_over(self) -> bool:
-        """Once it is over it stays so."""
+        """Whether the deadline has passed. It stays so, even if the clock is set back."""
         left = self.seconds_left()
         self._was_over = self._was_over or (left is not None and left <= 0)
         return self._was_over
 
     def seconds_left(self) -> float | None:
-        """None: there is no end."""
+        """None if there is no deadline."""
         left = []
         if self._seconds is not None:
             left.append(self._began + self._seconds - time.monotonic())
@@ -47,28 +45,28 @@ class RunDeadline:
         return min(left, default=None)
 
     def at_most(self, seconds: float) -> float:
-        """So many seconds, or what is left if that is less."""
+        """`seconds`, or the time left if that is shorter."""
         left = self.seconds_left()
         return seconds if left is None else max(0.0, min(seconds, left))
 
-    def told(self) -> str | None:
-        """The moment it is over, for the runs table, as far as it can be said now; None: never."""
+    def planned_end(self) -> str | None:
+        """When the deadline is due, as ISO 8601 for the runs table; None if there is none."""
         left = self.seconds_left()
         if left is None:
             return None
         return (self._moment or datetime.now(UTC) + timedelta(seconds=left)).isoformat()
 
     def watch(self, when_over: Callable[[], None]) -> None:
-        """Have this called on the running loop as soon as it is over, unless `unwatch` comes before."""
+        """Call `when_over` on the running loop once the deadline has passed, unless `unwatch` is called before."""
         if self.seconds_left() is None:
             return
         if self.is_over:
             when_over()
             return
-        self._timer = asyncio.get_running_loop().call_later(self.at_most(LOOK_SECONDS), self.watch, when_over)
+        self._timer = asyncio.get_running_loop().call_later(self.at_most(POLL_SECONDS), self.watch, when_over)
 
     def unwatch(self) -> None:
-        """Call nobody any more."""
+        """Cancel the watch."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -76,43 +74,43 @@ class RunDeadline:
 
 @dataclass(frozen=True, slots=True)
 class PauseState:
-    """The state a worker is to be in now, and the reason people read."""
+    """The state of a run that does not work now, and the reason shown to people."""
 
     state: RunState
     reason: str | None = None
 
 
 class PauseControl:
-    """Says when a run is to rest. `note` is called with a wish once it is obeyed."""
+    """Decides when a run is paused. `on_done` is called with a request once the worker has carried it out."""
 
-    def __init__(self, hours: Hours, note: Callable[[str], None]) -> None:
+    def __init__(self, hours: Hours, on_done: Callable[[str], None]) -> None:
         self.hours = hours
-        self._note = note
+        self._on_done = on_done
         self._is_paused = False
-        self._wish: str | None = None  # not noted yet
+        self._request: str | None = None  # not carried out yet
         self._hours_begin: datetime | None = None
 
-    def wish(self, wish: str) -> None:
-        """Somebody wants a pause, or its end."""
-        self._wish = wish
-        self._is_paused = wish == PAUSE
+    def request(self, request: str) -> None:
+        """Accept a request to pause or to resume."""
+        self._request = request
+        self._is_paused = request == PAUSE
 
-    def obey(self) -> None:
-        """The worker rests if it is to rest, and works if it is to work: what was wished is done."""
-        wish, self._wish = self._wish, None
-        if wish is not None:
-            self._note(wish)
+    def request_done(self) -> None:
+        """The worker does what was requested."""
+        request, self._request = self._request, None
+        if request is not None:
+            self._on_done(request)
 
     def now(self) -> PauseState | None:
-        """The break there is to be now; None if the worker may work."""
+        """The pause that applies now; None if the worker may work."""
         if self._is_paused:
             return PauseState(RunState.PAUSED)
         now = datetime.now(UTC)
         if self.hours.is_open(now):
             return None
-        if self._hours_begin is None or self._hours_begin <= now:  # it is sought minute by minute
+        if self._hours_begin is None or self._hours_begin <= now:  # the search is minute by minute
             self._hours_begin = self.hours.next_change(now)
         begin = self._hours_begin
         return PauseState(
-            RunState.WAITING, f"working hours begin at {begin:%H:%M}" if begin else "there are no hours to work"
+            RunState.WAITING, f"working hours begin at {begin:%H:%M}" if begin else "the working hours never begin"
         )

@@ -1,7 +1,7 @@
-"""How threads share the processor: decoding steps back, and the event loop need not wait for its turn.
+"""Thread priority: decoding yields the processor to describing and to other programs.
 
-Decoding uses what processor time describing, and everybody else's work, leaves. On Linux threads have a priority each,
-and hand it on to the threads they start, those of the codec too; elsewhere decoding is an ordinary thread.
+On Linux every thread has its own nice value and passes it on to the threads it starts, those of the codec included.
+Elsewhere decoding runs at normal priority.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-STEPS_BACK = 15
+NICE_INCREMENT = 15
 SWITCH_SECONDS = 0.0005  # how long a thread may compute while the event loop wants to send the next call
 T = TypeVar("T")
 
 
-async def in_own_thread(work: Callable[[], T], *, steps_back: bool) -> T:
-    """What `work` returns; cancelling does not end it."""
-    initializer = _step_back if steps_back else None
+async def run_in_own_thread(work: Callable[[], T], *, low_priority: bool) -> T:
+    """Run `work` in a new thread and return its result. Cancelling does not end it."""
+    initializer = _lower_priority if low_priority else None
     executor = ThreadPoolExecutor(1, thread_name_prefix="everyframe-extract", initializer=initializer)
     try:
         return await asyncio.get_running_loop().run_in_executor(executor, work)
@@ -28,11 +28,11 @@ async def in_own_thread(work: Callable[[], T], *, steps_back: bool) -> T:
         executor.shutdown(wait=False)
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     if sys.platform != "linux":
         return
     thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + STEPS_BACK)
+    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICE_INCREMENT)
 
 
 @contextlib.contextmanager

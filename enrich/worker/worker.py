@@ -1,11 +1,11 @@
-"""The worker: decodes, describes and saves at the same time, until nothing is left or it is told to stop.
+"""The worker: decodes, describes and saves at the same time, until nothing is left or it is stopped.
 
-One asyncio loop runs the lanes (one a host) and the feed; one thread decodes; one thread writes; one thread beats.
-Whatever ends it, nothing is lost but the calls in flight: claims that are not released in time are swept by the next
-run, and a result is saved in one transaction with its task's end.
+One asyncio loop runs the host runners (one per host) and the prefetcher. Separate threads decode, write results,
+renew leases, and write the heartbeat. However a run ends, only the requests in flight are lost: the next run returns
+expired claims to the queue, and a result is saved in one transaction with the end of its task.
 
-A run is made of shifts. Between two of them it is paused, or waits for its working hours; then the hosts have freed the
-model's memory, and nothing is claimed.
+A run is a sequence of pipelines. Between two of them it is paused, or outside its working hours: the model's memory is
+freed, and no task is claimed.
 """
 
 import asyncio
@@ -25,37 +25,45 @@ from db.models import DEEP, RunState
 from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
 from enrich.clock import Hours, parse_hours
 from enrich.describe.describer import Describer
-from enrich.describe.reply_checks import ReplyHistory
 from enrich.library.library import Library
 from enrich.logs import Action, about
+from enrich.schedule.gap_filling import GapFiller
 from enrich.worker.activity import Activity
+from enrich.worker.database_thread import DatabaseThread
 from enrich.worker.extract_task import ExtractionProgress
-from enrich.worker.gap_filling import GapFiller
 from enrich.worker.heartbeat import Heartbeat
 from enrich.worker.host_health import HostHealth, frames_ahead
 from enrich.worker.keep_awake import SleepInhibitor
-from enrich.worker.pipeline import Pipeline, RunContext, SuspectKind, free_memory, remaining_options
+from enrich.worker.lease_renewal import LeaseRenewal
+from enrich.worker.pipeline import (
+    DescribeState,
+    Pipeline,
+    SuspectKind,
+    remaining_options,
+    suspects_to_isolate,
+    unload_model,
+)
+from enrich.worker.result_writer import ResultWriter
+from enrich.worker.run_context import RunContext
 from enrich.worker.run_limits import PauseControl, RunDeadline
 from enrich.worker.run_options import RunCounts, RunEnd, RunOptions, RunSummary
 from enrich.worker.run_record import RunRecord
 from enrich.worker.threads import quick_switching
-from enrich.worker.writer import ResultWriter
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.5  # how often a waiting worker looks for new videos, and a working one whether it is done
-GRACE_SECONDS = 5.0  # what calls in flight are given when the worker is told to stop
-PAUSE_GRACE_SECONDS = 60.0  # the same when it is told to pause, or its working hours end
+POLL_SECONDS = 0.5  # how often an idle worker polls for new videos, and a busy one checks whether it is finished
+GRACE_SECONDS = 5.0  # for requests in flight when the worker is stopped
+PAUSE_GRACE_SECONDS = 60.0  # for requests in flight when it is paused, or its working hours end
 
-
-# What runs beside the worker, on its event loop, from the beginning of a run until it is cancelled at the end:
-# a function of the library and the run's id. It handles its own errors.
+# A coroutine that runs beside the worker, on its event loop, from the start of a run until it is cancelled at the end.
+# It is given the library and the run's id, and handles its own errors.
 SideTask = Callable[[Library, int], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """What a worker is doing right now, for whoever shows it."""
+    """What a worker is doing now."""
 
     state: RunState
     reason: str | None
@@ -64,52 +72,49 @@ class WorkerStatus:
 
 
 class Worker:
-    """One run. Made and run once, from one event loop; `stop` may be called from anywhere."""
+    """One run: created and run once, on one event loop. `stop` may be called from any thread or signal handler."""
 
     def __init__(
         self,
         library: Library,
         describer: Describer | None,
-        order: RunOptions,
+        options: RunOptions,
         *,
         supervisor: ProcessIdentity | None = None,
         log_path: str | None = None,
         side_tasks: Sequence[SideTask] = (),
     ) -> None:
         self._library = library
-        self._side_tasks = side_tasks if order.describe else ()
+        self._describer = describer
+        self._options = options
         self._supervisor = supervisor
         self._log_path = log_path
-        self._describer = describer
-        self._order = order
-        self._counts = RunCounts()
+        self._side_tasks = side_tasks if options.describe else ()
+        self.pass_ = describer.fills.value if describer is not None else DEEP
         self._state = RunState.STARTING
         self._reason: str | None = None
-        self._shift: Pipeline | None = None
+        self._counts = RunCounts()
         self._activity = Activity()
-        self._breaks = PauseControl(
-            parse_hours(library.settings.hours) if order.keeps_hours else Hours(), self._note_obeyed
-        )
-        self._awake = SleepInhibitor(library.settings.keep_awake)
-        self._tried_alone: set[SuspectKind] = set()
+        self._database = DatabaseThread()
         self._health = HostHealth(self._frames_ahead)
-        self._saver: ResultWriter | None = None
-        self._run_row: RunRecord | None = None
-        self._began = time.monotonic()
-        self._deadline = RunDeadline(order)
+        hours = parse_hours(library.settings.hours) if options.keeps_hours else Hours()
+        self._pause = PauseControl(hours, self._record_request_done)
+        self._deadline = RunDeadline(options)
+        self._inhibitor = SleepInhibitor(library.settings.keep_awake)
+        self._record: RunRecord | None = None
+        self._pipeline: Pipeline | None = None
+        self._isolated: set[SuspectKind] = set()  # suspects that were isolated already
+        self._started_at = time.monotonic()
         self._was_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = asyncio.Event()
-        self._news = asyncio.Event()  # something happened after which the run may be at its end
+        self._woken = asyncio.Event()  # something happened after which the run may be finished
 
     @property
     def status(self) -> WorkerStatus:
-        extracting = self._shift.decoder.extracting if self._shift is not None else None
+        """A snapshot; callable from any thread."""
+        extracting = self._pipeline.decoder.extracting if self._pipeline is not None else None
         return WorkerStatus(self._state, self._reason, extracting, self._counts)
-
-    def _begin_stopping(self) -> None:
-        self._stopping.set()
-        self._news.set()
 
     def stop(self) -> None:
         """Ask the worker to end: from a signal handler, another thread or the loop."""
@@ -118,32 +123,40 @@ class Worker:
             self._loop.call_soon_threadsafe(self._begin_stopping)
 
     async def run(self) -> RunSummary:
-        """Work the order off. Raises RunningError if another worker has the library."""
-        with quick_switching() if self._order.describe else contextlib.nullcontext():
+        """Do the run's work. Raises RunningError if another worker runs on the library."""
+        with quick_switching() if self._options.describe else contextlib.nullcontext():
             return await self._run()
 
     async def _run(self) -> RunSummary:
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
-        run = self._run_row = await self._begun()
+        record = self._record = await self._begin()
         if self._was_stopped:
             self._begin_stopping()
-        filler = GapFiller(self._library, self.pass_) if self.pass_ == DEEP else None
-        saver = ResultWriter(self._library, run.id, self._counts, filler)
-        self._saver = saver
-        keeper = Heartbeat(
+        leases = LeaseRenewal(self._library.engine, sweeps=True)
+        heartbeat = Heartbeat(
             self._library.engine,
-            run.id,
+            record.id,
             counts=self._counts.as_dict,
             on_request=self._on_request,
-            activity=self._what_it_does,
+            activity=self._heartbeat_activity,
             last_progress_at=self._activity.last_progress_at,
         )
+        context = RunContext(
+            self._library,
+            record.id,
+            self.pass_,
+            database=self._database,
+            leases=leases,
+            counts=self._counts,
+            activity=self._activity,
+            wake=self._woken.set,
+        )
         ending, error = RunEnd.STOPPED, None
-        side_tasks = [asyncio.create_task(side_task(self._library, run.id)) for side_task in self._side_tasks]
+        side_tasks = [asyncio.create_task(side_task(self._library, record.id)) for side_task in self._side_tasks]
         try:
-            with keeper:
-                ending = await self._work(run, saver, keeper)
+            with leases, heartbeat:
+                ending = await self._work(context)
         except BaseException as failure:
             error = failure
             raise
@@ -152,180 +165,177 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*side_tasks, return_exceptions=True)
             try:
-                await saver.close()
+                await self._database.close()
             finally:
-                self._end(run, ending, error)
-                await asyncio.to_thread(self._awake.release_inhibitor)
-        return await asyncio.to_thread(self._summary, run, ending, time.monotonic() - self._began)
+                self._state = record.end(ending, error, counts=self._counts.as_dict())
+                await asyncio.to_thread(self._inhibitor.release_inhibitor)
+        return await asyncio.to_thread(self._summary, record, ending, time.monotonic() - self._started_at)
 
-    async def _begun(self) -> RunRecord:
-        """Begin the run. If this is cancelled, the run that the thread begins all the same is ended."""
-        beginning = asyncio.ensure_future(asyncio.to_thread(self._begin))
+    async def _begin(self) -> RunRecord:
+        """Begin the run. If this is cancelled, the run that the thread still begins is ended."""
+        begin = partial(
+            RunRecord.begin,
+            self._library,
+            self._describer,
+            self._options,
+            supervisor=self._supervisor,
+            log_path=self._log_path,
+            until=self._deadline.planned_end(),
+        )
+        beginning = asyncio.ensure_future(asyncio.to_thread(begin))
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
-            self._end(await beginning, RunEnd.STOPPED, None)
+            self._state = (await beginning).end(RunEnd.STOPPED, None, counts=self._counts.as_dict())
             raise
 
-    def _begin(self) -> RunRecord:
-        return RunRecord.begin(
-            self._library,
-            self._describer,
-            self._order,
-            supervisor=self._supervisor,
-            log_path=self._log_path,
-            until=self._deadline.told(),
-        )
-
-    def _end(self, run: RunRecord, ending: RunEnd, error: BaseException | None) -> None:
-        self._state = run.end(ending, error, counts=self._counts.as_dict())
-
-    async def _work(self, run: RunRecord, saver: ResultWriter, keeper: Heartbeat) -> RunEnd:
-        """Shift after shift, with pauses between them, until the run is at its end."""
-        crew = RunContext(
-            self._library,
-            self._describer,
-            self.pass_,
-            run.id,
-            saver,
-            keeper,
-            self._counts,
-            self._activity,
-            ReplyHistory(),
-            self._health,
-            on_change=self._show_state,
-            on_news=self._news.set,
-        )
+    async def _work(self, context: RunContext) -> RunEnd:
+        """Run one pipeline after another, with pauses between them, until the run ends."""
+        describing = self._describe_state(context)
         handed_out = 0
         while True:
-            ending = self._ending(None) or await self._rest()
+            ending = self._end_reason(None) or await self._wait_while_paused()
             if ending is not None:
                 return ending
-            order = remaining_options(self._order, handed_out)
-            shift = Pipeline(crew, order, await crew.suspected(order, self._tried_alone))
-            ending = await self._work_shift(shift)
+            options = remaining_options(self._options, handed_out)
+            describes = self._describer is not None
+            suspects = await suspects_to_isolate(context, options, self._isolated, describes=describes)
+            pipeline = Pipeline(context, options, describing, suspects)
+            ending = await self._run_pipeline(pipeline)
             if ending is not None:
                 return ending
-            handed_out += shift.feed.handed_out
+            handed_out += pipeline.prefetcher.handed_out
 
-    async def _work_shift(self, shift: Pipeline) -> RunEnd | None:
-        """One shift to its end; None if only that has ended, not the run."""
-        self._shift = shift
-        shift.begin()
-        self._deadline.watch(shift.stop_claiming)
+    def _describe_state(self, context: RunContext) -> DescribeState | None:
+        if self._describer is None:
+            return None
+        gap_filler = GapFiller(self._library.engine, self.pass_) if self.pass_ == DEEP else None
+        return DescribeState(self._describer, ResultWriter(context), self._health, gap_filler)
+
+    async def _run_pipeline(self, pipeline: Pipeline) -> RunEnd | None:
+        """Run one pipeline to its end. Returns None if the run continues after it."""
+        self._pipeline = pipeline
+        pipeline.start()
+        self._deadline.watch(pipeline.stop_claiming)
         self._show_state()
         ending, has_failed = None, True
         try:
             while True:
-                ending = self._ending(shift)
-                if ending is None and await shift.is_idle():
-                    if shift.alone is not None:
-                        self._tried_alone.add(shift.alone)
+                ending = self._end_reason(pipeline)
+                if ending is None and await pipeline.is_idle():
+                    if pipeline.isolated is not None:
+                        self._isolated.add(pipeline.isolated)
                         break
                     ending = RunEnd.FINISHED
-                if ending is not None or self._breaks.now() is not None:
+                if ending is not None or self._pause.now() is not None:
                     break
-                self._breaks.obey()
-                await self._wait_for_news()
+                self._pause.request_done()
+                await self._sleep_until_woken()
+                self._show_state()
                 self._activity.warn(self._health.sentences())
-                shift.check()
+                pipeline.check()
             has_failed = False
         finally:
             self._deadline.unwatch()
-            await self._end_shift(shift, ending, has_failed=has_failed)
+            await self._end_pipeline(pipeline, ending, has_failed=has_failed)
         return ending
 
-    async def _end_shift(self, shift: Pipeline, ending: RunEnd | None, *, has_failed: bool) -> None:
-        pause, seconds = self._breaks.now(), GRACE_SECONDS
+    async def _end_pipeline(self, pipeline: Pipeline, ending: RunEnd | None, *, has_failed: bool) -> None:
+        pause, grace_seconds = self._pause.now(), GRACE_SECONDS
         if ending is not None or has_failed:
             self._change(RunState.STOPPING)
         elif pause is not None:
-            self._change(pause.state, "calls in flight are being finished")
-            seconds = PAUSE_GRACE_SECONDS
+            self._change(pause.state, "finishing requests in flight")
+            grace_seconds = PAUSE_GRACE_SECONDS
         try:
-            await shift.end(seconds, hurry=self._stopping, hurry_seconds=GRACE_SECONDS, keeps_claims=has_failed)
+            await pipeline.end(
+                grace_seconds, hurry=self._stopping, hurry_seconds=GRACE_SECONDS, keeps_claims=has_failed
+            )
         finally:
-            self._shift = None
+            self._pipeline = None
 
-    async def _rest(self) -> RunEnd | None:
-        """Wait while the worker is paused or outside its working hours, the model's memory freed."""
-        if self._breaks.now() is None:
+    async def _wait_while_paused(self) -> RunEnd | None:
+        """Wait while the run is paused or outside its working hours, with the model's memory freed."""
+        if self._pause.now() is None:
             return None
-        if not self._stopping.is_set() and self._order.describe:
-            await free_memory(self._describer)
-        while (pause := self._breaks.now()) is not None:
-            if (ending := self._ending(None)) is not None:
+        if not self._stopping.is_set() and self._options.describe and self._describer is not None:
+            await unload_model(self._describer)
+        while (pause := self._pause.now()) is not None:
+            if (ending := self._end_reason(None)) is not None:
                 return ending
             self._change(pause.state, pause.reason)
-            self._breaks.obey()
-            await self._wait_for_news()
+            self._pause.request_done()
+            await self._sleep_until_woken()
         return None
 
-    async def _wait_for_news(self) -> None:
+    async def _sleep_until_woken(self) -> None:
         with contextlib.suppress(TimeoutError):
             # wait_for may swallow a cancellation before Python 3.12
             async with asyncio.timeout(self._deadline.at_most(POLL_SECONDS)):
-                await self._news.wait()
-        self._news.clear()
+                await self._woken.wait()
+        self._woken.clear()
 
-    def _ending(self, shift: Pipeline | None) -> RunEnd | None:
+    def _begin_stopping(self) -> None:
+        self._stopping.set()
+        self._woken.set()
+
+    def _end_reason(self, pipeline: Pipeline | None) -> RunEnd | None:
+        """Why the run ends now; None if it continues."""
         if self._stopping.is_set():
             return RunEnd.STOPPED
         if self._deadline.is_over:
             return RunEnd.TIME_UP
-        return RunEnd.LIMIT if shift is not None and shift.feed.is_spent and shift.feed.is_empty else None
+        if pipeline is not None and pipeline.prefetcher.is_limit_reached and pipeline.prefetcher.is_empty:
+            return RunEnd.LIMIT
+        return None
 
-    @property
-    def pass_(self) -> str:
-        return self._describer.fills.value if self._describer is not None else DEEP
-
-    def _left(self) -> int:
+    def _count_left(self) -> int:
         with reading(self._library.engine) as connection:
-            return queries.progress(connection, self.pass_, self._order.video_ids).left
+            return queries.progress(connection, self.pass_, self._options.video_ids).left
 
     async def _frames_ahead(self) -> int:
-        left = await self._saver.in_database(self._left) if self._saver is not None else 0
-        described, seconds = self._counts.frames_described, time.monotonic() - self._began
+        left = await self._database.run(self._count_left)
+        described, seconds = self._counts.frames_described, time.monotonic() - self._started_at
         time_left = self._deadline.seconds_left()
-        return frames_ahead(self._order, left=left, described=described, seconds=seconds, time_left=time_left)
+        return frames_ahead(self._options, left=left, described=described, seconds=seconds, time_left=time_left)
 
     def _on_request(self, request: str) -> None:
-        """Obey what is asked for in the runs table; called again and again until that is noted."""
+        """Carry out a request of the runs table. Called in the heartbeat's thread, repeatedly until it is recorded."""
         if request == STOP:
             self.stop()
         elif self._loop is not None and request in (PAUSE, RESUME):
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                self._loop.call_soon_threadsafe(self._wish, request)
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._request_pause, request)
 
-    def _wish(self, wish: str) -> None:
-        self._breaks.wish(wish)
-        self._news.set()
+    def _request_pause(self, request: str) -> None:
+        self._pause.request(request)
+        self._woken.set()
 
-    def _note_obeyed(self, wish: str) -> None:
-        if self._saver is not None and self._run_row is not None:
-            self._saver.note(partial(self._run_row.obeyed, wish))
+    def _record_request_done(self, request: str) -> None:
+        if self._record is not None:
+            self._database.submit(partial(self._record.obeyed, request))
 
-    def _what_it_does(self) -> dict[str, Any]:
-        """For the runs table; called with each heartbeat, in the keeper's thread."""
-        shift = self._shift
-        self._awake.refresh(shift is not None and (not shift.feed.is_empty or shift.decoder.extracting is not None))
+    def _heartbeat_activity(self) -> dict[str, Any]:
+        """For the runs table. Called in the heartbeat's thread."""
+        pipeline = self._pipeline
+        is_busy = pipeline is not None and (not pipeline.prefetcher.is_empty or pipeline.decoder.extracting is not None)
+        self._inhibitor.refresh(is_busy)
         return self._activity_now()
 
     def _activity_now(self) -> dict[str, Any]:
         return self._activity.as_dict() | {
-            "kept_awake": self._awake.state,
+            "kept_awake": self._inhibitor.state,
             "memory_bytes": psutil.Process().memory_info().rss,
-            "hours": str(self._breaks.hours) or None,
+            "hours": str(self._pause.hours) or None,
         }
 
     def _show_state(self) -> None:
-        """Waiting if no host can be asked, running otherwise."""
-        shift = self._shift
-        if shift is None or shift.is_over or self._stopping.is_set() or self._breaks.now() is not None:
+        """Waiting if every host is backing off, running otherwise."""
+        pipeline = self._pipeline
+        if pipeline is None or pipeline.is_stopping or self._stopping.is_set() or self._pause.now() is not None:
             return
-        resting = shift.resting
-        if resting:
-            self._change(RunState.WAITING, "; ".join(str(lane.reason) for lane in resting))
+        if unavailable := pipeline.unavailable_hosts:
+            self._change(RunState.WAITING, "; ".join(str(runner.reason) for runner in unavailable))
         else:
             self._change(RunState.RUNNING)
 
@@ -334,20 +344,19 @@ class Worker:
             return
         self._state, self._reason = state, reason
         log.info("%s%s", state, f": {reason}" if reason else "", extra=about(Action.STATE_CHANGED))
-        if self._saver is not None:
-            self._saver.note(self._write_state)
+        self._database.submit(self._write_state)
 
     def _write_state(self) -> None:
-        if self._run_row is not None:
-            self._run_row.change(self._state, self._reason, self._activity_now())
+        if self._record is not None:
+            self._record.change(self._state, self._reason, self._activity_now())
 
-    def _summary(self, run: RunRecord, ending: RunEnd, seconds: float) -> RunSummary:
+    def _summary(self, record: RunRecord, ending: RunEnd, seconds: float) -> RunSummary:
         with reading(self._library.engine) as connection:
-            videos = self._order.video_ids
-            waiting = queries.open_extractions(connection, videos) if self._order.extract else []
-            left = queries.progress(connection, self.pass_, videos).left if self._order.describe else 0
+            videos = self._options.video_ids
+            waiting = queries.open_extractions(connection, videos) if self._options.extract else []
+            left = queries.progress(connection, self.pass_, videos).left if self._options.describe else 0
             return RunSummary(
-                run_id=run.id,
+                run_id=record.id,
                 ending=ending,
                 counts=self._counts,
                 seconds=seconds,

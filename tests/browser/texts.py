@@ -41,8 +41,8 @@ def strange_library(folder: Path, standin: StandIn) -> None:
 def _run(environment: dict[str, str], *words: str) -> int:
     """Run a command, in a process of its own since Playwright has taken this one's event loop; retries do not wait."""
     program = (
-        "import sys; from enrich.worker import writer; from enrich.cli import run;"
-        " writer.RETRY_PAUSE_SECONDS = 0; sys.exit(run(sys.argv[1:]))"
+        "import sys; from enrich.worker import result_writer; from enrich.cli import run;"
+        " result_writer.RETRY_PAUSE_SECONDS = 0; sys.exit(run(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", program, *words]
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, timeout=90, check=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enrich.cli import run
-from enrich.worker import host_runner, writer
+from enrich.worker import host_runner, result_writer
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_clip, numbered_picture, picture_clip, run_ffmpeg
 from tests.standin import StandIn
@@ -59,7 +59,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second in this process."""
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.3)
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ STATES = ("empty", "working", "finished", "failed")  # fixtures that put such a 
 def _library(home: Path) -> Iterator[StandIn]:
     """The command line works on a library in `home`, against the stand-in."""
     with StandIn(parallel=2) as server, living_in(home, server.address) as patch:
-        patch.setattr("enrich.worker.writer.RETRY_PAUSE_SECONDS", 0)
+        patch.setattr("enrich.worker.result_writer.RETRY_PAUSE_SECONDS", 0)
         yield server
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from enrich.control import control
 from enrich.settings import Settings
-from enrich.worker import host_runner, writer
+from enrich.worker import host_runner, result_writer
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
@@ -94,7 +94,7 @@ def test_a_host_that_fails_on_everything_beside_one_that_is_well_costs_no_frame_
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second in this process."""
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.1)
 
 

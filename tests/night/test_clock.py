@@ -14,7 +14,7 @@ from db import runs
 from db.engine import writing
 from enrich.control import control
 from enrich.process import lives, this_process
-from enrich.worker import heartbeat, host_runner, worker, writer
+from enrich.worker import heartbeat, host_runner, lease_renewal, result_writer, worker
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import Night, assert_in_order
@@ -50,7 +50,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are pushed on, and what ran out is swept, many times during a test."""
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.05)
 
@@ -81,7 +81,7 @@ async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The clock is set back while it waits for its second attempt."""
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0.5)
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0.5)
     standin.behave(delay=0.02)
     standin.play(Trick.ERROR, frames={3}, times=1)
     house.add(numbered_clip(tmp_path / "film.mp4", frames=20))

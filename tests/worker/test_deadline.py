@@ -111,7 +111,7 @@ class Wall:
 def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     clock = Wall()
     monkeypatch.setattr(deadlines, "datetime", clock)
-    monkeypatch.setattr(deadlines, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(deadlines, "POLL_SECONDS", 0.02)
     return clock
 
 
@@ -141,4 +141,4 @@ async def test_nobody_is_called_who_does_not_watch_any_more(wall: Wall) -> None:
 
 def test_without_an_end_there_is_none() -> None:
     end = RunDeadline(RunOptions())
-    assert (end.is_over, end.seconds_left(), end.told(), end.at_most(0.5)) == (False, None, None, 0.5)
+    assert (end.is_over, end.seconds_left(), end.planned_end(), end.at_most(0.5)) == (False, None, None, 0.5)

@@ -1,16 +1,14 @@
-"""The keeper: heartbeats and leases go on whatever the event loop does, and requests are handed on."""
+"""The heartbeat: written whatever the event loop does; requests are passed on."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from db import queue, runs
+from db import runs
 from db.engine import writing
-from db.models import TaskKind
 from enrich.process import is_alive, this_process
 from enrich.worker import heartbeat
 from enrich.worker.heartbeat import Heartbeat
@@ -20,7 +18,6 @@ from tests.worker.house import House
 @pytest.fixture(autouse=True)
 def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -29,16 +26,6 @@ def run_id(house: House) -> int:
     ago = datetime.now(UTC) - timedelta(hours=1)
     with writing(house.library.engine) as connection:
         return runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)[0]
-
-
-@pytest.fixture
-def job(house: House, clip: Callable[..., Path], run_id: int) -> Iterator[queue.ClaimedTask]:
-    """A task claimed an hour ago."""
-    house.add(clip())
-    ago = datetime.now(UTC) - timedelta(hours=1)
-    with writing(house.library.engine) as connection:
-        [job] = queue.claim(connection, kind=TaskKind.EXTRACT, run_id=run_id, host="here", limit=1, now=ago)
-    return job
 
 
 def wait_until(happens: Callable[[], object]) -> None:
@@ -60,31 +47,6 @@ def test_the_heartbeat_and_the_counts_are_written(house: House, run_id: int) -> 
     with keep(house, run_id):
         wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
     assert house.value("SELECT counts FROM runs") == '{"frames_described": 3}'
-
-
-def test_leases_of_held_tasks_are_pushed_on_until_they_are_dropped(
-    house: House, run_id: int, job: queue.ClaimedTask
-) -> None:
-    lease = "SELECT lease_until FROM tasks"
-    with keep(house, run_id) as kept:
-        kept.hold(job)
-        wait_until(lambda: is_fresh(house.value(lease)))
-        kept.drop(job)
-    before = house.value(lease)
-    with keep(house, run_id):
-        beat = house.value("SELECT heartbeat_at FROM runs")
-        wait_until(lambda: house.value("SELECT heartbeat_at FROM runs") > beat)
-    assert house.value(lease) == before
-
-
-def test_a_task_that_is_not_ours_any_more_is_left_alone(house: House, run_id: int, job: queue.ClaimedTask) -> None:
-    house.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
-    before = house.value("SELECT lease_until FROM tasks")
-    with keep(house, run_id) as kept:
-        kept.hold(job)
-        wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
-        wait_until(kept._thread.is_alive)
-    assert house.value("SELECT lease_until FROM tasks") == before
 
 
 def test_a_request_is_handed_on(house: House, run_id: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from enrich.describe.health_check import HealthCheckResult, PairReply
-from enrich.worker import host_health, host_runner, writer
+from enrich.worker import host_health, host_runner, result_writer
 from enrich.worker.host_health import HostHealth, frames_ahead
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
@@ -236,11 +236,11 @@ async def test_a_describer_that_cannot_err_is_not_asked(
 ) -> None:
     asked: list[str] = []
 
-    async def canary(_: object, host: str) -> HealthCheckResult:
+    async def canary(_: object, host: str, **__: object) -> HealthCheckResult:
         asked.append(host)
         return HealthCheckResult(host, GOOD)
 
-    monkeypatch.setattr(host_runner, "canary", canary)
+    monkeypatch.setattr(host_runner, "check_health", canary)
     house.add(clip(frames=60))
     await house.with_settings(describer="baseline").enrich()
     assert asked == []
@@ -280,7 +280,7 @@ async def test_a_silent_host_of_two_costs_no_frame_an_attempt(
     clip: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 1)  # 10 in real life: no frame fails thrice before the verdict
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 1)  # no frame fails thrice before the verdict
     standin.behave(delay=0.01)
     second.play(Trick.EMPTY, stubborn=True)
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")

@@ -5,6 +5,7 @@ This shows a lane's decisions alone; test_worker and test_trouble show it among 
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -32,9 +33,11 @@ from enrich.errors import (
     ModelError,
 )
 from enrich.worker import host_runner
+from enrich.worker.activity import Activity
 from enrich.worker.host_health import HostHealth
-from enrich.worker.host_runner import HostRunner, ResultHandlers
+from enrich.worker.host_runner import HostRunner
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
+from enrich.worker.result_writer import ResultWriter
 from tests.worker.house import until
 
 HOST = "http://here:11434"
@@ -103,16 +106,23 @@ class Items:
         return await self.ready.get()
 
     def return_item(self, item: PrefetchedFrame) -> None:
-        self.put_backs.append(item.job.id)
+        self.put_backs.append(item.task.id)
         self.ready.put_nowait(item)
+
+    def settled(self, item: PrefetchedFrame, described: Description | None) -> None:
+        pass
 
 
 async def _no_frames_ahead() -> int:
     return 0
 
 
+async def _saved() -> bool:
+    return True
+
+
 class Frame:
-    dhash = "0"
+    id, timestamp, dhash = 1, 0.0, "0"
 
 
 class Scene:
@@ -126,28 +136,28 @@ class Scene:
         self.given_back: list[int] = []
         self.states: list[HostState] = []
         self.stopping = asyncio.Event()
-        handlers = ResultHandlers(
-            answered=self._answered, failed=self._failed, refund_attempts=self._give_back, changed=self._changed
-        )
+        library = SimpleNamespace(settings=SimpleNamespace(concurrency=slots))
         self.lane = HostRunner(
+            cast("Any", SimpleNamespace(library=library, activity=Activity(), wake=self._changed)),
             cast("Any", self.told),
             HOST,
-            feed=cast("Prefetcher", self.items),
-            guard=ReplyHistory(),
+            prefetcher=cast("Prefetcher", self.items),
+            writer=cast("ResultWriter", self),
+            history=ReplyHistory(),
             health=HostHealth(_no_frames_ahead),
-            slots=slots,
-            handlers=handlers,
             stopping=self.stopping,
         )
 
-    async def _answered(self, item: PrefetchedFrame, _: Answer) -> None:
-        self.answered.append(item.job.id)
+    def save_answer(self, item: PrefetchedFrame, _: Answer) -> "asyncio.Task[bool]":
+        self.answered.append(item.task.id)
+        return asyncio.create_task(_saved())
 
-    async def _failed(self, item: PrefetchedFrame, _: DescribeError | None, __: Answer | None) -> None:
-        self.failed.append(item.job.id)
+    def save_failure(self, item: PrefetchedFrame, _: DescribeError | None, __: Answer | None) -> "asyncio.Task[bool]":
+        self.failed.append(item.task.id)
+        return asyncio.create_task(_saved())
 
-    async def _give_back(self, items: list[PrefetchedFrame]) -> None:
-        self.given_back += [item.job.id for item in items]
+    async def refund_attempts(self, items: list[PrefetchedFrame]) -> None:
+        self.given_back += [item.task.id for item in items]
 
     def _changed(self) -> None:
         self.states.append(self.lane.state)

@@ -112,10 +112,10 @@ async def test_the_end_of_its_hours_is_a_pause_and_their_beginning_ends_it(
     working = house.with_settings(hours=OPEN_NOW)
     async with Running(working, RunOptions(until_idle=False, keeps_hours=True)) as running:
         await until(lambda: house.described() >= 3, "it describes")
-        running.worker._breaks.hours = parse_hours(OPEN_LATER)
+        running.worker._pause.hours = parse_hours(OPEN_LATER)
         await until(lambda: house.states_of_runs() == ["waiting"] and not standin.loaded, "the model is unloaded")
         assert house.described() < 40
-        running.worker._breaks.hours = parse_hours(OPEN_NOW)
+        running.worker._pause.hours = parse_hours(OPEN_NOW)
         await until(lambda: house.described() == 40, "it goes on")
     assert_settled(house)
 

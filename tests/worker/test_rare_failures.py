@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.video.fingerprint import fingerprint
-from enrich.worker import decoder, extract_task, host_runner, prefetch, worker, writer
+from enrich.worker import database_thread, decoder, extract_task, host_runner, prefetch, result_writer, worker
 from enrich.worker.host_runner import HostRunner
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
@@ -38,9 +38,9 @@ async def test_a_host_that_is_down_for_days_is_still_tried_again(
     standin.stop()
     async with Running(house, RunOptions()) as running:
         await until(lambda: house.states_of_runs() == ["waiting"], "the run waits")
-        assert running.worker._shift is not None
-        running.worker._shift.lanes[0]._rests = 5000
-        await until(lambda: running.worker._shift.lanes[0]._rests > 5002, "it is tried again")
+        assert running.worker._pipeline is not None
+        running.worker._pipeline.runners[0]._backoffs = 5000
+        await until(lambda: running.worker._pipeline.runners[0]._backoffs > 5002, "it is tried again")
         standin.start()
         await running.end()
     assert_truthful(house)
@@ -50,7 +50,7 @@ async def test_there_is_one_pause_before_each_try(
     house: House, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    rest, prepare = HostRunner._rest, OllamaDescriber.prepare
+    rest, prepare = HostRunner._back_off, OllamaDescriber.prepare
 
     async def resting(self: HostRunner, error: object) -> None:
         events.append("rest")
@@ -60,7 +60,7 @@ async def test_there_is_one_pause_before_each_try(
         events.append("try")
         return await prepare(self, host)
 
-    monkeypatch.setattr(HostRunner, "_rest", resting)
+    monkeypatch.setattr(HostRunner, "_back_off", resting)
     monkeypatch.setattr(OllamaDescriber, "prepare", preparing)
     standin.behave(delay=0.05)
     house.add(clip(frames=40))
@@ -116,7 +116,7 @@ async def test_the_last_frames_do_not_fail_for_a_host_that_fails_on_everything(
     house: House, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
     """With fewer frames left than make a streak, the same ones fail over and over: still not their fault."""
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0.2)
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0.2)
     standin.play(Trick.ERROR, frames=range(frames))
     house.add(clip(frames=frames))
     async with Running(house, RunOptions()) as running:
@@ -330,8 +330,8 @@ async def test_a_locked_database_is_waited_for(
     standin: StandIn,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(writer, "LOCKED_PAUSE_SECONDS", 0.02)
-    monkeypatch.setattr(decoder, "LOCKED_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(database_thread, "LOCKED_RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(decoder, "LOCKED_RETRY_SECONDS", 0.02)
     event.listen(house.library.engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=20"))
     standin.behave(delay=0.02)
     house.add(clip(frames=40))
@@ -342,7 +342,7 @@ async def test_a_locked_database_is_waited_for(
                 other.isolation_level = None
                 other.execute("BEGIN IMMEDIATE")
                 caplog.clear()
-                await until(lambda: "the database waits" in caplog.text, "the worker notices")
+                await until(lambda: "database is locked, retrying" in caplog.text, "the worker notices")
                 other.execute("ROLLBACK")
         summary = await running.end()
     assert summary.is_good

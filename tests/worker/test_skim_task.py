@@ -151,7 +151,7 @@ async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
         asked.append(len(asked))
         return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the look, 1: extraction
 
-    monkeypatch.setattr(extract_task.skims, "unplaced", late)
+    monkeypatch.setattr(extract_task.extraction, "unplaced_frames", late)
     await house.enrich()
     frames = house.frames()
     assert len(frames) > 10

@@ -1,0 +1,71 @@
+"""Lease renewal: keeps claimed tasks claimed while work on them is under way.
+
+Renewing needs a thread of its own: neither a busy event loop nor a long decode may lose a lease. It does not detect a
+lost lease. Whoever saves a result does, since every write of a task is fenced by its lease token.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Self
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from db import queue
+from db.engine import writing
+from enrich.logs import Action, about
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = queue.LEASE_SECONDS / 3
+
+
+class LeaseRenewal:
+    """Renews the leases of the tasks it holds, from entry to exit of its context. Usable from any thread.
+
+    `sweeps`: also return the expired leases of other processes to the queue. Its own are renewed first, in the same
+    transaction: after the computer slept, every lease has expired.
+    """
+
+    def __init__(self, engine: Engine, tasks: Iterable[queue.ClaimedTask] = (), *, sweeps: bool = False) -> None:
+        self._engine = engine
+        self._sweeps = sweeps
+        self._tasks = {task.id: task for task in tasks}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="everyframe-lease-renewal", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def hold(self, task: queue.ClaimedTask) -> None:
+        """Renew this task's lease until it is dropped."""
+        with self._lock:
+            self._tasks[task.id] = task
+
+    def drop(self, task: queue.ClaimedTask) -> None:
+        """Stop renewing: the task is finished or released."""
+        with self._lock:
+            self._tasks.pop(task.id, None)
+
+    def _run(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS):
+            with self._lock:
+                tasks = list(self._tasks.values())
+            if not tasks and not self._sweeps:
+                continue
+            now = datetime.now(UTC)
+            try:
+                with writing(self._engine) as connection:
+                    queue.renew(connection, tasks, now=now)
+                    if self._sweeps:
+                        queue.sweep(connection, now=now)
+            except OperationalError as error:  # a lease outlives two missed renewals
+                log.warning("leases not renewed, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))

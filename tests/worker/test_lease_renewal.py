@@ -1,0 +1,115 @@
+"""Leases are renewed while their tasks are held, and other processes' expired ones are returned to the queue."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from db import queue, runs
+from db.engine import writing
+from db.models import TaskKind
+from enrich.process import is_alive, this_process
+from enrich.worker import lease_renewal
+from enrich.worker.lease_renewal import LeaseRenewal
+from tests.worker.house import House
+
+LEASE = "SELECT lease_until FROM tasks"
+
+
+@pytest.fixture(autouse=True)
+def frequent_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 0.02)
+
+
+@pytest.fixture
+def task(house: House, clip: Callable[..., Path]) -> queue.ClaimedTask:
+    """A task claimed an hour ago: its lease has expired."""
+    house.add(clip())
+    ago = datetime.now(UTC) - timedelta(hours=1)
+    with writing(house.library.engine) as connection:
+        run_id, _ = runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)
+        [task] = queue.claim(connection, kind=TaskKind.EXTRACT, run_id=run_id, host="here", limit=1, now=ago)
+    return task
+
+
+def wait_until(happens: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def is_fresh(moment: str) -> bool:
+    return datetime.fromisoformat(moment).replace(tzinfo=UTC) > datetime.now(UTC) - timedelta(seconds=60)
+
+
+def count_renewals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    renewals: list[int] = []
+    renew = queue.renew
+
+    def counted(*arguments: object, **named: object) -> int:
+        renewals.append(1)
+        return renew(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lease_renewal.queue, "renew", counted)
+    return renewals
+
+
+def test_leases_of_held_tasks_are_renewed_until_dropped(house: House, task: queue.ClaimedTask) -> None:
+    with LeaseRenewal(house.library.engine) as leases:
+        leases.hold(task)
+        wait_until(lambda: is_fresh(house.value(LEASE)))
+        leases.drop(task)
+        time.sleep(0.05)
+        before = house.value(LEASE)
+        time.sleep(0.1)
+        assert house.value(LEASE) == before
+
+
+def test_a_task_given_at_the_start_is_held(house: House, task: queue.ClaimedTask) -> None:
+    with LeaseRenewal(house.library.engine, [task]):
+        wait_until(lambda: is_fresh(house.value(LEASE)))
+
+
+def test_a_lost_lease_is_not_renewed(house: House, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
+    before = house.value(LEASE)
+    renewals = count_renewals(monkeypatch)
+    with LeaseRenewal(house.library.engine, [task]):
+        wait_until(lambda: len(renewals) >= 2)
+    assert house.value(LEASE) == before
+
+
+def test_expired_leases_of_others_return_to_the_queue(house: House, task: queue.ClaimedTask) -> None:
+    with LeaseRenewal(house.library.engine, sweeps=True):
+        wait_until(lambda: house.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "todo")
+
+
+def test_own_expired_leases_are_renewed_before_sweeping(
+    house: House, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewals = count_renewals(monkeypatch)
+    with LeaseRenewal(house.library.engine, [task], sweeps=True):
+        wait_until(lambda: len(renewals) >= 2)
+    assert house.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "doing"
+    assert is_fresh(house.value(LEASE))
+
+
+def test_a_locked_database_does_not_end_renewal(
+    house: House, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renew, tries = queue.renew, []
+
+    def locked_at_first(*arguments: object, **named: object) -> int:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+        return renew(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lease_renewal.queue, "renew", locked_at_first)
+    with LeaseRenewal(house.library.engine, [task]):
+        wait_until(lambda: is_fresh(house.value(LEASE)))
+    assert len(tries) >= 3
