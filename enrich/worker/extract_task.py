@@ -1,8 +1,8 @@
-"""Decoding one claimed video into frame rows: the hand-over from `enrich.video` to the database.
+"""The extract task: decodes a claimed video and saves its kept frames as rows and JPEGs.
 
-Runs in a thread of its own beside the event loop. Rows are saved in small batches while decoding goes on, so that
-frames are described, and searched, before their video is through. What a kill leaves behind is whole JPEGs without
-a row, and rows; the next extraction skips both.
+Runs in a thread of its own. Rows are saved in small batches during decoding, so that frames are described and found
+before their video is fully decoded. A kill leaves rows, and complete JPEGs without a row: the next extraction skips
+both.
 """
 
 import logging
@@ -38,13 +38,13 @@ from enrich.video.source import read_source_frame
 log = logging.getLogger(__name__)
 
 BATCH_FRAMES = 64
-FIRST_BATCH_FRAMES = 4  # the model waits for the first ones; from there on batches grow
+FIRST_BATCH_FRAMES = 4  # the model waits for the first frames; later batches grow
 BATCH_SECONDS = 0.25
 
 
 @dataclass(slots=True)
 class ExtractionProgress:
-    """The video in hand and how far it is; written by the extraction's thread, read by anybody."""
+    """How far the extraction of a video is. Written by the extraction's thread, readable from any."""
 
     video: VideoRow
     extraction: Extraction
@@ -58,38 +58,39 @@ class ExtractionProgress:
 
 def extract_video(
     library: Library,
-    job: queue.ClaimedTask,
+    task: queue.ClaimedTask,
     *,
     passes: tuple[str, ...],
     stop: threading.Event,
     on_begin: Callable[[ExtractionProgress], None],
     on_frames: Callable[[], None],
 ) -> bool:
-    """Decode the video of a claimed task to its end; whether it is done (else it waits, failed, or was stopped).
+    """Extract the video of a claimed task. Returns whether it is complete; else it waits, failed, or was stopped.
 
-    To stop early, set `stop` and close the extraction that `on_begin` was given.
-
-    Raises LeaseLostError if the task was taken away meanwhile (the video was removed, say).
+    To stop early, set `stop` and close the extraction that `on_begin` was given. Raises LeaseLostError if the lease was
+    lost, for example because the video was removed.
     """
     with reading(library.engine) as connection:
-        video = read_video(connection, job.video_id)
+        video = read_video(connection, task.video_id)
     try:
         require_same_file(video)
         require_disk(library)
         with translated_errors(library, video):
-            _decode(library, job, video, passes=passes, stop=stop, on_begin=on_begin, on_frames=on_frames)
+            _decode(library, task, video, passes=passes, stop=stop, on_begin=on_begin, on_frames=on_frames)
     except WAITS as error:
-        log.warning("%s waits: %s", video.title, error, extra=about(Action.VIDEO_WAITING, video=video.id))
+        log.warning(
+            "extraction of %s postponed: %s", video.title, error, extra=about(Action.VIDEO_WAITING, video=video.id)
+        )
         later = datetime.now(UTC) + timedelta(seconds=WAITING_SECONDS)
         with writing(library.engine) as connection:
-            extraction.postpone_extraction(connection, job, reason=str(error), not_before=later)
+            extraction.postpone_extraction(connection, task, reason=str(error), not_before=later)
     except VideoError as error:
         log.error("%s: %s", video.title, error, extra=about(Action.VIDEO_FAILED, video=video.id))  # noqa: TRY400
         with writing(library.engine) as connection:
-            extraction.fail_extraction(connection, job, error=str(error))
+            extraction.fail_extraction(connection, task, error=str(error))
     except ExtractionStopped:
         with writing(library.engine) as connection:
-            extraction.postpone_extraction(connection, job, reason=None, not_before=None)
+            extraction.postpone_extraction(connection, task, reason=None, not_before=None)
     else:
         return True
     return False
@@ -97,7 +98,7 @@ def extract_video(
 
 def _decode(
     library: Library,
-    job: queue.ClaimedTask,
+    task: queue.ClaimedTask,
     video: VideoRow,
     *,
     passes: tuple[str, ...],
@@ -107,11 +108,11 @@ def _decode(
 ) -> None:
     with writing(library.engine) as connection:
         extraction.begin_extraction(connection, video.id)
-        sought = extraction.unplaced_frames(connection, video.id)
+        skimmed = extraction.unplaced_frames(connection, video.id)
         planner = _FramePlanner(
-            even=CoverageOrder(video.duration),
+            order=CoverageOrder(video.duration),
             places_taken=extraction.places_taken(connection, video.id),
-            looked_at=tuple(timestamp for _, timestamp in sought),
+            skimmed_at=tuple(timestamp for _, timestamp in skimmed),
             folder=folder_name(video.fingerprint),
         )
     settings = library.settings
@@ -122,7 +123,7 @@ def _decode(
         rotation=video.rotation,
         edge=settings.stored_edge,
         quality=settings.jpeg_quality,
-        wanted=planner.looked_at,
+        wanted=planner.skimmed_at,
     ) as decoding:
         state = ExtractionProgress(video, decoding)
         on_begin(state)
@@ -135,15 +136,15 @@ def _decode(
                 or time.monotonic() - saved_at >= BATCH_SECONDS
             ):
                 require_disk(library)
-                _save(library, job, planner, batch, passes)
+                _save(library, task, planner, batch, passes)
                 state.kept += len(batch)
                 on_frames()
                 batch, saved_at = [], time.monotonic()
         if stop.is_set():
             raise ExtractionStopped
-        _save(library, job, planner, batch, passes)
+        _save(library, task, planner, batch, passes)
         state.kept += len(batch)
-        _finish(library, job, video, decoding)
+        _finish(library, task, video, decoding)
         on_frames()
         log.info(
             "%s: %d of %d frames kept, %d could not be decoded",
@@ -157,15 +158,15 @@ def _decode(
 
 @dataclass(frozen=True, slots=True)
 class _FramePlanner:
-    """Makes rows of kept frames: their place in the even order, beyond the moments a look by seeking has taken."""
+    """Makes rows of kept frames, with their priority in coverage order after the places that skimming has taken."""
 
-    even: CoverageOrder
+    order: CoverageOrder
     places_taken: int
-    looked_at: tuple[float, ...]
+    skimmed_at: tuple[float, ...]
     folder: str
 
-    def plan(self, frame: KeptFrame, wish: PriorityRange | None) -> store.NewFrame:
-        is_wished = wish is not None and wish.covers(frame.timestamp)
+    def plan(self, frame: KeptFrame, requested: PriorityRange | None) -> store.NewFrame:
+        is_requested = requested is not None and requested.covers(frame.timestamp)
         return store.NewFrame(
             index=frame.index,
             timestamp=frame.timestamp,
@@ -177,36 +178,36 @@ class _FramePlanner:
             brightness=frame.brightness,
             motion=frame.motion,
             priority=REQUEST_PRIORITY
-            if is_wished
-            else self.even.priority(frame.timestamp, frame.until, after=self.places_taken, looked_at=self.looked_at),
+            if is_requested
+            else self.order.priority(frame.timestamp, frame.until, after=self.places_taken, looked_at=self.skimmed_at),
         )
 
 
 def _save(
-    library: Library, job: queue.ClaimedTask, planner: _FramePlanner, batch: list[KeptFrame], passes: tuple[str, ...]
+    library: Library, task: queue.ClaimedTask, planner: _FramePlanner, batch: list[KeptFrame], passes: tuple[str, ...]
 ) -> None:
     if batch:
         with writing(library.engine) as connection:
-            wish = priority_range_of(connection, job.id)
-            frames = [planner.plan(frame, wish) for frame in batch]
-            store.save_frames(connection, job, frames, passes=passes, now=datetime.now(UTC))
+            requested = priority_range_of(connection, task.id)
+            frames = [planner.plan(frame, requested) for frame in batch]
+            store.save_frames(connection, task, frames, passes=passes, now=datetime.now(UTC))
 
 
-def _finish(library: Library, job: queue.ClaimedTask, video: VideoRow, decoding: Extraction) -> None:
-    """Note that the video is through, once every picture found by seeking has its place among the source frames."""
+def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding: Extraction) -> None:
+    """Mark the video as extracted, once every skimmed frame has its index among the source frames."""
     while True:
         with writing(library.engine) as connection:
-            sought = extraction.unplaced_frames(connection, video.id)
-            if not sought:
+            skimmed = extraction.unplaced_frames(connection, video.id)
+            if not skimmed:
                 extraction.finish_extraction(
                     connection,
-                    job,
+                    task,
                     decoded=decoding.decoded,
                     failures=decoding.failures,
                     duration=decoding.position + (1 / video.fps if video.fps else 0.0),
                 )
                 return
-        for frame_id, timestamp in sought:  # found while decoding had passed it already, or at a time nothing has
+        for frame_id, timestamp in skimmed:  # found after decoding had passed it, or at a time without a frame
             _place(library, video, frame_id, timestamp)
 
 
@@ -219,5 +220,5 @@ def _place(library: Library, video: VideoRow, frame_id: int, timestamp: float) -
         if near is not None and source.index is not None and source.timestamp == timestamp and source.index > near[0]:
             extraction.place_frame(connection, frame_id, index=source.index)
         else:
-            log.warning("%s has no picture at %.6f s: it is dropped", video.title, timestamp)
+            log.warning("%s has no source frame at %.6f s: skimmed frame dropped", video.title, timestamp)
             extraction.drop_frames(connection, [frame_id])

@@ -1,8 +1,7 @@
-"""The health of hosts: when each is due for the canary, what came of it, and which is set aside.
+"""The health of a run's hosts: when a health check is due, its result, and which host gets no frames.
 
-A host whose canary is bad is set aside only while the canary of another one is good and that one answers: where all
-are bad the model is weak, and weak descriptions are better than none. One Health serves all lanes of a run, from one
-event loop.
+A host that fails its health check gets no frames only while another host passes its own and replies. Where all hosts
+fail, the model is weak, and weak descriptions are better than none.
 """
 
 import time
@@ -12,28 +11,28 @@ from dataclasses import dataclass
 from enrich.describe.health_check import HealthCheckResult
 from enrich.worker.run_options import RunOptions
 
-HEALTH_CHECK_SECONDS = 2 * 3600.0  # of a long run, until a host is asked again
-UNHEALTHY_RECHECK_SECONDS = 300.0  # until one that is set aside is asked again
-GONE_SECONDS = 300.0  # a host that does not answer is well for so long: it may only be starting again
-FEWEST_FRAMES = 50  # ahead of a run, and between two canaries of a host: six calls more do not matter then
-SUSPICIOUS_FRAMES = 200  # since its last canary: after so many, a suspicion is enough to ask a host early
-SAME_TEXTS_IN_A_ROW = 5  # for frames that look different: more than these are suspicious
+HEALTH_CHECK_SECONDS = 2 * 3600.0  # between two health checks of a host in a long run
+UNHEALTHY_RECHECK_SECONDS = 300.0  # until an unhealthy host is checked again
+GONE_SECONDS = 300.0  # an unresponsive host counts as healthy for this long: it may be restarting
+FEWEST_FRAMES = 50  # left in the run, and between two checks of a host: six more requests are cheap then
+SUSPICIOUS_FRAMES = 200  # since its last check: from then on repeated texts trigger an early check
+SAME_TEXTS_IN_A_ROW = 5  # for frames that look different: more than this is suspicious
 
 
 @dataclass(slots=True)
 class _HostRecord:
-    """What is known of one host. Moments are monotonic seconds."""
+    """What is known about one host. Times are monotonic seconds."""
 
-    asked_at: float | None = None  # when its last canary began; None: it is due as if it were new
-    result: HealthCheckResult | None = None  # of the last canary that came to its end
-    answers: int = 0  # about frames, since asked_at
-    looked_at: int | None = None  # `answers` when the frames ahead were last counted
+    checked_at: float | None = None  # when its last health check began; None: due as for a new host
+    result: HealthCheckResult | None = None  # of the last completed health check
+    answers: int = 0  # to frames, since checked_at
+    counted_at: int | None = None  # `answers` when the frames left were last counted
     same_in_a_row: int = 0
     gone_since: float | None = None
 
 
 class HostHealth:
-    """`count_ahead` says how many frames the run will probably describe from now on."""
+    """Shared by all host runners of a run, on one event loop. `count_ahead`: the frames the run will still describe."""
 
     def __init__(
         self, count_ahead: Callable[[], Awaitable[int]], *, clock: Callable[[], float] = time.monotonic
@@ -43,81 +42,81 @@ class HostHealth:
         self._hosts: dict[str, _HostRecord] = {}
 
     async def is_due(self, host: str) -> bool:
-        """Whether the host should be asked the canary's pictures now."""
+        """Whether the host's health check is due."""
         known = self._known(host)
         if self.is_unhealthy(host):
-            return known.asked_at is None or self._clock() - known.asked_at >= UNHEALTHY_RECHECK_SECONDS
-        if not self._is_time(known) or known.looked_at == known.answers:
+            return known.checked_at is None or self._clock() - known.checked_at >= UNHEALTHY_RECHECK_SECONDS
+        if not self._is_time(known) or known.counted_at == known.answers:
             return False
-        known.looked_at = known.answers  # it is counted in the database: not again before there is news
+        known.counted_at = known.answers  # a database query: not again before the next reply
         return await self._count_ahead() >= FEWEST_FRAMES
 
     def begin(self, host: str) -> None:
-        """The host is being asked; should nothing be reported, it is asked again after FEWEST_FRAMES."""
+        """A health check begins. If no result is reported, the next one is due after FEWEST_FRAMES."""
         known = self._known(host)
-        known.asked_at, known.answers, known.looked_at = self._clock(), 0, None
+        known.checked_at, known.answers, known.counted_at = self._clock(), 0, None
 
     def report(self, host: str, result: HealthCheckResult) -> None:
-        """The host's canary came to its end."""
+        """A health check was completed."""
         self._known(host).result = result
 
     def same_text(self, host: str) -> None:
-        """A frame was described with the text of another one, which looks different."""
+        """A frame got the text of another frame that looks different."""
         self._answered(host).same_in_a_row += 1
 
     def fine(self, host: str) -> None:
-        """A frame was described with a text of its own."""
+        """A frame got a text of its own."""
         self._answered(host).same_in_a_row = 0
 
     def empty(self, host: str) -> None:
-        """Of a frame the host said nothing."""
+        """A reply was empty."""
         self._answered(host)
 
     def gone(self, host: str) -> None:
-        """The host rests: it does not answer, or answers nothing but errors."""
+        """The host is backing off: it does not respond, or responds with errors only."""
         known = self._known(host)
         if known.gone_since is None and not self.is_unhealthy(host):
             known.gone_since = self._clock()
 
     def back(self, host: str) -> None:
-        """The host answers. If its canary was bad, it may have been mended: it is asked again."""
+        """The host responds again. If its last health check failed, it may have been repaired: check it again."""
         known = self._known(host)
         if known.gone_since is not None and _is_bad(known):
-            known.asked_at, known.looked_at = None, None
+            known.checked_at, known.counted_at = None, None
         known.gone_since = None
 
     def is_bad(self, host: str) -> bool:
-        """Whether the host's last canary was bad."""
+        """Whether the host's last health check failed."""
         return _is_bad(self._known(host))
 
     def is_unhealthy(self, host: str) -> bool:
-        """Whether the host is to describe nothing: its canary was bad, and another host is well."""
-        return self.is_bad(host) and any(self._is_well(other) for other in self._hosts.values())
+        """Whether the host gets no frames: its health check failed, and another host is healthy."""
+        return self.is_bad(host) and any(self._is_healthy(other) for other in self._hosts.values())
 
     def sentences(self) -> dict[str, str]:
-        """What is wrong, by host, for people; hosts with which nothing is wrong are left out."""
-        said = {}
+        """Warnings for people, by host; healthy hosts are left out."""
+        warnings = {}
         for host, known in self._hosts.items():
             if known.result is not None and known.result.is_bad:
-                aside = "; set aside, since another host is well" if self.is_unhealthy(host) else ""
-                said[host] = known.result.sentence + aside
+                suffix = "; it gets no frames while another host is healthy" if self.is_unhealthy(host) else ""
+                warnings[host] = known.result.sentence + suffix
             elif known.same_in_a_row > SAME_TEXTS_IN_A_ROW:
-                said[host] = (
-                    f"{host} said of {known.same_in_a_row} frames in a row what it had said of others that look "
-                    "different: the model may be weak, or Ollama may need a restart"
+                warnings[host] = (
+                    f"{host} returned the text of an earlier, different-looking frame {known.same_in_a_row} times in a "
+                    "row: the model may be weak, or Ollama may need a restart"
                 )
-        return said
+        return warnings
 
     def _is_time(self, known: _HostRecord) -> bool:
-        if known.asked_at is None:
+        if known.checked_at is None:
             return True
         if known.answers < FEWEST_FRAMES:
             return False
-        if known.result is None or self._clock() - known.asked_at >= HEALTH_CHECK_SECONDS:
+        if known.result is None or self._clock() - known.checked_at >= HEALTH_CHECK_SECONDS:
             return True
         return known.same_in_a_row > SAME_TEXTS_IN_A_ROW and known.answers >= SUSPICIOUS_FRAMES
 
-    def _is_well(self, known: _HostRecord) -> bool:
+    def _is_healthy(self, known: _HostRecord) -> bool:
         if known.result is None or known.result.is_bad:
             return False
         return known.gone_since is None or self._clock() - known.gone_since < GONE_SECONDS
@@ -132,15 +131,15 @@ class HostHealth:
         return self._hosts.setdefault(host, _HostRecord())
 
 
-def frames_ahead(order: RunOptions, *, left: int, described: int, seconds: float, time_left: float | None) -> int:
-    """How many frames a run will probably describe from now on.
+def frames_ahead(options: RunOptions, *, left: int, described: int, seconds: float, time_left: float | None) -> int:
+    """How many frames a run will probably still describe.
 
-    So many are `left` and were `described` in the run's `seconds`. Its limit and its time are reckoned with; at the
-    beginning of a run of limited time nobody knows. `time_left` in seconds, None: there is no end.
+    `left` frames remain, `described` were described in the run's `seconds` so far. Considers the run's limit and its
+    `time_left` (seconds; None: no deadline). At the start of a run with a deadline the speed is unknown: 0.
     """
     ahead = left
-    if order.limit is not None:
-        ahead = min(ahead, order.limit - described)
+    if options.limit is not None:
+        ahead = min(ahead, options.limit - described)
     if time_left is not None:
         ahead = min(ahead, int(described * max(0.0, time_left) / seconds)) if seconds > 0 else 0
     return ahead

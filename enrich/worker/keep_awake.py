@@ -1,8 +1,8 @@
-"""Keeping the computer awake while there is work: asked of the system through wakepy, for as long as it is held.
+"""The sleep inhibitor: keeps the computer awake while there is work, through wakepy.
 
-The system is asked from a thread of its own: what wakepy begins in a thread must end there, and a desktop that does
-not answer holds up nobody. What cannot be had is a line in the log, never an error. A closed lid, an empty battery and
-a restart for updates are beyond it.
+Every request has a thread of its own: wakepy must end a request in the thread that began it, and a desktop that hangs
+must not block the worker. A refused request is logged and never an error. A closed lid, an empty battery and a restart
+for updates cannot be prevented.
 """
 
 import logging
@@ -24,38 +24,38 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POWER_CHECK_SECONDS = 30.0
-RETRY_SECONDS = 600.0  # after the system refused: a desktop may have come up since
-LET_GO_SECONDS = 10.0  # a desktop that hangs is given up by wakepy after some seconds
+RETRY_SECONDS = 600.0  # after a refusal: a desktop session may have started since
+RELEASE_SECONDS = 10.0  # wakepy gives up on a hanging desktop after some seconds
 LONGEST_REASON = 200  # characters
 POWER_SUPPLIES = Path("/sys/class/power_supply")
 
 
 class SleepInhibitor:
-    """Keeps the computer awake in a mode: on `mains`, `always` or `never`. To be used by one thread at a time."""
+    """Keeps the computer awake: on `mains` power, `always` or `never`. For one thread at a time."""
 
     def __init__(
         self, mode: Literal["mains", "always", "never"] = "mains", *, on_mains: Callable[[], bool] | None = None
     ) -> None:
         self._mode = mode
-        self._ask_mains = on_mains or is_on_mains
+        self._check_mains = on_mains or is_on_mains
         self._is_on_mains = True
         self._next_power_check = 0.0  # monotonic
-        self._holding: _InhibitRequest | None = None
+        self._request: _InhibitRequest | None = None
         self._why_not = "there is no work"
-        self._said = ""
+        self._logged = ""
 
     @property
     def state(self) -> bool | None:
         """True while the computer is kept awake, False while it may sleep, None where the system refuses."""
-        return self._holding.state if self._holding is not None else False
+        return self._request.state if self._request is not None else False
 
     @property
     def reason(self) -> str | None:
         """Why the computer is not kept awake; None if it is."""
-        return self._holding.reason if self._holding is not None else self._why_not
+        return self._request.reason if self._request is not None else self._why_not
 
     def refresh(self, has_work: bool) -> None:
-        """Hold or let go, whichever is right now; for each heartbeat. Waits for nothing."""
+        """Hold or release, as the mode and the power supply require. Called with each heartbeat; does not wait."""
         if self._mode == "never":
             self._release("the setting keep_awake says never")
         elif not has_work:
@@ -66,44 +66,44 @@ class SleepInhibitor:
             self.hold()
 
     def hold(self) -> None:
-        """Ask the system to stay awake, unless that is done already. Waits for nothing."""
-        if self._holding is not None and self._holding.was_refused_for(RETRY_SECONDS):
-            self._holding = None
-        if self._holding is None:
-            self._holding = _InhibitRequest(self._say)
-            self._holding.begin()
+        """Ask the system to stay awake, unless already requested. Does not wait."""
+        if self._request is not None and self._request.was_refused_for(RETRY_SECONDS):
+            self._request = None
+        if self._request is None:
+            self._request = _InhibitRequest(self._say)
+            self._request.begin()
 
     def release_inhibitor(self) -> None:
-        """Let the computer sleep again; waits until the system knows, or does not answer."""
-        holding = self._holding
+        """Allow sleep again. Waits until the system confirms, at most RELEASE_SECONDS."""
+        request = self._request
         self._release("the worker has ended")
-        if holding is not None:
-            holding.join(LET_GO_SECONDS)
+        if request is not None:
+            request.join(RELEASE_SECONDS)
 
     def _release(self, why: str) -> None:
         self._why_not = why
-        if self._holding is None:
+        if self._request is None:
             return
-        if self._holding.state:
-            self._say(f"the computer may sleep again: {why}")
-        self._holding.end()
-        self._holding = None
+        if self._request.state:
+            self._say(f"sleep is allowed again: {why}")
+        self._request.end()
+        self._request = None
 
     def _has_mains(self) -> bool:
         if time.monotonic() >= self._next_power_check:
             self._next_power_check = time.monotonic() + POWER_CHECK_SECONDS
-            self._is_on_mains = self._ask_mains()
+            self._is_on_mains = self._check_mains()
         return self._is_on_mains
 
     def _say(self, text: str) -> None:
-        """Log what is new: a refusal is repeated every few minutes all night."""
-        if text != self._said:
-            self._said = text
+        """Log a change once: a refusal is repeated every few minutes."""
+        if text != self._logged:
+            self._logged = text
             log.info("%s", text, extra=about(Action.SLEEP_INHIBITOR_CHANGED))
 
 
 class _InhibitRequest:
-    """One request to the system, held by its thread until it is ended."""
+    """One request to the system, held by its thread until it ends."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.state: bool | None = False
@@ -128,7 +128,7 @@ class _InhibitRequest:
     def _run(self) -> None:
         try:
             self._hold()
-        except Exception as error:  # noqa: BLE001  # desktops and their libraries raise anything; the night goes on
+        except Exception as error:  # noqa: BLE001  # desktop libraries raise anything; the run continues
             self._refused(f"{type(error).__name__}: {error}")
 
     def _hold(self) -> None:
@@ -137,7 +137,7 @@ class _InhibitRequest:
         with keep.running(on_fail="pass") as mode:
             if not mode.active:
                 self._refused(_why(mode))
-                _hang_up(mode)
+                _close_connection(mode)
                 return
             if not self._over.is_set():
                 self._say("the computer is kept awake")
@@ -152,8 +152,8 @@ class _InhibitRequest:
 
 
 def is_on_mains(supplies: Path = POWER_SUPPLIES) -> bool:
-    """Whether the computer runs on mains, as far as it knows; without a battery of its own it does."""
-    if sys.platform == "linux":  # where psutil takes a mouse's battery for the computer's
+    """Whether the computer runs on mains power. True without a battery."""
+    if sys.platform == "linux":  # psutil takes the battery of a mouse for the computer's
         on_mains = _have_mains(supplies)
     else:
         battery = psutil.sensors_battery()
@@ -173,7 +173,7 @@ def _have_mains(supplies: Path) -> bool:
 
 
 def _fact(supply: Path, name: str) -> str:
-    """What a power supply says of itself; nothing if it does not."""
+    """An attribute of a power supply; "" if it has none."""
     try:
         return (supply / name).read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -181,14 +181,14 @@ def _fact(supply: Path, name: str) -> str:
 
 
 def _why(mode: "Mode") -> str:
-    """Why the system's ways failed, each reason once, its first sentence."""
+    """Why the available methods failed: the first sentence of every distinct reason."""
     tried = [way.failure_reason.split("failed with message: ")[-1] for way in mode.result.list_methods()]
     reasons = [reason.split("! ")[0].rstrip("\"')") for reason in tried]
-    return "; ".join(dict.fromkeys(reasons)) or "no way is known on this system"
+    return "; ".join(dict.fromkeys(reasons)) or "no method is known for this system"
 
 
-def _hang_up(mode: "Mode") -> None:
-    """Close the connection to the desktop, which wakepy leaves open when it was refused."""
-    adapter = mode._dbus_adapter_instance  # noqa: SLF001  # there is no public way to it
+def _close_connection(mode: "Mode") -> None:
+    """Close the D-Bus connection, which wakepy leaves open after a refusal."""
+    adapter = mode._dbus_adapter_instance  # noqa: SLF001  # there is no public access to it
     if adapter is not None:
         adapter.close_connections()

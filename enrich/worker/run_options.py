@@ -1,4 +1,4 @@
-"""What a worker is asked to do, and what came of it."""
+"""Run options and results: what a run is asked to do, why it ended, and what it did."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,16 +7,16 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """One run's work: which videos, which kinds of task, and when it is enough."""
+    """What to work on, and when to end."""
 
     video_ids: frozenset[int] | None = None  # None: all
     extract: bool = True
     describe: bool = True
-    until_idle: bool = True  # end when nothing is left; else wait for more work
-    limit: int | None = None  # frames to describe at the most
-    within_seconds: float | None = None  # take up no new work after this
-    until: datetime | None = None  # nor after this moment
-    keeps_hours: bool = False  # work only in the working hours
+    until_idle: bool = True  # end when nothing is left; else wait for more videos
+    limit: int | None = None  # most frames to describe
+    within_seconds: float | None = None  # start no new work after this time
+    until: datetime | None = None  # nor after this point in time
+    keeps_hours: bool = False  # work in the working hours only
 
 
 class RunEnd(StrEnum):
@@ -30,11 +30,11 @@ class RunEnd(StrEnum):
 
 @dataclass(slots=True)
 class RunCounts:
-    """What a run has done so far. Frames are kept frames."""
+    """What a run did so far."""
 
     videos_extracted: int = 0
     frames_described: int = 0
-    frames_failed: int = 0  # for good
+    frames_failed: int = 0  # permanently
     calls: int = 0
     warnings: int = 0
 
@@ -51,17 +51,17 @@ class RunCounts:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run from its end: what was done, and what could not be."""
+    """The result of a run."""
 
     run_id: int
     ending: RunEnd
     counts: RunCounts
     seconds: float
-    left: int = 0  # kept frames of the order not described yet
-    failures: list[tuple[str, int]] = field(default_factory=list)  # reasons of failed tasks of the order, with counts
-    waiting: list[tuple[str, str]] = field(default_factory=list)  # titles of videos that wait, with the reason
+    left: int = 0  # frames not described yet
+    failures: list[tuple[str, int]] = field(default_factory=list)  # reasons of failed tasks, with counts
+    waiting: list[tuple[str, str]] = field(default_factory=list)  # titles of waiting videos, with the reason
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing failed and nothing waits for a person."""
+        """Whether nothing failed and nothing needs a person."""
         return not self.failures and not self.waiting

@@ -1,4 +1,4 @@
-"""A run's row in the database: begun by one worker alone in the library, its states, its end."""
+"""The run record: a run's row in the database. Only one worker may have a live run on a library."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class RunRecord:
-    """One run, begun and not ended. Its methods may be called from any thread."""
+    """One live run. Its methods may be called from any thread."""
 
     def __init__(self, library: Library, run_id: int) -> None:
         self._library = library
@@ -32,18 +32,18 @@ class RunRecord:
         cls,
         library: Library,
         describer: Describer | None,
-        order: RunOptions,
+        options: RunOptions,
         *,
         supervisor: ProcessIdentity | None,
         log_path: str | None,
         until: str | None,
     ) -> Self:
-        """Begin a run, and take up again what one that died had in hand. Raises RunningError if another one lives."""
-        options = {
+        """Begin a run and return the claims of a dead one to the queue. Raises RunningError if another run is live."""
+        description = {
             "describer": describer.name if describer else None,
             "model": describer.model if describer else None,
             "hosts": list(describer.hosts) if describer else [],
-            "videos": sorted(order.video_ids) if order.video_ids is not None else None,
+            "videos": sorted(options.video_ids) if options.video_ids is not None else None,
             "call_seconds": library.settings.call_seconds,
             "load_seconds": library.settings.load_seconds,
             "until": until,
@@ -56,41 +56,41 @@ class RunRecord:
                     this_process(),
                     supervisor=supervisor,
                     log_path=log_path,
-                    options=options,
+                    options=description,
                     is_alive=is_alive,
                     now=now,
                 )
-                # It is the only worker: what is claimed is in nobody's hands, its lease run out or not. A quick look
-                # that has a film or a batch in hand finds its lease lost, and leaves it to this run.
+                # No other worker is live, so every claim is abandoned, whether or not its lease has expired. A quick
+                # pass that is working on a video or a batch finds its lease lost and leaves the task to this run.
                 swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
                 for kind in TaskKind:
-                    queue.wake(connection, kind=kind, video_ids=order.video_ids)
+                    queue.wake(connection, kind=kind, video_ids=options.video_ids)
                 if describer is not None and describer.fills is Pass.QUICK:
-                    store.plan_pass(connection, QUICK, video_ids=order.video_ids)
+                    store.plan_pass(connection, QUICK, video_ids=options.video_ids)
         except runs.BusyError as error:
             process = error.run.process
             raise RunningError(
-                f"a worker is running on this library already (process {process.pid} on {process.hostname}, "
-                f"since {error.run.started_at:%Y-%m-%d %H:%M} UTC): stop it first, or let it do the work"
+                f"a worker is already running on this library (process {process.pid} on {process.hostname}, "
+                f"since {error.run.started_at:%Y-%m-%d %H:%M} UTC): stop it first with `everyframe stop`"
             ) from error
         set_run(run_id)
         if swept:
-            log.info("%d tasks of a run that died are taken up again", swept, extra=about(Action.TASKS_SWEPT))
+            log.info("returned %d tasks of a dead run to the queue", swept, extra=about(Action.TASKS_SWEPT))
         log.info("run %d began", run_id, extra=about(Action.RUN_BEGAN, run=run_id))
         return cls(library, run_id)
 
     def change(self, state: RunState, reason: str | None, activity: Mapping[str, Any]) -> None:
-        """Write a state, the reason for it, and what is being done."""
+        """Write the state, its reason, and the activity."""
         with writing(self._library.engine) as connection:
             runs.change(connection, self.id, state, reason=reason, activity=dict(activity))
 
-    def obeyed(self, wish: str) -> None:
-        """Note that a request has been obeyed."""
+    def request_done(self, request: str) -> None:
+        """Record that a request was carried out."""
         with writing(self._library.engine) as connection:
-            runs.obeyed(connection, self.id, wish)
+            runs.obeyed(connection, self.id, request)
 
     def end(self, ending: RunEnd, error: BaseException | None, *, counts: dict[str, Any]) -> RunState:
-        """End it: what is claimed is given back, unless it crashed; the state it ended in."""
+        """End the run and return its final state. Its claims are released, unless it crashed."""
         if error is not None and not isinstance(error, asyncio.CancelledError):
             state, text = RunState.CRASHED, f"{type(error).__name__}: {error}"
         else:

@@ -1,7 +1,7 @@
-"""Looking at one claimed video by seeking: the hand-over from `enrich.video.skim` to the database.
+"""The skim task: finds the first frames of a claimed video by seeking and saves them.
 
-Runs in a thread of its own. Pictures are saved as they are found, so that the first is described while the rest are
-looked for. A look that is cut short is taken up again; pictures it has found already are not looked for twice.
+Runs in a thread of its own. Frames are saved as they are found, so that the first is described while the others are
+sought. An interrupted skim continues later and does not seek twice.
 """
 
 import logging
@@ -33,82 +33,82 @@ from enrich.video.skim import SkimFrame, SkimTarget, skim
 log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.5
-MOST_SECONDS = 30.0  # for one look: what cannot be sought quickly waits for extraction
+MOST_SECONDS = 30.0  # per skim: a video that seeks slowly waits for extraction
 
 
 def skim_video(
     library: Library,
-    job: queue.ClaimedTask,
+    task: queue.ClaimedTask,
     *,
     passes: tuple[str, ...],
     stop: threading.Event,
     on_frames: Callable[[], None],
 ) -> None:
-    """Look at the video of a claimed task. Raises LeaseLostError if the task was taken away meanwhile."""
+    """Skim the video of a claimed task. Raises LeaseLostError if the lease was lost."""
     with reading(library.engine) as connection:
-        video = read_video(connection, job.video_id)
+        video = read_video(connection, task.video_id)
     try:
         require_same_file(video)
         require_disk(library)
         with translated_errors(library, video):
-            taken = _SkimTask(library, job, video, passes=passes, on_frames=on_frames).run(stop)
+            taken = _SkimTask(library, task, video, passes=passes, on_frames=on_frames).run(stop)
     except ExtractionStopped:
         with writing(library.engine) as connection:
-            queue.release(connection, job)
+            queue.release(connection, task)
         return
     except WAITS as error:
         later = datetime.now(UTC) + timedelta(seconds=WAITING_SECONDS)
         with writing(library.engine) as connection:
-            queue.release(connection, job, reason=str(error), not_before=later)
+            queue.release(connection, task, reason=str(error), not_before=later)
         return
-    except VideoError as error:  # extraction will say so, and of which video
-        log.info("%s cannot be sought: %s", video.title, error, extra=about(Action.VIDEO_SKIMMED, video=video.id))
-        taken = int((job.payload or {}).get("pictures", 0))
+    except VideoError as error:  # extraction will report it
+        log.info("%s: seeking failed: %s", video.title, error, extra=about(Action.VIDEO_SKIMMED, video=video.id))
+        taken = int((task.payload or {}).get("pictures", 0))
     with writing(library.engine) as connection:
-        extraction.finish_skim(connection, job, taken=taken)
+        extraction.finish_skim(connection, task, taken=taken)
 
 
 class _SkimTask:
-    """One look at a video: the pictures of some ranks of its even order."""
+    """One skim of a video: the frames of some ranks of its coverage order."""
 
     def __init__(
         self,
         library: Library,
-        job: queue.ClaimedTask,
+        task: queue.ClaimedTask,
         video: VideoRow,
         *,
         passes: tuple[str, ...],
         on_frames: Callable[[], None],
     ) -> None:
         self._library = library
-        self._job = job
+        self._task = task
         self._video = video
         self._passes = passes
         self._on_frames = on_frames
-        self._even = CoverageOrder(video.duration)
-        payload = job.payload or {}
+        self._order = CoverageOrder(video.duration)
+        payload = task.payload or {}
         self._taken, self._wanted = int(payload.get("taken", 0)), int(payload.get("pictures", 0))
 
     def run(self, stop: threading.Event) -> int:
-        """Look; how many places of the even order are taken afterwards. Raises Stopped."""
+        """Skim. Returns how many places of the coverage order are taken afterwards. Raises ExtractionStopped."""
         began = time.monotonic()
-        ranks, spots = self._open_spots()
+        ranks, targets = self._open_targets()
         settings = self._library.settings
         found: list[store.NewFrame] = []
         saved_at = float("-inf")
         last = self._taken
-        for picture in skim(
+        for frame in skim(
             Path(self._video.path),
             self._library.frames_folder / folder_name(self._video.fingerprint),
-            spots,
+            targets,
             rotation=self._video.rotation,
             edge=settings.stored_edge,
             quality=settings.jpeg_quality,
             stop=stop,
             seconds=MOST_SECONDS,
         ):
-            last = ranks[picture.spot]
-            found.append(self._planned(picture, last))
+            last = ranks[frame.spot]
+            found.append(self._planned(frame, last))
             if time.monotonic() - saved_at >= BATCH_SECONDS:
                 require_disk(self._library)
                 self._save(found)
@@ -118,44 +118,46 @@ class _SkimTask:
             raise ExtractionStopped
         seconds = time.monotonic() - began
         log.info(
-            "%s: looked at in %d places, in %.1f s",
+            "%s: skimmed at %d places in %.1f s",
             self._video.title,
-            len(spots),
+            len(targets),
             seconds,
             extra=about(Action.VIDEO_SKIMMED, video=self._video.id),
         )
         return last if seconds >= MOST_SECONDS and last > self._taken else self._wanted
 
-    def _open_spots(self) -> tuple[list[int], list[SkimTarget]]:
-        """The ranks and spots without a picture yet: none where decoding, or a look that was cut short, has been."""
+    def _open_targets(self) -> tuple[list[int], list[SkimTarget]]:
+        """The ranks and targets without a frame yet: none that extraction or an interrupted skim covered already."""
         with reading(self._library.engine) as connection:
-            sought = [timestamp for _, timestamp in extraction.unplaced_frames(connection, self._video.id)]
+            taken_at = [timestamp for _, timestamp in extraction.unplaced_frames(connection, self._video.id)]
             decoded = extraction.decoded_until(connection, self._video.id)
-        numbered = enumerate(self._even.spots(self._taken + 1, self._wanted), self._taken + 1)
-        still_open = [(rank, spot) for rank, spot in numbered if spot.at >= decoded and not _is_taken(spot, sought)]
-        return [rank for rank, _ in still_open], [spot for _, spot in still_open]
+        numbered = enumerate(self._order.spots(self._taken + 1, self._wanted), self._taken + 1)
+        still_open = [
+            (rank, target) for rank, target in numbered if target.at >= decoded and not _is_taken(target, taken_at)
+        ]
+        return [rank for rank, _ in still_open], [target for _, target in still_open]
 
-    def _planned(self, picture: SkimFrame, rank: int) -> store.NewFrame:
+    def _planned(self, frame: SkimFrame, rank: int) -> store.NewFrame:
         is_first_skim = self._taken == 0
         return store.NewFrame(
             index=None,
-            timestamp=picture.timestamp,
+            timestamp=frame.timestamp,
             stands_for=None,
             scene=None,
-            image_path=f"{folder_name(self._video.fingerprint)}/{picture.image_path}",
-            dhash=f"{picture.dhash:016x}",
-            sharpness=picture.sharpness,
-            brightness=picture.brightness,
+            image_path=f"{folder_name(self._video.fingerprint)}/{frame.image_path}",
+            dhash=f"{frame.dhash:016x}",
+            sharpness=frame.sharpness,
+            brightness=frame.brightness,
             motion=None,
-            priority=SKIM_PRIORITY - rank if is_first_skim else self._even.priority_of(rank),
+            priority=SKIM_PRIORITY - rank if is_first_skim else self._order.priority_of(rank),
         )
 
     def _save(self, found: list[store.NewFrame]) -> None:
         if found:
             with writing(self._library.engine) as connection:
-                store.save_frames(connection, self._job, found, passes=self._passes, now=datetime.now(UTC))
+                store.save_frames(connection, self._task, found, passes=self._passes, now=datetime.now(UTC))
             self._on_frames()
 
 
-def _is_taken(spot: SkimTarget, timestamps: Sequence[float]) -> bool:
-    return any(spot.earliest <= timestamp < spot.latest for timestamp in timestamps)
+def _is_taken(target: SkimTarget, timestamps: Sequence[float]) -> bool:
+    return any(target.earliest <= timestamp < target.latest for timestamp in timestamps)

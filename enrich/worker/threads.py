@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 NICE_INCREMENT = 15
-SWITCH_SECONDS = 0.0005  # how long a thread may compute while the event loop wants to send the next call
+SWITCH_SECONDS = 0.0005  # how long a thread may run while the event loop wants to send the next request
 T = TypeVar("T")
 
 
@@ -36,8 +36,8 @@ def _lower_priority() -> None:
 
 
 @contextlib.contextmanager
-def quick_switching() -> Iterator[None]:
-    """Let threads take turns quickly: the interpreter's own 5 ms, several times a call, would be felt by the model."""
+def frequent_thread_switches() -> Iterator[None]:
+    """Switch threads more often: with the interpreter's default of 5 ms, hosts would idle between requests."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(min(before, SWITCH_SECONDS))
     try:

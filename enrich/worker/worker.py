@@ -48,7 +48,7 @@ from enrich.worker.run_context import RunContext
 from enrich.worker.run_limits import PauseControl, RunDeadline
 from enrich.worker.run_options import RunCounts, RunEnd, RunOptions, RunSummary
 from enrich.worker.run_record import RunRecord
-from enrich.worker.threads import quick_switching
+from enrich.worker.threads import frequent_thread_switches
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class Worker:
 
     async def run(self) -> RunSummary:
         """Do the run's work. Raises RunningError if another worker runs on the library."""
-        with quick_switching() if self._options.describe else contextlib.nullcontext():
+        with frequent_thread_switches() if self._options.describe else contextlib.nullcontext():
             return await self._run()
 
     async def _run(self) -> RunSummary:
@@ -313,7 +313,7 @@ class Worker:
 
     def _record_request_done(self, request: str) -> None:
         if self._record is not None:
-            self._database.submit(partial(self._record.obeyed, request))
+            self._database.submit(partial(self._record.request_done, request))
 
     def _heartbeat_activity(self) -> dict[str, Any]:
         """For the runs table. Called in the heartbeat's thread."""

@@ -64,7 +64,7 @@ def test_it_holds_once_and_lets_go_once(granted, caplog):
     keeper.release_inhibitor()
     assert keeper.state is False
     assert "everyframe-awake" not in [thread.name for thread in running_threads()]
-    assert said(caplog) == ["the computer is kept awake", "the computer may sleep again: the worker has ended"]
+    assert said(caplog) == ["the computer is kept awake", "sleep is allowed again: the worker has ended"]
 
 
 def test_it_holds_while_there_is_work_and_only_then(granted):
