@@ -23,8 +23,8 @@ from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Image, MotionHint, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, RunningError, VideoError
+from enrich.library.images import load_image
 from enrich.library.library import Library
-from enrich.library.pictures import load_image
 from enrich.library.records import call_records
 from enrich.schedule.forecast import video_states
 

@@ -25,10 +25,10 @@ from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.describe.describer import Describer
-from enrich.describe.picture import decoded
+from enrich.describe.image import decoded
 from enrich.errors import VideoChangedError, VideoError
+from enrich.library.images import require_same_file
 from enrich.library.library import Library
-from enrich.library.pictures import require_same_file
 from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.settings import Settings
 from enrich.verify.rows import placed_frames

@@ -146,7 +146,7 @@ class _QuickCommand:
             await describer.close()
 
     async def _plan(self, describer: "QuickDescriber", video_id: int) -> "QuickPlan":
-        from enrich.quick.pictures import ensure_frames
+        from enrich.quick.frames import ensure_frames
         from enrich.quick.plan import make_plan
 
         video = await asyncio.to_thread(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enrich.describe.describer import Call, Description, HostReport, MotionHint, Pass, Problem, Question, ReplyWarning
-from enrich.describe.picture import decoded
+from enrich.describe.image import decoded
 from enrich.errors import CallFailedError
 
 LOCAL = "local"

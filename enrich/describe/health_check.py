@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enrich.describe.describer import Describer, Image, Question
-from enrich.describe.picture import encoded
+from enrich.describe.image import encoded
 
 WIDTH, HEIGHT = 480, 360
 LONGEST_QUOTE = 80

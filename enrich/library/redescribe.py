@@ -16,8 +16,8 @@ from enrich.describe.asking import ask
 from enrich.describe.describer import Answer, Describer, Description, Image, MotionHint, Question
 from enrich.describe.reply_checks import DIFFERENT_BITS
 from enrich.errors import CallFailedError, DescribeError
+from enrich.library.images import load_image
 from enrich.library.library import Library
-from enrich.library.pictures import load_image
 from enrich.library.records import call_records, searchable_text
 from enrich.process import this_process
 

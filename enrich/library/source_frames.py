@@ -15,9 +15,9 @@ from db import queries
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
+from enrich.library.images import jpeg_of, require_same_file
 from enrich.library.library import Library
 from enrich.library.media import STRIPS_FOLDER, strip_folder
-from enrich.library.pictures import jpeg_of, require_same_file
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrame
 from enrich.video.jpeg import JpegEncoder, write_jpeg

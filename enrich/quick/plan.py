@@ -15,8 +15,8 @@ from enrich.costs import check_budget, spent_this_month
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.quick.protocol import CostEstimate, LabelledImage, QuickDescriber
 from enrich.errors import BudgetError, DescribeError, ModelError, SettingsError
+from enrich.library.images import load_image
 from enrich.library.library import Library
-from enrich.library.pictures import load_image
 from enrich.quick.keyframes import Candidate, choose
 from enrich.wording import counted, dollars, first_line
 

@@ -27,8 +27,8 @@ from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
+from enrich.library.images import folder_name, jpeg_of
 from enrich.library.library import Library
-from enrich.library.pictures import folder_name, jpeg_of
 from enrich.verify.findings import FindingKind, FindingLog, place_of
 from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames

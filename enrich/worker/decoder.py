@@ -19,8 +19,8 @@ from db import extraction, queries, queue
 from db.engine import reading, writing
 from db.models import TaskKind
 from db.store import SUSPECT_CRASHES
+from enrich.library.images import remove_images
 from enrich.library.library import Library
-from enrich.library.pictures import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import GAP_LIMIT, CoverageOrder

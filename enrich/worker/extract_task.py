@@ -19,8 +19,7 @@ from db.engine import reading, writing
 from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
 from enrich.errors import VideoError
-from enrich.library.library import Library
-from enrich.library.pictures import (
+from enrich.library.images import (
     WAITING_SECONDS,
     WAITS,
     ExtractionStopped,
@@ -29,6 +28,7 @@ from enrich.library.pictures import (
     require_same_file,
     translated_errors,
 )
+from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.coverage import REQUEST_PRIORITY, CoverageOrder
 from enrich.video.extraction import Extraction, KeptFrame

@@ -25,8 +25,8 @@ from db.queries import video as read_video
 from db.store import SUSPECT_CRASHES
 from enrich.describe.describer import Image, MotionHint, Question
 from enrich.errors import VideoError
+from enrich.library.images import restore_image
 from enrich.library.library import Library
-from enrich.library.pictures import restore_image
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import REQUEST_PRIORITY

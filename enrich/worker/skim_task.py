@@ -16,8 +16,7 @@ from db.engine import reading, writing
 from db.queries import VideoRow
 from db.queries import video as read_video
 from enrich.errors import VideoError
-from enrich.library.library import Library
-from enrich.library.pictures import (
+from enrich.library.images import (
     WAITING_SECONDS,
     WAITS,
     ExtractionStopped,
@@ -26,6 +25,7 @@ from enrich.library.pictures import (
     require_same_file,
     translated_errors,
 )
+from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.coverage import SKIM_PRIORITY, CoverageOrder
 from enrich.video.skim import SkimFrame, SkimTarget, skim

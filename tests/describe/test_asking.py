@@ -7,7 +7,7 @@ from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Pass, Problem, PromptStyle
 from enrich.describe.reply import read_reply
 from enrich.errors import CallTimeoutError, HostDownError
-from tests.describe.pictures import call, question
+from tests.describe.images import call, question
 from tests.standin import Trick
 
 CONTEXT = "Grandma Erna's 80th birthday"

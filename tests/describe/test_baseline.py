@@ -4,7 +4,7 @@ import pytest
 from enrich.describe.baseline import BaselineDescriber, dominant_colours
 from enrich.describe.describer import Image, MotionHint, Pass, Question
 from enrich.errors import CallFailedError
-from tests.describe.pictures import jpeg, numbered_jpeg, plain_jpeg
+from tests.describe.images import jpeg, numbered_jpeg, plain_jpeg
 
 RNG = np.random.default_rng(3)
 

@@ -9,8 +9,8 @@ import pytest
 import simplejpeg
 
 from enrich.describe.health_check import HealthCheckResult, PairReply, check_health, image_pairs
+from enrich.describe.image import is_baseline
 from enrich.describe.ollama.describer import OllamaDescriber
-from enrich.describe.picture import is_baseline
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError, HostBusyError, HostDownError, ModelError
 from enrich.settings import Settings
 from tests.standin import StandIn, Trick

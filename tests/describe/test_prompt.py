@@ -4,7 +4,7 @@ import pytest
 
 from enrich.describe.describer import Image, PromptStyle, Question
 from enrich.describe.prompt import FIELDS, PROMPT_VERSION, prompt_for, schema, version_of
-from tests.describe.pictures import numbered_jpeg, question
+from tests.describe.images import numbered_jpeg, question
 
 CONTEXT = "Grandma Erna's 80th birthday in Graz"
 

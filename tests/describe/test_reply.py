@@ -4,7 +4,7 @@ import pytest
 
 from enrich.describe.describer import Description, Problem, PromptStyle, ReplyWarning
 from enrich.describe.reply import read_reply
-from tests.describe.pictures import call, question
+from tests.describe.images import call, question
 
 GOOD = {
     "text": "An old woman laughs at a long table.",

@@ -4,7 +4,7 @@ import pytest
 
 from enrich.describe.prompt import prompt_for
 from enrich.describe.reply_checks import leaks, repeats
-from tests.describe.pictures import question
+from tests.describe.images import question
 
 PROSE = (
     "An elderly woman in a blue dress sits at a long table with a white cloth and laughs. To her left a man with "

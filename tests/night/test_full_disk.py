@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enrich.control import control
-from enrich.library.pictures import IN_FLIGHT_MEGABYTES, MEGABYTE
+from enrich.library.images import IN_FLIGHT_MEGABYTES, MEGABYTE
 from enrich.settings import load_settings
 from enrich.worker import decoder, extract_task, prefetch, worker
 from enrich.worker.run_options import RunOptions

@@ -13,7 +13,7 @@ from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.prompt import schema
 from enrich.errors import CallFailedError, CallTimeoutError, EveryFrameError, ModelError
 from enrich.settings import load_settings
-from tests.describe.pictures import jpeg, numbered_jpeg, question
+from tests.describe.images import jpeg, numbered_jpeg, question
 
 pytestmark = pytest.mark.real_ollama
 

@@ -10,8 +10,8 @@ import signal
 import sys
 import threading
 
+from tests.standin.models import ShelfModel
 from tests.standin.server import StandIn
-from tests.standin.shelf import ShelfModel
 
 
 def main() -> None:

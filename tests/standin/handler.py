@@ -11,8 +11,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tests.standin.models import ShelfModel
 from tests.standin.request import Refusal, Request, read_request
-from tests.standin.shelf import ShelfModel
 from tests.standin.tricks import ODD_ANSWERS, PROTOCOL, REFUSALS, Play, Trick, bad_content, good_reply
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from tests.standin.handler import Server
+from tests.standin.models import Conduct, ShelfModel
 from tests.standin.request import Refusal, Request
-from tests.standin.shelf import Conduct, ShelfModel
 from tests.standin.tricks import BUSY_WORDS, Play, Trick
 
 

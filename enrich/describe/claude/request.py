@@ -16,7 +16,7 @@ import numpy as np
 import simplejpeg
 
 from enrich.describe.claude.prices import ModelPrice
-from enrich.describe.picture import decoded, encoded, is_baseline
+from enrich.describe.image import decoded, encoded, is_baseline
 from enrich.describe.quick.protocol import CostEstimate, LabelledImage, heading, instructions, question
 from enrich.describe.quick.reply import reply_model
 from enrich.errors import CallFailedError

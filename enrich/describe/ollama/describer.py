@@ -18,10 +18,10 @@ from enrich.describe.describer import (
     Question,
     ReplyWarning,
 )
+from enrich.describe.image import colour_card, shrunk
 from enrich.describe.ollama import models as shelf
 from enrich.describe.ollama.client import OllamaHost
 from enrich.describe.ollama.models import InstalledModel, LoadedModel, PullProgress, suggestion, traits_for
-from enrich.describe.picture import colour_card, shrunk
 from enrich.describe.prompt import prompt_for, schema, version_of
 from enrich.describe.reply import read_reply, storable
 from enrich.errors import ModelError

@@ -7,7 +7,7 @@ import pytest
 from enrich.describe.claude.batches import LIST_PAGE, BatchFound, BatchPart, ClaudeBatches
 from enrich.describe.claude.client import NotFoundError
 from enrich.errors import CallFailedError, HostDownError
-from tests.describe.looks import labelled
+from tests.describe.labelled_images import labelled
 from tests.standin_claude.handler import BATCHES
 
 

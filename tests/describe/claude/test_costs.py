@@ -11,8 +11,8 @@ from enrich.describe.claude.reply import split
 from enrich.describe.claude.request import blank, cut, fitted, fitted_size, image_tokens
 from enrich.describe.quick.protocol import LabelledImage
 from enrich.errors import SettingsError
-from tests.describe.looks import labelled
-from tests.describe.pictures import numbered_jpeg, plain_jpeg, progressive
+from tests.describe.images import numbered_jpeg, plain_jpeg, progressive
+from tests.describe.labelled_images import labelled
 from tests.standin.sight import look
 from tests.standin_claude.request import MODELS, billed_size
 

@@ -22,7 +22,7 @@ from enrich.errors import (
     SettingsError,
 )
 from enrich.settings import Settings, load_settings
-from tests.describe.looks import labelled
+from tests.describe.labelled_images import labelled
 from tests.standin_claude import KEY
 
 OTHER_KEY = "sk-ant-other-0123456789"

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.describe.pictures import numbered_jpeg, plain_jpeg
+from tests.describe.images import numbered_jpeg, plain_jpeg
 from tests.standin_claude import KEY
 
 HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))

@@ -14,7 +14,7 @@ from enrich.errors import (
     HostDownError,
     ModelError,
 )
-from tests.describe.pictures import numbered_jpeg, question
+from tests.describe.images import numbered_jpeg, question
 from tests.standin import ShelfModel, StandIn, Trick
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.errors import CallFailedError, CallTimeoutError, HostBusyError, HostDownError, ModelError
-from tests.describe.pictures import question
+from tests.describe.images import question
 from tests.standin import ShelfModel, Trick
 
 GB = 1_000_000_000

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from enrich.describe.prompt import schema
-from tests.describe.pictures import numbered_jpeg, plain_jpeg, progressive
+from tests.describe.images import numbered_jpeg, plain_jpeg, progressive
 from tests.standin import ShelfModel, StandIn, Trick
 from tests.standin.sight import look
 

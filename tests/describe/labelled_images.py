@@ -1,7 +1,7 @@
 """Labelled pictures for tests of the quick pass."""
 
 from enrich.describe.quick.protocol import LabelledImage
-from tests.describe.pictures import numbered_jpeg
+from tests.describe.images import numbered_jpeg
 
 
 def labelled(*numbers: int, size: tuple[int, int] = (320, 180)) -> list[LabelledImage]:

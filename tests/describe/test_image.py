@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from enrich.describe.picture import colour_card, is_baseline, shrunk
+from enrich.describe.image import colour_card, is_baseline, shrunk
 from enrich.errors import CallFailedError
 from tests.clips import read_number
-from tests.describe.pictures import numbered_jpeg, plain_jpeg, progressive
+from tests.describe.images import numbered_jpeg, plain_jpeg, progressive
 
 
 def size_of(jpeg):
