@@ -169,7 +169,7 @@ async def _describe(library: Library, turn: _ModelRun, host: str, one: AuditionF
         question,
         host=host,
         worth_retrying=turn.guard.is_worth_retrying,
-        same_text=lambda said: turn.describer.can_err and turn.guard.is_same_text(said, dhash),
+        same_text=lambda said: turn.describer.is_model and turn.guard.is_same_text(said, dhash),
     )
     turn.guard.learn(answer, dhash)
     await asyncio.to_thread(_book, library, one, answer)

@@ -3,9 +3,9 @@
 import pytest
 
 from db.costs import PassCost, VideoCost
-from enrich.costs import compare, deep_cost, rows, stored_size, summary
+from enrich.costs import compare, deep_cost, rows, stored_size, summary_line
 from enrich.describe.claude.prices import packaged_prices
-from enrich.describe.claude.request import words_tokens
+from enrich.describe.claude.request import text_tokens
 from enrich.describe.events import known_events
 from enrich.describe.quick.protocol import LabelledImage
 from enrich.settings import load_settings
@@ -30,7 +30,7 @@ def deep(frames, *, seconds=0.0, output=150):
 def test_the_users_table_with_true_numbers(settings):
     quick = PassCost(50, 50, 12.0, 60_000, 7_500, 0.049)
     total = compare([film(quick=quick, deep=deep(1000))], settings).total
-    assert summary(total) == "50 frames @ $0.049, 1,000 frames @ $0.00, 20x more analysis for the same price"
+    assert summary_line(total) == "50 frames @ $0.049, 1,000 frames @ $0.00, 20x more analysis for the same price"
 
 
 @pytest.mark.parametrize(
@@ -45,14 +45,14 @@ def test_the_users_table_with_true_numbers(settings):
 )
 def test_what_is_not_more_is_not_called_so(settings, quick, described, line):
     spent = PassCost(quick, quick, 1.0, 0, 0, 0.01 if quick else 0.0)
-    assert summary(compare([film(quick=spent, deep=deep(described))], settings).total) == line
+    assert summary_line(compare([film(quick=spent, deep=deep(described))], settings).total) == line
 
 
 def test_a_thousand_hd_frames_by_the_formula(settings):
     total = compare([film(deep=deep(1000))], settings).total
-    pictures = [LabelledImage(f"F{number}", b"", 0.0) for number in range(10)]
-    words = words_tokens(pictures, context="", language="English", events=known_events())
-    for price, found in zip(packaged_prices().models, total.elsewhere, strict=True):
+    images = [LabelledImage(f"F{number}", b"", 0.0) for number in range(10)]
+    words = text_tokens(images, context="", language="English", events=known_events())
+    for price, found in zip(packaged_prices().models, total.alternatives, strict=True):
         assert found.model == price.name
         if price.thinking != "always":
             tokens_in, tokens_out = 1000 * HD_TOKENS + 100 * words, 1000 * 150
@@ -61,25 +61,27 @@ def test_a_thousand_hd_frames_by_the_formula(settings):
 
 
 def test_replies_are_as_long_as_the_local_models(settings):
-    [short] = compare([film(deep=deep(10, output=10))], settings).films
-    [long] = compare([film(deep=deep(10, output=300))], settings).films
+    [short] = compare([film(deep=deep(10, output=10))], settings).videos
+    [long] = compare([film(deep=deep(10, output=300))], settings).videos
     price = packaged_prices().models[0]
-    assert long.bill.elsewhere[0].usd - short.bill.elsewhere[0].usd == pytest.approx(10 * 290 * price.output / 1e6)
+    assert long.summary.alternatives[0].usd - short.summary.alternatives[0].usd == pytest.approx(
+        10 * 290 * price.output / 1e6
+    )
 
 
 def test_films_add_up(settings):
     films = [film(1, deep=deep(15)), film(2, deep=deep(7), size=(640, 360)), film(3)]
     found = compare(films, settings)
-    for place, model in enumerate(found.total.elsewhere):
-        assert model.usd == pytest.approx(sum(each.bill.elsewhere[place].usd for each in found.films))
-    assert found.films[2].bill.elsewhere[0].usd == 0
+    for place, model in enumerate(found.total.alternatives):
+        assert model.usd == pytest.approx(sum(each.summary.alternatives[place].usd for each in found.videos))
+    assert found.videos[2].summary.alternatives[0].usd == 0
     assert found.total.deep.frames == 22
 
 
 def test_no_films_cost_nothing(settings):
     found = compare([], settings)
-    assert {model.usd for model in found.total.elsewhere} == {0}
-    assert summary(found.total) is None
+    assert {model.usd for model in found.total.alternatives} == {0}
+    assert summary_line(found.total) is None
 
 
 def test_electricity_is_watts_times_time_on_the_clock(settings):
@@ -99,7 +101,7 @@ def test_prices_in_the_data_folder_count(settings):
         encoding="utf-8",
     )
     found = compare([film(deep=deep(10))], settings)
-    [own] = found.total.elsewhere
+    [own] = found.total.alternatives
     assert (found.prices_source, own.title) == ("me", "Own")
     assert own.batch_usd == pytest.approx(own.usd / 4)
 

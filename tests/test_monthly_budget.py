@@ -91,9 +91,9 @@ def test_what_fits_passes_and_what_does_not_is_refused(connection, settings, zon
 
 def test_what_is_on_its_way_counts(connection, settings, zone):
     zone("UTC")
-    check_budget(connection, settings, 0.5, now=NOW, promised=0.5)
+    check_budget(connection, settings, 0.5, now=NOW, pending_usd=0.5)
     with pytest.raises(BudgetError, match=r"\$0.600 is on its way"):
-        check_budget(connection, settings, 0.5, now=NOW, promised=0.6)
+        check_budget(connection, settings, 0.5, now=NOW, pending_usd=0.6)
 
 
 def test_a_budget_of_nothing_allows_what_costs_nothing(connection, settings):

@@ -1,4 +1,4 @@
-"""Asking a describer so that a doubtful reply is noticed, asked once more in another way, and the better one kept."""
+"""Ask a describer about images; if the reply is flagged, retry once with another prompt and keep the better reply."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 from enrich.describe.describer import Answer, Call, Describer, Description, Problem, PromptStyle, Question, ReplyWarning
 from enrich.errors import DescribeError
 
-# The worse first: each outweighs all that follow it.
+# Worst first: each problem outweighs all that follow it.
 WORST_FIRST = (
     Problem.EMPTY,
     Problem.REPEATS,
@@ -26,17 +26,17 @@ async def ask(
     worth_retrying: Callable[[Problem], bool] = lambda _: True,
     same_text: Callable[[Description], bool] = lambda _: False,
 ) -> Answer:
-    """The description of the question's pictures, after one call or, if its reply is doubtful, two.
+    """Describe the question's images in one call, or two if the first reply has a problem worth retrying.
 
-    `worth_retrying` says whether a problem deserves the second call; `same_text` whether a description is the one
-    of another, different-looking picture. Raises what the first call raises; should only the second one fail,
-    the first reply is the answer.
+    `worth_retrying` decides whether a problem justifies a second call. `same_text` reports whether a description
+    duplicates that of a different-looking image. An error of the first call is raised; if only the second call
+    fails, the first reply is returned.
     """
     call, description = await _one_call(describer, question, host, same_text)
-    worth = [doubt.problem for doubt in call.warnings if worth_retrying(doubt.problem)]
+    worth = [warning.problem for warning in call.warnings if worth_retrying(warning.problem)]
     if not worth:
         return _answer(call, description, calls=(call,))
-    again = replace(question, manner=_other_manner(worth))
+    again = replace(question, prompt_style=_retry_style(worth))
     try:
         second, other = await _one_call(describer, again, host, same_text)
     except DescribeError:
@@ -51,10 +51,10 @@ async def _one_call(
     describer: Describer, question: Question, host: str, same_text: Callable[[Description], bool]
 ) -> tuple[Call, Description | None]:
     call = await describer.describe(question, host=host)
-    description, doubts = describer.read(question, call)
+    description, warnings = describer.read(question, call)
     if description is not None and same_text(description):
-        doubts += (ReplyWarning(Problem.SAME_TEXT),)
-    return replace(call, warnings=tuple(dict.fromkeys(doubts))), description
+        warnings += (ReplyWarning(Problem.SAME_TEXT),)
+    return replace(call, warnings=tuple(dict.fromkeys(warnings))), description
 
 
 def _answer(call: Call, description: Description | None, *, calls: tuple[Call, ...]) -> Answer:
@@ -63,14 +63,14 @@ def _answer(call: Call, description: Description | None, *, calls: tuple[Call, .
         calls=calls,
         warnings=call.warnings,
         kept=calls.index(call),
-        unsure_names=tuple(doubt.detail for doubt in call.warnings if doubt.problem is Problem.CONTEXT_NAME),
+        unverified_names=tuple(warning.detail for warning in call.warnings if warning.problem is Problem.CONTEXT_NAME),
     )
 
 
-def _other_manner(problems: Iterable[Problem]) -> PromptStyle:
-    """How to ask again: without the context if only names are wrong, else in plain words."""
+def _retry_style(problems: Iterable[Problem]) -> PromptStyle:
+    """The prompt style of the retry: without context if only names are wrong, else plain text."""
     return PromptStyle.WITHOUT_CONTEXT if set(problems) == {Problem.CONTEXT_NAME} else PromptStyle.PLAIN
 
 
-def _badness(doubts: Iterable[ReplyWarning]) -> float:
-    return sum(0.5 ** WORST_FIRST.index(problem) for problem in {doubt.problem for doubt in doubts})
+def _badness(warnings: Iterable[ReplyWarning]) -> float:
+    return sum(0.5 ** WORST_FIRST.index(problem) for problem in {warning.problem for warning in warnings})

@@ -25,7 +25,7 @@ class RequestInFlight:
         """The call about a claimed frame."""
         if item.job.frame_id is None:
             raise ValueError("a task to describe names no frame")
-        return cls(item.job.frame_id, item.job.video_id, item.question.pictures[0].timestamp)
+        return cls(item.job.frame_id, item.job.video_id, item.question.images[0].timestamp)
 
 
 @dataclass(slots=True)

@@ -20,10 +20,10 @@ from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
 from enrich.errors import VideoError
 from enrich.library.images import (
-    WAITING_SECONDS,
-    WAITS,
+    RETRY_SECONDS,
+    RETRYABLE_ERRORS,
     ExtractionStopped,
-    folder_name,
+    image_folder_name,
     require_disk,
     require_same_file,
     translated_errors,
@@ -78,9 +78,9 @@ def extract_video(
         require_disk(library)
         with translated_errors(library, video):
             _decode(library, job, video, passes=passes, stop=stop, on_begin=on_begin, on_frames=on_frames)
-    except WAITS as error:
+    except RETRYABLE_ERRORS as error:
         log.warning("%s waits: %s", video.title, error, extra=about(Action.VIDEO_WAITING, video=video.id))
-        later = datetime.now(UTC) + timedelta(seconds=WAITING_SECONDS)
+        later = datetime.now(UTC) + timedelta(seconds=RETRY_SECONDS)
         with writing(library.engine) as connection:
             extraction.postpone_extraction(connection, job, reason=str(error), not_before=later)
     except VideoError as error:
@@ -112,7 +112,7 @@ def _decode(
             even=CoverageOrder(video.duration),
             places_taken=extraction.places_taken(connection, video.id),
             looked_at=tuple(timestamp for _, timestamp in sought),
-            folder=folder_name(video.fingerprint),
+            folder=image_folder_name(video.fingerprint),
         )
     settings = library.settings
     with Extraction(

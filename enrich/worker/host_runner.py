@@ -235,7 +235,7 @@ class HostRunner:
         """Ask the canary's pictures whenever they are due, in the slots, among the frames; until cancelled."""
         while True:
             async with self._asking:
-                if self._describer.can_err and await self._health.is_due(self.host):
+                if self._describer.is_model and await self._health.is_due(self.host):
                     await self._ask_canary()
             if self._health.is_unhealthy(self.host):
                 self._close(None)
@@ -308,7 +308,7 @@ class HostRunner:
                 host=self.host,
                 worth_retrying=self._guard.is_worth_retrying,
                 same_text=lambda description: (
-                    self._describer.can_err and self._guard.is_same_text(description, item.dhash)
+                    self._describer.is_model and self._guard.is_same_text(description, item.dhash)
                 ),
             )
         except _OverError:

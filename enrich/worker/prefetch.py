@@ -274,9 +274,9 @@ class Prefetcher:
         except (VideoError, OSError) as error:
             return _WaitingFrame(str(error))
         movement = MotionHint(motion=frame.motion)
-        picture = Image(jpeg=jpeg, timestamp=frame.timestamp, movement=movement)
+        picture = Image(jpeg=jpeg, timestamp=frame.timestamp, motion_hint=movement)
         language = self._library.settings.language
-        question = Question(pictures=(picture,), context=video.context, event=event, language=language)
+        question = Question(images=(picture,), context=video.context, event=event, language=language)
         return PrefetchedFrame(job, frame, question)
 
     def _video(self, video_id: int, read: Callable[[], VideoRow]) -> VideoRow:

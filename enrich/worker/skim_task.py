@@ -17,10 +17,10 @@ from db.queries import VideoRow
 from db.queries import video as read_video
 from enrich.errors import VideoError
 from enrich.library.images import (
-    WAITING_SECONDS,
-    WAITS,
+    RETRY_SECONDS,
+    RETRYABLE_ERRORS,
     ExtractionStopped,
-    folder_name,
+    image_folder_name,
     require_disk,
     require_same_file,
     translated_errors,
@@ -56,8 +56,8 @@ def skim_video(
         with writing(library.engine) as connection:
             queue.release(connection, job)
         return
-    except WAITS as error:
-        later = datetime.now(UTC) + timedelta(seconds=WAITING_SECONDS)
+    except RETRYABLE_ERRORS as error:
+        later = datetime.now(UTC) + timedelta(seconds=RETRY_SECONDS)
         with writing(library.engine) as connection:
             queue.release(connection, job, reason=str(error), not_before=later)
         return
@@ -99,7 +99,7 @@ class _SkimTask:
         last = self._taken
         for picture in skim(
             Path(self._video.path),
-            self._library.frames_folder / folder_name(self._video.fingerprint),
+            self._library.frames_folder / image_folder_name(self._video.fingerprint),
             spots,
             rotation=self._video.rotation,
             edge=settings.stored_edge,
@@ -142,7 +142,7 @@ class _SkimTask:
             timestamp=picture.timestamp,
             stands_for=None,
             scene=None,
-            image_path=f"{folder_name(self._video.fingerprint)}/{picture.image_path}",
+            image_path=f"{image_folder_name(self._video.fingerprint)}/{picture.image_path}",
             dhash=f"{picture.dhash:016x}",
             sharpness=picture.sharpness,
             brightness=picture.brightness,

@@ -277,7 +277,7 @@ class Worker:
 
     @property
     def pass_(self) -> str:
-        return self._describer.fills.value if self._describer is not None else DEEP
+        return self._describer.target_pass.value if self._describer is not None else DEEP
 
     def _left(self) -> int:
         with reading(self._library.engine) as connection:

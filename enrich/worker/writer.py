@@ -131,7 +131,7 @@ class ResultWriter:
         said = answer.description
         if said is None:
             raise ValueError("an empty answer is a failure")
-        found = searchable_text(said, answer.unsure_names)
+        found = searchable_text(said, answer.unverified_names)
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
             store.save_description(

@@ -49,11 +49,11 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
 
 @pytest.fixture
 async def looker(claude: ClaudeStandIn, tmp_path: Path) -> AsyncIterator[Callable[..., ClaudeQuick]]:
-    """Makes quick describers that ask the stand-in; keywords are settings, or `told` and `most_wait`."""
+    """Makes quick describers that ask the stand-in; keywords are settings, or `on_wait` and `max_wait_seconds`."""
     made: list[ClaudeQuick] = []
 
     def make(**changes: Any) -> ClaudeQuick:
-        kept = {name: changes.pop(name) for name in ("model", "told", "most_wait") if name in changes}
+        kept = {name: changes.pop(name) for name in ("model", "on_wait", "max_wait_seconds") if name in changes}
         made.append(ClaudeQuick(load_settings(home=tmp_path, connect_seconds=2, **changes), **kept))
         return made[-1]
 

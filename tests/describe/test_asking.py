@@ -13,22 +13,22 @@ from tests.standin import Trick
 CONTEXT = "Grandma Erna's 80th birthday"
 
 
-def kinds(doubts):
-    return [doubt.problem for doubt in doubts]
+def kinds(warnings):
+    return [warning.problem for warning in warnings]
 
 
 class Scripted:
     """A describer that gives these replies, or raises them. It shows no timing and no protocol."""
 
-    name, model, fills, hosts = "scripted", "m", Pass.DEEP, ("box",)
+    name, model, target_pass, hosts = "scripted", "m", Pass.DEEP, ("box",)
 
     def __init__(self, *replies):
         self.replies = list(replies)
-        self.manners = []
+        self.prompt_styles = []
 
     async def describe(self, asked, *, host):
         assert host == "box"
-        self.manners.append(asked.manner)
+        self.prompt_styles.append(asked.prompt_style)
         reply = self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply
@@ -47,7 +47,7 @@ async def test_a_good_reply_is_one_call(describer, standin):
     assert "Frame number 12" in answer.description.text
     assert len(answer.calls) == len(standin.chats) == 1
     assert answer.warnings == answer.calls[0].warnings == ()
-    assert answer.unsure_names == ()
+    assert answer.unverified_names == ()
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ async def test_a_name_from_the_context_is_asked_again_without_the_context(descri
     standin.play(Trick.CONTEXT_NAME, word="Erna")
     answer = await ask(describer, question(12, context=CONTEXT), host=standin.address)
     assert "Erna" not in answer.description.text
-    assert answer.unsure_names == ()
+    assert answer.unverified_names == ()
     assert kinds(answer.calls[0].warnings) == [Problem.CONTEXT_NAME]
     first, second = standin.chats
     assert "Erna" in first.prompt
@@ -108,24 +108,24 @@ async def test_a_name_from_the_context_is_asked_again_without_the_context(descri
 async def test_a_name_that_stays_in_the_kept_description_is_unsure():
     describer = Scripted(reply("Erna laughs."), reply(""))
     answer = await ask(describer, question(context=CONTEXT), host="box")
-    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
+    assert describer.prompt_styles == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
     assert answer.description.text == "Erna laughs."
-    assert answer.unsure_names == ("Erna",)
+    assert answer.unverified_names == ("Erna",)
 
 
 async def test_a_name_that_comes_again_without_the_context_stays_unsure():
     describer = Scripted(reply("Erna laughs."), reply("A cake for Erna."))
     answer = await ask(describer, question(context=CONTEXT), host="box")
     assert answer.description.text == "Erna laughs."
-    assert answer.unsure_names == ("Erna",)
+    assert answer.unverified_names == ("Erna",)
 
 
 async def test_a_name_beside_a_worse_problem_is_asked_again_plainly_and_may_stay_unsure():
     describer = Scripted("Erna laughs at the cake.", "Erna laughs.\nTags: cake")
     answer = await ask(describer, question(context=CONTEXT), host="box")
-    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.PLAIN]
+    assert describer.prompt_styles == [PromptStyle.STRUCTURED, PromptStyle.PLAIN]
     assert answer.description.tags == ("cake",)
-    assert answer.unsure_names == ("Erna",)
+    assert answer.unverified_names == ("Erna",)
 
 
 async def test_the_same_text_as_for_another_picture_is_asked_again(describer, standin):
@@ -161,7 +161,7 @@ async def test_the_second_manner_is_chosen_by_the_problems_that_are_worth_it():
     await ask(
         describer, question(context=CONTEXT), host="box", worth_retrying=lambda problem: problem is Problem.CONTEXT_NAME
     )
-    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
+    assert describer.prompt_styles == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
 
 
 async def test_a_second_reply_that_is_worse_does_not_replace_the_first():

@@ -9,12 +9,12 @@ from tests.describe.images import jpeg, numbered_jpeg, plain_jpeg
 RNG = np.random.default_rng(3)
 
 
-async def described(picture, movement=None, **more):
+async def described(image, movement=None, **more):
     describer = BaselineDescriber()
-    asked = Question((Image(picture, 0, movement),), **more)
+    asked = Question((Image(image, 0, movement),), **more)
     call = await describer.describe(asked, host="local")
-    description, doubts = describer.read(asked, call)
-    assert doubts == ()
+    description, warnings = describer.read(asked, call)
+    assert warnings == ()
     return description
 
 
@@ -53,11 +53,11 @@ async def test_colours_have_plain_names(colour, name):
 
 
 def test_the_largest_colours_come_first_and_small_ones_are_left_out():
-    picture = np.zeros((100, 100, 3), np.uint8)
-    picture[:, :55] = (40, 60, 200)
-    picture[:, 55:90] = (30, 160, 60)
-    picture[:, 90:] = (200, 30, 30)
-    assert dominant_colours(picture) == ("blue", "green")
+    image = np.zeros((100, 100, 3), np.uint8)
+    image[:, :55] = (40, 60, 200)
+    image[:, 55:90] = (30, 160, 60)
+    image[:, 90:] = (200, 30, 30)
+    assert dominant_colours(image) == ("blue", "green")
 
 
 @pytest.mark.parametrize(("level", "word"), [(10, "dark"), (60, "dim"), (120, "evenly lit"), (230, "bright")])
@@ -119,7 +119,7 @@ async def test_it_writes_english_whatever_is_asked_for_and_knows_no_context():
 
 async def test_it_fills_only_the_quick_columns_and_needs_nothing():
     describer = BaselineDescriber()
-    assert describer.fills is Pass.QUICK
+    assert describer.target_pass is Pass.QUICK
     assert describer.hosts == ("local",)
     assert "no model" in (await describer.prepare("local")).sentence
     await describer.close()

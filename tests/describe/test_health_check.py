@@ -35,7 +35,7 @@ async def test_a_host_that_sees_tells_all_pairs_apart_in_six_calls(
     describer: OllamaDescriber, standin: StandIn
 ) -> None:
     found = await check_health(describer, standin.address)
-    assert [told.is_apart for told in found.pairs] == [True, True, True]
+    assert [told.texts_differ for told in found.pairs] == [True, True, True]
     assert not found.is_bad
     assert "mostly yellow" in found.pairs[2].first
     assert "black and white" in found.pairs[2].second

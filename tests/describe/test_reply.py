@@ -24,12 +24,12 @@ def read(raw, *warnings, **more):
 
 
 def problems(raw, *warnings, **more):
-    return [doubt.problem for doubt in read(raw, *warnings, **more)[1]]
+    return [warning.problem for warning in read(raw, *warnings, **more)[1]]
 
 
 def test_a_good_reply_is_read_without_a_doubt():
-    description, doubts = read(json.dumps(GOOD))
-    assert doubts == ()
+    description, warnings = read(json.dumps(GOOD))
+    assert warnings == ()
     assert description == Description(
         text="An old woman laughs at a long table.",
         tags=("birthday", "laughing"),
@@ -53,10 +53,10 @@ def test_a_good_reply_is_read_without_a_doubt():
     ],
 )
 def test_fences_small_talk_thoughts_and_lists_around_the_json_do_not_matter(raw):
-    description, doubts = read(raw)
+    description, warnings = read(raw)
     assert description.text == GOOD["text"]
     assert description.tags == ("birthday", "laughing")
-    assert doubts == ()
+    assert warnings == ()
 
 
 def test_line_breaks_within_a_text_are_read_though_json_forbids_them():
@@ -86,12 +86,12 @@ def test_a_text_written_as_a_list_becomes_a_text():
 
 def test_values_of_other_kinds_are_taken_as_words():
     odd = {"people": 2, "mood": True, "objects": [{"name": "Cup", "count": 2}, 7], "setting": {"room": "kitchen"}}
-    description, doubts = read(json.dumps(GOOD | odd))
+    description, warnings = read(json.dumps(GOOD | odd))
     assert description.people == "2"
     assert description.mood == ""
     assert description.objects == ("cup", "7")
     assert description.setting == "kitchen"
-    assert doubts == ()
+    assert warnings == ()
 
 
 @pytest.mark.parametrize("nothing", [None, "", "null", "None", "N/A", "unknown.", []])
@@ -103,31 +103,31 @@ def test_words_for_nothing_are_nothing(nothing):
     "raw", ["", "  \n\t ", "{}", '{"text": ""}', "{" + "\n \t" * 600, "<think>What is it?</think>", "<think>Hm"]
 )
 def test_a_reply_without_any_text_is_empty(raw):
-    description, doubts = read(raw)
+    description, warnings = read(raw)
     assert description is None
-    assert [doubt.problem for doubt in doubts] == [Problem.EMPTY]
+    assert [warning.problem for warning in warnings] == [Problem.EMPTY]
 
 
 def test_a_reply_without_the_text_field_is_described_by_its_other_fields():
-    description, doubts = read(json.dumps(GOOD | {"text": None}))
+    description, warnings = read(json.dumps(GOOD | {"text": None}))
     assert description.text == "one old woman. laughing. garden. happy. table, cake"
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
 def test_prose_is_kept_as_text_and_noticed():
-    description, doubts = read("An old woman laughs.")
+    description, warnings = read("An old woman laughs.")
     assert description.text == "An old woman laughs."
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
 @pytest.mark.parametrize("share", [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
 def test_of_a_reply_that_was_cut_off_what_is_there_is_kept(share):
     whole = json.dumps(GOOD | {"text": 'An old woman "Oma" laughs.'})
-    description, doubts = read(whole[: int(len(whole) * share)], CUT)
+    description, warnings = read(whole[: int(len(whole) * share)], CUT)
     assert description.text.startswith("An old woman")
     assert "{" not in description.text
     assert '"text"' not in description.text
-    assert [doubt.problem for doubt in doubts] == [Problem.CUT_OFF]
+    assert [warning.problem for warning in warnings] == [Problem.CUT_OFF]
     if share > 0.6:
         assert "birthday" in description.tags
 
@@ -137,11 +137,11 @@ def test_every_way_of_cutting_a_reply_short_leaves_clean_text():
         GOOD | {"text": 'She says "hä\\u00e4" and \\n laughs \u00e9', "tags": ["a, b", "c"]}, ensure_ascii=True
     )
     for length in range(len('{"text": "She'), len(whole)):
-        description, doubts = read(whole[:length], CUT)
+        description, warnings = read(whole[:length], CUT)
         assert description is not None, whole[:length]
         assert description.text.startswith("She"), whole[:length]
         assert not set(description.text) & set("{}["), whole[:length]
-        assert [doubt.problem for doubt in doubts] == [Problem.CUT_OFF], whole[:length]
+        assert [warning.problem for warning in warnings] == [Problem.CUT_OFF], whole[:length]
 
 
 @pytest.mark.parametrize(
@@ -153,16 +153,16 @@ def test_every_way_of_cutting_a_reply_short_leaves_clean_text():
     ],
 )
 def test_json_that_is_slightly_wrong_is_mended_and_noticed(raw):
-    description, doubts = read(raw)
+    description, warnings = read(raw)
     assert description.text == "A man laughs."
     assert description.tags == ("man",)
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
 def test_of_json_beyond_repair_the_words_are_kept():
-    description, doubts = read("{text: A man laughs, tags: man}")
+    description, warnings = read("{text: A man laughs, tags: man}")
     assert "A man laughs" in description.text
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
 def test_a_reply_cut_off_before_any_text_is_empty_and_cut_off():
@@ -170,15 +170,15 @@ def test_a_reply_cut_off_before_any_text_is_empty_and_cut_off():
 
 
 def test_a_reply_that_repeats_itself_is_noticed_and_its_text_kept():
-    description, doubts = read(json.dumps(GOOD | {"text": "the man and the woman and " * 20}))
+    description, warnings = read(json.dumps(GOOD | {"text": "the man and the woman and " * 20}))
     assert description.text.startswith("the man")
-    assert [doubt.problem for doubt in doubts] == [Problem.REPEATS]
+    assert [warning.problem for warning in warnings] == [Problem.REPEATS]
 
 
 def test_a_list_that_never_ends_is_noticed_though_its_terms_are_told_once():
-    description, doubts = read('{"text": "A room.", "objects": [' + '"chair", ' * 90, CUT)
+    description, warnings = read('{"text": "A room.", "objects": [' + '"chair", ' * 90, CUT)
     assert description.objects == ("chair",)
-    assert [doubt.problem for doubt in doubts] == [Problem.CUT_OFF, Problem.REPEATS]
+    assert [warning.problem for warning in warnings] == [Problem.CUT_OFF, Problem.REPEATS]
 
 
 def test_a_reply_that_hands_the_prompt_back_is_noticed():
@@ -204,8 +204,8 @@ CONTEXT = "Grandma Erna's 80th birthday in Graz"
     ],
 )
 def test_a_name_that_only_the_context_can_have_told_is_noticed(change):
-    _, doubts = read(json.dumps(GOOD | change), context=CONTEXT)
-    assert doubts == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"),)
+    _, warnings = read(json.dumps(GOOD | change), context=CONTEXT)
+    assert warnings == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"),)
 
 
 def test_ordinary_words_of_the_context_are_no_names():
@@ -213,8 +213,8 @@ def test_ordinary_words_of_the_context_are_no_names():
 
 
 def test_every_name_is_a_doubt_of_its_own():
-    _, doubts = read(json.dumps(GOOD | {"text": "Erna sits in Graz."}), context=CONTEXT)
-    assert doubts == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"), ReplyWarning(Problem.CONTEXT_NAME, "Graz"))
+    _, warnings = read(json.dumps(GOOD | {"text": "Erna sits in Graz."}), context=CONTEXT)
+    assert warnings == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"), ReplyWarning(Problem.CONTEXT_NAME, "Graz"))
 
 
 @pytest.mark.parametrize("visible", ["Happy birthday Erna!", "ALLES GUTE ERNA", "erna 80"])
@@ -225,22 +225,22 @@ def test_a_name_that_can_be_read_in_the_picture_is_no_doubt(visible):
 
 def test_a_name_said_without_knowing_the_context_is_a_doubt_all_the_same():
     raw = json.dumps(GOOD | {"text": "A cake for Erna."})
-    assert problems(raw, context=CONTEXT, manner=PromptStyle.WITHOUT_CONTEXT) == [Problem.CONTEXT_NAME]
+    assert problems(raw, context=CONTEXT, prompt_style=PromptStyle.WITHOUT_CONTEXT) == [Problem.CONTEXT_NAME]
 
 
 def test_a_plain_reply_is_text_and_tags_and_need_not_be_json():
-    description, doubts = read(
-        "A woman laughs.\nShe is old.\n\n**Tags:** Woman, cake, laughing", manner=PromptStyle.PLAIN
+    description, warnings = read(
+        "A woman laughs.\nShe is old.\n\n**Tags:** Woman, cake, laughing", prompt_style=PromptStyle.PLAIN
     )
     assert description.text == "A woman laughs. She is old."
     assert description.tags == ("woman", "cake", "laughing")
-    assert doubts == ()
+    assert warnings == ()
 
 
 def test_a_plain_reply_that_is_json_all_the_same_is_read_as_json():
-    description, doubts = read(json.dumps(GOOD), manner=PromptStyle.PLAIN)
+    description, warnings = read(json.dumps(GOOD), prompt_style=PromptStyle.PLAIN)
     assert description.tags == ("birthday", "laughing")
-    assert doubts == ()
+    assert warnings == ()
 
 
 def test_characters_no_database_takes_are_left_out():
@@ -256,7 +256,7 @@ def test_characters_no_database_takes_are_left_out():
 )
 def test_nothing_a_model_writes_raises(raw):
     read(raw)
-    read(raw, CUT, manner=PromptStyle.PLAIN, context=CONTEXT)
+    read(raw, CUT, prompt_style=PromptStyle.PLAIN, context=CONTEXT)
 
 
 REQUEST = "Say which flowers stand on the table in front of the old woman, Hermine"

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from enrich.describe.prompt import prompt_for
-from enrich.describe.reply_checks import leaks, repeats
+from enrich.describe.reply_checks import is_repetitive, leaks_prompt
 from tests.describe.images import question
 
 PROSE = (
@@ -28,7 +28,7 @@ PROSE = (
     ],
 )
 def test_a_text_that_turns_in_circles_is_noticed(text):
-    assert repeats(text)
+    assert is_repetitive(text)
 
 
 @pytest.mark.parametrize(
@@ -47,13 +47,13 @@ def test_a_text_that_turns_in_circles_is_noticed(text):
     ],
 )
 def test_ordinary_descriptions_do_not_turn_in_circles(text):
-    assert not repeats(text)
+    assert not is_repetitive(text)
 
 
 def test_looking_for_circles_is_quick_in_the_longest_of_texts():
     text = "".join(chr(97 + (n * n * 7 + n) % 26) for n in range(200_000))
     start = time.monotonic()
-    repeats(text)
+    is_repetitive(text)
     assert time.monotonic() - start < 1
 
 
@@ -69,18 +69,18 @@ def test_looking_for_circles_is_quick_in_the_longest_of_texts():
     ],
 )
 def test_the_prompt_handed_back_is_noticed(text):
-    assert leaks(text, (), prompt_for(question()))
+    assert leaks_prompt(text, (), prompt_for(question()))
 
 
 def test_a_context_handed_back_whole_is_a_leak():
     context = "the party for the opening of the new fire station with everybody from the village"
-    assert leaks(f"This is {context}.", (), prompt_for(question(context=context)))
+    assert leaks_prompt(f"This is {context}.", (), prompt_for(question(context=context)))
 
 
 def test_prompt_text_in_the_tags_is_noticed():
-    assert leaks("A man.", ("up to ten short search terms",), prompt_for(question()))
+    assert leaks_prompt("A man.", ("up to ten short search terms",), prompt_for(question()))
 
 
 @pytest.mark.parametrize("text", [PROSE, "A man can be seen in this picture.", "The mood of the moment is happy."])
 def test_ordinary_descriptions_do_not_leak_the_prompt(text):
-    assert not leaks(text, ("man", "kitchen", "search light"), prompt_for(question(context="a party")))
+    assert not leaks_prompt(text, ("man", "kitchen", "search light"), prompt_for(question(context="a party")))

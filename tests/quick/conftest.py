@@ -43,7 +43,7 @@ def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the test's library will be."""
     live_in(monkeypatch, tmp_path / "home", NOBODY)
     monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", str(PICTURES))
-    monkeypatch.setattr(batches, "SOON_SECONDS", 0.1)
+    monkeypatch.setattr(batches, "SHORT_POLL_SECONDS", 0.1)
     monkeypatch.setattr(batches, "SETTLE_SECONDS", 0.0)
     return tmp_path / "home"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from enrich.quick.keyframes import ALIKE_BITS, Candidate, choose
+from enrich.quick.keyframes import ALIKE_BITS, Candidate, choose_key_frames
 from tests.clips import shared_videos
 
 FOLDER = shared_videos()
@@ -27,24 +27,24 @@ def film(count: int, step: float = 1.0, **signals: Any) -> list[Candidate]:
 
 
 def test_a_film_without_pictures_has_none() -> None:
-    assert choose([], 50) == []
-    assert choose(film(3), 0) == []
+    assert choose_key_frames([], 50) == []
+    assert choose_key_frames(film(3), 0) == []
 
 
 def test_all_of_few_different_pictures_are_key_frames_in_the_order_of_time() -> None:
-    assert choose(film(7), 50) == [0, 1, 2, 3, 4, 5, 6]
+    assert choose_key_frames(film(7), 50) == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_so_many_as_are_wanted_and_the_same_whatever_the_order_they_come_in() -> None:
     candidates = film(400)
-    chosen = choose(candidates, 50, duration=400.0)
+    chosen = choose_key_frames(candidates, 50, duration=400.0)
     assert len(chosen) == 50
     random.Random(3).shuffle(candidates)
-    assert choose(candidates, 50, duration=400.0) == chosen
+    assert choose_key_frames(candidates, 50, duration=400.0) == chosen
 
 
 def test_they_are_spread_over_the_time() -> None:
-    chosen = choose(film(1000), 50, duration=1000.0)
+    chosen = choose_key_frames(film(1000), 50, duration=1000.0)
     gaps = [later - earlier for earlier, later in pairwise([0, *chosen, 1000])]
     assert max(gaps) <= 3 * 1000 / 50
 
@@ -53,48 +53,48 @@ def test_every_scene_has_one_however_short_it_is() -> None:
     candidates = film(500, scene=0)
     for scene, at in enumerate(range(100, 130), 1):
         candidates[at] = candidate(at, float(at), scene=scene)
-    chosen = choose(candidates, 50, duration=500.0)
+    chosen = choose_key_frames(candidates, 50, duration=500.0)
     assert {candidates[number].scene for number in chosen} == set(range(31))
 
 
 def test_of_many_alike_that_lie_together_one_is_enough() -> None:
     still = [candidate(number, number / 10, dhash=look(0) ^ (1 << number % ALIKE_BITS)) for number in range(100)]
     moving = [candidate(number, float(number)) for number in range(100, 140)]
-    chosen = choose(still + moving, 20, duration=140.0)
+    chosen = choose_key_frames(still + moving, 20, duration=140.0)
     assert sum(number < 100 for number in chosen) <= 2
 
 
 def test_a_still_hour_gets_pictures_all_the_same_but_fewer() -> None:
-    chosen = choose(film(3600, dhash=look(1)), 50, duration=3600.0)
+    chosen = choose_key_frames(film(3600, dhash=look(1)), 50, duration=3600.0)
     assert 12 <= len(chosen) <= 30
 
 
 @pytest.mark.parametrize("bad", [{"brightness": 8.0}, {"sharpness": 4.0}, {"brightness": 250.0}])
 def test_dark_blurred_and_blinding_pictures_stand_back_for_their_neighbours(bad: dict[str, float]) -> None:
     candidates = [candidate(number, float(number), **(bad if number % 3 else {})) for number in range(300)]
-    assert all(number % 3 == 0 for number in choose(candidates, 50, duration=300.0))
+    assert all(number % 3 == 0 for number in choose_key_frames(candidates, 50, duration=300.0))
 
 
 def test_a_long_dark_scene_is_not_left_out() -> None:
     light = [12.0 if 100 <= number < 200 else 120.0 for number in range(300)]
     candidates = [candidate(number, float(number), brightness=light[number]) for number in range(300)]
-    inside = [number for number in choose(candidates, 30, duration=300.0) if 100 <= number < 200]
+    inside = [number for number in choose_key_frames(candidates, 30, duration=300.0) if 100 <= number < 200]
     assert inside
     assert len(inside) < 10
 
 
 def test_those_that_are_fixed_stay_and_others_come_beside_them() -> None:
     candidates = film(200)
-    first = choose(candidates, 10, duration=200.0)
-    more = choose(candidates, 20, duration=200.0, fixed=first)
+    first = choose_key_frames(candidates, 10, duration=200.0)
+    more = choose_key_frames(candidates, 20, duration=200.0, fixed=first)
     assert set(first) < set(more)
     assert len(more) == 20
-    assert choose(candidates, 10, duration=200.0, fixed=first) == first
+    assert choose_key_frames(candidates, 10, duration=200.0, fixed=first) == first
 
 
 def test_pictures_that_nobody_measured_can_be_chosen() -> None:
     candidates = film(30, sharpness=None, brightness=None, dhash=None)
-    assert len(choose(candidates, 10, duration=30.0)) == 10
+    assert len(choose_key_frames(candidates, 10, duration=30.0)) == 10
 
 
 @pytest.mark.skipif(FOLDER is None, reason="no shared footage beside the repository")

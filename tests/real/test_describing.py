@@ -10,7 +10,7 @@ import pytest
 from enrich.describe.asking import ask
 from enrich.describe.describer import Image, Problem, PromptStyle, Question
 from enrich.describe.ollama.describer import OllamaDescriber
-from enrich.describe.prompt import schema
+from enrich.describe.prompt import reply_schema
 from enrich.errors import CallFailedError, CallTimeoutError, EveryFrameError, ModelError
 from enrich.settings import load_settings
 from tests.describe.images import jpeg, numbered_jpeg, question
@@ -52,11 +52,11 @@ async def test_a_picture_is_described_with_tokens_times_and_digest(describer, re
 async def test_the_server_obeys_our_schema(real_ollama, tmp_path):
     describer = make(real_ollama, tmp_path, num_predict=160)
     call = await describer.describe(question(), host=real_ollama.address)
-    cut_off = any(doubt.problem is Problem.CUT_OFF for doubt in call.warnings)
+    cut_off = any(warning.problem is Problem.CUT_OFF for warning in call.warnings)
     assert call.raw_reply.startswith('{"text"')
     if not cut_off:
         reply = json.loads(call.raw_reply)
-        assert list(reply) == list(schema()["properties"])
+        assert list(reply) == list(reply_schema()["properties"])
     else:
         assert call.output_tokens == 160
     await describer.close()
@@ -74,8 +74,8 @@ async def test_the_model_gets_the_picture(describer, real_ollama):
 
 
 @pytest.mark.parametrize("manner", list(PromptStyle))
-async def test_every_manner_is_understood_by_the_server(describer, real_ollama, manner):
-    call = await describer.describe(question(context="Erna", manner=manner), host=real_ollama.address)
+async def test_every_manner_is_understood_by_the_server(describer, real_ollama, prompt_style):
+    call = await describer.describe(question(context="Erna", prompt_style=prompt_style), host=real_ollama.address)
     assert call.output_tokens > 0
 
 
@@ -87,9 +87,9 @@ async def test_even_noise_is_kept_as_a_description(describer, real_ollama):
 
 
 async def test_several_pictures_in_one_call_are_understood(describer, real_ollama):
-    pictures = tuple(Image(numbered_jpeg(n), n) for n in range(2))
-    one = await describer.describe(Question(pictures[:1]), host=real_ollama.address)
-    two = await describer.describe(Question(pictures), host=real_ollama.address)
+    images = tuple(Image(numbered_jpeg(n), n) for n in range(2))
+    one = await describer.describe(Question(images[:1]), host=real_ollama.address)
+    two = await describer.describe(Question(images), host=real_ollama.address)
     assert two.prompt_tokens > one.prompt_tokens
 
 
@@ -150,7 +150,7 @@ async def test_a_call_that_takes_longer_than_allowed_is_left(real_ollama, tmp_pa
     describer = make(real_ollama, tmp_path, call_seconds=0.05, ollama_options={"num_thread": 1, "num_predict": 2000})
     await describer.prepare(real_ollama.address)
     with pytest.raises(CallTimeoutError):
-        await describer.describe(question(manner=PromptStyle.PLAIN), host=real_ollama.address)
+        await describer.describe(question(prompt_style=PromptStyle.PLAIN), host=real_ollama.address)
     await describer.close()
 
 

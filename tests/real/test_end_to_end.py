@@ -154,8 +154,8 @@ async def test_the_same_from_python(place):
     summary = await analyzer.enrich_video(1)
     assert summary.counts.frames_described + summary.counts.frames_failed == len(place.rows("SELECT id FROM frames"))
     assert (summary.ending, summary.left) == (RunEnd.FINISHED, 0)
-    (picture, *_) = sorted((place.home / "frames").rglob("*.jpg"))
-    description = await analyzer.analyze_frame_deep(picture, context="a party")
+    (image, *_) = sorted((place.home / "frames").rglob("*.jpg"))
+    description = await analyzer.analyze_frame_deep(image, context="a party")
     assert description.text
     if place.kind == "stand-in":
         assert description.text == "Frame number 0: black and white squares above a red band."

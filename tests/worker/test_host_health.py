@@ -265,7 +265,10 @@ async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
         assert len(second.chats) == asked
         running.worker.stop()
         await running.end()
-    assert all(f"{second.address} says the same of every picture" in text for text in said(caplog, "host_backing_off"))
+    assert all(
+        f"{second.address}: health check failed, because every image" in text
+        for text in said(caplog, "host_backing_off")
+    )
     wrong = [frame for frame in house.frames() if frame.local_description == ONE_TEXT]
     assert len(wrong) <= 40  # those it was asked about before both canaries had come to an end
     assert len(said(caplog, "health_check_failed")) == 1
@@ -300,7 +303,7 @@ async def test_a_lone_bad_host_is_warned_about_and_goes_on(
     assert summary.is_good
     assert {frame.local_description for frame in house.frames()} == {ONE_TEXT}
     [warning] = said(caplog, "health_check_failed")
-    assert warning.startswith(f"{standin.address} says the same of every picture")
+    assert warning.startswith(f"{standin.address}: health check failed, because every image")
     assert canaries(standin) == 6
 
 
@@ -313,7 +316,7 @@ async def test_a_host_that_has_recovered_is_taken_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(host_health, "UNHEALTHY_RECHECK_SECONDS", 0.2)
-    recovered = f"{second.address} told 3 of 3 pairs of different pictures apart"
+    recovered = f"{second.address}: health check passed (3 of 3 image pairs told apart)"
     for host in (standin, second):
         host.behave(delay=0.05)
     second.play(Trick.SAME_TEXT, stubborn=True)

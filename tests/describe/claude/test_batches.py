@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from enrich.describe.claude.batches import LIST_PAGE, BatchFound, BatchPart, ClaudeBatches
+from enrich.describe.claude.batches import LIST_PAGE_SIZE, BatchFound, BatchPart, ClaudeBatches
 from enrich.describe.claude.client import NotFoundError
 from enrich.errors import CallFailedError, HostDownError
 from tests.describe.labelled_images import labelled
@@ -40,9 +40,9 @@ async def test_a_batch_is_sent_polled_and_collected_at_half_the_price(batches, c
     results = await collected(batches, batch, sent)
     assert list(results) == ["v1-b", "v1-a"]  # in an order of their own
     for part in sent:
-        for picture, entry in zip(part.pictures, results[part.custom_id], strict=True):
-            assert entry.label == picture.label
-            assert f"number {picture.label[1:]}:" in entry.answer.description
+        for image, entry in zip(part.images, results[part.custom_id], strict=True):
+            assert entry.label == image.label
+            assert f"number {image.label[1:]}:" in entry.answer.description
     calls = [call for entries in results.values() for entry in entries for call in entry.calls]
     assert sum(call.cost_usd for call in calls) == pytest.approx(claude.usd, rel=1e-12)
     assert all(bill.batch for bill in claude.bills)
@@ -109,7 +109,7 @@ async def test_a_lost_batch_is_found_beyond_the_first_page_of_the_list(batches, 
     before = datetime.now(UTC)
     lost = await batches.submit(parts("a"))
     claude.finish()
-    for number in range(LIST_PAGE + 3):
+    for number in range(LIST_PAGE_SIZE + 3):
         await batches.submit([BatchPart(f"x{number}", tuple(labelled(1))), BatchPart(f"y{number}", tuple(labelled(2)))])
     assert await batches.find(["a"], since=before) == BatchFound(lost, is_certain=True)
     assert sum(request.path == BATCHES and request.method == "GET" for request in claude.history) == 2

@@ -7,8 +7,8 @@ from importlib.resources import files
 import pytest
 
 from enrich.describe.claude.prices import load_prices, packaged_prices
-from enrich.describe.claude.reply import split
-from enrich.describe.claude.request import blank, cut, fitted, fitted_size, image_tokens
+from enrich.describe.claude.reply import split_proportionally
+from enrich.describe.claude.request import blank_image, fit_image, fitted_size, image_tokens, split_into_requests
 from enrich.describe.quick.protocol import LabelledImage
 from enrich.errors import SettingsError
 from tests.describe.images import numbered_jpeg, plain_jpeg, progressive
@@ -64,14 +64,14 @@ def test_pictures_are_sent_at_a_size_whose_tokens_are_known_on_every_model(size,
 
 def test_a_picture_of_the_right_size_is_sent_as_it_is_and_any_other_at_exactly_its_size():
     right = numbered_jpeg(7, (1280, 720))
-    assert fitted(right) is right
+    assert fit_image(right) is right
     for jpeg in (numbered_jpeg(7, (1344, 756)), numbered_jpeg(7, (3840, 2160)), progressive(right)):
-        sight = _look(fitted(jpeg))
+        sight = _look(fit_image(jpeg))
         assert (sight.width, sight.height, sight.number) == (1280, 720, 7)
 
 
 def test_a_blank_picture_has_the_size_and_shows_nothing():
-    sight = _look(blank(numbered_jpeg(7, (1344, 756))))
+    sight = _look(blank_image(numbered_jpeg(7, (1344, 756))))
     assert (sight.width, sight.height, sight.number) == (1280, 720, None)
     assert sight.colours == ("grey",)
 
@@ -123,30 +123,30 @@ def test_prices_that_cannot_be_used_are_said_with_their_file(tmp_path, text, sai
 
 
 def test_fifty_key_frames_at_720p_cost_a_cent(looker):
-    pictures = [LabelledImage(f"F{number}", numbered_jpeg(1, (1280, 720)), number) for number in range(50)]
-    estimate = looker().estimate(pictures)
-    assert (estimate.pictures, estimate.requests) == (50, 5)
+    images = [LabelledImage(f"F{number}", numbered_jpeg(1, (1280, 720)), number) for number in range(50)]
+    estimate = looker().estimate(images)
+    assert (estimate.images, estimate.requests) == (50, 5)
     assert 50 * 1196 < estimate.input_tokens < 50 * 1196 * 1.1
     assert estimate.usd == pytest.approx(0.010, abs=0.0005)
-    assert looker().estimate(pictures, batch=True).usd == pytest.approx(estimate.usd / 2)
-    assert looker(model="claude-sonnet-5-5").estimate(pictures).usd == pytest.approx(0.20, abs=0.01)
+    assert looker().estimate(images, batch=True).usd == pytest.approx(estimate.usd / 2)
+    assert looker(model="claude-sonnet-5-5").estimate(images).usd == pytest.approx(0.20, abs=0.01)
     assert estimate.most_usd > estimate.usd
 
 
 async def test_the_estimate_is_not_below_the_count_and_hardly_above_it(looker, claude):
-    pictures = labelled(*range(23), size=(1280, 720))
+    images = labelled(*range(23), size=(1280, 720))
     context = "Anna and Ben's wedding, with the speeches and the first dance"
-    said = looker().estimate(pictures, context=context)
-    counted = await looker().count(pictures, context=context)
-    for part in looker().parts(pictures):
+    said = looker().estimate(images, context=context)
+    counted = await looker().count(images, context=context)
+    for part in looker().parts(images):
         await looker().ask(part, context=context)
     true = sum(bill.input_tokens for bill in claude.bills)
     assert true <= counted.input_tokens <= said.input_tokens <= true * 1.05
 
 
 async def test_counting_sends_nothing_of_the_video(looker, claude):
-    pictures = [*labelled(*range(20)), *labelled(*range(20, 30), size=(640, 360))]
-    await looker().count(pictures, context="Anna and Ben's wedding")
+    images = [*labelled(*range(20)), *labelled(*range(20, 30), size=(640, 360))]
+    await looker().count(images, context="Anna and Ben's wedding")
     assert claude.sent == []
     for request in claude.history:
         assert request.path == "/v1/messages/count_tokens"
@@ -158,34 +158,34 @@ async def test_counting_sends_nothing_of_the_video(looker, claude):
 @pytest.mark.parametrize("model", ["claude-haiku-5-5", "claude-opus-5-5"])
 @pytest.mark.parametrize("trick", ["not json", "cut off", "doubled", "refusal"])
 async def test_at_the_most_means_at_the_most(looker, claude, model, trick):
-    pictures = labelled(*range(12), size=(640, 360))
+    images = labelled(*range(12), size=(640, 360))
     looks = looker(model=model)
-    estimate = looks.estimate(pictures, context="Die Hochzeit von Jürgen und Zoë 結婚式")
+    estimate = looks.estimate(images, context="Die Hochzeit von Jürgen und Zoë 結婚式")
     claude.play(trick)
-    for part in looks.parts(pictures):
+    for part in looks.parts(images):
         await looks.ask(part, context="Die Hochzeit von Jürgen und Zoë 結婚式")
     assert claude.usd <= estimate.most_usd
 
 
 def test_words_in_other_scripts_are_not_counted_too_low(looker):
-    pictures = labelled(1)
-    latin = looker().estimate(pictures, context="x" * 300).input_tokens
-    assert looker().estimate(pictures, context="式" * 300).input_tokens >= latin + 300
+    images = labelled(1)
+    latin = looker().estimate(images, context="x" * 300).input_tokens
+    assert looker().estimate(images, context="式" * 300).input_tokens >= latin + 300
 
 
 def test_parts_are_even_and_keep_the_order():
-    pictures = labelled(*range(23))
-    parts = cut(pictures, most_pictures=600)
+    images = labelled(*range(23))
+    parts = split_into_requests(images, max_images=600)
     assert [len(part) for part in parts] == [8, 7, 8]
-    assert [picture for part in parts for picture in part] == pictures
-    assert [len(part) for part in cut(pictures, most_pictures=4)] == [4, 4, 4, 3, 4, 4]
-    assert cut([], most_pictures=100) == []
+    assert [image for part in parts for image in part] == images
+    assert [len(part) for part in split_into_requests(images, max_images=4)] == [4, 4, 4, 3, 4, 4]
+    assert split_into_requests([], max_images=100) == []
 
 
 @pytest.mark.parametrize("total", [0, 1, 2, 99, 1000, 12_345])
 def test_a_bill_is_shared_in_proportion_and_to_the_last_token(total):
     weights = [1196, 1196, 299, 910, 1]
-    parts = split(total, weights)
+    parts = split_proportionally(total, weights)
     assert sum(parts) == total
     assert all(abs(part - total * weight / sum(weights)) < 1 for part, weight in zip(parts, weights, strict=True))
 

@@ -54,8 +54,8 @@ async def test_every_picture_is_described_as_what_it_shows(looker):
 
 
 async def test_what_is_booked_is_the_bill_to_the_last_token(looker, claude):
-    pictures = [*labelled(1, 2, 3), *labelled(4, 5, size=(1280, 720)), *labelled(6, size=(180, 320))]
-    entries = await looker().ask(pictures)
+    images = [*labelled(1, 2, 3), *labelled(4, 5, size=(1280, 720)), *labelled(6, size=(180, 320))]
+    entries = await looker().ask(images)
     assert len(claude.bills) == 1
     assert paid(entries) == billed(claude)
     call = by_label(entries)["F4"].calls[0]
@@ -122,7 +122,7 @@ async def test_of_a_reply_cut_short_the_whole_answers_count_and_the_rest_is_aske
     kept = [entry.label for entry in entries if entry.kept == 0]
     assert 0 < len(kept) < 8
     assert alone(claude) == [(entry.label,) for entry in entries if entry.label not in kept]
-    assert {doubt.problem for call in rows(entries) for doubt in call.warnings} == {Problem.CUT_OFF}
+    assert {warning.problem for call in rows(entries) for warning in call.warnings} == {Problem.CUT_OFF}
     assert paid(entries) == billed(claude)
 
 
@@ -167,7 +167,7 @@ async def test_a_name_from_the_context_is_doubted(looker, monkeypatch):
     monkeypatch.setattr("tests.standin.sight.Sight.text", property(lambda _: "Erna laughs beside a cake."))
     entries = await looker().ask(labelled(1), context="Grandma Erna's birthday")
     (call,) = entries[0].calls
-    assert [(doubt.problem, doubt.detail) for doubt in call.warnings] == [(Problem.CONTEXT_NAME, "Erna")]
+    assert [(warning.problem, warning.detail) for warning in call.warnings] == [(Problem.CONTEXT_NAME, "Erna")]
     assert entries[0].answer.description == "Erna laughs beside a cake."
 
 

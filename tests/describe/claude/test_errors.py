@@ -28,9 +28,9 @@ from tests.standin_claude import KEY
 OTHER_KEY = "sk-ant-other-0123456789"
 
 
-async def problem_of(looks, pictures=None):
+async def problem_of(looks, images=None):
     with pytest.raises(EveryFrameError) as caught:
-        await looks.ask(pictures or labelled(1, 2))
+        await looks.ask(images or labelled(1, 2))
     return caught.value
 
 
@@ -76,7 +76,7 @@ def test_a_model_without_a_price_is_not_asked_at_all(looker):
 async def test_a_busy_api_is_waited_for_as_long_as_it_asks_and_said(looker, claude, trick, retry_after):
     claude.play(trick, times=2, retry_after=retry_after)
     heard = []
-    entries = await looker(told=heard.append).ask(labelled(1, 2))
+    entries = await looker(on_wait=heard.append).ask(labelled(1, 2))
     assert all(entry.answer for entry in entries)
     assert heard == ["Claude is busy; the request is sent again in under 1 s"] * 2
     first, second, third = (request.at for request in claude.history)
@@ -86,7 +86,7 @@ async def test_a_busy_api_is_waited_for_as_long_as_it_asks_and_said(looker, clau
 
 
 async def test_without_a_word_of_how_long_it_waits_longer_each_time(looker, claude, monkeypatch):
-    monkeypatch.setattr(client, "FIRST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(client, "INITIAL_BACKOFF_SECONDS", 0.1)
     claude.play("fault", times=2)
     entries = await looker().ask(labelled(1))
     assert entries[0].answer
@@ -110,7 +110,7 @@ async def test_waiting_has_an_end(looker, claude, trick, said):
     assert len(claude.history) == 1
     claude.calm()
     claude.play(trick, retry_after="0.1")
-    await problem_of(looker(most_wait=0.35))
+    await problem_of(looker(max_wait_seconds=0.35))
     assert len(claude.history) == 1 + 4
 
 
@@ -120,7 +120,7 @@ def test_a_strange_retry_after_is_as_none(said):
         headers = {"retry-after": said}  # noqa: RUF012  # a stub
 
     error = type("Error", (), {"response": Response()})()
-    assert client.asked_wait(error) is None
+    assert client.retry_after_seconds(error) is None
 
 
 async def test_a_connection_that_breaks_is_not_tried_again_by_itself(looker, claude):
@@ -140,7 +140,7 @@ async def test_without_a_network_it_is_said(looker, claude, monkeypatch):
 
 
 async def test_a_reply_that_does_not_come_is_given_up(looker, claude, monkeypatch):
-    monkeypatch.setattr(client, "REPLY_SECONDS", 0.5)
+    monkeypatch.setattr(client, "REQUEST_TIMEOUT_SECONDS", 0.5)
     claude.play("hang")
     problem = await problem_of(looker())
     assert isinstance(problem, CallTimeoutError)
@@ -148,7 +148,7 @@ async def test_a_reply_that_does_not_come_is_given_up(looker, claude, monkeypatc
 
 
 async def test_a_request_that_is_refused_as_it_is_says_why(looker, claude, monkeypatch):
-    monkeypatch.setattr("enrich.describe.claude.request.most_output", lambda *_: 200_000)
+    monkeypatch.setattr("enrich.describe.claude.request.max_output_tokens", lambda *_: 200_000)
     problem = await problem_of(looker())
     assert isinstance(problem, CallFailedError)
     assert str(problem).startswith("Claude did not take the request: max_tokens: 200000 > 128000")
@@ -210,7 +210,7 @@ async def test_the_key_is_shown_nowhere(looker, claude, caplog, monkeypatch, tmp
     caplog.set_level(logging.DEBUG)
     said = []
     claude.play("rate limit", times=1, retry_after="0.05")
-    looks = looker(told=said.append)
+    looks = looker(on_wait=said.append)
     entries = await looks.ask(labelled(1))
     said += [repr(entries), repr(looks), repr(looks.client), repr(vars(looks)), str(vars(looks.client))]
     claude.behave(keys=["sk-ant-another"])

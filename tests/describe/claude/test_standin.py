@@ -18,13 +18,13 @@ HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepali
 HEADERS = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
 
 
-def picture(number=7, size=(320, 180), **source):
+def image(number=7, size=(320, 180), **source):
     data = b64encode(numbered_jpeg(number, size)).decode()
     return {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": data} | source}
 
 
 def body(*content, **changes):
-    content = list(content) or [{"type": "text", "text": "Picture F7:"}, picture()]
+    content = list(content) or [{"type": "text", "text": "Picture F7:"}, image()]
     return {
         "model": "claude-haiku-5-5",
         "max_tokens": 500,
@@ -119,18 +119,18 @@ def png():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([picture(media_type="image/bmp")], "media_type"),
-        ([picture(media_type="image/png")], "appears to be JPEG"),
-        ([picture(data=b64encode(png()).decode())], "appears to be PNG"),
-        ([picture(data="no base64!")], "invalid base64 data"),
-        ([picture(data=b64encode(b"no picture").decode())], "Could not process image"),
-        ([picture(data="A" * (10 * 1024 * 1024 + 4))], "image exceeds 10 MB"),
-        ([picture(size=(8001, 16))], "8000 pixels"),
-        ([*[picture(size=(32, 16))] * 20, picture(size=(2001, 16))], "many-image requests: 2000 pixels"),
-        ([*[picture(size=(32, 16))] * 601], "Too many images: 601"),
+        ([image(media_type="image/bmp")], "media_type"),
+        ([image(media_type="image/png")], "appears to be JPEG"),
+        ([image(data=b64encode(png()).decode())], "appears to be PNG"),
+        ([image(data="no base64!")], "invalid base64 data"),
+        ([image(data=b64encode(b"no picture").decode())], "Could not process image"),
+        ([image(data="A" * (10 * 1024 * 1024 + 4))], "image exceeds 10 MB"),
+        ([image(size=(8001, 16))], "8000 pixels"),
+        ([*[image(size=(32, 16))] * 20, image(size=(2001, 16))], "many-image requests: 2000 pixels"),
+        ([*[image(size=(32, 16))] * 601], "Too many images: 601"),
         ([{"type": "text", "text": " "}], "non-empty"),
         ([{"type": "video"}], "does not match"),
-        ([picture(url="https://x")], "takes base64 only"),
+        ([image(url="https://x")], "takes base64 only"),
     ],
 )
 def test_pictures_are_checked(claude, content, said):
@@ -140,10 +140,10 @@ def test_pictures_are_checked(claude, content, said):
 
 
 def test_limits_are_limits_and_not_less(claude):
-    assert post(claude, body(*[picture(size=(2000, 16))] * 21)).status_code == 200
-    assert post(claude, body(*[picture(size=(8000, 16))] * 20)).status_code == 200
-    assert post(claude, body(*[picture(size=(32, 16))] * 100, model="claude-haiku-4-5")).status_code == 200
-    assert refused(post(claude, body(*[picture(size=(32, 16))] * 101, model="claude-haiku-4-5")))[0] == 400
+    assert post(claude, body(*[image(size=(2000, 16))] * 21)).status_code == 200
+    assert post(claude, body(*[image(size=(8000, 16))] * 20)).status_code == 200
+    assert post(claude, body(*[image(size=(32, 16))] * 100, model="claude-haiku-4-5")).status_code == 200
+    assert refused(post(claude, body(*[image(size=(32, 16))] * 101, model="claude-haiku-4-5")))[0] == 400
 
 
 def test_a_request_of_more_than_32_megabytes_is_too_large(claude):
@@ -235,7 +235,7 @@ def test_batches_survive_that_it_is_stopped_and_started(claude):
 
 
 def test_colours_are_seen_where_there_is_no_number(claude):
-    content = {"type": "image", "source": picture()["source"] | {"data": b64encode(plain_jpeg((40, 60, 200))).decode()}}
+    content = {"type": "image", "source": image()["source"] | {"data": b64encode(plain_jpeg((40, 60, 200))).decode()}}
     assert "blue" in post(claude, body(content)).json()["content"][-1]["text"]
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from enrich.describe.describer import Image, Pass, Problem, PromptStyle, Question, ReplyWarning
 from enrich.describe.ollama.describer import OllamaDescriber
-from enrich.describe.prompt import PROMPT_VERSION, prompt_for, schema
+from enrich.describe.prompt import PROMPT_VERSION, prompt_for, reply_schema
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
@@ -20,10 +20,10 @@ from tests.standin import ShelfModel, StandIn, Trick
 
 async def test_a_picture_is_described_truthfully(describer, standin):
     call = await describer.describe(question(421), host=standin.address)
-    description, doubts = describer.read(question(421), call)
+    description, warnings = describer.read(question(421), call)
     assert "Frame number 421" in description.text
     assert "squares" in description.tags
-    assert doubts == ()
+    assert warnings == ()
 
 
 async def test_a_call_is_booked_with_its_model_tokens_and_times(settings, standin):
@@ -53,7 +53,7 @@ async def test_the_request_is_what_ollama_wants(settings, standin):
     assert request.body["stream"] is False
     assert request.body["think"] is False
     assert request.body["keep_alive"] == "9m"
-    assert request.body["format"] == schema()
+    assert request.body["format"] == reply_schema()
     assert request.body["options"] == {
         "temperature": 0,
         "num_predict": 300,
@@ -68,7 +68,7 @@ async def test_the_context_length_is_sent_with_every_call_and_the_user_may_set_i
     describer = OllamaDescriber(settings(num_ctx=2048))
     await describer.prepare(standin.address)
     await describer.describe(question(), host=standin.address)
-    await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address)
+    await describer.describe(question(prompt_style=PromptStyle.PLAIN), host=standin.address)
     await describer.close()
     lengths = [request.body["options"]["num_ctx"] for request in standin.history if request.path == "/api/chat"]
     assert lengths == [2048, 2048, 2048]
@@ -93,30 +93,30 @@ async def test_pictures_are_sent_at_the_size_the_model_sees(settings, standin):
 
 
 async def test_several_pictures_go_into_one_call_in_their_order(describer, standin):
-    pictures = tuple(Image(numbered_jpeg(n), n / 10) for n in (5, 3, 8))
-    call = await describer.describe(Question(pictures), host=standin.address)
+    images = tuple(Image(numbered_jpeg(n), n / 10) for n in (5, 3, 8))
+    call = await describer.describe(Question(images), host=standin.address)
     assert standin.chats[0].numbers == (5, 3, 8)
     assert "Frame number 3" in call.raw_reply
 
 
 async def test_the_plain_manner_sends_no_schema_and_throws_other_dice(describer, standin):
-    await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address)
+    await describer.describe(question(prompt_style=PromptStyle.PLAIN), host=standin.address)
     (request,) = standin.chats
     assert not request.body.get("format")
     assert request.body["options"]["temperature"] > 0
-    description, doubts = describer.read(
-        question(manner=PromptStyle.PLAIN),
-        await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address),
+    description, warnings = describer.read(
+        question(prompt_style=PromptStyle.PLAIN),
+        await describer.describe(question(prompt_style=PromptStyle.PLAIN), host=standin.address),
     )
     assert "squares" in description.tags
-    assert doubts == ()
+    assert warnings == ()
 
 
 async def test_asked_without_the_context_nothing_of_it_is_sent(describer, standin):
-    await describer.describe(question(context="Erna", manner=PromptStyle.WITHOUT_CONTEXT), host=standin.address)
+    await describer.describe(question(context="Erna", prompt_style=PromptStyle.WITHOUT_CONTEXT), host=standin.address)
     (request,) = standin.chats
     assert "Erna" not in request.prompt
-    assert request.body["format"] == schema()
+    assert request.body["format"] == reply_schema()
 
 
 async def test_a_reply_at_the_limit_of_tokens_carries_the_warning(settings, standin):
@@ -287,5 +287,5 @@ async def _answer(reader, writer, answer):
 
 
 async def test_ollama_fills_the_deep_columns(describer):
-    assert describer.fills is Pass.DEEP
+    assert describer.target_pass is Pass.DEEP
     assert describer.name == "ollama"

@@ -1,6 +1,6 @@
 import pytest
 
-from enrich.describe.ollama.models import PullProgress, is_cloud, whole_name
+from enrich.describe.ollama.models import PullProgress, full_name, is_cloud
 from enrich.errors import EveryFrameError, HostDownError
 from tests.standin import ShelfModel, Trick
 
@@ -69,9 +69,9 @@ async def test_a_pull_that_breaks_is_one_of_our_errors(describer, standin, trick
 
 
 def test_a_name_without_a_tag_means_latest():
-    assert whole_name("llava") == "llava:latest"
-    assert whole_name("llava:13b") == "llava:13b"
-    assert whole_name("box:5000/me/llava") == "box:5000/me/llava:latest"
+    assert full_name("llava") == "llava:latest"
+    assert full_name("llava:13b") == "llava:13b"
+    assert full_name("box:5000/me/llava") == "box:5000/me/llava:latest"
 
 
 @pytest.mark.parametrize(

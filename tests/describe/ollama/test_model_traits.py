@@ -1,6 +1,6 @@
 import pytest
 
-from enrich.describe.ollama.models import FAMILIES, UNKNOWN, UNVERIFIED, suggestion, traits_for
+from enrich.describe.ollama.models import FAMILIES, UNKNOWN, UNVERIFIED, suggest_model, traits_for
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_a_model_belongs_to_the_family_its_name_says(name, family):
 
 def test_a_name_nobody_knows_gets_cautious_traits():
     assert traits_for("brand-new-model") == UNKNOWN
-    assert UNKNOWN.pictures_per_call == 1
+    assert UNKNOWN.images_per_call == 1
 
 
 def test_older_llava_is_sent_smaller_pictures_than_newer_llava():
@@ -66,6 +66,6 @@ def test_an_unknown_model_takes_an_edge_under_its_own_name():
 
 
 def test_the_suggested_model_is_the_largest_that_leaves_room():
-    assert suggestion(24_000_000_000) == "llava:13b"
-    assert suggestion(6_000_000_000) == "llava:7b"
-    assert suggestion(1_000_000_000) is None
+    assert suggest_model(24_000_000_000) == "llava:13b"
+    assert suggest_model(6_000_000_000) == "llava:7b"
+    assert suggest_model(1_000_000_000) is None

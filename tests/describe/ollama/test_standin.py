@@ -10,7 +10,7 @@ from base64 import b64encode
 import httpx
 import pytest
 
-from enrich.describe.prompt import schema
+from enrich.describe.prompt import reply_schema
 from tests.describe.images import numbered_jpeg, plain_jpeg, progressive
 from tests.standin import ShelfModel, StandIn, Trick
 from tests.standin.sight import look
@@ -22,7 +22,7 @@ HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepali
 def body(number=7, **changes):
     image = b64encode(numbered_jpeg(number)).decode()
     message = {"role": "user", "content": "What is this?", "images": [image]}
-    return {"model": "llava:13b", "messages": [message], "stream": False, "format": schema()} | changes
+    return {"model": "llava:13b", "messages": [message], "stream": False, "format": reply_schema()} | changes
 
 
 def chat(standin, number=7, **changes):
@@ -136,7 +136,7 @@ def test_it_can_be_stopped_and_started_on_the_same_port(standin):
 
 def test_only_the_fields_of_the_schema_come_and_they_are_true(standin):
     reply = content(chat(standin, 25))
-    assert set(reply) == set(schema()["properties"])
+    assert set(reply) == set(reply_schema()["properties"])
     assert "25" in reply["text"]
     assert "blue" in reply["tags"]
 

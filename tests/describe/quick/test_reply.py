@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrich.describe.describer import Problem
-from enrich.describe.events import EVENTS, event_of, known_events, normal_event
+from enrich.describe.events import EVENTS, known_events, match_event, normalize_event
 from enrich.describe.quick.protocol import QuickAnswer
-from enrich.describe.quick.reply import names_taken, read_items, reply_model
+from enrich.describe.quick.reply import context_name_warnings, read_items, reply_model
 
 EVENT_LIST = known_events()
 
@@ -91,9 +91,9 @@ def test_no_reply_raises(value):
 
 def test_a_name_known_from_the_context_alone_is_doubted():
     answer = QuickAnswer("Erna blows out candles.", ("erna", "candles"), "cake", 8)
-    (doubt,) = names_taken(answer, context="Grandma Erna's 80th in Graz", language="English")
-    assert (doubt.problem, doubt.detail) == (Problem.CONTEXT_NAME, "Erna")
-    assert names_taken(answer, context="", language="English") == ()
+    (warning,) = context_name_warnings(answer, context="Grandma Erna's 80th in Graz", language="English")
+    assert (warning.problem, warning.detail) == (Problem.CONTEXT_NAME, "Erna")
+    assert context_name_warnings(answer, context="", language="English") == ()
 
 
 def test_the_users_own_events_come_first_and_none_twice():
@@ -107,6 +107,6 @@ def test_the_users_own_events_come_first_and_none_twice():
 
 
 def test_an_event_of_the_list_is_known_however_it_is_written():
-    assert event_of(" First-Dance. ", EVENT_LIST) == "first dance"
-    assert normal_event("x" * 100) == "x" * 40
-    assert all(normal_event(event) == event for event in EVENT_LIST)
+    assert match_event(" First-Dance. ", EVENT_LIST) == "first dance"
+    assert normalize_event("x" * 100) == "x" * 40
+    assert all(normalize_event(event) == event for event in EVENT_LIST)
