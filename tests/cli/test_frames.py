@@ -139,7 +139,7 @@ def test_when_nothing_comes_of_it_nothing_has_changed(cli, library, standin):
     standin.play(Trick.ERROR)
     cli("describe", "1", "--id", number).refused("runner process has terminated")
     standin.stop()
-    cli("describe", "1", "--id", number).refused("Ollama does not answer", "ollama serve")
+    cli("describe", "1", "--id", number).refused("is not responding", "ollama serve")
     assert (ask(library, rows), ask(library, tasks)) == before
 
 

@@ -27,7 +27,7 @@ PROSE = (
         " ".join(["red", "green", "blue", "green", "red", "blue", "blue"] * 8),
     ],
 )
-def test_a_text_that_turns_in_circles_is_noticed(text):
+def test_repetitive_text_is_detected(text):
     assert is_repetitive(text)
 
 
@@ -46,11 +46,11 @@ def test_a_text_that_turns_in_circles_is_noticed(text):
         "一个男人站在房间里，看着窗外的花园，孩子们在那里玩耍。",
     ],
 )
-def test_ordinary_descriptions_do_not_turn_in_circles(text):
+def test_ordinary_descriptions_are_not_repetitive(text):
     assert not is_repetitive(text)
 
 
-def test_looking_for_circles_is_quick_in_the_longest_of_texts():
+def test_repetition_check_is_fast_on_very_long_text():
     text = "".join(chr(97 + (n * n * 7 + n) % 26) for n in range(200_000))
     start = time.monotonic()
     is_repetitive(text)
@@ -68,16 +68,16 @@ def test_looking_for_circles_is_quick_in_the_longest_of_texts():
         "...",
     ],
 )
-def test_the_prompt_handed_back_is_noticed(text):
+def test_prompt_text_in_a_reply_is_detected(text):
     assert leaks_prompt(text, (), prompt_for(question()))
 
 
-def test_a_context_handed_back_whole_is_a_leak():
+def test_whole_context_in_a_reply_is_a_leak():
     context = "the party for the opening of the new fire station with everybody from the village"
     assert leaks_prompt(f"This is {context}.", (), prompt_for(question(context=context)))
 
 
-def test_prompt_text_in_the_tags_is_noticed():
+def test_prompt_text_in_tags_is_detected():
     assert leaks_prompt("A man.", ("up to ten short search terms",), prompt_for(question()))
 
 

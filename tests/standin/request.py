@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from tests.standin.sight import Sight, look
+from tests.standin.sight import Sight, read_image
 
 FIELDS = frozenset(("model", "messages", "stream", "format", "options", "keep_alive", "think", "tools"))
 MESSAGE_FIELDS = frozenset(("role", "content", "images", "thinking", "tool_calls", "tool_name"))
@@ -88,7 +88,7 @@ def _sights(message: dict[str, Any]) -> list[Sight]:
     """What is seen in a message's pictures, which are taken out of it: the history is no photo album."""
     _check_fields(message, MESSAGE_FIELDS)
     try:
-        return [look(image) for image in message.pop("images", None) or []]
+        return [read_image(image) for image in message.pop("images", None) or []]
     except ValueError as error:
         status = HTTPStatus.BAD_REQUEST if "base64" in str(error) else HTTPStatus.INTERNAL_SERVER_ERROR
         raise Refusal(status, f"Failed to create new sequence: unable to make embedding from image: {error}") from error

@@ -54,7 +54,7 @@ class Sight:
         return ([f"number {self.number}", "squares"] if self.number is not None else []) + list(self.colours)
 
 
-def look(image: str) -> Sight:
+def read_image(image: str) -> Sight:
     """What the picture shows. Raises ValueError if it is not base64 text of a JPEG."""
     try:
         jpeg = base64.b64decode(image, validate=True)

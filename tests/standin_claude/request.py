@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.standin.sight import Sight, look
+from tests.standin.sight import Sight, read_image
 
 VERSION = "2026-10-21"
 OLD_VERSION = "2023-06-01"
@@ -301,7 +301,7 @@ def _picture(place: str, block: dict[str, Any], count: int) -> Sight:
         many = " for many-image requests" if count > MANY else ""
         words = f"At least one of the image dimensions exceed max allowed size{many}: {most} pixels"
         raise invalid(f"{place}.image.source.base64.data: {words}")
-    return look(data)
+    return read_image(data)
 
 
 def _without_pictures(body: dict[str, Any]) -> dict[str, Any]:
