@@ -29,7 +29,7 @@ def analyzer(house: House) -> LocalVisionAnalyzer:
 @pytest.fixture
 async def jpeg(make_house: Callable[..., House], clip: Clip) -> Path:
     """The image of frame 17 of a numbered clip."""
-    house = make_house("pictures")
+    house = make_house("images")
     house.add(clip(frames=20))
     await house.worker(RunOptions(describe=False)).run()
     return house.image(house.frames()[17])

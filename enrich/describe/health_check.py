@@ -44,7 +44,7 @@ class HealthCheckResult:
 
     @property
     def is_bad(self) -> bool:
-        """Whether the host told no pair apart: equal texts, or empty ones, for every pair."""
+        """Whether every pair got equal or empty texts, so that the host distinguished none."""
         return not any(pair.texts_differ for pair in self.pairs)
 
     @property
@@ -53,7 +53,7 @@ class HealthCheckResult:
         texts = [text for pair in self.pairs for text in (pair.first, pair.second)]
         if not self.is_bad:
             different = sum(pair.texts_differ for pair in self.pairs)
-            return f"{self.host}: health check passed ({different} of {len(self.pairs)} image pairs told apart)"
+            return f"{self.host}: health check passed ({different} of {len(self.pairs)} image pairs distinguished)"
         fix = "restart Ollama there or choose another model"
         if not any(texts):
             return f"{self.host}: health check failed, because the model returns empty replies: {fix}"

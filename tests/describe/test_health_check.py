@@ -37,7 +37,7 @@ async def test_healthy_host_tells_all_pairs_apart_in_six_calls(describer: Ollama
     assert not found.is_bad
     assert "mostly yellow" in found.pairs[2].first
     assert "black and white" in found.pairs[2].second
-    assert found.sentence == f"{standin.address}: health check passed (3 of 3 image pairs told apart)"
+    assert found.sentence == f"{standin.address}: health check passed (3 of 3 image pairs distinguished)"
     assert len(standin.chats) == 6
     assert all(request.body["format"] for request in standin.chats)
 
@@ -67,7 +67,7 @@ async def test_host_that_tells_one_pair_apart_passes(describer: OllamaDescriber,
     standin.play(Trick.SAME_TEXT, times=4)
     found = await check_health(describer, standin.address)
     assert not found.is_bad
-    assert "(1 of 3 image pairs told apart)" in found.sentence
+    assert "(1 of 3 image pairs distinguished)" in found.sentence
 
 
 def test_same_text_within_each_pair_fails() -> None:

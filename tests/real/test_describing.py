@@ -1,4 +1,4 @@
-"""Describing with a real Ollama: the protocol, the pictures, the schema and the counts; the words are noise."""
+"""Describing with a real Ollama: protocol, images, schema and counts. The texts are noise."""
 
 import asyncio
 import json
@@ -101,7 +101,7 @@ async def test_concurrent_calls_all_get_an_answer(describer, real_ollama):
 async def test_installed_models_are_listed_with_vision(describer, real_ollama):
     await describer.prepare(real_ollama.address)
     models = {model.name: model for model in await describer.installed(real_ollama.address)}
-    seeing, blind = models[f"{real_ollama.model}:latest"], models[f"{real_ollama.blind_model}:latest"]
+    seeing, blind = models[f"{real_ollama.model}:latest"], models[f"{real_ollama.text_model}:latest"]
     assert (seeing.sees, blind.sees) == (True, False)
     assert (seeing.loaded, seeing.is_cloud, seeing.fits_gpu) == (True, False, None)
     assert seeing.size_bytes > 1_000_000
@@ -133,7 +133,7 @@ async def test_missing_model_error_names_command_and_alternatives(real_ollama, t
 
 
 async def test_text_only_model_is_refused(real_ollama, tmp_path):
-    describer = make(real_ollama, tmp_path, model=real_ollama.blind_model)
+    describer = make(real_ollama, tmp_path, model=real_ollama.text_model)
     with pytest.raises(ModelError, match="is not a vision model"):
         await describer.prepare(real_ollama.address)
     await describer.close()

@@ -17,5 +17,5 @@ async def test_health_check_images_are_accepted(real_ollama, tmp_path):
     finally:
         await describer.close()
     assert len(found.pairs) == 3
-    assert any(told.first or told.second for told in found.pairs)
+    assert any(pair.first or pair.second for pair in found.pairs)
     assert real_ollama.address in found.sentence

@@ -316,7 +316,7 @@ async def test_a_host_that_has_recovered_is_taken_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(host_health, "UNHEALTHY_RECHECK_SECONDS", 0.2)
-    recovered = f"{second.address}: health check passed (3 of 3 image pairs told apart)"
+    recovered = f"{second.address}: health check passed (3 of 3 image pairs distinguished)"
     for host in (standin, second):
         host.behave(delay=0.05)
     second.play(Trick.SAME_TEXT, stubborn=True)
