@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.footage import Footage, footages
-from enrich.quick.keyframes import DARK_LEVELS, Candidate, choose
+from enrich.quick.keyframes import DARK_LEVELS, Candidate, choose_key_frames
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import Luma, SignalMeter, Signals
@@ -82,7 +82,7 @@ def key_frames(film: Film, count: int) -> list[int]:
         found = film.signals[number]
         time = float(film.times[number])
         candidates.append(Candidate(number, time, film.scenes[number], found.sharpness, found.brightness, found.dhash))
-    return choose(candidates, count, duration=float(film.times[-1]))
+    return choose_key_frames(candidates, count, duration=float(film.times[-1]))
 
 
 def evenly(film: Film, count: int) -> list[int]:

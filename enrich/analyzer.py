@@ -1,4 +1,4 @@
-"""`LocalVisionAnalyzer`: EveryFrame from Python.
+"""`LocalVisionAnalyzer`: EveryFrame's Python API.
 
     from enrich import LocalVisionAnalyzer
 
@@ -6,7 +6,7 @@
     description = asyncio.run(analyzer.analyze_frame_deep("frame.jpg"))
     summary = asyncio.run(analyzer.enrich_video(1))
 
-It is built on the same pieces as the worker process: what it leaves unfinished, `everyframe enrich` finishes.
+It uses the worker's own code. Work that it leaves unfinished is finished by `everyframe enrich`.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ from enrich.worker.worker import Worker
 
 
 class LocalVisionAnalyzer:
-    """Describes pictures and videos with a vision model on this machine.
+    """Describes images and videos with a vision model on this machine.
 
-    Settings that are not given come from the environment and the settings file, as for the command line.
+    Other settings come from the environment and the settings file, as for the command line.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class LocalVisionAnalyzer:
     async def analyze_frame_deep(
         self, frame_path: str | Path, *, context: str = "", timestamp: float = 0.0
     ) -> Description:
-        """Describe one picture (a JPEG file); no database is touched.
+        """Describe one image (a JPEG file) without a database.
 
-        A doubtful reply is asked for once more in another way. Hosts are tried in turn. Raises DescribeError if no
-        host gives a description, NotAVideoError if the file cannot be read.
+        A flagged reply is retried once with another prompt. Hosts are tried in turn. Raises DescribeError if no host
+        gives a description, NotAVideoError if the file cannot be read.
         """
         try:
             jpeg = await asyncio.to_thread(Path(frame_path).read_bytes)
         except OSError as error:
             raise NotAVideoError(f"{frame_path} cannot be read: {error.strerror}") from error
         question = Question(
-            pictures=(Image(jpeg=jpeg, timestamp=timestamp),), context=context, language=self.settings.language
+            images=(Image(jpeg=jpeg, timestamp=timestamp),), context=context, language=self.settings.language
         )
         describer = make_describer(self.settings)
         try:
@@ -61,44 +61,44 @@ class LocalVisionAnalyzer:
         return description
 
     async def enrich_video(self, video_id: int) -> RunSummary:
-        """Decode and describe all frames of one video of the library; what came of it.
+        """Extract and describe all frames of one video in the library, and return what was done.
 
-        Raises VideoError if there is no such video, ModelError if the model is missing or cannot see, RunningError if
-        another worker has the library, LibraryError if it cannot be opened.
+        Raises VideoError if there is no such video, ModelError if the model is missing or not a vision model,
+        RunningError if another worker uses the library, LibraryError if the library cannot be opened.
         """
         return await self._run(RunOptions(video_ids=frozenset({video_id})))
 
     async def worker(self) -> RunSummary:
-        """Work off the library's queue and wait for more, until the coroutine is cancelled. Raises as above."""
+        """Process the library's queue and wait for new videos until cancelled. Raises the errors of `enrich_video`."""
         return await self._run(RunOptions(until_idle=False))
 
-    async def _run(self, order: RunOptions) -> RunSummary:
+    async def _run(self, options: RunOptions) -> RunSummary:
         library = await asyncio.to_thread(Library.open, self.settings)
-        await asyncio.to_thread(_require_videos, library, order)
+        await asyncio.to_thread(_require_videos, library, options)
         describer = make_describer(self.settings)
         try:
             await host_problems(describer)
-            return await Worker(library, describer, order, side_tasks=[watch_batches]).run()
+            return await Worker(library, describer, options, side_tasks=[watch_batches]).run()
         finally:
             await describer.close()
 
 
 async def host_problems(describer: Describer) -> list[DescribeError]:
-    """What is wrong with hosts before the work begins. Raises ModelError if none could ever describe."""
-    wrong: list[DescribeError] = []
+    """Check all hosts and return their problems. Raises ModelError if every host has one that only a person can fix."""
+    problems: list[DescribeError] = []
     for host in describer.hosts:
         try:
             await describer.check(host)
         except DescribeError as error:
-            wrong.append(error)
-    if wrong and len(wrong) == len(describer.hosts) and all(isinstance(error, ModelError) for error in wrong):
-        raise wrong[0]
-    return wrong
+            problems.append(error)
+    if problems and len(problems) == len(describer.hosts) and all(isinstance(one, ModelError) for one in problems):
+        raise problems[0]
+    return problems
 
 
-def _require_videos(library: Library, order: RunOptions) -> None:
+def _require_videos(library: Library, options: RunOptions) -> None:
     with reading(library.engine) as connection:
-        for video_id in order.video_ids or ():
+        for video_id in options.video_ids or ():
             try:
                 queries.video(connection, video_id)
             except queries.NoSuchVideoError as error:

@@ -23,8 +23,8 @@ from enrich.describe.asking import ask, run_on_hosts
 from enrich.describe.describer import Answer, Describer, Image, MotionHint, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, RunningError, VideoError
+from enrich.library.images import load_image
 from enrich.library.library import Library
-from enrich.library.pictures import load_image
 from enrich.library.records import call_records
 from enrich.schedule.forecast import video_states
 
@@ -158,7 +158,7 @@ async def _describe(library: Library, turn: _ModelRun, host: str, one: AuditionF
         question,
         host=host,
         worth_retrying=turn.guard.is_worth_retrying,
-        same_text=lambda said: turn.describer.can_err and turn.guard.is_same_text(said, dhash),
+        same_text=lambda said: turn.describer.is_model and turn.guard.is_same_text(said, dhash),
     )
     turn.guard.learn(answer, dhash)
     await asyncio.to_thread(_book, library, one, answer)

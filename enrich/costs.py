@@ -1,11 +1,9 @@
-"""The month's budget: a calendar month of the user's own time, and all that was paid in it, for whatever.
+"""Costs: the monthly budget, and what the deep pass would have cost with each of Claude's models.
 
-What the deep pass would have cost with each of Claude's models, by the formula for tokens, and what it cost here.
-
-A picture counts as it would be sent, ten to a request with the words of the quick pass around them; a description is
-as long as the local model's were. Electricity is watts × time on the clock × price of a kilowatt hour.
-
-Costs in words and in rows, the same in the terminal, on the page and in what is downloaded.
+A month is a calendar month in the user's time zone; its costs include removed videos. The comparison uses the token
+formula: images as they would be sent, ten to a request with the quick pass prompt, and replies as long as the local
+model's. Electricity is watts × wall-clock time × price per kilowatt hour. Terminal, dashboard and CSV share the texts
+and rows of this module.
 """
 
 from collections.abc import Sequence
@@ -20,12 +18,12 @@ from sqlalchemy import Connection
 from db.costs import PassCost, VideoCost, spent_between
 from enrich.describe.claude.prices import ModelPrice, PriceList, load_prices
 from enrich.describe.claude.request import (
+    EXPECTED_OUTPUT_TOKENS,
+    EXPECTED_THINKING_TOKENS,
     IMAGES_PER_REQUEST,
-    OUTPUT_TOKENS,
-    THOUGHT_TOKENS,
     fitted_size,
     image_tokens,
-    words_tokens,
+    text_tokens,
 )
 from enrich.describe.events import known_events
 from enrich.describe.quick.protocol import LabelledImage
@@ -33,42 +31,42 @@ from enrich.errors import BudgetError
 from enrich.settings import Settings
 from enrich.wording import counted, dollars, span
 
-WATT_SECONDS_A_KWH = 3_600_000
-WHOLE_RATIO = 10  # from here on tenths say nothing
-ALL_VIDEOS = "All films"
-SMALLEST_POWER_COST = 0.001  # in the user's currency; less is said as under it
+WATT_SECONDS_PER_KWH = 3_600_000
+WHOLE_NUMBER_RATIO = 10  # larger ratios are shown without decimals
+ALL_VIDEOS = "All videos"
+MIN_ELECTRICITY_COST = 0.001  # in the user's currency; smaller amounts are shown as "under"
 
 
 def month_of(now: datetime) -> tuple[datetime, datetime]:
-    """The first moment of the calendar month here, and that of the next one."""
+    """The start of the current calendar month in local time, and of the next one."""
     here = now.astimezone()
-    naive = datetime(here.year, here.month, 1)  # noqa: DTZ001  # the zone is that of that day, which may not be today's
+    naive = datetime(here.year, here.month, 1)  # noqa: DTZ001  # that day may have had another UTC offset than today
     following = datetime(here.year + here.month // 12, here.month % 12 + 1, 1)  # noqa: DTZ001
     return naive.astimezone(), following.astimezone()
 
 
 def spent_this_month(connection: Connection, now: datetime) -> float:
-    """US dollars paid since the month began, also for films that were removed since."""
+    """US dollars spent since the month began, including removed videos."""
     return spent_between(connection, *month_of(now))
 
 
 def check_budget(
-    connection: Connection, settings: Settings, usd: float, *, now: datetime, promised: float = 0.0
+    connection: Connection, settings: Settings, usd: float, *, now: datetime, pending_usd: float = 0.0
 ) -> None:
-    """Raise BudgetError if so much more does not fit into the month. `promised`: on its way and not booked yet."""
+    """Raise BudgetError if this amount exceeds the month's budget. `pending_usd` is in batches, not yet recorded."""
     spent = spent_this_month(connection, now)
-    left = settings.monthly_budget_usd - spent - promised
+    left = settings.monthly_budget_usd - spent - pending_usd
     if usd > left:
-        on_the_way = f" and {dollars(promised)} is on its way" if promised else ""
+        pending = f" and {dollars(pending_usd)} is pending in batches" if pending_usd else ""
         raise BudgetError(
-            f"{dollars(usd)} does not fit into this month's budget of {dollars(settings.monthly_budget_usd)}: "
-            f"{dollars(spent)} is spent{on_the_way}. Allow more: everyframe settings set monthly_budget_usd AMOUNT"
+            f"{dollars(usd)} exceeds what is left of this month's budget of {dollars(settings.monthly_budget_usd)}: "
+            f"{dollars(spent)} is spent{pending}. Raise it: everyframe settings set monthly_budget_usd AMOUNT"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class AlternativeCost:
-    """What the deep pass's frames would have cost with a model, asked at once or in a batch."""
+    """The cost of the deep pass's frames with another model, in single requests or in batches."""
 
     model: str
     title: str
@@ -78,138 +76,137 @@ class AlternativeCost:
 
 @dataclass(frozen=True, slots=True)
 class CostSummary:
-    """What both passes took, for a film or in all, and what the deep one would have cost elsewhere."""
+    """The cost of both passes, for one video or in total, and of the deep pass's frames with other models."""
 
     quick: PassCost
     deep: PassCost
-    electricity: float | None  # of the deep pass, in the currency of the setting; None: watts or price are not given
-    elsewhere: tuple[AlternativeCost, ...]
+    electricity: float | None  # of the deep pass, in the user's currency; None: watts or price are not set
+    alternatives: tuple[AlternativeCost, ...]
 
     @property
     def ratio(self) -> float | None:
-        """How many times more frames the deep pass has described than the quick one; None without either."""
+        """How many times more frames the deep pass has described than the quick pass; None if either has none."""
         return self.deep.frames / self.quick.frames if self.quick.frames and self.deep.frames else None
 
 
 @dataclass(frozen=True, slots=True)
 class VideoCostSummary:
-    """One film's bill."""
+    """The costs of one video."""
 
-    film: VideoCost
-    bill: CostSummary
+    video: VideoCost
+    summary: CostSummary
 
 
 @dataclass(frozen=True, slots=True)
 class CostComparison:
-    """All bills, with the day and the source of the prices. `total` is of the films that are there."""
+    """The costs of all videos in the library and in total, with date and source of the prices."""
 
-    films: tuple[VideoCostSummary, ...]
+    videos: tuple[VideoCostSummary, ...]
     total: CostSummary
     prices_as_of: date
     prices_source: str
 
 
-def compare(films: Sequence[VideoCost], settings: Settings) -> CostComparison:
-    """The bills of films. Raises SettingsError if the prices cannot be read."""
+def compare(videos: Sequence[VideoCost], settings: Settings) -> CostComparison:
+    """Compare the costs of videos. Raises SettingsError if the prices cannot be read."""
     prices = load_prices(settings.home)
-    bills = tuple(VideoCostSummary(film, _bill(film, prices, settings)) for film in films)
-    sums = [
+    summaries = tuple(VideoCostSummary(video, _summary(video, prices, settings)) for video in videos)
+    totals = [
         AlternativeCost(
             price.name,
             price.title,
-            sum(each.bill.elsewhere[place].usd for each in bills),
-            sum(each.bill.elsewhere[place].batch_usd for each in bills),
+            sum(each.summary.alternatives[place].usd for each in summaries),
+            sum(each.summary.alternatives[place].batch_usd for each in summaries),
         )
         for place, price in enumerate(prices.models)
     ]
-    deep = sum((film.deep for film in films), PassCost())
-    total = CostSummary(
-        sum((film.quick for film in films), PassCost()), deep, electricity(deep.seconds, settings), tuple(sums)
-    )
-    return CostComparison(bills, total, prices.as_of, prices.source)
+    quick = sum((video.quick for video in videos), PassCost())
+    deep = sum((video.deep for video in videos), PassCost())
+    total = CostSummary(quick, deep, electricity(deep.seconds, settings), tuple(totals))
+    return CostComparison(summaries, total, prices.as_of, prices.source)
 
 
 def electricity(seconds: float, settings: Settings) -> float | None:
-    """What so much time of describing costs in electricity; None if watts or price are not given."""
+    """The cost of electricity for this many seconds of describing; None if watts or price are not set."""
     if settings.power_watts is None or settings.kwh_price is None:
         return None
-    return settings.power_watts * seconds / WATT_SECONDS_A_KWH * settings.kwh_price
+    return settings.power_watts * seconds / WATT_SECONDS_PER_KWH * settings.kwh_price
 
 
-def _bill(film: VideoCost, prices: PriceList, settings: Settings) -> CostSummary:
-    elsewhere = tuple(
+def _summary(video: VideoCost, prices: PriceList, settings: Settings) -> CostSummary:
+    alternatives = tuple(
         AlternativeCost(price.name, price.title, usd, usd * prices.batch_factor)
         for price in prices.models
-        for usd in [_usd(film, price, settings)]
+        for usd in [_usd(video, price, settings)]
     )
-    return CostSummary(film.quick, film.deep, electricity(film.deep.seconds, settings), elsewhere)
+    return CostSummary(video.quick, video.deep, electricity(video.deep.seconds, settings), alternatives)
 
 
-def _usd(film: VideoCost, price: ModelPrice, settings: Settings) -> float:
-    """What describing a film's described frames would cost, in requests of so many pictures."""
-    frames = film.deep.frames
-    a_request = min(IMAGES_PER_REQUEST, price.most_pictures)
-    requests, rest = divmod(frames, a_request)
-    usd = requests * _request_usd(film, a_request, price, settings)
-    return usd + (_request_usd(film, rest, price, settings) if rest else 0.0)
+def _usd(video: VideoCost, price: ModelPrice, settings: Settings) -> float:
+    """The cost of describing a video's described frames with this model, in requests of several images."""
+    per_request = min(IMAGES_PER_REQUEST, price.max_images)
+    requests, rest = divmod(video.deep.frames, per_request)
+    usd = requests * _request_usd(video, per_request, price, settings)
+    return usd + (_request_usd(video, rest, price, settings) if rest else 0.0)
 
 
-def _request_usd(film: VideoCost, count: int, price: ModelPrice, settings: Settings) -> float:
-    words = _words(count, settings.language, settings.events)
-    thought = THOUGHT_TOKENS if price.thinking == "always" else 0
-    answer = ceil(film.deep.output_tokens / film.deep.calls) if film.deep.output_tokens else OUTPUT_TOKENS
-    size = stored_size(film.width, film.height, settings.stored_edge)
-    return price.usd(count * image_tokens(*fitted_size(*size)) + words, count * answer + thought)
+def _request_usd(video: VideoCost, count: int, price: ModelPrice, settings: Settings) -> float:
+    prompt = _prompt_tokens(count, settings.language, settings.events)
+    thinking = EXPECTED_THINKING_TOKENS if price.thinking == "always" else 0
+    deep = video.deep
+    answer = ceil(deep.output_tokens / deep.calls) if deep.output_tokens else EXPECTED_OUTPUT_TOKENS
+    size = stored_size(video.width, video.height, settings.stored_edge)
+    return price.usd(count * image_tokens(*fitted_size(*size)) + prompt, count * answer + thinking)
 
 
 @cache
-def _words(count: int, language: str, events: tuple[str, ...]) -> int:
-    """What the words around so many pictures count."""
-    pictures = [LabelledImage(f"F{number}", b"", 0.0) for number in range(count)]
-    return words_tokens(pictures, context="", language=language, events=known_events(events))
+def _prompt_tokens(count: int, language: str, events: tuple[str, ...]) -> int:
+    """The tokens of the prompt for this many images."""
+    images = [LabelledImage(f"F{number}", b"", 0.0) for number in range(count)]
+    return text_tokens(images, context="", language=language, events=known_events(events))
 
 
 def stored_size(width: int, height: int, edge: int) -> tuple[int, int]:
-    """The size of a film's kept pictures."""
+    """The size of a video's stored images."""
     factor = min(1.0, edge / max(width, height, 1))
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def summary(bill: CostSummary) -> str | None:
+def summary_line(costs: CostSummary) -> str | None:
     """Both passes side by side: 50 frames @ $0.049, 1,000 frames @ $0.00, 20x more analysis for the same price."""
-    quick, deep = bill.quick, bill.deep
-    if bill.ratio is None:
+    quick, deep, ratio = costs.quick, costs.deep, costs.ratio
+    if ratio is None:
         return None
     sides = [f"{counted(side.frames, 'frame')} @ {dollars(side.usd)}" for side in (quick, deep)]
-    if bill.ratio > 1 and not deep.usd:
-        more = f"{bill.ratio:,.0f}" if bill.ratio >= WHOLE_RATIO else f"{bill.ratio:.1f}".removesuffix(".0")
+    if ratio > 1 and not deep.usd:
+        more = f"{ratio:,.0f}" if ratio >= WHOLE_NUMBER_RATIO else f"{ratio:.1f}".removesuffix(".0")
         sides.append(f"{more}x more analysis for the same price")
     return ", ".join(sides)
 
 
-def deep_cost(bill: CostSummary) -> str:
-    """What the deep pass cost, electricity too where it is known: without a sign, since its currency is the user's."""
-    power = "" if bill.electricity is None else f" + {power_cost(bill.electricity)} of electricity"
-    return f"{dollars(bill.deep.usd)}{power}"
+def deep_cost(costs: CostSummary) -> str:
+    """The cost of the deep pass, plus electricity if known (without a currency sign: it is in the user's currency)."""
+    power = "" if costs.electricity is None else f" + {electricity_text(costs.electricity)} of electricity"
+    return f"{dollars(costs.deep.usd)}{power}"
 
 
-def power_cost(amount: float) -> str:
-    """A sum in the currency in which the user pays electricity."""
-    if 0 < amount < SMALLEST_POWER_COST / 2:
-        return f"under {SMALLEST_POWER_COST}"
+def electricity_text(amount: float) -> str:
+    """An amount in the currency of the user's electricity price."""
+    if 0 < amount < MIN_ELECTRICITY_COST / 2:
+        return f"under {MIN_ELECTRICITY_COST}"
     return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.3f}"
 
 
-def deep_words(bill: CostSummary) -> str:
-    """The deep pass: how many frames, how long, for how much."""
-    if not bill.deep.calls:
+def deep_summary(costs: CostSummary) -> str:
+    """The deep pass in one line: frames, time, cost."""
+    if not costs.deep.calls:
         return "nothing yet"
-    return f"{counted(bill.deep.frames, 'frame')} in {span(bill.deep.seconds)}, {deep_cost(bill)}"
+    return f"{counted(costs.deep.frames, 'frame')} in {span(costs.deep.seconds)}, {deep_cost(costs)}"
 
 
-def quick_words(bill: CostSummary) -> str:
-    """The quick pass: how many frames, tokens in and out, for how much."""
-    quick = bill.quick
+def quick_summary(costs: CostSummary) -> str:
+    """The quick pass in one line: frames, tokens in and out, cost."""
+    quick = costs.quick
     if not quick.calls:
         return "nothing yet"
     tokens = f"{quick.prompt_tokens:,} tokens in, {quick.output_tokens:,} out"
@@ -217,23 +214,23 @@ def quick_words(bill: CostSummary) -> str:
 
 
 def rows(comparison: CostComparison) -> list[dict[str, Any]]:
-    """A row a film and one for all, for a table: numbers as they are."""
-    films = [_row(str(each.film.video_id), each.film.title, each.bill) for each in comparison.films]
-    return [*films, _row("", ALL_VIDEOS, comparison.total)]
+    """A row for each video and one for all, as numbers, for tables and CSV."""
+    videos = [_row(str(each.video.video_id), each.video.title, each.summary) for each in comparison.videos]
+    return [*videos, _row("", ALL_VIDEOS, comparison.total)]
 
 
 def as_data(comparison: CostComparison) -> dict[str, Any]:
-    """All of it, for JSON."""
+    """The comparison for JSON."""
     return {
-        "films": [_film_data(each) for each in comparison.films],
+        "films": [_video_data(each) for each in comparison.videos],
         "total": _data(comparison.total),
-        "summary": summary(comparison.total),
+        "summary": summary_line(comparison.total),
         "prices": {"as_of": comparison.prices_as_of.isoformat(), "source": comparison.prices_source},
     }
 
 
-def _row(video_id: str, title: str, bill: CostSummary) -> dict[str, Any]:
-    quick, deep = bill.quick, bill.deep
+def _row(video_id: str, title: str, costs: CostSummary) -> dict[str, Any]:
+    quick, deep = costs.quick, costs.deep
     row: dict[str, Any] = {
         "video_id": video_id,
         "film": title,
@@ -245,19 +242,19 @@ def _row(video_id: str, title: str, bill: CostSummary) -> dict[str, Any]:
         "deep_calls": deep.calls,
         "deep_seconds": round(deep.seconds, 1),
         "deep_usd": round(deep.usd, 6),
-        "deep_electricity": None if bill.electricity is None else round(bill.electricity, 4),
+        "deep_electricity": None if costs.electricity is None else round(costs.electricity, 4),
     }
-    return row | {f"{model.model}_usd": round(model.usd, 4) for model in bill.elsewhere}
+    return row | {f"{model.model}_usd": round(model.usd, 4) for model in costs.alternatives}
 
 
-def _film_data(each: VideoCostSummary) -> dict[str, Any]:
-    return {"video_id": each.film.video_id, "title": each.film.title, "kept": each.film.kept, **_data(each.bill)}
+def _video_data(each: VideoCostSummary) -> dict[str, Any]:
+    return {"video_id": each.video.video_id, "title": each.video.title, "kept": each.video.kept, **_data(each.summary)}
 
 
-def _data(bill: CostSummary) -> dict[str, Any]:
+def _data(costs: CostSummary) -> dict[str, Any]:
     return {
-        "quick": asdict(bill.quick),
-        "deep": asdict(bill.deep),
-        "deep_electricity": bill.electricity,
-        "elsewhere": [asdict(model) | {"saved_usd": model.usd - bill.deep.usd} for model in bill.elsewhere],
+        "quick": asdict(costs.quick),
+        "deep": asdict(costs.deep),
+        "deep_electricity": costs.electricity,
+        "elsewhere": [asdict(model) | {"saved_usd": model.usd - costs.deep.usd} for model in costs.alternatives],
     }

@@ -40,7 +40,7 @@ if comparison.total.deep.frames:
     draw_elsewhere(comparison.total)
 if comparison.total.deep.frames or comparison.total.quick.frames:
     st.subheader("Frames by film", anchor=False)
-    draw_videos(comparison.films)
+    draw_videos(comparison.videos)
 st.subheader("All figures", anchor=False)
 draw_table(comparison)
 with st.expander("By model"):

@@ -1,4 +1,4 @@
-"""EveryFrame from Python: the user's own names, built on the worker's pieces."""
+"""LocalVisionAnalyzer, EveryFrame's Python API."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, assert_settled, assert_truthful, truthful, until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 Clip = Callable[..., Path]
 
 
@@ -28,14 +28,14 @@ def analyzer(house: House) -> LocalVisionAnalyzer:
 
 @pytest.fixture
 async def jpeg(make_house: Callable[..., House], clip: Clip) -> Path:
-    """The picture of frame 17 of a numbered clip."""
-    house = make_house("pictures")
+    """The image of frame 17 of a numbered clip."""
+    house = make_house("images")
     house.add(clip(frames=20))
     await house.worker(RunOptions(describe=False)).run()
     return house.image(house.frames()[17])
 
 
-def test_the_model_is_the_users(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_comes_from_argument_or_settings(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert LocalVisionAnalyzer().settings.model == "llava:13b"
     assert LocalVisionAnalyzer(model="bakllava").settings.model == "bakllava"
     monkeypatch.setenv("EVERYFRAME_MODEL", "gemma3:4b")
@@ -43,7 +43,7 @@ def test_the_model_is_the_users(house: House, monkeypatch: pytest.MonkeyPatch) -
     assert LocalVisionAnalyzer(model="bakllava", settings=house.settings).settings.home == house.settings.home
 
 
-async def test_one_picture_is_described_without_a_library(
+async def test_one_image_is_described_without_a_library(
     standin: StandIn, jpeg: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "nothing here"))
@@ -54,12 +54,12 @@ async def test_one_picture_is_described_without_a_library(
     assert not (tmp_path / "nothing here").exists()
 
 
-async def test_the_context_goes_with_the_question(standin: StandIn, analyzer: LocalVisionAnalyzer, jpeg: Path) -> None:
+async def test_context_is_sent_with_the_question(standin: StandIn, analyzer: LocalVisionAnalyzer, jpeg: Path) -> None:
     await analyzer.analyze_frame_deep(jpeg, context="The birthday of Erna")
     assert "The birthday of Erna" in standin.chats[-1].prompt
 
 
-async def test_the_next_host_is_asked_when_one_cannot(
+async def test_next_host_is_tried_after_a_failure(
     make_house: Callable[..., House], standin: StandIn, jpeg: Path
 ) -> None:
     with StandIn() as broken:
@@ -70,7 +70,7 @@ async def test_the_next_host_is_asked_when_one_cannot(
 
 
 @pytest.mark.parametrize(("trick", "error"), [(Trick.ERROR, CallFailedError), (Trick.EMPTY, CallFailedError)])
-async def test_no_description_is_an_error(
+async def test_missing_description_is_an_error(
     standin: StandIn, analyzer: LocalVisionAnalyzer, jpeg: Path, trick: Trick, error: type[DescribeError]
 ) -> None:
     standin.play(trick, stubborn=True)
@@ -78,18 +78,18 @@ async def test_no_description_is_an_error(
         await analyzer.analyze_frame_deep(jpeg)
 
 
-async def test_without_ollama_it_says_so(standin: StandIn, analyzer: LocalVisionAnalyzer, jpeg: Path) -> None:
+async def test_missing_ollama_is_reported(standin: StandIn, analyzer: LocalVisionAnalyzer, jpeg: Path) -> None:
     standin.stop()
     with pytest.raises(HostDownError, match="ollama serve"):
         await analyzer.analyze_frame_deep(jpeg)
 
 
-async def test_a_picture_that_is_not_there_is_named(analyzer: LocalVisionAnalyzer, tmp_path: Path) -> None:
+async def test_missing_image_is_named(analyzer: LocalVisionAnalyzer, tmp_path: Path) -> None:
     with pytest.raises(NotAVideoError, match=r"missing\.jpg"):
         await analyzer.analyze_frame_deep(tmp_path / "missing.jpg")
 
 
-async def test_a_video_is_enriched_and_no_other(house: House, analyzer: LocalVisionAnalyzer, clip: Clip) -> None:
+async def test_only_the_given_video_is_enriched(house: House, analyzer: LocalVisionAnalyzer, clip: Clip) -> None:
     house.add(clip(frames=12), clip(frames=12, first=400))
     summary = await analyzer.enrich_video(2)
     assert summary.ending is RunEnd.FINISHED
@@ -99,12 +99,12 @@ async def test_a_video_is_enriched_and_no_other(house: House, analyzer: LocalVis
     assert_settled(house)
 
 
-async def test_a_video_that_is_not_there_is_an_error(house: House, analyzer: LocalVisionAnalyzer) -> None:
+async def test_unknown_video_is_an_error(house: House, analyzer: LocalVisionAnalyzer) -> None:
     with pytest.raises(VideoError, match="no video 7"):
         await analyzer.enrich_video(7)
 
 
-async def test_the_worker_works_the_library_off_until_it_is_cancelled(
+async def test_worker_processes_the_queue_until_cancelled(
     house: House, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
     house.add(clip(frames=8))
@@ -119,7 +119,7 @@ async def test_the_worker_works_the_library_off_until_it_is_cancelled(
     assert house.states_of_runs() == ["stopped"]
 
 
-async def test_it_is_refused_while_a_worker_has_the_library(
+async def test_second_worker_on_a_library_is_refused(
     house: House, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
     standin.behave(delay=0.05)
@@ -130,7 +130,7 @@ async def test_it_is_refused_while_a_worker_has_the_library(
             await analyzer.enrich_video(1)
 
 
-async def test_what_was_cancelled_in_the_middle_the_worker_finishes(
+async def test_worker_finishes_a_cancelled_run(
     house: House, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
     standin.behave(delay=0.02)
@@ -146,7 +146,7 @@ async def test_what_was_cancelled_in_the_middle_the_worker_finishes(
     assert house.value("SELECT count(*) FROM analyses WHERE is_kept") == 40
 
 
-def test_what_was_killed_in_the_middle_the_command_finishes(house: House, standin: StandIn, clip: Clip) -> None:
+def test_command_finishes_a_killed_run(house: House, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.02)
     house.add(clip(frames=60))
     environment = os.environ | {

@@ -1,4 +1,4 @@
-"""The month's budget: what was paid counts, also for films that are gone, by the user's own calendar."""
+"""The monthly budget: all costs of the calendar month count, also of removed videos."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -65,7 +65,7 @@ def pay(connection, usd, at):
             datetime(2026, 5, 31, 15, tzinfo=UTC),
             datetime(2026, 6, 30, 15, tzinfo=UTC),
         ),
-        # Summer time begins within the month: its first day has another offset than its last.
+        # Daylight saving time begins within the month, so its first and last day have different offsets.
         (
             "Europe/Berlin",
             datetime(2026, 3, 30, tzinfo=UTC),
@@ -74,29 +74,31 @@ def pay(connection, usd, at):
         ),
     ],
 )
-def test_a_month_is_that_of_the_users_own_time(zone, name, now, start, end):
+def test_month_is_in_the_users_time_zone(zone, name, now, start, end):
     zone(name)
     assert month_of(now) == (start, end)
 
 
-def test_what_fits_passes_and_what_does_not_is_refused(connection, settings, zone):
+def test_budget_allows_what_fits_and_refuses_more(connection, settings, zone):
     zone("UTC")
     pay(connection, 0.7, NOW - timedelta(days=3))
     pay(connection, 5.0, NOW - timedelta(days=30))
     assert spent_this_month(connection, NOW) == pytest.approx(0.7)
     check_budget(connection, settings, 0.3, now=NOW)
-    with pytest.raises(BudgetError, match=r"\$0.310 does not fit into this month's budget of \$1.00: \$0.700 is spent"):
+    with pytest.raises(
+        BudgetError, match=r"\$0.310 exceeds what is left of this month's budget of \$1.00: \$0.700 is spent"
+    ):
         check_budget(connection, settings, 0.31, now=NOW)
 
 
-def test_what_is_on_its_way_counts(connection, settings, zone):
+def test_pending_cost_counts(connection, settings, zone):
     zone("UTC")
-    check_budget(connection, settings, 0.5, now=NOW, promised=0.5)
-    with pytest.raises(BudgetError, match=r"\$0.600 is on its way"):
-        check_budget(connection, settings, 0.5, now=NOW, promised=0.6)
+    check_budget(connection, settings, 0.5, now=NOW, pending_usd=0.5)
+    with pytest.raises(BudgetError, match=r"\$0.600 is pending in batches"):
+        check_budget(connection, settings, 0.5, now=NOW, pending_usd=0.6)
 
 
-def test_a_budget_of_nothing_allows_what_costs_nothing(connection, settings):
+def test_zero_budget_allows_free_work_only(connection, settings):
     nothing = settings.model_copy(update={"monthly_budget_usd": 0.0})
     check_budget(connection, nothing, 0.0, now=NOW)
     with pytest.raises(BudgetError):

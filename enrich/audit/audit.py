@@ -225,7 +225,7 @@ class Audit:
     def _stored_words(self, turn: _HostState, kept: PlacedFrame) -> Description | None:
         """What this very model said of a kept frame before, asked with the same prompt."""
         with reading(self._library.engine) as connection:
-            saying = checks.source_calls(connection, [kept.id]).get((kept.id, self._describer.fills))
+            saying = checks.source_calls(connection, [kept.id]).get((kept.id, self._describer.target_pass))
         if saying is None or not is_of(saying, self._describer):
             return None
         if (saying.model_digest, saying.prompt_version) != (turn.digest, turn.prompt_version):

@@ -25,10 +25,10 @@ from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.describe.describer import Describer
-from enrich.describe.picture import decoded
+from enrich.describe.image import decode
 from enrich.errors import VideoChangedError, VideoError
+from enrich.library.images import require_same_file
 from enrich.library.library import Library
-from enrich.library.pictures import require_same_file
 from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.settings import Settings
 from enrich.verify.rows import placed_frames
@@ -125,7 +125,7 @@ def another(jpeg: bytes) -> bytes:
 
 
 def _small(jpeg: bytes) -> NDArray[np.uint8]:
-    pixels = decoded(jpeg, LONG_EDGE_PIXELS)
+    pixels = decode(jpeg, LONG_EDGE_PIXELS)
     size = small_size(pixels.shape[1], pixels.shape[0])
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
 
@@ -217,7 +217,7 @@ def plan_audit(library: Library, video: VideoRow, describer: Describer, *, size:
     with reading(library.engine) as connection:
         known = checks.source_calls(connection, [stand.kept.id for stand in stands])
         speed = measured_speed(connection, library.settings)
-    reused = sum(is_of(known.get((stand.kept.id, describer.fills)), describer) for stand in stands)
+    reused = sum(is_of(known.get((stand.kept.id, describer.target_pass)), describer) for stand in stands)
     calls = sampled + len(stands) - reused + len(twice)
     return AuditPlan(video, seed, total, sampled, stands, twice, calls, seconds_for(calls, speed, library.settings))
 
@@ -226,7 +226,7 @@ def is_of(saying: checks.SourceCall | None, describer: Describer) -> bool:
     """Whether a call was this describer's and model's, and says all it has to say: what measures is asked again."""
     return (
         saying is not None
-        and describer.can_err
+        and describer.is_model
         and (saying.describer, saying.model) == (describer.name, describer.model)
     )
 

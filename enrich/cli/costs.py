@@ -59,16 +59,16 @@ def _say_films(found: "CostComparison") -> None:
         heads,
         (
             (
-                each.film.video_id,
-                first_line(each.film.title, LONGEST_TITLE),
-                counted(each.bill.quick.frames, "frame"),
-                f"{each.bill.quick.prompt_tokens + each.bill.quick.output_tokens:,}",
-                dollars(each.bill.quick.usd),
-                counted(each.bill.deep.frames, "frame"),
-                span(each.bill.deep.seconds) if each.bill.deep.calls else "",
-                deep_cost(each.bill),
+                each.video.video_id,
+                first_line(each.video.title, LONGEST_TITLE),
+                counted(each.summary.quick.frames, "frame"),
+                f"{each.summary.quick.prompt_tokens + each.summary.quick.output_tokens:,}",
+                dollars(each.summary.quick.usd),
+                counted(each.summary.deep.frames, "frame"),
+                span(each.summary.deep.seconds) if each.summary.deep.calls else "",
+                deep_cost(each.summary),
             )
-            for each in found.films
+            for each in found.videos
         ),
     )
 
@@ -81,7 +81,7 @@ def _say_elsewhere(found: "CostComparison") -> None:
         heads,
         (
             (model.title, dollars(model.usd), dollars(model.batch_usd), dollars(max(0.0, model.usd - deep.usd)))
-            for model in found.total.elsewhere
+            for model in found.total.alternatives
         ),
     )
     say(f"Prices of {found.prices_as_of.isoformat()}, {found.prices_source}")
@@ -90,15 +90,15 @@ def _say_elsewhere(found: "CostComparison") -> None:
 def _say_total(
     found: "CostComparison", models: "list[ModelCost]", settings: "Settings", spent: float, promised: float
 ) -> None:
-    from enrich.costs import deep_words, quick_words, summary
+    from enrich.costs import deep_summary, quick_summary, summary_line
 
-    say(f"{'Quick pass':<{WIDTH}}{quick_words(found.total)}")
-    say(f"{'Deep pass':<{WIDTH}}{deep_words(found.total)}")
+    say(f"{'Quick pass':<{WIDTH}}{quick_summary(found.total)}")
+    say(f"{'Deep pass':<{WIDTH}}{deep_summary(found.total)}")
     if removed := sum(model.removed_usd for model in models):
         say(f"{'Removed':<{WIDTH}}{dollars(removed)} for films that are not in the library any more")
     waiting = f", and about {dollars(promised)} on its way in batches" if promised else ""
     say(f"{'This month':<{WIDTH}}{dollars(spent)} of {dollars(settings.monthly_budget_usd)}{waiting}")
-    if line := summary(found.total):
+    if line := summary_line(found.total):
         say()
         say(line)
 

@@ -80,7 +80,7 @@ def remove(
     """
     from db.engine import writing
     from db.store import remove_video
-    from enrich.library.pictures import remove_images
+    from enrich.library.images import remove_images
 
     library = open_library()
     row = find_one_video(library, video)

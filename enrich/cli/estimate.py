@@ -122,7 +122,7 @@ def say_estimate(
 ) -> None:
     """Print what these videos will take; `troubles` are the files that are none."""
     from db.engine import reading
-    from enrich.library.pictures import free_bytes
+    from enrich.library.images import free_bytes
     from enrich.schedule.forecast import Footage, estimate
 
     footage = [Footage(video.duration, video.frame_estimate, video.width, video.height) for video in facts]

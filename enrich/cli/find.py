@@ -103,7 +103,7 @@ def _show_frame(
         else:
             kept = queries.frame_at(connection, video.id, timestamp or 0.0)
     found = find_source_frame(
-        library.settings, video, kept, index=index, timestamp=timestamp, with_picture=save is not None
+        library.settings, video, kept, index=index, timestamp=timestamp, with_image=save is not None
     )
     if save is not None and found.jpeg is not None:
         try:

@@ -175,7 +175,7 @@ async def _remove(
     settings: "Settings", name: str, *, host: str | None, is_sure: bool
 ) -> "list[tuple[str, InstalledModel]]":
     """Delete a model, after a question if need be; from where, and what it was."""
-    from enrich.describe.ollama.models import whole_name
+    from enrich.describe.ollama.models import full_name
     from enrich.settings import host_address
 
     try:
@@ -188,7 +188,7 @@ async def _remove(
         if not hosts:
             raise SettingsError(f"{only} is none of the hosts: {', '.join(describer.hosts)}")
         has = [(one, model) for one in hosts for model in await describer.installed(one)]
-        found = [(one, model) for one, model in has if model.name.lower() == whole_name(name).lower()]
+        found = [(one, model) for one, model in has if model.name.lower() == full_name(name).lower()]
         if not found:
             raise ModelError(f"`{name}` is not installed at {' or '.join(hosts)}: see `everyframe models`")
         _be_sure(settings, found, is_sure=is_sure)
@@ -203,10 +203,10 @@ def _be_sure(settings: "Settings", found: "list[tuple[str, InstalledModel]]", *,
     """Ask whether the models are to be deleted. Raises typer.Abort, or SettingsError where there is nobody to ask."""
     if is_sure:
         return
-    from enrich.describe.ollama.models import whole_name
+    from enrich.describe.ollama.models import full_name
 
     _, model = found[0]
-    is_used = model.name.lower() == whole_name(settings.model).lower()
+    is_used = model.name.lower() == full_name(settings.model).lower()
     what = f"{model.name} ({size(model.size_bytes)}{', the model that describes your frames' if is_used else ''})"
     where = " and ".join(host for host, _ in found)
     if not sys.stdin.isatty():

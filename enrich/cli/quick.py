@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -122,7 +121,7 @@ class _QuickCommand:
 
         name, model = self._describer
         describer = make_quick_describer(
-            self._library.settings, name, model, told=self._teller.told, stop=self._stopping
+            self._library.settings, name, model, on_wait=self._teller.told, stop=self._stopping
         )
         try:
             with interruptible(self._interrupt):
@@ -138,7 +137,7 @@ class _QuickCommand:
                     f"it could cost {dollars(offer.most_usd)} by now, more than the {dollars(most_usd)} agreed to: "
                     "nothing was sent, ask again"
                 )
-            if offer.pictures and not self._agreed(offer, plans, yes=yes):
+            if offer.images and not self._agreed(offer, plans, yes=yes):
                 return 1
             with interruptible(self._interrupt):
                 return await self._carry_out(describer, offer, plans)
@@ -146,7 +145,7 @@ class _QuickCommand:
             await describer.close()
 
     async def _plan(self, describer: "QuickDescriber", video_id: int) -> "QuickPlan":
-        from enrich.quick.pictures import ensure_frames
+        from enrich.quick.frames import ensure_frames
         from enrich.quick.plan import make_plan
 
         video = await asyncio.to_thread(
@@ -155,7 +154,7 @@ class _QuickCommand:
             video_id,
             wanted=self._frames,
             stop=self._stop,
-            told=lambda text: self._teller.step("looking", f"{text[:1].upper()}{text[1:]} …", video_id=video_id),
+            on_step=lambda text: self._teller.step("looking", f"{text[:1].upper()}{text[1:]} …", video_id=video_id),
         )
         plan = await asyncio.to_thread(
             make_plan,
@@ -164,7 +163,7 @@ class _QuickCommand:
             video,
             key_frames=self._frames,
             again=self._again,
-            unanswered_too=self._unanswered,
+            retry_unanswered=self._unanswered,
             batch=self._batch,
         )
         self._teller.step("planned", **_planned(plan))
@@ -175,7 +174,7 @@ class _QuickCommand:
         if offer.problem is not None:
             raise SettingsError(offer.problem)
         text = f"{offer.text[:1].upper()}{offer.text[1:]}"
-        facts = {name: value for name, value in asdict(offer).items() if name not in ("text", "problem")}
+        facts = {name: value for name, value in offer.as_data().items() if name not in ("text", "problem")}
         self._teller.step("offer", f"{text}.", **facts)
         self._say_notes(plans)
         if not offer.recipient or yes:
@@ -193,7 +192,7 @@ class _QuickCommand:
 
     def _say_offer(self, offer: "Offer", plans: "Sequence[QuickPlan]") -> None:
         if self._teller.as_json:
-            print_json({**asdict(offer), "videos": [_planned(plan) for plan in plans]})
+            print_json({**offer.as_data(), "videos": [_planned(plan) for plan in plans]})
             return
         most = f"; at most {dollars(offer.most_usd)}" if offer.usd else ""
         say(f"{offer.text[:1].upper()}{offer.text[1:]}{most}.")
@@ -206,7 +205,7 @@ class _QuickCommand:
     async def _carry_out(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
         from enrich.describe.claude.describer import ClaudeQuick
 
-        if not offer.pictures and not (self._batch and any(plan.on_the_way for plan in plans)):
+        if not offer.images and not (self._batch and any(plan.pending for plan in plans)):
             self._say_notes(plans)
             self._teller.step("done", "Nothing is left to ask.", answered=0, usd=0.0, problems=[])
             return 0
@@ -227,15 +226,15 @@ class _QuickCommand:
             said_at = time.monotonic()
             done = taken.answered + len(taken.problems)
             price = f", {dollars(taken.usd)}" if describer.recipient else ""
-            text = f"{done:,} of {counted(offer.pictures, 'picture')}{price}"
-            self._teller.step("asking", text, done=done, pictures=offer.pictures, usd=taken.usd)
+            text = f"{done:,} of {counted(offer.images, 'picture')}{price}"
+            self._teller.step("asking", text, done=done, pictures=offer.images, usd=taken.usd)
 
         for plan in plans:
             if taken.error is None and not self._stopping.is_set():
                 await run_quick_pass(
-                    self._library, describer, plan, taken=taken, stop=self._stopping, on_answers=on_answers
+                    self._library, describer, plan, totals=taken, stop=self._stopping, on_answers=on_answers
                 )
-        return self._say_taken(describer, taken, offer.pictures)
+        return self._say_taken(describer, taken, offer.images)
 
     def _say_taken(self, describer: "QuickDescriber", taken: "QuickRunResult", pictures: int) -> int:
         seconds = time.monotonic() - self._began
@@ -260,13 +259,13 @@ class _QuickCommand:
         return 1 if taken.error is not None or taken.problems else 0
 
     async def _send(self, describer: "ClaudeQuick", plans: "Sequence[QuickPlan]") -> int:
-        from enrich.quick.batches import send
+        from enrich.quick.batches import send_batch
 
         for plan in plans:
-            if plan.wanted and not self._stopping.is_set():
-                task_id = await send(self._library, describer, plan)
-                text = f"{counted(len(plan.wanted), 'picture')} of {first_line(plan.title)} sent as a batch."
-                self._teller.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.wanted))
+            if plan.to_ask and not self._stopping.is_set():
+                task_id = await send_batch(self._library, describer, plan)
+                text = f"{counted(len(plan.to_ask), 'picture')} of {first_line(plan.title)} sent as a batch."
+                self._teller.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.to_ask))
         video_ids = [plan.video.id for plan in plans]
         return await collect_batches(self._library, self._teller, video_ids, stopping=self._stopping)
 
@@ -280,11 +279,11 @@ def _planned(plan: "QuickPlan") -> dict[str, Any]:
         "video_id": plan.video.id,
         "title": plan.title,
         "key_frames": len(plan.frames),
-        "pictures": len(plan.wanted),
+        "pictures": len(plan.to_ask),
         "answered": plan.answered,
         "unanswered": plan.unanswered,
-        "on_the_way": plan.on_the_way,
-        "usd": plan.estimate.usd if plan.wanted else 0.0,
+        "on_the_way": plan.pending,
+        "usd": plan.estimate.usd if plan.to_ask else 0.0,
     }
 
 
@@ -295,6 +294,6 @@ def _notes(plans: "Sequence[QuickPlan]") -> list[str]:
         lines.append(f"{counted(answered, 'picture')} answered before; --again asks anew.")
     if unanswered := sum(plan.unanswered for plan in plans):
         lines.append(f"{counted(unanswered, 'picture')} paid for before without an answer; --unanswered asks anew.")
-    if waiting := sum(plan.on_the_way for plan in plans):
+    if waiting := sum(plan.pending for plan in plans):
         lines.append(f"{counted(waiting, 'picture')} on the way in a batch.")
     return lines

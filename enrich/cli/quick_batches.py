@@ -63,7 +63,7 @@ async def collect_batches(
     from db import batches, queue
     from db.engine import reading, writing
     from db.models import TaskKind
-    from enrich.quick.batches import collect_one
+    from enrich.quick.batches import collect_batch
 
     stopping = stopping or asyncio.Event()
 
@@ -78,15 +78,15 @@ async def collect_batches(
         queue.wake(connection, kind=TaskKind.BATCH, video_ids=video_ids)
     with interruptible(stopping.set):
         while (rows := opened()) and not stopping.is_set():
-            collected = await collect_one(library, video_ids=video_ids, told=teller.told)
+            collected = await collect_batch(library, video_ids=video_ids, on_wait=teller.told)
             if collected is None:
                 await _sleep(stopping, WAIT_SECONDS)
                 continue
-            if collected.says is not None and collected.is_stuck:
-                print_error(f"{collected.says}; the batch is kept")
+            if collected.waiting_for is not None and collected.is_stuck:
+                print_error(f"{collected.waiting_for}; the batch is kept")
                 return 1
-            if collected.says is not None:
-                teller.told(collected.says)
+            if collected.waiting_for is not None:
+                teller.told(collected.waiting_for)
         followed |= {row.task_id for row in rows}
     return _say_collected(library, teller, sorted(followed), frames, began, is_over=not rows)
 

@@ -51,7 +51,7 @@ def add(
 
     Says how many frames, how much time and how much disk they will take.
     """
-    from enrich.library.adding import PathOutcome, add_paths, search
+    from enrich.library.adding import PathOutcome, add_paths, find_paths
 
     settings = settings_for()
     chosen = chosen_sampling(sampling, likeness or settings.likeness)
@@ -59,7 +59,7 @@ def add(
     additions = []
     named = _titles(paths, titles or [])
     if as_json and in_lines:
-        print_line({"total": sum(1 for _ in search(paths))})
+        print_line({"total": sum(1 for _ in find_paths(paths))})
     for addition in add_paths(library, paths, sampling=chosen, context=printable(context), titles=named):
         additions.append(addition)
         if addition.outcome is PathOutcome.FAILED:

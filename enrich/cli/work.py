@@ -208,7 +208,7 @@ def _say_summary(library: "Library", order: "RunOptions", summary: "RunSummary",
         case RunEnd.STOPPED:
             say(f"Stopped; {_left(library, order, summary)}. Go on with: everyframe enrich")
         case RunEnd.TIME_UP | RunEnd.LIMIT:
-            if describer is not None and describer.can_err:
+            if describer is not None and describer.is_model:
                 say(f"Reached: {reached(library, order.video_ids) or 'every frame'}.")
             say(f"{_left(library, order, summary).capitalize()}. Go on with: everyframe enrich")
         case RunEnd.FINISHED:
@@ -238,7 +238,7 @@ def _say_failures(
 
     with reading(library.engine) as connection:
         videos = queries.videos(connection, order.video_ids)
-        frames = queries.progress(connection, describer.fills if describer else "deep", order.video_ids)
+        frames = queries.progress(connection, describer.target_pass if describer else "deep", order.video_ids)
     broken = sum(video.extraction_status is ExtractionStatus.FAILED for video in videos)
     of = []
     if broken:

@@ -1,4 +1,4 @@
-"""Asking a describer: a flagged reply is retried once in another prompt style, and the better reply is kept."""
+"""Ask a describer about images; if the reply is flagged, retry once with another prompt and keep the better reply."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -44,17 +44,17 @@ async def ask(
     worth_retrying: Callable[[Problem], bool] = lambda _: True,
     same_text: Callable[[Description], bool] = lambda _: False,
 ) -> Answer:
-    """The description of the question's images, after one request or, if the reply is flagged, two.
+    """Describe the question's images in one request, or two if the first reply has a problem worth retrying.
 
-    `gate` is entered around each request, not while its reply is parsed. `worth_retrying` says whether a problem
-    deserves the second request; `same_text` whether a description is that of another, different-looking image. Raises
-    what the first request raises. If only the second one fails, the first reply is the answer.
+    `gate` is entered around each request, not while its reply is parsed. `worth_retrying` decides whether a problem
+    justifies a second request. `same_text` reports whether a description duplicates that of a different-looking image.
+    An error of the first request is raised; if only the second one fails, the first reply is returned.
     """
     call, description = await _request(describer, question, host, gate, same_text)
     worth = [warning.problem for warning in call.warnings if worth_retrying(warning.problem)]
     if not worth:
         return _answer(call, description, calls=(call,))
-    again = replace(question, manner=_other_style(worth))
+    again = replace(question, prompt_style=_retry_style(worth))
     try:
         second, other = await _request(describer, again, host, gate, same_text)
     except DescribeError:
@@ -135,12 +135,12 @@ def _answer(call: Call, description: Description | None, *, calls: tuple[Call, .
         calls=calls,
         warnings=call.warnings,
         kept=calls.index(call),
-        unsure_names=tuple(warning.detail for warning in call.warnings if warning.problem is Problem.CONTEXT_NAME),
+        unverified_names=tuple(warning.detail for warning in call.warnings if warning.problem is Problem.CONTEXT_NAME),
     )
 
 
-def _other_style(problems: Iterable[Problem]) -> PromptStyle:
-    """The style of the retry: without the context if only names are wrong, else free text."""
+def _retry_style(problems: Iterable[Problem]) -> PromptStyle:
+    """The prompt style of the retry: without context if only names are wrong, else plain text."""
     return PromptStyle.WITHOUT_CONTEXT if set(problems) == {Problem.CONTEXT_NAME} else PromptStyle.PLAIN
 
 

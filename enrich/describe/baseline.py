@@ -1,7 +1,7 @@
-"""The describer that needs no model: it says what can be measured in the picture, and calls itself the baseline.
+"""The baseline describer: describes what can be measured in an image, without a model.
 
-Light, colours, sharpness, and how full the picture is; with what was measured around it (`MotionHint`) also motion
-and cuts. It writes English whatever language is asked for. Nothing of it counts as described by a model.
+It reports light, colours, sharpness and detail, and with a `MotionHint` also motion and cuts. The text is English in
+every language setting and starts with "Baseline, no model". It never counts as a model's description.
 """
 
 import asyncio
@@ -15,67 +15,67 @@ import numpy as np
 from numpy.typing import NDArray
 
 from enrich.describe.describer import Call, Description, HostReport, MotionHint, Pass, Problem, Question, ReplyWarning
-from enrich.describe.picture import decoded
+from enrich.describe.image import decode, unreadable_image
 from enrich.errors import CallFailedError
 
-LOCAL = "local"
+LOCAL_HOST = "local"
 BASELINE_VERSION = "baseline-1"
-OPENING = "Baseline, no model:"
-MEASURED_EDGE = 256  # pixels: all that follows is measured at this size
+PREFIX = "Baseline, no model:"
+MEASURED_EDGE_PIXELS = 256  # images are measured at this size
 
-# Thresholds, set by eye on sixteen stills of real clips; a measure beside one may fall on either side of it.
+# Thresholds, set by eye on sixteen stills of real clips.
 DARK, DIM, BRIGHT = 40.0, 85.0, 175.0  # mean luma, 0 to 255
-COLOURLESS = 10.0  # mean distance of the channels, 0 to 255: below it a picture is black and white
+COLOURLESS = 10.0  # mean spread between the channels, 0 to 255; black and white below it
 WARM = 14.0  # mean red minus mean blue
 BLURRED, SHARP = 25.0, 250.0  # variance of the Laplacian
-PLAIN, BUSY = 4.0, 18.0  # mean luma step between neighbours
+PLAIN, BUSY = 4.0, 18.0  # mean luma step between neighbouring pixels
 STILL, LIVELY = 0.5, 8.0  # motion, 0 to 255
-SMALLEST_SHARE = 0.15  # of the picture, for a colour to be named
-MOST_COLOURS = 3
+MIN_COLOUR_SHARE = 0.15  # of the image; smaller colours are not named
+MAX_COLOURS = 3
 
-# Hue in degrees at which each colour ends. Orange and yellow of little light are what people call brown.
+# Upper end of each colour's hue range, in degrees. Dark orange and yellow are called brown.
 HUES = ((15, "red"), (42, "orange"), (68, "yellow"), (165, "green"), (195, "cyan"), (255, "blue"), (290, "purple"))
 LAST_HUES = ((335, "pink"), (361, "red"))
-FULL_LIGHT, PALE, PALE_RED, FAINT = 0.4, 0.35, 0.7, 0.12  # lightness, chroma, lightness, chroma: 0 to 1
+FULL_LIGHT, PALE, PALE_RED, FAINT = 0.4, 0.35, 0.7, 0.12  # lightness, chroma, lightness, chroma; 0 to 1
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
-    """What is measured in one picture."""
+class Measurements:
+    """Measurements of one image."""
 
     luma: float
     colourfulness: float
     warmth: float
     sharpness: float
     steps: float
-    colours: tuple[str, ...]  # most of the picture first
+    colours: tuple[str, ...]  # largest share first
 
 
 class BaselineDescriber:
-    """Describes without a model, on this machine, in milliseconds."""
+    """Describes images in milliseconds, without a model and on this machine."""
 
     name = "baseline"
     model = "signals"
-    fills = Pass.QUICK
-    can_err = False
-    hosts: tuple[str, ...] = (LOCAL,)
+    target_pass = Pass.QUICK
+    is_model = False
+    hosts: tuple[str, ...] = (LOCAL_HOST,)
 
     async def check(self, host: str) -> None:
-        """Nothing can be missing."""
+        """Do nothing: the baseline has no requirements."""
 
     async def prepare(self, host: str) -> HostReport:
-        """There is nothing to prepare."""
+        """Report that the baseline is ready."""
         return HostReport(host, self.model, BASELINE_VERSION, "The baseline needs no model and is always ready")
 
     async def describe(self, question: Question, *, host: str) -> Call:
-        """Measure the first picture. Raises CallFailedError if it is no JPEG that can be decoded."""
+        """Measure the first image. Raises CallFailedError if it cannot be decoded."""
         start = time.monotonic()
-        picture = question.pictures[0]
+        image = question.images[0]
         try:
-            measures = await asyncio.to_thread(measured, picture.jpeg)
+            measures = await asyncio.to_thread(measure, image.jpeg)
         except (ValueError, OSError) as error:
-            raise CallFailedError(f"the stored picture is no JPEG that can be decoded: {error}") from error
-        description = described(measures, picture.movement)
+            raise CallFailedError(unreadable_image(error)) from error
+        description = describe_measurements(measures, image.motion_hint)
         return Call(
             describer=self.name,
             model=self.model,
@@ -87,7 +87,7 @@ class BaselineDescriber:
         )
 
     def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
-        """The description that `describe` made; there is never a doubt about it."""
+        """Return the description that `describe` made. It has no warnings."""
         del question
         if not call.raw_reply:
             return None, (ReplyWarning(Problem.EMPTY),)
@@ -96,23 +96,23 @@ class BaselineDescriber:
         return Description(**(fields | lists)), ()
 
     async def unload(self, host: str) -> None:
-        """Nothing is loaded."""
+        """Do nothing: no model is loaded."""
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there are no connections."""
 
 
-def measured(jpeg: bytes) -> Measures:
+def measure(jpeg: bytes) -> Measurements:
     """Measure a JPEG. Raises ValueError if it cannot be decoded."""
-    pixels = decoded(jpeg, MEASURED_EDGE)
-    factor = MEASURED_EDGE / max(pixels.shape[:2])
+    pixels = decode(jpeg, MEASURED_EDGE_PIXELS)
+    factor = MEASURED_EDGE_PIXELS / max(pixels.shape[:2])
     if factor < 1:
         pixels = np.asarray(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
     luma = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
     red, green, blue = (float(mean) for mean in pixels.reshape(-1, 3).mean(axis=0))
     spread = pixels.max(axis=2).astype(np.int16) - pixels.min(axis=2)
     steps = np.abs(np.diff(luma.astype(np.int16), axis=1))
-    return Measures(
+    return Measurements(
         luma=0.299 * red + 0.587 * green + 0.114 * blue,
         colourfulness=float(spread.mean()),
         warmth=red - blue,
@@ -123,7 +123,7 @@ def measured(jpeg: bytes) -> Measures:
 
 
 def dominant_colours(pixels: NDArray[np.uint8]) -> tuple[str, ...]:
-    """Plain names of the colours that fill most of a (height, width, RGB) picture, the largest first."""
+    """Plain names of the most frequent colours of a (height, width, RGB) image, largest share first."""
     small = np.asarray(cv2.resize(pixels, (48, 48), interpolation=cv2.INTER_AREA), np.float32) / 255
     hue, light, strength = np.moveaxis(np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2HLS)), 2, 0)
     chroma = small.max(axis=2) - small.min(axis=2)
@@ -136,17 +136,17 @@ def dominant_colours(pixels: NDArray[np.uint8]) -> tuple[str, ...]:
     names[(names == "red") & (light > PALE_RED)] = "pink"
     colourless = (chroma < FAINT) | (strength < FAINT)
     names[colourless] = "grey"
-    names[colourless & (light > 0.8) | (light > 0.95)] = "white"  # noqa: PLR2004  # where the eye calls it so
-    names[colourless & (light < 0.2) | (light < 0.08)] = "black"  # noqa: PLR2004  # likewise
+    names[colourless & (light > 0.8) | (light > 0.95)] = "white"  # noqa: PLR2004  # set by eye
+    names[colourless & (light < 0.2) | (light < 0.08)] = "black"  # noqa: PLR2004  # set by eye
     found, counts = np.unique(names, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     shares = [(str(found[place]), float(counts[place]) / names.size) for place in order]
-    named = [name for name, share in shares if share >= SMALLEST_SHARE] or [shares[0][0]]
-    return tuple(named[:MOST_COLOURS])
+    named = [name for name, share in shares if share >= MIN_COLOUR_SHARE] or [shares[0][0]]
+    return tuple(named[:MAX_COLOURS])
 
 
-def described(measures: Measures, movement: MotionHint | None) -> Description:
-    """What the measures say, in words."""
+def describe_measurements(measures: Measurements, motion_hint: MotionHint | None) -> Description:
+    """Put the measurements into words."""
     light = _light(measures.luma)
     colourless = measures.colourfulness < COLOURLESS
     qualities = [light]
@@ -157,12 +157,12 @@ def described(measures: Measures, movement: MotionHint | None) -> Description:
     qualities += _detail(measures)
     colours = list(measures.colours)
     article = "an" if qualities[0][0] in "aeiou" else "a"
-    text = f"{OPENING} {article} {', '.join(qualities)} picture, mostly {' and '.join(colours)}."
-    moving = _moving(movement)
-    if moving:
-        text += f" {moving[0].upper()}{moving[1:]}."
+    text = f"{PREFIX} {article} {', '.join(qualities)} picture, mostly {' and '.join(colours)}."
+    activity = _activity(motion_hint)
+    if activity:
+        text += f" {activity[0].upper()}{activity[1:]}."
     tags = [quality.replace("-", " ") for quality in qualities] + colours
-    return Description(text=text, tags=tuple(dict.fromkeys(tags)), activity=moving)
+    return Description(text=text, tags=tuple(dict.fromkeys(tags)), activity=activity)
 
 
 def _light(luma: float) -> str:
@@ -173,8 +173,8 @@ def _light(luma: float) -> str:
     return "bright" if luma > BRIGHT else "evenly lit"
 
 
-def _detail(measures: Measures) -> list[str]:
-    """Plain pictures have no edges that could be sharp: nothing is said of them."""
+def _detail(measures: Measurements) -> list[str]:
+    """Words for detail and sharpness. A plain image has no edges, so its sharpness means nothing."""
     if measures.steps < PLAIN:
         return ["plain"]
     detail = []
@@ -187,15 +187,13 @@ def _detail(measures: Measures) -> list[str]:
     return detail
 
 
-def _moving(movement: MotionHint | None) -> str:
-    if movement is None:
+def _activity(motion_hint: MotionHint | None) -> str:
+    if motion_hint is None:
         return ""
-    said = []
-    if movement.starts_scene:
-        said.append("a new scene begins")
-    if movement.motion is not None and not movement.starts_scene:
-        if movement.motion < STILL:
-            said.append("hardly anything moves")
-        elif movement.motion > LIVELY:
-            said.append("much moves")
-    return ", ".join(said)
+    if motion_hint.starts_scene:
+        return "a new scene begins"
+    if motion_hint.motion is None:
+        return ""
+    if motion_hint.motion < STILL:
+        return "hardly anything moves"
+    return "much moves" if motion_hint.motion > LIVELY else ""

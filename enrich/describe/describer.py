@@ -1,4 +1,4 @@
-"""The Describer protocol: what turns pictures into a description, whoever does it."""
+"""The Describer protocol (images and a question in, a description out) and the values it works with."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,14 +6,14 @@ from typing import Protocol
 
 
 class Pass(StrEnum):
-    """Which of a frame's columns a description belongs to."""
+    """The pass whose frame columns a description is stored in."""
 
     QUICK = "quick"
     DEEP = "deep"
 
 
 class Problem(StrEnum):
-    """What can be wrong with a reply. Only EMPTY counts as a failed attempt; the others are kept as warnings."""
+    """What can be wrong with a reply. Only EMPTY counts as a failed attempt; the others are stored as warnings."""
 
     EMPTY = "empty"
     CUT_OFF = "cut_off"
@@ -25,16 +25,16 @@ class Problem(StrEnum):
 
 
 class PromptStyle(StrEnum):
-    """How a question is put: the usual way, or another way after a doubtful reply."""
+    """How a prompt is worded: the usual way, or another way to retry after a flagged reply."""
 
-    STRUCTURED = "structured"  # JSON by schema, temperature 0
-    PLAIN = "plain"  # free text: for replies that were cut off, not JSON, or that repeat
-    WITHOUT_CONTEXT = "without_context"  # structured, the context left out: for names taken from it
+    STRUCTURED = "structured"  # JSON with a schema, temperature 0
+    PLAIN = "plain"  # free text; retries replies that were cut off, repetitive or not JSON
+    WITHOUT_CONTEXT = "without_context"  # structured, without the context; retries replies that took names from it
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyWarning:
-    """One doubt about a reply; `detail` names the doubtful words, where there are any."""
+    """One problem of a reply; `detail` holds the affected words, if any."""
 
     problem: Problem
     detail: str = ""
@@ -42,36 +42,36 @@ class ReplyWarning:
 
 @dataclass(frozen=True, slots=True)
 class MotionHint:
-    """What the frames around a picture say and the picture itself cannot; None where it was not measured."""
+    """What the neighbouring frames tell about an image; None where it was not measured."""
 
-    motion: float | None = None  # mean change of luma since the frame before, 0 to 255
-    starts_scene: bool | None = None  # it is the first frame after a cut
+    motion: float | None = None  # mean change of luma since the previous frame, 0 to 255
+    starts_scene: bool | None = None  # the first frame after a cut
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A JPEG, upright, and its time in seconds from the start of the stream."""
+    """An upright JPEG and its time in seconds from the start of the stream."""
 
     jpeg: bytes
     timestamp: float
-    movement: MotionHint | None = None
+    motion_hint: MotionHint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One or more pictures of one video, and what is known about them."""
+    """One or more images of one video, and what is known about them."""
 
-    pictures: tuple[Image, ...]
+    images: tuple[Image, ...]
     context: str = ""  # the user's free text about the video
-    request: str = ""  # what somebody asks for besides, of these pictures alone
-    event: str = ""  # the kind of event that a quick look saw in the scene
+    request: str = ""  # the user's additional request about these images only
+    event: str = ""  # the scene's kind of event according to the quick pass
     language: str = "English"
-    manner: PromptStyle = PromptStyle.STRUCTURED
+    prompt_style: PromptStyle = PromptStyle.STRUCTURED
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a picture shows. `text` is one to four sentences; lists are short terms, lower case where there is one."""
+    """What an image shows. `text` has one to four sentences; lists hold short terms in lower case."""
 
     text: str
     tags: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One model call as it is booked in `analyses`. Seconds are wall-clock; tokens as the model's host counts."""
+    """One model call, as recorded in `analyses`. Seconds are wall-clock; tokens are counted by the model's host."""
 
     describer: str
     model: str
@@ -103,66 +103,66 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The description that is kept (None: the reply was empty), and every call made for it, in order."""
+    """The chosen description (None: the reply was empty) and every call made for it, in order."""
 
     description: Description | None
     calls: tuple[Call, ...]
-    warnings: tuple[ReplyWarning, ...] = ()  # of the reply that is kept
-    kept: int = 0  # which of `calls` brought what is kept
-    unsure_names: tuple[str, ...] = field(default=())  # names known only from the context: kept out of the search
+    warnings: tuple[ReplyWarning, ...] = ()  # of the chosen reply
+    kept: int = 0  # index of the chosen reply in `calls`
+    unverified_names: tuple[str, ...] = field(default=())  # found only in the context; not indexed for search
 
 
 @dataclass(frozen=True, slots=True)
 class HostReport:
-    """What `prepare` found out about a host; `sentence` says it in plain words, with a remedy where one is needed."""
+    """What `prepare` found out about a host; `sentence` is its summary for the user, with a fix if one is needed."""
 
     host: str
     model: str
     model_digest: str
     sentence: str
-    fits_gpu: bool | None = None  # None: no GPU is in use, or the host does not say
-    loaded_bytes: int = 0  # what the loaded model takes
-    gpu_bytes: int = 0  # how much of that lies in the GPU's memory
-    calls_at_once: int | None = None  # at most this many have a point, whatever the settings say; None: no such limit
+    fits_gpu: bool | None = None  # None: no GPU is used, or the host does not report it
+    loaded_bytes: int = 0  # memory the loaded model takes
+    gpu_bytes: int = 0  # the part of it in GPU memory
+    calls_at_once: int | None = None  # more concurrent calls than this bring nothing; None: no such limit
 
 
 class Describer(Protocol):
-    """Turns pictures into descriptions.
+    """Turns images into descriptions.
 
-    A describer may serve several hosts; callers name one for each call, and decide how many calls run at once.
+    A describer may use several hosts. The caller names the host of each call and limits the calls in flight.
     One instance is used from one event loop.
     """
 
     name: str
     model: str
-    fills: Pass
-    can_err: bool  # False: it measures, so that the same words for different pictures are no doubt
+    target_pass: Pass
+    is_model: bool  # False: it only measures, so equal texts for different images are no sign of a fault
     hosts: tuple[str, ...]
 
     async def check(self, host: str) -> None:
-        """Check, without loading anything, that `host` answers and has the model. Raises as `prepare` does."""
+        """Check that `host` responds and has the model, without loading it. Raises the errors of `prepare`."""
 
     async def prepare(self, host: str) -> HostReport:
-        """Check that `host` can describe, load the model (warm-up on a small test picture).
+        """Check that `host` can describe, and load the model by describing a small test image.
 
-        Raises HostDownError, HostBusyError, ModelError, CallTimeoutError or CallFailedError. Cheap when nothing
-        is wrong and the model is loaded; also the way to find out whether a failing host is well again.
+        Cheap if the model is loaded already. Also used to find out whether a failed host has recovered.
+        Raises HostDownError, HostBusyError, ModelError, CallTimeoutError or CallFailedError.
         """
 
     async def describe(self, question: Question, *, host: str) -> Call:
-        """One call to the model; `raw_reply` is unchecked text, `warnings` what only the host knows (CUT_OFF).
+        """Make one call to the model. `raw_reply` is unchecked; `warnings` holds what only the host knows (CUT_OFF).
 
         Raises HostDownError, HostBusyError, ModelError, CallTimeoutError or CallFailedError.
         """
 
     def read(self, question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
-        """The description in a call's reply, and what is doubtful about it; None if there is no text at all."""
+        """Parse a call's reply into a description (None: it has no text) and its warnings."""
 
     async def unload(self, host: str) -> None:
-        """Have `host` free the memory the model takes, as a pause wants it; the next call loads it again.
+        """Free the memory `host` uses for the model, for example when pausing. The next call loads it again.
 
         Raises DescribeError's subclasses.
         """
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""

@@ -1,4 +1,4 @@
-"""The kinds of events a quick look tells apart: one list, which the setting `events` extends."""
+"""The kinds of events the quick pass chooses from: a fixed list, extended by the setting `events`."""
 
 from collections.abc import Iterable
 
@@ -30,21 +30,25 @@ EVENTS = (
     "landscape",
     "farewell",
 )
-LONGEST_EVENT = 40  # characters
+MAX_EVENT_CHARACTERS = 40
 
 
-def normal_event(text: str) -> str:
-    """An event's name as it is stored: lower case, single spaces, no stray marks."""
-    return " ".join(text.lower().replace("_", " ").replace("-", " ").split()).strip(" .,;:\"'")[:LONGEST_EVENT].rstrip()
+def normalize_event(text: str) -> str:
+    """An event's name as it is stored: lower case, single spaces, no punctuation around it."""
+    return (
+        " ".join(text.lower().replace("_", " ").replace("-", " ").split())
+        .strip(" .,;:\"'")[:MAX_EVENT_CHARACTERS]
+        .rstrip()
+    )
 
 
 def known_events(more: Iterable[str] = ()) -> tuple[str, ...]:
-    """All kinds of events in the order they are offered: the user's own first, `other` last."""
-    own = (normal_event(name) for name in more)
+    """All kinds of events in the order they are offered to a model: the user's own first, `other` last."""
+    own = (normalize_event(name) for name in more)
     return tuple(dict.fromkeys([*(name for name in own if name and name != OTHER), *EVENTS, OTHER]))
 
 
-def event_of(said: str, events: Iterable[str]) -> str:
-    """The kind of event a model meant; `other` if it is none that was offered."""
-    name = normal_event(said)
+def match_event(reply: str, events: Iterable[str]) -> str:
+    """The kind of event a model chose; `other` if it was not offered."""
+    name = normalize_event(reply)
     return name if name in set(events) else OTHER

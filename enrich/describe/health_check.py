@@ -1,7 +1,8 @@
-"""The canary: three pairs of clearly different pictures, to find out whether a host sees anything at all.
+"""Health check: known image pairs that show whether a host's model sees images at all.
 
-A broken model server goes on answering: with one text for every picture, or with none. No single reply shows that; a
-pair does. The pictures are drawn here, so that they are the same everywhere and nobody's.
+A broken model server keeps answering: with the same text for every image, or with none. A single reply does not show
+that, but a pair of clearly different images does. The images are drawn by this module, so they are the same everywhere
+and free of rights.
 """
 
 import asyncio
@@ -15,51 +16,51 @@ from numpy.typing import NDArray
 
 from enrich.describe.asking import OPEN_GATE, Gate
 from enrich.describe.describer import Describer, Image, Question
-from enrich.describe.picture import encoded
+from enrich.describe.image import encode
 
 WIDTH, HEIGHT = 480, 360
-LONGEST_QUOTE = 80
+MAX_QUOTE_CHARACTERS = 80
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
 class PairReply:
-    """What a host said of the two pictures of a pair; "" where it said nothing."""
+    """A host's texts for the two images of a pair; "" for an empty reply."""
 
     first: str
     second: str
 
     @property
-    def is_apart(self) -> bool:
-        """Whether the two texts differ in more than spaces and capitals."""
-        return normal(self.first) != normal(self.second)
+    def texts_differ(self) -> bool:
+        """Whether the two texts differ in more than case and white space."""
+        return normalized_text(self.first) != normalized_text(self.second)
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheckResult:
-    """What one host said of all pairs."""
+    """One host's replies for all pairs."""
 
     host: str
     pairs: tuple[PairReply, ...]
 
     @property
     def is_bad(self) -> bool:
-        """Whether no pair was told apart: the same text for both of every pair, or nothing at all."""
-        return not any(told.is_apart for told in self.pairs)
+        """Whether every pair got equal or empty texts, so that the host distinguished none."""
+        return not any(pair.texts_differ for pair in self.pairs)
 
     @property
     def sentence(self) -> str:
-        """The result for people, with a remedy where one is needed."""
-        texts = [text for told in self.pairs for text in (told.first, told.second)]
+        """The result for the user, with a fix if one is needed."""
+        texts = [text for pair in self.pairs for text in (pair.first, pair.second)]
         if not self.is_bad:
-            apart = sum(told.is_apart for told in self.pairs)
-            return f"{self.host} told {apart} of {len(self.pairs)} pairs of different pictures apart"
-        remedy = "restart Ollama there, or take another model"
+            different = sum(pair.texts_differ for pair in self.pairs)
+            return f"{self.host}: health check passed ({different} of {len(self.pairs)} image pairs distinguished)"
+        fix = "restart Ollama there or choose another model"
         if not any(texts):
-            return f"{self.host} says nothing of any picture: {remedy}"
-        quote = textwrap.shorten(next(text for text in texts if text), LONGEST_QUOTE, placeholder=" …")
-        which = "every picture" if len({normal(text) for text in texts}) == 1 else "clearly different pictures"
-        return f"{self.host} says the same of {which} (“{quote}”): {remedy}"
+            return f"{self.host}: health check failed, because the model returns empty replies: {fix}"
+        quote = textwrap.shorten(next(text for text in texts if text), MAX_QUOTE_CHARACTERS, placeholder=" …")
+        which = "every image" if len({normalized_text(text) for text in texts}) == 1 else "clearly different images"
+        return f"{self.host}: health check failed, because {which} got the same description (“{quote}”): {fix}"
 
 
 async def check_health(describer: Describer, host: str, *, gate: Gate = OPEN_GATE) -> HealthCheckResult:
@@ -96,16 +97,16 @@ async def _describe_image(describer: Describer, jpeg: bytes, host: str, gate: Ga
     return description.text if description is not None else ""
 
 
-def normal(text: str) -> str:
-    """The text without what makes no difference: capitals and the length of spaces."""
+def normalized_text(text: str) -> str:
+    """The text in one case and with single spaces, for comparing."""
     return " ".join(text.casefold().split())
 
 
 @cache
 def image_pairs() -> tuple[tuple[bytes, bytes], ...]:
-    """The pairs as JPEGs. They differ in light, in colour, in form, and in what they show."""
+    """The pairs as JPEGs. The images of a pair differ in light, colour, shape and subject."""
     drawn = ((_noon(), _night()), (_face(), _page()), (_ball(), _chess_board()))
-    return tuple((encoded(first), encoded(second)) for first, second in drawn)
+    return tuple((encode(first), encode(second)) for first, second in drawn)
 
 
 def _noon() -> Pixels:
@@ -162,7 +163,7 @@ def _page() -> Pixels:
 
 
 def _ball() -> Pixels:
-    """A red ball on a yellow ground."""
+    """A red ball on a yellow background."""
     pixels = _plain((240, 205, 70))
     cv2.ellipse(pixels, (260, 290), (110, 22), 0, 0, 360, (190, 155, 45), -1, cv2.LINE_AA)
     cv2.circle(pixels, (240, 185), 105, (205, 30, 35), -1, cv2.LINE_AA)

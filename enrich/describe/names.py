@@ -1,23 +1,19 @@
-"""Names a reply may have taken from the context instead of the picture.
+"""Names that a reply may have taken from the context instead of the image.
 
-"Grandma Erna's 80th birthday in Graz" tempts a model to call every old woman Erna. A picture cannot show a
-name, unless it can be read in it, so a name that stands in the context and in the reply is doubtful.
+"Grandma Erna's 80th birthday in Graz" tempts a model to call every old woman Erna. An image cannot show a name unless
+the name can be read in it, so a name that occurs in both the context and the reply is flagged.
 
 A name is a capitalised word of the context, with these exceptions:
 - the first word of a sentence, unless another capitalised word follows it or it is a possessive ("Erna's cake");
-- words that are no names though written large: kinship, titles, months, feasts, occasions (ORDINARY, in the
-  languages we know something of), and whatever the context also writes small;
-- capitals alone of up to three letters (TV, DJ);
-- in languages that write every noun large (German, Luxembourgish) only words that follow another capitalised word.
+- capitalised words that are not names (ORDINARY_WORDS): sentence openers, kinship, titles, months and days, holidays,
+  occasions, parts of place names and words about videos, in English, German, French, Spanish and Italian; also every
+  word that the context spells in lower case elsewhere;
+- abbreviations of up to three capitals (TV, DJ);
+- in languages that capitalise every noun (German, Luxembourgish), words that do not follow another capitalised word.
 
-Known limits: names in scripts without capitals are not noticed; a name that is also a word ("Rose") is taken for
-the name where a sentence begins with it; a place is treated like a person, on purpose: "in Graz" is not
-seen either. Words like "Grandma" are kept, since they are what people search for.
-
-Words that are no names though a context writes them large: `names` keeps its hands off them.
-
-Small words that begin a sentence, kinship, titles, months and days, feasts and occasions, parts of place names and
-words about films, in English, German, French, Spanish and Italian, as far as home videos have them.
+Known limits: names in scripts without capitals are missed. A name that is also a word ("Rose") counts as the name at
+the start of a sentence. Places are treated like people on purpose: "in Graz" cannot be seen either. Words like
+"Grandma" are kept because people search for them.
 """
 
 import re
@@ -55,17 +51,17 @@ abuela abuelo mamá papá tía tío el los las y del al boda cumpleaños navidad
 ITALIAN = """
 nonna nonno zia zio il lo gli e di da nel nella matrimonio compleanno natale pasqua vacanze viaggio festa
 """
-NAMES = """
+NAMES_THAT_ARE_WORDS = """
 amber angel art baker bell berry bill black brown bush carpenter cook daisy dawn faith field fisher forest frank
 gardener gray green grey hazel heather hill hope hunter iris ivy jade jasmine joy king lane lily mark mason
 miller olive page park pearl pepper pierce poppy rich robin rose ruby sandy sky star stone sunny violet waters
 white will willow wood woods young
 """
-# Names that are words as well: written small, as in tags, they are taken for the word.
-ALSO_WORDS = frozenset(NAMES.split())
-ORDINARY = frozenset((ENGLISH + GERMAN + FRENCH + SPANISH + ITALIAN).split())
-NOUNS_WRITTEN_LARGE = ("german", "deutsch", "de", "luxembourgish", "lëtzebuergesch", "lb")
-LONGEST_ABBREVIATION = 3
+# Names that are also words. In lower-case text, such as tags, they count as the word.
+ALSO_WORDS = frozenset(NAMES_THAT_ARE_WORDS.split())
+ORDINARY_WORDS = frozenset((ENGLISH + GERMAN + FRENCH + SPANISH + ITALIAN).split())
+CAPITALIZED_NOUN_LANGUAGES = ("german", "deutsch", "de", "luxembourgish", "lëtzebuergesch", "lb")
+MAX_ABBREVIATION_LETTERS = 3
 WORD = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
 POSSESSIVE = re.compile(r"(?:['\u2019]s?|(?<=s)['\u2019])$")
 SENTENCE_END = re.compile(r"[.!?:;\n\"\u201c\u201d\u201e\u00ab\u00bb(]\s*$|[-\u2013\u2014\u2022]\s+$")
@@ -73,52 +69,53 @@ NO_SENTENCE_END = re.compile(r"(?:^|\s)(?:[^\W\d_]|Dr|Mr|Mrs|Ms|St|Prof|\d+)\.\s
 
 
 def names_in(context: str, language: str = "English") -> tuple[str, ...]:
-    """The words of a context that look like names, in order, without their possessive endings."""
+    """The words of a context that look like names, in order, without possessive endings."""
     words = list(WORD.finditer(context))
-    small = {match.group().lower() for match in words if match.group().islower()}
-    large = [match.group()[0].isupper() for match in words]
-    every_noun = language.strip().lower().startswith(NOUNS_WRITTEN_LARGE)
+    lower_case = {match.group().lower() for match in words if match.group().islower()}
+    capitalized = [match.group()[0].isupper() for match in words]
+    every_noun = language.strip().lower().startswith(CAPITALIZED_NOUN_LANGUAGES)
     found: dict[str, None] = {}
     for place, match in enumerate(words):
-        if not large[place]:
+        if not capitalized[place]:
             continue
         word = match.group()
         bare = POSSESSIVE.sub("", word)
-        if bare.lower() in ORDINARY | small or (bare.isupper() and len(bare) <= LONGEST_ABBREVIATION):
+        if bare.lower() in ORDINARY_WORDS | lower_case or (bare.isupper() and len(bare) <= MAX_ABBREVIATION_LETTERS):
             continue
         if len(bare) == 1:
             continue
-        follows_large = place > 0 and large[place - 1] and _adjacent(context, words[place - 1], match)
-        leads_large = place + 1 < len(words) and large[place + 1] and _adjacent(context, match, words[place + 1])
+        follows_one = place > 0 and capitalized[place - 1] and _adjacent(context, words[place - 1], match)
+        has_next = place + 1 < len(words) and capitalized[place + 1]
+        precedes_one = has_next and _adjacent(context, match, words[place + 1])
         if every_noun:
-            if follows_large:
+            if follows_one:
                 found[bare] = None
-        elif not _starts_sentence(context, match.start()) or leads_large or word != bare:
+        elif not _starts_sentence(context, match.start()) or precedes_one or word != bare:
             found[bare] = None
     return tuple(found)
 
 
 def names_used(names: Iterable[str], texts: Sequence[str]) -> tuple[str, ...]:
-    """Those of the names that stand in any of the texts, possessives and plurals included."""
-    return tuple(name for name in names if any(_stands_in(name, text) for text in texts))
+    """The names that occur in any of the texts, possessives and plurals included."""
+    return tuple(name for name in names if any(_occurs(name, text) for text in texts))
 
 
 def without_names(text: str, names: Iterable[str]) -> str:
-    """The text with these names, their possessives and plurals taken out: what a search index may know."""
+    """The text without these names, their possessives and plurals, for the search index."""
     for name in names:
-        if _stands_in(name, text):
+        if _occurs(name, text):
             text = _pattern(name, text).sub(" ", text)
     return re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split()))
 
 
-def _stands_in(name: str, text: str) -> bool:
+def _occurs(name: str, text: str) -> bool:
     if name.lower() in ALSO_WORDS and text == text.lower():
         return False
     return _pattern(name, text).search(text) is not None
 
 
 def _pattern(name: str, text: str) -> re.Pattern[str]:
-    """Where a name stands in a text. Text without any capital, such as tags, is compared without regard to them."""
+    """Matches a name in a text. Lower-case text, such as tags, is compared without regard to case."""
     word = re.escape(name)
     spelled = re.escape(name.lower()) if text == text.lower() else f"{word}|{re.escape(name.upper())}"
     return re.compile(rf"(?<![^\W_])(?:{spelled})(?:['\u2019]?s|['\u2019])?(?![^\W_])")
@@ -133,4 +130,4 @@ def _starts_sentence(context: str, position: int) -> bool:
 
 def _adjacent(context: str, left: re.Match[str], right: re.Match[str]) -> bool:
     between = context[left.end() : right.start()]
-    return not between.strip(" .&") and not ("." in between and len(left.group()) > LONGEST_ABBREVIATION)
+    return not between.strip(" .&") and not ("." in between and len(left.group()) > MAX_ABBREVIATION_LETTERS)

@@ -1,17 +1,17 @@
-"""The words a model is asked with; whoever changes them counts PROMPT_VERSION up."""
+"""The prompts of the deep pass. A change of wording requires a new PROMPT_VERSION."""
 
 import textwrap
 from typing import Any, assert_never
 
 from enrich.describe.describer import PromptStyle, Question
-from enrich.describe.events import LONGEST_EVENT, OTHER
+from enrich.describe.events import MAX_EVENT_CHARACTERS, OTHER
 
 PROMPT_VERSION = "2"
-REQUESTED = "+request"  # after the version of a prompt that asks for more: its replies are none of the usual prompt's
-LONGEST_REQUEST = 600  # characters
-LONGEST_CONTEXT = 1_200  # characters: the rest of a small model's memory is for the picture and the reply
+REQUEST_SUFFIX = "+request"  # marks the version of a prompt with the user's request, whose replies differ
+MAX_REQUEST_CHARACTERS = 600
+MAX_CONTEXT_CHARACTERS = 1_200  # leaves a small model's context window to the image and the reply
 
-# What is asked for, in the order a model writes it: the text first, so that a reply cut short still has it.
+# The fields of a reply, in the order the model writes them: text first, so that a truncated reply still has it.
 TEXT_FIELDS = ("people", "activity", "mood", "setting", "visible_text")
 LIST_FIELDS = ("tags", "objects")
 FIELDS = {
@@ -26,8 +26,8 @@ FIELDS = {
 }
 
 
-def schema() -> dict[str, Any]:
-    """The JSON schema of a reply: flat; all but the text may be null, since small models fill what they must."""
+def reply_schema() -> dict[str, Any]:
+    """The JSON schema of a reply: flat. All but the text may be null, because small models invent required values."""
     properties: dict[str, Any] = {"text": {"type": "string"}}
     for name in FIELDS:
         if name in LIST_FIELDS:
@@ -38,7 +38,7 @@ def schema() -> dict[str, Any]:
 
 
 def prompt_for(question: Question) -> str:
-    """The prompt that goes with the question's pictures, in the manner it asks for."""
+    """The prompt for the question's images, in its prompt style."""
     return "\n".join(
         part
         for part in (
@@ -53,24 +53,24 @@ def prompt_for(question: Question) -> str:
     )
 
 
-def version_of(question: Question) -> str:
-    """The version of the prompt that goes with a question."""
-    return PROMPT_VERSION + REQUESTED if question.request else PROMPT_VERSION
+def prompt_version(question: Question) -> str:
+    """The version of a question's prompt."""
+    return PROMPT_VERSION + REQUEST_SUFFIX if question.request else PROMPT_VERSION
 
 
 def _task(question: Question) -> str:
-    if len(question.pictures) == 1:
+    if len(question.images) == 1:
         return "Describe this picture, a single frame of a video."
-    times = ", ".join(f"{picture.timestamp:.1f} s" for picture in question.pictures)
+    times = ", ".join(f"{image.timestamp:.1f} s" for image in question.images)
     return (
-        f"These {len(question.pictures)} pictures are frames of one video, in order, taken at {times}. "
+        f"These {len(question.images)} pictures are frames of one video, in order, taken at {times}. "
         "Describe what happens from the first to the last."
     )
 
 
 def _orientation(question: Question) -> str:
-    context = textwrap.shorten(question.context, LONGEST_CONTEXT, placeholder=" …")
-    if not context or question.manner is PromptStyle.WITHOUT_CONTEXT:
+    context = textwrap.shorten(question.context, MAX_CONTEXT_CHARACTERS, placeholder=" …")
+    if not context or question.prompt_style is PromptStyle.WITHOUT_CONTEXT:
         return ""
     return (
         f'The owner says of the whole video: "{context}". This is for orientation only: it does not say what this '
@@ -79,8 +79,8 @@ def _orientation(question: Question) -> str:
 
 
 def _scene(question: Question) -> str:
-    """What a quick look took the scene for; not `other`, which says nothing."""
-    event = textwrap.shorten(question.event, LONGEST_EVENT, placeholder=" …")
+    """The kind of event the quick pass chose for the scene. `other` is left out because it says nothing."""
+    event = textwrap.shorten(question.event, MAX_EVENT_CHARACTERS, placeholder=" …")
     if not event or event == OTHER:
         return ""
     return (
@@ -90,7 +90,7 @@ def _scene(question: Question) -> str:
 
 
 def _request(question: Question) -> str:
-    request = textwrap.shorten(question.request, LONGEST_REQUEST, placeholder=" …")
+    request = textwrap.shorten(question.request, MAX_REQUEST_CHARACTERS, placeholder=" …")
     return (
         f'The owner asks besides: "{request}". Answer that within the text, as far as it can be seen.'
         if request
@@ -106,7 +106,7 @@ def _rules(question: Question) -> str:
 
 
 def _form(question: Question) -> str:
-    match question.manner:
+    match question.prompt_style:
         case PromptStyle.STRUCTURED | PromptStyle.WITHOUT_CONTEXT:
             fields = "\n".join(f"- {name}: {meaning}" for name, meaning in FIELDS.items())
             return f"Answer with one JSON object and nothing else. Its fields:\n{fields}"
@@ -116,4 +116,4 @@ def _form(question: Question) -> str:
                 '"Tags:" and lists up to ten short search terms, separated by commas.'
             )
         case _:
-            assert_never(question.manner)
+            assert_never(question.prompt_style)

@@ -1,4 +1,4 @@
-"""Which describer the settings ask for."""
+"""Creates the describers that the settings name."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from enrich.settings import Settings
 
 
 def make_describer(settings: Settings) -> Describer:
-    """A new describer; whoever makes it closes it. Raises SettingsError for a name nobody answers to."""
+    """Create the deep pass's describer. The caller closes it. Raises SettingsError for an unknown name."""
     match settings.describer:
         case "ollama":
             from enrich.describe.ollama.describer import OllamaDescriber
@@ -21,7 +21,7 @@ def make_describer(settings: Settings) -> Describer:
 
             return BaselineDescriber()
         case unknown:
-            raise SettingsError(f"EVERYFRAME_DESCRIBER: there is no describer `{unknown}`")
+            raise SettingsError(f"EVERYFRAME_DESCRIBER: unknown describer `{unknown}`: use ollama or baseline")
 
 
 def make_quick_describer(
@@ -29,18 +29,19 @@ def make_quick_describer(
     describer: str | None = None,
     model: str | None = None,
     *,
-    told: Callable[[str], None],
+    on_wait: Callable[[str], None],
     stop: asyncio.Event | None = None,
 ) -> QuickDescriber:
-    """A new describer for the quick pass; whoever makes it closes it. `told` hears of waits, which `stop` ends.
+    """Create a quick pass describer. The caller closes it.
 
-    Raises SettingsError for a name nobody answers to, or a model without a price.
+    `on_wait` is called with a sentence on every backoff; setting `stop` ends it. Raises SettingsError for an unknown
+    name or a model without a price.
     """
     match describer or settings.quick_describer:
         case "claude":
             from enrich.describe.claude.describer import ClaudeQuick
 
-            return ClaudeQuick(settings, model=model or "", told=told, stop=stop)
+            return ClaudeQuick(settings, model=model or "", on_wait=on_wait, stop=stop)
         case "ollama":
             from enrich.describe.quick.local import OllamaQuick
 
@@ -50,4 +51,6 @@ def make_quick_describer(
 
             return BaselineQuick()
         case unknown:
-            raise SettingsError(f"EVERYFRAME_QUICK_DESCRIBER: there is no describer `{unknown}`")
+            raise SettingsError(
+                f"EVERYFRAME_QUICK_DESCRIBER: unknown describer `{unknown}`: use claude, ollama or baseline"
+            )

@@ -1,61 +1,61 @@
-"""Signs that a reply is no description: it turns in circles, or it hands the prompt back.
+"""Reply checks: repetition, prompt leaks, and (over a run) duplicate texts and retries that do not help.
 
-The reply guard: notices the same text for frames that look different, and when asking again does not pay.
-
-It remembers only what this run has seen. One guard serves one worker, from one thread.
+`ReplyHistory` remembers only the current run. One instance serves one worker and is used from one thread.
 """
 
 import re
 from collections import Counter, OrderedDict
 
 from enrich.describe.describer import Answer, Description, Problem
-from enrich.describe.health_check import normal
+from enrich.describe.health_check import normalized_text
 
-# So many times in a row is no longer style. Short units need more: "ha ha ha", "very, very".
-CIRCLES = (
+# This many repetitions in a row are a fault. Short units may repeat more often: "ha ha ha", "very, very".
+REPETITIONS = (
     re.compile(r"([^\W\d_])\1{24,}"),
     re.compile(r"(\S.{1,11}?)\1{5,}"),
     re.compile(r"(\S.{11,160}?)\1{2,}"),
 )
-LETTER = re.compile(r"[^\W\d_]")  # long numbers and drawn lines are no circles
-LONGEST_SEARCHED = 8_000  # characters; a circle shows long before
-FEWEST_WORDS = 40  # below this a small vocabulary means nothing
-SMALLEST_VOCABULARY = 0.2  # share of different words; prose of 40 to 300 words has over 0.45
-FEWEST_SENTENCES = 4
-SHINGLE_WORDS = 8  # so many words in the prompt's order are no coincidence
-SHORT_FIELD_WORDS = 4  # whereas a tag is a leak from here on
-CHAT_MARKS = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|^\s*(?:USER|ASSISTANT|SYSTEM)\s*:", re.MULTILINE)
+LETTER = re.compile(r"[^\W\d_]")  # long numbers and drawn lines are not repetition
+MAX_SEARCHED_CHARACTERS = 8_000  # repetition shows long before
+MIN_WORDS = 40  # in shorter texts a small vocabulary means nothing
+MIN_VOCABULARY_SHARE = 0.2  # share of distinct words; prose of 40 to 300 words has over 0.45
+MIN_SENTENCES = 4
+
+SHINGLE_WORDS = 8  # this many words in the prompt's order are no coincidence
+SHORT_FIELD_WORDS = 4  # the same for a tag
+CHAT_MARKUP = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|^\s*(?:USER|ASSISTANT|SYSTEM)\s*:", re.MULTILINE)
 PLACEHOLDERS = frozenset(("string", "text", "...", "…", "null", "description", "your text here"))
-REMEMBERED_TEXTS = 500
-DIFFERENT_BITS = 12  # of a 64-bit difference hash: frames further apart than this look different
-FRUITLESS_RETRIES = 5  # in a row, for one problem: then the model is simply like that, and asking twice is waste
+
+MAX_REMEMBERED_TEXTS = 500
+DIFFERENT_BITS = 12  # of a 64-bit difference hash; frames further apart than this look different
+MAX_FRUITLESS_RETRIES = 5  # in a row, for one problem; after that the problem is taken as the model's habit
 
 
-def repeats(text: str) -> bool:
-    """Whether a text says the same over and over."""
-    text = " ".join(text[:LONGEST_SEARCHED].split())
-    for pattern in CIRCLES:
+def is_repetitive(text: str) -> bool:
+    """Whether a text repeats itself."""
+    text = " ".join(text[:MAX_SEARCHED_CHARACTERS].split())
+    for pattern in REPETITIONS:
         if any(LETTER.search(match.group(1)) for match in pattern.finditer(f"{text} ")):
             return True
     words = re.findall(r"\w+", text.casefold())
-    if len(words) >= FEWEST_WORDS and len(set(words)) / len(words) < SMALLEST_VOCABULARY:
+    if len(words) >= MIN_WORDS and len(set(words)) / len(words) < MIN_VOCABULARY_SHARE:
         return True
     sentences = [sentence.strip().casefold() for sentence in re.split(r"[.!?。]+", text) if sentence.strip()]
-    return len(sentences) >= FEWEST_SENTENCES and len(set(sentences)) * 2 <= len(sentences)
+    return len(sentences) >= MIN_SENTENCES and len(set(sentences)) * 2 <= len(sentences)
 
 
-def leaks(text: str, short_fields: tuple[str, ...], prompt: str) -> bool:
-    """Whether a reply contains a stretch of the prompt, marks of the chat's own format, or a placeholder for text."""
-    if CHAT_MARKS.search(text) or text.strip().casefold() in PLACEHOLDERS:
+def leaks_prompt(text: str, short_fields: tuple[str, ...], prompt: str) -> bool:
+    """Whether a reply contains a passage of the prompt, chat markup, or a placeholder instead of a text."""
+    if CHAT_MARKUP.search(text) or text.strip().casefold() in PLACEHOLDERS:
         return True
-    asked = f" {' '.join(_words(prompt))} "
-    said = _words(text)
-    for start in range(len(said) - SHINGLE_WORDS + 1):
-        if f" {' '.join(said[start : start + SHINGLE_WORDS])} " in asked:
+    prompt_words = f" {' '.join(_words(prompt))} "
+    reply_words = _words(text)
+    for start in range(len(reply_words) - SHINGLE_WORDS + 1):
+        if f" {' '.join(reply_words[start : start + SHINGLE_WORDS])} " in prompt_words:
             return True
     for field in short_fields:
         words = _words(field)
-        if len(words) >= SHORT_FIELD_WORDS and f" {' '.join(words)} " in asked:
+        if len(words) >= SHORT_FIELD_WORDS and f" {' '.join(words)} " in prompt_words:
             return True
     return False
 
@@ -65,38 +65,40 @@ def _words(text: str) -> list[str]:
 
 
 class ReplyHistory:
+    """Remembers a run's texts, to find duplicates, and whether retries helped, to stop fruitless ones."""
+
     def __init__(self) -> None:
         self._texts: OrderedDict[str, int] = OrderedDict()
         self._fruitless: Counter[Problem] = Counter()
 
     def is_same_text(self, description: Description, dhash: int) -> bool:
-        """Whether a frame that looks different was given this very text before."""
-        before = self._texts.get(normal(description.text))
-        return before is not None and (before ^ dhash).bit_count() > DIFFERENT_BITS
+        """Whether a frame that looks different got the same text before (duplicate-text check)."""
+        first = self._texts.get(normalized_text(description.text))
+        return first is not None and (first ^ dhash).bit_count() > DIFFERENT_BITS
 
     def is_worth_retrying(self, problem: Problem) -> bool:
-        """Whether asking once more has helped against this problem lately. An empty reply is always asked again."""
-        return problem is Problem.EMPTY or self._fruitless[problem] < FRUITLESS_RETRIES
+        """Whether a retry has helped against this problem lately. An empty reply is always worth one."""
+        return problem is Problem.EMPTY or self._fruitless[problem] < MAX_FRUITLESS_RETRIES
 
     def learn(self, answer: Answer, dhash: int) -> None:
-        """Remember an answer that is kept, and whether its second call helped."""
+        """Remember an answer and whether its retry helped."""
         if answer.description is None:
             return
-        key = normal(answer.description.text)
-        self._texts.setdefault(key, dhash)  # the first picture's: small changes add up
+        key = normalized_text(answer.description.text)
+        self._texts.setdefault(key, dhash)  # the first image's hash, because small changes add up
         self._texts.move_to_end(key)
-        if len(self._texts) > REMEMBERED_TEXTS:
+        if len(self._texts) > MAX_REMEMBERED_TEXTS:
             self._texts.popitem(last=False)
         self._learn_from_calls(answer)
 
     def _learn_from_calls(self, answer: Answer) -> None:
         first = {warning.problem for warning in answer.calls[0].warnings}
-        left = {warning.problem for warning in answer.warnings}
+        remaining = {warning.problem for warning in answer.warnings}
         if Problem.NOT_JSON not in first:
             self._fruitless[Problem.NOT_JSON] = 0
         if len(answer.calls) == 1:
             return
         for problem in first:
-            # A model that cannot do JSON says the same again in plain words: nothing is gained by that either.
-            in_vain = problem in left or problem is Problem.NOT_JSON
-            self._fruitless[problem] = self._fruitless[problem] + 1 if in_vain else 0
+            # A model that cannot write JSON says the same in plain text, so the retry gains nothing.
+            was_fruitless = problem in remaining or problem is Problem.NOT_JSON
+            self._fruitless[problem] = self._fruitless[problem] + 1 if was_fruitless else 0

@@ -1,7 +1,4 @@
-"""Adding files and folders to a library: probe, fingerprint, video row and its first task.
-
-Relinking: telling the library where a film lies now that was moved, and that it is still the same film.
-"""
+"""Adds files and folders to a library (probe, fingerprint, video row, first task), and relinks moved videos."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,22 +23,22 @@ from enrich.wording import printable
 
 
 class PathOutcome(StrEnum):
-    """What came of one path."""
+    """What happened to one path."""
 
     ADDED = "added"
     KNOWN = "known"
     MOVED = "moved"
-    SKIPPED = "skipped"  # lies in a folder and is no video, or a folder that holds none
-    FAILED = "failed"  # was named, or looks like a video, and cannot be used
+    SKIPPED = "skipped"  # found in a folder, but not a video, or a folder of ignored files
+    FAILED = "failed"  # named by the user, or looks like a video, but cannot be used
 
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """One path and what came of it; `error` says why, where it was skipped or failed."""
+    """One path and what happened to it; `error` is the reason if it was skipped or failed."""
 
     path: Path
     outcome: PathOutcome
-    was_named: bool  # rather than found in a folder
+    was_named: bool  # by the user, rather than found in a folder
     video_id: int | None = None
     facts: VideoFacts | None = None
     error: str | None = None
@@ -49,11 +46,11 @@ class Addition:
 
 @dataclass(frozen=True, slots=True)
 class FoundPath:
-    """A file, or a folder that is not searched; `clutter` says what it is instead of a film."""
+    """A file, or a folder that is not searched; `ignored_reason` says why it is skipped."""
 
     path: Path
-    was_named: bool  # rather than found in a folder
-    clutter: str | None = None
+    was_named: bool  # by the user, rather than found in a folder
+    ignored_reason: str | None = None
 
 
 def add_paths(
@@ -64,22 +61,24 @@ def add_paths(
     context: str,
     titles: Mapping[Path, str] | None = None,
 ) -> Iterator[Addition]:
-    """Add each file, and every video below each folder; one that cannot be used does not stop the others.
+    """Add each file and every video below each folder. A file that fails does not stop the others.
 
-    `titles`: by absolute path, those of files whose names say nothing.
+    `titles` maps absolute paths to titles for files with meaningless names.
     """
-    for found in search(paths):
+    for found in find_paths(paths):
         path, was_named = found.path, found.was_named
-        if not was_named and (found.clutter or not (is_media_name(path) or raw_format(path))):
-            yield Addition(path, PathOutcome.SKIPPED, was_named, error=found.clutter or "not a video, by its name")
+        if not was_named and (found.ignored_reason or not (is_media_name(path) or raw_format(path))):
+            yield Addition(path, PathOutcome.SKIPPED, was_named, error=found.ignored_reason or "not a video file type")
             continue
         try:
             str(path).encode()
-        except UnicodeEncodeError:  # bytes of another character set: no database keeps them
-            yield Addition(path, PathOutcome.FAILED, was_named, error=f"{path}: its name is no valid text: rename it")
+        except UnicodeEncodeError:  # bytes of another character set, which no database stores
+            error = f"{path} cannot be added, because its name is not valid text: rename it"
+            yield Addition(path, PathOutcome.FAILED, was_named, error=error)
             continue
         if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # pathlib's raise
-            yield Addition(path, PathOutcome.FAILED, was_named, error=f"{path} is no file")  # a pipe would never end
+            # Reading a pipe would never end.
+            yield Addition(path, PathOutcome.FAILED, was_named, error=f"{path} is not a regular file")
             continue
         try:
             facts = probe(path)
@@ -88,7 +87,7 @@ def add_paths(
             continue
         title = (titles or {}).get(path, facts.title)
         with writing(library.engine) as connection:
-            video_id, adding = add_video(
+            video_id, result = add_video(
                 connection,
                 replace(new_video(facts), title=title),
                 sampling=str(sampling),
@@ -96,7 +95,7 @@ def add_paths(
                 now=datetime.now(UTC),
                 skim_count=CoverageOrder(facts.duration).skim_count(),
             )
-        match adding:
+        match result:
             case AddResult.ADDED:
                 outcome = PathOutcome.ADDED
             case AddResult.KNOWN:
@@ -107,15 +106,15 @@ def add_paths(
 
 
 def walk(paths: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """The files that may be meant by paths, and whether each was named itself; see `search`."""
-    return ((found.path, found.was_named) for found in search(paths) if found.clutter is None)
+    """The files that `find_paths` finds and does not ignore, and whether the user named them."""
+    return ((found.path, found.was_named) for found in find_paths(paths) if found.ignored_reason is None)
 
 
-def search(paths: Iterable[Path]) -> Iterator[FoundPath]:
-    """The files meant by paths; folders are searched through, in order of name, but for those that hold no films."""
+def find_paths(paths: Iterable[Path]) -> Iterator[FoundPath]:
+    """Find the files that paths mean. Folders are searched in order of name, without folders of ignored files."""
     for path in paths:
         if not path.is_dir():
-            whole = Path(os.path.abspath(path))  # noqa: PTH100  # `..` taken out, links kept as the user knows them
+            whole = Path(os.path.abspath(path))  # noqa: PTH100  # resolves `..` but keeps links as the user knows them
             yield FoundPath(whole, was_named=True)
             continue
         for folder, folders, names in os.walk(os.path.abspath(path)):  # noqa: PTH100
@@ -123,15 +122,15 @@ def search(paths: Iterable[Path]) -> Iterator[FoundPath]:
             folders[:] = sorted(set(folders) - set(skipped))
             for name, reason in skipped.items():
                 if holds_media(Path(folder) / name):
-                    yield FoundPath(Path(folder) / name, was_named=False, clutter=reason)
+                    yield FoundPath(Path(folder) / name, was_named=False, ignored_reason=reason)
             for name in sorted(names):
                 if not name.startswith(".") or is_media_name(name):
                     file = Path(folder) / name
-                    yield FoundPath(file, was_named=False, clutter=ignored_file(file))
+                    yield FoundPath(file, was_named=False, ignored_reason=ignored_file(file))
 
 
 def new_video(facts: VideoFacts) -> NewVideo:
-    """A row's worth of what probing found."""
+    """The new row for a probed video."""
     chapter = chapter_of(facts.path)
     return NewVideo(
         path=str(facts.path),
@@ -154,15 +153,15 @@ def new_video(facts: VideoFacts) -> NewVideo:
 
 
 def relink(library: Library, video: VideoRow, path: Path) -> VideoRow:
-    """Have a video's row name this file, and what waited for the file go on; the row as it is then.
+    """Point a video to this file, let its waiting tasks continue, and return its row.
 
-    Raises VideoChangedError if it is another film, VideoError if there is none.
+    Raises VideoChangedError if the file is a different video, VideoError if it is not a video.
     """
-    whole = Path(os.path.abspath(path))  # noqa: PTH100  # `..` taken out, links kept as the user knows them
+    whole = Path(os.path.abspath(path))  # noqa: PTH100  # resolves `..` but keeps links as the user knows them
     if fingerprint(whole) != video.fingerprint:
         raise VideoChangedError(
-            f"{printable(str(whole))} is another film than {printable(video.title)}, which stays as it is: "
-            "name the file it was moved to, or `everyframe add` this one"
+            f"{printable(str(whole))} is not the same video as {printable(video.title)}, so nothing was changed: "
+            "choose the moved file, or add this one with `everyframe add`"
         )
     facts = new_video(probe(whole))
     with writing(library.engine) as connection:

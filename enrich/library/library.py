@@ -1,8 +1,7 @@
-"""A library: its settings and its database, opened and checked.
+"""A library: settings and database, opened and checked. Importing this module loads no codec and no model client.
 
-Network shares: SQLite's write-ahead log needs memory that only programs of one machine can share.
-
-Opening the library's database, also for whoever only watches a worker: without all that works on it.
+A SQLite database on a network share is refused, because its write-ahead log needs memory that only programs on one
+machine can share.
 """
 
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ from db.migrate import SchemaError, check_pages, open_library
 from enrich.errors import LibraryError
 from enrich.settings import Settings
 
-SHARES = frozenset(
+NETWORK_FILE_SYSTEMS = frozenset(
     (
         "nfs",
         "nfs3",
@@ -38,26 +37,26 @@ SHARES = frozenset(
 
 
 class Partition(Protocol):
-    """A mounted file system, as psutil tells of it."""
+    """A mounted file system, as psutil lists it."""
 
     mountpoint: str
     fstype: str
     opts: str
 
 
-def share_below(path: Path, partitions: Iterable[Partition] | None = None) -> str | None:
-    """What kind of network share a path lies on, None if on a disk of this machine. The path need not be there yet."""
+def network_share_type(path: Path, partitions: Iterable[Partition] | None = None) -> str | None:
+    """The type of the network share a path is on; None if it is on a local disk. The path need not exist yet."""
     mounted = psutil.disk_partitions(all=True) if partitions is None else partitions
     above = [one for one in mounted if path.is_relative_to(one.mountpoint)]
     if not above:
         return None
     nearest = max(above, key=lambda one: len(Path(one.mountpoint).parts))
-    is_share = nearest.fstype.lower() in SHARES or "remote" in nearest.opts.split(",")
+    is_share = nearest.fstype.lower() in NETWORK_FILE_SYSTEMS or "remote" in nearest.opts.split(",")
     return (nearest.fstype or "network drive") if is_share else None
 
 
 def open_engine(settings: Settings) -> Engine:
-    """The engine of the library the settings name; it is made if there is none yet. Raises LibraryError."""
+    """Open the database that the settings name, creating it if needed. Raises LibraryError."""
     try:
         _require_local(database_file(settings.url))
         return open_library(settings.url)
@@ -66,32 +65,32 @@ def open_engine(settings: Settings) -> Engine:
 
 
 def _require_local(file: Path | None) -> None:
-    """Refuse a SQLite file on a network share, where its write-ahead log would lose what is written."""
+    """Raise LibraryError for a SQLite file on a network share, where its write-ahead log could lose data."""
     if file is None:
         return
     file = file.absolute()
-    share = share_below(file.parent)
+    share = network_share_type(file.parent)
     if share is not None:
         raise LibraryError(
-            f"{file} lies on a network share ({share}), which SQLite cannot use safely: "
-            "set EVERYFRAME_HOME to a folder on a disk of this machine; the films may stay on the share"
+            f"{file} is on a network share ({share}), which SQLite cannot use safely: "
+            "set EVERYFRAME_HOME to a folder on a local disk; your videos may stay on the share"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """What every piece of work needs: where the rows and the pictures are."""
+    """An open library: its settings and its database."""
 
     settings: Settings
     engine: Engine
 
     @classmethod
     def open(cls, settings: Settings) -> "Library":
-        """Open the library the settings name; it is made if there is none yet. Raises LibraryError."""
+        """Open the library that the settings name, creating it if needed. Raises LibraryError."""
         return cls(settings, open_engine(settings))
 
     def require_whole(self) -> None:
-        """Read all of the database and check that none of it is damaged. Raises LibraryError."""
+        """Read the whole database and check that it is not damaged. Raises LibraryError."""
         try:
             check_pages(self.engine)
         except SchemaError as error:

@@ -1,6 +1,6 @@
-"""Which files of a library may be shown: pictures of its frames, and films that are still the ones that were added.
+"""The files of a library that may be served: images of frames, and videos that are still the ones that were added.
 
-Everything is looked up by id; nothing that comes from a request becomes part of a path.
+Files are looked up by id. No part of a request becomes part of a path.
 """
 
 from collections.abc import Collection
@@ -16,23 +16,23 @@ from enrich.errors import VideoMissingError
 from enrich.settings import Settings
 from enrich.video.fingerprint import fingerprint
 
-STRIPS_FOLDER = "strips"  # source frames that were decoded to be looked at; may be deleted at any time
-# There is no library yet, or none that can be read: pages say so. Or the id is longer than any number of a database.
-UNREADABLE = (DatabaseError, OverflowError)
+STRIPS_FOLDER = "strips"  # images of source frames for viewing; may be deleted at any time
+# The library is missing or unreadable (pages report that elsewhere), or the id exceeds the database's integers.
+LOOKUP_ERRORS = (DatabaseError, OverflowError)
 
 
 def image_file(engine: Engine, settings: Settings, frame_id: int) -> Path | None:
-    """The JPEG of a kept frame, None if there is none, or none within the frames folder."""
+    """The JPEG of a kept frame; None if it is missing or outside the frames folder."""
     try:
         with reading(engine) as connection:
             name = connection.scalar(select(Frame.image_path).where(Frame.id == frame_id))
-    except UNREADABLE:
+    except LOOKUP_ERRORS:
         return None
     return None if name is None else _inside(settings.frames_folder, settings.frames_folder / name)
 
 
 def existing_images(engine: Engine, settings: Settings, frame_ids: Collection[int]) -> set[int]:
-    """Those of some kept frames whose JPEG lies where it should."""
+    """The frames among these whose JPEG exists."""
     try:
         with reading(engine) as connection:
             rows = connection.execute(select(Frame.id, Frame.image_path).where(Frame.id.in_(frame_ids))).all()
@@ -42,11 +42,11 @@ def existing_images(engine: Engine, settings: Settings, frame_ids: Collection[in
 
 
 def video_file(engine: Engine, video_id: int) -> Path | None:
-    """A video's file, None if it is gone or another film lies there now."""
+    """A video's file; None if it is missing or a different video."""
     try:
         with reading(engine) as connection:
             row = connection.execute(select(Video.path, Video.fingerprint).where(Video.id == video_id)).one_or_none()
-    except UNREADABLE:
+    except LOOKUP_ERRORS:
         return None
     if row is None:
         return None
@@ -55,7 +55,7 @@ def video_file(engine: Engine, video_id: int) -> Path | None:
 
 
 def video_at_path(engine: Engine, path: Path) -> str | None:
-    """The title of the video that a file is by its content, if that video's own file is still in its place."""
+    """The title of the video with this file's content, if that video's own file still exists."""
     found = _found_fingerprint(path)
     with reading(engine) as connection:
         row = connection.execute(select(Video.id, Video.title).where(Video.fingerprint == found)).one_or_none()
@@ -63,13 +63,13 @@ def video_at_path(engine: Engine, path: Path) -> str | None:
 
 
 def strip_file(settings: Settings, video_id: int, index: int) -> Path | None:
-    """The JPEG of a source frame that was decoded to be looked at, None if it was not."""
+    """The JPEG of a source frame in the video's strip folder; None if there is none."""
     folder = strip_folder(settings, video_id)
     return _inside(folder, folder / f"{index}.jpg")
 
 
 def strip_folder(settings: Settings, video_id: int) -> Path:
-    """Where a video's source frames lie that were decoded to be looked at."""
+    """The folder for images of a video's source frames."""
     return settings.home / STRIPS_FOLDER / str(video_id)
 
 
@@ -83,13 +83,13 @@ def _found_fingerprint(path: Path) -> str | None:
 
 @lru_cache(maxsize=64)
 def _fingerprint(path: Path, size: int, changed: int) -> str:
-    """A film is asked for in many ranges; it is read again only if its size or its time has changed."""
+    """Cached by size and modification time, because a player requests a video in many ranges."""
     del size, changed
     return fingerprint(path)
 
 
 def _inside(folder: Path, path: Path) -> Path | None:
-    """A file that really lies in the folder: no link out of it."""
+    """The file itself if it is inside the folder, also after links are resolved."""
     try:
         whole = path.resolve(strict=True)
     except OSError:

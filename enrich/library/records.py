@@ -1,4 +1,4 @@
-"""What is written of an answer: the words the search may find, and its calls as they are booked."""
+"""What is stored of an answer: the text for the search index, and its call records."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -10,25 +10,33 @@ from enrich.describe.names import without_names
 
 @dataclass(frozen=True, slots=True)
 class SearchableText:
-    """What the search may find of a description."""
+    """The text and tags of a description for the search index."""
 
     text: str
     tags: list[str]
 
 
-def searchable_text(said: Description, unsure_names: Collection[str]) -> SearchableText:
-    """All that was said, each thing once, without the names a model cannot know."""
-    further = (said.people, said.activity, said.setting, said.mood, said.visible_text)
-    parts = [said.text, *(part for part in further if part.casefold() not in said.text.casefold())]
-    terms = (without_names(term, unsure_names).strip() for term in dict.fromkeys((*said.tags, *said.objects)))
+def searchable_text(description: Description, unverified_names: Collection[str]) -> SearchableText:
+    """All of a description, without repetitions and without names that no image shows."""
+    text = description.text
+    details = (
+        description.people,
+        description.activity,
+        description.setting,
+        description.mood,
+        description.visible_text,
+    )
+    parts = [text, *(part for part in details if part.casefold() not in text.casefold())]
+    tags = dict.fromkeys((*description.tags, *description.objects))
+    terms = (without_names(term, unverified_names).strip() for term in tags)
     return SearchableText(
-        text="\n".join(without_names(part, unsure_names) for part in parts if part),
+        text="\n".join(without_names(part, unverified_names) for part in parts if part),
         tags=[term for term in terms if term],
     )
 
 
 def call_records(answer: Answer, *, is_description: bool = True) -> list[NewAnalysis]:
-    """Every call of an answer; the one whose reply became the description is marked, if any did."""
+    """The records of all calls of an answer. The call with the chosen reply, if any, is marked as kept."""
     return [
         NewAnalysis(
             describer=call.describer,
@@ -42,7 +50,7 @@ def call_records(answer: Answer, *, is_description: bool = True) -> list[NewAnal
             output_tokens=call.output_tokens,
             cost_usd=call.cost_usd,
             raw_reply=call.raw_reply,
-            warnings=[{"problem": doubt.problem.value, "detail": doubt.detail} for doubt in call.warnings],
+            warnings=[{"problem": warning.problem.value, "detail": warning.detail} for warning in call.warnings],
             is_kept=is_description and answer.description is not None and number == answer.kept,
         )
         for number, call in enumerate(answer.calls)

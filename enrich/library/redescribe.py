@@ -1,8 +1,8 @@
-"""A new description of one kept frame, because a person asked for it: with another model, or something more asked.
+"""Re-describe one kept frame on request, with another model or an additional question.
 
-The frame's task is taken over in the transaction that saves the answer, so that it may be done beside a worker: should
-that have the very frame in hand, its answer comes too late and is dropped. Until then, and if it fails, nothing has
-changed. What a person wrote stays.
+The frame's task is taken over in the transaction that saves the answer. So a worker may run at the same time: if it is
+describing the same frame, its answer comes too late and is dropped. Until then, and if it fails, nothing changes. Text
+written by a person is kept.
 """
 
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ from enrich.describe.asking import ask_hosts_in_turn
 from enrich.describe.describer import Answer, Describer, Description, Image, MotionHint, Question
 from enrich.describe.reply_checks import DIFFERENT_BITS
 from enrich.errors import CallFailedError
+from enrich.library.images import load_image
 from enrich.library.library import Library
-from enrich.library.pictures import load_image
 from enrich.library.records import call_records, searchable_text
 from enrich.process import this_process
 
 
 @dataclass(frozen=True, slots=True)
 class Redescription:
-    """What is said of the frame now; `seconds` for all calls that were made for it."""
+    """The frame's new description; `seconds` is the latency of all calls made for it."""
 
     frame_id: int
     text: str
@@ -37,15 +37,15 @@ class Redescription:
 async def redescribe(
     library: Library, describer: Describer, video: VideoRow, frame: FrameRow, *, request: str = ""
 ) -> Redescription:
-    """Describe a kept frame and save it; the describer is closed. Hosts are tried in turn.
+    """Describe a kept frame, save the description and close the describer. Hosts are tried in turn.
 
-    Raises VideoError if its picture cannot be had, DescribeError if no host gives a description.
+    Raises VideoError if the image cannot be loaded, DescribeError if no host gives a description.
     """
     settings = library.settings
-    picture = Image(load_image(settings, video, frame), frame.timestamp, MotionHint(motion=frame.motion))
+    image = Image(load_image(settings, video, frame), frame.timestamp, MotionHint(motion=frame.motion))
     with reading(library.engine) as connection:
         event = event_of(connection, video_id=video.id, frame_id=frame.id) or ""
-    question = Question((picture,), context=video.context, request=request, event=event, language=settings.language)
+    question = Question((image,), context=video.context, request=request, event=event, language=settings.language)
     try:
         answer, description = await ask_hosts_in_turn(
             describer,
@@ -58,54 +58,58 @@ async def redescribe(
     return _save(library, describer, frame, answer, description)
 
 
-def _is_text_of_another(library: Library, describer: Describer, frame: FrameRow, said: Description) -> bool:
-    """Whether a frame of the video that looks different is described by this very text."""
-    if not describer.can_err:
+def _is_text_of_another(library: Library, describer: Describer, frame: FrameRow, description: Description) -> bool:
+    """Whether another frame of the video, which looks different, has the same text (duplicate-text check)."""
+    if not describer.is_model:
         return False
-    ours = int(frame.dhash or "0", 16)
+    own_hash = int(frame.dhash or "0", 16)
     with reading(library.engine) as connection:
-        alike = checks.frames_with_text(connection, frame.video_id, said.text)
-    return any(other != frame.id and (int(dhash, 16) ^ ours).bit_count() > DIFFERENT_BITS for other, dhash in alike)
+        others = checks.frames_with_text(connection, frame.video_id, description.text)
+    return any(
+        other != frame.id and (int(dhash, 16) ^ own_hash).bit_count() > DIFFERENT_BITS for other, dhash in others
+    )
 
 
-def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answer, said: Description) -> Redescription:
-    found = searchable_text(said, answer.unsure_names)
+def _save(
+    library: Library, describer: Describer, frame: FrameRow, answer: Answer, description: Description
+) -> Redescription:
+    searchable = searchable_text(description, answer.unverified_names)
     now = datetime.now(UTC)
     with writing(library.engine) as connection:
         if queries.frame(connection, frame.id) is None:
-            raise CallFailedError("the frame was removed meanwhile")
+            raise CallFailedError("the frame was removed in the meantime, so its description was not saved")
         job = queue.take_over(
             connection,
             video_id=frame.video_id,
             frame_id=frame.id,
-            pass_=describer.fills.value,
+            pass_=describer.target_pass.value,
             host=this_process().hostname,
             now=now,
         )
         store.save_description(
             connection,
             job,
-            text=said.text,
-            tags=said.tags,
-            search_text=found.text,
-            search_tags=found.tags,
+            text=description.text,
+            tags=description.tags,
+            search_text=searchable.text,
+            search_tags=searchable.tags,
             analyses=call_records(answer),
             now=now,
             run_id=None,
         )
     return Redescription(
         frame_id=frame.id,
-        text=said.text,
-        tags=list(said.tags),
+        text=description.text,
+        tags=list(description.tags),
         model=describer.model,
         seconds=sum(call.latency_seconds for call in answer.calls),
-        warnings=[{"problem": doubt.problem.value, "detail": doubt.detail} for doubt in answer.warnings],
+        warnings=[{"problem": warning.problem.value, "detail": warning.detail} for warning in answer.warnings],
     )
 
 
 def _record(library: Library, describer: Describer, frame: FrameRow, answer: Answer) -> None:
-    """Book the calls of an answer without words."""
+    """Record the calls of an answer without a description."""
     with writing(library.engine) as connection:
         store.record_calls(
-            connection, frame.id, call_records(answer), pass_=describer.fills.value, now=datetime.now(UTC)
+            connection, frame.id, call_records(answer), pass_=describer.target_pass.value, now=datetime.now(UTC)
         )

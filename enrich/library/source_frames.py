@@ -1,8 +1,7 @@
-"""A strip: source frames around one of a video, decoded in one go and left as JPEGs to be looked at.
+"""Images of source frames, kept or not: one frame with its likeness to the kept frame, or a strip of several.
 
-What lies there may be deleted at any time: it is made again. Of a library's pictures the oldest go.
-
-Looking up one source frame of a video, kept or not, and how alike it is to the kept frame that stands for it.
+A strip's images are saved in the video's strip folder. They may be deleted at any time, since they can be decoded
+again; beyond a limit the library's oldest ones are deleted.
 """
 
 import os
@@ -15,9 +14,9 @@ from db import queries
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
+from enrich.library.images import encode_frame, require_same_file
 from enrich.library.library import Library
 from enrich.library.media import STRIPS_FOLDER, strip_folder
-from enrich.library.pictures import jpeg_of, require_same_file
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrame
 from enrich.video.jpeg import JpegEncoder, write_jpeg
@@ -25,13 +24,13 @@ from enrich.video.likeness import DEFAULT_LIKENESS
 from enrich.video.signals import Luma, LumaShrinker
 from enrich.video.source import FrameNotFoundError, read_source_frame, read_source_frames
 
-MOST_FILES = 500  # of a library
-LAST_SECOND = float("inf")
+MAX_FILES = 500  # strip images of a library
+END_OF_VIDEO = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFrameImage:
-    """A source frame. `likeness` is that to the kept frame standing for it, 1 for that frame itself."""
+    """A source frame. `likeness` compares it to the kept frame that represents it; 1 for a kept frame."""
 
     index: int | None
     timestamp: float
@@ -47,26 +46,26 @@ def find_source_frame(
     *,
     index: int | None,
     timestamp: float | None,
-    with_picture: bool,
+    with_image: bool,
 ) -> SourceFrameImage:
-    """Decode the source frame `index`, or the one shown at `timestamp`; `kept` is the one that stands for it.
+    """Decode the source frame `index`, or the one shown at `timestamp`; `kept` is the frame that stands for it.
 
-    Raises VideoError: the file is gone or another, or has no such frame.
+    Raises VideoError if the file is missing or has changed, or has no such frame.
     """
     is_known = (
         kept is not None
         and kept.index is not None
         and (kept.index == index if index is not None else kept.stands_for == 1)
     )
-    if kept is not None and is_known and not with_picture:
+    if kept is not None and is_known and not with_image:
         return SourceFrameImage(kept.index, kept.timestamp, is_kept=True, likeness=1.0, jpeg=None)
     require_same_file(video)
     near = (kept.index, kept.timestamp) if kept is not None and kept.index is not None else None
     source = read_source_frame(video.path, index=index, timestamp=timestamp, near=near)
-    jpeg = jpeg_of(settings, video, source) if with_picture else None
+    jpeg = encode_frame(settings, video, source) if with_image else None
     if kept is None:
         return SourceFrameImage(source.index, source.timestamp, is_kept=False, likeness=None, jpeg=jpeg)
-    if abs(source.timestamp - kept.timestamp) < 1e-6:  # noqa: PLR2004  # the very frame
+    if abs(source.timestamp - kept.timestamp) < 1e-6:  # noqa: PLR2004  # the kept frame itself
         return SourceFrameImage(source.index, source.timestamp, is_kept=True, likeness=1.0, jpeg=jpeg)
     likeness = _likeness(read_source_frame(video.path, timestamp=kept.timestamp, near=near), source)
     return SourceFrameImage(source.index, source.timestamp, is_kept=False, likeness=likeness, jpeg=jpeg)
@@ -79,9 +78,9 @@ def _likeness(kept: SourceFrame, other: SourceFrame) -> float:
 
 @dataclass(frozen=True, slots=True)
 class StripFrame:
-    """One source frame of a strip: the kept frame that stands for it (itself, if kept), and how alike they are.
+    """One source frame of a strip, the kept frame that stands for it (itself, if kept), and their likeness.
 
-    Both None: decoding has not come so far.
+    Both are None if decoding has not reached this frame yet.
     """
 
     index: int
@@ -91,70 +90,70 @@ class StripFrame:
 
 
 def make_strip(library: Library, video: VideoRow, first: int, last: int) -> list[StripFrame]:
-    """Leave the source frames `first` to `last`, as far as there are any, in the video's strip folder.
+    """Save the source frames `first` to `last`, as far as they exist, in the video's strip folder.
 
-    Raises VideoError: the file is gone or another, or ends before the first of them.
+    Raises VideoError if the file is missing or has changed, or ends before the first of them.
     """
     require_same_file(video)
     with reading(library.engine) as connection:
-        stands = queries.frame_of_index(connection, video.id, first)
-        known = stands or queries.frame_at(connection, video.id, LAST_SECOND, is_placed=True)
+        represented_by = queries.frame_of_index(connection, video.id, first)
+        known = represented_by or queries.frame_at(connection, video.id, END_OF_VIDEO, is_placed=True)
         after = known.timestamp if known is not None else -1.0
-        kept = queries.frames(connection, video.id, after=after, limit=last - first + 1) if stands is not None else []
+        kept = [represented_by] if represented_by is not None else []
+        if kept:
+            kept += queries.frames(connection, video.id, after=after, limit=last - first + 1)
     near = (known.index, known.timestamp) if known is not None and known.index is not None else None
-    start = stands.index if stands is not None and stands.index is not None else first
-    comparing, leaving = (
-        _FrameMatcher([stands, *kept] if stands is not None else []),
-        _StripFolder(library.settings, video),
-    )
+    start = kept[0].index if kept and kept[0].index is not None else first
+    matcher = _FrameMatcher(kept)
+    folder = _StripFolder(library.settings, video)
     found = []
     for source in read_source_frames(video.path, start, last, near=near):
-        one = comparing.look(source)
-        if one.index >= first:
-            leaving.leave(one.index, source)
-            found.append(one)
+        frame = matcher.match(source)
+        if frame.index >= first:
+            folder.save(frame.index, source)
+            found.append(frame)
     if not found:
         is_counted = video.extraction_status is ExtractionStatus.EXTRACTED and video.frame_count
-        ends = f"it has {video.frame_count} frames, counted from 0" if is_counted else "it ends before"
-        raise FrameNotFoundError(f"{Path(video.path).name} has no frame {first}: {ends}")
-    leaving.forget_oldest()
+        end = f"it has {video.frame_count} frames, counted from 0" if is_counted else "it ends before"
+        raise FrameNotFoundError(f"{Path(video.path).name} has no frame {first}: {end}")
+    folder.delete_oldest()
     return found
 
 
 class _FrameMatcher:
-    """Knows which kept frame stands for the source frame that is looked at; given one after the other, from a kept."""
+    """Finds the kept frame that stands for each source frame. Source frames must come in order, from a kept one."""
 
     def __init__(self, kept: Iterable[FrameRow]) -> None:
         self._kept = {frame.index: frame for frame in kept if frame.index is not None}
         self._shrinker = LumaShrinker()
-        self._now: FrameRow | None = None
+        self._current: FrameRow | None = None
         self._luma: Luma | None = None
 
-    def look(self, source: SourceFrame) -> StripFrame:
+    def match(self, source: SourceFrame) -> StripFrame:
         index = source.index or 0
         luma = self._shrinker.shrink(source.picture)
         if index in self._kept:
-            self._now, self._luma = self._kept[index], luma
-        now = self._now
-        if now is None or self._luma is None or index >= (now.index or 0) + (now.stands_for or 1):
+            self._current, self._luma = self._kept[index], luma
+        current = self._current
+        if current is None or self._luma is None or index >= (current.index or 0) + (current.stands_for or 1):
             return StripFrame(index, source.timestamp, None, None)
-        likeness = 1.0 if index == now.index else DEFAULT_LIKENESS.measure(self._luma, luma)
-        return StripFrame(index, source.timestamp, now.id, likeness)
+        likeness = 1.0 if index == current.index else DEFAULT_LIKENESS.measure(self._luma, luma)
+        return StripFrame(index, source.timestamp, current.id, likeness)
 
 
 class _StripFolder:
-    """Leaves pictures in the video's strip folder; one that lies there is only marked as used."""
+    """Saves images in the video's strip folder. For an existing image only its time is updated."""
 
     def __init__(self, settings: Settings, video: VideoRow) -> None:
         self._settings = settings
         self._video = video
         self._folder = strip_folder(settings, video.id)
         self._encoder: JpegEncoder | None = None
-        self._left: set[Path] = set()
+        self._saved: set[Path] = set()
 
-    def leave(self, index: int, source: SourceFrame) -> None:
+    def save(self, index: int, source: SourceFrame) -> None:
         path = self._folder / f"{index}.jpg"
-        self._left.add(path)
+        self._saved.add(path)
         with suppress(FileNotFoundError):
             os.utime(path)
             return
@@ -167,12 +166,12 @@ class _StripFolder:
             )
         write_jpeg(path, self._encoder.encode(source.picture), is_folder_synced=False)
 
-    def forget_oldest(self) -> None:
-        """Delete what is beyond the library's number of pictures, but nothing that was just left."""
+    def delete_oldest(self) -> None:
+        """Delete the library's oldest images beyond the limit, except those just saved."""
         aged = []
         for path in (self._settings.home / STRIPS_FOLDER).glob("*/*.jpg"):
-            with suppress(OSError):  # another strip's may go meanwhile
+            with suppress(OSError):  # another process may delete it at the same time
                 aged.append((path.stat().st_mtime, path))
-        for _, path in sorted(aged)[: max(0, len(aged) - MOST_FILES)]:
-            if path not in self._left:
+        for _, path in sorted(aged)[: max(0, len(aged) - MAX_FILES)]:
+            if path not in self._saved:
                 path.unlink(missing_ok=True)

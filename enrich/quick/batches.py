@@ -1,11 +1,8 @@
-"""Looking after batches: whether they arrived, whether they are done, and saving their answers, each part once.
+"""Quick pass batches: submit a video's images to Claude, collect the results, each part once.
 
-Anybody may do it, the command that sent a batch, another one, or a worker beside its own work; a lease says who does it
-now. What cannot be done now is tried again later; nothing here is ever counted as a failure, or ends a worker's run.
-
-Sending a film's pictures as a batch: first what is about to be sent is committed, then it is sent, then its id.
-
-Looking after batches beside a worker's own work: what goes wrong with them is said, and disturbs nothing else.
+Submitting commits the batch first, sends it, and then commits its id, so a killed sender loses nothing and nothing is
+sent twice. Any process may collect a batch: the command that sent it, another command, or a worker as a side task. A
+lease decides which one. Problems are retried later; they never count as failures and never end a worker's run.
 """
 
 import asyncio
@@ -27,37 +24,38 @@ from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.process import is_here, lives, this_process
 from enrich.quick.plan import QuickPlan
-from enrich.quick.run import save_results
+from enrich.quick.run import NO_ANSWER, save_results
 from enrich.wording import counted
 from enrich.worker.lease_renewal import LeaseRenewal
 
 log = logging.getLogger(__name__)
 
-FIRST_LOOK_SECONDS = 20.0  # after which somebody looks after it
-UNCERTAIN = (HostError, CallTimeoutError)  # it may have arrived all the same
-SOON_SECONDS = 5.0  # while it is young, or not yet known
-LATER_SECONDS = 60.0
-YOUNG_SECONDS = 300.0
-TROUBLE_SECONDS = 60.0  # after an error
-FAR_SENDER_SECONDS = 900.0  # how long another machine is given to send
-KEPT_SECONDS = 29 * 86400.0  # so long results can be had
-STUCK = (ModelError, SettingsError, NotFoundError)  # time alone mends none of them
-MISSING = "Claude's answers have no line for this picture"
-TOO_LATE = "the batch's answers were not fetched within 29 days"
-LOOK_SECONDS = 10.0  # between two looks for a batch that is due
+FIRST_CHECK_SECONDS = 20.0  # from the submission to the first check
+WATCH_SECONDS = 10.0  # between a worker's checks for due batches
+SHORT_POLL_SECONDS = 5.0  # while a batch is young, or its id unknown
+LONG_POLL_SECONDS = 60.0
+SHORT_POLL_AGE_SECONDS = 300.0
+RETRY_SECONDS = 60.0  # after an error
+REMOTE_SENDER_SECONDS = 900.0  # how long a sender on another machine is assumed to be alive
+RESULT_LIFETIME_SECONDS = 29 * 86400.0  # Claude keeps results this long
+UNCERTAIN_ERRORS = (HostError, CallTimeoutError)  # the batch may have arrived
+PERMANENT_ERRORS = (ModelError, SettingsError, NotFoundError)  # a person must act
+MISSING = "Claude returned no result for this frame"
+TOO_LATE = "the batch's results expired: they were not collected within 29 days"
+LEASE_LOST = "another process is collecting this batch"
 
 
-async def send(
+async def send_batch(
     library: Library, describer: ClaudeQuick, plan: QuickPlan, *, step: Callable[[str], None] = lambda _: None
 ) -> int:
-    """Send a plan's pictures; the task that stands for the batch.
+    """Submit a plan's images as a batch and return the id of its task.
 
-    Raises DescribeError's subclasses. If it is not certain that nothing arrived, the task stays, and whoever looks
-    after it finds out: nothing is sent twice. `step` hears how far it is.
+    Raises DescribeError's subclasses. If the batch may have arrived all the same, the task stays, and its collector
+    finds out; nothing is sent twice. `step` is called with "begun" and "sent".
     """
     token = secrets.token_hex(6)
-    cut = describer.parts(plan.wanted)
-    parts = [BatchPart(f"ef-{token}-{number}", pictures) for number, pictures in enumerate(cut)]
+    requests = describer.parts(plan.to_ask)
+    parts = [BatchPart(f"ef-{token}-{number}", images) for number, images in enumerate(requests)]
     now = datetime.now(UTC)
     batch = batches.Batch(
         model=describer.model,
@@ -72,10 +70,10 @@ async def send(
 
     def begin() -> int:
         with writing(library.engine) as connection:
-            later = now + timedelta(seconds=FIRST_LOOK_SECONDS)
+            later = now + timedelta(seconds=FIRST_CHECK_SECONDS)
             return batches.begin(connection, plan.video.id, batch, not_before=later)
 
-    def note(batch_id: str) -> None:
+    def save_id(batch_id: str) -> None:
         with writing(library.engine) as connection:
             batches.sent(connection, task_id, batch_id)
 
@@ -92,76 +90,76 @@ async def send(
     try:
         batch_id = await ClaudeBatches(describer).submit(parts, context=batch.context, language=batch.language)
     except DescribeError as error:
-        await asyncio.to_thread(leave if isinstance(error, UNCERTAIN) else forget)
+        await asyncio.to_thread(leave if isinstance(error, UNCERTAIN_ERRORS) else forget)
         raise
-    except BaseException:  # cancelled, say
+    except BaseException:  # for example, cancelled
         leave()
         raise
     step("sent")
-    await asyncio.to_thread(note, batch_id)
+    await asyncio.to_thread(save_id, batch_id)
     return task_id
 
 
 @dataclass(frozen=True, slots=True)
 class CollectResult:
-    """What came of looking after one batch once. `says`: what it waits for; None: it is done."""
+    """The state of a batch after one attempt to collect it."""
 
     task_id: int
     video_id: int
-    says: str | None
-    is_stuck: bool = False  # until a person does something
+    waiting_for: str | None  # None: it is done
+    is_stuck: bool = False  # until a person acts
 
 
-async def collect_one(
+async def collect_batch(
     library: Library,
     *,
     run_id: int | None = None,
     video_ids: Collection[int] | None = None,
-    told: Callable[[str], None] = lambda _: None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> CollectResult | None:
-    """Look after one batch that is due; None if none is. Never raises for what Claude or the network does."""
+    """Collect one batch that is due; None if none is. Errors of Claude and the network are not raised."""
 
     def claim() -> queue.ClaimedTask | None:
         with writing(library.engine) as connection:
             host, now = this_process().hostname, datetime.now(UTC)
-            queue.sweep(connection, now=now)  # whoever had one in hand may have been killed
+            queue.sweep(connection, now=now)  # a previous collector may have been killed
             return batches.claim(connection, run_id=run_id, host=host, now=now, video_ids=video_ids)
 
-    def is_any() -> bool:
+    def has_open() -> bool:
         with reading(library.engine) as connection:
             return bool(batches.open_batches(connection, video_ids))
 
-    job = await asyncio.to_thread(claim) if await asyncio.to_thread(is_any) else None
+    job = await asyncio.to_thread(claim) if await asyncio.to_thread(has_open) else None
     if job is None:
         return None
-    care = _BatchCollector(library, job, batches.batch_of(job), told)
+    collector = _BatchCollector(library, job, batches.batch_of(job), on_wait)
     with LeaseRenewal(library.engine, [job]):
         try:
-            return await care.look_after()
+            return await collector.collect()
         except queue.LeaseLostError:
-            return care.collected("somebody else looks after it")
+            return collector.result(LEASE_LOST)
         except EveryFrameError as error:
-            return await care.wait(str(error), TROUBLE_SECONDS, is_stuck=isinstance(error, STUCK))
+            return await collector.wait(str(error), RETRY_SECONDS, is_stuck=isinstance(error, PERMANENT_ERRORS))
         except BaseException:
-            await asyncio.shield(care.wait("it was interrupted", 0.0))
+            await asyncio.shield(collector.wait("collecting was interrupted", 0.0))
             raise
 
 
 class _BatchCollector:
-    """One batch, claimed."""
+    """Collects one claimed batch."""
 
     def __init__(
-        self, library: Library, job: queue.ClaimedTask, batch: batches.Batch, told: Callable[[str], None]
+        self, library: Library, job: queue.ClaimedTask, batch: batches.Batch, on_wait: Callable[[str], None]
     ) -> None:
         self._library = library
         self._job = job
         self._batch = batch
-        self._told = told
+        self._on_wait = on_wait
 
-    async def look_after(self) -> CollectResult:
-        """Find it, poll it, save its answers. Raises LeaseLostError, or EveryFrameError with what to wait for."""
+    async def collect(self) -> CollectResult:
+        """Find the batch, poll it and save its results. Raises LeaseLostError, or EveryFrameError to retry later."""
         settings = self._library.settings
-        describer = ClaudeQuick(settings, model=self._batch.model, told=self._told)
+        describer = ClaudeQuick(settings, model=self._batch.model, on_wait=self._on_wait)
         try:
             claude = ClaudeBatches(describer)
             batch_id = self._batch.batch_id
@@ -170,77 +168,75 @@ class _BatchCollector:
                 if isinstance(found, CollectResult):
                     return found
                 batch_id = found
-            if self._age() > KEPT_SECONDS:
+            if self._age() > RESULT_LIFETIME_SECONDS:
                 return await self._finish(TOO_LATE)
             state = await claude.poll(batch_id)
             if not state.is_ended:
-                of = counted(len(self._batch.parts), "request")
-                pause = SOON_SECONDS if self._age() < YOUNG_SECONDS else LATER_SECONDS
-                return await self.wait(f"Claude is working on {of}", pause)
-            terms = {"context": self._batch.context, "language": self._batch.language}
-            async for custom_id, answers in claude.results(batch_id, self._batch.parts, **terms):
-                await asyncio.to_thread(self._save, custom_id, answers)
+                requests = counted(len(self._batch.parts), "request")
+                return await self.wait(f"Claude is processing {requests}", self._poll_seconds())
+            about_request = {"context": self._batch.context, "language": self._batch.language}
+            async for custom_id, results in claude.results(batch_id, self._batch.parts, **about_request):
+                await asyncio.to_thread(self._save, custom_id, results)
             return await self._finish(MISSING)
         finally:
             await describer.close()
 
-    async def wait(self, says: str, seconds: float, *, is_stuck: bool = False) -> CollectResult:
-        """Give it back, to be looked after again later."""
+    async def wait(self, reason: str, seconds: float, *, is_stuck: bool = False) -> CollectResult:
+        """Release the task, to be claimed again later."""
 
-        def work() -> None:
+        def release() -> None:
             later = datetime.now(UTC) + timedelta(seconds=seconds)
             with writing(self._library.engine) as connection:
-                queue.release(connection, self._job, reason=says, not_before=later)
+                queue.release(connection, self._job, reason=reason, not_before=later)
 
         try:
-            await asyncio.to_thread(work)
+            await asyncio.to_thread(release)
         except queue.LeaseLostError:
-            return self.collected("somebody else looks after it")
-        return replace(self.collected(says), is_stuck=is_stuck)
+            return self.result(LEASE_LOST)
+        return replace(self.result(reason), is_stuck=is_stuck)
 
-    def collected(self, says: str | None) -> CollectResult:
-        """How it stands."""
-        return CollectResult(self._job.id, self._job.video_id, says)
+    def result(self, waiting_for: str | None) -> CollectResult:
+        """The batch's state; `waiting_for` None: it is done."""
+        return CollectResult(self._job.id, self._job.video_id, waiting_for)
 
     async def _find(self, claude: ClaudeBatches) -> str | CollectResult:
-        """The id of a batch whose sender has not noted it; or what to wait for, or that it never arrived."""
+        """The id of a batch whose sender did not save it; or a result: wait, or it was never sent."""
         sender = self._batch.sent_by
-        is_in_hand = lives(sender) if is_here(sender) else self._age() < FAR_SENDER_SECONDS
-        if is_in_hand and self._batch.is_sending:
-            return await self.wait("it is being sent", SOON_SECONDS)
+        is_alive = lives(sender) if is_here(sender) else self._age() < REMOTE_SENDER_SECONDS
+        if is_alive and self._batch.is_sending:
+            return await self.wait("it is being sent", SHORT_POLL_SECONDS)
         with reading(self._library.engine) as connection:
             others = batches.known_ids(connection)
         found = await claude.find(self._batch.parts.keys(), since=self._batch.created, others=others)
         if found is None:
             if self._age() < SETTLE_SECONDS:
-                return await self.wait("whether it was sent is being found out", SOON_SECONDS)
+                return await self.wait("checking whether it was sent", SHORT_POLL_SECONDS)
             with writing(self._library.engine) as connection:
                 batches.forget(connection, self._job.id)
-            log.info("a batch was never sent", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
-            return self.collected(None)
+            log.info("batch was never sent", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
+            return self.result(None)
         if not found.is_certain:
-            pause = SOON_SECONDS if self._age() < YOUNG_SECONDS else LATER_SECONDS
-            return await self.wait("whether it was sent is known when Claude is done", pause)
+            return await self.wait("whether it was sent shows when Claude has finished", self._poll_seconds())
         with writing(self._library.engine) as connection:
             batches.identify(connection, self._job, found.id)
         return found.id
 
-    def _save(self, custom_id: str, answers: tuple[QuickResult, ...]) -> None:
-        """Save a part, unless it is saved."""
+    def _save(self, custom_id: str, results: tuple[QuickResult, ...]) -> None:
+        """Save a part's results, unless they are saved already."""
         version = self._batch.prompt_version
-        answers = tuple(
-            replace(one, calls=tuple(replace(call, prompt_version=version) for call in one.calls)) for one in answers
+        results = tuple(
+            replace(one, calls=tuple(replace(call, prompt_version=version) for call in one.calls)) for one in results
         )
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
-            if not batches.part_saved(connection, self._job, custom_id, _problems(answers), now=now):
+            if not batches.part_saved(connection, self._job, custom_id, _problems(results), now=now):
                 return
-            save_results(connection, answers, {}, now=now)
+            save_results(connection, results, {}, now=now)
 
     async def _finish(self, problem: str) -> CollectResult:
-        """It is done; what is not saved has this problem."""
+        """Mark the batch as done. Frames without a saved result get this problem."""
 
-        def work() -> None:
+        def finish() -> None:
             with writing(self._library.engine) as connection:
                 row = batches.batch(connection, self._job.id)
                 parts = row.batch.parts if row is not None else {}
@@ -248,30 +244,33 @@ class _BatchCollector:
                 left = {label: problem for name, labels in parts.items() if name not in saved for label in labels}
                 batches.finish(connection, self._job, left)
 
-        await asyncio.to_thread(work)
-        log.info("a batch is done", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
-        return self.collected(None)
+        await asyncio.to_thread(finish)
+        log.info("batch collected", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
+        return self.result(None)
+
+    def _poll_seconds(self) -> float:
+        return SHORT_POLL_SECONDS if self._age() < SHORT_POLL_AGE_SECONDS else LONG_POLL_SECONDS
 
     def _age(self) -> float:
         return (datetime.now(UTC) - self._batch.created).total_seconds()
 
 
-def _problems(answers: tuple[QuickResult, ...]) -> dict[str, str]:
-    return {one.label: one.problem or "there was no answer" for one in answers if one.answer is None}
+def _problems(results: tuple[QuickResult, ...]) -> dict[str, str]:
+    return {one.label: one.problem or NO_ANSWER for one in results if one.answer is None}
 
 
 async def watch_batches(library: Library, run_id: int) -> None:
     """Collect batches as they complete, until cancelled. A side task of the worker: it raises nothing."""
     while True:
         try:
-            collected = await collect_one(library, run_id=run_id)
-        except Exception as error:  # noqa: BLE001  # the night goes on: the batch is looked after again later
-            _say("batches wait: %s", error)
+            collected = await collect_batch(library, run_id=run_id)
+        except Exception as error:  # noqa: BLE001  # must not end the run; the batch is retried later
+            _log("collecting batches failed; retrying: %s", error)
         else:
-            if collected is not None and collected.says is not None:
-                _say("a batch waits: %s", collected.says, video=collected.video_id)
-        await asyncio.sleep(LOOK_SECONDS)
+            if collected is not None and collected.waiting_for is not None:
+                _log("batch not collected yet; retrying: %s", collected.waiting_for, video=collected.video_id)
+        await asyncio.sleep(WATCH_SECONDS)
 
 
-def _say(text: str, said: object, **where: Any) -> None:
-    log.info(text, said, extra=about(Action.BATCH_WAITING, **where))
+def _log(text: str, reason: object, **where: Any) -> None:
+    log.info(text, reason, extra=about(Action.BATCH_WAITING, **where))

@@ -1,12 +1,10 @@
-"""What a quick pass over a film will ask: its key frames, those that were asked about before, and what it will cost.
-
-The offer before anything is sent: how many pictures, to whom, for how much, and what speaks against it.
-"""
+"""The plan of a quick pass over a video (key frames, images to send, cost), and the offer shown before sending."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from db import batches, queries, quick
 from db.engine import reading, writing
@@ -15,24 +13,24 @@ from enrich.costs import check_budget, spent_this_month
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.quick.protocol import CostEstimate, LabelledImage, QuickDescriber
 from enrich.errors import BudgetError, DescribeError, ModelError, SettingsError
+from enrich.library.images import load_image
 from enrich.library.library import Library
-from enrich.library.pictures import load_image
-from enrich.quick.keyframes import Candidate, choose
+from enrich.quick.keyframes import Candidate, choose_key_frames
 from enrich.wording import counted, dollars, first_line
 
-COUNT_SECONDS = 8.0  # what asking the API for a count may take; without an answer the formula stands
+COUNT_TIMEOUT_SECONDS = 8.0  # for the API's count of tokens; after that the formula is used
 
 
 @dataclass(frozen=True, slots=True)
 class QuickPlan:
-    """One film. `wanted` are the pictures that will be asked about; the rest of its key frames need not be."""
+    """The quick pass of one video."""
 
     video: VideoRow
     frames: dict[int, FrameRow]  # the key frames, by id
-    wanted: tuple[LabelledImage, ...]
-    answered: int  # key frames with an answer of this very kind already
-    unanswered: int  # that were asked about and paid for, and got none
-    on_the_way: int  # in batches
+    to_ask: tuple[LabelledImage, ...]  # images to describe; the other key frames are done or pending
+    answered: int  # key frames that this describer, model and prompt have described before
+    unanswered: int  # key frames that were sent and paid for, but got no answer
+    pending: int  # key frames in batches under way
     estimate: CostEstimate
 
     @property
@@ -47,16 +45,16 @@ def make_plan(
     *,
     key_frames: int,
     again: bool = False,
-    unanswered_too: bool = False,
+    retry_unanswered: bool = False,
     batch: bool = False,
 ) -> QuickPlan:
-    """Choose a film's key frames, mark them, and say which are to be asked about.
+    """Choose and mark a video's key frames, and decide which of them to describe.
 
-    Key frames stay key frames, so that nothing is paid for twice because more of the film is decoded by now; with
-    `again` they are chosen afresh, and all are asked about. `unanswered_too`: those that got no answer as well.
-    Raises VideoError if a picture cannot be had.
+    Existing key frames are kept, so that nothing is paid for twice when more of the video is decoded. `again` chooses
+    new ones and describes all of them. `retry_unanswered` also describes those that got no answer.
+    Raises VideoError if an image cannot be loaded.
     """
-    frames = _key_frames(library, video, key_frames, afresh=again)
+    frames = _key_frames(library, video, key_frames, keep_marked=not again)
     with reading(library.engine) as connection:
         before = quick.answered_frame_ids(
             connection,
@@ -73,95 +71,98 @@ def make_plan(
         }
     if again:
         before = {}
-    elif unanswered_too:
+    elif retry_unanswered:
         before = {frame_id: has_answer for frame_id, has_answer in before.items() if has_answer}
-    asking = [frame for frame in frames.values() if frame.id not in before and frame.id not in sent]
-    wanted = tuple(
+    to_ask = tuple(
         LabelledImage(batches.label_of(frame.id), load_image(library.settings, video, frame), frame.timestamp)
-        for frame in asking
+        for frame in frames.values()
+        if frame.id not in before and frame.id not in sent
     )
     return QuickPlan(
         video=video,
         frames=frames,
-        wanted=wanted,
+        to_ask=to_ask,
         answered=sum(before.values()),
         unanswered=len(before) - sum(before.values()),
-        on_the_way=len(sent & frames.keys()),
-        estimate=estimated(library, describer, video, wanted, batch=batch),
+        pending=len(sent & frames.keys()),
+        estimate=estimate_cost(library, describer, video, to_ask, batch=batch),
     )
 
 
-def estimated(
-    library: Library, describer: QuickDescriber, video: VideoRow, pictures: Sequence[LabelledImage], *, batch: bool
+def estimate_cost(
+    library: Library, describer: QuickDescriber, video: VideoRow, images: Sequence[LabelledImage], *, batch: bool
 ) -> CostEstimate:
-    """What asking about these pictures will cost, by the formula."""
-    from enrich.describe.claude.describer import ClaudeQuick
-
+    """Estimate the cost of describing these images, by formula."""
     context, language = video.context, library.settings.language
     if isinstance(describer, ClaudeQuick):
-        return describer.estimate(pictures, context=context, language=language, batch=batch)
-    return describer.estimate(pictures, context=context, language=language)
+        return describer.estimate(images, context=context, language=language, batch=batch)
+    return describer.estimate(images, context=context, language=language)
 
 
-def _key_frames(library: Library, video: VideoRow, count: int, *, afresh: bool) -> dict[int, FrameRow]:
+def _key_frames(library: Library, video: VideoRow, count: int, *, keep_marked: bool) -> dict[int, FrameRow]:
     with reading(library.engine) as connection:
-        looks = quick.candidates(connection, video.id)
-        marked = () if afresh else quick.key_frame_ids(connection, video.id)
+        rows = quick.candidates(connection, video.id)
+        marked = quick.key_frame_ids(connection, video.id) if keep_marked else ()
     candidates = [
         Candidate(
-            id=look.id,
-            timestamp=look.timestamp,
-            scene=look.scene,
-            sharpness=look.sharpness,
-            brightness=look.brightness,
-            dhash=int(look.dhash, 16) if look.dhash else None,
+            id=row.id,
+            timestamp=row.timestamp,
+            scene=row.scene,
+            sharpness=row.sharpness,
+            brightness=row.brightness,
+            dhash=int(row.dhash, 16) if row.dhash else None,
         )
-        for look in looks
+        for row in rows
     ]
-    chosen = choose(candidates, count, duration=video.duration, fixed=marked)
+    chosen = choose_key_frames(candidates, count, duration=video.duration, fixed=marked)
     with writing(library.engine) as connection:
         quick.set_key_frames(connection, video.id, chosen)
-        rows = [queries.frame(connection, frame_id) for frame_id in chosen]
-    return {row.id: row for row in rows if row is not None}
+        frames = [queries.frame(connection, frame_id) for frame_id in chosen]
+    return {frame.id: frame for frame in frames if frame is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What is about to be done. `text` is the question's first part; `problem` says why it cannot be done."""
+    """What a quick pass would send and cost. `text` is a sentence for the user; `problem` says why it cannot start."""
 
     describer: str
     model: str
-    recipient: str  # empty: nothing leaves this machine
+    recipient: str  # "": nothing leaves this machine
     batch: bool
-    pictures: int
+    images: int
     requests: int
     input_tokens: int
     usd: float
     most_usd: float
-    is_counted: bool  # by the API, else by the formula
+    is_counted: bool  # by the API; else estimated by formula
     spent_usd: float  # this month
     budget_usd: float
     text: str
     problem: str | None
 
+    def as_data(self) -> dict[str, Any]:
+        """The offer for JSON."""
+        values = asdict(self)
+        return {"pictures" if name == "images" else name: value for name, value in values.items()}
 
-async def counted_plans(
+
+async def count_plans(
     describer: QuickDescriber, plans: Sequence[QuickPlan], *, language: str, batch: bool
 ) -> tuple[list[QuickPlan], bool]:
-    """The plans with what the API counts, and whether it did. No picture is sent for it.
+    """The plans with the API's token counts, and whether it was asked. No image is sent.
 
-    Raises ModelError or SettingsError if a person must act before anything can be asked.
+    Raises ModelError or SettingsError if a person must act first.
     """
-    wanted = [plan for plan in plans if plan.wanted]
-    if not isinstance(describer, ClaudeQuick) or not wanted:
+    open_plans = [plan for plan in plans if plan.to_ask]
+    if not isinstance(describer, ClaudeQuick) or not open_plans:
         return list(plans), False
     counts = {}
     try:
-        async with asyncio.timeout(COUNT_SECONDS):
-            for plan in wanted:
+        async with asyncio.timeout(COUNT_TIMEOUT_SECONDS):
+            for plan in open_plans:
                 context = plan.video.context
                 counts[plan.video.id] = await describer.count(
-                    plan.wanted, context=context, language=language, batch=batch
+                    plan.to_ask, context=context, language=language, batch=batch
                 )
     except ModelError:
         raise
@@ -173,22 +174,22 @@ async def counted_plans(
 async def make_offer(
     library: Library, describer: QuickDescriber, plans: Sequence[QuickPlan], *, batch: bool
 ) -> tuple[Offer, list[QuickPlan]]:
-    """The offer for some films, and their plans with what was counted. Asks the API for a count, and sends nothing."""
+    """The offer for some videos, and their plans with counted tokens. Sends no image."""
     problem = None
     is_counted = False
     found = list(plans)
     try:
-        found, is_counted = await counted_plans(describer, plans, language=library.settings.language, batch=batch)
+        found, is_counted = await count_plans(describer, plans, language=library.settings.language, batch=batch)
     except (ModelError, SettingsError) as error:
         problem = str(error)
-    usd = sum(plan.estimate.usd for plan in found if plan.wanted)
+    usd = sum(plan.estimate.usd for plan in found if plan.to_ask)
     now = datetime.now(UTC)
     with reading(library.engine) as connection:
         spent = spent_this_month(connection, now)
-        promised = batches.promised_usd(connection)
+        pending_usd = batches.promised_usd(connection)
         try:
             if usd:
-                check_budget(connection, library.settings, usd, now=now, promised=promised)
+                check_budget(connection, library.settings, usd, now=now, pending_usd=pending_usd)
         except BudgetError as error:
             problem = problem or str(error)
     offer = Offer(
@@ -196,11 +197,11 @@ async def make_offer(
         model=describer.model,
         recipient=describer.recipient,
         batch=batch,
-        pictures=sum(len(plan.wanted) for plan in found),
-        requests=sum(plan.estimate.requests for plan in found if plan.wanted),
-        input_tokens=sum(plan.estimate.input_tokens for plan in found if plan.wanted),
+        images=sum(len(plan.to_ask) for plan in found),
+        requests=sum(plan.estimate.requests for plan in found if plan.to_ask),
+        input_tokens=sum(plan.estimate.input_tokens for plan in found if plan.to_ask),
         usd=usd,
-        most_usd=sum(plan.estimate.most_usd for plan in found if plan.wanted),
+        most_usd=sum(plan.estimate.most_usd for plan in found if plan.to_ask),
         is_counted=is_counted,
         spent_usd=spent,
         budget_usd=library.settings.monthly_budget_usd,
@@ -211,16 +212,18 @@ async def make_offer(
 
 
 def _text(describer: QuickDescriber, plans: Sequence[QuickPlan], usd: float, *, batch: bool) -> str:
-    """Who is sent what, for how much, in one sentence."""
-    wanted = [plan for plan in plans if plan.wanted]
-    count = sum(len(plan.wanted) for plan in wanted)
-    of = first_line(wanted[0].title, 60) if len(wanted) == 1 else counted(len(wanted), "film")
-    if not wanted:
-        return "nothing is left to ask"
+    """What is sent to whom at what cost, in one sentence without a full stop."""
+    open_plans = [plan for plan in plans if plan.to_ask]
+    if not open_plans:
+        return "there are no frames left to describe"
+    frames = counted(sum(len(plan.to_ask) for plan in open_plans), "frame")
+    videos = first_line(open_plans[0].title, 60) if len(open_plans) == 1 else counted(len(open_plans), "video")
+    if describer.name == "baseline":
+        return f"{frames} of {videos} will be measured without a model"
     if not describer.recipient:
-        return f"{counted(count, 'picture')} of {of} will be looked at by {describer.model}, on this machine"
-    later = ", as a batch that takes up to a day" if batch else ""
+        return f"{frames} of {videos} will be described by {describer.model} on this machine"
+    as_batch = ", as a batch that takes up to a day" if batch else ""
     return (
-        f"{counted(count, 'picture')} of {of} will be sent to {describer.recipient}, model {describer.model}{later}, "
+        f"{frames} of {videos} will be sent to {describer.recipient}, model {describer.model}{as_batch}, "
         f"for about {dollars(usd)}"
     )

@@ -27,8 +27,8 @@ from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
+from enrich.library.images import encode_frame, image_folder_name
 from enrich.library.library import Library
-from enrich.library.pictures import folder_name, jpeg_of
 from enrich.verify.findings import FindingKind, FindingLog, place_of
 from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames
@@ -158,10 +158,10 @@ class ImageCheck:
             return None
         if abs(source.timestamp - row.timestamp) > SAME_SECONDS:
             return None
-        return jpeg_of(self._library.settings, self._video, source)
+        return encode_frame(self._library.settings, self._video, source)
 
     def _note(self, row: PlacedFrame, state: ImageState, expected: bytes | None) -> None:
-        own = f"{folder_name(self._video.fingerprint)}/{image_name(row.timestamp)}"
+        own = f"{image_folder_name(self._video.fingerprint)}/{image_name(row.timestamp)}"
         is_mended = self._mend and expected is not None and row.image_path == own
         if is_mended and expected is not None:
             write_jpeg(self._path(row), expected)
@@ -260,7 +260,7 @@ def _read(path: Path) -> bytes | None:
 
 def check_orphans(library: Library, video: VideoRow, ledger: FindingLog, *, mend: bool) -> None:
     """Look for pictures of a video that none of its frames names; `mend` deletes them."""
-    folder = library.frames_folder / folder_name(video.fingerprint)
+    folder = library.frames_folder / image_folder_name(video.fingerprint)
     for minute in _minutes(folder):
         number = int(minute.name)
         start = number * FOLDER_SECONDS if number else -math.inf
@@ -275,7 +275,7 @@ def check_orphans(library: Library, video: VideoRow, ledger: FindingLog, *, mend
 def check_strangers(library: Library, ledger: FindingLog, *, mend: bool) -> None:
     """Look for pictures of videos the library does not have; `mend` deletes them."""
     with reading(library.engine) as connection:
-        known = {folder_name(fingerprint) for fingerprint in checks.fingerprints(connection)}
+        known = {image_folder_name(fingerprint) for fingerprint in checks.fingerprints(connection)}
     if not library.frames_folder.is_dir():
         return
     for folder in sorted(library.frames_folder.iterdir()):

@@ -12,7 +12,7 @@ from db.models import ExtractionStatus, TaskStatus
 from db.queries import VideoRow
 from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Call, Description, Question
-from enrich.describe.quick.local import measure_frames
+from enrich.describe.quick.local import stored_description
 from enrich.describe.reply import read_reply
 from enrich.verify.findings import FindingKind, FindingLog, place_of
 
@@ -146,7 +146,7 @@ def _check_pass(
 def _check_look(video: VideoRow, ledger: FindingLog, place: str, row: DescribedFrame) -> None:
     """Check that what a model said at a quick look is in its reply; such a look needs no task."""
     raw = row.quick.raw_reply if row.quick is not None else None
-    said = measure_frames(raw) if raw else None
+    said = stored_description(raw) if raw else None
     if said is None:
         ledger.note(FindingKind.REPLY, video, place)
     elif said != row.quick_description:

@@ -14,8 +14,8 @@ from db.migrate import SchemaError, check_pages
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
+from enrich.library.images import require_same_file
 from enrich.library.library import Library
-from enrich.library.pictures import require_same_file
 from enrich.process import is_alive
 from enrich.verify.findings import FindingGroup, FindingKind, FindingLog
 from enrich.verify.pictures import ImageCheck, check_orphans, check_strangers

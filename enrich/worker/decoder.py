@@ -19,7 +19,7 @@ from db import extraction, queries, queue
 from db.engine import reading, writing
 from db.models import TaskKind
 from db.store import SUSPECT_CRASHES
-from enrich.library.pictures import remove_images
+from enrich.library.images import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import GAP_LIMIT, CoverageOrder

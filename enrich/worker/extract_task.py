@@ -19,16 +19,16 @@ from db.engine import reading, writing
 from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
 from enrich.errors import VideoError
-from enrich.library.library import Library
-from enrich.library.pictures import (
-    WAITING_SECONDS,
-    WAITS,
+from enrich.library.images import (
+    RETRY_SECONDS,
+    RETRYABLE_ERRORS,
     ExtractionStopped,
-    folder_name,
+    image_folder_name,
     require_disk,
     require_same_file,
     translated_errors,
 )
+from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.coverage import REQUEST_PRIORITY, CoverageOrder
 from enrich.video.extraction import Extraction, KeptFrame
@@ -77,11 +77,11 @@ def extract_video(
         require_disk(library)
         with translated_errors(library, video):
             _decode(library, task, video, passes=passes, stop=stop, on_begin=on_begin, on_frames=on_frames)
-    except WAITS as error:
+    except RETRYABLE_ERRORS as error:
         log.warning(
             "extraction of %s postponed: %s", video.title, error, extra=about(Action.VIDEO_WAITING, video=video.id)
         )
-        later = datetime.now(UTC) + timedelta(seconds=WAITING_SECONDS)
+        later = datetime.now(UTC) + timedelta(seconds=RETRY_SECONDS)
         with writing(library.engine) as connection:
             extraction.postpone_extraction(connection, task, reason=str(error), not_before=later)
     except VideoError as error:
@@ -113,7 +113,7 @@ def _decode(
             order=CoverageOrder(video.duration),
             places_taken=extraction.places_taken(connection, video.id),
             skimmed_at=tuple(timestamp for _, timestamp in skimmed),
-            folder=folder_name(video.fingerprint),
+            folder=image_folder_name(video.fingerprint),
         )
     settings = library.settings
     with Extraction(

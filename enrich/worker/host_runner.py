@@ -235,7 +235,7 @@ class HostRunner:
         """Run the health check whenever it is due, in the slots, between frames; until cancelled."""
         while True:
             async with self._checking:
-                if self._describer.can_err and await self._health.is_due(self.host):
+                if self._describer.is_model and await self._health.is_due(self.host):
                     await self._check_health()
             if self._health.is_unhealthy(self.host):
                 self._close(None)
@@ -297,7 +297,7 @@ class HostRunner:
                 host=self.host,
                 gate=gate,
                 worth_retrying=self._history.is_worth_retrying,
-                same_text=lambda said: self._describer.can_err and self._history.is_same_text(said, item.dhash),
+                same_text=lambda said: self._describer.is_model and self._history.is_same_text(said, item.dhash),
             )
         except _GateClosedError:
             self._prefetcher.return_item(item)

@@ -27,7 +27,7 @@ from db.queries import video as read_video
 from db.store import SUSPECT_CRASHES
 from enrich.describe.describer import Description, Image, MotionHint, Question
 from enrich.errors import VideoError
-from enrich.library.pictures import restore_image
+from enrich.library.images import restore_image
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import REQUEST_PRIORITY

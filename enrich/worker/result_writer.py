@@ -68,7 +68,7 @@ class ResultWriter:
         description = answer.description
         if description is None:
             raise ValueError("an empty answer is a failure")
-        found = searchable_text(description, answer.unsure_names)
+        found = searchable_text(description, answer.unverified_names)
         now = datetime.now(UTC)
         with writing(self._context.library.engine) as connection:
             store.save_description(

@@ -65,7 +65,7 @@ class RunRecord:
                 swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
                 for kind in TaskKind:
                     queue.wake(connection, kind=kind, video_ids=options.video_ids)
-                if describer is not None and describer.fills is Pass.QUICK:
+                if describer is not None and describer.target_pass is Pass.QUICK:
                     store.plan_pass(connection, QUICK, video_ids=options.video_ids)
         except runs.BusyError as error:
             process = error.run.process

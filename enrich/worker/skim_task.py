@@ -16,16 +16,16 @@ from db.engine import reading, writing
 from db.queries import VideoRow
 from db.queries import video as read_video
 from enrich.errors import VideoError
-from enrich.library.library import Library
-from enrich.library.pictures import (
-    WAITING_SECONDS,
-    WAITS,
+from enrich.library.images import (
+    RETRY_SECONDS,
+    RETRYABLE_ERRORS,
     ExtractionStopped,
-    folder_name,
+    image_folder_name,
     require_disk,
     require_same_file,
     translated_errors,
 )
+from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.coverage import SKIM_PRIORITY, CoverageOrder
 from enrich.video.skim import SkimFrame, SkimTarget, skim
@@ -56,8 +56,8 @@ def skim_video(
         with writing(library.engine) as connection:
             queue.release(connection, task)
         return
-    except WAITS as error:
-        later = datetime.now(UTC) + timedelta(seconds=WAITING_SECONDS)
+    except RETRYABLE_ERRORS as error:
+        later = datetime.now(UTC) + timedelta(seconds=RETRY_SECONDS)
         with writing(library.engine) as connection:
             queue.release(connection, task, reason=str(error), not_before=later)
         return
@@ -99,7 +99,7 @@ class _SkimTask:
         last = self._taken
         for frame in skim(
             Path(self._video.path),
-            self._library.frames_folder / folder_name(self._video.fingerprint),
+            self._library.frames_folder / image_folder_name(self._video.fingerprint),
             targets,
             rotation=self._video.rotation,
             edge=settings.stored_edge,
@@ -144,7 +144,7 @@ class _SkimTask:
             timestamp=frame.timestamp,
             stands_for=None,
             scene=None,
-            image_path=f"{folder_name(self._video.fingerprint)}/{frame.image_path}",
+            image_path=f"{image_folder_name(self._video.fingerprint)}/{frame.image_path}",
             dhash=f"{frame.dhash:016x}",
             sharpness=frame.sharpness,
             brightness=frame.brightness,

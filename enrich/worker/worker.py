@@ -90,7 +90,7 @@ class Worker:
         self._supervisor = supervisor
         self._log_path = log_path
         self._side_tasks = side_tasks if options.describe else ()
-        self.pass_ = describer.fills.value if describer is not None else DEEP
+        self.pass_ = describer.target_pass.value if describer is not None else DEEP
         self._state = RunState.STARTING
         self._reason: str | None = None
         self._counts = RunCounts()

@@ -73,7 +73,7 @@ def test_ollama_that_is_away_is_one_sentence(cli, library):
     said = cli("audit", "numbers", "--sample", "3")
     assert said.code == 1
     assert set(said.err.splitlines()) == {
-        "everyframe: Ollama does not answer at http://127.0.0.1:9: start it with `ollama serve`"
+        "everyframe: Ollama at http://127.0.0.1:9 is not responding: start it with `ollama serve`"
     }
 
 

@@ -73,8 +73,8 @@ def test_start_says_at_once_what_the_worker_waits_for(cli, standin, party, backg
     standin.stop()
     started = cli("start")
     assert started.code == 0
-    assert "It waits: Ollama does not answer at" in started.out
-    assert re.search(r"^Host +http\S+ resting: Ollama does not answer", cli("status").out, re.MULTILINE)
+    assert "It waits: Ollama at" in started.out
+    assert re.search(r"^Host +http\S+ resting: Ollama at", cli("status").out, re.MULTILINE)
 
 
 def test_without_a_worker_status_says_what_is_left(cli, library):

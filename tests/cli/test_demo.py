@@ -11,7 +11,7 @@ from tests.standin import ShelfModel
 def test_the_demo_without_ollama_says_what_the_baseline_is(cli, home):
     said = cli("demo")
     assert said.code == 0
-    assert "Describer:  baseline, without a model (Ollama does not answer at http://127.0.0.1:9" in said.out
+    assert "Describer:  baseline, without a model (Ollama at http://127.0.0.1:9 is not responding" in said.out
     assert "What some frames show:" in said.out
     assert "A search: everyframe search " in said.out
     assert "ollama pull llava:13b" in said.out

@@ -55,7 +55,7 @@ def test_a_moved_film_is_linked_again_and_waits_no_more(cli, film, tmp_path, hom
 def test_another_film_is_refused_and_nothing_changes(cli, film, numbers, tmp_path, home):
     cli("add", film)
     before = ask(home, "SELECT * FROM videos")
-    cli("relink", "film", numbers).refused(f"{numbers} is another film than film", "everyframe add")
+    cli("relink", "film", numbers).refused(f"{numbers} is not the same video as film", "everyframe add")
     cli("relink", "film", tmp_path / "gone.mp4").refused("gone.mp4 is not there")
     (tmp_path / "notes.mp4").write_text("no film")
     cli("relink", "film", tmp_path / "notes.mp4").refused("another film")

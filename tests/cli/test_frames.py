@@ -51,7 +51,7 @@ def test_before_a_film_is_decoded_its_frames_can_be_looked_at_too(cli, numbers, 
 
 
 def test_of_all_strips_the_oldest_pictures_go(cli, library, monkeypatch):
-    monkeypatch.setattr(strips, "MOST_FILES", 6)
+    monkeypatch.setattr(strips, "MAX_FILES", 6)
     cli("strip", "1", "--frame", "3", "--before", "3", "--after", "0")
     cli("strip", "1", "--frame", "22", "--before", "2", "--after", "1")
     assert len(left(library)) == 6
@@ -139,7 +139,7 @@ def test_when_nothing_comes_of_it_nothing_has_changed(cli, library, standin):
     standin.play(Trick.ERROR)
     cli("describe", "1", "--id", number).refused("runner process has terminated")
     standin.stop()
-    cli("describe", "1", "--id", number).refused("Ollama does not answer", "ollama serve")
+    cli("describe", "1", "--id", number).refused("is not responding", "ollama serve")
     assert (ask(library, rows), ask(library, tasks)) == before
 
 

@@ -98,7 +98,7 @@ def test_no_model_at_all_names_the_command(cli, standin):
 
 
 def test_models_without_ollama_is_one_line(cli):
-    cli("models").refused("Ollama does not answer at http://127.0.0.1:9", "`ollama serve`")
+    cli("models").refused("Ollama at http://127.0.0.1:9 is not responding", "`ollama serve`")
 
 
 def test_of_two_hosts_one_may_be_down(cli, standin, monkeypatch):
@@ -106,7 +106,7 @@ def test_of_two_hosts_one_may_be_down(cli, standin, monkeypatch):
     said = cli("models", "--json")
     assert said.code == 0
     assert [row["host"] for row in said.json] == [standin.address]
-    assert said.err.startswith("everyframe: Ollama does not answer at http://127.0.0.1:9")
+    assert said.err.startswith("everyframe: Ollama at http://127.0.0.1:9 is not responding")
 
 
 def test_pull_gets_a_model(cli, standin):

@@ -77,7 +77,7 @@ def test_a_signal_while_ollama_is_waited_for_ends_at_once(cli, party, home, numb
     assert time.monotonic() - began < 5
     assert code == 130
     assert "Stopped; 12 frames are left" in out
-    assert "Ollama does not answer" in err
+    assert "is not responding" in err
     assert settled(home)
 
 

@@ -98,7 +98,7 @@ def test_before_the_deep_pass_the_search_finds_what_the_quick_one_says(cli, home
 def test_nobody_can_be_asked_so_nothing_is_sent(cli, film, claude):
     said = cli("quick", "moments")
     assert said.code == 1
-    assert "5 pictures of moments will be sent to Anthropic" in said.err
+    assert "5 frames of moments will be sent to Anthropic" in said.err
     assert "say --yes" in said.err
     assert claude.sent == []
 
@@ -107,7 +107,7 @@ def test_nobody_can_be_asked_so_nothing_is_sent(cli, film, claude):
 def test_the_question_is_asked_and_only_yes_sends(cli, film, claude, monkeypatch, answer, sent):
     monkeypatch.setattr(sys, "stdin", Keyboard(answer))
     said = cli("quick", "moments")
-    assert "5 pictures of moments will be sent to Anthropic" in said.out
+    assert "5 frames of moments will be sent to Anthropic" in said.out
     assert "for about $0.00" in said.out
     assert len(claude.sent) == sent
     assert (said.code == 0) == (sent == 1)
@@ -183,7 +183,7 @@ def test_several_films_are_one_question_and_each_has_its_own_requests(cli, home,
     assert cli("add", party, "--sampling", "exact").code == 0
     said = cli("quick", "moments", "party", "--yes")
     assert said.code == 0, said
-    assert "of 2 films will be sent to Anthropic" in said.out
+    assert "of 2 videos will be sent to Anthropic" in said.out
     films = dict(ask(home, "SELECT 'F' || id, video_id FROM frames"))
     assert all(len({films[label] for label in bill.labels}) == 1 for bill in claude.bills)
     assert len(claude.bills) == 2

@@ -102,7 +102,7 @@ def test_a_busy_claude_is_waited_for_as_long_as_it_asks(cli, film, claude, trick
     claude.play(trick, times=1, retry_after="1")
     said = cli("quick", "moments", "--yes")
     assert said.code == 0, said
-    assert f"Claude is {words}; the request is sent again in" in said.out
+    assert f"Claude is {words}; retrying in" in said.out
     assert len(looked_at(film)) == 5
     sent = [request.at for request in claude.sent]
     assert len(sent) == 2
@@ -113,7 +113,7 @@ def test_a_busy_claude_is_waited_for_as_long_as_it_asks(cli, film, claude, trick
 @pytest.mark.usefixtures("untouched")
 def test_a_wait_beyond_reason_is_not_waited_for(cli, film, claude, trick, words):
     claude.play(trick, retry_after="3600")
-    sentence(cli("quick", "moments", "--yes"), words, "ask again in a few minutes")
+    sentence(cli("quick", "moments", "--yes"), words, "try again in a few minutes")
     assert looked_at(film) == []
     assert len(claude.sent) == 1
 

@@ -64,7 +64,7 @@ def test_of_a_folder_junk_is_listed_and_skipped(cli, party, tmp_path):
     (folder / ".hidden.mp4").write_text("no film either")
     said = cli("add", folder)
     assert said.code == 0
-    assert f"skipped  {folder / 'notes.txt'} (not a video, by its name)" in said.out
+    assert f"skipped  {folder / 'notes.txt'} (not a video file type)" in said.out
     assert "film: under 1 s" in said.out
     assert f"skipped  {folder / '.hidden.mp4'} (hidden)" in said.out
 

@@ -180,7 +180,7 @@ def test_a_model_that_is_missing_is_said_before_the_night_with_the_command(cli, 
 def test_a_model_without_eyes_is_refused(cli, standin, party):
     standin.behave(models=(ShelfModel("llama3:8b", sees=False), ShelfModel("llava:7b")))
     cli("add", "--sampling", "exact", party)
-    cli("enrich", "--model", "llama3:8b").refused("`llama3:8b` cannot see pictures", "llava:7b")
+    cli("enrich", "--model", "llama3:8b").refused("`llama3:8b` is not a vision model", "llava:7b")
 
 
 @pytest.mark.parametrize("remote", ["", "https://ollama.com"])

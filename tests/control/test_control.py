@@ -96,7 +96,7 @@ def test_it_stops_while_ollama_is_away(
     standin.stop()
     control.start(settings)
     background.until_state("waiting")
-    assert "Ollama does not answer" in str(background.run().reason)
+    assert "is not responding" in str(background.run().reason)
     stopped = control.stop(settings)
     assert stopped is not None
     assert not stopped.was_killed

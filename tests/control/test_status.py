@@ -188,7 +188,7 @@ def test_a_worker_at_work_is_shown_with_all_that_is_known_of_it(
 class Dumb:
     """A describer that never answers and knows no limit: the worker's own do not help."""
 
-    name, model, fills, hosts, can_err = "dumb", "model", Pass.DEEP, (HOST,), True
+    name, model, target_pass, hosts, is_model = "dumb", "model", Pass.DEEP, (HOST,), True
 
     async def check(self, host: str) -> None:
         pass

@@ -91,11 +91,11 @@ def test_both_passes_stand_side_by_side_with_this_librarys_numbers(launch, finis
     assert metrics(app)["Quick pass"] == r"\$0\.0008"
     [table] = app.dataframe
     rows = table.value.set_index("film")
-    assert list(rows.index) == ["party", "speech", "All films"]
+    assert list(rows.index) == ["party", "speech", "All videos"]
     assert list(rows["quick_frames"]) == [4, 0, 4]
     assert list(rows["quick_tokens"]) == [5800, 0, 5800]
     assert list(rows["deep_frames"]) == [12, 8, 20]
-    assert rows.loc["All films", "claude-haiku-5-5_usd"] > 0
+    assert rows.loc["All videos", "claude-haiku-5-5_usd"] > 0
 
 
 def test_a_frame_has_both_passes_side_by_side_with_its_event_and_excitement(launch, finished):

@@ -53,7 +53,7 @@ def test_without_ollama_every_library_says_how_to_get_it(opened, request, state)
     request.getfixturevalue(state)
     app = opened()
     assert not app.exception
-    assert "Ollama does not answer" in said(app)
+    assert "is not responding" in said(app)
     assert "https://ollama.com/download" in said(app)
 
 

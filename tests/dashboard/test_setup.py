@@ -34,7 +34,7 @@ def test_what_is_missing_comes_with_the_command_that_mends_it(opened, request, s
     request.getfixturevalue(state)
     app = opened()
     assert not app.exception
-    assert "Ollama does not answer" in said(app)
+    assert "is not responding" in said(app)
     assert "**library**" in said(app)
     assert "Looked at" in said(app)
 

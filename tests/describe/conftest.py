@@ -1,4 +1,4 @@
-"""Stand-ins for Ollama and for Claude's API, and settings that point to them."""
+"""Stand-in servers for Ollama and Claude's API, and settings that point to them."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def standin() -> Iterator[StandIn]:
 
 @pytest.fixture
 def settings(standin: StandIn, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings for the stand-in, with short limits; keywords change them."""
+    """Makes settings for the stand-in, with short time limits; keywords override them."""
 
     def make(**changes: Any) -> Settings:
         given = {"home": tmp_path, "ollama_hosts": standin.address, "model": "llava:13b", "connect_seconds": 2}
@@ -39,7 +39,7 @@ async def describer(settings: Callable[..., Settings]) -> AsyncIterator[OllamaDe
 
 @pytest.fixture
 def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
-    """The stand-in for Claude's API, with a key for it in the environment, and no keyring."""
+    """The stand-in for Claude's API, with its key in the environment and no keyring."""
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     with ClaudeStandIn() as server:
@@ -48,12 +48,12 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
 
 
 @pytest.fixture
-async def looker(claude: ClaudeStandIn, tmp_path: Path) -> AsyncIterator[Callable[..., ClaudeQuick]]:
-    """Makes quick describers that ask the stand-in; keywords are settings, or `told` and `most_wait`."""
+async def make_quick(claude: ClaudeStandIn, tmp_path: Path) -> AsyncIterator[Callable[..., ClaudeQuick]]:
+    """Makes quick describers that ask the stand-in; keywords are settings or its arguments."""
     made: list[ClaudeQuick] = []
 
     def make(**changes: Any) -> ClaudeQuick:
-        kept = {name: changes.pop(name) for name in ("model", "told", "most_wait") if name in changes}
+        kept = {name: changes.pop(name) for name in ("model", "on_wait", "max_wait_seconds") if name in changes}
         made.append(ClaudeQuick(load_settings(home=tmp_path, connect_seconds=2, **changes), **kept))
         return made[-1]
 

@@ -7,28 +7,28 @@ from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Pass, Problem, PromptStyle
 from enrich.describe.reply import read_reply
 from enrich.errors import CallTimeoutError, HostDownError
-from tests.describe.pictures import call, question
+from tests.describe.images import call, question
 from tests.standin import Trick
 
 CONTEXT = "Grandma Erna's 80th birthday"
 
 
-def kinds(doubts):
-    return [doubt.problem for doubt in doubts]
+def kinds(warnings):
+    return [warning.problem for warning in warnings]
 
 
 class Scripted:
-    """A describer that gives these replies, or raises them. It shows no timing and no protocol."""
+    """A describer with scripted replies or errors. It cannot show timing or protocol."""
 
-    name, model, fills, hosts = "scripted", "m", Pass.DEEP, ("box",)
+    name, model, target_pass, hosts = "scripted", "m", Pass.DEEP, ("box",)
 
     def __init__(self, *replies):
         self.replies = list(replies)
-        self.manners = []
+        self.prompt_styles = []
 
     async def describe(self, asked, *, host):
         assert host == "box"
-        self.manners.append(asked.manner)
+        self.prompt_styles.append(asked.prompt_style)
         reply = self.replies.pop(0)
         if isinstance(reply, Exception):
             raise reply
@@ -42,12 +42,12 @@ def reply(text, **fields):
     return json.dumps({"text": text} | fields)
 
 
-async def test_a_good_reply_is_one_call(describer, standin):
+async def test_good_reply_takes_one_call(describer, standin):
     answer = await ask(describer, question(12), host=standin.address)
     assert "Frame number 12" in answer.description.text
     assert len(answer.calls) == len(standin.chats) == 1
     assert answer.warnings == answer.calls[0].warnings == ()
-    assert answer.unsure_names == ()
+    assert answer.unverified_names == ()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ async def test_a_good_reply_is_one_call(describer, standin):
         (Trick.LEAKS, Problem.LEAKS_PROMPT),
     ],
 )
-async def test_a_doubtful_reply_is_noticed_asked_again_plainly_and_replaced(describer, standin, trick, problem):
+async def test_flagged_reply_is_retried_in_plain_style_and_replaced(describer, standin, trick, problem):
     standin.play(trick)
     answer = await ask(describer, question(12), host=standin.address)
     assert "Frame number 12" in answer.description.text
@@ -76,7 +76,7 @@ async def test_a_doubtful_reply_is_noticed_asked_again_plainly_and_replaced(desc
 
 
 @pytest.mark.parametrize("trick", [Trick.CUT_OFF, Trick.REPEATS, Trick.LEAKS])
-async def test_where_both_replies_are_bad_some_text_is_kept_with_its_warning(describer, standin, trick):
+async def test_two_flagged_replies_keep_a_text_with_its_warning(describer, standin, trick):
     standin.play(trick, stubborn=True)
     answer = await ask(describer, question(12), host=standin.address)
     assert answer.description.text
@@ -85,7 +85,7 @@ async def test_where_both_replies_are_bad_some_text_is_kept_with_its_warning(des
     assert all(made.warnings for made in answer.calls)
 
 
-async def test_only_where_no_text_came_at_all_is_there_no_description(describer, standin):
+async def test_two_empty_replies_give_no_description(describer, standin):
     standin.play(Trick.EMPTY, stubborn=True)
     answer = await ask(describer, question(12), host=standin.address)
     assert answer.description is None
@@ -93,11 +93,11 @@ async def test_only_where_no_text_came_at_all_is_there_no_description(describer,
     assert len(answer.calls) == 2
 
 
-async def test_a_name_from_the_context_is_asked_again_without_the_context(describer, standin):
+async def test_context_name_is_retried_without_context(describer, standin):
     standin.play(Trick.CONTEXT_NAME, word="Erna")
     answer = await ask(describer, question(12, context=CONTEXT), host=standin.address)
     assert "Erna" not in answer.description.text
-    assert answer.unsure_names == ()
+    assert answer.unverified_names == ()
     assert kinds(answer.calls[0].warnings) == [Problem.CONTEXT_NAME]
     first, second = standin.chats
     assert "Erna" in first.prompt
@@ -105,30 +105,30 @@ async def test_a_name_from_the_context_is_asked_again_without_the_context(descri
     assert second.body["format"]
 
 
-async def test_a_name_that_stays_in_the_kept_description_is_unsure():
+async def test_name_in_the_kept_description_is_unverified():
     describer = Scripted(reply("Erna laughs."), reply(""))
     answer = await ask(describer, question(context=CONTEXT), host="box")
-    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
+    assert describer.prompt_styles == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
     assert answer.description.text == "Erna laughs."
-    assert answer.unsure_names == ("Erna",)
+    assert answer.unverified_names == ("Erna",)
 
 
-async def test_a_name_that_comes_again_without_the_context_stays_unsure():
+async def test_name_repeated_without_context_stays_unverified():
     describer = Scripted(reply("Erna laughs."), reply("A cake for Erna."))
     answer = await ask(describer, question(context=CONTEXT), host="box")
     assert answer.description.text == "Erna laughs."
-    assert answer.unsure_names == ("Erna",)
+    assert answer.unverified_names == ("Erna",)
 
 
-async def test_a_name_beside_a_worse_problem_is_asked_again_plainly_and_may_stay_unsure():
+async def test_context_name_with_a_worse_problem_is_retried_in_plain_style():
     describer = Scripted("Erna laughs at the cake.", "Erna laughs.\nTags: cake")
     answer = await ask(describer, question(context=CONTEXT), host="box")
-    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.PLAIN]
+    assert describer.prompt_styles == [PromptStyle.STRUCTURED, PromptStyle.PLAIN]
     assert answer.description.tags == ("cake",)
-    assert answer.unsure_names == ("Erna",)
+    assert answer.unverified_names == ("Erna",)
 
 
-async def test_the_same_text_as_for_another_picture_is_asked_again(describer, standin):
+async def test_duplicate_text_is_retried(describer, standin):
     standin.play(Trick.SAME_TEXT)
     answer = await ask(
         describer,
@@ -141,14 +141,14 @@ async def test_the_same_text_as_for_another_picture_is_asked_again(describer, st
     assert answer.warnings == ()
 
 
-async def test_the_same_text_twice_is_kept_with_its_warning():
+async def test_duplicate_text_twice_is_kept_with_its_warning():
     describer = Scripted(reply("A man.", tags=["man"]), "A man.")
     answer = await ask(describer, question(), host="box", same_text=lambda _: True)
     assert kinds(answer.warnings) == [Problem.SAME_TEXT]
     assert answer.description.tags == ("man",)
 
 
-async def test_a_problem_that_is_not_worth_it_is_kept_as_a_warning_without_a_second_call():
+async def test_problem_not_worth_a_retry_is_kept_as_a_warning():
     describer = Scripted("Just words.")
     answer = await ask(describer, question(), host="box", worth_retrying=lambda problem: problem is Problem.EMPTY)
     assert answer.description.text == "Just words."
@@ -156,15 +156,15 @@ async def test_a_problem_that_is_not_worth_it_is_kept_as_a_warning_without_a_sec
     assert len(answer.calls) == 1
 
 
-async def test_the_second_manner_is_chosen_by_the_problems_that_are_worth_it():
+async def test_retry_style_depends_on_the_problems_worth_retrying():
     describer = Scripted("Erna laughs.", reply("A woman laughs."))
     await ask(
         describer, question(context=CONTEXT), host="box", worth_retrying=lambda problem: problem is Problem.CONTEXT_NAME
     )
-    assert describer.manners == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
+    assert describer.prompt_styles == [PromptStyle.STRUCTURED, PromptStyle.WITHOUT_CONTEXT]
 
 
-async def test_a_second_reply_that_is_worse_does_not_replace_the_first():
+async def test_worse_second_reply_does_not_replace_the_first():
     describer = Scripted("Just words.", "the man and the woman and " * 20)
     answer = await ask(describer, question(), host="box")
     assert answer.description.text == "Just words."
@@ -173,23 +173,23 @@ async def test_a_second_reply_that_is_worse_does_not_replace_the_first():
 
 
 @pytest.mark.parametrize("error", [HostDownError("gone"), CallTimeoutError("late")])
-async def test_a_second_call_that_fails_does_not_lose_the_first_reply(error):
+async def test_failed_retry_keeps_the_first_reply(error):
     answer = await ask(Scripted("Just words.", error), question(), host="box")
     assert answer.description.text == "Just words."
     assert len(answer.calls) == 1
 
 
-async def test_a_first_call_that_fails_is_the_callers_business(describer, standin):
+async def test_failed_first_call_raises(describer, standin):
     standin.stop()
     with pytest.raises(HostDownError):
         await ask(describer, question(), host=standin.address)
 
 
-def test_every_problem_has_its_weight():
+def test_every_problem_has_a_weight():
     assert sorted(WORST_FIRST) == sorted(Problem)
 
 
-async def test_the_baseline_is_asked_like_any_other():
+async def test_baseline_is_asked_like_any_describer():
     answer = await ask(BaselineDescriber(), question(12, context=CONTEXT), host="local")
     assert answer.description.text.startswith("Baseline, no model:")
     assert answer.warnings == ()

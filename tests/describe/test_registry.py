@@ -9,13 +9,13 @@ from enrich.describe.registry import make_describer
 
 
 @pytest.mark.parametrize(("name", "kind"), [("ollama", OllamaDescriber), ("baseline", BaselineDescriber)])
-def test_the_settings_name_the_describer(settings, name, kind):
+def test_settings_choose_the_describer(settings, name, kind):
     describer = make_describer(settings(describer=name))
     assert isinstance(describer, kind)
     assert describer.name == name
 
 
-def test_choosing_a_describer_loads_no_other_one():
+def test_registry_imports_no_other_describer():
     script = (
         "import sys, enrich.describe.registry, enrich.describe.describer; "
         "print([name for name in ('ollama', 'cv2', 'numpy') if name in sys.modules])"

@@ -4,7 +4,7 @@ import pytest
 
 from enrich.describe.describer import Description, Problem, PromptStyle, ReplyWarning
 from enrich.describe.reply import read_reply
-from tests.describe.pictures import call, question
+from tests.describe.images import call, question
 
 GOOD = {
     "text": "An old woman laughs at a long table.",
@@ -24,12 +24,12 @@ def read(raw, *warnings, **more):
 
 
 def problems(raw, *warnings, **more):
-    return [doubt.problem for doubt in read(raw, *warnings, **more)[1]]
+    return [warning.problem for warning in read(raw, *warnings, **more)[1]]
 
 
-def test_a_good_reply_is_read_without_a_doubt():
-    description, doubts = read(json.dumps(GOOD))
-    assert doubts == ()
+def test_good_reply_has_no_warnings():
+    description, warnings = read(json.dumps(GOOD))
+    assert warnings == ()
     assert description == Description(
         text="An old woman laughs at a long table.",
         tags=("birthday", "laughing"),
@@ -52,96 +52,96 @@ def test_a_good_reply_is_read_without_a_doubt():
         json.dumps(GOOD).replace('"text"', '"description"'),
     ],
 )
-def test_fences_small_talk_thoughts_and_lists_around_the_json_do_not_matter(raw):
-    description, doubts = read(raw)
+def test_json_is_found_in_fences_chat_thinking_and_lists(raw):
+    description, warnings = read(raw)
     assert description.text == GOOD["text"]
     assert description.tags == ("birthday", "laughing")
-    assert doubts == ()
+    assert warnings == ()
 
 
-def test_line_breaks_within_a_text_are_read_though_json_forbids_them():
+def test_line_breaks_in_json_strings_are_accepted():
     assert read('{"text": "Two\nlines."}')[0].text == "Two lines."
 
 
-def test_tags_are_lower_case_trimmed_and_not_repeated():
+def test_tags_are_lower_case_trimmed_and_unique():
     description, _ = read(
         json.dumps(GOOD | {"tags": [" Cake ", "#cake", "CAKE", "Old  Woman", "", "tags", "null", "x" * 99]})
     )
     assert description.tags == ("cake", "old woman")
 
 
-def test_more_tags_than_anybody_wants_are_left_out():
+def test_tags_beyond_the_limit_are_dropped():
     assert len(read(json.dumps(GOOD | {"tags": [f"tag {n}" for n in range(99)]}))[0].tags) == 20
 
 
-def test_a_list_written_as_text_becomes_a_list():
+def test_list_given_as_text_becomes_a_list():
     assert read(json.dumps(GOOD | {"tags": "cake, old woman; garden"}))[0].tags == ("cake", "old woman", "garden")
 
 
-def test_a_text_written_as_a_list_becomes_a_text():
+def test_text_given_as_a_list_becomes_text():
     description, _ = read(json.dumps(GOOD | {"people": ["a woman", "two men"], "visible_text": ["EXIT", "7"]}))
     assert description.people == "a woman, two men"
     assert description.visible_text == "EXIT, 7"
 
 
-def test_values_of_other_kinds_are_taken_as_words():
+def test_values_of_other_types_become_text():
     odd = {"people": 2, "mood": True, "objects": [{"name": "Cup", "count": 2}, 7], "setting": {"room": "kitchen"}}
-    description, doubts = read(json.dumps(GOOD | odd))
+    description, warnings = read(json.dumps(GOOD | odd))
     assert description.people == "2"
     assert description.mood == ""
     assert description.objects == ("cup", "7")
     assert description.setting == "kitchen"
-    assert doubts == ()
+    assert warnings == ()
 
 
 @pytest.mark.parametrize("nothing", [None, "", "null", "None", "N/A", "unknown.", []])
-def test_words_for_nothing_are_nothing(nothing):
+def test_words_for_nothing_become_empty(nothing):
     assert read(json.dumps(GOOD | {"visible_text": nothing}))[0].visible_text == ""
 
 
 @pytest.mark.parametrize(
     "raw", ["", "  \n\t ", "{}", '{"text": ""}', "{" + "\n \t" * 600, "<think>What is it?</think>", "<think>Hm"]
 )
-def test_a_reply_without_any_text_is_empty(raw):
-    description, doubts = read(raw)
+def test_reply_without_text_is_empty(raw):
+    description, warnings = read(raw)
     assert description is None
-    assert [doubt.problem for doubt in doubts] == [Problem.EMPTY]
+    assert [warning.problem for warning in warnings] == [Problem.EMPTY]
 
 
-def test_a_reply_without_the_text_field_is_described_by_its_other_fields():
-    description, doubts = read(json.dumps(GOOD | {"text": None}))
+def test_reply_without_text_field_uses_the_other_fields():
+    description, warnings = read(json.dumps(GOOD | {"text": None}))
     assert description.text == "one old woman. laughing. garden. happy. table, cake"
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
-def test_prose_is_kept_as_text_and_noticed():
-    description, doubts = read("An old woman laughs.")
+def test_prose_is_kept_as_text_and_flagged():
+    description, warnings = read("An old woman laughs.")
     assert description.text == "An old woman laughs."
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
 @pytest.mark.parametrize("share", [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97])
-def test_of_a_reply_that_was_cut_off_what_is_there_is_kept(share):
+def test_truncated_reply_keeps_what_is_there(share):
     whole = json.dumps(GOOD | {"text": 'An old woman "Oma" laughs.'})
-    description, doubts = read(whole[: int(len(whole) * share)], CUT)
+    description, warnings = read(whole[: int(len(whole) * share)], CUT)
     assert description.text.startswith("An old woman")
     assert "{" not in description.text
     assert '"text"' not in description.text
-    assert [doubt.problem for doubt in doubts] == [Problem.CUT_OFF]
+    assert [warning.problem for warning in warnings] == [Problem.CUT_OFF]
     if share > 0.6:
         assert "birthday" in description.tags
 
 
-def test_every_way_of_cutting_a_reply_short_leaves_clean_text():
+def test_every_truncation_leaves_clean_text():
     whole = json.dumps(
         GOOD | {"text": 'She says "hä\\u00e4" and \\n laughs \u00e9', "tags": ["a, b", "c"]}, ensure_ascii=True
     )
     for length in range(len('{"text": "She'), len(whole)):
-        description, doubts = read(whole[:length], CUT)
+        description, warnings = read(whole[:length], CUT)
         assert description is not None, whole[:length]
         assert description.text.startswith("She"), whole[:length]
         assert not set(description.text) & set("{}["), whole[:length]
-        assert [doubt.problem for doubt in doubts] == [Problem.CUT_OFF], whole[:length]
+        assert [warning.problem for warning in warnings] == [Problem.CUT_OFF], whole[:length]
 
 
 @pytest.mark.parametrize(
@@ -152,42 +152,42 @@ def test_every_way_of_cutting_a_reply_short_leaves_clean_text():
         '{"text": "A man laughs.", "tags": ["man"]',
     ],
 )
-def test_json_that_is_slightly_wrong_is_mended_and_noticed(raw):
-    description, doubts = read(raw)
+def test_slightly_invalid_json_is_repaired_and_flagged(raw):
+    description, warnings = read(raw)
     assert description.text == "A man laughs."
     assert description.tags == ("man",)
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
-def test_of_json_beyond_repair_the_words_are_kept():
-    description, doubts = read("{text: A man laughs, tags: man}")
+def test_json_beyond_repair_keeps_its_words():
+    description, warnings = read("{text: A man laughs, tags: man}")
     assert "A man laughs" in description.text
-    assert [doubt.problem for doubt in doubts] == [Problem.NOT_JSON]
+    assert [warning.problem for warning in warnings] == [Problem.NOT_JSON]
 
 
-def test_a_reply_cut_off_before_any_text_is_empty_and_cut_off():
+def test_reply_cut_off_before_its_text_is_empty():
     assert problems('{"te', CUT) == [Problem.CUT_OFF, Problem.EMPTY]
 
 
-def test_a_reply_that_repeats_itself_is_noticed_and_its_text_kept():
-    description, doubts = read(json.dumps(GOOD | {"text": "the man and the woman and " * 20}))
+def test_repetitive_reply_is_flagged_and_kept():
+    description, warnings = read(json.dumps(GOOD | {"text": "the man and the woman and " * 20}))
     assert description.text.startswith("the man")
-    assert [doubt.problem for doubt in doubts] == [Problem.REPEATS]
+    assert [warning.problem for warning in warnings] == [Problem.REPEATS]
 
 
-def test_a_list_that_never_ends_is_noticed_though_its_terms_are_told_once():
-    description, doubts = read('{"text": "A room.", "objects": [' + '"chair", ' * 90, CUT)
+def test_endless_list_is_flagged_and_its_terms_are_unique():
+    description, warnings = read('{"text": "A room.", "objects": [' + '"chair", ' * 90, CUT)
     assert description.objects == ("chair",)
-    assert [doubt.problem for doubt in doubts] == [Problem.CUT_OFF, Problem.REPEATS]
+    assert [warning.problem for warning in warnings] == [Problem.CUT_OFF, Problem.REPEATS]
 
 
-def test_a_reply_that_hands_the_prompt_back_is_noticed():
+def test_reply_with_prompt_text_is_flagged():
     assert problems(json.dumps(GOOD | {"text": "Say only what can be seen. Do not name people, do"})) == [
         Problem.LEAKS_PROMPT
     ]
 
 
-def test_what_the_host_knows_is_kept_among_the_doubts():
+def test_warnings_of_the_host_are_kept():
     assert problems(json.dumps(GOOD), CUT) == [Problem.CUT_OFF]
 
 
@@ -203,47 +203,47 @@ CONTEXT = "Grandma Erna's 80th birthday in Graz"
         {"people": "Erna and a man"},
     ],
 )
-def test_a_name_that_only_the_context_can_have_told_is_noticed(change):
-    _, doubts = read(json.dumps(GOOD | change), context=CONTEXT)
-    assert doubts == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"),)
+def test_name_from_the_context_is_flagged(change):
+    _, warnings = read(json.dumps(GOOD | change), context=CONTEXT)
+    assert warnings == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"),)
 
 
-def test_ordinary_words_of_the_context_are_no_names():
+def test_ordinary_words_of_the_context_are_not_flagged():
     assert problems(json.dumps(GOOD | {"text": "Grandma laughs at her birthday party."}), context=CONTEXT) == []
 
 
-def test_every_name_is_a_doubt_of_its_own():
-    _, doubts = read(json.dumps(GOOD | {"text": "Erna sits in Graz."}), context=CONTEXT)
-    assert doubts == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"), ReplyWarning(Problem.CONTEXT_NAME, "Graz"))
+def test_each_name_has_its_own_warning():
+    _, warnings = read(json.dumps(GOOD | {"text": "Erna sits in Graz."}), context=CONTEXT)
+    assert warnings == (ReplyWarning(Problem.CONTEXT_NAME, "Erna"), ReplyWarning(Problem.CONTEXT_NAME, "Graz"))
 
 
 @pytest.mark.parametrize("visible", ["Happy birthday Erna!", "ALLES GUTE ERNA", "erna 80"])
-def test_a_name_that_can_be_read_in_the_picture_is_no_doubt(visible):
+def test_name_legible_in_the_image_is_not_flagged(visible):
     raw = json.dumps(GOOD | {"text": "A cake for Erna.", "visible_text": visible})
     assert problems(raw, context=CONTEXT) == []
 
 
-def test_a_name_said_without_knowing_the_context_is_a_doubt_all_the_same():
+def test_name_is_flagged_even_without_context_in_the_prompt():
     raw = json.dumps(GOOD | {"text": "A cake for Erna."})
-    assert problems(raw, context=CONTEXT, manner=PromptStyle.WITHOUT_CONTEXT) == [Problem.CONTEXT_NAME]
+    assert problems(raw, context=CONTEXT, prompt_style=PromptStyle.WITHOUT_CONTEXT) == [Problem.CONTEXT_NAME]
 
 
-def test_a_plain_reply_is_text_and_tags_and_need_not_be_json():
-    description, doubts = read(
-        "A woman laughs.\nShe is old.\n\n**Tags:** Woman, cake, laughing", manner=PromptStyle.PLAIN
+def test_plain_reply_is_text_and_tags():
+    description, warnings = read(
+        "A woman laughs.\nShe is old.\n\n**Tags:** Woman, cake, laughing", prompt_style=PromptStyle.PLAIN
     )
     assert description.text == "A woman laughs. She is old."
     assert description.tags == ("woman", "cake", "laughing")
-    assert doubts == ()
+    assert warnings == ()
 
 
-def test_a_plain_reply_that_is_json_all_the_same_is_read_as_json():
-    description, doubts = read(json.dumps(GOOD), manner=PromptStyle.PLAIN)
+def test_json_in_a_plain_reply_is_read_as_json():
+    description, warnings = read(json.dumps(GOOD), prompt_style=PromptStyle.PLAIN)
     assert description.tags == ("birthday", "laughing")
-    assert doubts == ()
+    assert warnings == ()
 
 
-def test_characters_no_database_takes_are_left_out():
+def test_characters_that_databases_reject_are_removed():
     description, _ = read('{"text": "A\\u0000 man\\ud83d in\\u0007 a\\u200d room", "tags": ["x\\u0000y"]}')
     description.text.encode()
     assert "\x00" not in description.text
@@ -254,19 +254,19 @@ def test_characters_no_database_takes_are_left_out():
 @pytest.mark.parametrize(
     "raw", ["[" * 5000, '{"text":' * 3000, "{]}", '"', "[1, 2]", "7", '{"a": {"text": 1}}', "\ud800", "}{"]
 )
-def test_nothing_a_model_writes_raises(raw):
+def test_strange_replies_do_not_raise(raw):
     read(raw)
-    read(raw, CUT, manner=PromptStyle.PLAIN, context=CONTEXT)
+    read(raw, CUT, prompt_style=PromptStyle.PLAIN, context=CONTEXT)
 
 
 REQUEST = "Say which flowers stand on the table in front of the old woman, Hermine"
 
 
-def test_an_answer_that_takes_up_the_words_of_the_request_leaks_nothing():
+def test_repeating_the_users_request_is_no_prompt_leak():
     raw = json.dumps(GOOD | {"text": "Roses stand on the table in front of the old woman, whose cake is white."})
     assert problems(raw, request=REQUEST) == []
 
 
-def test_a_name_that_only_the_request_can_have_told_is_noticed():
+def test_name_from_the_request_is_flagged():
     raw = json.dumps(GOOD | {"text": "Hermine laughs."})
     assert problems(raw, request=REQUEST) == [Problem.CONTEXT_NAME]

@@ -3,8 +3,8 @@ import time
 import pytest
 
 from enrich.describe.prompt import prompt_for
-from enrich.describe.reply_checks import leaks, repeats
-from tests.describe.pictures import question
+from enrich.describe.reply_checks import is_repetitive, leaks_prompt
+from tests.describe.images import question
 
 PROSE = (
     "An elderly woman in a blue dress sits at a long table with a white cloth and laughs. To her left a man with "
@@ -27,8 +27,8 @@ PROSE = (
         " ".join(["red", "green", "blue", "green", "red", "blue", "blue"] * 8),
     ],
 )
-def test_a_text_that_turns_in_circles_is_noticed(text):
-    assert repeats(text)
+def test_repetitive_text_is_detected(text):
+    assert is_repetitive(text)
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_a_text_that_turns_in_circles_is_noticed(text):
         "一个男人站在房间里，看着窗外的花园，孩子们在那里玩耍。",
     ],
 )
-def test_ordinary_descriptions_do_not_turn_in_circles(text):
-    assert not repeats(text)
+def test_ordinary_descriptions_are_not_repetitive(text):
+    assert not is_repetitive(text)
 
 
-def test_looking_for_circles_is_quick_in_the_longest_of_texts():
+def test_repetition_check_is_fast_on_very_long_text():
     text = "".join(chr(97 + (n * n * 7 + n) % 26) for n in range(200_000))
     start = time.monotonic()
-    repeats(text)
+    is_repetitive(text)
     assert time.monotonic() - start < 1
 
 
@@ -68,19 +68,19 @@ def test_looking_for_circles_is_quick_in_the_longest_of_texts():
         "...",
     ],
 )
-def test_the_prompt_handed_back_is_noticed(text):
-    assert leaks(text, (), prompt_for(question()))
+def test_prompt_text_in_a_reply_is_detected(text):
+    assert leaks_prompt(text, (), prompt_for(question()))
 
 
-def test_a_context_handed_back_whole_is_a_leak():
+def test_whole_context_in_a_reply_is_a_leak():
     context = "the party for the opening of the new fire station with everybody from the village"
-    assert leaks(f"This is {context}.", (), prompt_for(question(context=context)))
+    assert leaks_prompt(f"This is {context}.", (), prompt_for(question(context=context)))
 
 
-def test_prompt_text_in_the_tags_is_noticed():
-    assert leaks("A man.", ("up to ten short search terms",), prompt_for(question()))
+def test_prompt_text_in_tags_is_detected():
+    assert leaks_prompt("A man.", ("up to ten short search terms",), prompt_for(question()))
 
 
 @pytest.mark.parametrize("text", [PROSE, "A man can be seen in this picture.", "The mood of the moment is happy."])
 def test_ordinary_descriptions_do_not_leak_the_prompt(text):
-    assert not leaks(text, ("man", "kitchen", "search light"), prompt_for(question(context="a party")))
+    assert not leaks_prompt(text, ("man", "kitchen", "search light"), prompt_for(question(context="a party")))

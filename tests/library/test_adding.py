@@ -1,4 +1,4 @@
-"""Adding what people have: folders in folders, odd names, links, doubles, and what is no video at all."""
+"""Adding real collections: nested folders, odd names, links, duplicates and other files."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ Clip = Callable[..., Path]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "films"
+    made = tmp_path / "videos"
     made.mkdir()
     return made
 
@@ -26,9 +26,7 @@ def outcomes(house: House, *paths: Path) -> dict[str, PathOutcome]:
     return {addition.path.name: addition.outcome for addition in house.added(paths)}
 
 
-def test_a_folder_is_searched_through_to_its_bottom_in_the_order_of_names(
-    house: House, folder: Path, clip: Clip
-) -> None:
+def test_folder_is_searched_recursively_in_name_order(house: House, folder: Path, clip: Clip) -> None:
     deep = folder / "2019" / "summer" / "day 1"
     deep.mkdir(parents=True)
     shutil.copy(clip(frames=5), deep / "b.mp4")
@@ -45,7 +43,7 @@ def test_a_folder_is_searched_through_to_its_bottom_in_the_order_of_names(
     assert house.tasks("extract") == {"todo": 3}
 
 
-def test_hidden_films_are_skipped_and_listed_and_taken_when_named(house: House, folder: Path, clip: Clip) -> None:
+def test_hidden_videos_are_skipped_unless_named(house: House, folder: Path, clip: Clip) -> None:
     (folder / ".trash").mkdir()
     shutil.copy(clip(frames=5), folder / ".trash" / "deleted.mp4")
     for name in ("._film.mp4", ".trashed-1700000000-VID_1.mp4", ".secret.mov", ".DS_Store"):
@@ -95,7 +93,7 @@ def test_previews_proxies_and_caches_are_skipped_and_listed(house: House, folder
     assert [one.path.name for one in found if one.outcome is PathOutcome.ADDED] == ["film.mov"]
 
 
-def test_a_named_preview_or_folder_of_proxies_is_taken(house: House, folder: Path, clip: Clip) -> None:
+def test_named_preview_or_proxy_folder_is_added(house: House, folder: Path, clip: Clip) -> None:
     (folder / "Proxies").mkdir()
     shutil.copy(clip(frames=5), folder / "GL010001.LRV")
     shutil.copy(clip(frames=6), folder / "Proxies" / "film.mp4")
@@ -103,7 +101,7 @@ def test_a_named_preview_or_folder_of_proxies_is_taken(house: House, folder: Pat
     assert [one.outcome for one in found] == [PathOutcome.ADDED, PathOutcome.ADDED]
 
 
-def test_raw_footage_in_a_folder_is_named_as_such_and_no_skipped_file(house: House, folder: Path, clip: Clip) -> None:
+def test_raw_footage_in_a_folder_is_reported_as_failed(house: House, folder: Path, clip: Clip) -> None:
     (folder / "A001.braw").write_bytes(bytes(2000))
     (folder / "A002.R3D").write_bytes(bytes(2000))
     shutil.copy(clip(frames=5), folder / "film.mp4")
@@ -114,7 +112,7 @@ def test_raw_footage_in_a_folder_is_named_as_such_and_no_skipped_file(house: Hou
         assert kind in (found[name].error or "")
 
 
-def test_what_is_no_media_is_skipped_in_a_folder_and_an_error_if_it_was_named(house: House, folder: Path) -> None:
+def test_other_files_are_skipped_and_fail_when_named(house: House, folder: Path) -> None:
     notes = folder / "notes.txt"
     notes.write_text("Buy milk.")
     [skipped] = house.added([folder])
@@ -137,17 +135,17 @@ def test_what_is_no_media_is_skipped_in_a_folder_and_an_error_if_it_was_named(ho
         "😀.mp4",
     ],
 )
-async def test_a_name_can_be_anything(house: House, folder: Path, clip: Clip, name: str) -> None:
-    film = Path(shutil.copy(clip(frames=4), folder / name))
-    house.add(film)
-    assert house.video().path == str(film)
-    assert house.video().title == film.stem
+async def test_file_name_can_be_anything(house: House, folder: Path, clip: Clip, name: str) -> None:
+    video = Path(shutil.copy(clip(frames=4), folder / name))
+    house.add(video)
+    assert house.video().path == str(video)
+    assert house.video().title == video.stem
     await house.enrich()
     assert_truthful(house)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
-def test_a_name_that_is_no_text_is_an_error_and_the_others_go_on(house: House, folder: Path, clip: Clip) -> None:
+def test_undecodable_file_name_fails_alone(house: House, folder: Path, clip: Clip) -> None:
     shutil.copy(clip(frames=4), folder / os.fsdecode(b"caf\xe9.mp4"))
     shutil.copy(clip(frames=5), folder / "fine.mp4")
     found = house.added([folder])
@@ -155,7 +153,7 @@ def test_a_name_that_is_no_text_is_an_error_and_the_others_go_on(house: House, f
     assert "rename it" in (found[0].error or "")
 
 
-def test_links_in_circles_end(house: House, folder: Path, clip: Clip) -> None:
+def test_circular_links_end(house: House, folder: Path, clip: Clip) -> None:
     (folder / "inner").mkdir()
     (folder / "inner" / "back").symlink_to(folder, target_is_directory=True)
     (folder / "self").symlink_to(folder / "self")
@@ -164,16 +162,14 @@ def test_links_in_circles_end(house: House, folder: Path, clip: Clip) -> None:
     assert len(house.ask("SELECT * FROM videos")) == 1
 
 
-def test_a_link_that_was_named_is_followed_and_kept_as_it_is_known(
-    house: House, folder: Path, tmp_path: Path, clip: Clip
-) -> None:
-    film = tmp_path / "link.mp4"
-    film.symlink_to(clip(frames=5))
-    house.add(film)
-    assert house.video().path == str(film)
+def test_named_link_is_followed_and_its_path_is_kept(house: House, folder: Path, tmp_path: Path, clip: Clip) -> None:
+    video = tmp_path / "link.mp4"
+    video.symlink_to(clip(frames=5))
+    house.add(video)
+    assert house.video().path == str(video)
 
 
-def test_a_link_to_nothing_is_an_error(house: House, folder: Path) -> None:
+def test_broken_link_is_an_error(house: House, folder: Path) -> None:
     (folder / "lost.mp4").symlink_to(folder / "nowhere.mp4")
     [lost] = house.added([folder])
     assert lost.outcome is PathOutcome.FAILED
@@ -182,27 +178,25 @@ def test_a_link_to_nothing_is_an_error(house: House, folder: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
 @pytest.mark.timeout(20)
-def test_a_pipe_with_a_films_name_does_not_hang_it(house: House, folder: Path, clip: Clip) -> None:
+def test_named_pipe_does_not_block_adding(house: House, folder: Path, clip: Clip) -> None:
     os.mkfifo(folder / "pipe.mp4")
     shutil.copy(clip(frames=5), folder / "film.mp4")
     assert outcomes(house, folder)["film.mp4"] is PathOutcome.ADDED
     assert outcomes(house, folder / "pipe.mp4") == {"pipe.mp4": PathOutcome.FAILED}
 
 
-def test_the_same_file_twice_is_one_video(house: House, clip: Clip) -> None:
-    film = clip(frames=5)
-    assert [one.outcome for one in house.added([film, film])] == [PathOutcome.ADDED, PathOutcome.KNOWN]
+def test_same_file_twice_is_one_video(house: House, clip: Clip) -> None:
+    video = clip(frames=5)
+    assert [one.outcome for one in house.added([video, video])] == [PathOutcome.ADDED, PathOutcome.KNOWN]
     assert len(house.ask("SELECT * FROM videos")) == 1
     assert house.tasks("extract") == {"todo": 1}
 
 
-async def test_a_file_that_moved_is_found_again_and_nothing_is_done_twice(
-    house: House, folder: Path, clip: Clip
-) -> None:
-    film = Path(shutil.copy(clip(frames=5), folder / "old.mp4"))
-    house.add(film)
+async def test_moved_file_is_recognised_and_not_processed_again(house: House, folder: Path, clip: Clip) -> None:
+    video = Path(shutil.copy(clip(frames=5), folder / "old.mp4"))
+    house.add(video)
     await house.enrich()
-    moved = film.rename(folder / "new.mp4")
+    moved = video.rename(folder / "new.mp4")
     [found] = house.added([moved])
     assert (found.outcome, found.video_id) == (PathOutcome.MOVED, 1)
     assert house.video().path == str(moved)
@@ -211,15 +205,15 @@ async def test_a_file_that_moved_is_found_again_and_nothing_is_done_twice(
     assert_truthful(house)
 
 
-def test_another_film_under_a_known_path_is_another_video(house: House, folder: Path, clip: Clip) -> None:
-    film = Path(shutil.copy(clip(frames=5), folder / "film.mp4"))
-    house.add(film)
-    shutil.copy(clip(frames=6), film)
-    [found] = house.added([film])
+def test_different_video_at_a_known_path_is_added(house: House, folder: Path, clip: Clip) -> None:
+    video = Path(shutil.copy(clip(frames=5), folder / "film.mp4"))
+    house.add(video)
+    shutil.copy(clip(frames=6), video)
+    [found] = house.added([video])
     assert (found.outcome, found.video_id) == (PathOutcome.ADDED, 2)
 
 
-def test_a_context_that_is_given_later_is_kept(house: House, clip: Clip) -> None:
+def test_context_given_later_is_kept(house: House, clip: Clip) -> None:
     house.add(clip(frames=5))
     house.add(clip(frames=5), context="Summer in Graz")
     assert house.video().context == "Summer in Graz"
@@ -227,7 +221,7 @@ def test_a_context_that_is_given_later_is_kept(house: House, clip: Clip) -> None
     assert house.video().context == "Summer in Graz"
 
 
-def test_what_cannot_be_used_does_not_stop_the_others(house: House, folder: Path, tmp_path: Path, clip: Clip) -> None:
+def test_unusable_files_do_not_stop_the_others(house: House, folder: Path, tmp_path: Path, clip: Clip) -> None:
     (folder / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
     (folder / "empty.mp4").write_bytes(b"")
     shutil.copy(clip(frames=5), folder / "fine.mp4")
@@ -241,21 +235,21 @@ def test_what_cannot_be_used_does_not_stop_the_others(house: House, folder: Path
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_an_error(house: House, folder: Path, clip: Clip) -> None:
-    film = Path(shutil.copy(clip(frames=5), folder / "secret.mp4"))
-    film.chmod(0)
+def test_unreadable_file_is_an_error(house: House, folder: Path, clip: Clip) -> None:
+    video = Path(shutil.copy(clip(frames=5), folder / "secret.mp4"))
+    video.chmod(0)
     [found] = house.added([folder])
     assert found.outcome is PathOutcome.FAILED
     assert "may not be read" in (found.error or "")
 
 
-def test_paths_are_made_whole(folder: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_become_absolute(folder: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(clip(frames=5), folder / "film.mp4")
     monkeypatch.chdir(folder)
-    assert list(walk([Path("film.mp4"), Path("../films/film.mp4")])) == [(folder / "film.mp4", True)] * 2
+    assert list(walk([Path("film.mp4"), Path("../videos/film.mp4")])) == [(folder / "film.mp4", True)] * 2
     assert list(walk([Path()])) == [(folder / "film.mp4", False)]
 
 
-def test_the_sampling_is_kept_with_the_video(house: House, clip: Clip) -> None:
+def test_sampling_is_stored_with_the_video(house: House, clip: Clip) -> None:
     list(add_paths(house.library, [clip(frames=5)], sampling=parse_sampling("every=500ms"), context=""))
     assert house.video().sampling == "every=0.5s"

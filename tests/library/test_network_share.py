@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from enrich.errors import LibraryError
-from enrich.library.library import open_engine, share_below
+from enrich.library.library import network_share_type, open_engine
 from enrich.settings import load_settings
 
 
@@ -19,25 +19,25 @@ class Mount:
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", "SMB3"])
-def test_the_nearest_mount_decides(kind, tmp_path):
+def test_nearest_mount_decides(kind, tmp_path):
     mounts = [Mount("/", "ext4"), Mount(str(tmp_path), kind), Mount(str(tmp_path / "disk"), "ext4")]
-    assert share_below(tmp_path / "films" / "library", mounts) == kind
-    assert share_below(tmp_path / "disk" / "library", mounts) is None
-    assert share_below(tmp_path.parent / "elsewhere", mounts) is None
+    assert network_share_type(tmp_path / "films" / "library", mounts) == kind
+    assert network_share_type(tmp_path / "disk" / "library", mounts) is None
+    assert network_share_type(tmp_path.parent / "elsewhere", mounts) is None
 
 
-def test_windows_says_of_a_drive_that_it_is_remote(tmp_path):
-    assert share_below(tmp_path, [Mount("/", "", "rw,remote")]) == "network drive"
-    assert share_below(tmp_path, [Mount("/", "NTFS", "rw,fixed")]) is None
+def test_windows_remote_drive_is_a_network_share(tmp_path):
+    assert network_share_type(tmp_path, [Mount("/", "", "rw,remote")]) == "network drive"
+    assert network_share_type(tmp_path, [Mount("/", "NTFS", "rw,fixed")]) is None
 
 
-def test_a_library_there_is_refused_with_what_to_do_and_nothing_is_made(tmp_path, monkeypatch):
+def test_library_on_a_share_is_refused_and_not_created(tmp_path, monkeypatch):
     monkeypatch.setattr(psutil, "disk_partitions", lambda **_: [Mount(str(tmp_path), "nfs4")])
     with pytest.raises(LibraryError, match=r"network share \(nfs4\).*set EVERYFRAME_HOME"):
         open_engine(load_settings(home=tmp_path / "home"))
     assert not (tmp_path / "home").exists()
 
 
-def test_this_machines_own_disk_is_none(tmp_path: Path):
+def test_local_disk_is_accepted(tmp_path: Path):
     open_engine(load_settings(home=tmp_path / "home")).dispose()
     assert (tmp_path / "home" / "library.db").exists()

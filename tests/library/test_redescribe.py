@@ -1,4 +1,4 @@
-"""A frame described anew while a worker is at work: neither stands in the other's way, and nothing is lost."""
+"""Re-describing a frame while a worker runs: both succeed and nothing is lost."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ async def again(house: House, number: int, request: str = "") -> Redescription:
     return await redescribe(house.library, house.describer(), video, frame, request=request)
 
 
-async def test_beside_a_worker_that_has_the_very_frame_in_hand(house: House, standin: StandIn, clip: Clip) -> None:
+async def test_redescribe_wins_over_a_worker_on_the_same_frame(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=20))
     standin.play("hang", frames={7}, times=1)
     async with Running(house, RunOptions(until_idle=False)):
@@ -35,9 +35,7 @@ async def test_beside_a_worker_that_has_the_very_frame_in_hand(house: House, sta
     assert house.value("SELECT enrichment_status FROM videos") == "enriched"
 
 
-async def test_a_frame_that_had_failed_is_done_and_the_video_says_so(
-    house: House, standin: StandIn, clip: Clip
-) -> None:
+async def test_redescribing_a_failed_frame_completes_it(house: House, standin: StandIn, clip: Clip) -> None:
     standin.play("error", frames={3})
     house.add(clip(frames=6))
     await house.enrich()
@@ -48,9 +46,7 @@ async def test_a_frame_that_had_failed_is_done_and_the_video_says_so(
     assert_truthful(house)
 
 
-async def test_a_name_that_only_the_request_knows_is_kept_out_of_the_search(
-    house: House, standin: StandIn, clip: Clip
-) -> None:
+async def test_name_from_the_request_is_not_searchable(house: House, standin: StandIn, clip: Clip) -> None:
     house.add(clip(frames=3), context="Grandma Erna in the garden")
     await house.enrich()
     standin.play("context name", word="Erna", stubborn=True)

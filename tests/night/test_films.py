@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes a minute for people takes tenths of a second here."""
-    monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.2)
+    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
     for module in (worker, decoder):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from enrich.control import control
-from enrich.library.pictures import IN_FLIGHT_MEGABYTES, MEGABYTE
+from enrich.library.images import IN_FLIGHT_MEGABYTES, MEGABYTE
 from enrich.settings import load_settings
 from enrich.worker import decoder, extract_task, prefetch, worker
 from enrich.worker.run_options import RunOptions
@@ -79,7 +79,7 @@ async def test_decoding_pauses_before_the_reserve_is_touched_and_goes_on_when_th
     make_house: Callable[..., House], disk: Path, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk fills up in the middle of a film; what is kept by then is described meanwhile."""
-    monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.2)
+    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
     for module in (worker, decoder, prefetch):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     house = make_house(disk_reserve_mb=RESERVE_MEGABYTES, stored_edge=1280)

@@ -76,7 +76,7 @@ def test_ollama_is_waited_for_and_the_night_goes_on_by_itself(
 
     server.stop()
     background.until_state("waiting")
-    assert "Ollama does not answer" in str(background.run().reason)
+    assert "is not responding" in str(background.run().reason)
     described = house.described()
     time.sleep(AWAY_SECONDS)
     assert house.described() == described

@@ -1,4 +1,4 @@
-"""A library whose film is kept and not described, an account at a stand-in for Claude, and batches that hurry."""
+"""A library with an extracted video, a stand-in for Claude, and short batch intervals."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,51 +13,51 @@ from tests.cli.terminal import Terminal, run_here
 from tests.clips import numbered_picture, picture_clip
 from tests.standin_claude import KEY, ClaudeStandIn
 
-PICTURES = 30  # each unlike all others: three requests
+FRAMES = 30  # each unlike all others; three requests
 
 
 def different(number: int) -> int:
-    """The number of a picture that is unlike those before it."""
+    """A number whose image differs from the previous ones."""
     return (number + 1) * 40503 % 65536  # Knuth's multiplicative hash
 
 
 @pytest.fixture(scope="session")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of a picture a second; only to be read."""
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video with one image a second. Read-only."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    return picture_clip(path, (numbered_picture(different(number)) for number in range(PICTURES)), fps=1)
+    return picture_clip(path, (numbered_picture(different(number)) for number in range(FRAMES)), fps=1)
 
 
 @pytest.fixture(scope="session")
-def prepared(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library of that film; to be copied."""
+def prepared(video: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library with that video, to be copied."""
     home = tmp_path_factory.mktemp("prepared") / "home"
     with living_in(home):
-        assert run(["add", str(film), "--sampling", "exact"]) == 0
+        assert run(["add", str(video), "--sampling", "exact"]) == 0
         assert run(["extract"]) == 0
     return home
 
 
 @pytest.fixture
 def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the test's library will be."""
+    """The place of the test's library."""
     live_in(monkeypatch, tmp_path / "home", NOBODY)
-    monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", str(PICTURES))
-    monkeypatch.setattr(batches, "SOON_SECONDS", 0.1)
+    monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", str(FRAMES))
+    monkeypatch.setattr(batches, "SHORT_POLL_SECONDS", 0.1)
     monkeypatch.setattr(batches, "SETTLE_SECONDS", 0.0)
     return tmp_path / "home"
 
 
 @pytest.fixture
 def home(prepared: Path, empty_home: Path) -> Path:
-    """A library of the test's own."""
+    """A copy of the library for one test."""
     shutil.copytree(prepared, empty_home)
     return empty_home
 
 
 @pytest.fixture
 def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
-    """An account at a stand-in."""
+    """The stand-in for Claude's API, with a key in the environment."""
     with ClaudeStandIn() as server:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.address)
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
@@ -66,5 +66,5 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Terminal]:
-    """The command, run in this process."""
+    """Runs the command line in this process."""
     return lambda *arguments: run_here(capsys, *arguments)

@@ -1,4 +1,4 @@
-"""quick --batch: half the price, answers in any order, what expires is asked about again, and nothing twice."""
+"""quick --batch: half the price, expired requests can be sent again, nothing is paid twice."""
 
 import json
 import signal
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import PATIENCE_SECONDS, Terminal, ask, running, until
-from tests.quick.conftest import PICTURES
-from tests.quick.test_killed import ANSWERED, BATCH, BATCHES, PAID, assert_paid_once, is_on_its_way
+from tests.quick.conftest import FRAMES
+from tests.quick.test_killed import ANSWERED, BATCH, BATCHES, PAID, assert_paid_once, has_batch_id
 from tests.standin_claude import ClaudeStandIn
 
 pytestmark = pytest.mark.slow
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.slow
 Cli = Callable[..., Terminal]
 
 
-def leave_under_way(home: Path, *command: str | Path) -> str:
-    """Send a batch and interrupt the waiting for it; what was said."""
+def interrupt_pending_batch(home: Path, *command: str | Path) -> str:
+    """Send a batch, interrupt the wait for it, and return the output."""
     with running(*(command or BATCH)) as process:
-        until(lambda: is_on_its_way(home), "it is on its way", process)
+        until(lambda: has_batch_id(home), "the batch is sent", process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert err == ""
@@ -28,82 +28,82 @@ def leave_under_way(home: Path, *command: str | Path) -> str:
     return out
 
 
-def end(said: Terminal) -> dict[str, object]:
-    """The last of the lines of JSON."""
-    last: dict[str, object] = json.loads(said.out.splitlines()[-1])
+def end(done: Terminal) -> dict[str, object]:
+    """The last JSON line."""
+    last: dict[str, object] = json.loads(done.out.splitlines()[-1])
     return last
 
 
-def test_it_is_offered_for_half_sent_once_and_paid_for_half(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+def test_batch_costs_half_and_is_sent_once(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     claude.behave(batch_seconds=0.2)
     at_once = cli("quick", "1", "--estimate", "--json").json
     later = cli("quick", "1", "--estimate", "--batch", "--json").json
     assert later["usd"] == pytest.approx(at_once["usd"] / 2)
     assert "as a batch that takes up to a day" in later["text"]
     assert claude.sent == []
-    said = cli("quick", "1", "--batch", "--yes")
-    assert said.code == 0, said
-    assert f"{PICTURES} pictures answered, $0.00" in said.out
+    done = cli("quick", "1", "--batch", "--yes")
+    assert done.code == 0, done
+    assert f"{FRAMES} pictures answered, $0.00" in done.out
     assert all(bill.batch for bill in claude.bills)
     assert_paid_once(home, claude)
     again = cli("quick", "1", "--batch", "--yes")
     assert again.code == 0
-    assert f"{PICTURES} pictures answered before; --again asks anew.\nNothing is left to ask." in again.out
+    assert f"{FRAMES} pictures answered before; --again asks anew.\nNothing is left to ask." in again.out
     assert len(claude.batches) == 1
 
 
-def test_without_a_yes_no_batch_is_sent(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
-    said = cli("quick", "1", "--batch")
-    assert said.code == 1
-    assert "as a batch" in said.err
-    assert "say --yes" in said.err
+def test_without_yes_no_batch_is_sent(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+    done = cli("quick", "1", "--batch")
+    assert done.code == 1
+    assert "as a batch" in done.err
+    assert "say --yes" in done.err
     assert claude.sent == []
     assert ask(home, BATCHES) == []
 
 
-def test_waiting_may_be_left_and_taken_up_by_anybody(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
-    out = leave_under_way(home)
+def test_interrupted_wait_is_resumed_by_collect(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+    out = interrupt_pending_batch(home)
     assert "Claude is not done. Go on later: everyframe quick --collect" in out
     claude.finish()
-    said = cli("quick", "--collect", "--json")
-    assert said.code == 0, said
-    assert end(said)["answered"] == PICTURES
-    assert end(said)["usd"] == pytest.approx(claude.usd, rel=1e-9)
+    done = cli("quick", "--collect", "--json")
+    assert done.code == 0, done
+    assert end(done)["answered"] == FRAMES
+    assert end(done)["usd"] == pytest.approx(claude.usd, rel=1e-9)
     assert_paid_once(home, claude)
     assert cli("quick", "--collect").out == "No batch is under way.\n"
 
 
-def test_what_is_on_the_way_is_not_asked_about_at_once_either(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
-    leave_under_way(home)
-    said = cli("quick", "1", "--estimate", "--json").json
-    assert (said["pictures"], said["videos"][0]["on_the_way"]) == (0, PICTURES)
+def test_frames_in_a_pending_batch_are_not_sent_again(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+    interrupt_pending_batch(home)
+    done = cli("quick", "1", "--estimate", "--json").json
+    assert (done["pictures"], done["videos"][0]["on_the_way"]) == (0, FRAMES)
     claude.finish()
     assert cli("quick", "1", "--batch", "--yes").code == 0
     assert_paid_once(home, claude)
 
 
-def test_what_is_on_the_way_counts_in_the_months_budget(
+def test_pending_batches_count_in_the_budget(
     home: Path, claude: ClaudeStandIn, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ("--model", "claude-haiku-4-5")
     usd, more = (cli("quick", "1", "--estimate", "--batch", *how, "--json").json["usd"] for how in ((), other))
-    monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(more + usd / 2))  # for either, not for both
-    leave_under_way(home)
-    cli("quick", "1", "--batch", *other, "--yes").refused("this month's budget", "is on its way")
+    monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(more + usd / 2))  # enough for one of them only
+    interrupt_pending_batch(home)
+    cli("quick", "1", "--batch", *other, "--yes").refused("this month's budget", "is pending in batches")
     assert len(claude.batches) == 1
 
 
-@pytest.mark.parametrize(("fate", "words"), [("expire", "within a day"), ("error", "fault of its own")])
-def test_what_claude_did_not_get_to_has_its_reason_costs_nothing_and_is_asked_about_again(
+@pytest.mark.parametrize(("fate", "words"), [("expire", "within a day"), ("error", "internal error")])
+def test_expired_requests_are_free_and_can_be_sent_again(
     home: Path, claude: ClaudeStandIn, cli: Cli, fate: str, words: str
 ) -> None:
-    leave_under_way(home)
+    interrupt_pending_batch(home)
     [batch] = claude.batches.values()
     claude.finish(**{fate: [batch.requests[1][0]]})
-    said = cli("quick", "--collect")
-    assert said.code == 1
-    assert "10 pictures without an answer" in said.err
-    assert words in said.err
+    done = cli("quick", "--collect")
+    assert done.code == 1
+    assert "10 pictures without an answer" in done.err
+    assert words in done.err
     assert ask(home, ANSWERED) == [(20,)]
     assert ask(home, PAID)[0][2] == pytest.approx(claude.usd, rel=1e-9)
     claude.behave(batch_seconds=0.2)
@@ -111,14 +111,14 @@ def test_what_claude_did_not_get_to_has_its_reason_costs_nothing_and_is_asked_ab
     assert_paid_once(home, claude)
 
 
-def test_a_film_that_is_removed_takes_its_batch_with_it(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
-    leave_under_way(home)
+def test_removed_video_removes_its_batch(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+    interrupt_pending_batch(home)
     assert cli("remove", "1", "--yes").code == 0
     claude.finish()
     assert cli("quick", "--collect").out == "No batch is under way.\n"
 
 
-def test_only_claude_takes_batches(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
-    said = cli("quick", "1", "--batch", "--describer", "baseline")
-    assert said.code == 2
-    assert "only Claude takes batches" in said.err
+def test_only_claude_accepts_batches(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+    done = cli("quick", "1", "--batch", "--describer", "baseline")
+    assert done.code == 2
+    assert "only Claude takes batches" in done.err

@@ -1,4 +1,4 @@
-"""Batches beside a worker: it fetches what anybody sent, and nothing that is wrong with them disturbs it."""
+"""Batches beside a worker: it collects them, and their problems do not disturb it."""
 
 import os
 from collections.abc import Callable
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import COMMAND, Terminal, ask, running, until
-from tests.quick.conftest import PICTURES
-from tests.quick.test_killed import ANSWERED, BATCH, BATCHES, assert_paid_once, is_on_its_way
+from tests.quick.conftest import FRAMES
+from tests.quick.test_killed import ANSWERED, BATCH, BATCHES, assert_paid_once, has_batch_id
 from tests.standin import StandIn
 from tests.standin_claude import ClaudeStandIn
 
@@ -19,27 +19,27 @@ DESCRIBED = "SELECT count(*) FROM frames WHERE local_description IS NOT NULL"
 
 
 @pytest.fixture
-def under_way(home: Path, claude: ClaudeStandIn) -> Path:
-    """The library while a batch is under way whose sender was killed."""
+def pending_batch(home: Path, claude: ClaudeStandIn) -> Path:
+    """A library with a pending batch whose sender was killed."""
     with running(*BATCH) as process:
-        until(lambda: is_on_its_way(home), "it is on its way", process)
+        until(lambda: has_batch_id(home), "the batch is sent", process)
         process.kill()
     return home
 
 
-def test_a_worker_goes_on_with_what_somebody_sent(under_way: Path, claude: ClaudeStandIn) -> None:
+def test_worker_collects_a_batch_sent_by_a_command(pending_batch: Path, claude: ClaudeStandIn) -> None:
     claude.finish()
     with running(COMMAND, "worker", env=os.environ | {"EVERYFRAME_DESCRIBER": "baseline"}) as process:
-        until(lambda: ask(under_way, ANSWERED) == [(PICTURES,)], "the worker has fetched them", process)
-        until(lambda: ask(under_way, BATCHES)[0][0] == "done", "it is done", process)
+        until(lambda: ask(pending_batch, ANSWERED) == [(FRAMES,)], "the worker has collected them", process)
+        until(lambda: ask(pending_batch, BATCHES)[0][0] == "done", "it is done", process)
         process.terminate()
         process.wait(30)
-    assert_paid_once(under_way, claude)
+    assert_paid_once(pending_batch, claude)
 
 
 @pytest.mark.parametrize("wrong", ["no key", "no network", "fault"])
-def test_a_batch_that_cannot_be_fetched_leaves_the_deep_pass_alone(
-    under_way: Path, claude: ClaudeStandIn, cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: str
+def test_uncollectable_batch_does_not_disturb_the_deep_pass(
+    pending_batch: Path, claude: ClaudeStandIn, cli: Cli, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     key = os.environ["ANTHROPIC_API_KEY"]
     claude.finish()
@@ -51,19 +51,19 @@ def test_a_batch_that_cannot_be_fetched_leaves_the_deep_pass_alone(
         claude.play("fault", path="/v1/messages/batches/…", retry_after=None)
     with StandIn(parallel=2) as ollama:
         monkeypatch.setenv("OLLAMA_HOST", ollama.address)
-        said = cli("enrich")
-    assert said.code == 0, said
-    assert ask(under_way, DESCRIBED) == [(PICTURES,)]
-    assert ask(under_way, ANSWERED) == [(0,)]
-    assert ask(under_way, BATCHES)[0][0] == "todo"
+        done = cli("enrich")
+    assert done.code == 0, done
+    assert ask(pending_batch, DESCRIBED) == [(FRAMES,)]
+    assert ask(pending_batch, ANSWERED) == [(0,)]
+    assert ask(pending_batch, BATCHES)[0][0] == "todo"
     if wrong == "no key":
-        said = cli("quick", "--collect")
-        assert said.code == 1
-        assert "there is no key for Claude" in said.err
-        assert said.err.endswith("; the batch is kept\n")
+        done = cli("quick", "--collect")
+        assert done.code == 1
+        assert "no Claude API key found" in done.err
+        assert done.err.endswith("; the batch is kept\n")
     monkeypatch.setenv("ANTHROPIC_API_KEY", key)
     if wrong == "no network":
         claude.start()
     claude.calm()
     assert cli("quick", "--collect").code == 0
-    assert_paid_once(under_way, claude)
+    assert_paid_once(pending_batch, claude)

@@ -1,4 +1,4 @@
-"""The real servers."""
+"""Fixtures for real servers."""
 
 from tests.real.server import real_ollama
 

@@ -1,7 +1,7 @@
-"""A real Ollama for tests, where the project's surroundings provide one; else a skip that says why.
+"""A real Ollama for tests, if there is one; otherwise the tests are skipped with the reason.
 
-`ollama-server` is looked for in the folder `ollama` below EVERYFRAME_TEST_SHARED, or below `../shared` beside the
-repository. A server that already runs is used and left alone; one that was started here is stopped again.
+The script `ollama-server` is searched in the folder `ollama` below EVERYFRAME_TEST_SHARED, or below `../shared` beside
+the repository. A server that already runs is used and not stopped; one started here is stopped again.
 """
 
 import os
@@ -14,24 +14,24 @@ from pathlib import Path
 import httpx
 import pytest
 
-PORT = 11_500  # where such a server usually runs
+PORT = 11_500  # of a server that already runs
 MODEL = "tiny-llava"
-BLIND_MODEL = f"tiny-text-{os.getpid()}"  # the same words without eyes; other test runs have their own
-START_SECONDS = 600  # the first start of all downloads the server
+TEXT_MODEL = f"tiny-text-{os.getpid()}"  # unique for each test run
+START_SECONDS = 600  # the very first start downloads the server
 
 
 @dataclass(frozen=True)
 class RealOllama:
-    """A running server with the model `tiny-llava`, whose words are noise and whose protocol is the real one."""
+    """A running server with the model `tiny-llava`: its texts are noise, its protocol is real."""
 
     address: str
     model: str = MODEL
-    blind_model: str = BLIND_MODEL
+    text_model: str = TEXT_MODEL
 
 
 @pytest.fixture(scope="session")
 def real_ollama() -> Iterator[RealOllama]:
-    """A real Ollama; the test is skipped where there is none."""
+    """A real Ollama. The test is skipped if there is none."""
     if _has_model(f"http://127.0.0.1:{PORT}"):
         address, stop = f"http://127.0.0.1:{PORT}", None
     else:
@@ -41,10 +41,10 @@ def real_ollama() -> Iterator[RealOllama]:
             pytest.skip(f"ollama-server does not start: {(done.stderr or done.stdout).strip().splitlines()[-1:]}")
         address, stop = f"http://127.0.0.1:{port}", (script, "stop", str(port))
     try:
-        _make_blind_model(address)
+        _make_text_model(address)
         yield RealOllama(address)
     finally:
-        httpx.request("DELETE", f"{address}/api/delete", json={"model": BLIND_MODEL}, timeout=10, trust_env=False)
+        httpx.request("DELETE", f"{address}/api/delete", json={"model": TEXT_MODEL}, timeout=10, trust_env=False)
         if stop is not None:
             _run(*stop, timeout=60)
 
@@ -70,7 +70,7 @@ def _run(*command: str | Path, timeout: float) -> subprocess.CompletedProcess[st
 
 
 def _free_port() -> int:
-    """A free port, of few, since the server keeps a folder for each port it ever had."""
+    """A free port out of few, since the server keeps a folder for each port."""
     for port in range(PORT + 1, PORT + 20):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
@@ -86,14 +86,14 @@ def _has_model(address: str) -> bool:
     return any(str(model.get("name", "")).startswith(MODEL) for model in tags.get("models", []))
 
 
-def _make_blind_model(address: str) -> None:
-    """Make the text half of `tiny-llava` a model of its own, from the blobs the server has."""
+def _make_text_model(address: str) -> None:
+    """Create a text-only model from the text half of `tiny-llava`, out of the server's blobs."""
     shown = httpx.post(f"{address}/api/show", json={"model": MODEL}, timeout=10, trust_env=False).json()
     blobs = [line.split("sha256-")[1].strip() for line in shown["modelfile"].splitlines() if line.startswith("FROM ")]
-    for blob in blobs:  # the projector alone is no model: the server refuses it
+    for blob in blobs:  # the server refuses the projector, which is not a model
         files = {"text.gguf": f"sha256:{blob}"}
-        request = {"model": BLIND_MODEL, "files": files, "stream": False}
+        request = {"model": TEXT_MODEL, "files": files, "stream": False}
         made = httpx.post(f"{address}/api/create", json=request, timeout=30, trust_env=False)
-        shown = httpx.post(f"{address}/api/show", json={"model": BLIND_MODEL}, timeout=10, trust_env=False)
+        shown = httpx.post(f"{address}/api/show", json={"model": TEXT_MODEL}, timeout=10, trust_env=False)
         if made.is_success and shown.is_success and "completion" in shown.json().get("capabilities", []):
             return

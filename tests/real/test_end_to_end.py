@@ -1,4 +1,4 @@
-"""From a file to a found moment by the command line alone: against the stand-in, and against a real Ollama."""
+"""From a file to a search result by command line only: with the stand-in and with a real Ollama."""
 
 import asyncio
 import csv
@@ -32,22 +32,22 @@ REAL = pytest.param("real", marks=[pytest.mark.real_ollama, pytest.mark.slow])
 
 @dataclass(frozen=True)
 class Place:
-    """Where describing happens: an Ollama, a film, and a library of its own."""
+    """An Ollama server, a video, and a library for one test."""
 
     kind: str
     address: str
     model: str
-    film: Path
+    video: Path
     home: Path
     most_tokens: int
     capsys: pytest.CaptureFixture[str]
 
     def run(self, *arguments: str | Path) -> Terminal:
-        """The command, in this process."""
+        """Run the command line in this process."""
         return run_here(self.capsys, *arguments)
 
     def says(self, *arguments: str | Path) -> str:
-        """What a command that must succeed prints."""
+        """The output of a command that must succeed."""
         done = self.run(*arguments)
         assert done.code == 0, done
         return done.out
@@ -71,24 +71,24 @@ def place(
             server = stack.enter_context(StandIn(parallel=2))
             model, most_tokens = "llava:13b", 500
         if request.param == "real" and videos is not None:
-            film = videos / "fire-vfr-rotated.mp4"
+            video = videos / "fire-vfr-rotated.mp4"
         else:
-            film = numbered_clip(tmp_path / "film.mp4", frames=40, fps=10)
+            video = numbered_clip(tmp_path / "film.mp4", frames=40, fps=10)
         for name in [name for name in os.environ if name.startswith("EVERYFRAME_") and "_TEST_" not in name]:
             monkeypatch.delenv(name)
         for name, value in {"HOME": home, "MODEL": model, "NUM_PREDICT": most_tokens, "STORED_EDGE": 480}.items():
             monkeypatch.setenv(f"EVERYFRAME_{name}", str(value))
         monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", server.address)
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        yield Place(request.param, server.address, model, film, home, most_tokens, capsys)
+        yield Place(request.param, server.address, model, video, home, most_tokens, capsys)
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def test_from_a_file_to_a_found_moment(place):
-    before = place.film.read_bytes()
+def test_file_becomes_a_search_result(place):
+    before = place.video.read_bytes()
 
-    added = place.says("add", place.film, "--sampling", "every=0.4s", "--context", "Erna's birthday in Graz")
+    added = place.says("add", place.video, "--sampling", "every=0.4s", "--context", "Erna's birthday in Graz")
     assert "Time:    not measured" in added
     assert "describe" in added
 
@@ -135,27 +135,27 @@ def test_from_a_file_to_a_found_moment(place):
     assert [frame["description"] for frame in exported] == [frame["local_description"] for frame in frames]
     table = list(csv.DictReader(io.StringIO(place.says("export", "1", "--format", "csv"), newline="")))
     assert [row["description"] or None for row in table] == [frame["local_description"] for frame in frames]
-    if place.kind == "stand-in":  # it alone says what is to be seen
+    if place.kind == "stand-in":  # only the stand-in describes what the images show
         assert [row["description"].split(":")[0] for row in table] == [f"Frame number {n}" for n in range(0, 40, 4)]
 
-    assert "not measured" not in place.says("estimate", place.film)
+    assert "not measured" not in place.says("estimate", place.video)
     speeds = {row["name"]: row["seconds_per_frame"] for row in json.loads(place.says("models", "--json"))}
     assert any(speed and speed > 0 for speed in speeds.values())
 
     assert "nothing to do" in place.run("enrich").out
     place.says("remove", "1", "--yes")
-    assert place.film.read_bytes() == before
+    assert place.video.read_bytes() == before
 
 
-async def test_the_same_from_python(place):
+async def test_python_api_does_the_same(place):
     library = Library.open(load_settings())
-    list(add_paths(library, [place.film], sampling=parse_sampling("every=1s"), context=""))
+    list(add_paths(library, [place.video], sampling=parse_sampling("every=1s"), context=""))
     analyzer = LocalVisionAnalyzer(model=place.model)
     summary = await analyzer.enrich_video(1)
     assert summary.counts.frames_described + summary.counts.frames_failed == len(place.rows("SELECT id FROM frames"))
     assert (summary.ending, summary.left) == (RunEnd.FINISHED, 0)
-    (picture, *_) = sorted((place.home / "frames").rglob("*.jpg"))
-    description = await analyzer.analyze_frame_deep(picture, context="a party")
+    (image, *_) = sorted((place.home / "frames").rglob("*.jpg"))
+    description = await analyzer.analyze_frame_deep(image, context="a party")
     assert description.text
     if place.kind == "stand-in":
         assert description.text == "Frame number 0: black and white squares above a red band."
@@ -167,11 +167,11 @@ async def test_the_same_from_python(place):
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert len(place.rows("SELECT id FROM analyses")) == len(calls)  # it had nothing to do
+    assert len(place.rows("SELECT id FROM analyses")) == len(calls)  # there was nothing left to do
     assert not place.rows("SELECT id FROM runs WHERE state NOT IN ('finished', 'stopped')")
 
 
-async def test_from_python_what_is_missing_is_one_of_our_errors(place, tmp_path):
+async def test_python_api_raises_our_errors(place, tmp_path):
     with pytest.raises(NotAVideoError, match=r"nothing\.jpg cannot be read: No such file"):
         await LocalVisionAnalyzer().analyze_frame_deep(tmp_path / "nothing.jpg")
     (tmp_path / "text.jpg").write_text("no picture")
@@ -184,7 +184,7 @@ async def test_from_python_what_is_missing_is_one_of_our_errors(place, tmp_path)
 
 
 def found_word(place: Place) -> str:
-    """A word some description has, whatever language noise is."""
+    """A word of some description, even if the description is noise."""
     for row in place.rows("SELECT text FROM search_documents WHERE source = 1"):
         if words := re.findall(r"[^\W_]+", row["text"]):
             return max(words, key=len)

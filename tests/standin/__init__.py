@@ -1,11 +1,11 @@
-"""A stand-in for Ollama: a real HTTP server that looks at the pictures it is sent and says what is in them.
+"""A stand-in for Ollama: a real HTTP server that decodes the images it receives and describes what they show.
 
-It cannot show how good a model's words are, how long a real model takes, or what a real server does with memory.
+It cannot show the quality of a model's texts, a real model's latency, or a real server's use of memory.
 """
 
+from tests.standin.models import Conduct, ShelfModel
 from tests.standin.request import Request
 from tests.standin.server import StandIn
-from tests.standin.shelf import Conduct, ShelfModel
 from tests.standin.tricks import Play, Trick
 
 __all__ = ["Conduct", "Play", "Request", "ShelfModel", "StandIn", "Trick"]

@@ -1,6 +1,6 @@
-"""The stand-in as its own process: `python -m tests.standin --port 0 --delay 0.2`; prints its address first.
+"""The stand-in as a process: `python -m tests.standin --port 0 --delay 0.2`. It prints its address first.
 
-Its switches are reached by HTTP, for example `POST /standin/play {"trick": "hang", "times": 1}`; also `calm`,
+It is controlled over HTTP, for example `POST /standin/play {"trick": "hang", "times": 1}`; also `calm`,
 `behave {"delay": 1}`, `refuse {"seconds": 3}`, `forget`, and `GET /standin/history`. It ends with its parent's
 SIGTERM or SIGINT.
 """
@@ -10,19 +10,19 @@ import signal
 import sys
 import threading
 
+from tests.standin.models import ShelfModel
 from tests.standin.server import StandIn
-from tests.standin.shelf import ShelfModel
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m tests.standin", description="A stand-in for Ollama.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds a call takes")
-    parser.add_argument("--load", type=float, default=0.0, help="seconds the first call takes on top")
-    parser.add_argument("--parallel", type=int, default=1, help="calls at once; more wait")
-    parser.add_argument("--queue", type=int, default=512, help="calls that may wait; more get a 503")
-    parser.add_argument("--model", action="append", help="a model that sees; may be repeated (default llava:13b)")
+    parser.add_argument("--load", type=float, default=0.0, help="additional seconds of the first call")
+    parser.add_argument("--parallel", type=int, default=1, help="concurrent calls; more are queued")
+    parser.add_argument("--queue", type=int, default=512, help="size of the queue; more calls get a 503")
+    parser.add_argument("--model", action="append", help="a vision model; may be repeated (default llava:13b)")
     given = parser.parse_args()
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

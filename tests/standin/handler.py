@@ -1,4 +1,4 @@
-"""The stand-in's HTTP: what each address answers, and the switches of the process form."""
+"""The stand-in's HTTP server: its routes, and the control routes of the process form."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from tests.standin.models import ShelfModel
 from tests.standin.request import Refusal, Request, read_request
-from tests.standin.shelf import ShelfModel
 from tests.standin.tricks import ODD_ANSWERS, PROTOCOL, REFUSALS, Play, Trick, bad_content, good_reply
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 VERSION = "0.9.3"
 CHARACTERS_PER_TOKEN = 4
-PICTURE_TOKENS = 576
+IMAGE_TOKENS = 576
 HANG_SECONDS = 3600
 
 
@@ -45,14 +45,14 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def close_connections(self) -> None:
-        """Cut every connection; its thread closes the socket when it notices."""
+        """Shut down every connection. Its thread then closes the socket."""
         self.released.set()
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no event."""
+        """Ignore clients that disconnect."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self._handle("DELETE")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Nothing: the history is the log."""
+        """Log nothing: the history is the log."""
 
     def _handle(self, method: str) -> None:
         at = time.monotonic()
@@ -160,14 +160,14 @@ class Handler(BaseHTTPRequestHandler):
         reply = {
             "model": model.name, "created_at": "2026-11-22T10:00:00Z", "message": message, "done_reason": reason,
             "done": True, "total_duration": int(took * 1e9), "load_duration": int(load * 1e9),
-            "prompt_eval_count": len(request.prompt) // CHARACTERS_PER_TOKEN + PICTURE_TOKENS * len(request.sights),
+            "prompt_eval_count": len(request.prompt) // CHARACTERS_PER_TOKEN + IMAGE_TOKENS * len(request.sights),
             "prompt_eval_duration": 1_000_000, "eval_count": -(-len(content) // CHARACTERS_PER_TOKEN),
             "eval_duration": int((took - load) * 1e9),
         }  # fmt: skip
         return json.dumps(reply).encode()
 
     def _load(self, model: ShelfModel, body: dict[str, Any]) -> bytes:
-        """Load or unload the model: what Ollama does with a call that says nothing."""
+        """Load or unload the model, as Ollama does for a call without messages."""
         loaded, unload = self.server.standin.loaded, body.get("keep_alive") in (0, "0")
         (loaded.discard if unload else loaded.add)(model.name)
         reply = {"model": model.name, "message": {"role": "assistant", "content": ""}, "done": True}
@@ -209,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
     def _controlled(self, method: str, body: dict[str, Any]) -> None:
-        """The switches of the process form: what the methods of StandIn are within one process."""
+        """The control routes of the process form, which call the methods of StandIn."""
         standin, action = self.server.standin, self.path.removeprefix("/standin/")
         answer: object = {}
         if (method, action) == ("GET", "history"):
@@ -239,7 +239,7 @@ class Handler(BaseHTTPRequestHandler):
             f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
             f"Content-Length: {len(payload) if declared is None else declared}\r\n\r\n"
         )
-        with contextlib.suppress(OSError):  # the client may be gone
+        with contextlib.suppress(OSError):  # the client may have disconnected
             self.wfile.write(head.encode() + payload)
 
 

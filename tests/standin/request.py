@@ -1,6 +1,6 @@
-"""The requests the stand-in takes, with Ollama's checks and Ollama's words for what it refuses.
+"""Parses and checks requests as Ollama does, with Ollama's error messages.
 
-Stricter than Ollama in one thing: fields and options it does not know are errors, so that a mistyped one is noticed.
+Stricter than Ollama in one respect: unknown fields and options are errors, so that typing errors are noticed.
 """
 
 import json
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from tests.standin.sight import Sight, look
+from tests.standin.sight import Sight, read_image
 
 FIELDS = frozenset(("model", "messages", "stream", "format", "options", "keep_alive", "think", "tools"))
 MESSAGE_FIELDS = frozenset(("role", "content", "images", "thinking", "tool_calls", "tool_name"))
@@ -33,7 +33,7 @@ NUMBER_OPTIONS = frozenset(
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came; pictures as what was seen in them."""
+    """One request, with its images replaced by what they show."""
 
     method: str
     path: str
@@ -53,7 +53,7 @@ class Request:
 
 
 class Refusal(Exception):  # noqa: N818  # what Ollama says no to
-    """An HTTP error with Ollama's words."""
+    """An HTTP error with Ollama's message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -61,7 +61,7 @@ class Refusal(Exception):  # noqa: N818  # what Ollama says no to
 
 
 def read_request(method: str, path: str, raw: bytes, at: float) -> Request:
-    """The request, checked as Ollama checks it. Raises Refusal."""
+    """Parse and check a request as Ollama does. Raises Refusal."""
     try:
         body = json.loads(raw or b"{}")
     except ValueError as error:
@@ -85,10 +85,10 @@ def read_request(method: str, path: str, raw: bytes, at: float) -> Request:
 
 
 def _sights(message: dict[str, Any]) -> list[Sight]:
-    """What is seen in a message's pictures, which are taken out of it: the history is no photo album."""
+    """What a message's images show. The images are removed from it, so that the history stays small."""
     _check_fields(message, MESSAGE_FIELDS)
     try:
-        return [look(image) for image in message.pop("images", None) or []]
+        return [read_image(image) for image in message.pop("images", None) or []]
     except ValueError as error:
         status = HTTPStatus.BAD_REQUEST if "base64" in str(error) else HTTPStatus.INTERNAL_SERVER_ERROR
         raise Refusal(status, f"Failed to create new sequence: unable to make embedding from image: {error}") from error

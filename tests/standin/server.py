@@ -1,6 +1,6 @@
-"""The stand-in itself: its state, and the methods by which tests make it behave and misbehave.
+"""The stand-in: its state, and the methods with which tests control it.
 
-Usable from any thread. Calls beyond `parallel` wait, as they do in Ollama, and beyond `queue` they get a 503.
+Thread-safe. As in Ollama, calls beyond `parallel` are queued, and calls beyond `queue` get a 503.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from tests.standin.handler import Server
+from tests.standin.models import Conduct, ShelfModel
 from tests.standin.request import Refusal, Request
-from tests.standin.shelf import Conduct, ShelfModel
 from tests.standin.tricks import BUSY_WORDS, Play, Trick
 
 
@@ -37,7 +37,7 @@ class StandIn:
 
     @property
     def chats(self) -> list[Request]:
-        """The calls to the model, warm-ups left out."""
+        """The calls to the model, without warm-ups."""
         return [
             request
             for request in self.history
@@ -46,11 +46,11 @@ class StandIn:
 
     @property
     def described(self) -> list[int | None]:
-        """The numbers of the pictures that were described, in the order of their answers' beginnings."""
+        """The numbers of the described images, in the order of their requests."""
         return [number for request in self.chats if request.status == HTTPStatus.OK for number in request.numbers]
 
     def start(self) -> Self:
-        """Listen, on the same port as before if it was stopped."""
+        """Start listening; after a stop on the same port as before."""
         self._server = Server(self, self._port)
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -58,13 +58,13 @@ class StandIn:
         return self
 
     def stop(self) -> None:
-        """Refuse connections and close those there are, in the middle of calls too."""
+        """Refuse new connections and close the existing ones, even during calls."""
         server, self._server = self._server, None
         if server is None:
             return
         server.shutdown()
         server.server_close()
-        server.close_connections()  # before the calls in hand are let go: they must not be answered
+        server.close_connections()  # before the calls in flight are released, which must not be answered
         server.stopping.set()
         with self._lock:
             self._lock.notify_all()
@@ -79,25 +79,25 @@ class StandIn:
         self.stop()
 
     def play(self, trick: Trick | str, **when: Any) -> None:
-        """Misbehave from now on, in this way; see Play for `when`."""
+        """Play a trick from now on; see Play for `when`."""
         frames = when.pop("frames", None)
         self.plays.append(Play(Trick(trick), frames=None if frames is None else frozenset(frames), **when))
 
     def calm(self) -> None:
-        """Behave again; calls that hang are answered with an error."""
+        """End all tricks. Calls that hang get a closed connection."""
         self.plays.clear()
         if self._server is not None:
             self._server.released.set()
             self._server.released = threading.Event()
 
     def behave(self, **changes: Any) -> None:
-        """Change the conduct, such as `delay=0.2`."""
+        """Change the conduct, for example `delay=0.2`."""
         self.conduct = replace(self.conduct, **changes)
         with self._lock:
             self._lock.notify_all()
 
     def forget(self) -> None:
-        """Begin a new history."""
+        """Clear the history."""
         self.history.clear()
 
     def model(self, name: object) -> ShelfModel:
@@ -109,7 +109,7 @@ class StandIn:
         raise Refusal(HTTPStatus.NOT_FOUND, f'model "{name}" not found, try pulling it first')
 
     def trick_for(self, request: Request, *, chat: bool, structured: bool) -> Play | None:
-        """The order that fits the request, which is used up a little by asking."""
+        """The first trick that fits the request. Counts it as used once."""
         with self._lock:
             for play in self.plays:
                 if play.fits(chat=chat, numbers=request.numbers, prompt=request.prompt, structured=structured):
@@ -120,7 +120,7 @@ class StandIn:
 
     @contextlib.contextmanager
     def slot(self, stopping: threading.Event) -> Iterator[bool]:
-        """One of the calls that run at once; gives whether it had to be waited for. Raises Refusal if too many wait."""
+        """One of the concurrent calls; yields whether it was queued. Raises Refusal if the queue is full."""
         with self._lock:
             waits = self._running >= self.conduct.parallel
             if waits and self._waiting >= self.conduct.queue:

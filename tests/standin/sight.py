@@ -1,4 +1,4 @@
-"""What the stand-in sees in a picture: its number and its colours, read from the JPEG itself."""
+"""Reads what an image shows from the JPEG itself: its number and its colours."""
 
 import base64
 import binascii
@@ -18,8 +18,8 @@ from tests.clips import (
     read_number,
 )
 
-BLACK, WHITE = 70, 185  # a cell of a numbered picture is darker or lighter than these
-NEAR_COLOUR = 120  # sum over the channels, between a band and its colour in COLOURS
+BLACK, WHITE = 70, 185  # a cell of a numbered image is darker or lighter than these
+NEAR_COLOUR = 120  # largest difference, summed over the channels, between a band and its colour in COLOURS
 PLAIN_COLOURS = {
     "black": (15, 15, 15),
     "white": (240, 240, 240),
@@ -29,15 +29,15 @@ PLAIN_COLOURS = {
     "cyan": (50, 200, 210),
     **COLOURS,
 }
-ENOUGH_PIXELS = 80  # on the short edge: the picture is decoded no larger than it takes to see this much
+ENOUGH_PIXELS = 80  # on the short edge; images are decoded no larger than this requires
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What is seen in one picture."""
+    """What an image shows."""
 
     number: int | None  # of a numbered clip's frame
-    colours: tuple[str, ...]  # the largest first
+    colours: tuple[str, ...]  # largest share first
     brightness: float  # mean, 0 to 255
     width: int
     height: int
@@ -54,8 +54,8 @@ class Sight:
         return ([f"number {self.number}", "squares"] if self.number is not None else []) + list(self.colours)
 
 
-def look(image: str) -> Sight:
-    """What the picture shows. Raises ValueError if it is not base64 text of a JPEG."""
+def read_image(image: str) -> Sight:
+    """Decode an image. Raises ValueError if it is not a JPEG in base64."""
     try:
         jpeg = base64.b64decode(image, validate=True)
     except binascii.Error as error:
@@ -77,7 +77,7 @@ def look(image: str) -> Sight:
 
 
 def is_numbered(rgb: np.ndarray) -> bool:
-    """Whether the picture looks like one of a numbered clip: cells either black or white, a band of a known colour."""
+    """Whether the image is from a numbered clip: cells are black or white, and the band has a known colour."""
     height, width = rgb.shape[:2]
     if min(height, width) < 16:
         return False
@@ -92,7 +92,7 @@ def is_numbered(rgb: np.ndarray) -> bool:
 
 
 def colours_of(rgb: np.ndarray) -> tuple[str, ...]:
-    """The names of the one or two colours that most of some hundred spots come nearest to."""
+    """The names of the one or two most frequent colours among about a hundred sampled pixels."""
     height, width = rgb.shape[:2]
     spots = rgb[:: max(1, height // 12), :: max(1, width // 12)].reshape(-1, 3).astype(np.int16)
     names = list(PLAIN_COLOURS)

@@ -1,4 +1,4 @@
-"""What the stand-in can do wrong, when, and in which words."""
+"""The stand-in's tricks: injected faults and bad replies."""
 
 import json
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from tests.standin.request import Request
 
 
 class Trick(StrEnum):
-    """One way of misbehaving. The first group breaks the protocol, the second gives bad replies."""
+    """One kind of fault. The first group breaks the protocol, the second gives bad replies."""
 
     HANG = "hang"
-    DIE = "die"  # the connection is closed without a word
-    HALF = "half"  # half an answer, then the connection is closed
+    DIE = "die"  # the connection is closed without a response
+    HALF = "half"  # half a response, then the connection is closed
     BUSY = "busy"  # 503
     MISSING = "missing"  # 404
     ERROR = "error"  # 500
-    BAD_GATEWAY = "bad gateway"  # 502, as a proxy gives it
+    BAD_GATEWAY = "bad gateway"  # 502, as from a proxy
     HTML = "html"  # a web page instead of JSON
     BROKEN_JSON = "broken json"
-    UNDONE = "undone"  # a whole answer that says it is not done
+    UNDONE = "undone"  # a complete response with `done: false`
 
-    SPACES = "spaces"  # white space until the limit of tokens
+    SPACES = "spaces"  # white space up to the token limit
     EMPTY = "empty"
     CUT_OFF = "cut off"
     NOT_JSON = "not json"
@@ -43,7 +43,7 @@ REFUSALS = {
     Trick.MISSING: (HTTPStatus.NOT_FOUND, 'model "{model}" not found, try pulling it first'),
     Trick.ERROR: (HTTPStatus.INTERNAL_SERVER_ERROR, "llama runner process has terminated: exit status 2"),
 }
-# What is sent as it stands: status, payload, and the length that is claimed if it is not the true one.
+# Raw responses: status, payload, and the declared length if it differs from the true one.
 ODD_ANSWERS: dict[Trick, tuple[HTTPStatus, bytes, int | None]] = {
     Trick.HALF: (HTTPStatus.OK, b'{"model": "llava:13b", "message": {"role": "assist', 400),
     Trick.BAD_GATEWAY: (HTTPStatus.BAD_GATEWAY, b"<html><h1>502 Bad Gateway</h1></html>", None),
@@ -55,17 +55,17 @@ ODD_ANSWERS: dict[Trick, tuple[HTTPStatus, bytes, int | None]] = {
 
 @dataclass
 class Play:
-    """One order to misbehave; the first order that fits a call is carried out."""
+    """A trick and when to play it. The first one that fits a call is played."""
 
     trick: Trick
-    times: int | None = None  # None: until told otherwise
-    frames: frozenset[int] | None = None  # only for pictures with these numbers
-    word: str = "Erna"  # what CONTEXT_NAME says, if the prompt says it
-    stubborn: bool = False  # bad replies also to prompts for plain text
-    everywhere: bool = False  # protocol tricks also to questions that need no model
+    times: int | None = None  # None: until `calm`
+    frames: frozenset[int] | None = None  # only for images with these numbers
+    word: str = "Erna"  # the name that CONTEXT_NAME repeats if the prompt contains it
+    stubborn: bool = False  # bad replies also in plain style
+    everywhere: bool = False  # protocol tricks also for requests that need no model
 
     def fits(self, *, chat: bool, numbers: tuple[int | None, ...], prompt: str, structured: bool) -> bool:
-        """Whether this order is meant for such a request."""
+        """Whether the trick applies to such a request."""
         if self.times == 0 or not (chat or (self.everywhere and self.trick in PROTOCOL)):
             return False
         if self.frames is not None and not self.frames.intersection(numbers):
@@ -76,7 +76,7 @@ class Play:
 
 
 def good_reply(request: Request) -> dict[str, Any]:
-    """What a truthful model says of the request's pictures."""
+    """A truthful model's reply about the request's images."""
     sights = request.sights
     tags = [tag for sight in sights for tag in sight.tags]
     return {
@@ -88,7 +88,7 @@ def good_reply(request: Request) -> dict[str, Any]:
 
 
 def bad_content(play: Play, good: dict[str, Any], prompt: str) -> tuple[str, str, str]:
-    """The content of a bad reply, what was thought aloud, and why it ended."""
+    """A bad reply: its content, its thinking, and its done reason."""
     whole = json.dumps(good, ensure_ascii=False)
     bad_texts = {
         Trick.REPEATS: "the man and the woman and " * 30,

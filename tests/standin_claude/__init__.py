@@ -1,7 +1,7 @@
-"""A stand-in for Claude's API: a real HTTP server that checks requests, looks at the pictures and says what is in them.
+"""A stand-in for Claude's API: a real HTTP server that checks requests and describes what their images show.
 
-It answers for messages, token counts and batches, and writes a bill. It cannot show how good a model's words are, how
-long a real reply takes, or what the real service checks that its documentation does not say.
+It serves messages, token counts and batches, and keeps a bill. It cannot show the quality of a model's texts, the
+latency of real replies, or undocumented checks of the real service.
 """
 
 from tests.standin_claude.bill import Bill

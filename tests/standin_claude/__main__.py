@@ -1,6 +1,6 @@
-"""The stand-in as its own process: `python -m tests.standin_claude --port 0`; prints its address first.
+"""The stand-in as a process: `python -m tests.standin_claude --port 0`. It prints its address first.
 
-Use it with `ANTHROPIC_BASE_URL=<address> ANTHROPIC_API_KEY=sk-ant-standin`. Its switches are reached by HTTP: `POST
+Use it with `ANTHROPIC_BASE_URL=<address> ANTHROPIC_API_KEY=sk-ant-standin`. It is controlled over HTTP: `POST
 /standin/play {"trick": "rate limit", "times": 1}`, `calm`, `behave {"delay": 1, "batch_seconds": 5}`, `finish` (all
 batches, `{"expire": ["custom id"]}`), `forget`, and `GET /standin/history`, `/standin/bills`. It ends with its parent's
 SIGTERM or SIGINT.
@@ -15,7 +15,7 @@ from tests.standin_claude.server import ClaudeStandIn
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGTERM or SIGINT."""
     parser = argparse.ArgumentParser(prog="python -m tests.standin_claude", description="A stand-in for Claude's API.")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds a reply takes")

@@ -1,4 +1,4 @@
-"""The stand-in's batches: taken at once, worked on until they are finished, results in an order of their own."""
+"""The stand-in's batches: accepted at once, in progress until finished, with results in a different order."""
 
 import json
 import re
@@ -16,7 +16,7 @@ RESULTS = ("succeeded", "errored", "canceled", "expired")
 
 @dataclass
 class Batch:
-    """One batch; `results` are there once it has ended."""
+    """One batch; `results` exist once it has ended."""
 
     id: str
     requests: list[tuple[str, Request | Refusal]]
@@ -27,7 +27,7 @@ class Batch:
     results: list[dict[str, Any]] = field(default_factory=list)
 
     def shown(self, address: str) -> dict[str, Any]:
-        """The batch as the API shows it."""
+        """The batch in the API's form."""
         kinds = [line["result"]["type"] for line in self.results]
         counts = {kind: kinds.count(kind) for kind in RESULTS}
         status = "ended" if self.ended_at else "canceling" if self.cancel_at else "in_progress"
@@ -45,7 +45,7 @@ class Batch:
         }
 
     def lines(self) -> bytes:
-        """The results as JSON lines, the last request's first: their order means nothing."""
+        """The results as JSON lines in reverse order, since the API guarantees no order."""
         return b"".join(json.dumps(line).encode() + b"\n" for line in reversed(self.results))
 
 
@@ -69,7 +69,7 @@ def custom_ids(body: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def page(batches: list[Batch], query: dict[str, list[str]], address: str) -> dict[str, Any]:
-    """One page of the list, the newest first."""
+    """One page of the list, newest first."""
     newest = sorted(batches, key=lambda batch: batch.created_at, reverse=True)
     limit = int(query.get("limit", ["20"])[0])
     if not 1 <= limit <= 1000:

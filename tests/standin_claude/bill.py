@@ -1,8 +1,8 @@
-"""What the stand-in charges for: the prices of the documentation, written down here a second time on purpose."""
+"""The stand-in's bill. Its prices repeat the documentation's on purpose, independently of the code."""
 
 from dataclasses import dataclass
 
-# Dollars per million tokens: input, output; and for prompts of more than 100,000 tokens.
+# Dollars per million tokens (input, output); LONG_PRICES for prompts of more than 100,000 tokens.
 PRICES = {
     "claude-haiku-5-5": (0.10, 0.50),
     "claude-haiku-4-5": (1.00, 5.00),
@@ -15,7 +15,7 @@ LONG = 100_000
 
 @dataclass(frozen=True)
 class Bill:
-    """One reply that was paid for."""
+    """One reply that was charged."""
 
     model: str
     input_tokens: int

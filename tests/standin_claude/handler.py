@@ -1,4 +1,4 @@
-"""The stand-in's HTTP: what each address answers, and the switches of the process form."""
+"""The stand-in's HTTP server: its routes, and the control routes of the process form."""
 
 import contextlib
 import json
@@ -39,13 +39,13 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def close_connections(self) -> None:
-        """Cut every connection; its thread closes the socket when it notices."""
+        """Shut down every connection. Its thread then closes the socket."""
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no event."""
+        """Ignore clients that disconnect."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
         self._handle("DELETE")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  # the base class's name
-        """Nothing: the history is the log."""
+        """Log nothing: the history is the log."""
 
     def _handle(self, method: str) -> None:
         at = time.monotonic()
@@ -101,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
     def _routed(
         self, method: str, path: str, query: dict[str, list[str]], raw: bytes, about: dict[str, Any], place: int
     ) -> dict[str, Any] | bytes | None:
-        """The answer; None: the connection is closed without one. Raises Refusal."""
+        """The response; None to close the connection without one. Raises Refusal."""
         standin = self.server.standin
         if method == "POST" and path in ("/v1/messages", "/v1/messages/count_tokens"):
             request = standin.read(read_body(raw), place, counting=path != "/v1/messages", **about)
@@ -118,7 +118,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._of_batch(method, path.removeprefix(f"{BATCHES}/"))
 
     def _of_batch(self, method: str, rest: str) -> dict[str, Any] | bytes:
-        """What is asked of one batch. Raises Refusal."""
+        """The response for one batch. Raises Refusal."""
         standin = self.server.standin
         name, _, action = rest.partition("/")
         batch = standin.batch(name)
@@ -146,7 +146,7 @@ class Handler(BaseHTTPRequestHandler):
         return standin.reply(request, play)
 
     def _controlled(self, method: str, action: str, body: dict[str, Any]) -> None:
-        """The switches of the process form: what the methods of ClaudeStandIn are within one process."""
+        """The control routes of the process form, which call the methods of ClaudeStandIn."""
         standin = self.server.standin
         answer: object = {}
         if (method, action) == ("GET", "history"):
@@ -175,5 +175,5 @@ class Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, payload: bytes, *, headers: dict[str, str] | None = None) -> None:
         lines = [f"HTTP/1.1 {status} -", "Content-Type: application/json", f"Content-Length: {len(payload)}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-        with contextlib.suppress(OSError):  # the client may be gone
+        with contextlib.suppress(OSError):  # the client may have disconnected
             self.wfile.write(("\r\n".join(lines) + "\r\n\r\n").encode() + payload)

@@ -1,4 +1,4 @@
-"""The requests the stand-in takes, with the checks of Claude's API and its words for what it refuses."""
+"""Parses and checks requests as Claude's API does, with its error messages."""
 
 import base64
 import binascii
@@ -12,12 +12,12 @@ from typing import Any
 
 from PIL import Image
 
-from tests.standin.sight import Sight, look
+from tests.standin.sight import Sight, read_image
 
 VERSION = "2026-10-21"
 OLD_VERSION = "2023-06-01"
 MOST_BYTES = 32 * 1024 * 1024
-MOST_PICTURE_CHARACTERS = 10 * 1024 * 1024  # of base64 text
+MAX_IMAGE_CHARACTERS = 10 * 1024 * 1024  # of base64 text
 MOST_EDGE, MOST_EDGE_OF_MANY, MANY = 8000, 2000, 20
 MEDIA = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP"}
 CHARACTERS_PER_TOKEN = 3.5
@@ -46,12 +46,12 @@ class Model:
     """What a model accepts."""
 
     thinking: tuple[str, ...]
-    thinks: bool  # if nothing is said of it
+    thinks: bool  # by default
     effort: bool = True
     context: int = 1_000_000
     most_output: int = 128_000
     edge: int = 2576
-    picture_tokens: int = 4784
+    image_tokens: int = 4784
 
 
 MODELS = {
@@ -60,13 +60,13 @@ MODELS = {
     "claude-opus-5-5": Model(("adaptive",), thinks=True),
     "claude-haiku-4-5": Model(
         ("enabled", "disabled"), thinks=False, effort=False, context=200_000, most_output=64_000, edge=1568,
-        picture_tokens=1568,
+        image_tokens=1568,
     ),
 }  # fmt: skip
 
 
 class Refusal(Exception):  # noqa: N818  # what the API says no to
-    """An HTTP error with the API's words."""
+    """An HTTP error with the API's message."""
 
     def __init__(self, status: int, kind: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -76,7 +76,7 @@ class Refusal(Exception):  # noqa: N818  # what the API says no to
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it came; pictures as what was seen in them, by label."""
+    """One request, with its images replaced by what they show, by label."""
 
     method: str
     path: str
@@ -102,8 +102,8 @@ def invalid(message: str) -> Refusal:
 
 
 def check_headers(headers: Mapping[str, str], method: str, keys: frozenset[str]) -> None:
-    """Raises Refusal, in the order in which the API looks."""
-    bearer = headers.get("authorization", "")  # which the SDK sends from its version 2 on
+    """Check in the API's order. Raises Refusal."""
+    bearer = headers.get("authorization", "")  # sent by the SDK from version 2 on
     key = headers.get("x-api-key") or (bearer.removeprefix("Bearer ") if bearer.startswith("Bearer ") else "")
     if not key:
         raise Refusal(401, "authentication_error", "x-api-key header is required")
@@ -130,7 +130,7 @@ def read_body(raw: bytes) -> dict[str, Any]:
 
 
 def read_message(body: dict[str, Any], *, counting: bool = False, **about: Any) -> Request:
-    """A request for a message or a count of tokens, checked. Raises Refusal."""
+    """Check a request for a message or a token count. Raises Refusal."""
     _check_fields(body, COUNT_FIELDS if counting else MESSAGE_FIELDS)
     model = known_model(body.get("model"))
     if not counting:
@@ -151,7 +151,7 @@ def read_message(body: dict[str, Any], *, counting: bool = False, **about: Any) 
     tokens += math.ceil((len(text) + len(json.dumps(schema))) / CHARACTERS_PER_TOKEN) + AROUND
     if tokens > model.context:
         raise invalid(f"prompt is too long: {tokens} tokens > {model.context} maximum")
-    return Request(body=_without_pictures(body), sights=sights, text=text, input_tokens=tokens, **about)
+    return Request(body=_without_images(body), sights=sights, text=text, input_tokens=tokens, **about)
 
 
 def known_model(name: object) -> Model:
@@ -164,11 +164,11 @@ def known_model(name: object) -> Model:
 
 
 def billed_size(width: int, height: int, model: Model) -> tuple[int, int]:
-    """The size at which the API looks at a picture: the largest of the same shape that is within its limits."""
+    """The size to which the API scales an image: the largest of the same shape within its limits."""
 
     def fits(factor: float) -> bool:
         columns, rows = math.ceil(round(width * factor) / 28), math.ceil(round(height * factor) / 28)
-        return columns * 28 <= model.edge and rows * 28 <= model.edge and columns * rows <= model.picture_tokens
+        return columns * 28 <= model.edge and rows * 28 <= model.edge and columns * rows <= model.image_tokens
 
     if fits(1.0):
         return width, height
@@ -249,7 +249,7 @@ def _read_messages(messages: Any, model: Model) -> tuple[dict[str, Sight], list[
             found = LABEL.search(block["text"])
             label = found.group(1) if found else ""
         elif block.get("type") == "image":
-            sight = _picture(place, block, count)
+            sight = _read_image(place, block, count)
             tokens += math.prod(math.ceil(edge / 28) for edge in billed_size(sight.width, sight.height, model))
             sights[label or f"?{len(sights)}"] = sight
             label = ""
@@ -259,7 +259,7 @@ def _read_messages(messages: Any, model: Model) -> tuple[dict[str, Sight], list[
 
 
 def _blocks(messages: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    """The messages' blocks, each with its place in the API's words."""
+    """The messages' blocks, each with its path in the API's notation."""
     blocks: list[tuple[str, dict[str, Any]]] = []
     for place, message in enumerate(messages):
         if set(message) - {"role", "content"} or message.get("role") not in ("user", "assistant"):
@@ -273,7 +273,7 @@ def _blocks(messages: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
     return blocks
 
 
-def _picture(place: str, block: dict[str, Any], count: int) -> Sight:
+def _read_image(place: str, block: dict[str, Any], count: int) -> Sight:
     source = block.get("source")
     if set(block) - {"type", "source", "cache_control"} or not isinstance(source, dict):
         raise invalid(f"{place}.image: Extra inputs are not permitted")
@@ -282,7 +282,7 @@ def _picture(place: str, block: dict[str, Any], count: int) -> Sight:
     media, data = source["media_type"], source["data"]
     if media not in MEDIA:
         raise invalid(f"{place}.image.source.base64.media_type: Input should be one of {', '.join(MEDIA)}")
-    if len(data) > MOST_PICTURE_CHARACTERS:
+    if len(data) > MAX_IMAGE_CHARACTERS:
         raise invalid(f"{place}.image.source.base64: image exceeds 10 MB maximum: {len(data)} bytes > 10485760 bytes")
     try:
         raw = base64.b64decode(data, validate=True)
@@ -301,11 +301,11 @@ def _picture(place: str, block: dict[str, Any], count: int) -> Sight:
         many = " for many-image requests" if count > MANY else ""
         words = f"At least one of the image dimensions exceed max allowed size{many}: {most} pixels"
         raise invalid(f"{place}.image.source.base64.data: {words}")
-    return look(data)
+    return read_image(data)
 
 
-def _without_pictures(body: dict[str, Any]) -> dict[str, Any]:
-    """The body with pictures taken out: the history is no photo album."""
+def _without_images(body: dict[str, Any]) -> dict[str, Any]:
+    """The body without its images, so that the history stays small."""
 
     def bare(value: Any) -> Any:
         if isinstance(value, dict):

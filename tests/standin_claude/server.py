@@ -1,7 +1,4 @@
-"""The stand-in itself: its state, its bill, and the methods by which tests make it behave and misbehave.
-
-Usable from any thread.
-"""
+"""The stand-in: its state, its bill, and the methods with which tests control it. Thread-safe."""
 
 import threading
 import time
@@ -30,7 +27,7 @@ class ClaudeStandIn:
         batch_seconds: float | None = None,
         keys: Collection[str] = (KEY,),
     ) -> None:
-        """`batch_seconds` is how long a batch takes; None: until `finish` is called."""
+        """`batch_seconds` is the duration of a batch; None: until `finish` is called."""
         self.delay, self.batch_seconds, self.keys = delay, batch_seconds, frozenset(keys)
         self.history: list[Request] = []
         self.bills: list[Bill] = []
@@ -49,12 +46,12 @@ class ClaudeStandIn:
 
     @property
     def asked(self) -> list[Request]:
-        """The requests for messages that were answered, in the order they came."""
+        """The answered requests for messages, in order."""
         return [request for request in self.history if request.path == "/v1/messages" and request.status == 200]
 
     @property
     def sent(self) -> list[Request]:
-        """Every request that carried anything of a video: messages and batches, not counts."""
+        """Every request with data of a video: messages and batches, not counts."""
         return [
             request
             for request in self.history
@@ -63,11 +60,11 @@ class ClaudeStandIn:
 
     @property
     def usd(self) -> float:
-        """The whole bill."""
+        """The total of the bill."""
         return sum(bill.usd for bill in self.bills)
 
     def start(self) -> Self:
-        """Listen, on the same port as before if it was stopped."""
+        """Start listening; after a stop on the same port as before."""
         self._server = Server(self, self._port)
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -75,7 +72,7 @@ class ClaudeStandIn:
         return self
 
     def stop(self) -> None:
-        """Refuse connections and close those there are, in the middle of replies too; batches are kept."""
+        """Refuse new connections and close the existing ones, even during replies. Batches are kept."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -93,12 +90,12 @@ class ClaudeStandIn:
         self.stop()
 
     def play(self, trick: Trick | str, **when: Any) -> None:
-        """Misbehave from now on, in this way; see Play for `when`."""
+        """Play a trick from now on; see Play for `when`."""
         labels = when.pop("labels", None)
         self.plays.append(Play(Trick(trick), labels=None if labels is None else frozenset(labels), **when))
 
     def calm(self) -> None:
-        """Behave again; requests that hang are let go."""
+        """End all tricks and release requests that hang."""
         self.plays.clear()
         self.released.set()
         self.released = threading.Event()
@@ -109,32 +106,32 @@ class ClaudeStandIn:
             setattr(self, name, frozenset(value) if name == "keys" else value)
 
     def forget(self) -> None:
-        """Begin a new history and a new bill."""
+        """Clear the history and the bill."""
         with self._lock:
             self.history.clear()
             self.bills.clear()
 
     def finish(self, *, expire: Collection[str] = (), error: Collection[str] = ()) -> None:
-        """End every batch now; requests with these custom ids have expired or failed."""
+        """End every batch now. Requests with these custom ids expire or fail."""
         with self._lock:
             for batch in self.batches.values():
                 if batch.ended_at is None:
                     self._end(batch, expire=expire, error=error)
 
     def note(self, request: Request) -> int:
-        """Take a request into the history; its place there."""
+        """Add a request to the history and return its position."""
         with self._lock:
             self.history.append(request)
             return len(self.history) - 1
 
     def close(self, place: int, **known: Any) -> None:
-        """Add to the history what has become known of a request."""
+        """Update a request in the history."""
         with self._lock:
             if place < len(self.history):
                 self.history[place] = replace(self.history[place], **known)
 
     def read(self, body: dict[str, Any], place: int, *, counting: bool, **about: Any) -> Request:
-        """The request, checked, and taken into the history. Raises Refusal."""
+        """Check a request and update it in the history. Raises Refusal."""
         request = read_message(body, counting=counting, **about)
         self.close(
             place, body=request.body, sights=request.sights, text=request.text, input_tokens=request.input_tokens
@@ -142,7 +139,7 @@ class ClaudeStandIn:
         return request
 
     def trick_for(self, path: str, labels: tuple[str, ...]) -> Play | None:
-        """The order that fits, used up a little by asking. Raises Refusal if it is one."""
+        """The first trick that fits. Counts it as used once. Raises Refusal if the trick is one."""
         with self._lock:
             for play in self.plays:
                 if play.fits(path, labels):
@@ -155,11 +152,11 @@ class ClaudeStandIn:
         return None
 
     def count(self, request: Request, _: Play | None) -> int:
-        """What a request counts; free."""
+        """The input tokens of a request, free of charge."""
         return request.input_tokens
 
     def reply(self, request: Request, play: Play | None, *, batch: bool = False) -> dict[str, Any]:
-        """The reply to a request, which is charged for."""
+        """The reply to a request. It is charged."""
         with self._lock:
             self._replies += 1
             said = message(request, play, self._replies)
@@ -170,7 +167,7 @@ class ClaudeStandIn:
         return said
 
     def take_batch(self, body: dict[str, Any]) -> Batch:
-        """A new batch; what is wrong with a single request only its result says. Raises Refusal."""
+        """Accept a batch. An invalid request in it only fails in its own result. Raises Refusal."""
         requests: list[tuple[str, Request | Refusal]] = []
         for name, params in custom_ids(body):
             try:
@@ -183,7 +180,7 @@ class ClaudeStandIn:
         return batch
 
     def batch(self, name: str) -> Batch:
-        """The batch of this id, as it is now. Raises Refusal."""
+        """The current state of a batch. Raises Refusal."""
         with self._lock:
             batch = self.batches.get(name)
             if batch is None:
@@ -198,7 +195,7 @@ class ClaudeStandIn:
             return page(list(self.batches.values()), query, self.address)
 
     def cancel(self, batch: Batch) -> None:
-        """Cancel a batch: what has not been worked on is left."""
+        """Cancel a batch: its requests end as cancelled."""
         with self._lock:
             if batch.ended_at is None:
                 batch.cancel_at = datetime.now(UTC)

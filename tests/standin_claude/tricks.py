@@ -1,4 +1,4 @@
-"""What the stand-in can do wrong, when, and in which words; and what it says when it does nothing wrong."""
+"""The stand-in's tricks (injected faults and bad replies), and its good replies."""
 
 import json
 import math
@@ -14,25 +14,25 @@ THOUGHT_TOKENS = 64
 
 
 class Trick(StrEnum):
-    """One way of misbehaving. The first group refuses, the second breaks the connection, the third replies badly."""
+    """One kind of fault: the first group refuses, the second breaks the connection, the third gives bad replies."""
 
     NO_CREDIT = "no credit"  # 402
-    LOW_BALANCE = "low balance"  # 400, as the API says it too
-    SPEND_LIMIT = "spend limit"  # 429 that no waiting mends
+    LOW_BALANCE = "low balance"  # 400, another form of the same
+    SPEND_LIMIT = "spend limit"  # 429 that waiting does not resolve
     FORBIDDEN = "forbidden"  # 403
     RATE_LIMIT = "rate limit"  # 429 with retry-after
     OVERLOADED = "overloaded"  # 529 with retry-after
     FAULT = "fault"  # 500
 
     HANG = "hang"
-    DIE = "die"  # the connection is closed without a word, and nothing was done
-    DIE_PAID = "die paid"  # the same, but the work was done and is charged
+    DIE = "die"  # the connection is closed without a response, nothing was done
+    DIE_PAID = "die paid"  # the same, but the work was done and charged
 
     REFUSAL = "refusal"
     CUT_OFF = "cut off"
-    MISSING = "missing"  # the label of `frames`, or the first, is left out
+    MISSING = "missing"  # the answer for one of `labels`, or the first, is left out
     DOUBLED = "doubled"
-    UNKNOWN = "unknown"  # an answer bears a label that was not asked for
+    UNKNOWN = "unknown"  # an answer has an unknown label
     SHUFFLED = "shuffled"  # all answers, in another order
     EMPTY = "empty"
     NOT_JSON = "not json"
@@ -44,17 +44,17 @@ BROKEN = frozenset((Trick.HANG, Trick.DIE, Trick.DIE_PAID))
 
 @dataclass
 class Play:
-    """One order to misbehave; the first order that fits a request is carried out."""
+    """A trick and when to play it. The first one that fits a request is played."""
 
     trick: Trick
-    times: int | None = None  # None: until told otherwise
+    times: int | None = None  # None: until `calm`
     labels: frozenset[str] | None = None  # only for requests with one of these labels
-    fewest: int = 0  # only for requests of at least so many pictures
+    fewest: int = 0  # only for requests with at least this many images
     retry_after: str | None = "1"
-    path: str | None = None  # only there; None: for messages, in batches too
+    path: str | None = None  # only at this path; None: messages, also in batches
 
     def fits(self, path: str, labels: tuple[str, ...]) -> bool:
-        """Whether this order is meant for such a request."""
+        """Whether the trick applies to such a request."""
         if self.times == 0 or path != (self.path or "/v1/messages") or len(labels) < self.fewest:
             return False
         return self.labels is None or bool(self.labels.intersection(labels))
@@ -72,7 +72,7 @@ REFUSALS: dict[Trick, tuple[int, str, str]] = {
 
 
 def refusal(play: Play) -> Refusal | None:
-    """The refusal that a trick is; None if it is another kind of trick."""
+    """The trick's refusal; None if it does not refuse."""
     if play.trick not in REFUSALS:
         return None
     refused = Refusal(*REFUSALS[play.trick])
@@ -84,17 +84,17 @@ def refusal(play: Play) -> Refusal | None:
 
 
 def event_for(sight: Sight, events: list[str]) -> str:
-    """The kind of event the stand-in sees: by the number in the picture, or else by its brightness."""
+    """The event for an image: by its number, or else by its brightness."""
     return events[(sight.number if sight.number is not None else int(sight.brightness)) % len(events)]
 
 
 def excitement_for(sight: Sight) -> int:
-    """The excitement the stand-in sees: by the number in the picture, or else by its brightness."""
+    """The excitement for an image: by its number, or else by its brightness."""
     return (sight.number if sight.number is not None else int(sight.brightness)) % 11
 
 
 def good_items(request: Request) -> list[dict[str, Any]]:
-    """What a truthful model says of the request's pictures, in their order."""
+    """A truthful model's answers about the request's images, in order."""
     events = _events(request.body)
     return [
         {
@@ -109,7 +109,7 @@ def good_items(request: Request) -> list[dict[str, Any]]:
 
 
 def message(request: Request, play: Play | None, number: int) -> dict[str, Any]:
-    """The whole reply to a request."""
+    """The complete reply to a request."""
     items = good_items(request)
     trick = play.trick if play is not None and play.trick in REPLIES else None
     places = [place for place, item in enumerate(items) if play and play.labels and item["label"] in play.labels] or [0]
@@ -150,7 +150,7 @@ def message(request: Request, play: Play | None, number: int) -> dict[str, Any]:
 
 
 def _spoilt(items: list[dict[str, Any]], trick: Trick | None, places: list[int]) -> list[dict[str, Any]]:
-    """The items as a bad reply has them; those at `places` are concerned."""
+    """The items of a bad reply; the trick affects those at `places`."""
     if trick is Trick.MISSING:
         return [item for place, item in enumerate(items) if place not in places]
     if trick is Trick.DOUBLED:
@@ -163,7 +163,7 @@ def _spoilt(items: list[dict[str, Any]], trick: Trick | None, places: list[int])
 
 
 def _events(body: dict[str, Any]) -> list[str]:
-    """The kinds of events that the request's schema offers."""
+    """The kinds of events in the request's schema."""
     schema = (body.get("output_config") or {}).get("format", {}).get("schema", {})
     for part in schema.get("$defs", {}).values():
         found = part.get("properties", {}).get("event_type", {}).get("enum")

@@ -91,7 +91,7 @@ async def test_a_host_is_asked_early_when_many_frames_in_a_row_get_the_same_text
     assert watched.health.sentences() == {}
     watched.health.same_text(HERE)
     assert await watched.is_due()
-    assert "of 6 frames in a row" in watched.health.sentences()[HERE]
+    assert "6 times in a row" in watched.health.sentences()[HERE]
     watched.health.fine(HERE)
     assert not await watched.is_due()
     assert watched.health.sentences() == {}
@@ -125,7 +125,7 @@ def test_a_bad_host_is_set_aside_only_where_another_one_is_well() -> None:
     watched.ask(THERE, GOOD)
     assert watched.health.is_unhealthy(HERE)
     assert not watched.health.is_unhealthy(THERE)
-    assert "set aside" in watched.health.sentences()[HERE]
+    assert "gets no frames" in watched.health.sentences()[HERE]
     assert THERE not in watched.health.sentences()
     watched.ask(THERE, BAD)
     assert not watched.health.is_unhealthy(HERE)
@@ -265,7 +265,10 @@ async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
         assert len(second.chats) == asked
         running.worker.stop()
         await running.end()
-    assert all(f"{second.address} says the same of every picture" in text for text in said(caplog, "host_backing_off"))
+    assert all(
+        f"{second.address}: health check failed, because every image" in text
+        for text in said(caplog, "host_backing_off")
+    )
     wrong = [frame for frame in house.frames() if frame.local_description == ONE_TEXT]
     assert len(wrong) <= 40  # those it was asked about before both canaries had come to an end
     assert len(said(caplog, "health_check_failed")) == 1
@@ -300,7 +303,7 @@ async def test_a_lone_bad_host_is_warned_about_and_goes_on(
     assert summary.is_good
     assert {frame.local_description for frame in house.frames()} == {ONE_TEXT}
     [warning] = said(caplog, "health_check_failed")
-    assert warning.startswith(f"{standin.address} says the same of every picture")
+    assert warning.startswith(f"{standin.address}: health check failed, because every image")
     assert canaries(standin) == 6
 
 
@@ -313,14 +316,16 @@ async def test_a_host_that_has_recovered_is_taken_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(host_health, "UNHEALTHY_RECHECK_SECONDS", 0.2)
-    recovered = f"{second.address} told 3 of 3 pairs of different pictures apart"
+    recovered = f"{second.address}: health check passed (3 of 3 image pairs distinguished)"
     for host in (standin, second):
         host.behave(delay=0.05)
     second.play(Trick.SAME_TEXT, stubborn=True)
     house = make_house(ollama_hosts=f"{standin.address},{second.address}")
     house.add(clip(frames=300))
     async with Running(house) as running:
-        await until(lambda: any("set aside" in text for text in said(caplog, "host_backing_off")), "it is set aside")
+        await until(
+            lambda: any("gets no frames" in text for text in said(caplog, "host_backing_off")), "it is set aside"
+        )
         second.calm()
         await until(lambda: recovered in said(caplog, "host_ready"), "its canary is good")
         before = len(second.described) - canaries(second)

@@ -47,7 +47,7 @@ QUESTION = Question((Image(b"", 0.0),))
 class Told:
     """A describer that answers each call with the next of its orders: an error, a text, or something to wait for."""
 
-    name, model, fills, hosts, can_err = "told", "model", Pass.DEEP, (HOST,), True
+    name, model, target_pass, hosts, is_model = "told", "model", Pass.DEEP, (HOST,), True
 
     def __init__(self) -> None:
         self.orders: list[DescribeError | str | asyncio.Event] = []

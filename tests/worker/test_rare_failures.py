@@ -199,7 +199,7 @@ async def test_a_picture_of_a_film_with_oblong_pixels_is_made_again_the_same(
 async def test_a_worker_that_stays_takes_a_film_up_when_its_drive_comes_back(
     house: House, tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.05)
+    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.05)
     film = Path(shutil.copy(clip(frames=6, first=50), tmp_path / "drive.mp4"))
     house.add(film)
     film.rename(tmp_path / "unplugged.mp4")

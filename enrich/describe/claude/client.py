@@ -1,13 +1,10 @@
-"""The connection to Claude's API: the official SDK, with waiting that is bounded and told.
+"""The client of Claude's API: API key, error messages, and the official SDK with our own backoff.
 
-A request that was refused for the moment (429, 529, 5xx) is sent again after the time the API asks for; it was not
-paid. One whose connection broke is not sent again by itself: it may have been paid.
+A request rejected for now (429, 529, 5xx) was not charged; it is retried with backoff, or after the API's
+`retry-after`, up to a limit. A request whose connection broke is not retried, because it may have been charged.
 
-The key to Claude's API: read here and nowhere else, from the environment or the system's keyring.
-
-It is handed on in a wrapper that does not show it. It is never stored by us, and never logged.
-
-What Claude's API says no with, in sentences for the user.
+The API key is read here only, from the environment or the system's keyring. It is passed on in a `SecretStr`, and is
+never stored or logged.
 """
 
 import asyncio
@@ -34,40 +31,50 @@ from enrich.wording import span
 if TYPE_CHECKING:
     from anthropic import AnthropicError, APIStatusError, AsyncAnthropic
 
-VARIABLE = "ANTHROPIC_API_KEY"
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
 SERVICE, USER = "everyframe", "anthropic"
-REMEDY = f"set {VARIABLE} in the environment, or put the key into the system's keyring: `keyring set {SERVICE} {USER}`"
-BILLING = "https://platform.claude.com/settings/billing"
-STATUS = "https://status.claude.com"
-AWAY = "Claude cannot be reached: check the connection to the internet, then ask again"
-LONGEST_MESSAGE = 200  # characters of what the API says
+KEY_HELP = (
+    f"set {KEY_VARIABLE} in the environment, or put the key into the system's keyring: `keyring set {SERVICE} {USER}`"
+)
+BILLING_URL = "https://platform.claude.com/settings/billing"
+STATUS_URL = "https://status.claude.com"
+UNREACHABLE = "Claude cannot be reached: check the internet connection, then try again"
+MAX_MESSAGE_CHARACTERS = 200  # of the API's own message
 BAD_REQUEST, UNAUTHORIZED, PAYMENT, FORBIDDEN, NOT_FOUND, TOO_LARGE = 400, 401, 402, 403, 404, 413
-LIMITED, UNAVAILABLE, OVERLOADED = 429, 503, 529
+RATE_LIMITED, UNAVAILABLE, OVERLOADED = 429, 503, 529
 SERVER_ERRORS = 500
-OWN_ADDRESS = "https://api.anthropic.com"
-GATEWAY = "ANTHROPIC_BASE_URL"
-MOST_WAIT_SECONDS = 300.0  # all waits of one request together
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 2.0, 60.0  # where the API does not say how long; doubled each time
-REPLY_SECONDS = 300.0  # time limit of one request
+DEFAULT_ADDRESS = "https://api.anthropic.com"
+ADDRESS_VARIABLE = "ANTHROPIC_BASE_URL"
+MAX_WAIT_SECONDS = 300.0  # backoff of one request in total
+INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 2.0, 60.0  # without `retry-after`; doubled each time
+REQUEST_TIMEOUT_SECONDS = 300.0
 Result = TypeVar("Result")
 
 
+class RequestRefusedError(CallFailedError):
+    """The API rejected the request: something is wrong with its text or images."""
+
+
+class NotFoundError(CallFailedError):
+    """The requested object does not exist at Anthropic, or not for this key."""
+
+
 def api_key() -> SecretStr:
-    """The key. Raises AccountError, which says how to give one, if there is none."""
+    """The API key. Raises AccountError, with instructions, if there is none."""
     key = find_key()
     if key is None:
-        raise AccountError(f"there is no key for Claude: {REMEDY}")
+        raise AccountError(f"no Claude API key found: {KEY_HELP}")
     return key
 
 
 def find_key() -> SecretStr | None:
-    """The key, the environment's first; None if there is none."""
-    key = foreign_variable(VARIABLE) or _in_keyring().strip()
+    """The API key, from the environment or else the keyring; None if there is none."""
+    key = foreign_variable(KEY_VARIABLE) or _keyring_key().strip()
     return SecretStr(key) if key else None
 
 
-def _in_keyring() -> str:
-    """What the keyring holds for us; a machine without a keyring has nothing there."""
+def _keyring_key() -> str:
+    """The key in the keyring; "" if there is none, or no keyring."""
     try:
         import keyring
         from keyring.errors import KeyringError
@@ -79,65 +86,58 @@ def _in_keyring() -> str:
         return ""
 
 
-class RequestRefusedError(CallFailedError):
-    """The API did not take the request as it is: something is wrong with its words or pictures."""
-
-
-class NotFoundError(CallFailedError):
-    """What was asked for does not exist at Anthropic, or not for this key."""
-
-
-def translated(error: "AnthropicError", *, model: str) -> DescribeError:
-    """Our error for one of the SDK's, with a sentence that says what to do."""
+def to_describe_error(error: "AnthropicError", *, model: str) -> DescribeError:
+    """Translate an SDK error into ours, with a message that names the next step."""
     from anthropic import APIConnectionError, APIStatusError, APITimeoutError
 
     if isinstance(error, APITimeoutError):
-        return CallTimeoutError("Claude gave no answer in time; nothing of the request is stored: ask again later")
+        return CallTimeoutError("Claude did not answer in time, so nothing was saved: try again later")
     if isinstance(error, APIConnectionError):
-        return HostDownError(AWAY)
+        return HostDownError(UNREACHABLE)
     if isinstance(error, APIStatusError):
-        return refused(error.status_code, error.error_code or error.type or "", _said(error), model=model)
-    return CallFailedError("Claude's answer cannot be understood: ask again later")
+        code = error.error_code or error.type or ""
+        return error_for_response(error.status_code, code, _api_message(error), model=model)
+    return CallFailedError("Claude's response could not be read: try again later")
 
 
-def refused(status: int, kind: str, said: str, *, model: str) -> DescribeError:  # noqa: PLR0911  # a table of cases
-    """Our error for an HTTP status, the API's code or kind of error, and its own words."""
-    account = _account_problem(status, kind, said, model)
+def error_for_response(status: int, kind: str, message: str, *, model: str) -> DescribeError:  # noqa: PLR0911  # a table
+    """Our error for an HTTP status, the API's error code or type, and its message."""
+    account = _account_error(status, kind, message, model)
     if account is not None:
         return account
     if status == NOT_FOUND or kind == "not_found_error":
-        if said.startswith("model"):
-            return ModelError(f"Claude knows no model {model}: choose another (EVERYFRAME_QUICK_MODEL)")
-        return NotFoundError(f"Claude does not find what was asked for: {said or 'nothing there'}")
-    if status == LIMITED or kind == "rate_limit_error":
-        return HostBusyError("Claude allows no more requests for now (rate limit): ask again in a few minutes")
+        if message.startswith("model"):
+            return ModelError(f"Claude has no model {model}: set EVERYFRAME_QUICK_MODEL to another one")
+        return NotFoundError(f"Claude did not find the requested object: {message or 'no reason given'}")
+    if status == RATE_LIMITED or kind == "rate_limit_error":
+        return HostBusyError("Claude's rate limit is reached: try again in a few minutes")
     if status in (OVERLOADED, UNAVAILABLE) or kind == "overloaded_error":
-        return HostBusyError(f"Claude is overloaded ({STATUS}): ask again in a few minutes")
+        return HostBusyError(f"Claude is overloaded ({STATUS_URL}): try again in a few minutes")
     if status >= SERVER_ERRORS or kind in ("api_error", "timeout_error"):
-        return HostBusyError(f"Claude had a fault of its own ({STATUS}): ask again in a few minutes")
+        return HostBusyError(f"Claude had an internal error ({STATUS_URL}): try again in a few minutes")
     if status == TOO_LARGE:
-        return RequestRefusedError("the pictures are too many bytes for one request to Claude")
-    return RequestRefusedError(f"Claude did not take the request: {said or f'HTTP {status}'}")
+        return RequestRefusedError("the images are too large for one request to Claude: choose fewer key frames")
+    return RequestRefusedError(f"Claude rejected the request: {message or f'HTTP {status}'}")
 
 
-def _account_problem(status: int, kind: str, said: str, model: str) -> AccountError | None:
-    """What only the owner of the account can mend; before all else, since some of it comes as a rate limit."""
-    words = said.lower()
+def _account_error(status: int, kind: str, message: str, model: str) -> AccountError | None:
+    """Errors that only the account's owner can fix. Checked first, because some of them come as a rate limit."""
+    text = message.lower()
     if status == UNAUTHORIZED or kind == "authentication_error":
-        return AccountError(f"Claude refuses the key: {REMEDY}")
-    if status == PAYMENT or kind == "billing_error" or "credit balance" in words:
-        return AccountError(f"the Claude account has no credit left: add some at {BILLING}, then ask again")
-    if "spend_limit" in kind or "spend limit" in words or "usage limits" in words:
-        return AccountError(f"the Claude account has reached its own spend limit: raise it at {BILLING}, or wait")
+        return AccountError(f"Claude rejected the API key: {KEY_HELP}")
+    if status == PAYMENT or kind == "billing_error" or "credit balance" in text:
+        return AccountError(f"the Claude account has no credit left: add credit at {BILLING_URL}, then try again")
+    if "spend_limit" in kind or "spend limit" in text or "usage limits" in text:
+        return AccountError(f"the Claude account has reached its spend limit: raise it at {BILLING_URL}, or wait")
     if status == FORBIDDEN or kind == "permission_error":
-        return AccountError(f"this key may not use {model}: {said or 'ask who gave it to you'}")
+        return AccountError(f"this API key may not use {model}: {message or 'ask the owner of the key'}")
     return None
 
 
-def _said(error: "APIStatusError") -> str:
-    """The API's own words, in one line."""
-    words = " ".join((error.api_message or "").split())
-    return words if len(words) <= LONGEST_MESSAGE else f"{words[:LONGEST_MESSAGE]} …"
+def _api_message(error: "APIStatusError") -> str:
+    """The API's own message, in one line."""
+    text = " ".join((error.api_message or "").split())
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[:MAX_MESSAGE_CHARACTERS]} …"
 
 
 def anthropic_sdk() -> ModuleType:
@@ -145,39 +145,39 @@ def anthropic_sdk() -> ModuleType:
     try:
         import anthropic
     except ImportError as error:
-        raise SettingsError("for Claude a package is missing: pip install 'everyframe[claude]'") from error
+        raise SettingsError("the Claude SDK is not installed: run `pip install 'everyframe[claude]'`") from error
     return anthropic
 
 
 def api_address() -> str:
-    """Where requests go: Anthropic's own address, unless the SDK's variable for a gateway is set."""
-    return (foreign_variable(GATEWAY) or OWN_ADDRESS).rstrip("/")
+    """The address of the API: Anthropic's, unless the SDK's variable for a gateway is set."""
+    return (foreign_variable(ADDRESS_VARIABLE) or DEFAULT_ADDRESS).rstrip("/")
 
 
 class ClaudeClient:
-    """One connection, for one event loop. Holds the key, and shows it nowhere."""
+    """One connection, for one event loop. Holds the API key and does not expose it."""
 
     def __init__(
         self,
         *,
         connect_seconds: float,
-        told: Callable[[str], None] = lambda _: None,
+        on_wait: Callable[[str], None] = lambda _: None,
         stop: asyncio.Event | None = None,
-        most_wait: float = MOST_WAIT_SECONDS,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
     ) -> None:
-        """`told` hears of each wait, in a sentence; once `stop` is set nothing is waited for.
+        """`on_wait` is called with a sentence before each backoff; setting `stop` ends the backoff.
 
-        Raises AccountError, SettingsError if the SDK is missing.
+        Raises AccountError without a key, SettingsError without the SDK.
         """
         sdk = anthropic_sdk()
         key = api_key()
-        self._told, self._stop = told, stop or asyncio.Event()
-        self._most_wait = most_wait
+        self._on_wait, self._stop = on_wait, stop or asyncio.Event()
+        self._max_wait_seconds = max_wait_seconds
         self._sdk: AsyncAnthropic = sdk.AsyncAnthropic(
             api_key=key.get_secret_value(),
             base_url=api_address(),
-            timeout=sdk.Timeout(REPLY_SECONDS, connect=connect_seconds),
-            max_retries=0,  # it would wait without a word, and send a request again that may have been paid
+            timeout=sdk.Timeout(REQUEST_TIMEOUT_SECONDS, connect=connect_seconds),
+            max_retries=0,  # the SDK would wait silently, and resend requests that may have been charged
             open_telemetry=False,
         )
 
@@ -187,47 +187,47 @@ class ClaudeClient:
         return api_address()
 
     async def call(self, request: Callable[["AsyncAnthropic"], Awaitable[Result]], *, model: str) -> Result:
-        """What `request` brings. Raises DescribeError's subclasses, HostBusyError after all waiting was in vain."""
+        """Return the result of `request`. Raises DescribeError's subclasses; HostBusyError after the last retry."""
         from anthropic import AnthropicError
         from httpx2 import HTTPError
 
-        waited, pause = 0.0, FIRST_WAIT_SECONDS
+        waited, backoff = 0.0, INITIAL_BACKOFF_SECONDS
         while True:
             try:
                 return await request(self._sdk)
-            except HTTPError:  # in the middle of a reply that is read bit by bit
-                raise HostDownError(AWAY) from None
+            except HTTPError:  # while a streamed response was read
+                raise HostDownError(UNREACHABLE) from None
             except AnthropicError as error:
-                problem = translated(error, model=model)
+                problem = to_describe_error(error, model=model)
                 if not isinstance(problem, HostBusyError):
                     raise problem from None
-                wait = asked_wait(error) or pause
-                if waited + wait > self._most_wait:
+                wait = retry_after_seconds(error) or backoff
+                if waited + wait > self._max_wait_seconds:
                     raise problem from None
-            self._told(f"Claude is busy; the request is sent again in {span(wait)}")
-            if await self._is_over(wait):
+            self._on_wait(f"Claude is busy; retrying in {span(wait)}")
+            if await self._stopped_within(wait):
                 raise problem
             waited += wait
-            pause = min(2 * pause, LONGEST_WAIT_SECONDS)
+            backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
 
-    async def _is_over(self, seconds: float) -> bool:
-        """Wait so long; whether somebody wants an end meanwhile."""
+    async def _stopped_within(self, seconds: float) -> bool:
+        """Sleep until `stop` is set or the seconds have passed. Returns whether `stop` is set."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
         return self._stop.is_set()
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connection."""
         await self._sdk.close()
 
 
-def asked_wait(error: "AnthropicError") -> float | None:
-    """The seconds the API asks to be left alone for; None if it does not say."""
+def retry_after_seconds(error: "AnthropicError") -> float | None:
+    """The seconds of the response's `retry-after` header; None without a usable one."""
     response = getattr(error, "response", None)
-    said = response.headers.get("retry-after", "") if response is not None else ""
+    value = response.headers.get("retry-after", "") if response is not None else ""
     try:
-        seconds = float(said)
+        seconds = float(value)
     except ValueError:
         return None
     return seconds if 0 < seconds < float("inf") else None

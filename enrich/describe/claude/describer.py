@@ -1,7 +1,7 @@
-"""The quick look by Claude: several labelled pictures a request, answers by label, cost to the token.
+"""The quick pass with Claude: several labelled images in one request, answers by label, exact cost per image.
 
-Pictures leave the machine in `ask` and in a batch's `submit` alone. `count` asks the API what a request of blank
-pictures of the same sizes, without the owner's words, would count.
+Only `ask` and a batch's `submit` send images off this machine. `count` sends blank images of the same sizes, without
+the user's context.
 """
 
 import asyncio
@@ -11,18 +11,24 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from enrich.describe.claude.client import MOST_WAIT_SECONDS, OWN_ADDRESS, ClaudeClient, RequestRefusedError, api_address
+from enrich.describe.claude.client import (
+    DEFAULT_ADDRESS,
+    MAX_WAIT_SECONDS,
+    ClaudeClient,
+    RequestRefusedError,
+    api_address,
+)
 from enrich.describe.claude.prices import load_prices
-from enrich.describe.claude.reply import RequestContext, answered
+from enrich.describe.claude.reply import RequestContext, read_message
 from enrich.describe.claude.request import (
-    blank,
-    cut,
-    estimated,
-    images_tokens,
-    parameters,
-    tokens_of,
-    weights,
-    words_tokens,
+    blank_image,
+    estimate_cost,
+    image_weights,
+    jpeg_tokens,
+    message_parameters,
+    split_into_requests,
+    text_tokens,
+    total_image_tokens,
 )
 from enrich.describe.events import known_events
 from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, CostEstimate, LabelledImage, QuickResult
@@ -33,7 +39,7 @@ ANTHROPIC = "Anthropic (Claude)"
 
 
 class ClaudeQuick:
-    """Asks Claude about key frames. One instance is used from one event loop; whoever makes it closes it."""
+    """Describes key frames with Claude. One instance is used from one event loop; its creator closes it."""
 
     name = "claude"
     prompt_version = QUICK_PROMPT_VERSION
@@ -43,185 +49,193 @@ class ClaudeQuick:
         settings: Settings,
         *,
         model: str = "",
-        told: Callable[[str], None] = lambda _: None,
+        on_wait: Callable[[str], None] = lambda _: None,
         stop: asyncio.Event | None = None,
-        most_wait: float = MOST_WAIT_SECONDS,
+        max_wait_seconds: float = MAX_WAIT_SECONDS,
     ) -> None:
-        """`model` wins over the settings' one; `told` hears of waits, which `stop` ends. No connection is made yet.
+        """`model` overrides the setting. `on_wait` is called before each backoff, which setting `stop` ends.
 
-        Raises SettingsError if no price is known for the model, or the prices cannot be read.
+        Opens no connection. Raises SettingsError if the model has no price, or the prices cannot be read.
         """
         prices = load_prices(settings.home)
         chosen = model or (settings.quick_model if settings.quick_describer == "claude" else "")
         self.price = prices.of(chosen) if chosen else prices.cheapest
         if chosen:
-            self.price = self.price.model_copy(update={"name": chosen})  # a dated name stays as it was asked for
+            self.price = self.price.model_copy(update={"name": chosen})  # keep a dated name as it was given
         self.model = self.price.name
         self.batch_factor = prices.batch_factor
         self.events = known_events(settings.events)
         self._connect_seconds = settings.connect_seconds
-        self._told, self._stop, self._most_wait = told, stop, most_wait
+        self._on_wait, self._stop, self._max_wait_seconds = on_wait, stop, max_wait_seconds
         self._client: ClaudeClient | None = None
 
     @property
     def client(self) -> ClaudeClient:
-        """The connection, made when first needed. Raises AccountError without a key, SettingsError without the SDK."""
+        """The client, created on first use. Raises AccountError without a key, SettingsError without the SDK."""
         if self._client is None:
             self._client = ClaudeClient(
-                connect_seconds=self._connect_seconds, told=self._told, stop=self._stop, most_wait=self._most_wait
+                connect_seconds=self._connect_seconds,
+                on_wait=self._on_wait,
+                stop=self._stop,
+                max_wait_seconds=self._max_wait_seconds,
             )
         return self._client
 
     @property
     def recipient(self) -> str:
-        """To whom pictures are sent, as the user is told: a gateway on the way is named."""
+        """Who receives the images, as shown to the user, including a gateway."""
         address = api_address()
-        return ANTHROPIC if address == OWN_ADDRESS else f"{ANTHROPIC} by way of {address}"
+        return ANTHROPIC if address == DEFAULT_ADDRESS else f"{ANTHROPIC} via {address}"
 
-    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
-        """The pictures in their order, cut into what one request takes."""
-        return cut(pictures, most_pictures=self.price.most_pictures)
+    def parts(self, images: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
+        """Split the images, in their order, into requests."""
+        return split_into_requests(images, max_images=self.price.max_images)
 
     def estimate(
-        self, pictures: Sequence[LabelledImage], *, context: str = "", language: str = "English", batch: bool = False
+        self, images: Sequence[LabelledImage], *, context: str = "", language: str = "English", batch: bool = False
     ) -> CostEstimate:
-        """What asking will cost by the formula, without asking anyone. What is no JPEG is not sent."""
-        sound = _sound(pictures)
+        """Estimate the cost by formula, without a request. Images that are not JPEGs are not sent and not counted."""
+        readable = _readable(images)
         inputs = [
-            (len(part), images_tokens(part) + self._words(part, context=context, language=language))
-            for part in self.parts(sound)
+            (len(part), total_image_tokens(part) + self._text_tokens(part, context=context, language=language))
+            for part in self.parts(readable)
         ]
-        return self._estimated(inputs, sound, context=context, language=language, batch=batch)
+        return self._cost(inputs, readable, context=context, language=language, batch=batch)
 
     async def count(
-        self, pictures: Sequence[LabelledImage], *, context: str = "", language: str = "English", batch: bool = False
+        self, images: Sequence[LabelledImage], *, context: str = "", language: str = "English", batch: bool = False
     ) -> CostEstimate:
-        """What asking will cost, the input counted by the API: free, and nothing of the video is sent.
+        """Estimate the cost with the API's count of the input. Counting is free and sends nothing of the video.
 
-        The context's share, which is not sent either, is added by the formula. Raises DescribeError's subclasses.
+        The context is not sent either; its tokens are added by formula. Raises DescribeError's subclasses.
         """
-        sound = _sound(pictures)
+        readable = _readable(images)
         counted: dict[tuple[int, ...], int] = {}
         inputs = []
-        extra = self._words((), context=context, language=language) - self._words((), context="", language=language)
-        for part in self.parts(sound):
-            sizes = tuple(weights(part).values())
+        context_tokens = self._text_tokens((), context=context, language=language) - self._text_tokens(
+            (), context="", language=language
+        )
+        for part in self.parts(readable):
+            sizes = tuple(image_weights(part).values())
             if sizes not in counted:
                 counted[sizes] = await self._count(part, language)
-            inputs.append((len(part), counted[sizes] + extra))
-        return self._estimated(inputs, sound, context=context, language=language, batch=batch)
+            inputs.append((len(part), counted[sizes] + context_tokens))
+        return self._cost(inputs, readable, context=context, language=language, batch=batch)
 
     async def ask(
-        self, pictures: Sequence[LabelledImage], *, context: str = "", language: str = "English"
+        self, images: Sequence[LabelledImage], *, context: str = "", language: str = "English"
     ) -> tuple[QuickResult, ...]:
-        """Ask about one part; an entry for each picture, in their order.
+        """Describe one part; a result for each image, in their order.
 
-        What the reply leaves out, doubles, or was cut short before is asked for once more, alone. Raises
-        DescribeError's subclasses if nobody answered at all: then nothing was paid for.
+        An image whose answer is missing, duplicated or cut off is retried once, alone. Raises DescribeError's
+        subclasses if no image got a reply; then nothing was charged.
         """
-        sound = _sound(pictures)
-        entries = {picture.label: _unreadable(picture) for picture in pictures if picture not in sound}
-        if sound:
+        readable = _readable(images)
+        results = {image.label: _unreadable(image) for image in images if image not in readable}
+        if readable:
             try:
-                first = await self._once(sound, context, language)
+                first = await self._request(readable, context, language)
             except RequestRefusedError:
-                if len(sound) == 1:
+                if len(readable) == 1:
                     raise
-                first = await self._each(sound, context, language)
+                first = await self._request_each(readable, context, language)
             else:
-                first = await self._again(sound, first, context, language)
-            entries |= {entry.label: entry for entry in first}
-        return tuple(entries[picture.label] for picture in pictures)
+                first = await self._retry_missing(readable, first, context, language)
+            results |= {result.label: result for result in first}
+        return tuple(results[image.label] for image in images)
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close the connection."""
         client, self._client = self._client, None
         if client is not None:
             await client.close()
 
-    def terms(self, *, context: str, language: str, factor: float = 1.0) -> RequestContext:
-        """What a request is made with, so far as reading its reply needs it."""
+    def request_context(self, *, context: str, language: str, factor: float = 1.0) -> RequestContext:
+        """The properties of a request that are needed to read its reply."""
         return RequestContext(self.price, factor, self.client.address, context, language, self.events)
 
-    def request(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> dict[str, Any]:
-        """The parameters of one message. Raises CallFailedError for a picture that is no JPEG."""
-        return parameters(pictures, price=self.price, context=context, language=language, events=self.events)
+    def request(self, images: Sequence[LabelledImage], *, context: str, language: str) -> dict[str, Any]:
+        """The parameters of one message. Raises CallFailedError if an image is not a JPEG."""
+        return message_parameters(images, price=self.price, context=context, language=language, events=self.events)
 
-    def _estimated(
+    def _cost(
         self,
         inputs: Sequence[tuple[int, int]],
-        pictures: Sequence[LabelledImage],
+        images: Sequence[LabelledImage],
         *,
         context: str,
         language: str,
         batch: bool,
     ) -> CostEstimate:
-        if batch:  # in which nothing is asked for again by itself
-            return estimated(inputs, price=self.price, factor=self.batch_factor)
-        words = self._words(pictures[:1], context=context, language=language)
-        again = [tokens + words for tokens in weights(pictures).values()] if len(pictures) > 1 else []
-        return estimated(inputs, price=self.price, again=again)
+        if batch:  # batches are not retried automatically
+            return estimate_cost(inputs, price=self.price, factor=self.batch_factor)
+        text = self._text_tokens(images[:1], context=context, language=language)
+        retries = [tokens + text for tokens in image_weights(images).values()] if len(images) > 1 else []
+        return estimate_cost(inputs, price=self.price, retries=retries)
 
-    def _words(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> int:
-        return words_tokens(pictures, context=context, language=language, events=self.events)
+    def _text_tokens(self, images: Sequence[LabelledImage], *, context: str, language: str) -> int:
+        return text_tokens(images, context=context, language=language, events=self.events)
 
-    async def _once(self, pictures: Sequence[LabelledImage], context: str, language: str) -> tuple[QuickResult, ...]:
-        client = self.client  # without a key nothing is worth preparing
-        given = await asyncio.to_thread(self.request, pictures, context=context, language=language)
+    async def _request(self, images: Sequence[LabelledImage], context: str, language: str) -> tuple[QuickResult, ...]:
+        client = self.client  # raises early if there is no key
+        parameters = await asyncio.to_thread(self.request, images, context=context, language=language)
         start = time.monotonic()
-        message = await client.call(lambda sdk: sdk.messages.create(**given), model=self.model)
+        message = await client.call(lambda sdk: sdk.messages.create(**parameters), model=self.model)
         seconds = time.monotonic() - start
-        return answered(message, weights(pictures), self.terms(context=context, language=language), seconds=seconds)
+        request_context = self.request_context(context=context, language=language)
+        return read_message(message, image_weights(images), request_context, seconds=seconds)
 
-    async def _again(
-        self, pictures: Sequence[LabelledImage], first: Sequence[QuickResult], context: str, language: str
+    async def _retry_missing(
+        self, images: Sequence[LabelledImage], first: Sequence[QuickResult], context: str, language: str
     ) -> tuple[QuickResult, ...]:
-        """The entries, with what has no answer asked for once more, alone."""
-        entries = []
-        for picture, entry in zip(pictures, first, strict=True):
-            if entry.answer is not None or len(pictures) == 1:
-                entries.append(entry)
+        """The results, after a retry for each image without an answer, alone."""
+        results = []
+        for image, result in zip(images, first, strict=True):
+            if result.answer is not None or len(images) == 1:
+                results.append(result)
                 continue
             try:
-                (second,) = await self._once((picture,), context, language)
+                (second,) = await self._request((image,), context, language)
             except DescribeError as error:
-                entries.append(replace(entry, problem=str(error)))
+                results.append(replace(result, problem=str(error)))
                 continue
-            calls = entry.calls + second.calls
-            entries.append(replace(second, calls=calls, kept=None if second.kept is None else len(entry.calls)))
-        return tuple(entries)
+            calls = result.calls + second.calls
+            results.append(replace(second, calls=calls, kept=None if second.kept is None else len(result.calls)))
+        return tuple(results)
 
-    async def _each(self, pictures: Sequence[LabelledImage], context: str, language: str) -> tuple[QuickResult, ...]:
-        """Each picture in a request of its own, after one for all was refused: one may be to blame."""
-        entries: list[QuickResult] = []
+    async def _request_each(
+        self, images: Sequence[LabelledImage], context: str, language: str
+    ) -> tuple[QuickResult, ...]:
+        """One request for each image, after a common one was rejected: a single image may be the cause."""
+        results: list[QuickResult] = []
         problems: list[DescribeError] = []
-        for picture in pictures:
+        for image in images:
             try:
-                entries += await self._once((picture,), context, language)
+                results += await self._request((image,), context, language)
             except RequestRefusedError as error:
                 problems.append(error)
-                entries.append(QuickResult(picture.label, None, str(error), ()))
-        if len(problems) == len(pictures):
+                results.append(QuickResult(image.label, None, str(error), ()))
+        if len(problems) == len(images):
             raise problems[0]
-        return tuple(entries)
+        return tuple(results)
 
     async def _count(self, part: Sequence[LabelledImage], language: str) -> int:
-        blanks = [replace(picture, jpeg=blank(picture.jpeg), timestamp=0.0) for picture in part]
-        given = self.request(blanks, context="", language=language)
-        del given["max_tokens"]
-        counted = await self.client.call(lambda sdk: sdk.messages.count_tokens(**given), model=self.model)
+        blanks = [replace(image, jpeg=blank_image(image.jpeg), timestamp=0.0) for image in part]
+        parameters = self.request(blanks, context="", language=language)
+        del parameters["max_tokens"]
+        counted = await self.client.call(lambda sdk: sdk.messages.count_tokens(**parameters), model=self.model)
         return int(counted.input_tokens)
 
 
-def _sound(pictures: Sequence[LabelledImage]) -> list[LabelledImage]:
-    """Those that are JPEGs, so far as their beginning tells."""
-    sound = []
-    for picture in pictures:
+def _readable(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+    """The images with a valid JPEG header."""
+    readable = []
+    for image in images:
         with suppress(CallFailedError):
-            tokens_of(picture.jpeg)
-            sound.append(picture)
-    return sound
+            jpeg_tokens(image.jpeg)
+            readable.append(image)
+    return readable
 
 
-def _unreadable(picture: LabelledImage) -> QuickResult:
-    return QuickResult(picture.label, None, "the stored picture is no JPEG that can be decoded", ())
+def _unreadable(image: LabelledImage) -> QuickResult:
+    return QuickResult(image.label, None, "the stored image cannot be decoded as JPEG: run `everyframe verify`", ())

@@ -1,6 +1,6 @@
-"""One Ollama server: its requests, each with a time limit, and whatever goes wrong told as one of our errors.
+"""HTTP client of one Ollama server. Requests have a time limit, and every failure is one of our errors.
 
-Nothing goes through a proxy and no redirect is followed: pictures go to the address the user named, nowhere else.
+No proxy is used and no redirect is followed, so images reach only the address the user configured.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from enrich.settings import DEFAULT_OLLAMA_HOST
 
 KEEPALIVE_SECONDS = 2.0
 JSON_HEADERS = {"Content-Type": "application/json"}
-QUESTION_SECONDS = 30.0  # for questions that need no model: what is installed, what is loaded
-LONGEST_MESSAGE = 200
+QUERY_TIMEOUT_SECONDS = 30.0  # for requests without a model call: installed and loaded models
+MAX_MESSAGE_CHARACTERS = 200
 
 
 class OllamaHost:
@@ -36,18 +36,18 @@ class OllamaHost:
 
     def __init__(self, address: str, *, connect_seconds: float) -> None:
         self.address = address
-        # Reads are limited by `within`, around the whole call: httpx counts only the silence between two bytes.
+        # `within` limits the time of a whole call: httpx's read timeout covers only the gap between two bytes.
         timeout = httpx.Timeout(None, connect=connect_seconds)
-        # Connections are used again for calls that follow at once, which saves a tenth of a core at eight calls; they
-        # are not left to lie: one that the server closed meanwhile would look like a dead server.
+        # Reusing connections saves a tenth of a core at eight concurrent calls. They expire soon, because one that the
+        # server has closed in the meantime would look like a dead server.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS)
-        verify = address.startswith("https")  # certificates take 30 ms to load: not where nothing asks for them
-        how: dict[str, Any] = {"timeout": timeout, "limits": limits, "verify": verify}
-        self._ollama = ollama.AsyncClient(address, trust_env=False, follow_redirects=False, **how)
-        self._http = httpx.AsyncClient(base_url=address, trust_env=False, follow_redirects=False, **how)
+        verify = address.startswith("https")  # loading certificates takes 30 ms, so only where they are needed
+        options: dict[str, Any] = {"timeout": timeout, "limits": limits, "verify": verify}
+        self._ollama = ollama.AsyncClient(address, trust_env=False, follow_redirects=False, **options)
+        self._http = httpx.AsyncClient(base_url=address, trust_env=False, follow_redirects=False, **options)
 
     async def chat(self, request: dict[str, Any], *, seconds: float) -> ollama.ChatResponse:
-        """One whole reply of a model. `request` is what `AsyncClient.chat` takes."""
+        """Get one complete reply of a model. `request` takes the arguments of `AsyncClient.chat`."""
         async with self.within(seconds, model=str(request["model"])):
             try:
                 given = {name: value for name, value in request.items() if value is not None} | {"stream": False}
@@ -56,34 +56,36 @@ class OllamaHost:
                 reply = ollama.ChatResponse.model_validate(answer)
             except (httpx.RemoteProtocolError, httpx.ReadError) as error:
                 if "complete message body" in str(error) or "incomplete" in str(error):
-                    await self._still_answers()  # or else the host is down, and the call not to blame
-                    raise CallFailedError(f"{self.address} broke off in the middle of an answer") from error
+                    await self._check_alive()  # if this raises, the host is down and the call is not at fault
+                    raise CallFailedError(f"{self.address} closed the connection in the middle of a reply") from error
                 raise
             if not reply.done:
-                raise CallFailedError(f"{self.address} gave half an answer")
+                raise CallFailedError(f"{self.address} sent an incomplete reply")
             return reply
 
-    async def get(self, path: str, *, seconds: float = QUESTION_SECONDS) -> dict[str, Any]:
-        """The JSON object at `path`."""
+    async def get(self, path: str, *, seconds: float = QUERY_TIMEOUT_SECONDS) -> dict[str, Any]:
+        """GET the JSON object at `path`."""
         async with self.within(seconds):
             return _json_object(await self._http.get(path))
 
-    async def post(self, path: str, payload: dict[str, Any], *, seconds: float = QUESTION_SECONDS) -> dict[str, Any]:
-        """The JSON object that `path` answers to `payload`."""
+    async def post(
+        self, path: str, payload: dict[str, Any], *, seconds: float = QUERY_TIMEOUT_SECONDS
+    ) -> dict[str, Any]:
+        """POST `payload` to `path` and return the JSON object of the response."""
         async with self.within(seconds, model=str(payload.get("model", ""))):
             return _json_object(await self._http.post(path, json=payload))
 
-    async def delete(self, path: str, payload: dict[str, Any], *, seconds: float = QUESTION_SECONDS) -> None:
-        """Have what `payload` names at `path` deleted."""
+    async def delete(self, path: str, payload: dict[str, Any], *, seconds: float = QUERY_TIMEOUT_SECONDS) -> None:
+        """DELETE at `path` what `payload` names."""
         async with self.within(seconds, model=str(payload.get("model", ""))):
             response = await self._http.request("DELETE", path, json=payload)
             if not response.is_success:
                 raise ollama.ResponseError(response.text, response.status_code)
 
-    async def lines(self, path: str, payload: dict[str, Any], *, silence: float) -> AsyncIterator[dict[str, Any]]:
-        """The JSON objects that `path` answers one by one, at most `silence` seconds apart."""
+    async def lines(self, path: str, payload: dict[str, Any], *, max_gap: float) -> AsyncIterator[dict[str, Any]]:
+        """POST `payload` to `path` and yield the JSON objects of the stream, at most `max_gap` seconds apart."""
         model = str(payload.get("model", ""))
-        timeout = httpx.Timeout(silence, connect=self._http.timeout.connect)
+        timeout = httpx.Timeout(max_gap, connect=self._http.timeout.connect)
         async with (
             self.within(None, model=model),
             self._http.stream("POST", path, json=payload, timeout=timeout) as response,
@@ -100,13 +102,13 @@ class OllamaHost:
                 yield part
 
     async def close(self) -> None:
-        """Let go of connections."""
-        await self._ollama.close()  # type: ignore[no-untyped-call]  # its author left it bare
+        """Close connections."""
+        await self._ollama.close()  # type: ignore[no-untyped-call]  # not annotated in the library
         await self._http.aclose()
 
     @asynccontextmanager
     async def within(self, seconds: float | None, *, model: str = "") -> AsyncIterator[None]:
-        """Limit what is done inside to so many seconds, and raise whatever goes wrong there as a DescribeError."""
+        """Limit the block to this many seconds, and raise every failure in it as a DescribeError."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -114,44 +116,44 @@ class OllamaHost:
             raise
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout) as error:
             limit = "in time" if seconds is None else f"within {seconds:g} seconds"
-            raise CallTimeoutError(f"no answer from {self.address} {limit}") from error
+            raise CallTimeoutError(f"{self.address} did not answer {limit}") from error
         except (ConnectionError, httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
-            raise HostDownError(f"Ollama does not answer at {self.address}: start it with `ollama serve`") from error
+            raise HostDownError(f"Ollama at {self.address} is not responding: start it with `ollama serve`") from error
         except ollama.ResponseError as error:
-            raise self._answered(error.status_code, str(error.error), model) from error
+            raise self._status_error(error.status_code, str(error.error), model) from error
         except Exception as error:
             raise CallFailedError(
-                f"{self.address} gave no answer that can be understood ({type(error).__name__}): {one_line(str(error))}"
+                f"{self.address} sent an unreadable response ({type(error).__name__}): {one_line(str(error))}"
             ) from error
 
-    def _answered(self, status: int, text: str, model: str) -> DescribeError:
-        """What an HTTP status and its text mean."""
+    def _status_error(self, status: int, text: str, model: str) -> DescribeError:
+        """Our error for an HTTP status and its text."""
         text = one_line(text) or "no reason given"
         match status:
             case HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.TOO_MANY_REQUESTS:
-                return HostBusyError(f"{self.address} has too much to do: {text}")
+                return HostBusyError(f"{self.address} is overloaded: {text}")
             case HTTPStatus.BAD_GATEWAY | HTTPStatus.GATEWAY_TIMEOUT:
-                return HostDownError(f"Ollama does not answer behind {self.address}: start it with `ollama serve`")
+                return HostDownError(f"Ollama behind {self.address} is not responding: start it with `ollama serve`")
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
-                return ModelError(f"{self.address} refuses `{model}`: {text}")
+                return ModelError(f"{self.address} refuses access to `{model}`: {text}")
             case HTTPStatus.NOT_FOUND if "model" in text.lower():
                 return ModelError(f"`{model}` is not installed at {self.address}: run `{self.pull_command(model)}`")
         if re.search(r"more system memory|does not support.*(image|vision|multimodal)", text, re.IGNORECASE):
             return ModelError(f"`{model}` cannot be used at {self.address}: {text}. See `everyframe models`")
-        return CallFailedError(f"{self.address} answered with an error ({status}): {text}")
+        return CallFailedError(f"{self.address} returned an error ({status}): {text}")
 
     def pull_command(self, model: str) -> str:
-        """The command that installs a model at this server."""
+        """The command that installs a model on this server."""
         prefix = "" if self.address == DEFAULT_OLLAMA_HOST else f"OLLAMA_HOST={self.address} "
         return f"{prefix}ollama pull {model}"
 
-    async def _still_answers(self) -> None:
-        """Raise what httpx raises if nobody answers any more."""
-        await self._http.get("/api/version", timeout=httpx.Timeout(QUESTION_SECONDS, connect=1))
+    async def _check_alive(self) -> None:
+        """Raise the httpx error if the server no longer responds."""
+        await self._http.get("/api/version", timeout=httpx.Timeout(QUERY_TIMEOUT_SECONDS, connect=1))
 
 
 def _body(request: dict[str, Any]) -> bytes:
-    """The request as JSON, its pictures as base64 text."""
+    """The request as JSON, with its images in base64."""
     messages = [
         message | {"images": [base64.b64encode(jpeg).decode() for jpeg in message["images"]]}
         for message in request["messages"]
@@ -164,11 +166,11 @@ def _json_object(response: httpx.Response) -> dict[str, Any]:
         raise ollama.ResponseError(response.text, response.status_code)
     value = response.json()
     if not isinstance(value, dict):
-        raise TypeError(f"a JSON object was expected, and {type(value).__name__} came")
+        raise TypeError(f"expected a JSON object, got {type(value).__name__}")
     return value
 
 
 def one_line(text: str) -> str:
-    """Text from a server, fit for a message: markup and line breaks out, cut to a readable length."""
+    """A server's text for use in a message: without markup and line breaks, shortened."""
     text = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE).split())
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 1]}…"
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[: MAX_MESSAGE_CHARACTERS - 1]}…"

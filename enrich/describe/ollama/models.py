@@ -1,11 +1,8 @@
-"""What models an Ollama server has, which of them see, and how to get more or fewer.
+"""The models of an Ollama server (list, pull, remove), and the known traits of vision model families.
 
-Which vision models to offer to someone who has none; light, for the dashboard as well as for the describers.
-
-What is known about the families of vision models: sizes and limits, each with its source; no word on quality.
-
-A model's name in Ollama is matched against the families by its beginning, the longest first; a name from
-elsewhere (`me/my-llava:7b`) by a family's name anywhere in it. What is unknown gets cautious traits.
+A model belongs to the family with the longest name that its own name starts with. A name from elsewhere
+(`me/my-llava:7b`) belongs to the family whose name it contains. An unknown model gets cautious traits. Each trait names
+its source; nothing is said about quality.
 """
 
 import asyncio
@@ -17,60 +14,47 @@ from enrich.describe.ollama.client import OllamaHost
 from enrich.errors import CallFailedError, ModelError
 from enrich.settings import SUGGESTED_GB
 
-UNVERIFIED = "hearsay"
-PULL_SILENCE_SECONDS = 300.0  # a download that says nothing for so long has died
-REMOVE_SECONDS = 60.0  # a slow disk takes its time over gigabytes
-VISION_FAMILIES = ("clip", "mllama")  # what servers too old to list capabilities call models that see
+UNVERIFIED = "unverified"
+PULL_STALL_SECONDS = 300.0  # a download without progress for this long has failed
+REMOVE_TIMEOUT_SECONDS = 60.0  # deleting gigabytes takes time on a slow disk
+VISION_FAMILIES = ("clip", "mllama")  # families of vision models on servers that do not list capabilities
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """How a family of models wants to be asked."""
+    """How to call the models of a family."""
 
     family: str
-    edge: int  # long edge in pixels of the largest picture the model sees something more in
-    num_ctx: int  # context tokens: picture, prompt and reply fit in
-    source: str  # of the edge: an address, or HEARSAY
-    json_schema: bool = True  # Ollama constrains the reply itself, so that it works for every model it runs
+    edge: int  # long edge in pixels beyond which the model gains nothing
+    num_ctx: int  # context tokens that hold image, prompt and reply
+    source: str  # of the edge: a URL, or UNVERIFIED
+    json_schema: bool = True  # Ollama itself constrains the reply, so it works for every model
     thinks_aloud: bool = False
-    pictures_per_call: int = 1  # more, and replies get worse or fail; who builds questions minds it
-    calls_at_once: int | None = None  # None: as many as the server allows
-    calls_source: str = ""  # of the limit on calls at once
+    images_per_call: int = 1  # with more, replies get worse or fail; the caller must respect it
+    calls_at_once: int | None = None  # None: limited by the server only
+    calls_source: str = ""  # of `calls_at_once`
 
 
-# Where the numbers were read: model cards, or the configuration in a copy of the model.
+# Sources of the numbers: model cards, or the configuration in a copy of the model.
 HUB = "https://huggingface.co"
-
 LLAVA_16 = f"{HUB}/llava-hf/llava-v1.6-vicuna-7b-hf/blob/main/config.json"
-
 LLAVA_15_7B = f"{HUB}/mohitsha/llava-1.5-7b-hf/blob/main/config.json"
-
 LLAVA_15_13B = f"{HUB}/jamesdborin/llava-1.5-13b-hf-awq/blob/main/config.json"
-
 LLAVA_LLAMA3 = f"{HUB}/xtuner/llava-llama-3-8b-v1_1-gguf"
-
 LLAVA_PHI3 = f"{HUB}/xtuner/llava-phi-3-mini-gguf"
-
 BAKLLAVA = f"{HUB}/SkunkworksAI/BakLLaVA-1/blob/main/config.json"
-
 QWEN_25 = f"{HUB}/mlx-community/Qwen2.5-VL-72B-Instruct-3bit/blob/main/preprocessor_config.json"
-
 QWEN_3 = f"{HUB}/cdreetz/Qwen3-VL-8B-Instruct/blob/main/preprocessor_config.json"
-
 GEMMA_3 = f"{HUB}/mlx-community/gemma-3-4b-it-bf16/blob/main/config.json"
-
 MINICPM_26 = f"{HUB}/lmstudio-community/MiniCPM-V-2_6-GGUF"
-
 LLAMA_32 = f"{HUB}/unsloth/Llama-3.2-90B-Vision-Instruct-bnb-4bit/blob/main/preprocessor_config.json"
-
 GRANITE = f"{HUB}/ibm-granite/granite-vision-3.1-2b-preview/blob/main/config.json"
-
 SCHEDULER = "https://github.com/ollama/ollama/blob/main/server/sched.go"
 
 UNKNOWN = Traits("unknown", edge=768, num_ctx=8192, source=UNVERIFIED)
 
 FAMILIES: tuple[Traits, ...] = (
-    # Ollama's llava:7b, :13b and :34b are version 1.6: four tiles of 336 pixels and an overview, 2,880 tokens.
+    # Ollama's llava:7b, :13b and :34b are version 1.6: four tiles of 336 pixels plus an overview, 2,880 tokens.
     Traits("llava", 672, 4096, LLAVA_16),
     Traits("llava:7b-v1.5", 336, 4096, LLAVA_15_7B),
     Traits("llava:13b-v1.5", 336, 4096, LLAVA_15_13B),
@@ -78,40 +62,40 @@ FAMILIES: tuple[Traits, ...] = (
     Traits("llava-llama3", 336, 4096, LLAVA_LLAMA3),
     Traits("llava-phi3", 336, 4096, LLAVA_PHI3),
     Traits("bakllava", 336, 4096, BAKLLAVA),
-    # The Qwen models take pictures of any size, a token for 28 (Qwen 3: 32) pixels square: the edge is a choice.
-    Traits("qwen2.5vl", 1024, 8192, QWEN_25, pictures_per_call=8),
+    # Qwen models take images of any size, one token per 28×28 (Qwen 3: 32×32) pixels, so the edge is a choice.
+    Traits("qwen2.5vl", 1024, 8192, QWEN_25, images_per_call=8),
     Traits(
-        "qwen3-vl", 1024, 8192, QWEN_3, thinks_aloud=True, pictures_per_call=8, calls_at_once=1, calls_source=SCHEDULER
+        "qwen3-vl", 1024, 8192, QWEN_3, thinks_aloud=True, images_per_call=8, calls_at_once=1, calls_source=SCHEDULER
     ),
-    Traits("gemma3", 896, 8192, GEMMA_3, pictures_per_call=8),
-    Traits("minicpm-v", 1344, 8192, MINICPM_26, pictures_per_call=4),
+    Traits("gemma3", 896, 8192, GEMMA_3, images_per_call=8),
+    Traits("minicpm-v", 1344, 8192, MINICPM_26, images_per_call=4),
     # Four tiles of 560 pixels.
     Traits("llama3.2-vision", 1120, 8192, LLAMA_32, calls_at_once=1, calls_source=SCHEDULER),
     Traits("moondream", 378, 2048, UNVERIFIED),
-    # Tiles of 384 pixels; more than four of them cost more tokens than a description of one frame is worth.
+    # Tiles of 384 pixels; more than four cost more tokens than a description of one frame is worth.
     Traits("granite3.2-vision", 768, 8192, GRANITE),
 )
 
 
 def traits_for(name: str, overrides: Mapping[str, int] | None = None) -> Traits:
-    """The traits of the model called `name`; `overrides` maps family or model names to edges in pixels.
+    """The traits of the model `name`. `overrides` maps names of families or models to edges in pixels.
 
-    A full model name among the overrides wins over its family's name.
+    An override for the full model name wins over one for its family.
     """
     name = name.lower()
-    bare = name.rsplit("/", maxsplit=1)[-1]
-    beginning = [traits for traits in FAMILIES if bare.startswith(traits.family)]
-    anywhere = [traits for traits in FAMILIES if traits.family in bare]
-    longest = max(beginning or anywhere, key=lambda traits: len(traits.family), default=UNKNOWN)
-    given = {key.lower(): edge for key, edge in (overrides or {}).items()}
-    for key in (name, bare, bare.split(":", maxsplit=1)[0], longest.family):
-        if key in given:
-            return replace(longest, edge=given[key], source="settings")
-    return longest
+    base = name.rsplit("/", maxsplit=1)[-1]
+    prefixes = [traits for traits in FAMILIES if base.startswith(traits.family)]
+    contained = [traits for traits in FAMILIES if traits.family in base]
+    family = max(prefixes or contained, key=lambda traits: len(traits.family), default=UNKNOWN)
+    edges = {key.lower(): edge for key, edge in (overrides or {}).items()}
+    for key in (name, base, base.split(":", maxsplit=1)[0], family.family):
+        if key in edges:
+            return replace(family, edge=edges[key], source="settings")
+    return family
 
 
-def suggestion(gpu_bytes: int) -> str | None:
-    """The largest well-known model that should fit into so much GPU memory and leave a fifth of it free."""
+def suggest_model(gpu_bytes: int) -> str | None:
+    """The largest well-known model that fits into this much GPU memory and leaves a fifth of it free."""
     for name, size_gb in SUGGESTED_GB:
         if size_gb * 1e9 <= gpu_bytes * 0.8:
             return name
@@ -120,17 +104,17 @@ def suggestion(gpu_bytes: int) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class InstalledModel:
-    """One model of a server."""
+    """One model on a server."""
 
     name: str
     size_bytes: int
     digest: str
     family: str
     parameter_size: str
-    sees: bool
-    is_cloud: bool  # it runs elsewhere: pictures would leave the machine
+    sees: bool  # it is a vision model
+    is_cloud: bool  # it runs in the cloud: images would leave the machine
     loaded: bool
-    fits_gpu: bool | None  # None: not loaded, or no GPU is in use
+    fits_gpu: bool | None  # None: not loaded, or no GPU is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,33 +128,33 @@ class LoadedModel:
 
     @property
     def fits_gpu(self) -> bool | None:
-        """Whether all of it lies in the GPU's memory; None if nothing does, as on a machine without one."""
+        """Whether all of it is in GPU memory; None if nothing is, as on a machine without a GPU."""
         return None if self.gpu_bytes == 0 else self.gpu_bytes >= self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class PullProgress:
-    """One message of a download; bytes are those of the layer that `status` names, None where it has none."""
+    """One progress message of a download. Bytes are those of the layer in `status`; None without a layer."""
 
     status: str
     completed: int | None
     total: int | None
 
 
-def whole_name(name: str) -> str:
+def full_name(name: str) -> str:
     """A model's name with its tag, as servers list it."""
     return name if ":" in name.rsplit("/", maxsplit=1)[-1] else f"{name}:latest"
 
 
 def is_cloud(name: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a model of this name, as a server describes it, runs elsewhere."""
-    tag = whole_name(name).rsplit(":", maxsplit=1)[-1].lower()
+    """Whether a model runs in the cloud, judged by its name and the server's entry for it."""
+    tag = full_name(name).rsplit(":", maxsplit=1)[-1].lower()
     return bool(entry.get("remote_host") or entry.get("remote_model")) or tag == "cloud" or tag.endswith("-cloud")
 
 
-async def installed(host: OllamaHost) -> list[InstalledModel]:
-    """Every model the server has, those that see first. Raises DescribeError's subclasses."""
-    tags, loaded = await asyncio.gather(host.get("/api/tags"), loaded_models(host))
+async def list_installed(host: OllamaHost) -> list[InstalledModel]:
+    """List the server's models, vision models first. Raises DescribeError's subclasses."""
+    tags, loaded = await asyncio.gather(host.get("/api/tags"), list_loaded(host))
     entries = [entry for entry in tags.get("models") or [] if isinstance(entry, dict)]
     by_digest = {model.digest: model for model in loaded}
     sees = await asyncio.gather(*(_sees(host, entry) for entry in entries))
@@ -181,18 +165,18 @@ async def installed(host: OllamaHost) -> list[InstalledModel]:
     return sorted(models, key=lambda model: (not model.sees, model.name))
 
 
-async def find(host: OllamaHost, name: str) -> InstalledModel | None:
-    """The model called `name`, if the server has it. Raises DescribeError's subclasses."""
-    tags, loaded = await asyncio.gather(host.get("/api/tags"), loaded_models(host))
+async def find_model(host: OllamaHost, name: str) -> InstalledModel | None:
+    """Find the model `name`; None if the server does not have it. Raises DescribeError's subclasses."""
+    tags, loaded = await asyncio.gather(host.get("/api/tags"), list_loaded(host))
     for entry in tags.get("models") or []:
-        if isinstance(entry, dict) and whole_name(name).lower() == str(entry.get("name") or entry.get("model")).lower():
+        if isinstance(entry, dict) and full_name(name).lower() == str(entry.get("name") or entry.get("model")).lower():
             by_digest = {model.digest: model for model in loaded}
             return _model(entry, sees=await _sees(host, entry), loaded=by_digest.get(str(entry.get("digest"))))
     return None
 
 
-async def loaded_models(host: OllamaHost) -> list[LoadedModel]:
-    """What lies in the server's memory. Raises DescribeError's subclasses."""
+async def list_loaded(host: OllamaHost) -> list[LoadedModel]:
+    """List the models in the server's memory. Raises DescribeError's subclasses."""
     answer = await host.get("/api/ps")
     return [
         LoadedModel(
@@ -207,23 +191,23 @@ async def loaded_models(host: OllamaHost) -> list[LoadedModel]:
 
 
 async def pull(host: OllamaHost, name: str) -> AsyncIterator[PullProgress]:
-    """Download a model to the server, telling its progress layer by layer. Raises DescribeError's subclasses."""
+    """Download a model to the server and yield the progress of each layer. Raises DescribeError's subclasses."""
     finished = False
-    async for part in host.lines("/api/pull", {"model": name, "stream": True}, silence=PULL_SILENCE_SECONDS):
+    async for part in host.lines("/api/pull", {"model": name, "stream": True}, max_gap=PULL_STALL_SECONDS):
         status = str(part.get("status") or "")
         finished = status == "success"
         yield PullProgress(status, _count(part.get("completed"), part), _count(part.get("total"), part))
     if not finished:
-        raise CallFailedError(f"the download of `{name}` broke off: run `{host.pull_command(name)}` again")
+        raise CallFailedError(f"the download of `{name}` was interrupted: run `{host.pull_command(name)}` to resume it")
 
 
 async def remove(host: OllamaHost, name: str) -> None:
     """Delete a model from the server's disk. Raises DescribeError's subclasses."""
-    await host.delete("/api/delete", {"model": name}, seconds=REMOVE_SECONDS)
+    await host.delete("/api/delete", {"model": name}, seconds=REMOVE_TIMEOUT_SECONDS)
 
 
 def _count(value: Any, part: Mapping[str, Any]) -> int | None:
-    """Bytes of a layer: a server leaves out a zero."""
+    """Bytes of a layer. Servers omit zero."""
     return int(value or 0) if part.get("digest") else None
 
 
@@ -244,14 +228,14 @@ def _model(entry: Mapping[str, Any], *, sees: bool, loaded: LoadedModel | None) 
 
 
 async def _sees(host: OllamaHost, entry: Mapping[str, Any]) -> bool:
-    """Whether a model sees: what the server says, or else whether it carries a picture encoder."""
+    """Whether it is a vision model: by the server's capabilities, or else by an image encoder."""
     name = str(entry.get("name") or entry.get("model"))
     capabilities = entry.get("capabilities")
     if capabilities is None and not is_cloud(name, entry):
         try:
             shown = await host.post("/api/show", {"model": name})
         except (CallFailedError, ModelError):
-            shown = {}  # a model the server cannot open; the families below say what is known of it
+            shown = {}  # the server cannot open the model; decide by its families below
         capabilities = shown.get("capabilities")
         if capabilities is None and shown.get("projector_info"):
             return True

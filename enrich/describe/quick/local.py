@@ -1,4 +1,4 @@
-"""The quick look without a cloud: a small model in Ollama, a picture a call; or the baseline, which only measures."""
+"""The local quick pass: a small model in Ollama, one image per call; or the baseline without a model."""
 
 import json
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
-from enrich.describe.baseline import BASELINE_VERSION, LOCAL, BaselineDescriber
+from enrich.describe.baseline import BASELINE_VERSION, LOCAL_HOST, BaselineDescriber
 from enrich.describe.describer import Call, Image, MotionHint, Problem, Question, ReplyWarning
 from enrich.describe.events import OTHER, known_events
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.quick.protocol import (
-    DULL,
+    MAX_EXCITEMENT,
+    MIN_EXCITEMENT,
     QUICK_PROMPT_VERSION,
-    THRILLING,
     CostEstimate,
     LabelledImage,
     QuickAnswer,
@@ -21,89 +21,89 @@ from enrich.describe.quick.protocol import (
     heading,
     instructions,
 )
-from enrich.describe.quick.reply import names_taken, read_items
+from enrich.describe.quick.reply import context_name_warnings, read_items
 from enrich.describe.reply import read_reply
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError, HostError
 from enrich.settings import Settings
 
-SMALL_MODEL = "moondream"
-NOTHING_SAID = "the model said nothing of this picture"
+DEFAULT_MODEL = "moondream"
+EMPTY_REPLY = "the model returned an empty reply for this frame"
 
 
 class OllamaQuick:
-    """Asks a small model of the user's own about one picture after the other. Belongs to one event loop."""
+    """Describes images one by one with a small local model. One instance is used from one event loop."""
 
     name = "ollama"
     prompt_version = f"local-{QUICK_PROMPT_VERSION}"
     recipient = ""
 
     def __init__(self, settings: Settings, *, model: str = "") -> None:
-        """`model` wins over the settings' one."""
-        self.model = model or (settings.quick_model if settings.quick_describer == "ollama" else "") or SMALL_MODEL
+        """`model` overrides the setting."""
+        self.model = model or (settings.quick_model if settings.quick_describer == "ollama" else "") or DEFAULT_MODEL
         self.events = known_events(settings.events)
         self._inner = OllamaDescriber(settings, model=self.model)
         self._hosts = cycle(self._inner.hosts)
 
-    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
-        """A picture each: small models mix up several."""
-        return [(picture,) for picture in pictures]
+    def parts(self, images: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
+        """One image per part: small models mix up several."""
+        return [(image,) for image in images]
 
-    def estimate(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
-        """Nothing."""
+    def estimate(self, images: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
+        """Free of charge."""
         del context, language
-        return _nothing(len(pictures))
+        return _free(len(images))
 
-    async def ask(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
-        """Ask about each picture. Raises DescribeError's subclasses if no host can be asked."""
-        return tuple([await self._one(picture, context, language) for picture in pictures])
+    async def ask(self, images: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
+        """Describe each image. Raises DescribeError's subclasses if no host responds."""
+        return tuple([await self._one(image, context, language) for image in images])
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
         await self._inner.close()
 
-    async def _one(self, picture: LabelledImage, context: str, language: str) -> QuickResult:
-        words = instructions(context=context, language=language, events=self.events)
-        words = f"{words}\n\n{heading(picture)} answer with one JSON object about it and nothing else."
+    async def _one(self, image: LabelledImage, context: str, language: str) -> QuickResult:
+        prompt = instructions(context=context, language=language, events=self.events)
+        prompt = f"{prompt}\n\n{heading(image)} answer with one JSON object about it and nothing else."
         try:
-            call = await self._call(words, picture)
+            call = await self._call(prompt, image)
         except (CallTimeoutError, CallFailedError) as error:
-            return QuickResult(picture.label, None, str(error), ())
-        answer, doubts = self._read(picture, call, context, language)
-        call = replace(call, warnings=tuple(dict.fromkeys((*call.warnings, *doubts))))
+            return QuickResult(image.label, None, str(error), ())
+        answer, warnings = self._read(image, call, context, language)
+        call = replace(call, warnings=tuple(dict.fromkeys((*call.warnings, *warnings))))
         if answer is None:
-            return QuickResult(picture.label, None, NOTHING_SAID, (call,))
-        return QuickResult(picture.label, answer, None, (call,), kept=0)
+            return QuickResult(image.label, None, EMPTY_REPLY, (call,))
+        return QuickResult(image.label, answer, None, (call,), kept=0)
 
-    async def _call(self, words: str, picture: LabelledImage) -> Call:
-        """A call to the first host that answers, each time beginning with the next one."""
+    async def _call(self, prompt: str, image: LabelledImage) -> Call:
+        """Call the first host that responds, starting with the next one each time (round robin)."""
         last: HostError | None = None
         for host in (next(self._hosts) for _ in self._inner.hosts):
             try:
-                return await self._inner.put(
-                    words, picture.jpeg, _form(self.events), version=self.prompt_version, host=host
+                return await self._inner.describe_with_schema(
+                    prompt, image.jpeg, _schema(self.events), version=self.prompt_version, host=host
                 )
             except HostError as error:
                 last = error
-        raise last or HostError("there is no host to ask")
+        raise last or HostError("no Ollama host is configured: set EVERYFRAME_OLLAMA_HOSTS")
 
     def _read(
-        self, picture: LabelledImage, call: Call, context: str, language: str
+        self, image: LabelledImage, call: Call, context: str, language: str
     ) -> tuple[QuickAnswer | None, tuple[ReplyWarning, ...]]:
-        """The answer in a call's reply; of words that are no such JSON, the description that is in them."""
+        """The answer in a call's reply. Without valid JSON, it is the description found in the text."""
         value = _object(call.raw_reply)
-        whole = json.dumps({"pictures": [{**value, "label": picture.label}]})
-        item = read_items(whole, (picture.label,), self.events).get(picture.label) if value else None
+        whole = json.dumps({"pictures": [{**value, "label": image.label}]})
+        item = read_items(whole, (image.label,), self.events).get(image.label) if value else None
         if item is not None:
-            return item.answer, names_taken(item.answer, context=context, language=language)
-        said, doubts = read_reply(Question((Image(picture.jpeg, picture.timestamp),), context=context), call)
-        if said is None:
+            return item.answer, context_name_warnings(item.answer, context=context, language=language)
+        description, warnings = read_reply(Question((Image(image.jpeg, image.timestamp),), context=context), call)
+        if description is None:
             return None, (ReplyWarning(Problem.EMPTY),)
-        answer = QuickAnswer(said.text, said.tags, OTHER, DULL)
-        return answer, (*doubts, ReplyWarning(Problem.NOT_JSON))
+        answer = QuickAnswer(description.text, description.tags, OTHER, MIN_EXCITEMENT)
+        return answer, (*warnings, ReplyWarning(Problem.NOT_JSON))
 
 
 class BaselineQuick:
-    """Says what can be measured in a picture. What kind of event it is, it cannot say, and leaves it open."""
+    """Describes what can be measured in an image. It cannot tell kinds of events, and leaves them empty."""
 
     name = "baseline"
     model = BaselineDescriber.model
@@ -113,37 +113,38 @@ class BaselineQuick:
     def __init__(self) -> None:
         self._inner = BaselineDescriber()
 
-    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
-        """A picture each."""
-        return [(picture,) for picture in pictures]
+    def parts(self, images: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
+        """One image per part."""
+        return [(image,) for image in images]
 
-    def estimate(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
-        """Nothing."""
+    def estimate(self, images: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
+        """Free of charge."""
         del context, language
-        return _nothing(len(pictures))
+        return _free(len(images))
 
-    async def ask(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
-        """Measure each picture."""
+    async def ask(self, images: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
+        """Measure each image."""
         del context, language
-        return tuple([await self._one(picture) for picture in pictures])
+        return tuple([await self._one(image) for image in images])
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there are no connections."""
 
-    async def _one(self, picture: LabelledImage) -> QuickResult:
-        question = Question((Image(picture.jpeg, picture.timestamp, MotionHint()),))
+    async def _one(self, image: LabelledImage) -> QuickResult:
+        question = Question((Image(image.jpeg, image.timestamp, MotionHint()),))
         try:
-            call = await self._inner.describe(question, host=LOCAL)
+            call = await self._inner.describe(question, host=LOCAL_HOST)
         except DescribeError as error:
-            return QuickResult(picture.label, None, str(error), ())
-        said, _ = self._inner.read(question, call)
-        if said is None:
-            return QuickResult(picture.label, None, NOTHING_SAID, (call,))
-        return QuickResult(picture.label, QuickAnswer(said.text, said.tags, "", DULL), None, (call,), kept=0)
+            return QuickResult(image.label, None, str(error), ())
+        description, _ = self._inner.read(question, call)
+        if description is None:
+            return QuickResult(image.label, None, EMPTY_REPLY, (call,))
+        answer = QuickAnswer(description.text, description.tags, "", MIN_EXCITEMENT)
+        return QuickResult(image.label, answer, None, (call,), kept=0)
 
 
-def measure_frames(raw: str) -> str | None:
-    """The description in a stored reply of a quick look; None if there is none."""
+def stored_description(raw: str) -> str | None:
+    """The description in a stored quick pass reply; None if there is none."""
     value = _object(raw)
     label = str(value.get("label", "")).strip() or "F0"
     whole = json.dumps({"pictures": [{**value, "label": label}]})
@@ -151,30 +152,30 @@ def measure_frames(raw: str) -> str | None:
     if item is not None:
         return item.answer.description
     call = Call("", "", "", "", "", 0.0, raw_reply=raw)
-    said, _ = read_reply(Question((Image(b"", 0.0),)), call)
-    return None if said is None else said.text
+    description, _ = read_reply(Question((Image(b"", 0.0),)), call)
+    return None if description is None else description.text
 
 
-def _nothing(pictures: int) -> CostEstimate:
-    return CostEstimate(pictures, requests=pictures, input_tokens=0, output_tokens=0, usd=0.0, most_usd=0.0)
+def _free(images: int) -> CostEstimate:
+    return CostEstimate(images, requests=images, input_tokens=0, output_tokens=0, usd=0.0, most_usd=0.0)
 
 
-def _form(events: Sequence[str]) -> dict[str, Any]:
-    """The JSON schema of a reply about one picture."""
+def _schema(events: Sequence[str]) -> dict[str, Any]:
+    """The JSON schema of a reply about one image."""
     properties: dict[str, Any] = {
         "description": {"type": "string"},
         "tags": {"type": "array", "items": {"type": "string"}},
         "event_type": {"type": "string", "enum": list(events)},
-        "excitement": {"type": "integer", "minimum": DULL, "maximum": THRILLING},
+        "excitement": {"type": "integer", "minimum": MIN_EXCITEMENT, "maximum": MAX_EXCITEMENT},
     }
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _object(said: str) -> dict[str, Any]:
-    """The JSON object a reply is, or holds; empty if there is none."""
-    first, last = said.find("{"), said.rfind("}")
+def _object(text: str) -> dict[str, Any]:
+    """The JSON object in a text; empty if there is none."""
+    first, last = text.find("{"), text.rfind("}")
     try:
-        value = json.loads(said[first : last + 1], strict=False) if 0 <= first < last else None
+        value = json.loads(text[first : last + 1], strict=False) if 0 <= first < last else None
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

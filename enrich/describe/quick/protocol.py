@@ -1,8 +1,7 @@
-"""The quick pass's values: labelled pictures in, answers with what each cost out, whoever gives them.
+"""The quick pass protocol: labelled images in, answers with their cost out. Also its prompt.
 
-The words of the quick pass; whoever changes them counts QUICK_PROMPT_VERSION up.
-
-A picture is paid for once a version: the same words for the same picture are never paid for again.
+A change of wording requires a new QUICK_PROMPT_VERSION. An image is paid for once per version: the same prompt is never
+sent again for the same image.
 """
 
 import textwrap
@@ -11,15 +10,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from enrich.describe.describer import Call
-from enrich.describe.prompt import LONGEST_CONTEXT
+from enrich.describe.prompt import MAX_CONTEXT_CHARACTERS
 
-DULL, THRILLING = 0.0, 10.0  # the ends of the scale of excitement
+MIN_EXCITEMENT, MAX_EXCITEMENT = 0.0, 10.0
 QUICK_PROMPT_VERSION = "quick-1"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """A JPEG, upright, with the label by which its answer is known; labels are unique within a video: `F<frame id>`."""
+    """An upright JPEG with the label that identifies its answer: `F<frame id>`, unique within a video."""
 
     label: str
     jpeg: bytes
@@ -28,7 +27,7 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class QuickAnswer:
-    """What a quick look says of one picture."""
+    """The quick pass's answer about one image."""
 
     description: str
     tags: tuple[str, ...]
@@ -38,10 +37,10 @@ class QuickAnswer:
 
 @dataclass(frozen=True, slots=True)
 class QuickResult:
-    """What became of one picture: an answer, or the reason why there is none, in a sentence for the user.
+    """The outcome for one image: an answer, or the reason there is none, for the user.
 
-    `calls` are its shares of the requests it was in, in order, for `analyses`: tokens and cost of all pictures of a
-    request add up to the request's. `kept` says which of them brought the answer; without one it is None.
+    `calls` are this image's shares of its requests, in order, for `analyses`: tokens and cost of all images of a
+    request add up to the request's. `kept` is the index of the call with the answer, None without an answer.
     """
 
     label: str
@@ -53,9 +52,9 @@ class QuickResult:
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What a look at pictures will take. `most_usd` is the cost if all goes as badly as it can."""
+    """The estimated cost of describing images. `most_usd` is the upper bound."""
 
-    pictures: int
+    images: int
     requests: int
     input_tokens: int
     output_tokens: int  # expected
@@ -64,7 +63,7 @@ class CostEstimate:
 
 
 class QuickDescriber(Protocol):
-    """Looks at a few pictures of one video. One instance is used from one event loop."""
+    """Describes a few images of one video. One instance is used from one event loop."""
 
     name: str
     model: str
@@ -72,27 +71,27 @@ class QuickDescriber(Protocol):
 
     @property
     def recipient(self) -> str:
-        """To whom pictures are sent, as the user is told; empty: they stay on this machine."""
+        """Who receives the images, as shown to the user; "" if they stay on this machine."""
 
-    def parts(self, pictures: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
-        """The pictures in their order, cut into what one request takes."""
+    def parts(self, images: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
+        """Split the images, in their order, into requests."""
 
-    def estimate(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
-        """What asking will cost, without asking anyone."""
+    def estimate(self, images: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
+        """Estimate the cost without sending anything."""
 
-    async def ask(self, pictures: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
-        """Ask about one part; an answer for each picture, in their order.
+    async def ask(self, images: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
+        """Describe one part; a result for each image, in their order.
 
-        Raises DescribeError's subclasses if nobody answered for any of them: then nothing was paid.
+        Raises DescribeError's subclasses if no image got a reply; then nothing was charged.
         """
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Close connections."""
 
 
 def instructions(*, context: str, language: str, events: Sequence[str]) -> str:
-    """What to do with the pictures, and how."""
-    shortened = textwrap.shorten(context, LONGEST_CONTEXT, placeholder=" …")
+    """The prompt: what to do with the images."""
+    shortened = textwrap.shorten(context, MAX_CONTEXT_CHARACTERS, placeholder=" …")
     orientation = (
         f'The owner says of the whole video: "{shortened}". This is for orientation only: it does not say what any '
         "one picture shows."
@@ -119,11 +118,11 @@ def instructions(*, context: str, language: str, events: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def heading(picture: LabelledImage) -> str:
-    """What stands before a picture."""
-    return f"Picture {picture.label}, at {picture.timestamp:.1f} s:"
+def heading(image: LabelledImage) -> str:
+    """The text before an image."""
+    return f"Picture {image.label}, at {image.timestamp:.1f} s:"
 
 
-def question(pictures: Sequence[LabelledImage]) -> str:
-    """What stands after the last picture."""
-    return f"Answer for {', '.join(picture.label for picture in pictures)}."
+def final_instruction(images: Sequence[LabelledImage]) -> str:
+    """The text after the last image."""
+    return f"Answer for {', '.join(image.label for image in images)}."

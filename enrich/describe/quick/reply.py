@@ -1,6 +1,6 @@
-"""Reading a quick look's reply: each answer is found by its label, and what is missing or doubled is none.
+"""Parses a quick pass reply: answers are found by label; missing and duplicate labels have none.
 
-Nothing a model writes raises here.
+Tolerant: no reply makes it raise.
 """
 
 import json
@@ -14,24 +14,24 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from enrich.describe.describer import Problem, ReplyWarning
-from enrich.describe.events import OTHER, event_of
+from enrich.describe.events import OTHER, match_event
 from enrich.describe.names import names_in, names_used
-from enrich.describe.quick.protocol import DULL, THRILLING, QuickAnswer
+from enrich.describe.quick.protocol import MAX_EXCITEMENT, MIN_EXCITEMENT, QuickAnswer
 from enrich.describe.reply import normal_terms, plain_line
 
-LONGEST_DESCRIPTION = 1_000  # characters
+MAX_DESCRIPTION_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class QuickReplyItem:
-    """One picture's answer as it stood in the reply."""
+    """One image's answer, and its JSON in the reply."""
 
     answer: QuickAnswer
     raw: str
 
 
 class _ReplyItem(BaseModel):
-    """One picture's answer, as it is asked for."""
+    """One image's answer in the reply's schema."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,23 +42,28 @@ class _ReplyItem(BaseModel):
 
 @cache
 def reply_model(events: tuple[str, ...]) -> type[BaseModel]:
-    """The Pydantic model of a whole reply, with these kinds of events to choose from."""
+    """The Pydantic model of a reply, with these kinds of events. Its names and texts are sent to the model."""
     kind: Any = Literal[events]
     looked: Any = create_model(
         "Looked",
         __base__=_ReplyItem,
         event_type=(kind, Field(description="the kind of event that fits best")),
-        excitement=(int, Field(ge=DULL, le=THRILLING, description="0: nothing happens; 10: everybody wants to see it")),
+        excitement=(
+            int,
+            Field(
+                ge=MIN_EXCITEMENT, le=MAX_EXCITEMENT, description="0: nothing happens; 10: everybody wants to see it"
+            ),
+        ),
     )
     return create_model("Look", pictures=(list[looked], Field(description="one for every label")))
 
 
-def read_items(said: str, labels: Sequence[str], events: Sequence[str]) -> dict[str, QuickReplyItem]:
-    """The answers in a reply, by label; of a reply cut short, those that are whole.
+def read_items(reply: str, labels: Sequence[str], events: Sequence[str]) -> dict[str, QuickReplyItem]:
+    """The answers in a reply, by label. A truncated reply gives those that are complete.
 
-    A label that was not asked for, or that stands there twice, has no answer.
+    Unknown labels are ignored. A label that occurs twice has no answer.
     """
-    found = [(str(value.get("label", "")).strip(), value) for value in _values(said)]
+    found = [(str(value.get("label", "")).strip(), value) for value in _values(reply)]
     counts = Counter(label for label, _ in found)
     items: dict[str, QuickReplyItem] = {}
     for label, value in found:
@@ -69,21 +74,21 @@ def read_items(said: str, labels: Sequence[str], events: Sequence[str]) -> dict[
     return items
 
 
-def names_taken(answer: QuickAnswer, *, context: str, language: str) -> tuple[ReplyWarning, ...]:
-    """Doubts about the names an answer has from the context: no picture shows them."""
+def context_name_warnings(answer: QuickAnswer, *, context: str, language: str) -> tuple[ReplyWarning, ...]:
+    """Warnings for names that an answer took from the context: no image shows them."""
     names = names_used(names_in(context, language), (answer.description, *answer.tags))
     return tuple(ReplyWarning(Problem.CONTEXT_NAME, name) for name in names)
 
 
 def _answer(value: Mapping[str, Any], events: Sequence[str]) -> QuickAnswer | None:
-    """The answer in one JSON object; None if it says nothing."""
-    description = plain_line(value.get("description"))[:LONGEST_DESCRIPTION].strip()
+    """The answer in one JSON object; None if its description is empty."""
+    description = plain_line(value.get("description"))[:MAX_DESCRIPTION_CHARACTERS].strip()
     if not description:
         return None
     return QuickAnswer(
         description=description,
         tags=normal_terms(value.get("tags")),
-        event_type=event_of(str(value.get("event_type") or OTHER), events),
+        event_type=match_event(str(value.get("event_type") or OTHER), events),
         excitement=_excitement(value.get("excitement")),
     )
 
@@ -92,33 +97,33 @@ def _excitement(value: Any) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        return DULL
-    return min(max(number, DULL), THRILLING) if math.isfinite(number) else DULL
+        return MIN_EXCITEMENT
+    return min(max(number, MIN_EXCITEMENT), MAX_EXCITEMENT) if math.isfinite(number) else MIN_EXCITEMENT
 
 
-def _values(said: str) -> list[Mapping[str, Any]]:
-    """The objects of the reply's list, as many as are whole."""
+def _values(reply: str) -> list[Mapping[str, Any]]:
+    """The JSON objects of the reply's list, as many as are complete."""
     try:
-        whole = json.loads(said, strict=False)
+        value = json.loads(reply, strict=False)
     except (ValueError, RecursionError):
-        return _whole_ones(said)
-    pictures = whole.get("pictures") if isinstance(whole, dict) else whole
-    pictures = pictures if isinstance(pictures, list) else [whole]
-    return [value for value in pictures if isinstance(value, dict)]
+        return _complete_objects(reply)
+    items = value.get("pictures") if isinstance(value, dict) else value
+    items = items if isinstance(items, list) else [value]
+    return [item for item in items if isinstance(item, dict)]
 
 
-def _whole_ones(said: str) -> list[Mapping[str, Any]]:
-    """The objects before the place where a reply was cut short."""
+def _complete_objects(reply: str) -> list[Mapping[str, Any]]:
+    """The JSON objects before the point where a reply was truncated."""
     decoder = json.JSONDecoder(strict=False)
-    start = said.find("[")
+    start = reply.find("[")
     values: list[Mapping[str, Any]] = []
-    place = said.find("{", start + 1)
+    place = reply.find("{", start + 1)
     while place >= 0:
         try:
-            value, place = decoder.raw_decode(said, place)
+            value, place = decoder.raw_decode(reply, place)
         except (ValueError, RecursionError):
             break
         if isinstance(value, dict):
             values.append(value)
-        place = said.find("{", place)
+        place = reply.find("{", place)
     return values

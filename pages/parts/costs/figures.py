@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from db.costs import ModelCost
-from enrich.costs import CostComparison, CostSummary, VideoCostSummary, power_cost, rows, summary
+from enrich.costs import CostComparison, CostSummary, VideoCostSummary, electricity_text, rows, summary_line
 from enrich.settings import Settings
 from enrich.wording import counted, dollars, first_line, span
 from pages.parts.plain import plain, shown
@@ -34,7 +34,7 @@ MONEY = "$%.4f"
 
 def draw_headline(total: CostSummary) -> None:
     """Both passes side by side, or what is still to be done before they can be compared."""
-    line = summary(total)
+    line = summary_line(total)
     if line is not None:
         st.subheader(line.replace("$", r"\$"), anchor=False)  # two of them would make a formula
     elif total.quick.frames:
@@ -56,7 +56,7 @@ def draw_cards(total: CostSummary, *, spent: float, promised: float, found: Sett
         took = f" in {span(deep.seconds)}" if deep.calls else ""
         _card("Deep pass", dollars(deep.usd), f"{counted(deep.frames, 'frame')}{took}")
     with columns[2]:
-        best = min(total.elsewhere, key=lambda model: model.usd)
+        best = min(total.alternatives, key=lambda model: model.usd)
         saved = max(0.0, best.usd - deep.usd)
         _card("Saved at least", dollars(saved) if deep.frames else NOTHING, f"compared with {best.title}")
     with columns[3]:
@@ -65,7 +65,7 @@ def draw_cards(total: CostSummary, *, spent: float, promised: float, found: Sett
         st.caption(plain(f"Beside it about {dollars(promised)} is on its way in batches."))
     if total.electricity is not None:
         st.caption(
-            f"Electricity of the deep pass: {power_cost(total.electricity)} in your currency, at "
+            f"Electricity of the deep pass: {electricity_text(total.electricity)} in your currency, at "
             f"{found.power_watts:g} watts and {found.kwh_price:g} a kilowatt hour."
         )
     else:
@@ -91,7 +91,7 @@ def _card(label: str, value: str, detail: str) -> None:
 
 def draw_elsewhere(total: CostSummary) -> None:
     """A bar a model: the deep pass here and with each of Claude's models."""
-    sums = [(HERE, total.deep.usd), *((model.title, model.usd) for model in total.elsewhere)]
+    sums = [(HERE, total.deep.usd), *((model.title, model.usd) for model in total.alternatives)]
     names = [f"{name} · {dollars(usd)}" for name, usd in sums]
     rows = pd.DataFrame({"model": names, "usd": [usd for _, usd in sums]})
     chart = (
@@ -113,15 +113,15 @@ def draw_elsewhere(total: CostSummary) -> None:
 
 def draw_videos(films: Sequence[VideoCostSummary]) -> None:
     """Frames described by film and pass, of the films with the most of them."""
-    most = sorted(films, key=lambda each: (-each.bill.deep.frames - each.bill.quick.frames, each.film.video_id))
+    most = sorted(films, key=lambda each: (-each.summary.deep.frames - each.summary.quick.frames, each.video.video_id))
     most = most[:MOST_VIDEOS]
     # Titles alone may be the same twice.
-    names = [f"{each.film.video_id} {shown(first_line(each.film.title, LONGEST_TITLE))}" for each in most]
+    names = [f"{each.video.video_id} {shown(first_line(each.video.title, LONGEST_TITLE))}" for each in most]
     rows = pd.DataFrame(
         [
             {"film": name, "pass": which, "frames": spent.frames, "cost": dollars(spent.usd)}
             for name, each in zip(names, most, strict=True)
-            for which, spent in ((QUICK, each.bill.quick), (DEEP, each.bill.deep))
+            for which, spent in ((QUICK, each.summary.quick), (DEEP, each.summary.deep))
         ]
     )
     colour = alt.Color(
@@ -163,7 +163,7 @@ def draw_table(found: CostComparison) -> None:
     }
     if found.total.electricity is not None:
         columns["deep_electricity"] = st.column_config.NumberColumn("Deep: electricity", format="%.3f")
-    for model in found.total.elsewhere:
+    for model in found.total.alternatives:
         columns[f"{model.model}_usd"] = st.column_config.NumberColumn(f"Deep with {shown(model.title)}", format=MONEY)
     table = pd.DataFrame(
         [

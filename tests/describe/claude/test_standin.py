@@ -1,4 +1,4 @@
-"""The stand-in for Claude's API is only worth something if it is right itself: raw HTTP against it."""
+"""Tests of the stand-in for Claude's API itself, by raw HTTP."""
 
 import json
 import subprocess
@@ -11,20 +11,20 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.describe.pictures import numbered_jpeg, plain_jpeg
+from tests.describe.images import numbered_jpeg, plain_jpeg
 from tests.standin_claude import KEY
 
 HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 HEADERS = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
 
 
-def picture(number=7, size=(320, 180), **source):
+def image(number=7, size=(320, 180), **source):
     data = b64encode(numbered_jpeg(number, size)).decode()
     return {"type": "image", "source": {"type": "base64", "media_type": "image/jpeg", "data": data} | source}
 
 
 def body(*content, **changes):
-    content = list(content) or [{"type": "text", "text": "Picture F7:"}, picture()]
+    content = list(content) or [{"type": "text", "text": "Picture F7:"}, image()]
     return {
         "model": "claude-haiku-5-5",
         "max_tokens": 500,
@@ -44,11 +44,11 @@ def refused(response):
     return response.status_code, error["error"]["type"], error["error"]["message"]
 
 
-def test_it_says_what_it_sees(claude):
+def test_reply_describes_the_image(claude):
     said = post(claude, body()).json()
     assert "number 7:" in said["content"][-1]["text"]
     assert said["stop_reason"] == "end_turn"
-    assert said["usage"]["input_tokens"] >= 12 * 7  # of the picture
+    assert said["usage"]["input_tokens"] >= 12 * 7  # of the image
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_headers_are_checked(claude, headers, status, said):
     assert claude.bills == []
 
 
-def test_the_key_may_come_as_the_sdk_sends_it(claude):
+def test_bearer_key_is_accepted(claude):
     assert post(claude, body(), **{"x-api-key": None, "authorization": f"Bearer {KEY}"}).status_code == 200
 
 
@@ -119,62 +119,62 @@ def png():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([picture(media_type="image/bmp")], "media_type"),
-        ([picture(media_type="image/png")], "appears to be JPEG"),
-        ([picture(data=b64encode(png()).decode())], "appears to be PNG"),
-        ([picture(data="no base64!")], "invalid base64 data"),
-        ([picture(data=b64encode(b"no picture").decode())], "Could not process image"),
-        ([picture(data="A" * (10 * 1024 * 1024 + 4))], "image exceeds 10 MB"),
-        ([picture(size=(8001, 16))], "8000 pixels"),
-        ([*[picture(size=(32, 16))] * 20, picture(size=(2001, 16))], "many-image requests: 2000 pixels"),
-        ([*[picture(size=(32, 16))] * 601], "Too many images: 601"),
+        ([image(media_type="image/bmp")], "media_type"),
+        ([image(media_type="image/png")], "appears to be JPEG"),
+        ([image(data=b64encode(png()).decode())], "appears to be PNG"),
+        ([image(data="no base64!")], "invalid base64 data"),
+        ([image(data=b64encode(b"no picture").decode())], "Could not process image"),
+        ([image(data="A" * (10 * 1024 * 1024 + 4))], "image exceeds 10 MB"),
+        ([image(size=(8001, 16))], "8000 pixels"),
+        ([*[image(size=(32, 16))] * 20, image(size=(2001, 16))], "many-image requests: 2000 pixels"),
+        ([*[image(size=(32, 16))] * 601], "Too many images: 601"),
         ([{"type": "text", "text": " "}], "non-empty"),
         ([{"type": "video"}], "does not match"),
-        ([picture(url="https://x")], "takes base64 only"),
+        ([image(url="https://x")], "takes base64 only"),
     ],
 )
-def test_pictures_are_checked(claude, content, said):
+def test_images_are_checked(claude, content, said):
     code, kind, words = refused(post(claude, body(*content)))
     assert (code, kind) == (400, "invalid_request_error")
     assert said in words
 
 
-def test_limits_are_limits_and_not_less(claude):
-    assert post(claude, body(*[picture(size=(2000, 16))] * 21)).status_code == 200
-    assert post(claude, body(*[picture(size=(8000, 16))] * 20)).status_code == 200
-    assert post(claude, body(*[picture(size=(32, 16))] * 100, model="claude-haiku-4-5")).status_code == 200
-    assert refused(post(claude, body(*[picture(size=(32, 16))] * 101, model="claude-haiku-4-5")))[0] == 400
+def test_requests_at_the_limits_are_accepted(claude):
+    assert post(claude, body(*[image(size=(2000, 16))] * 21)).status_code == 200
+    assert post(claude, body(*[image(size=(8000, 16))] * 20)).status_code == 200
+    assert post(claude, body(*[image(size=(32, 16))] * 100, model="claude-haiku-4-5")).status_code == 200
+    assert refused(post(claude, body(*[image(size=(32, 16))] * 101, model="claude-haiku-4-5")))[0] == 400
 
 
-def test_a_request_of_more_than_32_megabytes_is_too_large(claude):
+def test_request_above_32_megabytes_is_too_large(claude):
     assert refused(post(claude, body({"type": "text", "text": "a" * 33 * 1024 * 1024})))[:2] == (
         413,
         "request_too_large",
     )
 
 
-def test_a_prompt_that_fills_the_context_is_too_long(claude):
+def test_prompt_that_fills_the_context_is_too_long(claude):
     text = {"type": "text", "text": "word " * 150_000}
     assert "prompt is too long" in refused(post(claude, body(text, model="claude-haiku-4-5")))[2]
 
 
-def test_counting_counts_what_is_billed_and_is_free(claude):
+def test_counting_is_free_and_matches_the_bill(claude):
     given = body()
     del given["max_tokens"]
     counted = post(claude, given, "/v1/messages/count_tokens").json()["input_tokens"]
     assert claude.bills == []
     assert post(claude, body()).json()["usage"]["input_tokens"] == counted
-    assert refused(post(claude, body(), "/v1/messages/count_tokens"))[0] == 400  # max_tokens is none of its fields
+    assert refused(post(claude, body(), "/v1/messages/count_tokens"))[0] == 400  # max_tokens is not one of its fields
 
 
-def test_a_model_that_thinks_is_paid_for_its_thought(claude):
+def test_thinking_is_billed_as_output(claude):
     quiet = post(claude, body(thinking={"type": "disabled"})).json()
     loud = post(claude, body()).json()
     assert [block["type"] for block in loud["content"]] == ["thinking", "text"]
     assert loud["usage"]["output_tokens"] > quiet["usage"]["output_tokens"]
 
 
-def test_a_reply_ends_at_its_limit(claude):
+def test_reply_ends_at_max_tokens(claude):
     said = post(claude, body(max_tokens=3)).json()
     assert said["stop_reason"] == "max_tokens"
     assert len(said["content"][-1]["text"]) == 12
@@ -198,7 +198,7 @@ def test_batches_are_checked(claude, given, said):
     assert (code, said in words) == (400, True)
 
 
-def test_in_a_batch_a_bad_request_fails_by_itself_and_at_the_end(claude):
+def test_bad_request_in_a_batch_fails_alone_at_the_end(claude):
     given = batch(("good", body()), ("bad", body(temperature=1)))
     made = post(claude, given, "/v1/messages/batches").json()
     assert (made["processing_status"], made["results_url"]) == ("in_progress", None)
@@ -213,7 +213,7 @@ def test_in_a_batch_a_bad_request_fails_by_itself_and_at_the_end(claude):
     assert len(claude.bills) == 1
 
 
-def test_a_batch_can_end_by_itself_or_be_cancelled(claude):
+def test_batch_ends_by_itself_or_is_cancelled(claude):
     claude.behave(batch_seconds=0.3)
     made = post(claude, batch(("a", body())), "/v1/messages/batches").json()
     where = f"{claude.address}/v1/messages/batches/{made['id']}"
@@ -227,19 +227,19 @@ def test_a_batch_can_end_by_itself_or_be_cancelled(claude):
     assert HTTP.get(f"{claude.address}/v1/messages/batches/none", headers=HEADERS).status_code == 404
 
 
-def test_batches_survive_that_it_is_stopped_and_started(claude):
+def test_batches_survive_a_restart(claude):
     made = post(claude, batch(("a", body())), "/v1/messages/batches").json()
     claude.stop()
     claude.start()
     assert HTTP.get(f"{claude.address}/v1/messages/batches/{made['id']}", headers=HEADERS).status_code == 200
 
 
-def test_colours_are_seen_where_there_is_no_number(claude):
-    content = {"type": "image", "source": picture()["source"] | {"data": b64encode(plain_jpeg((40, 60, 200))).decode()}}
+def test_image_without_number_is_described_by_colour(claude):
+    content = {"type": "image", "source": image()["source"] | {"data": b64encode(plain_jpeg((40, 60, 200))).decode()}}
     assert "blue" in post(claude, body(content)).json()["content"][-1]["text"]
 
 
-def test_as_a_process_it_says_where_it_is_and_obeys(tmp_path):
+def test_process_prints_its_address_and_is_controlled_over_http(tmp_path):
     process = subprocess.Popen([sys.executable, "-m", "tests.standin_claude"], stdout=subprocess.PIPE, text=True)
     try:
         address = process.stdout.readline().strip()

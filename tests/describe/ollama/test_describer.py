@@ -5,7 +5,7 @@ import pytest
 
 from enrich.describe.describer import Image, Pass, Problem, PromptStyle, Question, ReplyWarning
 from enrich.describe.ollama.describer import OllamaDescriber
-from enrich.describe.prompt import PROMPT_VERSION, prompt_for, schema
+from enrich.describe.prompt import PROMPT_VERSION, prompt_for, reply_schema
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
@@ -14,19 +14,19 @@ from enrich.errors import (
     HostDownError,
     ModelError,
 )
-from tests.describe.pictures import numbered_jpeg, question
+from tests.describe.images import numbered_jpeg, question
 from tests.standin import ShelfModel, StandIn, Trick
 
 
-async def test_a_picture_is_described_truthfully(describer, standin):
+async def test_image_is_described_truthfully(describer, standin):
     call = await describer.describe(question(421), host=standin.address)
-    description, doubts = describer.read(question(421), call)
+    description, warnings = describer.read(question(421), call)
     assert "Frame number 421" in description.text
     assert "squares" in description.tags
-    assert doubts == ()
+    assert warnings == ()
 
 
-async def test_a_call_is_booked_with_its_model_tokens_and_times(settings, standin):
+async def test_call_records_model_tokens_and_times(settings, standin):
     standin.behave(delay=0.1, load=0.2)
     describer = OllamaDescriber(settings())
     call = await describer.describe(question(), host=standin.address)
@@ -42,7 +42,7 @@ async def test_a_call_is_booked_with_its_model_tokens_and_times(settings, standi
     assert "Frame number 7" in call.raw_reply
 
 
-async def test_the_request_is_what_ollama_wants(settings, standin):
+async def test_request_has_the_form_ollama_expects(settings, standin):
     describer = OllamaDescriber(
         settings(num_predict=300, keep_alive="9m", ollama_options={"num_thread": 3, "top_k": 5})
     )
@@ -53,7 +53,7 @@ async def test_the_request_is_what_ollama_wants(settings, standin):
     assert request.body["stream"] is False
     assert request.body["think"] is False
     assert request.body["keep_alive"] == "9m"
-    assert request.body["format"] == schema()
+    assert request.body["format"] == reply_schema()
     assert request.body["options"] == {
         "temperature": 0,
         "num_predict": 300,
@@ -64,17 +64,17 @@ async def test_the_request_is_what_ollama_wants(settings, standin):
     assert request.prompt == prompt_for(question(context="a party"))
 
 
-async def test_the_context_length_is_sent_with_every_call_and_the_user_may_set_it(settings, standin):
+async def test_num_ctx_is_sent_with_every_call(settings, standin):
     describer = OllamaDescriber(settings(num_ctx=2048))
     await describer.prepare(standin.address)
     await describer.describe(question(), host=standin.address)
-    await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address)
+    await describer.describe(question(prompt_style=PromptStyle.PLAIN), host=standin.address)
     await describer.close()
     lengths = [request.body["options"]["num_ctx"] for request in standin.history if request.path == "/api/chat"]
     assert lengths == [2048, 2048, 2048]
 
 
-async def test_the_users_options_win_over_ours(settings, standin):
+async def test_user_options_override_defaults(settings, standin):
     describer = OllamaDescriber(settings(ollama_options={"temperature": 0.7, "num_ctx": 1024}))
     await describer.describe(question(), host=standin.address)
     await describer.close()
@@ -82,7 +82,7 @@ async def test_the_users_options_win_over_ours(settings, standin):
     assert (options["temperature"], options["num_ctx"]) == (0.7, 1024)
 
 
-async def test_pictures_are_sent_at_the_size_the_model_sees(settings, standin):
+async def test_images_are_sent_at_the_models_edge(settings, standin):
     standin.behave(models=(ShelfModel("llava:13b"), ShelfModel("moondream:latest")))
     for model, edges in (("llava:13b", {}), ("moondream", {}), ("llava:13b", {"llava": 200})):
         describer = OllamaDescriber(settings(picture_edges=edges), model=model)
@@ -92,41 +92,41 @@ async def test_pictures_are_sent_at_the_size_the_model_sees(settings, standin):
     assert standin.described == [9, 9, 9]
 
 
-async def test_several_pictures_go_into_one_call_in_their_order(describer, standin):
-    pictures = tuple(Image(numbered_jpeg(n), n / 10) for n in (5, 3, 8))
-    call = await describer.describe(Question(pictures), host=standin.address)
+async def test_several_images_go_into_one_call_in_order(describer, standin):
+    images = tuple(Image(numbered_jpeg(n), n / 10) for n in (5, 3, 8))
+    call = await describer.describe(Question(images), host=standin.address)
     assert standin.chats[0].numbers == (5, 3, 8)
     assert "Frame number 3" in call.raw_reply
 
 
-async def test_the_plain_manner_sends_no_schema_and_throws_other_dice(describer, standin):
-    await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address)
+async def test_plain_style_sends_no_schema_and_samples_differently(describer, standin):
+    await describer.describe(question(prompt_style=PromptStyle.PLAIN), host=standin.address)
     (request,) = standin.chats
     assert not request.body.get("format")
     assert request.body["options"]["temperature"] > 0
-    description, doubts = describer.read(
-        question(manner=PromptStyle.PLAIN),
-        await describer.describe(question(manner=PromptStyle.PLAIN), host=standin.address),
+    description, warnings = describer.read(
+        question(prompt_style=PromptStyle.PLAIN),
+        await describer.describe(question(prompt_style=PromptStyle.PLAIN), host=standin.address),
     )
     assert "squares" in description.tags
-    assert doubts == ()
+    assert warnings == ()
 
 
-async def test_asked_without_the_context_nothing_of_it_is_sent(describer, standin):
-    await describer.describe(question(context="Erna", manner=PromptStyle.WITHOUT_CONTEXT), host=standin.address)
+async def test_style_without_context_sends_no_context(describer, standin):
+    await describer.describe(question(context="Erna", prompt_style=PromptStyle.WITHOUT_CONTEXT), host=standin.address)
     (request,) = standin.chats
     assert "Erna" not in request.prompt
-    assert request.body["format"] == schema()
+    assert request.body["format"] == reply_schema()
 
 
-async def test_a_reply_at_the_limit_of_tokens_carries_the_warning(settings, standin):
+async def test_reply_at_the_token_limit_is_flagged_as_cut_off(settings, standin):
     describer = OllamaDescriber(settings(num_predict=32))
     call = await describer.describe(question(), host=standin.address)
     assert call.warnings == (ReplyWarning(Problem.CUT_OFF),)
     await describer.close()
 
 
-async def test_thoughts_beside_an_empty_answer_are_kept_but_are_no_description(describer, standin):
+async def test_thinking_without_an_answer_is_stored_but_empty(describer, standin):
     standin.play(Trick.THINKS)
     call = await describer.describe(question(), host=standin.address)
     assert "Let me think" in call.raw_reply
@@ -136,18 +136,18 @@ async def test_thoughts_beside_an_empty_answer_are_kept_but_are_no_description(d
 FAILURES = [
     (Trick.DIE, HostDownError, "ollama serve"),
     (Trick.BAD_GATEWAY, HostDownError, "ollama serve"),
-    (Trick.BUSY, HostBusyError, "too much to do"),
+    (Trick.BUSY, HostBusyError, "is overloaded"),
     (Trick.MISSING, ModelError, "ollama pull llava:13b"),
     (Trick.ERROR, CallFailedError, "runner process has terminated"),
-    (Trick.HALF, CallFailedError, "broke off"),
-    (Trick.HTML, CallFailedError, "no answer that can be understood"),
-    (Trick.BROKEN_JSON, CallFailedError, "no answer that can be understood"),
-    (Trick.UNDONE, CallFailedError, "half an answer"),
+    (Trick.HALF, CallFailedError, "closed the connection"),
+    (Trick.HTML, CallFailedError, "unreadable response"),
+    (Trick.BROKEN_JSON, CallFailedError, "unreadable response"),
+    (Trick.UNDONE, CallFailedError, "incomplete reply"),
 ]
 
 
 @pytest.mark.parametrize(("trick", "error", "words"), FAILURES)
-async def test_whatever_goes_wrong_is_told_in_one_line_as_one_of_our_errors(describer, standin, trick, error, words):
+async def test_every_failure_is_one_of_our_errors_in_one_line(describer, standin, trick, error, words):
     await describer.prepare(standin.address)
     standin.play(trick, times=1)
     with pytest.raises(error) as raised:
@@ -156,16 +156,16 @@ async def test_whatever_goes_wrong_is_told_in_one_line_as_one_of_our_errors(desc
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
     assert "<" not in str(raised.value)
-    assert (await describer.describe(question(), host=standin.address)).raw_reply  # and the next call goes through
+    assert (await describer.describe(question(), host=standin.address)).raw_reply  # the next call succeeds
 
 
-async def test_a_host_where_nobody_listens_is_down(describer, standin):
+async def test_host_that_does_not_listen_is_down(describer, standin):
     standin.stop()
     with pytest.raises(HostDownError, match="ollama serve"):
         await describer.describe(question(), host=standin.address)
 
 
-async def test_a_host_that_stops_in_the_middle_of_a_call_is_down_and_welcome_when_it_is_back(describer, standin):
+async def test_host_that_stops_during_a_call_is_down_until_it_returns(describer, standin):
     await describer.prepare(standin.address)
     standin.behave(delay=5)
     call = asyncio.create_task(describer.describe(question(), host=standin.address))
@@ -178,10 +178,10 @@ async def test_a_host_that_stops_in_the_middle_of_a_call_is_down_and_welcome_whe
     assert (await describer.describe(question(), host=standin.address)).raw_reply
 
 
-async def test_a_host_without_a_route_is_given_up_within_the_limit(settings):
+async def test_unreachable_host_times_out_within_the_limit(settings):
     import socket
 
-    with socket.socket() as full:  # a queue of connections that is full answers like a host that is switched off
+    with socket.socket() as full:  # a full backlog behaves like a host that is switched off
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         address = f"http://127.0.0.1:{full.getsockname()[1]}"
@@ -201,7 +201,7 @@ async def test_a_host_without_a_route_is_given_up_within_the_limit(settings):
             other.close()
 
 
-async def test_a_host_that_hangs_is_left_at_the_limit_of_a_call(settings, standin):
+async def test_hanging_host_times_out_at_the_call_limit(settings, standin):
     describer = OllamaDescriber(settings(call_seconds=0.3, load_seconds=30))
     await describer.prepare(standin.address)
     standin.play(Trick.HANG)
@@ -212,14 +212,14 @@ async def test_a_host_that_hangs_is_left_at_the_limit_of_a_call(settings, standi
     await describer.close()
 
 
-async def test_the_first_call_which_loads_the_model_has_the_longer_limit(settings, standin):
+async def test_first_call_has_the_loading_time_limit(settings, standin):
     standin.behave(load=0.6)
     describer = OllamaDescriber(settings(call_seconds=0.3, load_seconds=30))
     assert (await describer.describe(question(), host=standin.address)).load_seconds == pytest.approx(0.6)
     await describer.close()
 
 
-async def test_a_cancelled_call_is_simply_cancelled(describer, standin):
+async def test_cancelled_call_raises_cancelled_error(describer, standin):
     standin.behave(delay=5)
     call = asyncio.create_task(describer.describe(question(), host=standin.address))
     await asyncio.sleep(0.2)
@@ -228,12 +228,12 @@ async def test_a_cancelled_call_is_simply_cancelled(describer, standin):
         await call
 
 
-async def test_a_broken_stored_picture_is_an_error_of_this_call(describer, standin):
-    with pytest.raises(CallFailedError, match="no JPEG"):
+async def test_broken_stored_image_fails_the_call_only(describer, standin):
+    with pytest.raises(CallFailedError, match="cannot be decoded as JPEG"):
         await describer.describe(Question((Image(b"nothing", 0),)), host=standin.address)
 
 
-async def test_several_hosts_are_served_by_one_describer_each_with_its_own_fate(settings, standin):
+async def test_hosts_of_one_describer_fail_independently(settings, standin):
     with StandIn() as other:
         describer = OllamaDescriber(settings(ollama_hosts=f"{standin.address},{other.address}"))
         assert describer.hosts == (standin.address, other.address)
@@ -247,14 +247,14 @@ async def test_several_hosts_are_served_by_one_describer_each_with_its_own_fate(
         assert (standin.described, other.described) == ([1], [2, 4])
 
 
-async def test_many_calls_at_once_on_one_host_all_get_their_own_answer(describer, standin):
+async def test_concurrent_calls_get_their_own_answers(describer, standin):
     standin.behave(parallel=16, delay=0.05)
     calls = await asyncio.gather(*(describer.describe(question(n), host=standin.address) for n in range(40)))
     for number, call in enumerate(calls):
         assert f"Frame number {number}:" in call.raw_reply
 
 
-async def test_nothing_goes_through_a_proxy(describer, standin, monkeypatch):
+async def test_proxy_settings_are_ignored(describer, standin, monkeypatch):
     with StandIn() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.address)
         monkeypatch.setenv("ALL_PROXY", proxy.address)
@@ -262,7 +262,7 @@ async def test_nothing_goes_through_a_proxy(describer, standin, monkeypatch):
         assert proxy.history == []
 
 
-async def test_every_error_is_a_describe_error_even_from_a_server_that_is_no_ollama(settings):
+async def test_other_servers_responses_are_describe_errors(settings):
     for answer in (
         b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
         b"\x00\x01garbage\r\n",
@@ -286,6 +286,6 @@ async def _answer(reader, writer, answer):
     writer.close()
 
 
-async def test_ollama_fills_the_deep_columns(describer):
-    assert describer.fills is Pass.DEEP
+async def test_ollama_describes_for_the_deep_pass(describer):
+    assert describer.target_pass is Pass.DEEP
     assert describer.name == "ollama"

@@ -1,13 +1,13 @@
 import pytest
 
-from enrich.describe.ollama.models import PullProgress, is_cloud, whole_name
+from enrich.describe.ollama.models import PullProgress, full_name, is_cloud
 from enrich.errors import EveryFrameError, HostDownError
 from tests.standin import ShelfModel, Trick
 
 GB = 1_000_000_000
 
 
-async def test_installed_models_are_listed_those_that_see_first(describer, standin):
+async def test_installed_models_are_listed_vision_models_first(describer, standin):
     standin.behave(
         models=(
             ShelfModel("aya:8b", sees=False, size=5 * GB),
@@ -29,19 +29,19 @@ async def test_installed_models_are_listed_those_that_see_first(describer, stand
     assert models["qwen3-vl:235b-cloud"].is_cloud is True
 
 
-async def test_a_server_without_models_has_an_empty_list(describer, standin):
+async def test_server_without_models_has_an_empty_list(describer, standin):
     standin.behave(models=())
     assert await describer.installed(standin.address) == []
 
 
-async def test_one_model_the_server_cannot_open_does_not_hide_the_others(describer, standin):
+async def test_broken_model_does_not_hide_the_others(describer, standin):
     standin.behave(models=(ShelfModel("llava:13b"), ShelfModel("broken:latest", sees=False)))
     known = standin.model
     standin.model = lambda name: known("nothing" if name == "broken:latest" else name)
     assert [model.name for model in await describer.installed(standin.address)] == ["llava:13b", "broken:latest"]
 
 
-async def test_a_model_is_pulled_with_progress_by_layer(describer, standin):
+async def test_pull_reports_progress_by_layer(describer, standin):
     steps = [step async for step in describer.pull(standin.address, "moondream")]
     assert steps[0] == PullProgress("pulling manifest", None, None)
     assert [(step.completed, step.total) for step in steps if step.total] == [(0, 1000), (500, 1000), (1000, 1000)]
@@ -49,29 +49,29 @@ async def test_a_model_is_pulled_with_progress_by_layer(describer, standin):
     assert "moondream:latest" in [model.name for model in await describer.installed(standin.address)]
 
 
-async def test_a_model_that_does_not_exist_cannot_be_pulled(describer, standin):
+async def test_unknown_model_cannot_be_pulled(describer, standin):
     with pytest.raises(EveryFrameError, match="file does not exist"):
         [step async for step in describer.pull(standin.address, "no-such-model")]
 
 
-async def test_a_pull_from_a_host_that_is_down_says_so(describer, standin):
+async def test_pull_from_a_host_that_is_down_is_an_error(describer, standin):
     standin.stop()
     with pytest.raises(HostDownError):
         [step async for step in describer.pull(standin.address, "moondream")]
 
 
 @pytest.mark.parametrize("trick", [Trick.ERROR, Trick.HTML, Trick.HALF, Trick.BUSY])
-async def test_a_pull_that_breaks_is_one_of_our_errors(describer, standin, trick):
+async def test_interrupted_pull_is_one_of_our_errors(describer, standin, trick):
     standin.play(trick, everywhere=True)
     with pytest.raises(EveryFrameError) as raised:
         [step async for step in describer.pull(standin.address, "moondream")]
     assert "\n" not in str(raised.value)
 
 
-def test_a_name_without_a_tag_means_latest():
-    assert whole_name("llava") == "llava:latest"
-    assert whole_name("llava:13b") == "llava:13b"
-    assert whole_name("box:5000/me/llava") == "box:5000/me/llava:latest"
+def test_name_without_tag_means_latest():
+    assert full_name("llava") == "llava:latest"
+    assert full_name("llava:13b") == "llava:13b"
+    assert full_name("box:5000/me/llava") == "box:5000/me/llava:latest"
 
 
 @pytest.mark.parametrize(
@@ -85,5 +85,5 @@ def test_a_name_without_a_tag_means_latest():
         ("llava:13b", {"remote_model": "llava"}, True),
     ],
 )
-def test_cloud_models_are_known_by_name_or_by_what_the_server_says(name, entry, cloud):
+def test_cloud_models_are_known_by_name_or_server_entry(name, entry, cloud):
     assert is_cloud(name, entry) is cloud

@@ -1,6 +1,6 @@
 import pytest
 
-from enrich.describe.ollama.models import FAMILIES, UNKNOWN, UNVERIFIED, suggestion, traits_for
+from enrich.describe.ollama.models import FAMILIES, UNKNOWN, UNVERIFIED, suggest_model, traits_for
 
 
 @pytest.mark.parametrize(
@@ -25,21 +25,21 @@ from enrich.describe.ollama.models import FAMILIES, UNKNOWN, UNVERIFIED, suggest
         ("brand-new-model", "unknown"),
     ],
 )
-def test_a_model_belongs_to_the_family_its_name_says(name, family):
+def test_model_name_decides_the_family(name, family):
     assert traits_for(name).family == family
 
 
-def test_a_name_nobody_knows_gets_cautious_traits():
+def test_unknown_model_gets_cautious_traits():
     assert traits_for("brand-new-model") == UNKNOWN
-    assert UNKNOWN.pictures_per_call == 1
+    assert UNKNOWN.images_per_call == 1
 
 
-def test_older_llava_is_sent_smaller_pictures_than_newer_llava():
+def test_older_llava_gets_smaller_images():
     assert traits_for("llava:7b-v1.5-q4_0").edge == 336
     assert traits_for("llava:7b").edge == 672
 
 
-def test_every_row_has_its_source_and_usable_numbers():
+def test_every_family_has_a_source_and_plausible_numbers():
     for traits in FAMILIES:
         assert traits.source == UNVERIFIED or traits.source.startswith("https://"), traits.family
         assert 300 <= traits.edge <= 2000, traits.family
@@ -47,13 +47,13 @@ def test_every_row_has_its_source_and_usable_numbers():
         assert (traits.calls_at_once is None) == (not traits.calls_source), traits.family
 
 
-def test_models_that_the_server_runs_one_call_at_a_time_are_known():
+def test_models_limited_to_one_call_are_known():
     assert traits_for("llama3.2-vision").calls_at_once == 1
     assert traits_for("qwen3-vl:8b").calls_at_once == 1
     assert traits_for("llava:13b").calls_at_once is None
 
 
-def test_the_user_may_set_a_familys_edge_and_a_models_edge_wins_over_it():
+def test_model_edge_setting_wins_over_family_edge_setting():
     overrides = {"llava": 500, "LLaVA:34b": 800}
     assert traits_for("llava:13b", overrides).edge == 500
     assert traits_for("llava:34b", overrides).edge == 800
@@ -61,11 +61,11 @@ def test_the_user_may_set_a_familys_edge_and_a_models_edge_wins_over_it():
     assert traits_for("llava:13b", overrides).source == "settings"
 
 
-def test_an_unknown_model_takes_an_edge_under_its_own_name():
+def test_unknown_model_can_have_its_own_edge_setting():
     assert traits_for("brand-new-model:3b", {"brand-new-model": 512}).edge == 512
 
 
-def test_the_suggested_model_is_the_largest_that_leaves_room():
-    assert suggestion(24_000_000_000) == "llava:13b"
-    assert suggestion(6_000_000_000) == "llava:7b"
-    assert suggestion(1_000_000_000) is None
+def test_suggested_model_is_the_largest_that_leaves_room():
+    assert suggest_model(24_000_000_000) == "llava:13b"
+    assert suggest_model(6_000_000_000) == "llava:7b"
+    assert suggest_model(1_000_000_000) is None

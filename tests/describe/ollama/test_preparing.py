@@ -4,7 +4,7 @@ import pytest
 
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.errors import CallFailedError, CallTimeoutError, HostBusyError, HostDownError, ModelError
-from tests.describe.pictures import question
+from tests.describe.images import question
 from tests.standin import ShelfModel, Trick
 
 GB = 1_000_000_000
@@ -13,7 +13,7 @@ BLIND = ShelfModel("llama3.1:8b", sees=False)
 
 
 async def refused(settings, standin, *models, model="llava:13b", **more):
-    """The message of the ModelError that preparing ends in."""
+    """The message of the ModelError that prepare raises."""
     standin.behave(models=models)
     describer = OllamaDescriber(settings(**more), model=model)
     with pytest.raises(ModelError) as raised:
@@ -22,18 +22,18 @@ async def refused(settings, standin, *models, model="llava:13b", **more):
         await describer.describe(question(), host=standin.address)
     await describer.close()
     assert "\n" not in str(raised.value)
-    assert not [request for request in standin.history if request.path == "/api/chat"]  # no picture was sent
+    assert not [request for request in standin.history if request.path == "/api/chat"]  # no image was sent
     return str(raised.value)
 
 
-async def test_a_host_that_is_well_reports_its_model(describer, standin):
+async def test_prepare_reports_the_model(describer, standin):
     report = await describer.prepare(standin.address)
     assert (report.host, report.model, report.model_digest) == (standin.address, "llava:13b", SEES.digest)
     assert report.fits_gpu is True
-    assert "fits the GPU" in report.sentence
+    assert "fits into GPU memory" in report.sentence
 
 
-async def test_preparing_loads_the_model_with_a_small_picture_and_a_tiny_reply(describer, standin):
+async def test_prepare_loads_the_model_with_a_small_image(describer, standin):
     await describer.prepare(standin.address)
     assert "llava:13b" in standin.loaded
     (warm_up,) = (request for request in standin.history if request.path == "/api/chat")
@@ -41,7 +41,7 @@ async def test_preparing_loads_the_model_with_a_small_picture_and_a_tiny_reply(d
     assert warm_up.body["options"]["num_predict"] == 1
 
 
-async def test_preparing_again_is_cheap(describer, standin):
+async def test_second_prepare_is_cheap(describer, standin):
     standin.behave(load=1)
     await describer.prepare(standin.address)
     start = time.monotonic()
@@ -49,7 +49,7 @@ async def test_preparing_again_is_cheap(describer, standin):
     assert time.monotonic() - start < 0.9
 
 
-async def test_checking_loads_nothing_and_finds_the_same_faults(describer, standin):
+async def test_check_loads_nothing_and_finds_the_same_errors(describer, standin):
     await describer.check(standin.address)
     assert standin.loaded == set()
     assert not [request for request in standin.history if request.path == "/api/chat"]
@@ -58,24 +58,24 @@ async def test_checking_loads_nothing_and_finds_the_same_faults(describer, stand
         await describer.check(standin.address)
 
 
-async def test_unloading_frees_the_models_memory_and_the_next_call_loads_it_again(settings, standin):
+async def test_unload_frees_memory_and_the_next_call_reloads(settings, standin):
     standin.behave(load=0.4)
     describer = OllamaDescriber(settings(call_seconds=0.2))
     await describer.prepare(standin.address)
     await describer.unload(standin.address)
     assert standin.loaded == set()
-    call = await describer.describe(question(), host=standin.address)  # within the longer limit
+    call = await describer.describe(question(), host=standin.address)  # within the loading limit
     assert call.load_seconds == pytest.approx(0.4)
     await describer.close()
 
 
-async def test_the_name_of_a_model_may_be_written_large(settings, standin):
+async def test_model_name_is_case_insensitive(settings, standin):
     describer = OllamaDescriber(settings(), model="LLaVA:13B")
     await describer.check(standin.address)
     await describer.close()
 
 
-async def test_loading_has_the_longer_limit_and_it_is_a_limit(settings, standin):
+async def test_loading_has_its_own_longer_time_limit(settings, standin):
     standin.behave(load=0.5)
     describer = OllamaDescriber(settings(call_seconds=0.1, load_seconds=5))
     await describer.prepare(standin.address)
@@ -87,24 +87,24 @@ async def test_loading_has_the_longer_limit_and_it_is_a_limit(settings, standin)
     await impatient.close()
 
 
-async def test_a_model_that_is_missing_is_named_with_the_command_that_installs_it(settings, standin):
+async def test_missing_model_error_names_the_pull_command(settings, standin):
     message = await refused(settings, standin, ShelfModel("moondream:latest"), BLIND)
     assert f"`OLLAMA_HOST={standin.address} ollama pull llava:13b`" in message
     assert "moondream:latest" in message
     assert "llama3.1" not in message
 
 
-async def test_another_tag_of_the_same_model_is_not_the_model(settings, standin):
+async def test_other_tag_is_a_different_model(settings, standin):
     assert "ollama pull llava:13b" in await refused(settings, standin, ShelfModel("llava:7b"))
 
 
-async def test_a_model_that_cannot_see_is_refused_and_those_that_can_are_named(settings, standin):
+async def test_text_only_model_is_refused_and_vision_models_are_listed(settings, standin):
     message = await refused(settings, standin, BLIND, SEES, model="llama3.1:8b")
-    assert "cannot see pictures" in message
+    assert "is not a vision model" in message
     assert "llava:13b" in message
 
 
-async def test_where_no_model_can_see_one_that_can_is_recommended(settings, standin):
+async def test_without_vision_models_one_is_recommended(settings, standin):
     assert "ollama pull llava:7b" in await refused(settings, standin, BLIND, model="llama3.1:8b")
 
 
@@ -112,17 +112,17 @@ async def test_where_no_model_can_see_one_that_can_is_recommended(settings, stan
     "model",
     [ShelfModel("qwen3-vl:235b-cloud"), ShelfModel("big:cloud"), ShelfModel("llava:13b", remote_host="https://x:443")],
 )
-async def test_a_model_in_the_cloud_is_refused_before_any_picture_is_sent(settings, standin, model):
+async def test_cloud_model_is_refused_before_an_image_is_sent(settings, standin, model):
     message = await refused(settings, standin, model, model=model.name)
     assert "leave this machine" in message
     assert "EVERYFRAME_ALLOW_CLOUD" in message
 
 
-async def test_a_cloud_name_is_refused_even_if_the_server_does_not_list_it(settings, standin):
+async def test_cloud_name_is_refused_even_if_not_listed(settings, standin):
     assert "leave this machine" in await refused(settings, standin, SEES, model="qwen3-vl:cloud")
 
 
-async def test_a_model_in_the_cloud_may_be_allowed(settings, standin):
+async def test_cloud_model_can_be_allowed(settings, standin):
     standin.behave(models=(ShelfModel("llava:13b", remote_host="https://x:443"),))
     describer = OllamaDescriber(settings(allow_cloud=True))
     standin.behave(models=(ShelfModel("llava:13b", remote_host="https://x:443"),))
@@ -130,7 +130,7 @@ async def test_a_model_in_the_cloud_may_be_allowed(settings, standin):
     await describer.close()
 
 
-async def test_servers_that_list_no_capabilities_are_believed_by_the_families_they_name(settings, standin):
+async def test_without_capabilities_families_tell_vision_models(settings, standin):
     old = ShelfModel("llava:13b", lists_capabilities=False)
     standin.behave(models=(old, ShelfModel("llama3.1:8b", sees=False, lists_capabilities=False)))
     describer = OllamaDescriber(settings())
@@ -140,34 +140,34 @@ async def test_servers_that_list_no_capabilities_are_believed_by_the_families_th
     await describer.close()
 
 
-async def test_a_model_larger_than_the_gpu_is_said_to_be_with_one_that_fits(settings, standin):
+async def test_model_larger_than_the_gpu_suggests_one_that_fits(settings, standin):
     standin.behave(models=(ShelfModel("llava:34b", size=20 * GB, gpu_bytes=8 * GB),))
     describer = OllamaDescriber(settings(), model="llava:34b")
     report = await describer.prepare(standin.address)
     await describer.close()
     assert report.fits_gpu is False
     assert (report.loaded_bytes, report.gpu_bytes) == (20 * GB, 8 * GB)
-    assert "only 8.0 GB fit the GPU" in report.sentence
+    assert "only 8.0 GB fit into GPU memory" in report.sentence
     assert "`ollama pull qwen2.5vl:7b`" in report.sentence
 
 
-async def test_a_machine_without_a_gpu_is_said_to_be_slow_and_nothing_more(settings, standin):
+async def test_machine_without_gpu_is_reported_as_slow(settings, standin):
     standin.behave(models=(ShelfModel("llava:13b", gpu_bytes=0),))
     describer = OllamaDescriber(settings())
     report = await describer.prepare(standin.address)
     await describer.close()
     assert report.fits_gpu is None
-    assert "processor alone" in report.sentence
+    assert "CPU only" in report.sentence
 
 
-async def test_a_model_that_takes_one_call_at_a_time_is_reported_so(settings, standin):
+async def test_model_limited_to_one_call_reports_it(settings, standin):
     standin.behave(models=(ShelfModel("llama3.2-vision:latest"),))
     describer = OllamaDescriber(settings(), model="llama3.2-vision")
     assert (await describer.prepare(standin.address)).calls_at_once == 1
     await describer.close()
 
 
-async def test_a_model_updated_meanwhile_gets_its_new_digest_when_prepared_again(describer, standin):
+async def test_updated_model_gets_its_new_digest_on_prepare(describer, standin):
     first = await describer.prepare(standin.address)
 
     class Updated(ShelfModel):
@@ -189,9 +189,7 @@ async def test_a_model_updated_meanwhile_gets_its_new_digest_when_prepared_again
     ],
 )
 @pytest.mark.parametrize("everywhere", [True, False])
-async def test_preparing_tells_what_is_wrong_and_finds_the_host_well_again(
-    describer, standin, trick, error, everywhere
-):
+async def test_prepare_raises_the_error_and_notices_recovery(describer, standin, trick, error, everywhere):
     standin.play(trick, everywhere=everywhere)
     with pytest.raises(error):
         await describer.prepare(standin.address)
@@ -199,7 +197,7 @@ async def test_preparing_tells_what_is_wrong_and_finds_the_host_well_again(
     await describer.prepare(standin.address)
 
 
-async def test_a_host_that_is_down_is_said_to_be_down(describer, standin):
+async def test_host_that_is_down_is_reported(describer, standin):
     standin.stop()
     with pytest.raises(HostDownError, match="start it with `ollama serve`"):
         await describer.prepare(standin.address)

@@ -1,4 +1,4 @@
-"""The stand-in is only worth something if it is right itself."""
+"""Tests of the Ollama stand-in itself."""
 
 import json
 import subprocess
@@ -10,19 +10,19 @@ from base64 import b64encode
 import httpx
 import pytest
 
-from enrich.describe.prompt import schema
-from tests.describe.pictures import numbered_jpeg, plain_jpeg, progressive
+from enrich.describe.prompt import reply_schema
+from tests.describe.images import numbered_jpeg, plain_jpeg, progressive
 from tests.standin import ShelfModel, StandIn, Trick
-from tests.standin.sight import look
+from tests.standin.sight import read_image
 
-# Connections are not kept: the servers come and go.
+# No keep-alive, because the servers are restarted.
 HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 def body(number=7, **changes):
     image = b64encode(numbered_jpeg(number)).decode()
     message = {"role": "user", "content": "What is this?", "images": [image]}
-    return {"model": "llava:13b", "messages": [message], "stream": False, "format": schema()} | changes
+    return {"model": "llava:13b", "messages": [message], "stream": False, "format": reply_schema()} | changes
 
 
 def chat(standin, number=7, **changes):
@@ -34,25 +34,25 @@ def content(response):
 
 
 @pytest.mark.parametrize("size", [(320, 180), (336, 189), (1024, 576), (189, 336), (160, 90)])
-def test_it_reads_the_number_and_the_colour_of_a_numbered_picture(size):
+def test_number_and_colour_of_a_numbered_image_are_read(size):
     for number in (0, 1, 25, 421, 13_075, 65_535):
-        sight = look(b64encode(numbered_jpeg(number, size)).decode())
+        sight = read_image(b64encode(numbered_jpeg(number, size)).decode())
         assert sight.number == number
         assert (sight.width, sight.height) == size
 
 
-def test_it_describes_other_pictures_by_their_colours_and_reads_no_number_into_them():
+def test_other_images_are_described_by_colour_only():
     for colour, name in [((20, 20, 20), "black"), ((40, 60, 200), "blue"), ((245, 245, 245), "white")]:
-        sight = look(b64encode(plain_jpeg(colour)).decode())
+        sight = read_image(b64encode(plain_jpeg(colour)).decode())
         assert sight.number is None
         assert name in sight.text
 
 
-def test_it_sees_progressive_pictures_too():
-    assert look(b64encode(progressive(numbered_jpeg(77))).decode()).number == 77
+def test_progressive_jpeg_is_read():
+    assert read_image(b64encode(progressive(numbered_jpeg(77))).decode()).number == 77
 
 
-def test_a_call_takes_exactly_the_given_time(standin):
+def test_call_takes_exactly_the_given_time(standin):
     standin.behave(delay=0.25)
     times = []
     for number in range(5):
@@ -60,10 +60,10 @@ def test_a_call_takes_exactly_the_given_time(standin):
         chat(standin, number)
         times.append(time.monotonic() - start)
     assert min(times) >= 0.25
-    assert min(times) < 0.3  # the others may have had to share the machine
+    assert min(times) < 0.3  # the others may have waited for a busy machine
 
 
-def test_calls_beyond_the_limit_wait_and_beyond_the_queue_are_refused(standin):
+def test_calls_beyond_the_limit_queue_and_then_are_refused(standin):
     standin.behave(delay=1, parallel=2, queue=1)
     answers = []
 
@@ -95,13 +95,13 @@ def test_calls_beyond_the_limit_wait_and_beyond_the_queue_are_refused(standin):
         ({"messages": [{"role": "user", "content": "x", "images": ["bm90anBlZw=="]}]}, 500, "embedding from image"),
     ],
 )
-def test_it_refuses_what_ollama_refuses(standin, changes, status, words):
+def test_stand_in_refuses_what_ollama_refuses(standin, changes, status, words):
     response = chat(standin, **changes)
     assert response.status_code == status
     assert words in response.json()["error"]
 
 
-def test_it_remembers_every_request_with_what_it_saw(standin):
+def test_every_request_is_recorded_with_its_numbers(standin):
     chat(standin, 5)
     chat(standin, 6, options={"num_predict": 1})
     chat(standin, 7, model="nope")
@@ -110,12 +110,12 @@ def test_it_remembers_every_request_with_what_it_saw(standin):
     assert standin.described == [5]
 
 
-def test_it_fails_for_chosen_pictures_only_and_for_as_often_as_told(standin):
+def test_trick_applies_to_given_images_and_times_only(standin):
     standin.play(Trick.ERROR, frames=[6], times=2)
     assert [chat(standin, number).status_code for number in (5, 6, 6, 6)] == [200, 500, 500, 200]
 
 
-def test_a_hanging_call_is_let_go_when_it_calms_down(standin):
+def test_calm_releases_a_hanging_call(standin):
     standin.play(Trick.HANG)
     threading.Timer(0.3, standin.calm).start()
     with pytest.raises(httpx.RemoteProtocolError):
@@ -123,7 +123,7 @@ def test_a_hanging_call_is_let_go_when_it_calms_down(standin):
     assert chat(standin).status_code == 200
 
 
-def test_it_can_be_stopped_and_started_on_the_same_port(standin):
+def test_restart_keeps_the_port(standin):
     address = standin.address
     chat(standin)
     standin.stop()
@@ -134,9 +134,9 @@ def test_it_can_be_stopped_and_started_on_the_same_port(standin):
     assert chat(standin).status_code == 200
 
 
-def test_only_the_fields_of_the_schema_come_and_they_are_true(standin):
+def test_reply_has_the_schemas_fields_and_is_true(standin):
     reply = content(chat(standin, 25))
-    assert set(reply) == set(schema()["properties"])
+    assert set(reply) == set(reply_schema()["properties"])
     assert "25" in reply["text"]
     assert "blue" in reply["tags"]
 
@@ -151,7 +151,7 @@ def process():
         assert started.wait(5) == 0
 
 
-def test_as_its_own_process_it_is_switched_over_http(process):
+def test_process_is_controlled_over_http(process):
     def post(path, payload):
         return HTTP.post(f"{process}{path}", json=payload)
 
@@ -167,9 +167,9 @@ def test_as_its_own_process_it_is_switched_over_http(process):
     assert [entry["numbers"] for entry in history] == [[11], [3], [3]]
 
 
-def test_as_its_own_process_it_refuses_connections_for_a_while(process):
+def test_process_can_refuse_connections_for_a_while(process):
     def answer():
-        """The status of an answer, or what came instead."""
+        """The status of the response, or the type of the error."""
         try:
             return HTTP.get(f"{process}/api/version").status_code
         except httpx.TransportError as error:
@@ -177,13 +177,13 @@ def test_as_its_own_process_it_refuses_connections_for_a_while(process):
 
     HTTP.post(f"{process}/standin/refuse", json={"seconds": 1.0})
     end = time.monotonic() + 20
-    for wanted in (httpx.ConnectError, 200):  # refused, and then answered again
+    for wanted in (httpx.ConnectError, 200):  # refused, then accepted again
         while answer() != wanted:
             assert time.monotonic() < end, wanted
             time.sleep(0.02)
 
 
-def test_it_pulls_models_that_exist(standin):
+def test_known_model_can_be_pulled(standin):
     with StandIn(pullable=("moondream:latest",), models=(ShelfModel(),)) as other:
         lines = HTTP.post(f"{other.address}/api/pull", json={"model": "moondream"}).text.splitlines()
         assert json.loads(lines[-1]) == {"status": "success"}

@@ -1,4 +1,4 @@
-"""Reading a quick look's reply: whatever a model writes, an answer is found by its label or not at all."""
+"""Parsing quick pass replies: answers are found by label, and no reply raises."""
 
 import json
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrich.describe.describer import Problem
-from enrich.describe.events import EVENTS, event_of, known_events, normal_event
+from enrich.describe.events import EVENTS, known_events, match_event, normalize_event
 from enrich.describe.quick.protocol import QuickAnswer
-from enrich.describe.quick.reply import names_taken, read_items, reply_model
+from enrich.describe.quick.reply import context_name_warnings, read_items, reply_model
 
 EVENT_LIST = known_events()
 
@@ -23,7 +23,7 @@ def read(*items, labels=("F1", "F2")):
     return read_items(json.dumps({"pictures": list(items)}), labels, EVENT_LIST)
 
 
-def test_a_whole_answer_is_read():
+def test_complete_answer_is_read():
     assert read(item())["F1"].answer == QuickAnswer("A cake.", ("cake",), "cake", 6.0)
 
 
@@ -41,7 +41,7 @@ def test_a_whole_answer_is_read():
         ({"excitement": [3]}, ("cake", 0.0)),
     ],
 )
-def test_events_and_excitement_are_always_of_the_list_and_the_scale(changes, expected):
+def test_events_and_excitement_stay_within_list_and_scale(changes, expected):
     answer = read(item(**changes))["F1"].answer
     assert (answer.event_type, answer.excitement) == expected
 
@@ -52,20 +52,20 @@ def test_tags_are_clean_search_terms():
 
 
 @pytest.mark.parametrize("said", [None, "", "  ", "null", 0, False, []])
-def test_without_words_there_is_no_answer(said):
+def test_empty_description_is_no_answer(said):
     assert "F1" not in read(item(description=said)) or said == 0
 
 
-def test_what_no_database_takes_is_taken_out():
+def test_control_characters_are_removed():
     assert read(item(description="A\x00 cake\x1b[31m.\ud800"))["F1"].answer.description == "A cake [31m.?"
 
 
-def test_unknown_and_doubled_labels_have_no_answer():
+def test_unknown_and_duplicate_labels_have_no_answer():
     found = read(item("F1"), item("F1", description="Another."), item("F3"), item(" F2 "))
     assert list(found) == ["F2"]
 
 
-def test_of_a_reply_cut_short_the_whole_items_are_read():
+def test_truncated_reply_gives_its_complete_items():
     whole = json.dumps({"pictures": [item("F1"), item("F2", description='Braces } and "quotes".')]})
     assert list(read_items(whole[:-2], ("F1", "F2"), EVENT_LIST)) == ["F1", "F2"]
     assert list(read_items(whole[:-5], ("F1", "F2"), EVENT_LIST)) == ["F1"]
@@ -78,7 +78,7 @@ LEAVES = st.none() | st.booleans() | st.floats() | st.text()
 
 
 @pytest.mark.parametrize("said", STRANGE)
-def test_a_reply_of_another_form_is_none(said):
+def test_reply_of_another_form_has_no_answers(said):
     assert read_items(said, ("F1",), EVENT_LIST) == {}
 
 
@@ -89,14 +89,14 @@ def test_no_reply_raises(value):
         assert 0 <= answer.excitement <= 10
 
 
-def test_a_name_known_from_the_context_alone_is_doubted():
+def test_name_from_the_context_alone_has_a_warning():
     answer = QuickAnswer("Erna blows out candles.", ("erna", "candles"), "cake", 8)
-    (doubt,) = names_taken(answer, context="Grandma Erna's 80th in Graz", language="English")
-    assert (doubt.problem, doubt.detail) == (Problem.CONTEXT_NAME, "Erna")
-    assert names_taken(answer, context="", language="English") == ()
+    (warning,) = context_name_warnings(answer, context="Grandma Erna's 80th in Graz", language="English")
+    assert (warning.problem, warning.detail) == (Problem.CONTEXT_NAME, "Erna")
+    assert context_name_warnings(answer, context="", language="English") == ()
 
 
-def test_the_users_own_events_come_first_and_none_twice():
+def test_users_own_events_come_first_without_duplicates():
     events = known_events(["Bouquet_Toss", "speech", "", "other", "bouquet toss"])
     assert events[:3] == ("bouquet toss", "speech", "preparation")
     assert events[-1] == "other"
@@ -106,7 +106,7 @@ def test_the_users_own_events_come_first_and_none_twice():
     )
 
 
-def test_an_event_of_the_list_is_known_however_it_is_written():
-    assert event_of(" First-Dance. ", EVENT_LIST) == "first dance"
-    assert normal_event("x" * 100) == "x" * 40
-    assert all(normal_event(event) == event for event in EVENT_LIST)
+def test_event_is_recognised_in_any_spelling():
+    assert match_event(" First-Dance. ", EVENT_LIST) == "first dance"
+    assert normalize_event("x" * 100) == "x" * 40
+    assert all(normalize_event(event) == event for event in EVENT_LIST)

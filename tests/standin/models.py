@@ -1,4 +1,4 @@
-"""What the stand-in claims to have, and how it behaves when it behaves well."""
+"""The stand-in's models and its normal behaviour."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ShelfModel:
-    """A model the stand-in claims to have."""
+    """A model of the stand-in."""
 
     name: str = "llava:13b"
     sees: bool = True
@@ -36,10 +36,10 @@ class ShelfModel:
 
 @dataclass(frozen=True)
 class Conduct:
-    """How the stand-in behaves when it behaves well."""
+    """The stand-in's normal behaviour."""
 
-    delay: float = 0.0  # seconds a call takes
-    load: float = 0.0  # seconds the first call takes on top
+    delay: float = 0.0  # seconds of a call
+    load: float = 0.0  # additional seconds of the first call
     parallel: int = 1
     queue: int = 512
     models: tuple[ShelfModel, ...] = (ShelfModel(),)

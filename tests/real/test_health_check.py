@@ -1,4 +1,4 @@
-"""The canary with a real Ollama, whose model is noise: it gets through, whatever it says."""
+"""The health check with a real Ollama whose model is noise: it runs, whatever the result."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from enrich.settings import load_settings
 pytestmark = pytest.mark.real_ollama
 
 
-async def test_the_canarys_pictures_are_taken_and_answered(real_ollama, tmp_path):
+async def test_health_check_images_are_accepted(real_ollama, tmp_path):
     given = {"home": tmp_path, "ollama_hosts": real_ollama.address, "model": real_ollama.model, "num_predict": 48}
     describer = OllamaDescriber(load_settings(**given, ollama_options={"num_thread": 1}))
     try:
@@ -17,5 +17,5 @@ async def test_the_canarys_pictures_are_taken_and_answered(real_ollama, tmp_path
     finally:
         await describer.close()
     assert len(found.pairs) == 3
-    assert any(told.first or told.second for told in found.pairs)
+    assert any(pair.first or pair.second for pair in found.pairs)
     assert real_ollama.address in found.sentence

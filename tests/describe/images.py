@@ -1,4 +1,4 @@
-"""Pictures and questions for tests."""
+"""Images, questions and calls for tests."""
 
 import io
 from typing import Any
@@ -27,12 +27,12 @@ def question(number: int = 7, *, size: tuple[int, int] = (320, 180), **more: Any
 
 
 def call(raw_reply: str, *warnings: ReplyWarning) -> Call:
-    """A call that brought this reply."""
+    """A call with this reply."""
     return Call("ollama", "llava:13b", "d1", "http://box:11434", "1", 0.5, raw_reply=raw_reply, warnings=warnings)
 
 
 def progressive(baseline: bytes) -> bytes:
-    """The same picture as a progressive JPEG."""
+    """The same image as a progressive JPEG."""
     import cv2
 
     bgr = cv2.imdecode(np.frombuffer(baseline, np.uint8), cv2.IMREAD_COLOR)

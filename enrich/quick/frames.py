@@ -1,8 +1,7 @@
-"""Having pictures to choose key frames from, soon: by seeking, without waiting for a film to be decoded.
+"""Ensures that a video has kept frames to choose key frames from, within seconds, by skimming it.
 
-Works beside a running worker: what that has in hand is waited for, what nobody has is claimed and done here, and what
-is done leaves the same rows as if the worker had done it. Only a film that is too short for seeking, or cannot be
-sought, is decoded.
+Works beside a running worker: a task that the worker has claimed is waited for, an unclaimed one is claimed and done
+here, with the same rows as a result. A video is decoded completely only if it is too short to skim or cannot be seeked.
 """
 
 import threading
@@ -24,11 +23,11 @@ from enrich.worker.extract_task import ExtractionProgress, extract_video
 from enrich.worker.lease_renewal import LeaseRenewal
 from enrich.worker.skim_task import skim_video
 
-CHOICE = 2  # pictures looked for, for each key frame that is wanted
-DEEPER_WITHIN_SECONDS = 12.0  # a film that is quick to seek in is looked at in more places
-PATIENCE_SECONDS = 60.0  # for a look that another process has in hand
+FRAMES_PER_KEY_FRAME = 2  # frames to skim for each key frame wanted
+FAST_SKIM_SECONDS = 12.0  # if the skim took less, the video is skimmed a second time, in more places
+SKIM_TIMEOUT_SECONDS = 60.0  # for a skim that another process has claimed
 POLL_SECONDS = 0.2
-ENDED = (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)
+FINISHED = (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)
 
 
 def ensure_frames(
@@ -37,53 +36,53 @@ def ensure_frames(
     *,
     wanted: int,
     stop: threading.Event,
-    told: Callable[[str], None] = lambda _: None,
+    on_step: Callable[[str], None] = lambda _: None,
 ) -> VideoRow:
-    """Have pictures of a video to choose `wanted` key frames from; the video as it is then.
+    """Ensure that a video has frames to choose `wanted` key frames from, and return its row.
 
-    Raises VideoError if there are none and none can be had.
+    `on_step` is called with a phrase at the start of each step. Raises VideoError if no frame can be extracted.
     """
     began = time.monotonic()
     video = _video(library, video_id)
-    if video.extraction_status in ENDED and video.kept:
+    if video.extraction_status in FINISHED and video.kept:
         return video
-    with writing(library.engine) as connection:  # whoever asks may have put the file back
+    with writing(library.engine) as connection:  # the user may have put a missing file back
         for kind in (TaskKind.SKIM, TaskKind.EXTRACT):
             queue.wake(connection, kind=kind, video_ids=[video_id])
     if _state(library, video_id, TaskKind.SKIM) is not None:
-        told(f"looking at {first_line(video.title)}")
-        _look(library, video_id, stop)
-        if time.monotonic() - began < DEEPER_WITHIN_SECONDS and not stop.is_set():
+        on_step(f"skimming {first_line(video.title)}")
+        _skim(library, video_id, stop)
+        if time.monotonic() - began < FAST_SKIM_SECONDS and not stop.is_set():
             with writing(library.engine) as connection:
-                is_due = extraction.skim_deeper(connection, video_id, pictures=CHOICE * wanted)
+                is_due = extraction.skim_deeper(connection, video_id, pictures=FRAMES_PER_KEY_FRAME * wanted)
             if is_due:
-                _look(library, video_id, stop)
+                _skim(library, video_id, stop)
         video = _video(library, video_id)
     if not video.kept and not stop.is_set():
-        told(f"decoding {first_line(video.title)}")
+        on_step(f"decoding {first_line(video.title)}")
         _decode(library, video_id, stop)
         video = _video(library, video_id)
     if not video.kept and not stop.is_set():
-        raise VideoError(video.error or f"{video.path} has no picture that can be looked at")
+        raise VideoError(video.error or f"no frame of {video.path} can be decoded: check that the file plays")
     return video
 
 
-def _look(library: Library, video_id: int, stop: threading.Event) -> None:
-    """Seek through the video, unless somebody else does; until it is done, or the patience is at its end."""
+def _skim(library: Library, video_id: int, stop: threading.Event) -> None:
+    """Skim the video, or wait for the process that does, until the timeout."""
 
     def work(job: queue.ClaimedTask) -> None:
         skim_video(library, job, passes=(DEEP,), stop=stop, on_frames=lambda: None)
 
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + SKIM_TIMEOUT_SECONDS
     _until_done(library, video_id, TaskKind.SKIM, work, is_over=lambda: stop.is_set() or time.monotonic() >= end)
 
 
 def _decode(library: Library, video_id: int, stop: threading.Event) -> None:
-    """Decode the video to its end, unless somebody else does."""
+    """Decode the video completely, or wait for the process that does."""
 
-    def begun(extracting: ExtractionProgress) -> None:
+    def begun(progress: ExtractionProgress) -> None:
         if stop.is_set():
-            extracting.extraction.close()
+            progress.extraction.close()
 
     def work(job: queue.ClaimedTask) -> None:
         extract_video(library, job, passes=(DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
@@ -99,7 +98,7 @@ def _until_done(
     *,
     is_over: Callable[[], bool],
 ) -> None:
-    """Claim and do a task, or wait for whoever has it. Raises VideoError with what it waits for, where it must wait."""
+    """Do a task, or wait for the process that has claimed it. Raises VideoError with the reason if it cannot run."""
     while not is_over():
         status, reason = _state(library, video_id, kind) or (TaskStatus.DONE, None)
         if status in (TaskStatus.DONE, TaskStatus.FAILED):
@@ -113,10 +112,10 @@ def _until_done(
         try:
             with LeaseRenewal(library.engine, [job]):
                 work(job)
-        except queue.LeaseLostError:  # a worker began meanwhile, and does it
+        except queue.LeaseLostError:  # a worker has taken over the task
             continue
         except BaseException:
-            _give_back(library, job)
+            _release(library, job)
             raise
 
 
@@ -134,7 +133,7 @@ def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.ClaimedTa
     return jobs[0] if jobs else None
 
 
-def _give_back(library: Library, job: queue.ClaimedTask) -> None:
+def _release(library: Library, job: queue.ClaimedTask) -> None:
     try:
         with writing(library.engine) as connection:
             queue.release(connection, job)
@@ -143,7 +142,7 @@ def _give_back(library: Library, job: queue.ClaimedTask) -> None:
 
 
 def _state(library: Library, video_id: int, kind: TaskKind) -> tuple[TaskStatus, str | None] | None:
-    """The status of a video's task and what it waits for; None if it has none."""
+    """The status of a video's task and the reason it waits; None if there is no task."""
     with reading(library.engine) as connection:
         row = connection.execute(
             select(Task.status, Task.error).where(Task.video_id == video_id, Task.kind == kind)
