@@ -164,7 +164,7 @@ def test_what_cannot_be_meant_is_refused_with_the_way_to_write_it(text):
 def test_settings_refuse_hours_at_once_and_name_the_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path))
     monkeypatch.setenv("EVERYFRAME_HOURS", "22 to 7")
-    with pytest.raises(SettingsError, match=r"EVERYFRAME_HOURS: '22 to 7' are no working hours"):
+    with pytest.raises(SettingsError, match=r"EVERYFRAME_HOURS: '22 to 7' is not a valid time range"):
         load_settings()
     monkeypatch.setenv("EVERYFRAME_HOURS", "22-7")
     assert load_settings().hours == "22:00-07:00"

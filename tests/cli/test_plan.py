@@ -56,7 +56,7 @@ def test_when_all_is_described_nothing_is_left(cli, library):
 @pytest.mark.parametrize("command", ["plan", "enrich", "start"])
 def test_what_is_no_time_is_wrong_usage(cli, film, command):
     cli(command, "--within", "soon").refused("--within", "write 8h", code=2)
-    cli(command, "--by", "25:00").refused("--by", "no clock shows", code=2)
+    cli(command, "--by", "25:00").refused("--by", "not a valid time", code=2)
     cli(command, "--by", "07:00", "--within", "8h").refused("use one of --within and --by", code=2)
 
 
