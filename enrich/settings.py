@@ -105,14 +105,10 @@ class Settings(BaseSettings):
         default=False, description="allow Ollama models that send images to a cloud service (refused by default)"
     )
     call_seconds: float = Field(300, gt=0, description="timeout of one request, in seconds")
-    load_seconds: float = Field(
-        900, gt=0, description="timeout of the first request, which loads the model, in seconds"
-    )
+    load_seconds: float = Field(900, gt=0, description="timeout of the request that loads the model, in seconds")
     connect_seconds: float = Field(5, gt=0, description="timeout for connecting to a host, in seconds")
     keep_alive: str = Field("15m", description="how long Ollama keeps the model loaded after a request")
-    num_ctx: int | None = Field(
-        None, ge=512, description="context window in tokens; default: depends on the model family"
-    )
+    num_ctx: int | None = Field(None, ge=512, description="context window in tokens; default: by model family")
     num_predict: int = Field(500, ge=32, description="maximum length of one reply, in tokens")
     picture_edges: dict[str, int] = Field(
         default_factory=dict,
@@ -128,15 +124,11 @@ class Settings(BaseSettings):
         description="how similar a frame must be to the previous one to be skipped: strict, normal or loose",
         json_schema_extra={"choices": [*LIKENESSES]},
     )
-    disk_reserve_mb: int = Field(
-        1000, ge=0, description="free disk space to preserve, in MB; extraction pauses below it"
-    )
-    hours: str = Field(
-        "", description="working hours of the worker in local time, such as 22:00-07:00; default: always"
-    )
+    disk_reserve_mb: int = Field(1000, ge=0, description="free disk space to keep, in MB; extraction pauses below it")
+    hours: str = Field("", description="working hours in local time, such as 22:00-07:00; default: always")
     keep_awake: Literal["mains", "always", "never"] = Field(
         "mains",
-        description="when to keep the computer awake while there is work: mains (not on battery), always, never",
+        description="when to keep the computer awake while working: mains (not on battery), always, never",
     )
     dashboard_password: SecretStr = Field(
         SecretStr(""),

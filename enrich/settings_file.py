@@ -59,9 +59,7 @@ def known_name(name: str) -> str:
     if found not in Settings.model_fields:
         raise SettingsError(f"there is no setting named {name}. List them with `everyframe settings`")
     if found == "home":
-        raise SettingsError(
-            "the data folder cannot be set in the settings file, which is in it: set EVERYFRAME_HOME in the environment"
-        )
+        raise SettingsError("home cannot be set in the settings file: set EVERYFRAME_HOME in the environment")
     return found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, find_one_video, open_library, settings_for
-from enrich.cli.output import as_json_text, print_error, print_json, print_line, print_table, say
+from enrich.cli.output import as_json_text, print_error, print_json, print_json_line, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable, span
 
@@ -59,7 +59,7 @@ def add(
     additions = []
     named = _titles(paths, titles or [])
     if as_json and in_lines:
-        print_line({"total": sum(1 for _ in search(paths))})
+        print_json_line({"total": sum(1 for _ in search(paths))})
     for addition in add_paths(library, paths, sampling=chosen, context=printable(context), titles=named):
         additions.append(addition)
         if addition.outcome is PathOutcome.FAILED:
@@ -67,7 +67,7 @@ def add(
         elif not as_json:
             _say_addition(addition)
         if as_json and in_lines:
-            print_line(_addition(addition))
+            print_json_line(_addition(addition))
     if as_json and not in_lines:
         print_json([_addition(addition) for addition in additions])
     elif not as_json:
