@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, Video, find_one_video, open_library
-from enrich.cli.output import print_json, print_table, say
+from enrich.cli.output import STATUS_WORDS, print_json, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from enrich.library.library import Library
 
 SHOWN_FRAMES = 50
-DESCRIPTION_STATES = {"pending": "waiting", "enriching": "in progress", "enriched": "done", "failed": "failed"}
 
 
 def show(
@@ -150,7 +149,7 @@ def _say_video(row: "VideoRow") -> None:
     say(f"  {row.path}")
     rate = f"{row.fps:.3g} fps" if row.fps else "frame rate unknown"
     say(f"  {clock(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
-    say(f"  extraction: {row.extraction_status}, description: {DESCRIPTION_STATES[row.enrichment_status]}")
+    say(f"  frames: {STATUS_WORDS[row.extraction_status]}, descriptions: {STATUS_WORDS[row.enrichment_status]}")
     say(
         f"  {'' if row.extraction_status == 'extracted' else 'about '}{row.frame_count or '?'} source frames, "
         f"{row.kept} kept, {row.described} described "

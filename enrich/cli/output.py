@@ -17,6 +17,15 @@ from rich.text import Text
 from enrich.wording import UNPRINTABLE, printable
 
 PIPE_WIDTH = 200  # columns, when stdout is not a terminal
+STATUS_WORDS = {  # of a video's extraction and description, as shown to people
+    "pending": "waiting",
+    "skimmed": "previewed",
+    "extracting": "extracting",
+    "extracted": "extracted",
+    "enriching": "describing",
+    "enriched": "described",
+    "failed": "failed",
+}
 LINE_SECONDS = 15.0  # between two lines of progress, when stderr is not a terminal
 Meter: TypeAlias = Callable[[str, int, int | None], None]  # label, count done, total if known
 
