@@ -57,7 +57,7 @@ def records(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_record_is_one_line_of_json_with_all_that_is_known(path):
+def test_record_is_one_json_line_with_its_fields(path):
     log_to_file(path)
     set_run(7)
     log.warning(
@@ -79,7 +79,7 @@ def test_a_record_is_one_line_of_json_with_all_that_is_known(path):
     }
 
 
-def test_before_a_run_is_known_none_is_named(path):
+def test_records_before_a_run_have_no_run(path):
     log_to_file(path)
     log.info("the library is opened")
     set_run(1)
@@ -87,7 +87,7 @@ def test_before_a_run_is_known_none_is_named(path):
     assert [record.get("run") for record in records(path)] == [None, 1]
 
 
-def test_a_line_in_the_terminal_is_short_and_readable(capsys):
+def test_terminal_line_is_short(capsys):
     log_to_stderr()
     log.info("the frame failed", extra=about(Action.FRAME_FAILED, video=2, frame=17))
     log.debug("nobody reads this")
@@ -96,13 +96,13 @@ def test_a_line_in_the_terminal_is_short_and_readable(capsys):
     assert line[8:] == " INFO    the frame failed  [video 2, frame 17]\n"
 
 
-def test_what_a_terminal_would_obey_is_shown_instead(capsys):
+def test_control_characters_are_escaped(capsys):
     log_to_stderr()
     log.info("party\x1b[2J\r.mp4")
     assert capsys.readouterr().err.endswith("party\\x1b[2J\\r.mp4\n")
 
 
-def test_a_closed_terminal_does_not_stop_the_work(monkeypatch, path):
+def test_closed_terminal_does_not_stop_logging(monkeypatch, path):
     log_to_stderr()
     log_to_file(path)
     for stderr in (None, path.open("rb")):
@@ -114,7 +114,7 @@ def test_a_closed_terminal_does_not_stop_the_work(monkeypatch, path):
     assert [record["message"] for record in records(path)] == ["it goes on"] * 3
 
 
-def test_setting_up_twice_writes_once(path, capsys):
+def test_second_setup_replaces_the_first(path, capsys):
     for _ in range(2):
         log_to_file(path)
         log_to_stderr()
@@ -123,7 +123,7 @@ def test_setting_up_twice_writes_once(path, capsys):
     assert capsys.readouterr().err.count("once") == 1
 
 
-def test_of_other_libraries_only_warnings_are_written(path):
+def test_other_libraries_log_warnings_only(path):
     log_to_file(path, logging.DEBUG)
     for name in ("httpx", "httpcore.http11", "ollama", "asyncio", "sqlalchemy.engine"):
         logging.getLogger(name).debug("debug of %s", name)
@@ -134,7 +134,7 @@ def test_of_other_libraries_only_warnings_are_written(path):
     assert "what it sends" not in path.read_text()
 
 
-def test_the_file_is_rotated_and_the_oldest_is_thrown_away(path, monkeypatch):
+def test_file_is_rotated_and_the_oldest_deleted(path, monkeypatch):
     monkeypatch.setattr(logs, "ROTATED_BYTES", 2_000)
     monkeypatch.setattr(logs, "ROTATED_FILES", 2)
     log_to_file(path)
@@ -146,7 +146,7 @@ def test_the_file_is_rotated_and_the_oldest_is_thrown_away(path, monkeypatch):
     assert records(path)[-1]["message"].startswith("line 59 ")
 
 
-def test_where_the_file_cannot_be_rotated_it_is_written_on(path, monkeypatch):
+def test_failed_rotation_keeps_writing(path, monkeypatch):
     def refuse(self, source, target):
         raise PermissionError(13, "The process cannot access the file because it is being used by another process")
 
@@ -158,7 +158,7 @@ def test_where_the_file_cannot_be_rotated_it_is_written_on(path, monkeypatch):
     assert [record["message"].split()[1] for record in records(path)] == [str(number) for number in range(20)]
 
 
-def test_a_file_name_that_is_no_text_is_written_all_the_same(path):
+def test_undecodable_file_name_is_logged(path):
     log_to_file(path)
     [handler] = (each for each in logging.getLogger().handlers if isinstance(each, RotatingFileHandler))
     # To this handler alone: pytest keeps what is logged for its report, and xdist cannot send what is no text.
@@ -167,13 +167,13 @@ def test_a_file_name_that_is_no_text_is_written_all_the_same(path):
     assert record["message"].startswith("caf")
 
 
-def test_a_log_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
+def test_unwritable_log_file_is_an_error(tmp_path):
     (tmp_path / "logs").write_text("a file in the way")
     with pytest.raises(SettingsError, match="the log cannot be written, see EVERYFRAME_HOME"):
         log_to_file(tmp_path / "logs" / "worker.log")
 
 
-def test_worker_and_supervisor_have_a_file_each(tmp_path):
+def test_worker_and_supervisor_have_separate_files(tmp_path):
     house = open_house(tmp_path / "home")
     assert log_path(house.settings) == tmp_path / "home" / "logs" / "worker.log"
     assert log_path(house.settings, "supervisor") == tmp_path / "home" / "logs" / "supervisor.log"
@@ -193,7 +193,7 @@ PRIVATE = {
 
 
 @pytest.mark.parametrize(("text", "private"), PRIVATE.values(), ids=PRIVATE.keys())
-def test_what_is_private_is_taken_out_wherever_it_stands(path, capsys, text, private):
+def test_private_data_is_redacted(path, capsys, text, private):
     log_to_file(path)
     log_to_stderr()
     log.warning("the message: %s", text, extra=about(Action.HOST_BACKING_OFF, host=text))
@@ -207,7 +207,7 @@ def test_what_is_private_is_taken_out_wherever_it_stands(path, capsys, text, pri
     assert private not in written
 
 
-def test_a_novel_is_cut(path):
+def test_long_text_is_shortened(path):
     log_to_file(path)
     log.warning("%s", "word " * 100_000)
     assert len(path.read_text()) < 2 * logs.LONGEST_TEXT
@@ -216,13 +216,13 @@ def test_a_novel_is_cut(path):
 @pytest.mark.parametrize(
     "text", ["/home/anna/Videos/Family/2019/Summer/Italy/Beach/party.mp4", "http://box:11434/api", "é"]
 )
-def test_what_is_not_private_stays(path, text):
+def test_harmless_text_is_unchanged(path, text):
     log_to_file(path)
     log.info("%s waits", text)
     assert records(path)[0]["message"] == f"{text} waits"
 
 
-async def test_a_night_in_trouble_leaves_no_prompt_no_picture_and_no_key_in_the_log(
+async def test_failing_run_logs_no_prompt_image_or_key(
     tmp_path, path, monkeypatch, capsys
 ):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
@@ -288,7 +288,7 @@ def run_crashing(folder, code):
 
 
 @pytest.mark.parametrize(("code", "message"), CRASHES.values(), ids=CRASHES.keys())
-def test_what_nobody_catches_is_in_the_log_with_its_place(tmp_path, code, message):
+def test_uncaught_exception_is_logged_with_traceback(tmp_path, code, message):
     run_crashing(tmp_path, code)
     [record] = records(tmp_path / "worker.log")
     assert record["message"].startswith(message)
@@ -296,7 +296,7 @@ def test_what_nobody_catches_is_in_the_log_with_its_place(tmp_path, code, messag
     assert "Traceback" in record["error"]
 
 
-def test_a_crash_of_c_code_leaves_its_stack_with_the_time_the_process_began(tmp_path):
+def test_native_crash_leaves_a_dated_stack(tmp_path):
     for _ in range(2):
         done = run_crashing(tmp_path, "import faulthandler; faulthandler._sigabrt()")
         assert done.returncode != 0
@@ -307,12 +307,12 @@ def test_a_crash_of_c_code_leaves_its_stack_with_the_time_the_process_began(tmp_
     assert began[1] == "process"
 
 
-def test_ctrl_c_is_no_crash(tmp_path):
+def test_ctrl_c_is_not_logged(tmp_path):
     run_crashing(tmp_path, "raise KeyboardInterrupt")
     assert records(tmp_path / "worker.log") == []
 
 
-def test_the_crash_file_does_not_grow_for_ever(tmp_path):
+def test_crash_file_has_a_maximum_size(tmp_path):
     (tmp_path / "worker-crash.txt").write_text("x" * (logs.LONGEST_CRASH_BYTES + 1))
     assert run_crashing(tmp_path, "pass").returncode == 0
     assert (tmp_path / "worker-crash.txt").stat().st_size < 100

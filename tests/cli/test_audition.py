@@ -23,7 +23,7 @@ def lines(said):
     return [json.loads(line) for line in said.out.splitlines()]
 
 
-def test_every_frame_by_every_model_then_its_pace_a_line_each(cli, library, standin):
+def test_json_has_one_line_per_frame_and_per_model(cli, library, standin):
     standin.behave(models=TWO, delay=0.1)
     said = cli("audition", "--model", "llava:13b", "--model", "moondream", "--frames", "4", "--json")
     assert (said.code, said.err) == (0, "")
@@ -47,7 +47,7 @@ def test_every_frame_by_every_model_then_its_pace_a_line_each(cli, library, stan
     assert standin.loaded == set()
 
 
-def test_nothing_of_the_library_changes_but_its_knowledge_of_speeds(cli, library, standin):
+def test_audition_changes_only_measured_speeds(cli, library, standin):
     standin.behave(models=TWO, delay=0.2)
     tables = ("frames", "tasks", "videos", "search_documents")
     before = [ask(library, f"SELECT * FROM {table}") for table in tables]  # noqa: S608
@@ -63,7 +63,7 @@ def test_nothing_of_the_library_changes_but_its_knowledge_of_speeds(cli, library
     assert settled(library)
 
 
-def test_a_frame_that_is_asked_twice_counts_as_one_for_the_speed(cli, library, standin):
+def test_retried_frame_counts_once_for_the_speed(cli, library, standin):
     standin.behave(models=TWO, delay=0.1)
     standin.play(Trick.NOT_JSON)
     told = lines(cli("audition", "--model", "moondream", "--frames", "3", "--json"))
@@ -75,7 +75,7 @@ def test_a_frame_that_is_asked_twice_counts_as_one_for_the_speed(cli, library, s
     assert (found.calls, found.seconds_per_frame) == (6, pytest.approx(0.2, abs=0.1))
 
 
-def test_frames_are_spread_over_the_library_and_the_same_every_time(library):
+def test_sample_is_spread_and_deterministic(library):
     engine = open_engine(load_settings())
     with reading(engine) as connection:
         first, again = (choose(connection, count=6) for _ in range(2))
@@ -88,7 +88,7 @@ def test_frames_are_spread_over_the_library_and_the_same_every_time(library):
     assert [one.frame.index for one in of_one] == [2, 6, 10]
 
 
-def test_one_model_that_is_missing_does_not_stop_the_others(cli, library, standin):
+def test_missing_model_does_not_stop_the_others(cli, library, standin):
     said = cli("audition", "--model", "bakllava", "--model", "llava:13b", "--frames", "2", "--json")
     assert said.code == 1
     missing, *takes, verdict = lines(said)
@@ -98,7 +98,7 @@ def test_one_model_that_is_missing_does_not_stop_the_others(cli, library, standi
     assert verdict["error"] is None
 
 
-def test_a_frame_that_fails_is_told_with_its_reason(cli, library, standin):
+def test_failed_frame_has_its_reason(cli, library, standin):
     standin.play(Trick.ERROR, frames=[5])
     told = lines(cli("audition", "--video", "numbers", "--json"))
     assert len(told) == 7
@@ -108,7 +108,7 @@ def test_a_frame_that_fails_is_told_with_its_reason(cli, library, standin):
     assert told[-1]["frames"] == 5
 
 
-def test_for_people_it_says_texts_and_a_table(cli, library, standin):
+def test_text_output_has_descriptions_and_a_table(cli, library, standin):
     said = cli("audition", "--frames", "2")
     assert said.code == 0
     assert "llava:13b, numbers at 0:00.800" in said.out
@@ -116,13 +116,13 @@ def test_for_people_it_says_texts_and_a_table(cli, library, standin):
     assert "For 18 frames:" in said.out
 
 
-def test_more_than_three_models_are_too_many_and_an_empty_library_has_no_frames(cli, home, standin):
+def test_too_many_models_and_empty_library_are_refused(cli, home, standin):
     four = [word for name in "abcd" for word in ("--model", name)]
     cli("audition", *four).refused("at most 3 models", code=2)
     cli("audition").refused("there are no frames yet", "everyframe extract")
 
 
-def test_beside_a_worker_that_is_at_work_it_is_refused(cli, library, standin):
+def test_refused_while_a_worker_is_describing(cli, library, standin):
     engine = open_engine(load_settings())
     with writing(engine) as connection:
         run, _ = runs.begin(connection, this_process(), options={}, is_alive=lambda _: True, now=datetime.now(UTC))

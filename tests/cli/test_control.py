@@ -24,7 +24,7 @@ def background(home: Path, standin, monkeypatch: pytest.MonkeyPatch) -> Iterator
     house.library.engine.dispose()
 
 
-def test_a_night_in_short(cli, standin, party, home, background):
+def test_start_pause_resume_stop(cli, standin, party, home, background):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
 
@@ -53,7 +53,7 @@ def test_a_night_in_short(cli, standin, party, home, background):
     assert "nothing is left to describe" in shown
 
 
-def test_status_as_json_has_all_of_it(cli, library, background):
+def test_status_as_json(cli, library, background):
     cli("start")
     background.until_state("running")
     found = cli("status", "--json").json
@@ -68,7 +68,7 @@ def test_status_as_json_has_all_of_it(cli, library, background):
     assert (found["videos"], found["described"], found["left"], found["failed"]) == (2, 18, 0, 0)
 
 
-def test_start_says_at_once_what_the_worker_waits_for(cli, standin, party, background):
+def test_start_reports_what_the_worker_waits_for(cli, standin, party, background):
     cli("add", "--sampling", "exact", party)
     standin.stop()
     started = cli("start")
@@ -77,7 +77,7 @@ def test_start_says_at_once_what_the_worker_waits_for(cli, standin, party, backg
     assert re.search(r"^Host +http\S+ resting: Ollama does not answer", cli("status").out, re.MULTILINE)
 
 
-def test_without_a_worker_status_says_what_is_left(cli, library):
+def test_status_without_a_worker(cli, library):
     shown = cli("status")
     assert shown.code == 0
     assert "none is running, the last one finished at" in shown.out
@@ -93,12 +93,12 @@ def test_failures_are_grouped_by_reason(cli, library):
     assert "`everyframe retry` puts what failed back" in shown
 
 
-def test_there_must_be_a_worker_to_pause(cli, library):
+def test_pause_needs_a_worker(cli, library):
     cli("pause").refused("no worker is running: start one with `everyframe start`")
     cli("resume").refused("no worker is running")
 
 
-def test_watched_through_a_pipe_it_prints_a_block_now_and_then(cli, library, monkeypatch):
+def test_watch_through_a_pipe_prints_blocks(cli, library, monkeypatch):
     code = """if True:
         import signal
         from enrich.cli import main, manage
@@ -118,7 +118,7 @@ def test_watched_through_a_pipe_it_prints_a_block_now_and_then(cli, library, mon
     assert (process.returncode, err) == (0, "")
 
 
-def test_the_log_is_json_with_the_run_in_it(cli, standin, party, home, background):
+def test_log_is_json_with_the_run(cli, standin, party, home, background):
     cli("add", "--sampling", "exact", party)
     cli("start")
     background.until_described(12)
@@ -130,7 +130,7 @@ def test_the_log_is_json_with_the_run_in_it(cli, standin, party, home, backgroun
     until(lambda: ask(home, "SELECT state FROM runs") == [("stopped",)], "it has ended")
 
 
-def test_at_login_it_is_set_up_with_the_same_command_and_started_now(cli, library, background, monkeypatch, tmp_path):
+def test_at_login_installs_and_starts_the_same_command(cli, library, background, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("PATH", str(tmp_path))  # there is no systemd: the desktop is to start it

@@ -20,19 +20,19 @@ def looked_at(library, home):
     change(home, "UPDATE frames SET excitement = 5 WHERE id IN (SELECT frame_id FROM analyses WHERE cost_usd > 0)")
 
 
-def test_an_empty_library_says_what_to_do(cli):
+def test_empty_library_says_what_to_do(cli):
     assert cli("costs").out == "The library is empty: everyframe add PATH\n"
     assert cli("costs", "--json").json["films"] == []
 
 
-def test_a_library_that_nobody_has_looked_at_has_cost_nothing(cli, party):
+def test_undescribed_library_cost_nothing(cli, party):
     cli("add", party)
     said = cli("costs")
     assert "would have cost" not in said.out
     assert "Quick pass  nothing yet\nDeep pass   nothing yet\nThis month  $0.00 of $5.00\n" in said.out
 
 
-def test_both_passes_of_each_film_and_in_all(cli, looked_at):
+def test_both_passes_per_video_and_in_total(cli, looked_at):
     said = cli("costs")
     assert said.code == 0
     assert "party      4 frames   5,800  $0.048  12 frames" in said.out
@@ -43,7 +43,7 @@ def test_both_passes_of_each_film_and_in_all(cli, looked_at):
     assert said.out.endswith("4 frames @ $0.048, 18 frames @ $0.00, 4.5x more analysis for the same price\n")
 
 
-def test_costs_of_one_film(cli, looked_at):
+def test_costs_of_one_video(cli, looked_at):
     said = cli("costs", "numbers")
     assert "party" not in said.out
     assert "more analysis" not in said.out
@@ -61,13 +61,13 @@ def test_costs_as_json(cli, looked_at):
     assert value["summary"].startswith("4 frames @ $0.048")
 
 
-def test_a_removed_film_stays_on_the_bill(cli, looked_at):
+def test_removed_video_still_counts(cli, looked_at):
     cli("remove", "party", "--yes")
     said = cli("costs")
     assert "Removed     $0.048 for films that are not in the library any more" in said.out
     assert "This month  $0.048 of $5.00" in said.out
 
 
-def test_prices_that_cannot_be_used_are_named(cli, looked_at, home):
+def test_unusable_price_file_is_named(cli, looked_at, home):
     (home / "prices.toml").write_text("models = []", encoding="utf-8")
     cli("costs").refused("prices.toml")

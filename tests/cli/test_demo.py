@@ -8,7 +8,7 @@ from tests.cli.terminal import ask
 from tests.standin import ShelfModel
 
 
-def test_the_demo_without_ollama_says_what_the_baseline_is(cli, home):
+def test_demo_without_ollama_explains_the_baseline(cli, home):
     said = cli("demo")
     assert said.code == 0
     assert "Describer:  baseline, without a model (Ollama does not answer at http://127.0.0.1:9" in said.out
@@ -21,7 +21,7 @@ def test_the_demo_without_ollama_says_what_the_baseline_is(cli, home):
     assert ask(home / "demo", "SELECT extraction_status FROM videos") == [("extracted",)]
 
 
-def test_the_demo_uses_the_model_that_is_there_and_can_be_repeated(cli, standin, home):
+def test_demo_uses_an_installed_model_and_is_repeatable(cli, standin, home):
     standin.behave(models=(ShelfModel("big:1b", size=9 * 10**9), ShelfModel("moondream:latest", size=10**9)))
     for _ in range(2):
         said = cli("demo")
@@ -31,7 +31,7 @@ def test_the_demo_uses_the_model_that_is_there_and_can_be_repeated(cli, standin,
     assert ask(home / "demo", "SELECT enrichment_status, title FROM videos") == [("enriched", "sample")]
 
 
-def test_the_demo_of_ones_own_film_keeps_it_in_a_library_of_its_own(cli, standin, party, home):
+def test_demo_of_own_video_uses_a_separate_library(cli, standin, party, home):
     said = cli("demo", party)
     assert said.code == 0
     assert f"Video:      {party}" in said.out
@@ -40,7 +40,7 @@ def test_the_demo_of_ones_own_film_keeps_it_in_a_library_of_its_own(cli, standin
 
 
 @pytest.mark.parametrize("name", ["gone.mp4", "."])
-def test_the_demo_of_no_film_is_one_line(cli, tmp_path, name):
+def test_demo_of_a_missing_video_is_one_line(cli, tmp_path, name):
     said = cli("demo", tmp_path / name)
     assert said.code == 1
     assert said.err.count("\n") == 1

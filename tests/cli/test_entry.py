@@ -8,7 +8,7 @@ from tests.cli.terminal import ask, change
 from tests.clips import numbered_clip
 
 
-def test_title_and_context_are_set_and_found_by(cli, library):
+def test_set_title_and_context(cli, library):
     said = cli("set", "party", "--title", "  Erna's \n [80th] birthday ", "--context", "In the garden")
     assert (said.code, said.out, said.err) == (0, "2 Erna's [80th] birthday: In the garden\n", "")
     assert cli("show", "80th").code == 0
@@ -17,19 +17,19 @@ def test_title_and_context_are_set_and_found_by(cli, library):
     assert ask(library, "SELECT title, context FROM videos WHERE id = 1") == [("numbers", "")]
 
 
-def test_what_a_terminal_would_obey_does_not_get_into_a_title(cli, library):
+def test_control_characters_in_a_title_are_escaped(cli, library):
     cli("set", "2", "--title", "red\x1b[31m\u202e")
     assert ask(library, "SELECT title FROM videos WHERE id = 2") == [(r"red\x1b[31m\u202e",)]
 
 
-def test_nothing_to_set_and_an_empty_title_are_wrong_usage(cli, library):
+def test_set_without_values_or_bad_title_is_wrong_usage(cli, library):
     cli("set", "2").refused("--context TEXT or --title TEXT", code=2)
     cli("set", "2", "--title", "  ").refused("write a title", code=2)
     cli("set", "2", "--title", "x" * 301).refused("write a title", code=2)
     assert cli("list", "--json").json[1]["title"] == "party"
 
 
-def test_new_frames_are_described_with_the_new_context(cli, library, standin):
+def test_new_context_is_used_for_new_frames(cli, library, standin):
     cli("set", "1", "--context", "A walk in the hills")
     cli("describe", "1", "--frame", "0")
     assert "A walk in the hills" in standin.chats[-1].prompt
@@ -40,7 +40,7 @@ def film(party, tmp_path):
     return shutil.copy(party, tmp_path / "film.mp4")
 
 
-def test_a_moved_film_is_linked_again_and_waits_no_more(cli, film, tmp_path, home, standin):
+def test_relink_moved_video(cli, film, tmp_path, home, standin):
     cli("add", film, "--sampling", "exact")
     moved = shutil.move(film, tmp_path / "elsewhere.mp4")
     assert cli("enrich").code == 1
@@ -52,7 +52,7 @@ def test_a_moved_film_is_linked_again_and_waits_no_more(cli, film, tmp_path, hom
     assert cli("enrich").code == 0
 
 
-def test_another_film_is_refused_and_nothing_changes(cli, film, numbers, tmp_path, home):
+def test_relink_to_a_different_video_is_refused(cli, film, numbers, tmp_path, home):
     cli("add", film)
     before = ask(home, "SELECT * FROM videos")
     cli("relink", "film", numbers).refused(f"{numbers} is another film than film", "everyframe add")
@@ -63,7 +63,7 @@ def test_another_film_is_refused_and_nothing_changes(cli, film, numbers, tmp_pat
     assert ask(home, "SELECT * FROM videos") == before
 
 
-def test_a_relative_path_is_kept_whole(cli, film, tmp_path, home, monkeypatch):
+def test_relink_stores_an_absolute_path(cli, film, tmp_path, home, monkeypatch):
     cli("add", film)
     shutil.move(film, tmp_path / "elsewhere.mp4")
     monkeypatch.chdir(tmp_path)
@@ -71,7 +71,7 @@ def test_a_relative_path_is_kept_whole(cli, film, tmp_path, home, monkeypatch):
     assert ask(home, "SELECT path FROM videos") == [(str(tmp_path / "elsewhere.mp4"),)]
 
 
-def test_a_chapter_that_moved_belongs_to_the_recording_in_its_new_folder(cli, tmp_path, home):
+def test_relinked_chapter_joins_the_recording_in_its_folder(cli, tmp_path, home):
     first = numbered_clip(tmp_path / "GOPR0123.MP4", frames=3)
     cli("add", first)
     (tmp_path / "card").mkdir()
@@ -80,7 +80,7 @@ def test_a_chapter_that_moved_belongs_to_the_recording_in_its_new_folder(cli, tm
     assert ask(home, "SELECT recording FROM videos") == [(str(tmp_path / "card" / "GOPR0123"),)]
 
 
-def test_remove_says_in_json_what_it_deleted(cli, library, party):
+def test_remove_as_json(cli, library, party):
     cli("remove", "party", "--json").refused("12 pictures and 12 descriptions would be deleted", "--yes")
     said = cli("remove", "party", "--yes", "--json")
     assert said.code == 0
@@ -88,7 +88,7 @@ def test_remove_says_in_json_what_it_deleted(cli, library, party):
     assert party.exists()
 
 
-def test_a_film_that_is_an_error_for_good_keeps_its_error(cli, film, tmp_path, home):
+def test_relink_keeps_a_permanent_error(cli, film, tmp_path, home):
     cli("add", film)
     change(home, "UPDATE videos SET extraction_status = 'failed', error = 'no pictures in it'")
     cli("relink", "1", shutil.move(film, tmp_path / "b.mp4"))

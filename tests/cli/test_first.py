@@ -19,7 +19,7 @@ def wished(home):
     return [time for (time,) in ask(home, sql.format(REQUEST_PRIORITY))]
 
 
-def test_a_part_of_a_film_is_put_first(cli, film, home):
+def test_part_of_a_video_gets_priority(cli, film, home):
     cli("extract")
     said = cli("first", "garden", "--from", "0:01.5", "--to", "2")
     assert (said.code, said.err) == (0, "")
@@ -27,7 +27,7 @@ def test_a_part_of_a_film_is_put_first(cli, film, home):
     assert wished(home) == pytest.approx([1.5, 1.6, 1.7, 1.8, 1.9, 2.0])
 
 
-def test_a_film_that_is_not_decoded_is_decoded_first(cli, film, home):
+def test_unextracted_video_is_extracted_first(cli, film, home):
     said = cli("first", "1")
     assert said.out.startswith("0 frames of garden will be described first; it is decoded before the others")
     cli("extract")
@@ -35,19 +35,19 @@ def test_a_film_that_is_not_decoded_is_decoded_first(cli, film, home):
 
 
 @pytest.mark.parametrize("time", ["soon", "1:2:3:4", "-5", ""])
-def test_a_time_nobody_can_read_is_wrong_usage(cli, film, time):
+def test_invalid_time_is_wrong_usage(cli, film, time):
     said = cli("first", "garden", f"--from={time}")
     assert said.code == 2
     assert "write seconds, 12:30 or 1:02:03" in said.err
 
 
-def test_a_video_nobody_knows_is_an_error(cli, film):
+def test_unknown_video_is_an_error(cli, film):
     said = cli("first", "cellar")
     assert said.code == 1
     assert "no video is called 'cellar'" in said.err
 
 
-def test_enrich_says_what_it_will_reach_and_has_reached(cli, film, standin):
+def test_enrich_prints_plan_and_result(cli, film, standin):
     standin.behave(delay=0.05)
     first = cli("enrich", "--within", "1s")
     assert "Plan:    as soon as the model's speed is known" in first.out

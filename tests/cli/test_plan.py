@@ -16,7 +16,7 @@ def film(tmp_path, cli):
     return clip
 
 
-def test_before_the_first_call_there_is_no_plan_and_the_reason_is_said(cli, film):
+def test_no_plan_before_the_model_is_timed(cli, film):
     said = cli("plan", "--within", "8h")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("Plan:    the speed of llava:13b is not known here yet")
@@ -27,7 +27,7 @@ def test_before_the_first_call_there_is_no_plan_and_the_reason_is_said(cli, film
     assert set(value.items()) == {(key, None) for key in ("calls", "left", "gap_seconds", "all_seconds", "text")}
 
 
-def test_a_plan_says_how_fine_it_gets_and_when_all_is_done(cli, film, home, standin):
+def test_plan_has_density_and_finish_time(cli, film, home, standin):
     cli("enrich", "--limit", "10")
     change(home, "UPDATE analyses SET latency_seconds = 0.2, load_seconds = 0")  # two at once
     value = cli("plan", "--within", "2s", "--json").json
@@ -42,29 +42,29 @@ def test_a_plan_says_how_fine_it_gets_and_when_all_is_done(cli, film, home, stan
     assert len(standin.chats) == 10
 
 
-def test_by_a_time_of_day_is_the_next_one(cli, film):
+def test_by_time_of_day_is_the_next_occurrence(cli, film):
     value = cli("plan", "--by", "07:00", "--json").json
     end = datetime.fromisoformat(value["until"])
     assert timedelta(0) < end - datetime.now(UTC) <= timedelta(days=1)
     assert f"{end.astimezone():%H:%M}" == "07:00"
 
 
-def test_when_all_is_described_nothing_is_left(cli, library):
+def test_plan_of_a_described_library(cli, library):
     assert cli("plan").out == "Plan:    nothing is left to describe\n"
 
 
 @pytest.mark.parametrize("command", ["plan", "enrich", "start"])
-def test_what_is_no_time_is_wrong_usage(cli, film, command):
+def test_invalid_time_limit_is_wrong_usage(cli, film, command):
     cli(command, "--within", "soon").refused("--within", "write 8h", code=2)
     cli(command, "--by", "25:00").refused("--by", "not a valid time", code=2)
     cli(command, "--by", "07:00", "--within", "8h").refused("use one of --within and --by", code=2)
 
 
-def test_a_worker_that_starts_at_every_login_has_no_end(cli, film):
+def test_worker_at_login_has_no_time_limit(cli, film):
     cli("start", "--within", "8h", "--at-login").refused("--at-login", code=2)
 
 
-def test_enrich_by_a_time_ends_then(cli, film, standin):
+def test_enrich_stops_at_the_time(cli, film, standin):
     standin.behave(delay=0.2)
     end = datetime.now(UTC) + timedelta(seconds=1.5)
     said = cli("enrich", "--by", end.isoformat())

@@ -32,7 +32,7 @@ def stopped(process, number):
 
 
 @SIGNALS
-def test_a_signal_while_describing_saves_says_what_is_left_and_exits_130(cli, standin, party, home, number):
+def test_signal_while_describing_saves_and_exits_130(cli, standin, party, home, number):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
@@ -49,7 +49,7 @@ def test_a_signal_while_describing_saves_says_what_is_left_and_exits_130(cli, st
 
 
 @SIGNALS
-def test_a_signal_while_decoding_saves_and_the_next_run_goes_on(cli, home, long_film, number):
+def test_signal_while_extracting_saves_and_next_run_resumes(cli, home, long_film, number):
     cli("add", "--sampling", "exact", long_film)
     with running(COMMAND, "extract") as process:
         until(lambda: ask(home, "SELECT count(*) FROM frames")[0][0] > 20, "frames were kept", process)
@@ -67,7 +67,7 @@ def test_a_signal_while_decoding_saves_and_the_next_run_goes_on(cli, home, long_
 
 
 @SIGNALS
-def test_a_signal_while_ollama_is_waited_for_ends_at_once(cli, party, home, number):
+def test_signal_while_waiting_for_ollama_ends_at_once(cli, party, home, number):
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
         until(lambda: states(home) == ["waiting"], "it waits", process)
@@ -83,7 +83,7 @@ def test_a_signal_while_ollama_is_waited_for_ends_at_once(cli, party, home, numb
 
 @SIGNALS
 @pytest.mark.parametrize("command", [[COMMAND, "worker"], [sys.executable, "-m", "enrich"]], ids=["worker", "-m"])
-def test_a_worker_with_nothing_to_do_waits_until_it_is_told_to_stop(cli, standin, library, command, number):
+def test_idle_worker_waits_for_a_signal(cli, standin, library, command, number):
     with running(*command) as process:
         until(lambda: states(library)[-1] == "running", "it runs", process)
         code, _, err = stopped(process, number)
@@ -92,7 +92,7 @@ def test_a_worker_with_nothing_to_do_waits_until_it_is_told_to_stop(cli, standin
     assert settled(library)
 
 
-def test_a_worker_takes_up_what_is_added_meanwhile(cli, standin, party, home):
+def test_worker_picks_up_videos_added_later(cli, standin, party, home):
     assert cli("list").code == 0
     with running(sys.executable, "-m", "enrich") as process:
         until(lambda: states(home) == ["running"], "it runs", process)
@@ -103,7 +103,7 @@ def test_a_worker_takes_up_what_is_added_meanwhile(cli, standin, party, home):
     assert sorted(standin.described) == list(range(100, 112))
 
 
-def test_a_second_worker_on_one_library_is_refused(cli, standin, library):
+def test_second_worker_is_refused(cli, standin, library):
     with running(sys.executable, "-m", "enrich") as process:
         until(lambda: states(library)[-1] == "running", "it runs", process)
         cli("enrich").refused(f"a worker is running on this library already (process {process.pid} on ")
@@ -116,7 +116,7 @@ def test_a_second_worker_on_one_library_is_refused(cli, standin, library):
     assert cli("enrich").code == 0
 
 
-def test_a_worker_that_was_killed_leaves_nothing_behind(cli, standin, party, home):
+def test_killed_worker_leaves_nothing_behind(cli, standin, party, home):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
@@ -132,7 +132,7 @@ def test_a_worker_that_was_killed_leaves_nothing_behind(cli, standin, party, hom
 
 
 @pytest.mark.parametrize("command", [["show", "2"], ["list", "--json"], ["export", "2"], ["search", "number"]])
-def test_a_reader_that_goes_away_is_no_reason_to_complain(library, command):
+def test_closed_pipe_prints_no_error(library, command):
     with running(COMMAND, *command) as process:
         process.stdout.close()
         process.stdout = None
@@ -160,7 +160,7 @@ def terminal_output(*command):
     return process.returncode, seen.decode()
 
 
-def test_in_a_terminal_a_bar_shows_rate_and_time_left(cli, standin, party):
+def test_terminal_bar_shows_rate_and_time_left(cli, standin, party):
     standin.behave(delay=1.0)
     cli("add", "--sampling", "exact", party)
     code, seen = terminal_output(COMMAND, "enrich")
@@ -172,7 +172,7 @@ def test_in_a_terminal_a_bar_shows_rate_and_time_left(cli, standin, party):
     assert "12 frames described" in plain
 
 
-def test_in_a_terminal_decoding_shows_a_bar_with_the_films_name_as_text(cli, long_film, tmp_path):
+def test_terminal_bar_shows_the_video_name_as_text(cli, long_film, tmp_path):
     (film := tmp_path / "[red]long.mp4").symlink_to(long_film)
     cli("add", "--sampling", "exact", film)
     code, seen = terminal_output(COMMAND, "extract")
@@ -182,7 +182,7 @@ def test_in_a_terminal_decoding_shows_a_bar_with_the_films_name_as_text(cli, lon
     assert re.search(r"\d+/750 +\d+%", plain)
 
 
-def test_in_a_terminal_colours_of_a_film_are_not_obeyed(cli, tmp_path):
+def test_terminal_escapes_in_titles_are_not_printed(cli, tmp_path):
     numbered_clip(tmp_path / "made.mp4", frames=2).rename(tmp_path / "a\x1b[31m[bold]b.mp4")
     cli("add", "--sampling", "exact", tmp_path)
     _, seen = terminal_output(COMMAND, "list")
@@ -190,7 +190,7 @@ def test_in_a_terminal_colours_of_a_film_are_not_obeyed(cli, tmp_path):
     assert r"a\x1b[31m[bold]b" in seen
 
 
-def test_a_pull_shows_a_bar(standin):
+def test_pull_shows_a_bar(standin):
     code, seen = terminal_output(COMMAND, "models", "pull", "moondream")
     assert code == 0
     plain = BARE_TEXT.sub("", seen)
@@ -199,7 +199,7 @@ def test_a_pull_shows_a_bar(standin):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_poor_locale_spoils_nothing(library, encoding):
+def test_limited_locale_does_not_break_output(library, encoding):
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     said = run_process("show", "1", env=environment)
     assert (said.code, said.err) == (0, "")
@@ -207,7 +207,7 @@ def test_a_poor_locale_spoils_nothing(library, encoding):
     assert json.loads(run_process("list", "--json", env=environment).out)[0]["id"] == 1
 
 
-def test_a_confirmed_remove_in_a_terminal_asks_first(library):
+def test_remove_in_a_terminal_asks_for_confirmation(library):
     leader, follower = pty.openpty()
     with running(COMMAND, "remove", "1", stdin=follower, stdout=subprocess.PIPE) as process:
         os.write(leader, b"n\n")

@@ -52,7 +52,7 @@ def number_in(text):
     return int(NUMBER.search(text)[1])
 
 
-def test_key_frames_are_looked_at_paid_for_to_the_cent_and_saved(cli, film, claude):
+def test_key_frames_are_described_billed_and_saved(cli, film, claude):
     before = deep_pass(film)
     said = cli("quick", "moments", "--yes", "--json")
     assert said.code == 0, said
@@ -76,7 +76,7 @@ def test_key_frames_are_looked_at_paid_for_to_the_cent_and_saved(cli, film, clau
     assert deep_pass(film) == before
 
 
-def test_what_both_passes_say_is_found_and_belongs_together(cli, film, claude):
+def test_search_finds_texts_of_both_passes(cli, film, claude):
     assert cli("quick", "moments", "--yes").code == 0
     [(frame, text, event)] = ask(film, KEY_FRAMES.format("id, quick_description, event_type") + " LIMIT 1")
     found = cli("search", f"number {number_in(text)} {event}", "--json").json  # the number of both, the event of one
@@ -85,7 +85,7 @@ def test_what_both_passes_say_is_found_and_belongs_together(cli, film, claude):
     assert_sound(cli)
 
 
-def test_before_the_deep_pass_the_search_finds_what_the_quick_one_says(cli, home, moments, claude):
+def test_search_finds_quick_texts_before_the_deep_pass(cli, home, moments, claude):
     assert cli("add", moments, "--sampling", "exact").code == 0
     assert cli("quick", "moments", "--yes").code == 0
     hits = cli("search", "number", "--json").json["hits"]
@@ -95,7 +95,7 @@ def test_before_the_deep_pass_the_search_finds_what_the_quick_one_says(cli, home
     assert ask(home, "SELECT enrichment_status FROM videos") != [("enriched",)]
 
 
-def test_nobody_can_be_asked_so_nothing_is_sent(cli, film, claude):
+def test_without_a_terminal_nothing_is_sent(cli, film, claude):
     said = cli("quick", "moments")
     assert said.code == 1
     assert "5 pictures of moments will be sent to Anthropic" in said.err
@@ -104,7 +104,7 @@ def test_nobody_can_be_asked_so_nothing_is_sent(cli, film, claude):
 
 
 @pytest.mark.parametrize(("answer", "sent"), [("n\n", 0), ("\n", 0), ("", 0), ("y\n", 1)])
-def test_the_question_is_asked_and_only_yes_sends(cli, film, claude, monkeypatch, answer, sent):
+def test_only_yes_sends(cli, film, claude, monkeypatch, answer, sent):
     monkeypatch.setattr(sys, "stdin", Keyboard(answer))
     said = cli("quick", "moments")
     assert "5 pictures of moments will be sent to Anthropic" in said.out
@@ -114,7 +114,7 @@ def test_the_question_is_asked_and_only_yes_sends(cli, film, claude, monkeypatch
     assert len(looked_at(film)) == 5 * sent
 
 
-def test_an_estimate_sends_nothing_and_is_what_it_costs(cli, film, claude):
+def test_estimate_sends_nothing_and_matches_the_cost(cli, film, claude):
     offer = cli("quick", "moments", "--estimate", "--json").json
     assert claude.sent == []
     assert (offer["pictures"], offer["requests"], offer["problem"]) == (5, 1, None)
@@ -125,7 +125,7 @@ def test_an_estimate_sends_nothing_and_is_what_it_costs(cli, film, claude):
     assert claude.usd <= offer["most_usd"]
 
 
-def test_the_months_budget_stops_it_before_anything_is_sent(cli, film, claude, monkeypatch):
+def test_monthly_budget_stops_before_sending(cli, film, claude, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", "0.0001")
     cli("quick", "moments", "--yes").refused(
         "this month's budget of $0.0001", "everyframe settings set monthly_budget_usd"
@@ -133,7 +133,7 @@ def test_the_months_budget_stops_it_before_anything_is_sent(cli, film, claude, m
     assert claude.sent == []
 
 
-def test_the_months_budget_counts_what_was_spent_before(cli, film, claude, monkeypatch):
+def test_monthly_budget_counts_earlier_spending(cli, film, claude, monkeypatch):
     offer = cli("quick", "moments", "--estimate", "--json").json
     monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(offer["usd"] * 1.05))
     assert cli("quick", "moments", "--yes").code == 0
@@ -142,12 +142,12 @@ def test_the_months_budget_counts_what_was_spent_before(cli, film, claude, monke
     assert claude.sent == []
 
 
-def test_more_than_was_agreed_to_is_not_sent(cli, film, claude):
+def test_most_usd_limit_is_respected(cli, film, claude):
     cli("quick", "moments", "--yes", "--most-usd", "0.00001").refused("agreed to", "nothing was sent")
     assert claude.sent == []
 
 
-def test_the_same_is_never_paid_for_twice_unless_told_to(cli, film, claude):
+def test_nothing_is_paid_twice_without_again(cli, film, claude):
     cli("quick", "moments", "--yes")
     paid = claude.usd
     said = cli("quick", "moments", "--yes", "--json")
@@ -159,7 +159,7 @@ def test_the_same_is_never_paid_for_twice_unless_told_to(cli, film, claude):
     assert ask(film, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
 
 
-def test_more_key_frames_later_ask_only_about_the_new_ones(cli, film, claude):
+def test_more_key_frames_later_describe_only_new_ones(cli, film, claude):
     cli("quick", "moments", "--yes")
     first = looked_at(film)
     claude.forget()
@@ -169,7 +169,7 @@ def test_more_key_frames_later_ask_only_about_the_new_ones(cli, film, claude):
     assert set(first) < set(looked_at(film))
 
 
-def test_a_film_that_nobody_has_looked_into_is_looked_into_first(cli, home, moments, claude):
+def test_new_video_is_skimmed_first(cli, home, moments, claude):
     assert cli("add", moments).code == 0
     assert ask(home, "SELECT count(*) FROM frames") == [(0,)]
     said = cli("quick", "moments", "--yes", "--json")
@@ -178,7 +178,7 @@ def test_a_film_that_nobody_has_looked_into_is_looked_into_first(cli, home, mome
     assert len(looked_at(home)) == 5
 
 
-def test_several_films_are_one_question_and_each_has_its_own_requests(cli, home, moments, party, claude):
+def test_several_videos_are_confirmed_together(cli, home, moments, party, claude):
     assert cli("add", moments, "--sampling", "exact").code == 0
     assert cli("add", party, "--sampling", "exact").code == 0
     said = cli("quick", "moments", "party", "--yes")
@@ -190,7 +190,7 @@ def test_several_films_are_one_question_and_each_has_its_own_requests(cli, home,
 
 
 @pytest.mark.parametrize("trick", ["missing", "doubled", "unknown", "shuffled"])
-def test_answers_go_by_their_labels_and_what_has_none_is_asked_about_once_more(cli, film, claude, trick):
+def test_replies_are_matched_by_label_and_missing_retried(cli, film, claude, trick):
     claude.play(trick, times=1)
     assert cli("quick", "moments", "--yes").code == 0
     rows = ask(film, KEY_FRAMES.format("quick_description, local_description"))
@@ -201,7 +201,7 @@ def test_answers_go_by_their_labels_and_what_has_none_is_asked_about_once_more(c
     assert ask(film, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
 
 
-def test_a_small_model_of_ones_own_looks_for_nothing(cli, film, standin, claude):
+def test_local_model_is_free(cli, film, standin, claude):
     said = cli("quick", "moments", "--describer", "ollama", "--model", "llava:13b", "--json")
     assert said.code == 0, said
     assert len(looked_at(film)) == 5
@@ -210,7 +210,7 @@ def test_a_small_model_of_ones_own_looks_for_nothing(cli, film, standin, claude)
     assert_sound(cli)
 
 
-def test_the_baseline_looks_without_a_model_and_never_replaces_a_models_words(cli, film, claude):
+def test_baseline_never_replaces_a_models_text(cli, film, claude):
     assert cli("quick", "moments", "--describer", "baseline").code == 0
     assert len(looked_at(film)) == 5
     assert claude.history == []
@@ -226,7 +226,7 @@ def test_the_baseline_looks_without_a_model_and_never_replaces_a_models_words(cl
     assert_sound(cli)
 
 
-def test_the_deep_pass_is_told_what_kind_of_event_the_scene_is(cli, home, moments, claude, standin):
+def test_deep_pass_prompt_has_the_event_type(cli, home, moments, claude, standin):
     assert cli("add", moments, "--sampling", "exact").code == 0
     assert cli("quick", "moments", "--yes").code == 0
     events = dict(ask(home, KEY_FRAMES.format("timestamp, event_type")))

@@ -32,7 +32,7 @@ def sentence(said, *words):
     [("no credit", "no credit left"), ("low balance", "no credit left"), ("spend limit", "spend limit")],
 )
 @pytest.mark.usefixtures("untouched")
-def test_what_the_owner_of_the_account_must_mend_is_said_and_then_it_goes_on(cli, film, claude, trick, words):
+def test_account_problem_is_reported_and_recoverable(cli, film, claude, trick, words):
     claude.play(trick)
     sentence(cli("quick", "moments", "--yes"), words, "https://platform.claude.com/settings/billing")
     assert looked_at(film) == []
@@ -42,20 +42,20 @@ def test_what_the_owner_of_the_account_must_mend_is_said_and_then_it_goes_on(cli
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_key_that_may_not_use_the_model_is_said(cli, film, claude):
+def test_key_without_model_access_is_reported(cli, film, claude):
     claude.play("forbidden")
     sentence(cli("quick", "moments", "--yes"), "this key may not use claude-haiku-5-5")
 
 
 @pytest.mark.usefixtures("untouched")
-def test_without_a_key_it_says_where_to_put_one(cli, film, claude, monkeypatch):
+def test_missing_key_says_where_to_put_it(cli, film, claude, monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     sentence(cli("quick", "moments", "--yes"), "no key for Claude", "ANTHROPIC_API_KEY", "keyring set")
     assert claude.history == []
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_wrong_key_is_said_and_never_shown_nor_stored(cli, film, claude, monkeypatch):
+def test_wrong_key_is_never_shown_or_stored(cli, film, claude, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
     said = cli("quick", "moments", "--yes")
     sentence(said, "refuses the key")
@@ -65,13 +65,13 @@ def test_a_wrong_key_is_said_and_never_shown_nor_stored(cli, film, claude, monke
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_model_that_nobody_knows_is_said_before_anything_is_sent(cli, film, claude):
+def test_unknown_model_is_reported_before_sending(cli, film, claude):
     sentence(cli("quick", "moments", "--model", "claude-nonesuch", "--yes"), "claude-nonesuch")
     assert claude.sent == []
 
 
 @pytest.mark.usefixtures("untouched")
-def test_no_network_is_said_and_nothing_is_lost(cli, film, claude):
+def test_no_network_loses_nothing(cli, film, claude):
     claude.stop()
     sentence(cli("quick", "moments", "--yes"), "cannot be reached")
     assert looked_at(film) == []
@@ -81,7 +81,7 @@ def test_no_network_is_said_and_nothing_is_lost(cli, film, claude):
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_connection_that_breaks_in_the_middle_leaves_what_was_answered(cli, film, claude, monkeypatch):
+def test_broken_connection_keeps_received_replies(cli, film, claude, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", "12")  # two requests
     cli("quick", "moments", "--estimate")
     last = ask(film, KEY_FRAMES.format("id"))[-1][0]
@@ -98,7 +98,7 @@ def test_a_connection_that_breaks_in_the_middle_leaves_what_was_answered(cli, fi
 
 @pytest.mark.parametrize(("trick", "words"), [("rate limit", "busy"), ("overloaded", "busy"), ("fault", "busy")])
 @pytest.mark.usefixtures("untouched")
-def test_a_busy_claude_is_waited_for_as_long_as_it_asks(cli, film, claude, trick, words):
+def test_retry_after_is_respected(cli, film, claude, trick, words):
     claude.play(trick, times=1, retry_after="1")
     said = cli("quick", "moments", "--yes")
     assert said.code == 0, said
@@ -111,7 +111,7 @@ def test_a_busy_claude_is_waited_for_as_long_as_it_asks(cli, film, claude, trick
 
 @pytest.mark.parametrize(("trick", "words"), [("rate limit", "rate limit"), ("overloaded", "overloaded")])
 @pytest.mark.usefixtures("untouched")
-def test_a_wait_beyond_reason_is_not_waited_for(cli, film, claude, trick, words):
+def test_long_retry_after_is_an_error(cli, film, claude, trick, words):
     claude.play(trick, retry_after="3600")
     sentence(cli("quick", "moments", "--yes"), words, "ask again in a few minutes")
     assert looked_at(film) == []
@@ -122,7 +122,7 @@ def test_a_wait_beyond_reason_is_not_waited_for(cli, film, claude, trick, words)
     ("trick", "words"), [("refusal", "declined"), ("cut off", "cut short"), ("empty", "no answer")]
 )
 @pytest.mark.usefixtures("untouched")
-def test_a_picture_without_an_answer_has_its_reason_and_the_others_their_answers(cli, film, claude, trick, words):
+def test_image_without_a_reply_has_its_reason(cli, film, claude, trick, words):
     cli("quick", "moments", "--estimate")
     frame = ask(film, KEY_FRAMES.format("id"))[-1][0]
     claude.play(trick, labels=[f"F{frame}"])
@@ -134,7 +134,7 @@ def test_a_picture_without_an_answer_has_its_reason_and_the_others_their_answers
 
 
 @pytest.mark.usefixtures("untouched")
-def test_what_was_paid_without_an_answer_is_asked_for_again_only_when_told_to(cli, film, claude):
+def test_unanswered_images_are_retried_on_request_only(cli, film, claude):
     cli("quick", "moments", "--estimate")
     frame = ask(film, KEY_FRAMES.format("id"))[0][0]
     claude.play("refusal", labels=[f"F{frame}"])
@@ -150,7 +150,7 @@ def test_what_was_paid_without_an_answer_is_asked_for_again_only_when_told_to(cl
     assert len(looked_at(film)) == 5
 
 
-def test_whoever_stops_it_does_not_wait_for_a_busy_claude(film, claude):
+def test_stop_does_not_wait_for_a_busy_claude(film, claude):
     claude.play("overloaded", retry_after="60")
     with running(COMMAND, "quick", "moments", "--yes") as process:
         until(lambda: claude.sent, "Claude was asked", process)

@@ -10,17 +10,17 @@ def picture(home, frame_id):
     return home / "frames" / name
 
 
-def test_a_library_that_belongs_together_is_said_in_one_sentence(cli, library):
+def test_consistent_library_is_one_line(cli, library):
     said = cli("verify")
     assert (said.code, said.out) == (0, "18 frames of 2 videos: all belong together.\n")
     assert cli("verify", "party", "--quick").out == "12 frames of 1 video: all belong together.\n"
 
 
-def test_an_empty_library_belongs_together(cli):
+def test_empty_library_is_consistent(cli):
     assert cli("verify").out == "0 frames of 0 videos: all belong together.\n"
 
 
-def test_a_problem_says_what_where_and_what_mends_it(cli, library):
+def test_problem_has_place_and_fix(cli, library):
     picture(library, 9).unlink()
     change(library, "UPDATE frames SET local_description = 'A cat.' WHERE id IN (1, 2)")
     said = cli("verify")
@@ -35,7 +35,7 @@ def test_a_problem_says_what_where_and_what_mends_it(cli, library):
     assert last == "18 frames of 2 videos: 3 problems."
 
 
-def test_many_of_a_kind_are_one_line(cli, library):
+def test_problems_of_a_kind_are_grouped(cli, library):
     for frame_id in range(7, 19):
         picture(library, frame_id).unlink()
     first, last = cli("verify", "--quick").out.splitlines()
@@ -44,7 +44,7 @@ def test_many_of_a_kind_are_one_line(cli, library):
     assert last.endswith("12 problems.")
 
 
-def test_mending_says_what_it_did(cli, library):
+def test_mend_reports_repairs(cli, library):
     picture(library, 9).unlink()
     said = cli("verify", "--mend")
     assert said.code == 0
@@ -55,7 +55,7 @@ def test_mending_says_what_it_did(cli, library):
     assert cli("verify").code == 0
 
 
-def test_as_json(cli, library):
+def test_verify_as_json(cli, library):
     picture(library, 9).unlink()
     said = cli("verify", "--json")
     assert said.code == 1
@@ -66,12 +66,12 @@ def test_as_json(cli, library):
     assert group["places"] == ["frame 2 at 0.080 s"]
 
 
-def test_only_videos_there_are_can_be_checked(cli, library):
+def test_unknown_video_is_refused(cli, library):
     cli("verify", "nope").refused("no video is called 'nope'")
 
 
 @pytest.mark.parametrize("title", ["[red]x[/red]", "a\x1b[31mb"])
-def test_titles_are_text(cli, library, title):
+def test_titles_are_plain_text(cli, library, title):
     picture(library, 9).unlink()
     change(library, "UPDATE videos SET title = ? WHERE id = 2", title)
     said = cli("verify")

@@ -46,7 +46,7 @@ def systemd_words(text):
     return [word.replace("%%", "%") for word in shlex.split(text)]
 
 
-def test_a_unit_says_the_command_the_library_and_when_to_try_again(program):
+def test_unit_has_command_library_and_restart(program):
     text = autostart.unit(program)
     words = [word.replace("$$", "$") for word in systemd_words(value_of(text, "ExecStart"))]
     assert words == ["/bin/sh", "-c", 'exec "$0" "$@"', *program.command]
@@ -78,7 +78,7 @@ def verified(unit):
     return done.stderr
 
 
-def test_a_desktop_entry_says_the_command_and_the_library(program):
+def test_desktop_entry_has_command_and_library(program):
     text = autostart.desktop_entry(program)
     unescaped = value_of(text, "Exec").replace("\\\\", "\\")
     # In the quotes of a desktop entry a backslash stands before $ and ` too, which shlex leaves alone.
@@ -88,7 +88,7 @@ def test_a_desktop_entry_says_the_command_and_the_library(program):
     assert text.startswith("[Desktop Entry]\nType=Application\n")
 
 
-def test_a_launch_agent_says_the_command_the_library_and_when_to_try_again(program):
+def test_launch_agent_has_command_library_and_restart(program):
     agent = plistlib.loads(autostart.plist(program))
     assert agent["ProgramArguments"] == list(program.command)
     assert agent["EnvironmentVariables"] == {"EVERYFRAME_HOME": str(program.folder)}
@@ -97,7 +97,7 @@ def test_a_launch_agent_says_the_command_the_library_and_when_to_try_again(progr
     assert agent["KeepAlive"] == {"Crashed": True}
 
 
-def test_a_task_runs_the_command_with_the_library_at_the_users_own_login(program):
+def test_task_runs_the_command_at_login(program):
     namespace = {"t": "http://schemas.microsoft.com/windows/2004/02/mit/task"}
     root = ET.fromstring(  # noqa: S314  # it is our own
         autostart.task(program, r"C:\Program Files\Python & Co\pythonw.exe", r"BOX\Anna").encode("utf-16")
@@ -167,7 +167,7 @@ case "$*" in *enable*) /bin/mkdir -p "$wants" && /bin/ln -s ../everyframe.servic
 
 
 @linux_only
-def test_with_systemd_a_unit_is_installed_enabled_and_taken_back(own_folders):
+def test_unit_is_installed_enabled_and_removed(own_folders):
     make_systemctl(own_folders, ENABLES)
     assert not autostart.is_installed()
     where = autostart.install(["/opt/our python", "-m", "enrich"])
@@ -186,7 +186,7 @@ def test_with_systemd_a_unit_is_installed_enabled_and_taken_back(own_folders):
 
 @linux_only
 @pytest.mark.parametrize("script", [None, "echo Failed to connect to bus >&2; exit 1"], ids=["absent", "silent"])
-def test_without_systemd_the_desktop_starts_it(own_folders, script):
+def test_without_systemd_a_desktop_entry_is_installed(own_folders, script):
     if script is not None:
         make_systemctl(own_folders, script)
     path = own_folders / "config" / "autostart" / "everyframe.desktop"
@@ -199,7 +199,7 @@ def test_without_systemd_the_desktop_starts_it(own_folders, script):
 
 
 @linux_only
-def test_a_refusal_is_said_in_one_line(own_folders):
+def test_systemctl_failure_is_one_line(own_folders):
     make_systemctl(own_folders, 'case "$*" in *enable*) echo "Unit is masked." >&2; echo more >&2; exit 1;; esac')
     with pytest.raises(AutostartError, match=r"^systemctl refuses to start the worker at login: Unit is masked\.$"):
         autostart.install(["/opt/python"])
@@ -207,20 +207,20 @@ def test_a_refusal_is_said_in_one_line(own_folders):
 
 @linux_only
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_said_in_one_line(own_folders):
+def test_read_only_folder_is_one_line(own_folders):
     own_folders.joinpath("config").mkdir(mode=0o500)
     with pytest.raises(AutostartError, match="cannot be set up"):
         autostart.install(["/opt/python"])
 
 
 @linux_only
-def test_a_file_in_the_way_of_the_folder_is_said_in_one_line(own_folders):
+def test_file_in_place_of_the_folder_is_one_line(own_folders):
     (own_folders / "config").write_text("not a folder")
     with pytest.raises(AutostartError, match="starting at login cannot be set up: "):
         autostart.install(["/opt/python"])
 
 
-def test_a_line_break_in_a_path_is_refused(tmp_path, monkeypatch):
+def test_line_break_in_a_path_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path))
     with pytest.raises(AutostartError, match="line break"):
         autostart.install(["/opt/py\nthon"])

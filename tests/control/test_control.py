@@ -31,7 +31,7 @@ print(started.run.id, started.run.process.pid, started.was_running)
 """
 
 
-def test_it_is_started_paused_resumed_and_stopped(
+def test_start_pause_resume_and_stop(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.1)
@@ -70,7 +70,7 @@ def test_it_is_started_paused_resumed_and_stopped(
     assert control.stop(settings) is None
 
 
-def test_a_second_start_says_which_one_runs(settings: Settings, background: Background) -> None:
+def test_second_start_returns_the_running_worker(settings: Settings, background: Background) -> None:
     first = control.start(settings)
 
     second = control.start(settings)
@@ -80,7 +80,7 @@ def test_a_second_start_says_which_one_runs(settings: Settings, background: Back
     control.stop(settings)
 
 
-def test_it_stops_while_it_is_paused(settings: Settings, house: House, background: Background) -> None:
+def test_stop_while_paused(settings: Settings, house: House, background: Background) -> None:
     control.start(settings)
     control.pause(settings)
     stopped = control.stop(settings)
@@ -89,7 +89,7 @@ def test_it_stops_while_it_is_paused(settings: Settings, house: House, backgroun
     assert house.states_of_runs() == ["stopped"]
 
 
-def test_it_stops_while_ollama_is_away(
+def test_stop_while_ollama_is_down(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     house.add(clip)
@@ -104,7 +104,7 @@ def test_it_stops_while_ollama_is_away(
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_of_two_starts_at_once_one_gets_the_library(
+def test_two_concurrent_starts_yield_one_worker(
     times: int, settings: Settings, house: House, background: Background
 ) -> None:
     for _ in range(times):
@@ -128,20 +128,20 @@ def test_of_two_starts_at_once_one_gets_the_library(
     assert house.states_of_runs() == ["stopped"] * times, "and there was no other"
 
 
-def test_what_keeps_it_from_starting_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_failure_has_its_reason(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERYFRAME_CONCURRENCY", "many")
     with pytest.raises(ControlError, match=r"did not start: .*EVERYFRAME_CONCURRENCY"):
         control.start(settings)
 
 
-def test_without_a_worker_there_is_nobody_to_pause(settings: Settings) -> None:
+def test_pause_without_a_worker_is_an_error(settings: Settings) -> None:
     with pytest.raises(ControlError, match="no worker is running"):
         control.pause(settings)
     with pytest.raises(ControlError, match="no worker is running"):
         control.resume(settings)
 
 
-def test_a_worker_that_does_not_stop_is_killed_and_not_started_again(
+def test_hung_worker_is_killed_and_not_restarted(
     settings: Settings, house: House, background: Background
 ) -> None:
     beat = control.start(settings).run.heartbeat_at
@@ -158,7 +158,7 @@ def test_a_worker_that_does_not_stop_is_killed_and_not_started_again(
     assert_settled(house)
 
 
-def test_the_process_of_somebody_else_with_the_same_id_is_not_touched(
+def test_reused_process_id_is_not_killed(
     settings: Settings, house: House, idle_process: psutil.Process
 ) -> None:
     """The process ids of a worker that died with its machine are in use again."""
@@ -171,7 +171,7 @@ def test_the_process_of_somebody_else_with_the_same_id_is_not_touched(
     assert idle_process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_zombie_is_no_worker(settings: Settings, house: House) -> None:
+def test_zombie_is_not_a_running_worker(settings: Settings, house: House) -> None:
     process = psutil.Popen([sys.executable, "-c", ""])
     known = identity_of(psutil.Process(process.pid))
     with writing(house.library.engine) as connection:

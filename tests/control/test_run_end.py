@@ -19,7 +19,7 @@ from tests.worker.house import House, assert_settled
 NIGHT_SECONDS = 25.0
 
 
-def test_after_a_crash_the_end_is_the_same_and_then_all_of_it_ends_by_itself(
+def test_deadline_survives_a_crash(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=1.5, parallel=1)
@@ -46,7 +46,7 @@ def test_after_a_crash_the_end_is_the_same_and_then_all_of_it_ends_by_itself(
     assert_settled(house)
 
 
-def test_a_worker_that_runs_keeps_the_end_it_has(
+def test_running_worker_keeps_its_deadline(
     settings: Settings, house: House, standin: StandIn, background: Background
 ) -> None:
     until = datetime.now(UTC) + timedelta(hours=8)
@@ -60,7 +60,7 @@ def test_a_worker_that_runs_keeps_the_end_it_has(
     control.stop(settings)
 
 
-def test_the_command_says_until_when_and_refuses_to_promise_another_end(
+def test_start_refuses_to_change_the_deadline(
     house: House, standin: StandIn, background: Background, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from enrich.cli import run

@@ -19,7 +19,7 @@ CRASHES = pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL], id
 
 
 @CRASHES
-def test_a_worker_that_crashes_is_started_again_and_the_work_is_finished(
+def test_crashed_worker_is_restarted_and_finishes(
     number: signal.Signals, settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.05)
@@ -39,7 +39,7 @@ def test_a_worker_that_crashes_is_started_again_and_the_work_is_finished(
     assert_truthful(house)
 
 
-def test_without_its_supervisor_a_worker_goes_on_and_is_found_and_stopped(
+def test_worker_without_supervisor_can_be_stopped(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.05)
@@ -58,7 +58,7 @@ def test_without_its_supervisor_a_worker_goes_on_and_is_found_and_stopped(
     assert house.states_of_runs() == ["stopped"]
 
 
-def test_what_starts_the_supervisor_may_be_killed(
+def test_supervisor_outlives_its_parent(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """As a dashboard is, or a terminal with all that hangs on it."""
@@ -73,7 +73,7 @@ def test_what_starts_the_supervisor_may_be_killed(
     assert control.stop(settings) is not None
 
 
-def test_sigterm_to_the_supervisor_stops_the_worker_in_good_order(
+def test_sigterm_to_the_supervisor_stops_the_worker(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """As the system does when it is shut down."""
@@ -91,7 +91,7 @@ def test_sigterm_to_the_supervisor_stops_the_worker_in_good_order(
     assert house.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
 
 
-def test_a_frame_in_hand_at_three_crashes_is_set_aside_alone(
+def test_frame_in_flight_at_three_crashes_fails_alone(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """The stand-in hangs at frame 7, as a picture would that crashes the worker: then it is killed."""
@@ -117,7 +117,7 @@ def test_a_frame_in_hand_at_three_crashes_is_set_aside_alone(
     assert house.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
 
 
-def test_exits_are_told_in_words() -> None:
+def test_exit_codes_in_words() -> None:
     assert exit_in_words(70) == "exit code 70"
     assert exit_in_words(-11) == "ended by SIGSEGV"
     assert exit_in_words(-99) == "ended by signal 99"

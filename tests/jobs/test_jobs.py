@@ -48,7 +48,7 @@ def until(settings, happens, job_id=None):
         time.sleep(0.05)
 
 
-def test_a_job_is_a_command_whose_lines_are_read_while_it_runs(settings, script, tmp_path):
+def test_job_lines_are_readable_while_it_runs(settings, script, tmp_path):
     go = tmp_path / "go"
     script(
         "import pathlib, time\nprint('{\"n\": 1}', flush=True)\nprint('noise', flush=True)\n"
@@ -64,7 +64,7 @@ def test_a_job_is_a_command_whose_lines_are_read_while_it_runs(settings, script,
     assert ended.started_at == begun.started_at
 
 
-def test_a_real_pull_tells_its_progress_and_its_end(settings, standin):
+def test_pull_reports_progress_and_end(settings, standin):
     start_job(settings, "pull", "models", "pull", "moondream")
     job = until(settings, lambda job: not job.is_running)
     assert (job.exit_code, job.error) == (0, "")
@@ -72,13 +72,13 @@ def test_a_real_pull_tells_its_progress_and_its_end(settings, standin):
     assert "moondream:latest" in [model.name for model in standin.conduct.models]
 
 
-def test_a_failed_job_says_why(settings, standin):
+def test_failed_job_has_its_reason(settings, standin):
     start_job(settings, "pull", "models", "pull", "nothere")
     job = until(settings, lambda job: not job.is_running)
     assert (job.exit_code, job.error) == (1, f"{standin.address}: pull model manifest: file does not exist")
 
 
-def test_the_same_work_is_not_begun_twice(settings, script):
+def test_same_job_is_not_started_twice(settings, script):
     script(FOREVER)
     first = start_job(settings, "pull", "a")
     assert start_job(settings, "pull", "a").id == first.id
@@ -88,7 +88,7 @@ def test_the_same_work_is_not_begun_twice(settings, script):
     assert [job.id for job in jobs(settings, "pull")] == [other.id, first.id]
 
 
-def test_a_job_outlives_who_started_it(settings, script):
+def test_job_outlives_its_parent(settings, script):
     script(FOREVER)
     program = (
         "import sys\nfrom enrich.jobs import jobs\nfrom enrich.settings import load_settings\n"
@@ -101,7 +101,7 @@ def test_a_job_outlives_who_started_it(settings, script):
     assert stop_job(settings, job.id)
 
 
-def test_a_stopped_job_has_ended_with_its_command(settings, script):
+def test_stopping_a_job_ends_its_command(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     until(settings, lambda job: job.lines)
@@ -115,7 +115,7 @@ def test_a_stopped_job_has_ended_with_its_command(settings, script):
     assert not stop_job(settings, job.id)
 
 
-def test_one_that_does_not_listen_is_killed(settings, script, monkeypatch):
+def test_job_ignoring_sigterm_is_killed(settings, script, monkeypatch):
     monkeypatch.setattr(module, "END_SECONDS", 0.5)
     script("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER)
     job = start_job(settings, "pull", "a")
@@ -124,7 +124,7 @@ def test_one_that_does_not_listen_is_killed(settings, script, monkeypatch):
     assert until(settings, lambda job: not job.is_running).exit_code == -9
 
 
-def test_a_job_whose_process_id_is_another_ones_now_does_not_run(settings, script):
+def test_reused_process_id_is_not_the_job(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     description = settings.home / "jobs" / job.id / "job.json"
@@ -136,7 +136,7 @@ def test_a_job_whose_process_id_is_another_ones_now_does_not_run(settings, scrip
     description.write_text(said, encoding="utf-8")
 
 
-def test_a_job_is_forgotten_only_once_it_has_ended(settings, script):
+def test_only_finished_jobs_can_be_deleted(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     assert not forget_job(settings, job.id)
@@ -147,13 +147,13 @@ def test_a_job_is_forgotten_only_once_it_has_ended(settings, script):
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../..", "x", "20261125T192332610446-90e157/../..", "nothing"])
-def test_no_id_leads_out_of_the_folder(settings, job_id):
+def test_job_id_cannot_leave_the_folder(settings, job_id):
     assert not forget_job(settings, job_id)
     assert not stop_job(settings, job_id)
     assert settings.home.exists()
 
 
-def test_old_jobs_are_deleted_and_running_ones_kept(settings, script, monkeypatch):
+def test_old_jobs_are_deleted_but_running_ones_kept(settings, script, monkeypatch):
     monkeypatch.setattr(module, "FINISHED_KEPT", 2)
     script(FOREVER)
     running = start_job(settings, "pull", "forever")
@@ -168,7 +168,7 @@ def test_old_jobs_are_deleted_and_running_ones_kept(settings, script, monkeypatc
     assert ended[-1] in kept
 
 
-def test_what_lies_about_in_the_folder_is_no_job(settings, script):
+def test_other_files_in_the_folder_are_not_jobs(settings, script):
     script("print('{}')")
     job = start_job(settings, "quick", "a")
     until(settings, lambda job: not job.is_running)
@@ -180,7 +180,7 @@ def test_what_lies_about_in_the_folder_is_no_job(settings, script):
     assert [one.id for one in jobs(settings)] == [job.id]
 
 
-def test_a_job_that_cannot_be_started_says_so(settings):
+def test_unstartable_job_is_an_error(settings):
     with pytest.raises(ControlError, match="pull could not be started"):
         start_job(settings, "pull", "a\0b")
     assert jobs(settings) == []
