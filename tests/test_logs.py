@@ -1,4 +1,4 @@
-"""Logs: JSON in the file, readable in the terminal, crashes and all, and nothing private in either."""
+"""Logging: JSON in files, readable lines in the terminal, crashes, and redaction of private data."""
 
 import json
 import logging
@@ -36,9 +36,9 @@ def own_environment(monkeypatch, tmp_path):
 
 @pytest.fixture(autouse=True)
 def same_logging():
-    """What a test sets up is taken down again."""
+    """Remove the handlers and restore the levels that a test changes."""
     root = logging.getLogger()
-    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in (None, *logs.OURS)}
+    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in (None, *logs.OUR_PACKAGES)}
     yield
     for handler in [handler for handler in root.handlers if handler not in handlers]:
         root.removeHandler(handler)
@@ -90,7 +90,7 @@ def test_records_before_a_run_have_no_run(path):
 def test_terminal_line_is_short(capsys):
     log_to_stderr()
     log.info("the frame failed", extra=about(Action.FRAME_FAILED, video=2, frame=17))
-    log.debug("nobody reads this")
+    log.debug("below the level")
     line = capsys.readouterr().err
     assert line[2] == line[5] == ":"
     assert line[8:] == " INFO    the frame failed  [video 2, frame 17]\n"
@@ -107,11 +107,11 @@ def test_closed_terminal_does_not_stop_logging(monkeypatch, path):
     log_to_file(path)
     for stderr in (None, path.open("rb")):
         monkeypatch.setattr(sys, "stderr", stderr)
-        log.info("it goes on")
+        log.info("still logging")
         if stderr is not None:
             stderr.close()
-            log.info("it goes on")
-    assert [record["message"] for record in records(path)] == ["it goes on"] * 3
+            log.info("still logging")
+    assert [record["message"] for record in records(path)] == ["still logging"] * 3
 
 
 def test_second_setup_replaces_the_first(path, capsys):
@@ -151,7 +151,7 @@ def test_failed_rotation_keeps_writing(path, monkeypatch):
         raise PermissionError(13, "The process cannot access the file because it is being used by another process")
 
     monkeypatch.setattr(logs, "ROTATED_BYTES", 500)
-    monkeypatch.setattr(RotatingFileHandler, "rotate", refuse)  # as Windows does while somebody reads it
+    monkeypatch.setattr(RotatingFileHandler, "rotate", refuse)  # as on Windows while another process reads the file
     log_to_file(path)
     for number in range(20):
         log.info("line %d %s", number, "x" * 100)
@@ -161,7 +161,7 @@ def test_failed_rotation_keeps_writing(path, monkeypatch):
 def test_undecodable_file_name_is_logged(path):
     log_to_file(path)
     [handler] = (each for each in logging.getLogger().handlers if isinstance(each, RotatingFileHandler))
-    # To this handler alone: pytest keeps what is logged for its report, and xdist cannot send what is no text.
+    # Only to this handler: pytest stores log records, and xdist cannot transfer undecodable text.
     handler.handle(log.makeRecord(log.name, logging.WARNING, __file__, 1, "%s waits", ("caf\udce9.mp4",), None))
     [record] = records(path)
     assert record["message"].startswith("caf")
@@ -169,7 +169,7 @@ def test_undecodable_file_name_is_logged(path):
 
 def test_unwritable_log_file_is_an_error(tmp_path):
     (tmp_path / "logs").write_text("a file in the way")
-    with pytest.raises(SettingsError, match="the log cannot be written, see EVERYFRAME_HOME"):
+    with pytest.raises(SettingsError, match=r"cannot open the log file: .*EVERYFRAME_HOME"):
         log_to_file(tmp_path / "logs" / "worker.log")
 
 
@@ -185,10 +185,10 @@ PRIVATE = {
     "a bearer": ("header Authorization: Bearer abcdef0123456789 refused", "abcdef0123456789"),
     "a named key": ("{'api_key': 'abcd1234efgh'}", "abcd1234efgh"),
     "a password": ("postgresql+psycopg://anna:geheim@box:5432/films refused", "geheim"),
-    "a picture": (f"bad input: {b64encode(bytes([0xFF, 0xD8, 0xFF, 0xE0]) + bytes(300)).decode()}", "/9j/"),
-    "the beginning of a picture": ("input_value='/9j/4AAQSkZJRgABAQAAAQ...'", "/9j/4AAQ"),
-    "a picture's bytes": (f"bad input: {bytes([0xFF, 0xD8, 0xFF, 0xE0, 0, 16]) + b'JFIF'!r}", "JFIF"),
-    "an SQL statement's values": (f"(sqlite3.Error) disk I/O\n[parameters: ('{WEDDING}',)]\n(more)", "Ottilie"),
+    "an image": (f"bad input: {b64encode(bytes([0xFF, 0xD8, 0xFF, 0xE0]) + bytes(300)).decode()}", "/9j/"),
+    "the start of an image": ("input_value='/9j/4AAQSkZJRgABAQAAAQ...'", "/9j/4AAQ"),
+    "image bytes": (f"bad input: {bytes([0xFF, 0xD8, 0xFF, 0xE0, 0, 16]) + b'JFIF'!r}", "JFIF"),
+    "SQL parameters": (f"(sqlite3.Error) disk I/O\n[parameters: ('{WEDDING}',)]\n(more)", "Ottilie"),
 }
 
 
@@ -210,7 +210,7 @@ def test_private_data_is_redacted(path, capsys, text, private):
 def test_long_text_is_shortened(path):
     log_to_file(path)
     log.warning("%s", "word " * 100_000)
-    assert len(path.read_text()) < 2 * logs.LONGEST_TEXT
+    assert len(path.read_text()) < 2 * logs.MAX_TEXT_CHARACTERS
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,7 @@ def test_harmless_text_is_unchanged(path, text):
     assert records(path)[0]["message"] == f"{text} waits"
 
 
-async def test_failing_run_logs_no_prompt_image_or_key(
-    tmp_path, path, monkeypatch, capsys
-):
+async def test_failing_run_logs_no_prompt_image_or_key(tmp_path, path, monkeypatch, capsys):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
     log_to_file(path, logging.DEBUG)
@@ -260,7 +258,7 @@ async def test_failing_run_logs_no_prompt_image_or_key(
 UNAWAITED = """
 import asyncio, gc
 async def fail():
-    raise RuntimeError("nobody awaits me")
+    raise RuntimeError("never awaited")
 async def main():
     task = asyncio.create_task(fail())
     await asyncio.sleep(0.01)
@@ -274,12 +272,12 @@ CRASHES = {
         "import threading\nthread = threading.Thread(target=lambda: 1 / 0, name='decoder')\nthread.start()",
         "decoder ended: ZeroDivisionError: division by zero",
     ),
-    "task that nobody awaits": (UNAWAITED, "Task exception was never retrieved"),
+    "unawaited task": (UNAWAITED, "Task exception was never retrieved"),
 }
 
 
 def run_crashing(folder, code):
-    """A process with logging as a worker has it, that then runs this code."""
+    """Run code in a process that logs like a worker."""
     script = (
         "from pathlib import Path\nfrom enrich import logs\n"
         f"folder = Path({str(folder)!r})\nlogs.log_to_file(folder / 'worker.log')\nlogs.catch_crashes(folder)\n{code}"
@@ -313,6 +311,6 @@ def test_ctrl_c_is_not_logged(tmp_path):
 
 
 def test_crash_file_has_a_maximum_size(tmp_path):
-    (tmp_path / "worker-crash.txt").write_text("x" * (logs.LONGEST_CRASH_BYTES + 1))
+    (tmp_path / "worker-crash.txt").write_text("x" * (logs.MAX_CRASH_FILE_BYTES + 1))
     assert run_crashing(tmp_path, "pass").returncode == 0
     assert (tmp_path / "worker-crash.txt").stat().st_size < 100

@@ -1,4 +1,4 @@
-"""Which process is which, and which lives."""
+"""Process identity and liveness."""
 
 import os
 import socket
@@ -39,7 +39,7 @@ def test_current_process_is_alive() -> None:
 
 
 def test_local_process_is_alive_without_heartbeat(child: subprocess.Popen[bytes]) -> None:
-    """It may be stopped with Ctrl-Z, or the machine slept: it is there, and would go on."""
+    """It may be suspended with Ctrl-Z, or the machine was asleep; it can continue."""
     assert is_alive(run(identity(psutil.Process(child.pid)), silent=SILENT_SECONDS * 10))
 
 
@@ -82,22 +82,22 @@ def test_inaccessible_process_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_identity_survives_a_clock_change(
     hours: int, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system reckons with its clock, as Linux does; there the boot's time is read from /proc/stat."""
+    """On Linux, create times are derived from the clock, and the boot time is read from /proc/stat."""
     if sys.platform != "linux":
-        pytest.skip("only Linux reckons a process's beginning from the clock")
+        pytest.skip("create times depend on the clock on Linux only")
     known = identity(psutil.Process(child.pid))
-    boot, began = psutil.boot_time(), psutil.Process(child.pid).create_time()
+    boot, created_at = psutil.boot_time(), psutil.Process(child.pid).create_time()
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + hours * 3600)
-    assert abs(psutil.Process(child.pid).create_time() - began) > 3000, "or this test shows nothing"
+    assert abs(psutil.Process(child.pid).create_time() - created_at) > 3000, "otherwise the test proves nothing"
     assert is_alive(run(known))
 
 
 def test_process_from_before_the_last_boot_is_another(
     child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a power cut the same number is given out at about the same time."""
+    """After every boot, the same process ids are handed out at about the same times."""
     if sys.platform != "linux":
-        pytest.skip("elsewhere a process's beginning is a moment, and no two boots share one")
+        pytest.skip("create times are absolute elsewhere, so no two boots share one")
     known = identity(psutil.Process(child.pid))
     monkeypatch.setattr("enrich.process._boot_number", lambda: 7)
     assert not is_alive(run(known))

@@ -1,4 +1,4 @@
-"""The end of a night: what people type, and the moment they mean by it, also when the clocks change."""
+"""Run deadlines: parsing, and clock changes."""
 
 import time as clock
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ EVENING = datetime(2026, 11, 25, 22, 30, tzinfo=UTC)  # a Wednesday
 
 @pytest.fixture
 def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Sets the machine's own time zone."""
+    """Sets the system time zone."""
 
     def set_zone(name: str) -> None:
         monkeypatch.setenv("TZ", name)

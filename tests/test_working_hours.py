@@ -1,4 +1,4 @@
-"""Working hours by the clock on the wall: across midnight, and when the clock itself is changed."""
+"""Working hours in local time: across midnight, and across clock changes."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from enrich.errors import SettingsError
 from enrich.settings import load_settings
 
 BERLIN = ZoneInfo("Europe/Berlin")
-LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # its clock is changed by half an hour
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # half-hour clock changes
 KOLKATA = ZoneInfo("Asia/Kolkata")
 
 
@@ -109,7 +109,7 @@ def test_half_hour_clock_change():
         timedelta(minutes=30),
         timedelta(minutes=105),
     ]
-    # On 4 October 2026 from 02:00 to 02:30: what begins at 02:10 begins at 02:30.
+    # On 4 October 2026 from 02:00 to 02:30: hours starting at 02:10 start at 02:30.
     skipped = parse_hours("02:10-04:00", LORD_HOWE)
     at = skipped.next_change(datetime(2026, 10, 4, 1, 0, tzinfo=LORD_HOWE))
     assert (at.hour, at.minute, at.utcoffset()) == (2, 30, timedelta(hours=11))
@@ -120,7 +120,7 @@ def test_time_zone_with_half_hour_offset():
     assert hours.next_change(datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) == datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows takes its zone from the registry, not from TZ")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ignores TZ")
 def test_default_is_the_system_time_zone():
     script = (
         "from datetime import UTC, datetime; from enrich.clock import parse_hours; "

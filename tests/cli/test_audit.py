@@ -1,4 +1,4 @@
-"""audit: what it says, and how it exits."""
+"""The command `audit`: output and exit codes."""
 
 import signal
 
@@ -11,16 +11,17 @@ def test_audit_prints_plan_and_result(cli, library, standin):
     said = cli("audit", "numbers", "--sample", "10", "--seed", "3")
     assert said.code == 0
     lines = said.out.splitlines()
-    assert lines[0] == "numbers: 10 of 24 frames left out, drawn with seed 3"
+    assert lines[0] == "numbers: comparing 10 of 24 skipped frames (seed 3)"
     assert lines[1].startswith("About 1")
-    assert " calls to llava:13b: " in lines[1]
-    assert lines[2] == "0 of 10 agree; these do not:"
-    assert "left to frame " in lines[3]
-    assert "the picture changed (likeness " in lines[3]
-    assert lines[4].startswith("    kept:     Frame number ")
-    assert lines[5].startswith("    left out: Frame number ")
-    assert lines[6].startswith(f"    pictures: {library / 'audits' / 'numbers-'}")
-    assert lines[-1].startswith("By picture 0 of 10 agree; by words ")
+    assert " requests to llava:13b; estimated time: " in lines[1]
+    assert lines[2] == "0 of 10 skipped frames were redundant; the others differ from the kept frame:"
+    assert "represented by frame " in lines[3]
+    assert "the image differs (likeness " in lines[3]
+    assert lines[4].startswith("    kept:    Frame number ")
+    assert lines[5].startswith("    skipped: Frame number ")
+    assert lines[6].startswith(f"    images:  {library / 'audits' / 'numbers-'}")
+    assert lines[-2] == "By image: 0 of 10 match."
+    assert lines[-1].startswith("By description: ")
 
 
 def test_every_listed_image_exists(cli, library, standin):
@@ -47,7 +48,7 @@ def test_json_output(cli, library, standin):
 
 
 def test_video_without_skipped_frames(cli, library):
-    assert cli("audit", "party").out == "party: every source frame is kept, so there is nothing to compare.\n"
+    assert cli("audit", "party").out == "party: no frames were skipped, so there is nothing to compare.\n"
     assert cli("audit", "party", "--json").json["sampled"] == 0
 
 
@@ -78,7 +79,7 @@ def test_unreachable_ollama_is_one_line(cli, library):
 
 
 def test_help_explains_the_exit_code(cli):
-    assert "Exits 0 when it ran, also if frames disagree" in " ".join(cli("audit", "--help").out.split())
+    assert "Exits with 0 even if some frames differ" in " ".join(cli("audit", "--help").out.split())
 
 
 @pytest.mark.slow
@@ -89,6 +90,7 @@ def test_ctrl_c_reports_partial_results(library, standin):
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Interrupted; compared so far: " in out
-    assert " agree; " in out
+    assert "Interrupted after " in out
+    assert " of 24 frames." in out
+    assert "By image: " in out
     assert "Traceback" not in err

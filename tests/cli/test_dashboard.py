@@ -1,4 +1,4 @@
-"""The command `dashboard`: it serves wherever it is called from, for this machine alone unless there is a password."""
+"""The command `dashboard`: serves from any folder, and only on this machine unless there is a password."""
 
 import http.client
 import os
@@ -14,7 +14,7 @@ import pytest
 from enrich.network import free_port, is_loopback, own_names
 from tests.cli.terminal import COMMAND, run_process, running, until
 
-PASSWORD = "correct horse"  # noqa: S105  # of these tests alone
+PASSWORD = "correct horse"  # noqa: S105  # of these tests only
 
 
 @contextmanager
@@ -30,10 +30,10 @@ def unused():
 
 @contextmanager
 def dashboard(*options, **how):
-    """The command as a process, once it has said its address; gives the process and what it has said."""
+    """The command in a separate process, once the dashboard is up; yields the process and its output."""
     with running(COMMAND, "dashboard", "--no-browser", *options, **how) as process:
         said = []
-        while not said or not said[-1].startswith("Ctrl-C"):
+        while not said or not said[-1].startswith("Press Ctrl-C"):
             line = process.stdout.readline()
             assert line, process.communicate()
             said.append(line)
@@ -51,10 +51,10 @@ def status(port, path="/_stcore/health", **headers):
 def test_serves_from_any_folder_and_stops_its_children(tmp_path, home, monkeypatch):
     (tmp_path / "config").mkdir()
     monkeypatch.setenv("STREAMLIT_SERVER_ENABLE_CORS", "false")
-    monkeypatch.setenv("EVERYFRAME_HOME", "home")  # of the folder it is called from
+    monkeypatch.setenv("EVERYFRAME_HOME", "home")  # relative to the working directory
     port = unused()
     with dashboard("--port", str(port), cwd=tmp_path) as (process, said):
-        assert said.startswith(f"EveryFrame's dashboard: http://127.0.0.1:{port}\n")
+        assert said.startswith(f"Dashboard: http://127.0.0.1:{port}\n")
         assert status(port) == 200
         assert status(port, Host="evil.example") == 421
         children = psutil.Process(process.pid).children(recursive=True)
@@ -77,7 +77,7 @@ def test_server_ends_with_the_command(how):
 def test_port_in_use_falls_back_to_the_next():
     with listening() as taken, dashboard("--port", str(taken)) as (_, said):
         port = int(re.search(r"http://127.0.0.1:(\d+)", said)[1])
-        assert said.startswith(f"Port {taken} is in use, so it is {port} this time.\n")
+        assert said.startswith(f"Port {taken} is in use; using {port} instead.\n")
         assert port > taken
         assert status(port) == 200
 
@@ -85,14 +85,14 @@ def test_port_in_use_falls_back_to_the_next():
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "no-such-name.invalid"])  # noqa: S104  # refused
 def test_public_address_needs_a_password(cli, address):
     cli("dashboard", "--address", address).refused(
-        f"at {address} others could see your films", "`everyframe settings set dashboard_password -`"
+        f"listening on {address} would let others see your videos", "`everyframe settings set dashboard_password -`"
     )
 
 
 def test_password_allows_other_devices(monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DASHBOARD_PASSWORD", PASSWORD)
     port = unused()
-    options = ("--port", str(port), "--address", "0.0.0.0", "--name", "nas.home")  # noqa: S104  # what is tested
+    options = ("--port", str(port), "--address", "0.0.0.0", "--name", "nas.home")  # noqa: S104  # the tested option
     with dashboard(*options) as (_, said):
         assert f"http://127.0.0.1:{port}\n" in said
         assert "is not encrypted" in said
@@ -104,8 +104,8 @@ def test_password_allows_other_devices(monkeypatch):
 
 def test_foreign_address_is_a_one_line_error(cli, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DASHBOARD_PASSWORD", PASSWORD)
-    cli("dashboard", "--address", "192.0.2.77").refused("the dashboard cannot be served at 192.0.2.77")
-    cli("dashboard", "--address", "no-such-name.invalid").refused("cannot be served at no-such-name.invalid")
+    cli("dashboard", "--address", "192.0.2.77").refused("cannot serve the dashboard at 192.0.2.77")
+    cli("dashboard", "--address", "no-such-name.invalid").refused("cannot serve the dashboard at no-such-name.invalid")
     cli("dashboard", "--port", "0").refused("--port", code=2)
 
 

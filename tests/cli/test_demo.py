@@ -1,4 +1,4 @@
-"""The demo: end to end in a library of its own, with a model or without."""
+"""The command `demo`: end to end in a separate library, with and without a model."""
 
 import re
 
@@ -12,8 +12,8 @@ def test_demo_without_ollama_explains_the_baseline(cli, home):
     said = cli("demo")
     assert said.code == 0
     assert "Describer:  baseline, without a model (Ollama does not answer at http://127.0.0.1:9" in said.out
-    assert "What some frames show:" in said.out
-    assert "A search: everyframe search " in said.out
+    assert "Sample descriptions:" in said.out
+    assert "Sample search: everyframe search " in said.out
     assert "ollama pull llava:13b" in said.out
     assert f"EVERYFRAME_HOME={home / 'demo'} " in said.out
     assert re.search(r"everyframe dashboard$", said.out, re.MULTILINE)
@@ -26,8 +26,8 @@ def test_demo_uses_an_installed_model_and_is_repeatable(cli, standin, home):
     for _ in range(2):
         said = cli("demo")
         assert said.code == 0
-        assert "moondream:latest, the smallest model that sees in Ollama" in said.out
-        assert "ollama pull llava:13b gets it" in said.out
+        assert "moondream:latest, the smallest vision model of Ollama" in said.out
+        assert "to install it: ollama pull llava:13b" in said.out
     assert ask(home / "demo", "SELECT enrichment_status, title FROM videos") == [("enriched", "sample")]
 
 

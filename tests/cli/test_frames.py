@@ -1,4 +1,4 @@
-"""strip and describe: single frames, looked at and described anew."""
+"""The commands strip and describe: save and re-describe single frames."""
 
 import json
 import shutil
@@ -57,7 +57,7 @@ def test_oldest_strip_images_are_deleted(cli, library, monkeypatch):
     assert len(left(library)) == 6
     assert set(left(library)) >= {20, 21, 22, 23}
     cli("strip", "1", "--frame", "10", "--before", "5", "--after", "3")
-    assert left(library) == list(range(5, 14))  # never one that was just asked for
+    assert left(library) == list(range(5, 14))  # never one of the strip just requested
 
 
 def test_removed_video_leaves_no_strip(cli, library):
@@ -100,7 +100,7 @@ def test_redescribe_with_another_model_and_instruction(cli, library, standin):
     standin.behave(models=(ShelfModel("llava:13b"), ShelfModel("moondream:latest")))
     said = cli("describe", "1", "--frame", "12", "--model", "moondream", "--ask", "Which colour is the band?")
     assert said.code == 0
-    assert "Frame number 10:" in said.out  # the kept frame that stands for it
+    assert "Frame number 10:" in said.out  # the kept frame that represents it
     (chat,) = standin.chats
     assert chat.body["model"] == "moondream"
     assert "Which colour is the band?" in chat.prompt
@@ -118,7 +118,7 @@ def test_redescribe_keeps_the_users_text(cli, library, standin):
 @pytest.mark.parametrize("status", ["todo", "doing", "done", "failed"])
 def test_redescribe_works_in_every_task_status(cli, library, standin, status):
     number = frame_id(library, 10)
-    token = "somebody" if status == "doing" else None
+    token = "another" if status == "doing" else None
     change(
         library,
         "UPDATE tasks SET status = ?, lease_token = ?, lease_until = '2999-01-01', error = 'x' WHERE frame_id = ?",
@@ -154,15 +154,15 @@ def test_duplicate_text_is_a_warning(cli, library, standin):
     change(library, "UPDATE frames SET local_description = ?, dhash = 'ffffffffffffffff' WHERE id = 1", other)
     said = cli("describe", "1", "--id", number, "--json")
     problems = [warning["problem"] for warning in said.json["warnings"]]
-    assert problems in ([], ["same_text"])  # asked again in other words it may say something else
-    ((booked,),) = ask(library, "SELECT warnings FROM analyses WHERE run_id IS NULL ORDER BY id LIMIT 1")
-    assert [warning["problem"] for warning in json.loads(booked)] == ["same_text"]
+    assert problems in ([], ["same_text"])  # a retry with another prompt may return another text
+    ((recorded,),) = ask(library, "SELECT warnings FROM analyses WHERE run_id IS NULL ORDER BY id LIMIT 1")
+    assert [warning["problem"] for warning in json.loads(recorded)] == ["same_text"]
 
 
 def test_frame_of_another_video_is_an_error(cli, library, standin):
     number = frame_id(library, 10)
     cli("describe", "party", "--id", number).refused("no kept frame of party has the id", "everyframe show 2")
-    cli("describe", "1", "--frame", "3000").refused("stands for frame 3000")
+    cli("describe", "1", "--frame", "3000").refused("represents frame 3000")
     assert cli("describe", "1").code == 2
     assert cli("describe", "1", "--id", "1", "--frame", "1").code == 2
     assert standin.chats == []

@@ -1,4 +1,4 @@
-"""doctor, models, migrate; settings and libraries that cannot be used."""
+"""The commands doctor, models and migrate; invalid settings and unusable libraries."""
 
 import json
 import sqlite3
@@ -10,8 +10,8 @@ from tests.cli.terminal import change, run_process
 from tests.standin import ShelfModel, StandIn
 
 ALL = [
-    ["list"], ["list", "--json"], ["show", "1"], ["search", "cake"], ["export", "1"], ["add", "film.mp4"],
-    ["estimate", "film.mp4"], ["extract"], ["enrich"], ["retry"], ["remove", "1", "--yes"],
+    ["list"], ["list", "--json"], ["show", "1"], ["search", "cake"], ["export", "1"], ["add", "video.mp4"],
+    ["estimate", "video.mp4"], ["extract"], ["enrich"], ["retry"], ["remove", "1", "--yes"],
 ]  # fmt: skip
 
 
@@ -24,7 +24,7 @@ def test_doctor_without_problems_exits_0(cli, standin, home):
     assert said.code == 0
     assert all(line.startswith("ok    ") for line in said.out.splitlines())
     assert str(home) in said.out
-    assert f"Ollama at {standin.address}: has llava:13b, which sees" in said.out
+    assert f"Ollama at {standin.address}: llava:13b is installed (vision model)" in said.out
 
 
 def test_doctor_names_the_fix(cli, standin):
@@ -32,7 +32,7 @@ def test_doctor_names_the_fix(cli, standin):
     said = cli("doctor")
     assert said.code == 1
     assert "FAIL  Ollama at" in said.out
-    assert f"      mend it: OLLAMA_HOST={standin.address} ollama pull llava:13b\n" in said.out
+    assert f"      Fix: OLLAMA_HOST={standin.address} ollama pull llava:13b\n" in said.out
 
 
 def test_doctor_names_no_command_where_there_is_none(cli, standin, monkeypatch):
@@ -40,7 +40,7 @@ def test_doctor_names_no_command_where_there_is_none(cli, standin, monkeypatch):
     said = cli("doctor")
     assert said.code == 1
     assert "EVERYFRAME_ALLOW_CLOUD=true" in said.out
-    assert "mend it: qwen3-vl" not in said.out
+    assert "Fix: qwen3-vl" not in said.out
 
 
 def test_doctor_says_how_to_start_or_install_ollama(cli, monkeypatch):
@@ -51,7 +51,7 @@ def test_doctor_says_how_to_start_or_install_ollama(cli, monkeypatch):
     assert set(ollama) == {"what", "is_good", "finding", "remedy"}
     monkeypatch.setattr("enrich.cli.machine.which", lambda _: None)
     monkeypatch.setattr("enrich.cli.machine.DEFAULT_OLLAMA_HOST", "http://127.0.0.1:9")
-    assert "mend it: install it: https://ollama.com/download" in cli("doctor").out
+    assert "Fix: install Ollama from https://ollama.com/download" in cli("doctor").out
 
 
 def test_doctor_skips_ollama_for_the_baseline(cli, monkeypatch):
@@ -63,16 +63,16 @@ def test_doctor_reports_a_full_disk(cli, standin, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", "999999999")
     said = cli("doctor")
     assert said.code == 1
-    assert "mend it: free some space, or lower EVERYFRAME_DISK_RESERVE_MB" in said.out
+    assert "Fix: free up disk space, or lower EVERYFRAME_DISK_RESERVE_MB" in said.out
 
 
 def test_models_lists_size_vision_and_speed(cli, standin, party):
-    seeing, blind, cloud = (
+    vision, text_only, cloud = (
         ShelfModel(),
         ShelfModel("llama3:8b", sees=False),
         ShelfModel("q:1b", remote_host="https://x"),
     )
-    standin.behave(models=(seeing, blind, cloud), delay=0.1)
+    standin.behave(models=(vision, text_only, cloud), delay=0.1)
     assert "not measured" in cli("models").out
     cli("add", party)
     cli("enrich")
@@ -85,16 +85,16 @@ def test_models_lists_size_vision_and_speed(cli, standin, party):
     assert rows["llava:13b"]["seconds_per_frame"] == pytest.approx(0.1, rel=0.5)
     assert (rows["llama3:8b"]["sees"], rows["llama3:8b"]["seconds_per_frame"]) == (False, None)
     lines = {line.split()[0]: line for line in cli("models").out.splitlines()}
-    assert lines["MODEL"].split()[:4] == ["MODEL", "SIZE", "SEES", "LOADED"]
+    assert lines["MODEL"].split()[:4] == ["MODEL", "SIZE", "VISION", "LOADED"]
     assert lines["llava:13b"].split()[1:5] == ["8.0", "GB", "yes", "GPU"]
     assert lines["llama3:8b"].split()[3:7] == ["no", "no", "not", "measured"]
-    assert "(cloud: refused)" in lines["q:1b"]
+    assert "(cloud: not allowed)" in lines["q:1b"]
 
 
 def test_models_without_any_model_names_the_command(cli, standin):
     standin.behave(models=())
     said = cli("models")
-    assert (said.code, said.out) == (0, "No model is installed. Get one: ollama pull llava:13b\n")
+    assert (said.code, said.out) == (0, "No model is installed. Install one: ollama pull llava:13b\n")
 
 
 def test_models_without_ollama_is_one_line(cli):
@@ -135,8 +135,8 @@ def test_pull_prints_progress_as_json_lines(cli, standin):
 
 def test_remove_model_needs_confirmation(cli, standin):
     standin.behave(models=(ShelfModel(), ShelfModel("moondream:latest", size=1_700_000_000)))
-    cli("models", "remove", "moondream").refused("moondream:latest (1.7 GB) would be deleted", "say --yes")
-    cli("models", "remove", "llava:13b").refused("the model that describes your frames")
+    cli("models", "remove", "moondream").refused("pass --yes to delete moondream:latest (1.7 GB) from")
+    cli("models", "remove", "llava:13b").refused("your current model")
     assert len(cli("models", "--json").json) == 2
     said = cli("models", "remove", "moondream", "--yes", "--json")
     assert said.json == [{"host": standin.address, "name": "moondream:latest", "size_bytes": 1_700_000_000}]
@@ -147,7 +147,7 @@ def test_remove_model_needs_confirmation(cli, standin):
 def test_remove_model_from_one_host(cli, standin, monkeypatch):
     with StandIn() as other:
         monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"{standin.address},{other.address}")
-        cli("models", "remove", "llava:13b", "--yes", "--host", "http://box").refused("is none of the hosts")
+        cli("models", "remove", "llava:13b", "--yes", "--host", "http://box").refused("is not one of your hosts")
         cli("models", "remove", "llava:13b", "--yes", "--host", "http://box:port").refused("--host", code=2)
         assert cli("models", "remove", "llava:13b", "--yes", "--host", other.address).code == 0
     assert [model.name for model in standin.conduct.models] == ["llava:13b"]
@@ -202,7 +202,7 @@ def test_doctor_reports_library_problems(cli, standin, library):
     said = cli("doctor")
     assert said.code == 1
     assert "FAIL  library" in said.out
-    assert "mend it: pip install --upgrade everyframe" in said.out
+    assert "Fix: pip install --upgrade everyframe" in said.out
 
 
 @by_name([["list"], ["enrich"], ["models"], ["doctor"], ["migrate"], ["demo"]])

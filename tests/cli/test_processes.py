@@ -1,4 +1,4 @@
-"""What only real processes can show: signals, broken pipes, a second worker, a terminal's progress bar, odd locales."""
+"""Tests that need real processes: signals, broken pipes, a second worker, progress bars, locales."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def states(home):
 
 
 def stopped(process, number):
-    """Send a signal; the exit code and what was said."""
+    """Send a signal; the exit code and the output."""
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert "Traceback" not in err
@@ -40,28 +40,32 @@ def test_signal_while_describing_saves_and_exits_130(cli, standin, party, home, 
         code, out, err = stopped(process, number)
     assert code == 130
     assert err == ""
-    assert re.search(r"Stopped; \d+ frames are left\. Go on with: everyframe enrich", out)
+    assert re.search(r"Stopped\. \d+ frames left\. Continue with: everyframe enrich", out)
     assert settled(home)
     assert states(home) == ["stopped"]
     standin.behave(delay=0)
     assert cli("enrich").code == 0
-    assert sorted(standin.described) == list(range(100, 112))  # every call was answered, none was made twice
+    assert sorted(standin.described) == list(range(100, 112))  # every request was answered, none was sent twice
 
 
 @SIGNALS
-def test_signal_while_extracting_saves_and_next_run_resumes(cli, home, long_film, number):
-    cli("add", "--sampling", "exact", long_film)
+def test_signal_while_extracting_saves_and_next_run_resumes(cli, home, long_video, number):
+    cli("add", "--sampling", "exact", long_video)
     with running(COMMAND, "extract") as process:
         until(lambda: ask(home, "SELECT count(*) FROM frames")[0][0] > 20, "frames were kept", process)
         code, out, _ = stopped(process, number)
     assert code == 130
-    assert "Stopped; the rest of 1 video is left. Go on with: everyframe enrich" in out
+    assert "Stopped. 1 video to extract left. Continue with: everyframe enrich" in out
     assert settled(home)
     assert ask(home, "SELECT extraction_status FROM videos") == [("pending",)]
     kept = {name for (name,) in ask(home, "SELECT image_path FROM frames")}
     assert kept
     with running(COMMAND, "extract") as process:
-        until(lambda: ask(home, "SELECT extraction_status FROM videos") == [("extracting",)], "it goes on", process)
+        until(
+            lambda: ask(home, "SELECT extraction_status FROM videos") == [("extracting",)],
+            "extraction resumes",
+            process,
+        )
         stopped(process, number)
     assert kept <= {name for (name,) in ask(home, "SELECT image_path FROM frames")}
 
@@ -76,7 +80,7 @@ def test_signal_while_waiting_for_ollama_ends_at_once(cli, party, home, number):
         code, out, err = stopped(process, number)
     assert time.monotonic() - began < 5
     assert code == 130
-    assert "Stopped; 12 frames are left" in out
+    assert "Stopped. 12 frames left." in out
     assert "Ollama does not answer" in err
     assert settled(home)
 
@@ -111,7 +115,7 @@ def test_second_worker_is_refused(cli, standin, library):
         assert second.code == 1
         assert "everyframe: a worker is running on this library already" in second.err
         assert "Traceback" not in second.err
-        assert cli("list").code == 0  # looking is allowed
+        assert cli("list").code == 0  # reading is allowed
         stopped(process, signal.SIGTERM)
     assert cli("enrich").code == 0
 
@@ -142,7 +146,7 @@ def test_closed_pipe_prints_no_error(library, command):
 
 
 def terminal_output(*command):
-    """Run a command in a terminal of 120 columns; its exit code and all it wrote."""
+    """Run a command in a terminal with 120 columns; its exit code and its output."""
     leader, follower = pty.openpty()
     environment = os.environ | {"COLUMNS": "120", "TERM": "xterm-256color"}
     with running(*command, stdin=follower, stdout=follower, stderr=follower, env=environment, text=False) as process:
@@ -172,13 +176,13 @@ def test_terminal_bar_shows_rate_and_time_left(cli, standin, party):
     assert "12 frames described" in plain
 
 
-def test_terminal_bar_shows_the_video_name_as_text(cli, long_film, tmp_path):
-    (film := tmp_path / "[red]long.mp4").symlink_to(long_film)
-    cli("add", "--sampling", "exact", film)
+def test_terminal_bar_shows_the_video_name_as_text(cli, long_video, tmp_path):
+    (named := tmp_path / "[red]long.mp4").symlink_to(long_video)
+    cli("add", "--sampling", "exact", video)
     code, seen = terminal_output(COMMAND, "extract")
     assert code == 0
     plain = BARE_TEXT.sub("", seen)
-    assert "Decoding [red]long" in plain
+    assert "Extracting [red]long" in plain
     assert re.search(r"\d+/750 +\d+%", plain)
 
 
@@ -215,5 +219,5 @@ def test_remove_in_a_terminal_asks_for_confirmation(library):
     os.close(leader)
     os.close(follower)
     assert process.returncode == 130
-    assert "Delete numbers: 6 pictures and 6 descriptions? The film itself is not touched." in out + err
+    assert "Delete numbers: 6 images and 6 descriptions? The video file is kept." in out + err
     assert len(ask(library, "SELECT id FROM videos")) == 2

@@ -1,4 +1,4 @@
-"""The command `settings`: what is set, where it comes from, and changing it in the file."""
+"""The command `settings`: values, their sources, and changes in the file."""
 
 import io
 import re
@@ -36,7 +36,7 @@ def test_every_setting_is_listed_with_a_description(cli):
         "llava:13b", "llava:13b", "default",
     )  # fmt: skip
     said = cli("settings").out
-    assert "the vision model's name in Ollama" in said
+    assert "vision model, by its name in Ollama" in said
     assert "settings.toml" in said
 
 
@@ -105,12 +105,12 @@ def test_values_are_written_as_toml_types(cli, file, name, text, value):
         ("concurrency", "many", "EVERYFRAME_CONCURRENCY: Input should be a valid integer"),
         ("concurrency", "1000", "less than or equal to 64"),
         ("likeness", "some", "use `strict`, `normal` or `loose`"),
-        ("ollama_hosts", "http://", "is no address"),
+        ("ollama_hosts", "http://", "is not a valid address"),
         ("picture_edges", "336", "valid dictionary"),
-        ("picture_edges", "llava=336", "write it as JSON"),
-        ("hours", "late", "write them like 22:00-07:00"),
+        ("picture_edges", "llava=336", "enter JSON"),
+        ("hours", "late", "write working hours like 22:00-07:00"),
         ("dashboard_password", "short", "at least 8 characters"),
-        ("colour", "red", "there is no setting called colour"),
+        ("colour", "red", "there is no setting named colour"),
         ("home", "/elsewhere", "set EVERYFRAME_HOME in the environment"),
     ],
 )
@@ -132,7 +132,7 @@ def test_invalid_value_in_the_file_can_be_fixed(cli, file):
 
 def test_invalid_toml_file_is_left_alone(cli, file):
     file.write_text("model = llava\n", encoding="utf-8")
-    cli("settings", "set", "model", "llava:7b").refused("settings cannot be read", "settings.toml")
+    cli("settings", "set", "model", "llava:7b").refused("cannot read the settings file", "settings.toml")
     assert file.read_text(encoding="utf-8") == "model = llava\n"
 
 
@@ -149,7 +149,7 @@ def test_environment_override_is_reported(cli, file, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MODEL", "llava:34b")
     said = cli("settings", "set", "model", "llava:7b", "--json")
     assert (said.code, said.json["value"], said.json["source"]) == (0, "llava:34b", "environment")
-    assert said.err == "everyframe: EVERYFRAME_MODEL is set in the environment and wins over the settings file\n"
+    assert said.err == "everyframe: EVERYFRAME_MODEL is set in the environment and overrides the settings file\n"
     assert written(file) == {"model": "llava:7b"}
 
 
@@ -166,7 +166,7 @@ def test_secrets_are_masked(cli, home, file, monkeypatch):
         assert secret not in everything
     rows = by_name(cli)
     assert (rows["database_url"]["is_secret"], rows["dashboard_password"]["value"]) == (True, "***")
-    cli("settings", "set", "database_url", rows["database_url"]["value"]).refused("with its password")
+    cli("settings", "set", "database_url", rows["database_url"]["value"]).refused("with the real password")
     monkeypatch.setenv("EVERYFRAME_DATABASE_URL", url)
     assert (by_name(cli)["database_url"]["is_secret"], by_name(cli)["database_url"]["value"]) == (False, url)
     assert "correct horse" not in repr(load_settings())

@@ -1,4 +1,4 @@
-"""show and search."""
+"""The commands show and search."""
 
 import re
 
@@ -12,8 +12,8 @@ from tests.clips import read_jpeg, read_number
 def test_show_prints_video_and_frames(cli, library, numbers):
     said = cli("show", "numbers")
     assert said.code == 0
-    assert said.out.startswith(f"numbers (1)\n  {numbers}\n  0:01.200, 320×180, h264, 25 frames/s, every=0.2s\n")
-    assert "30 source frames, 6 kept, 6 described (they cover 30), 0 failed" in said.out
+    assert said.out.startswith(f"numbers (1)\n  {numbers}\n  0:01.200, 320×180, h264, 25 fps, every=0.2s\n")
+    assert "30 source frames, 6 kept, 6 described (representing 30), 0 failed" in said.out
     assert "0:00.200  frame 5 (×5)  Frame number 5: black and white squares above a red band." in said.out
 
 
@@ -26,7 +26,7 @@ def test_show_json_keys_are_the_columns(cli, library):
 
 def test_show_names_the_command_for_more_frames(cli, library):
     said = cli("show", "2", "--limit", "5")
-    assert "… 7 more: everyframe show 2 --limit 12" in said.out
+    assert "… 7 more frames: everyframe show 2 --limit 12" in said.out
 
 
 @pytest.mark.parametrize("index", range(30))
@@ -35,12 +35,12 @@ def test_every_source_frame_can_be_shown(cli, library, index, tmp_path):
     picture = tmp_path / "shown.jpg"
     said = cli("show", "numbers", "--frame", str(index), "--save", picture)
     assert said.code == 0
-    head, how = said.out.splitlines()[:2]
+    head, relation = said.out.splitlines()[:2]
     assert head == f"numbers, frame {index}, at 0:0{index // 25}.{index % 25 * 40:03d}"
     if index == kept:
-        assert how == "kept; stands for 5 frames"
+        assert relation == "kept; represents 5 frames"
     else:
-        assert re.fullmatch(rf"as frame {kept}, likeness [01]\.\d\d", how)
+        assert re.fullmatch(rf"represented by frame {kept}, likeness [01]\.\d\d", relation)
     assert f"deep: Frame number {kept}: " in said.out
     assert read_number(read_jpeg(picture)) == index
 
@@ -74,11 +74,11 @@ def test_frame_of_an_unextracted_video_is_shown(cli, party):
 
 
 def test_frame_of_a_missing_video_is_refused(cli, party, tmp_path, home):
-    film = tmp_path / "film.mp4"
-    film.write_bytes(party.read_bytes())
-    cli("add", film)
-    film.unlink()
-    cli("show", "1", "--frame", "3").refused("film.mp4 is not there")
+    video = tmp_path / "video.mp4"
+    video.write_bytes(party.read_bytes())
+    cli("add", video)
+    video.unlink()
+    cli("show", "1", "--frame", "3").refused("video.mp4 is not there")
 
 
 def test_frame_and_at_exclude_each_other(cli, library, tmp_path):
@@ -89,7 +89,7 @@ def test_frame_and_at_exclude_each_other(cli, library, tmp_path):
 
 
 def test_failed_save_is_one_line(cli, library, tmp_path):
-    cli("show", "1", "--frame", "1", "--save", tmp_path / "no" / "x.jpg").refused("x.jpg cannot be written")
+    cli("show", "1", "--frame", "1", "--save", tmp_path / "no" / "x.jpg").refused("cannot write", "x.jpg")
 
 
 def test_descriptions_are_printed_as_plain_text(cli, library):
@@ -107,7 +107,7 @@ def test_descriptions_are_printed_as_plain_text(cli, library):
 
 def test_search_prints_video_time_frame_and_snippet(cli, library):
     head, hit = cli("search", "number", "15").out.splitlines()
-    assert head.split() == ["VIDEO", "TIME", "FRAME", "FROM", "WHAT", "IT", "SAYS"]
+    assert head.split() == ["VIDEO", "TIME", "FRAME", "SOURCE", "MATCH"]
     assert hit.split()[:4] == ["numbers", "0:00.600", "15", "deep"]
     assert "Frame [number] [15]: black and white squares above a green band." in hit
 
@@ -137,7 +137,7 @@ def test_search_within_one_video(cli, library):
 
 def test_search_falls_back_to_some_of_the_words(cli, library):
     said = cli("search", "purple", "elephant")
-    assert said.out.startswith("No moment has all of these words; these have some:\n")
+    assert said.out.startswith("No frame matches all of these words. These match some:\n")
     assert "[purple]" in said.out
 
 
@@ -153,5 +153,5 @@ def test_any_search_text_is_accepted(cli, library, words):
 
 
 def test_search_without_results(cli, library):
-    assert cli("search", "elephant").out == "Nothing found.\n"
+    assert cli("search", "elephant").out == "No results.\n"
     assert cli("search", "elephant", "--json").json == {"every_word": True, "hits": []}

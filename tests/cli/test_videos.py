@@ -1,4 +1,4 @@
-"""add, list, remove, export."""
+"""The commands add, list, remove and export."""
 
 import csv
 import io
@@ -23,8 +23,8 @@ def test_add_prints_frames_time_and_disk(cli, clips):
     said = cli("add", clips)
     assert said.code == 0
     assert "added    1 numbers: 1 s, 320×180" in said.out
-    assert "Frames:  42 in 2 videos, about 5 to describe (distinct:normal, a first guess)" in said.out
-    assert "Time:    not measured with llava:13b here" in said.out
+    assert "Frames:  42 in 2 videos, about 5 to describe (distinct:normal, rough estimate)" in said.out
+    assert "Time:    not measured with llava:13b on this computer" in said.out
     assert "Disk:    about" in said.out
     assert "everyframe enrich" in said.out
     assert said.err == ""
@@ -33,7 +33,7 @@ def test_add_prints_frames_time_and_disk(cli, clips):
 def test_known_video_is_reported(cli, party):
     cli("add", party)
     said = cli("add", party)
-    assert (said.code, said.out) == (0, "known    1 party: under 1 s, 320×180 (was there already)\n")
+    assert (said.code, said.out) == (0, "known    1 party: under 1 s, 320×180 (already in the library)\n")
 
 
 def test_moved_video_is_recognized(cli, party, tmp_path):
@@ -59,13 +59,13 @@ def test_add_json_keys_are_the_columns(cli, party, tmp_path):
 def test_ignored_files_in_a_folder_are_listed(cli, party, tmp_path):
     folder = tmp_path / "folder"
     (folder / "deeper").mkdir(parents=True)
-    shutil.copy(party, folder / "deeper" / "film.MP4")
-    (folder / "notes.txt").write_text("no film")
-    (folder / ".hidden.mp4").write_text("no film either")
+    shutil.copy(party, folder / "deeper" / "video.MP4")
+    (folder / "notes.txt").write_text("not a video")
+    (folder / ".hidden.mp4").write_text("not a video either")
     said = cli("add", folder)
     assert said.code == 0
     assert f"skipped  {folder / 'notes.txt'} (not a video, by its name)" in said.out
-    assert "film: under 1 s" in said.out
+    assert "video: under 1 s" in said.out
     assert f"skipped  {folder / '.hidden.mp4'} (hidden)" in said.out
 
 
@@ -74,20 +74,20 @@ def test_many_ignored_files_are_shortened(cli, party, tmp_path):
     folder.mkdir()
     for number in range(14):
         (folder / f"GX{number:02}0001.THM").write_bytes(b"tiny")
-    shutil.copy(party, folder / "film.mp4")
+    shutil.copy(party, folder / "video.mp4")
     said = cli("add", folder)
-    assert f"skipped  {folder / 'GX000001.THM'} and 13 more (a camera's thumbnail)" in said.out
+    assert f"skipped  {folder / 'GX000001.THM'} and 13 more (camera thumbnail)" in said.out
     assert said.out.count("skipped") == 1
     assert len(cli("add", folder, "--json").json) == 15
 
 
 def test_raw_footage_is_refused_with_the_fix(cli, party, tmp_path):
     (tmp_path / "A001.braw").write_bytes(bytes(2000))
-    shutil.copy(party, tmp_path / "film.mp4")
+    shutil.copy(party, tmp_path / "video.mp4")
     in_folder, named = cli("add", tmp_path), cli("add", tmp_path / "A001.braw")
     assert (in_folder.code, named.code) == (0, 1)
     for said in (in_folder, named):
-        assert "Blackmagic RAW, a raw format that cannot be read here: export it as ProRes or H.264" in said.err
+        assert "Blackmagic RAW, which EveryFrame cannot read: export it as ProRes or H.264" in said.err
 
 
 def test_log_footage_gets_a_warning(cli, tmp_path):
@@ -131,7 +131,7 @@ def test_video_without_a_length(cli, tmp_path):
 
 def test_broken_video_in_a_folder_is_named(cli, party, tmp_path):
     shutil.copy(party, tmp_path / "good.mp4")
-    (tmp_path / "broken.mp4").write_text("no film at all" * 300)
+    (tmp_path / "broken.mp4").write_text("not a video at all" * 300)
     said = cli("add", tmp_path)
     assert said.code == 0
     assert "broken.mp4 is not a video" in said.err
@@ -141,7 +141,7 @@ def test_broken_video_in_a_folder_is_named(cli, party, tmp_path):
 
 def test_named_broken_video_fails_after_the_others(cli, party, tmp_path):
     broken = tmp_path / "broken.mp4"
-    broken.write_text("no film at all" * 300)
+    broken.write_text("not a video at all" * 300)
     said = cli("add", broken, tmp_path / "gone.mp4", party)
     assert said.code == 1
     assert "added    1 party" in said.out
@@ -151,7 +151,7 @@ def test_named_broken_video_fails_after_the_others(cli, party, tmp_path):
 
 def test_folder_without_videos(cli, tmp_path):
     (tmp_path / "empty").mkdir()
-    assert cli("add", tmp_path / "empty").out == "There is no video in it.\n"
+    assert cli("add", tmp_path / "empty").out == "No videos found.\n"
 
 
 @pytest.mark.parametrize("name", ["[red]loud[bold].mp4", "-a 'b\" $c;.mp4", "über 好 🎉.mp4", "a:b%20.mp4"])
@@ -216,8 +216,8 @@ def test_empty_library_says_how_to_start(cli):
 def test_list_counts_kept_described_and_covered(cli, library):
     head, numbers, party = cli("list").out.splitlines()
     assert head.split() == ["ID", "TITLE", "LENGTH", "FRAMES", "KEPT", "DESCRIBED", "COVERED", "FAILED", "STATUS"]
-    assert numbers.split() == ["1", "numbers", "0:01", "30", "6", "6", "30", "enriched"]
-    assert party.split() == ["2", "party", "0:00", "12", "12", "12", "12", "enriched"]
+    assert numbers.split() == ["1", "numbers", "0:01", "30", "6", "6", "30", "described"]
+    assert party.split() == ["2", "party", "0:00", "12", "12", "12", "12", "described"]
 
 
 def test_list_json_keys_are_the_columns(cli, library):
@@ -243,7 +243,7 @@ def test_video_of_unknown_length_is_listed(cli, party, home):
 
 
 def test_remove_without_a_terminal_needs_yes(cli, library):
-    cli("remove", "party").refused("party: 12 pictures and 12 descriptions would be deleted", "--yes")
+    cli("remove", "party").refused("pass --yes to delete party: 12 images and 12 descriptions")
     assert len(cli("list", "--json").json) == 2
 
 
@@ -252,13 +252,13 @@ def test_remove_deletes_rows_and_images_not_the_file(cli, library, party):
     pictures = sorted((library / "frames").rglob("*.jpg"))
     said = cli("remove", "party", "--yes")
     assert said.code == 0
-    assert f"{party} is untouched" in said.out
+    assert f"The file {party} is unchanged" in said.out
     assert party.read_bytes() == before
     assert [row["title"] for row in cli("list", "--json").json] == ["numbers"]
     left = sorted((library / "frames").rglob("*.jpg"))
     assert len(pictures) - len(left) == 12
     assert ask(library, "SELECT count(*) FROM frames WHERE video_id = 2") == [(0,)]
-    assert "Nothing found" in cli("search", "purple").out
+    assert "No results" in cli("search", "purple").out
 
 
 def test_unknown_video_cannot_be_removed(cli, library):
@@ -319,12 +319,12 @@ def test_video_without_frames_exports_the_header(cli, party):
 def test_export_writes_a_file(cli, library, tmp_path):
     target = tmp_path / "out.json"
     said = cli("export", "1", "--format", "json", "--output", target)
-    assert said.out == f"6 frames of numbers written to {target}\n"
+    assert said.out == f"Wrote 6 frames of numbers to {target}\n"
     assert len(json.loads(target.read_text(encoding="utf-8"))["frames"]) == 6
 
 
 def test_unwritable_export_is_one_line(cli, library, tmp_path):
-    cli("export", "1", "-o", tmp_path / "no" / "where.csv").refused("where.csv cannot be written: No such file")
+    cli("export", "1", "-o", tmp_path / "no" / "where.csv").refused("cannot write", "where.csv: No such file")
 
 
 def test_unknown_format_is_wrong_usage(cli, library):
@@ -336,11 +336,11 @@ def test_titles_match_the_order_of_the_paths(cli, party, numbers):
     assert [row["title"] for row in cli("list", "--json").json] == ["Our party", "numbers"]
     refused = cli("add", party, numbers, "--title", "one for both")
     assert refused.code == 2
-    assert "one for each PATH" in refused.err
+    assert "one title for each PATH" in refused.err
 
 
 def test_lines_prints_one_line_per_file(cli, clips, tmp_path):
-    (tmp_path / "notes.mp4").write_text("no film")
+    (tmp_path / "notes.mp4").write_text("not a video")
     said = cli("add", clips, tmp_path / "notes.mp4", "--json", "--lines")
     first, *lines = [json.loads(line) for line in said.out.splitlines()]
     assert first == {"total": 3}

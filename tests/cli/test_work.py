@@ -1,4 +1,4 @@
-"""enrich, extract, retry, estimate: what is said of the work; exit codes that tell a failed night from a good one."""
+"""The commands enrich, extract, retry and estimate: output and exit codes."""
 
 import asyncio
 import shutil
@@ -26,7 +26,7 @@ def test_successful_run_exits_0(cli, standin, party, home):
     cli("add", "--sampling", "exact", party)
     said = cli("enrich")
     assert (said.code, said.err) == (0, "")
-    assert said.out.startswith("1 video decoded, 12 frames described (")
+    assert said.out.startswith("1 video extracted, 12 frames described (")
     assert sorted(standin.described) == list(range(100, 112))
     assert ask(home, "SELECT enrichment_status FROM videos") == [("enriched",)]
     assert settled(home)
@@ -34,7 +34,7 @@ def test_successful_run_exits_0(cli, standin, party, home):
 
 def test_second_run_has_nothing_to_do(cli, standin, library):
     said = cli("enrich")
-    assert (said.code, said.out, said.err) == (0, "There was nothing to do.\n", "")
+    assert (said.code, said.out, said.err) == (0, "Everything is already described.\n", "")
     assert standin.chats == []
 
 
@@ -42,7 +42,7 @@ def test_extract_only_extracts_and_enrich_continues(cli, standin, party, home):
     cli("add", "--sampling", "exact", party)
     said = cli("extract")
     assert said.code == 0
-    assert said.out.startswith("1 video decoded (")
+    assert said.out.startswith("1 video extracted (")
     assert standin.history == []
     assert ask(home, "SELECT extraction_status, enrichment_status FROM videos") == [("extracted", "pending")]
     assert cli("enrich").out.startswith("12 frames described (")
@@ -60,7 +60,7 @@ def test_limit_exits_0_and_prints_the_rest(cli, standin, party, home):
     said = cli("enrich", "--limit", "5")
     assert said.code == 0
     assert "5 frames described" in said.out
-    assert "7 frames are left. Go on with: everyframe enrich" in said.out
+    assert "7 frames left. Continue with: everyframe enrich" in said.out
     assert settled(home)
     assert "7 frames described" in cli("enrich").out
 
@@ -73,7 +73,7 @@ def test_within_ends_in_time_and_can_be_continued(cli, standin, party, home, wit
     said = cli("enrich", "--within", within)
     assert time.monotonic() - began < 4
     assert said.code == 0
-    assert "Go on with: everyframe enrich" in said.out
+    assert "Continue with: everyframe enrich" in said.out
     assert settled(home)
     standin.behave(delay=0)
     assert cli("enrich").code == 0
@@ -87,7 +87,7 @@ def test_failed_frames_exit_1_with_count_reason_and_fix(cli, standin, party, hom
     assert said.code == 1
     assert "10 frames described" in said.out
     first, second = said.err.splitlines()
-    assert first == "everyframe: 2 of 12 frames failed; `everyframe retry` puts what failed back. Why:"
+    assert first == "everyframe: 2 of 12 frames failed. Retry with `everyframe retry`. Reasons:"
     assert second.startswith("everyframe: 2 × http://127.0.0.1:")
     assert "llama runner process has terminated" in second
     assert ask(home, "SELECT enrichment_status FROM videos") == [("enriched",)]
@@ -110,13 +110,16 @@ def test_retry_queues_failed_frames(cli, standin, party):
     cli("add", "--sampling", "exact", party)
     cli("enrich")
     standin.calm()
-    assert cli("retry", "--reason", "out of paper").out == "Nothing had failed.\n"
-    assert cli("retry", "party", "--frame", "4").out == "Nothing had failed.\n"
-    assert cli("retry", "party", "--frame", "7").out == "1 put back. Go on with: everyframe enrich\n"
-    cli("retry", "party", "--frame", "700").refused("no kept frame stands for frame 700")
+    assert cli("retry", "--reason", "out of paper").out == "Nothing to retry.\n"
+    assert cli("retry", "party", "--frame", "4").out == "Nothing to retry.\n"
+    assert cli("retry", "party", "--frame", "7").out == "Queued 1 failed item again. Continue with: everyframe enrich\n"
+    cli("retry", "party", "--frame", "700").refused("no kept frame represents frame 700")
     assert cli("retry", "--frame", "7").code == 2
-    assert cli("retry", "party", "--reason", "RUNNER process").out == "1 put back. Go on with: everyframe enrich\n"
-    assert cli("retry").out == "Nothing had failed.\n"
+    assert (
+        cli("retry", "party", "--reason", "RUNNER process").out
+        == "Queued 1 failed item again. Continue with: everyframe enrich\n"
+    )
+    assert cli("retry").out == "Nothing to retry.\n"
     said = cli("enrich")
     assert (said.code, said.err) == (0, "")
     assert "2 frames described" in said.out
@@ -127,7 +130,7 @@ def test_undecodable_video_fails_alone(cli, standin, clips, tmp_path, home):
     broken = tmp_path / "broken.mp4"
     shutil.copy(clips / "numbers.mp4", broken)
     cli("add", "--sampling", "exact", broken, clips / "party.mp4")
-    # The same file as far as its fingerprint goes, and no film at all.
+    # Same fingerprint, but not a video.
     broken.write_bytes(b"\0" * 4000)
     change(home, "UPDATE videos SET fingerprint = ? WHERE id = 1", fingerprint(broken))
     said = cli("enrich")
@@ -139,15 +142,15 @@ def test_undecodable_video_fails_alone(cli, standin, clips, tmp_path, home):
 
 
 def test_missing_video_waits_and_exits_1(cli, standin, party, tmp_path):
-    film = tmp_path / "film.mp4"
-    shutil.copy(party, film)
-    cli("add", "--sampling", "exact", film)
-    film.unlink()
+    video = tmp_path / "video.mp4"
+    shutil.copy(party, video)
+    cli("add", "--sampling", "exact", video)
+    video.unlink()
     said = cli("enrich")
     assert said.code == 1
-    assert "film waits: " in said.err
+    assert "video is waiting: " in said.err
     assert "is not there" in said.err
-    shutil.copy(party, film)
+    shutil.copy(party, video)
     assert cli("enrich").code == 0
 
 
@@ -156,7 +159,7 @@ def test_flagged_replies_are_kept_and_counted(cli, standin, party):
     cli("add", "--sampling", "exact", party)
     said = cli("enrich")
     assert said.code == 0
-    assert "1 description has a warning" in said.out
+    assert "1 description flagged with a warning" in said.out
     assert "[cut_off]" in cli("show", "1").out
 
 
@@ -164,7 +167,7 @@ def test_baseline_says_that_no_model_described(cli, party, home):
     cli("add", "--sampling", "exact", party)
     said = cli("enrich", "--describer", "baseline")
     assert (said.code, said.err) == (0, "")
-    assert "12 frames measured by the baseline; no model has described them" in said.out
+    assert "12 frames measured by the baseline (not described by a model)" in said.out
     assert ask(home, "SELECT enrichment_status FROM videos") == [("pending",)]
     assert cli("list").out.splitlines()[1].split()[4:7] == ["12", "0", "0"]
 
@@ -199,7 +202,7 @@ def test_estimate_adds_nothing(cli, standin, clips, home):
     said = cli("estimate", clips)
     assert said.code == 0
     assert "Frames:  42 in 2 videos" in said.out
-    assert "Time:    not measured with llava:13b here" in said.out
+    assert "Time:    not measured with llava:13b on this computer" in said.out
     assert cli("list", "--json").json == []
     value = cli("estimate", clips, "--json").json
     assert (value["seconds"], value["source_frames"], value["is_learnt"]) == (None, 42, False)
@@ -214,7 +217,7 @@ def test_estimate_uses_the_measured_speed_of_the_model(cli, standin, party, numb
     assert value["kept_frames"] == 30
     assert value["seconds"] == pytest.approx(30 * 0.2 / 2, rel=0.3)
     said = cli("estimate", numbers, "--sampling", "exact").out
-    assert f"Time:    {round(value['seconds'])} s with llava:13b here" in said
+    assert f"Time:    {round(value['seconds'])} s with llava:13b on this computer" in said
     assert "not measured with llava:7b" in cli("estimate", numbers, "--model", "llava:7b").out
 
 
@@ -225,7 +228,7 @@ def test_add_uses_the_measured_speed(cli, standin, party, numbers, home):
     ((a_frame,),) = ask(home, "SELECT sum(latency_seconds - load_seconds) / sum(is_kept) FROM analyses")
     assert a_frame >= 0.2
     seconds = SPARSE_FRAMES * a_frame / 2  # two at once
-    assert f"Time:    {span(seconds)} with llava:13b here" in cli("add", numbers, "--sampling", "exact").out
+    assert f"Time:    {span(seconds)} with llava:13b on this computer" in cli("add", numbers, "--sampling", "exact").out
 
 
 def test_estimate_of_a_missing_file_fails_after_the_others(cli, party, tmp_path):
@@ -261,31 +264,31 @@ def test_progress_line_has_the_reason_for_waiting(cli, party, standin, monkeypat
 
 @pytest.mark.slow
 async def test_time_left_adapts_within_22_calls(standin, tmp_path, monkeypatch):
-    """From 0.2 to 2 s a call: what the progress shows 22 calls later comes true within 10 %."""
+    """When requests slow down from 0.2 to 2 s, the time left is accurate to 10 % after 22 more requests."""
     clip = numbered_clip(tmp_path / "clip.mp4", frames=62)
     library = Library.open(load_settings())
     list(add_paths(library, [clip], sampling=parse_sampling("exact"), context=""))
     standin.behave(delay=0.2)
     describer = make_describer(library.settings)
-    order = RunOptions()
-    worker = Worker(library, describer, order)
-    looker = progress.ProgressReader(worker, library, order)
+    options = RunOptions()
+    worker = Worker(library, describer, options)
+    reader = progress.ProgressReader(worker, library, options)
     running = asyncio.create_task(worker.run())
 
     async def described(count: int) -> progress.ProgressSnapshot:
         while True:
-            look = await asyncio.to_thread(looker.look)
-            if look.described >= count:
-                return look
+            snapshot = await asyncio.to_thread(reader.snapshot)
+            if snapshot.described >= count:
+                return snapshot
             assert not running.done()
             await asyncio.sleep(0.02)
 
     await described(20)
     standin.behave(delay=2)
-    look = await described(42)
+    snapshot = await described(42)
     at = time.monotonic()
     await described(62)
     took = time.monotonic() - at
     assert (await running).is_good
     await describer.close()
-    assert look.seconds_left == pytest.approx(took, rel=0.1)
+    assert snapshot.seconds_left == pytest.approx(took, rel=0.1)

@@ -1,4 +1,4 @@
-"""What `status` says, and whether it is true: of workers that work, stall, hang, and are gone."""
+"""The status of workers that work, stall, hang, or are gone."""
 
 import asyncio
 import time
@@ -44,8 +44,8 @@ def ago(seconds: float) -> datetime:
 
 
 def host(state: str = "serving", *, since: float = 1000, calls: tuple[float, ...] = ()) -> dict[str, Any]:
-    """A host as activity has it; `calls`: for how long each has been in flight."""
-    in_hand = [
+    """A host entry in the activity. `calls`: seconds that each request has been in flight."""
+    requests = [
         {"frame_id": number, "video_id": 7, "timestamp": 1.5, "since": ago(age).isoformat()}
         for number, age in enumerate(calls)
     ]
@@ -55,12 +55,12 @@ def host(state: str = "serving", *, since: float = 1000, calls: tuple[float, ...
         "reason": None,
         "since": ago(since).isoformat(),
         "slots": 2,
-        "calls": in_hand,
+        "calls": requests,
     }
 
 
 def run(activity: dict[str, Any] | None = None, **changes: Any) -> RunRow:
-    """A run of this very process that got on just now."""
+    """A run of the current process that has just made progress."""
     values: dict[str, Any] = {
         "id": 1,
         "process": this_process(),
@@ -102,7 +102,7 @@ def test_requests_without_finished_frames_are_a_stall() -> None:
     health, [stall] = judge(run(busy, progress_at=ago(late)), NOW)
     assert (health, stall.what) == (WorkerHealth.STALLED, "finishing any frame")
     assert judge(run({"hosts": [host(since=5, calls=(1,))]}, progress_at=ago(late)), NOW)[0] is WorkerHealth.WELL, (
-        "its host has come back only now"
+        "its host has only just come back"
     )
 
 
@@ -132,19 +132,19 @@ def test_missing_heartbeat_is_silent() -> None:
 
 def test_missing_process_has_crashed() -> None:
     gone = ProcessIdentity(this_process().hostname, this_process().pid, this_process().created_at - 3600)
-    assert judge(run(process=gone), NOW)[0] is WorkerHealth.CRASHED, "another process has its id now"
+    assert judge(run(process=gone), NOW)[0] is WorkerHealth.CRASHED, "the id belongs to another process now"
     assert judge(run(state=RunState.STOPPED, process=gone), NOW)[0] is WorkerHealth.NONE
 
 
 def test_remote_worker_is_judged_by_its_heartbeat() -> None:
-    there, now = ProcessIdentity("another machine", 1, 1.0), datetime.now(UTC)
+    remote, now = ProcessIdentity("another machine", 1, 1.0), datetime.now(UTC)
     for seconds, health in (
         (1, WorkerHealth.WELL),
         (SILENT_SECONDS + 1, WorkerHealth.SILENT),
         (3600, WorkerHealth.CRASHED),
     ):
-        of_there = run(process=there, heartbeat_at=now - timedelta(seconds=seconds), progress_at=now)
-        assert judge(of_there, now)[0] is health
+        remote_run = run(process=remote, heartbeat_at=now - timedelta(seconds=seconds), progress_at=now)
+        assert judge(remote_run, now)[0] is health
 
 
 def test_empty_library_has_no_worker(settings: Settings) -> None:
@@ -159,9 +159,9 @@ def test_status_of_a_running_worker(
     standin.behave(delay=0.5)
     house.add(clip)
     control.start(settings)
-    background.until(lambda: any(shown.calls for shown in status(settings).hosts), "calls are shown")
+    background.until(lambda: any(shown.calls for shown in status(settings).hosts), "requests are shown")
     background.until_described(4)
-    background.until(lambda: status(settings).described >= 4, "it is seen")
+    background.until(lambda: status(settings).described >= 4, "the status has them")
 
     found = status(settings)
 
@@ -182,13 +182,13 @@ def test_status_of_a_running_worker(
     assert Path(str(background.run().log_path)).stat().st_size > 0
     background.worker().kill()
     background.supervisor().kill()
-    background.until(lambda: status(settings).health is WorkerHealth.CRASHED, "its end is seen")
+    background.until(lambda: status(settings).health is WorkerHealth.CRASHED, "the crash is noticed")
 
 
-class Dumb:
-    """A describer that never answers and knows no limit: the worker's own do not help."""
+class HangingDescriber:
+    """A describer that never replies and has no timeout of its own."""
 
-    name, model, fills, hosts, can_err = "dumb", "model", Pass.DEEP, (HOST,), True
+    name, model, fills, hosts, can_err = "hanging", "model", Pass.DEEP, (HOST,), True
 
     async def check(self, host: str) -> None:
         pass
@@ -217,8 +217,8 @@ async def test_worker_with_hanging_requests_is_stalled(
     monkeypatch.setattr("enrich.worker.worker.GRACE_SECONDS", 0.1)
     monkeypatch.setattr("enrich.control.status.MARGIN_SECONDS", 0.5)
     house.add(clip)
-    hasty = house.with_settings(call_seconds=0.2, load_seconds=0.2)
-    worker = Worker(hasty.library, Dumb(), RunOptions(until_idle=False))  # type: ignore[arg-type]  # it is dumb
+    impatient = house.with_settings(call_seconds=0.2, load_seconds=0.2)
+    worker = Worker(impatient.library, HangingDescriber(), RunOptions(until_idle=False))  # type: ignore[arg-type]  # a minimal fake
     running = asyncio.create_task(worker.run())
     engine = house.library.engine
 
@@ -233,14 +233,12 @@ async def test_worker_with_hanging_requests_is_stalled(
     found = await asyncio.to_thread(read_status, engine, now=datetime.now(UTC))
     assert f"at {HOST}" in found.stalls[-1].what
     assert "describing frame" in found.stalls[-1].what
-    await until(lambda: house.video().extraction_status == "extracted", "decoding went on meanwhile")
+    await until(lambda: house.video().extraction_status == "extracted", "extraction continued meanwhile")
     worker.stop()
     await running
 
 
-def test_reused_process_id_is_not_the_worker(
-    settings: Settings, house: House, idle_process: psutil.Process
-) -> None:
+def test_reused_process_id_is_not_the_worker(settings: Settings, house: House, idle_process: psutil.Process) -> None:
     old = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
     with writing(house.library.engine) as connection:
         run_id, _ = runs.begin(connection, old, options={}, is_alive=lambda _: False, now=NOW)

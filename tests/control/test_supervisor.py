@@ -1,4 +1,4 @@
-"""The supervisor: what it does after a crash, and what its own end means. Real processes, killed for real."""
+"""The supervisor after a crash of the worker, and when it is killed itself. Real processes."""
 
 import signal
 import subprocess
@@ -29,7 +29,7 @@ def test_crashed_worker_is_restarted_and_finishes(
 
     background.worker().send_signal(number)
 
-    background.until(lambda: len(house.states_of_runs()) == 2, "it is started again")
+    background.until(lambda: len(house.states_of_runs()) == 2, "the worker is restarted")
     background.until_described(30)
     assert control.stop(settings) is not None
     assert house.states_of_runs() == ["crashed", "stopped"]
@@ -61,11 +61,11 @@ def test_worker_without_supervisor_can_be_stopped(
 def test_supervisor_outlives_its_parent(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    """As a dashboard is, or a terminal with all that hangs on it."""
+    """As happens when the dashboard or the terminal is closed."""
     house.add(clip)
     code = "from enrich.cli import main; import time; \ntry: main(['start'])\nfinally: time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True) as starter:
-        background.until(lambda: house.states_of_runs() == ["running"], "it runs")
+        background.until(lambda: house.states_of_runs() == ["running"], "the worker is running")
         psutil.Process(starter.pid).kill()
     background.supervisor().send_signal(signal.SIGHUP)
     background.until_described(30)
@@ -76,7 +76,7 @@ def test_supervisor_outlives_its_parent(
 def test_sigterm_to_the_supervisor_stops_the_worker(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    """As the system does when it is shut down."""
+    """As happens at a system shutdown."""
     standin.behave(delay=0.2)
     house.add(clip)
     control.start(settings)
@@ -94,19 +94,19 @@ def test_sigterm_to_the_supervisor_stops_the_worker(
 def test_frame_in_flight_at_three_crashes_fails_alone(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    """The stand-in hangs at frame 7, as a picture would that crashes the worker: then it is killed."""
+    """Simulates an image that crashes the worker: the stand-in hangs at frame 7, and the test kills the worker."""
     house.add(clip)
     standin.play("hang", frames={7})
     control.start(settings)
     for crash in (1, 2, 3):
         background.until(
-            lambda: any(7 in request.numbers for request in standin.chats), f"frame 7 is asked about, crash {crash}"
+            lambda: any(7 in request.numbers for request in standin.chats), f"frame 7 is requested, crash {crash}"
         )
         if crash < 3:
             background.until(lambda: house.described() >= 1, "others are described")
         standin.forget()
         background.worker().send_signal(signal.SIGSEGV)
-        background.until(lambda runs=crash + 1: len(house.states_of_runs()) == runs, "it is started again")
+        background.until(lambda runs=crash + 1: len(house.states_of_runs()) == runs, "the worker is restarted")
     background.until_described(29)
     control.stop(settings)
     assert house.tasks() == {"done": 29, "failed": 1}
@@ -119,5 +119,5 @@ def test_frame_in_flight_at_three_crashes_fails_alone(
 
 def test_exit_codes_in_words() -> None:
     assert exit_in_words(70) == "exit code 70"
-    assert exit_in_words(-11) == "ended by SIGSEGV"
-    assert exit_in_words(-99) == "ended by signal 99"
+    assert exit_in_words(-11) == "killed by SIGSEGV"
+    assert exit_in_words(-99) == "killed by signal 99"

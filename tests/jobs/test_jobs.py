@@ -1,4 +1,4 @@
-"""Long commands in the background: started, seen by everybody, stopped, forgotten."""
+"""Background jobs: start, list, stop and delete."""
 
 import subprocess
 import sys
@@ -27,22 +27,22 @@ def settings():
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """`script(text)`: what runs instead of the command line from now on."""
+    """`script(text)` replaces the command line with a Python script."""
 
-    def become(text):
+    def replace(text):
         path = tmp_path / f"program{len(list(tmp_path.iterdir()))}.py"  # the last one may not have been read yet
         path.write_text(text, encoding="utf-8")
         monkeypatch.setattr(module, "command_line", lambda words: [sys.executable, str(path), *words])
 
-    return become
+    return replace
 
 
-def until(settings, happens, job_id=None):
-    """The job, once something is so of it."""
+def until(settings, condition, job_id=None):
+    """The job, once it satisfies the condition. Fails after a timeout."""
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         (job,) = [one for one in jobs(settings) if job_id in (None, one.id)]
-        if happens(job):
+        if condition(job):
             return job
         assert time.monotonic() < end, job
         time.sleep(0.05)
@@ -54,14 +54,14 @@ def test_job_lines_are_readable_while_it_runs(settings, script, tmp_path):
         "import pathlib, time\nprint('{\"n\": 1}', flush=True)\nprint('noise', flush=True)\n"
         f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)\nprint('{{\"n\": 2}}')\n"
     )
-    begun = start_job(settings, "pull", "models", "pull", "llava")
-    assert (begun.kind, begun.words, begun.is_running) == ("pull", ("models", "pull", "llava"), True)
+    started = start_job(settings, "pull", "models", "pull", "llava")
+    assert (started.kind, started.words, started.is_running) == ("pull", ("models", "pull", "llava"), True)
     running = until(settings, lambda job: job.lines)
     assert (running.lines, running.exit_code, running.error) == ([{"n": 1}], None, "")
     go.touch()
     ended = until(settings, lambda job: not job.is_running)
     assert (ended.lines, ended.exit_code, ended.error) == ([{"n": 1}, {"n": 2}], 0, "")
-    assert ended.started_at == begun.started_at
+    assert ended.started_at == started.started_at
 
 
 def test_pull_reports_progress_and_end(settings, standin):
@@ -111,12 +111,12 @@ def test_stopping_a_job_ends_its_command(settings, script):
     assert stop_job(settings, job.id)
     assert not [one for one in everyone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     ended = until(settings, lambda job: not job.is_running)
-    assert ended.error == "it was ended from outside before it was done"
+    assert ended.error == "the job was stopped before it finished"
     assert not stop_job(settings, job.id)
 
 
 def test_job_ignoring_sigterm_is_killed(settings, script, monkeypatch):
-    monkeypatch.setattr(module, "END_SECONDS", 0.5)
+    monkeypatch.setattr(module, "TERMINATE_SECONDS", 0.5)
     script("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER)
     job = start_job(settings, "pull", "a")
     until(settings, lambda job: job.lines)
@@ -154,7 +154,7 @@ def test_job_id_cannot_leave_the_folder(settings, job_id):
 
 
 def test_old_jobs_are_deleted_but_running_ones_kept(settings, script, monkeypatch):
-    monkeypatch.setattr(module, "FINISHED_KEPT", 2)
+    monkeypatch.setattr(module, "MAX_FINISHED_JOBS", 2)
     script(FOREVER)
     running = start_job(settings, "pull", "forever")
     script("print('{}')")
@@ -181,6 +181,6 @@ def test_other_files_in_the_folder_are_not_jobs(settings, script):
 
 
 def test_unstartable_job_is_an_error(settings):
-    with pytest.raises(ControlError, match="pull could not be started"):
+    with pytest.raises(ControlError, match="cannot start pull"):
         start_job(settings, "pull", "a\0b")
     assert jobs(settings) == []
