@@ -38,7 +38,7 @@ class DemoDescriber:
 
 def demo(
     video: Annotated[
-        Path | None, typer.Argument(metavar="[VIDEO]", help="Your own video. Default: a generated sample clip.")
+        Path | None, typer.Argument(metavar="VIDEO", help="Your own video. Default: a generated sample clip.")
     ] = None,
 ) -> None:
     """Try EveryFrame on a sample video.

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 WHOLE_SECONDS_FROM = 10  # shorter gaps are shown with tenths of a second
 ROUNDING = 1e-6  # absorbs floating-point noise before rounding up
 UNMEASURED = "{model} has not been timed on this computer yet: describe a few frames first"
-Within = Annotated[str | None, typer.Option("--within", help="Time limit, such as 8h, 30m or 1h30m.")]
-By = Annotated[str | None, typer.Option("--by", help="Stop at this time, such as 07:00.")]
+Within = Annotated[
+    str | None, typer.Option("--within", metavar="DURATION", help="Time limit, such as 8h, 30m or 1h30m.")
+]
+By = Annotated[str | None, typer.Option("--by", metavar="TIME", help="Stop at this time, such as 07:00.")]
 
 
 def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: float) -> str | None:
@@ -76,7 +78,7 @@ def gap_text(seconds: float) -> str:
 
 
 def estimate(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Video files or folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Video files or folders.")],
     sampling: SamplingText = "distinct",
     likeness: LikenessText = None,
     describer: DescriberName = None,

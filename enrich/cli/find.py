@@ -56,7 +56,7 @@ def show(
 
 
 def search(
-    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help='Words, "phrases" or prefixes*.')],
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help='Words, "phrases" or prefixes*.')],
     video: Annotated[str | None, typer.Option("--video", help="Search only this video.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of results.")] = 20,
     as_json: AsJson = False,

@@ -60,7 +60,7 @@ def describe(
     Optionally with another model or an additional instruction. Your own texts are kept. Works while the worker is
     running.
 
-    Example: everyframe describe wedding --frame 1200 --ask "What is written on the sign?"
+    Example: everyframe describe wedding --frame 1200 --ask "What does the sign say?"
     """
     import asyncio
 

@@ -27,7 +27,6 @@ MAX_FRAMES = 100
 DAY_SECONDS = 86400
 
 models_app = typer.Typer(
-    help="List, download or remove vision models.",
     invoke_without_command=True,
     no_args_is_help=False,
     rich_markup_mode=None,

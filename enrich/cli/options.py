@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Video id, path, or a unique part of the title.")]
 Videos = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[VIDEO]...", help="Video ids, paths, or unique parts of titles. Default: all videos."),
+    typer.Argument(metavar="VIDEO", help="Video ids, paths, or unique parts of titles. Default: all videos."),
 ]
 DescriberName = Annotated[
     Literal["ollama", "baseline"] | None,
@@ -24,9 +24,11 @@ DescriberName = Annotated[
         "--describer", help="What describes frames. baseline needs no model and only measures.", show_default=False
     ),
 ]
-ModelName = Annotated[str | None, typer.Option("--model", help="Vision model, such as llava:13b.", show_default=False)]
+ModelName = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Vision model, such as llava:13b.", show_default=False)
+]
 SamplingText = Annotated[
-    str, typer.Option("--sampling", help="Which frames to keep: distinct, exact, every=2s or scenes.")
+    str, typer.Option("--sampling", metavar="MODE", help="Which frames to keep: distinct, exact, every=2s or scenes.")
 ]
 LikenessText = Annotated[
     Literal["strict", "normal", "loose"] | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from enrich.cli.options import AsJson, Videos, find_videos, open_library, settings_for
+from enrich.cli.options import AsJson, find_videos, open_library, settings_for
 from enrich.cli.output import print_error, print_json, say
 from enrich.cli.quick_batches import Reporter, collect_batches, report_problems
 from enrich.cli.signals import INTERRUPTED, interruptible
@@ -33,7 +33,12 @@ QuickName = Annotated[
 
 
 def quick(
-    videos: Videos = None,
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEO", help="Video ids, paths, or unique parts of titles. Required unless --collect is given."
+        ),
+    ] = None,
     describer: QuickName = None,
     model: Annotated[str | None, typer.Option("--model", help="Model of the describer.", show_default=False)] = None,
     frames: Annotated[int | None, typer.Option("--frames", min=1, max=500, help="Key frames per video.")] = None,

@@ -18,7 +18,6 @@ FROM_STDIN = "-"
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a setting, such as model.")]
 
 settings_app = typer.Typer(
-    help="List or change settings.",
     invoke_without_command=True,
     no_args_is_help=False,
     rich_markup_mode=None,

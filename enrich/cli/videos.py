@@ -32,11 +32,14 @@ class ExportFormat(StrEnum):
 
 
 def add(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Video files or folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Video files or folders.")],
     sampling: SamplingText = "distinct",
     likeness: LikenessText = None,
     context: Annotated[
-        str, typer.Option("--context", help="What the video is about. Prompts include it.", show_default=False)
+        str,
+        typer.Option(
+            "--context", metavar="TEXT", help="What the video is about. Prompts include it.", show_default=False
+        ),
     ] = "",
     titles: Annotated[
         list[str] | None,

@@ -124,7 +124,7 @@ def worker(
 
 
 def retry(
-    video: Annotated[str | None, typer.Argument(metavar="[VIDEO]", help="Only this video.")] = None,
+    video: Annotated[str | None, typer.Argument(metavar="VIDEO", help="Only this video.")] = None,
     reason: Annotated[
         str | None, typer.Option("--reason", help="Only failures whose reason contains this text.")
     ] = None,

@@ -177,7 +177,7 @@ def test_terminal_bar_shows_rate_and_time_left(cli, standin, party):
 
 
 def test_terminal_bar_shows_the_video_name_as_text(cli, long_video, tmp_path):
-    (named := tmp_path / "[red]long.mp4").symlink_to(long_video)
+    (video := tmp_path / "[red]long.mp4").symlink_to(long_video)
     cli("add", "--sampling", "exact", video)
     code, seen = terminal_output(COMMAND, "extract")
     assert code == 0
