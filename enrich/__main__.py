@@ -1,4 +1,4 @@
-"""`python -m enrich`: the worker process, the same as `everyframe worker`."""
+"""`python -m enrich` runs the worker process, like `everyframe worker`."""
 
 import sys
 

@@ -1,11 +1,8 @@
-"""Working hours: the times of day at which the worker may work, by the clock on the wall.
+"""Times of the local clock: the working hours of the worker, and the deadline of a run.
 
-A time that the clock shows twice in autumn belongs to the hours twice; a time that it skips in spring not at all, and
-hours that would begin then begin right after it.
-
-The end of a night, as people say it: within 8 hours, by 07:00. A worker then takes up no new work, and ends.
-
-It is a moment of the clock on the wall, so that it stays the same when the worker is started again after a crash.
+Both survive clock changes. A time that occurs twice in autumn counts as working time twice; a time that spring skips
+does not count, and working hours that would start in the gap start right after it. A deadline is a point in time, not
+a duration, so it stays the same when the worker restarts after a crash.
 """
 
 import re
@@ -14,128 +11,135 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from enrich.wording import seconds_in
 
+# Working hours
+
 DAY_MINUTES = 24 * 60
-LONGEST_WAIT_DAYS = 3  # hours that lie in a gap of the clock come a day later
-_SPAN = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*[-–]\s*(\d{1,2})(?::(\d{2}))?")
+MAX_LOOKAHEAD_DAYS = 3  # working hours that fall into a skipped hour come a day later
+_HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*[-–]\s*(\d{1,2})(?::(\d{2}))?")
 _MINUTE = timedelta(minutes=1)
-LONGEST_SECONDS = 366 * 86400.0
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Spans of minutes since midnight, (first, one past the last); one that ends before it begins crosses midnight.
+    """Working hours as spans of minutes since midnight, (first, one past the last). No spans means always.
 
-    No span means always. `zone` is the system's own if None.
+    A span that ends before it starts crosses midnight. `zone` None is the system's time zone.
     """
 
     spans: tuple[tuple[int, int], ...] = ()
     zone: tzinfo | None = None
 
     def is_open(self, moment: datetime) -> bool:
-        """Whether the worker may work at this (aware) moment."""
+        """Whether the worker may work at this (aware) time."""
         local = moment.astimezone(self.zone)
-        return self._has(local.hour * 60 + local.minute)
+        return self._contains(local.hour * 60 + local.minute)
 
     def next_change(self, moment: datetime) -> datetime | None:
-        """The first moment after this (aware) one at which the hours begin or end, in local time; None if always."""
-        if all(self._has(minute) for minute in range(DAY_MINUTES)):
+        """When the hours next start or end after this (aware) time, in local time; None if they never change."""
+        if all(self._contains(minute) for minute in range(DAY_MINUTES)):
             return None
         was_open = self.is_open(moment)
         tick = moment.astimezone(UTC).replace(second=0, microsecond=0)
-        for _ in range(LONGEST_WAIT_DAYS * DAY_MINUTES):  # every minute: no clock change can slip through
+        for _ in range(MAX_LOOKAHEAD_DAYS * DAY_MINUTES):  # minute by minute, so that no clock change is missed
             tick += _MINUTE
             if self.is_open(tick) != was_open:
                 return tick.astimezone(self.zone)
         return None
 
-    def _has(self, minute: int) -> bool:
+    def _contains(self, minute: int) -> bool:
         return not self.spans or any(
-            begin <= minute < end if begin < end else (minute >= begin or minute < end) for begin, end in self.spans
+            start <= minute < end if start < end else (minute >= start or minute < end) for start, end in self.spans
         )
 
     def __str__(self) -> str:
-        return ",".join(f"{_clock(begin)}-{_clock(end)}" for begin, end in self.spans)
+        return ",".join(f"{_time_of_day(start)}-{_time_of_day(end)}" for start, end in self.spans)
 
 
 def parse_hours(text: str, zone: tzinfo | None = None) -> Hours:
-    """Hours from `22:00-07:00`, or several with commas between; nothing means always.
+    """Working hours from `22:00-07:00`, or several separated by commas; empty means always.
 
-    Raises ValueError, which says what to write.
+    Raises ValueError with the expected format.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
-    return Hours(tuple(_span(part) for part in parts), zone)
+    return Hours(tuple(_parse_span(part) for part in parts), zone)
 
 
-def _span(text: str) -> tuple[int, int]:
-    match = _SPAN.fullmatch(text)
+def _parse_span(text: str) -> tuple[int, int]:
+    match = _HOURS.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text!r} are no working hours: write them like 22:00-07:00")
-    begin, end = _minute(text, match[1], match[2]), _minute(text, match[3], match[4])
-    if begin % DAY_MINUTES == end % DAY_MINUTES and (begin, end) != (0, DAY_MINUTES):
-        raise ValueError(f"{text!r} begin and end at the same time: leave working hours empty for always")
-    return begin % DAY_MINUTES, end
+        raise ValueError(f"{text!r} is not a valid time range: write working hours like 22:00-07:00")
+    start, end = _parse_minute(text, match[1], match[2]), _parse_minute(text, match[3], match[4])
+    if start % DAY_MINUTES == end % DAY_MINUTES and (start, end) != (0, DAY_MINUTES):
+        raise ValueError(f"{text!r} starts and ends at the same time: leave working hours empty for no limit")
+    return start % DAY_MINUTES, end
 
 
-def _minute(text: str, hour: str, minute: str | None) -> int:
+def _parse_minute(text: str, hour: str, minute: str | None) -> int:
     minutes = int(hour) * 60 + int(minute or 0)
-    if int(minute or 0) >= 60 or minutes > DAY_MINUTES:  # noqa: PLR2004  # of an hour
-        raise ValueError(f"{text!r} has a time that no clock shows: write working hours like 22:00-07:00")
+    if int(minute or 0) >= 60 or minutes > DAY_MINUTES:  # noqa: PLR2004  # minutes in an hour
+        raise ValueError(f"{text!r} contains an invalid time: write working hours like 22:00-07:00")
     return minutes
 
 
-def _clock(minute: int) -> str:
+def _time_of_day(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
 
 
+# Run deadlines
+
+MAX_RUN_SECONDS = 366 * 86400.0
+_TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})")
+
+
 def end_after(text: str, now: datetime) -> datetime:
-    """The moment so long after `now` (aware): 8h, 1h30m, 45m. Raises ValueError, which says what to write."""
+    """The deadline a duration (8h, 1h30m, 45m) after `now` (aware). Raises ValueError with the expected format."""
     seconds = seconds_in(text)
-    if seconds > LONGEST_SECONDS:
-        raise ValueError(f"{text!r} is longer than a year: leave the time out to work until all is done")
+    if seconds > MAX_RUN_SECONDS:
+        raise ValueError(f"{text!r} is longer than a year: leave the limit out to run until everything is described")
     return now.astimezone(UTC) + timedelta(seconds=seconds)
 
 
 def end_by(text: str, now: datetime) -> datetime:
-    """The next moment after `now` (aware) at which the clock shows 07:00, say; or 2026-11-27 07:00.
+    """The deadline at a local time: the next 07:00 after `now` (aware), or a date and time such as 2026-11-27 07:00.
 
-    Raises ValueError, which says what to write.
+    Raises ValueError with the expected format.
     """
-    match = _CLOCK.fullmatch(text.strip())
+    text = text.strip()
+    match = _TIME_OF_DAY.fullmatch(text)
     if match is not None:
         try:
             return next_clock(time(int(match[1]), int(match[2])), now)
         except ValueError as error:
-            raise ValueError(f"{text!r} is a time that no clock shows: write 07:00") from error
+            raise ValueError(f"{text!r} is not a valid time: write 07:00") from error
     try:
-        end = datetime.fromisoformat(text.strip()).astimezone(UTC)
+        end = datetime.fromisoformat(text).astimezone(UTC)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no time of day: write 07:00, or 2026-11-27 07:00") from error
-    if len(text.strip()) <= len("2026-11-27"):
-        raise ValueError(f"{text!r} is a day without a time: write {text.strip()} 07:00")
+        raise ValueError(f"{text!r} is not a valid time: write 07:00, or 2026-11-27 07:00") from error
+    if len(text) <= len("2026-11-27"):
+        raise ValueError(f"{text!r} is a date without a time: write {text} 07:00")
     if end <= now:
-        raise ValueError(f"{text!r} is over already: write a time to come")
+        raise ValueError(f"{text!r} is in the past: write a future time")
     return end
 
 
-def next_clock(clock: time, now: datetime) -> datetime:
-    """The next moment after `now` (aware) at which the clock on the wall shows a time.
+def next_clock(time_of_day: time, now: datetime) -> datetime:
+    """The next time after `now` (aware) at which the local clock shows `time_of_day`.
 
-    One that it shows twice in autumn may be either; one that it skips in spring comes as much later as is skipped.
+    A time that occurs twice in autumn may be either one; a time that spring skips is as much later as spring skips.
     """
     today = now.astimezone().date()
     for days in range(3):
-        wanted = datetime.combine(today + timedelta(days=days), clock)
+        wanted = datetime.combine(today + timedelta(days=days), time_of_day)
         both = sorted(wanted.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
         shown = [then for then in both if then.astimezone().replace(tzinfo=None, fold=0) == wanted]
         for then in shown or both[-1:]:
             if then > now:
                 return then
-    raise ValueError(f"the clock never shows {clock:%H:%M}")
+    raise ValueError(f"the local clock never shows {time_of_day:%H:%M}")
 
 
 def said_end(until: datetime, now: datetime) -> str:
-    """An end as people say it: 07:00, Thursday 07:00, 3 December 07:00; in local time."""
+    """A deadline in local time, as short as it is clear: 07:00, Thursday 07:00, 3 December 07:00."""
     local, here = until.astimezone(), now.astimezone()
     if local.date() == here.date() or until - now < timedelta(hours=18):
         return f"{local:%H:%M}"

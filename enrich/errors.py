@@ -1,98 +1,98 @@
-"""The errors people read.
+"""The errors users see. Each message is one line: what happened, why, and the next step.
 
-EveryFrameError                 its text is what the user reads, in one line, and says what to do
-├── SettingsError               a setting cannot be used
-├── LibraryError                the database is missing, damaged, or of another version
-├── VideoError                  something about one video
-│   ├── NotAVideoError          no video stream in it, or not media at all
-│   ├── VideoMissingError       the file is gone, or may not be read (retryable: it may come back)
-│   └── VideoChangedError       another file lies under the path (retryable: it may come back)
-├── RunningError                another worker has this library
-├── ControlError                the worker in the background could not be started, or there is none to be asked
-├── AutostartError              the system refuses to start the worker at login
-├── BudgetError                 it would cost more than the month's budget leaves
-└── DescribeError               something about one call to a describer
-    ├── HostError               the host is to blame, not the picture: never counted against a frame
-    │   ├── HostDownError       nobody answers
-    │   └── HostBusyError       it answers that it has too much to do
-    ├── ModelError              the model is missing, cannot see, or would send pictures away: a person must act
-    │   └── AccountError        no key, a wrong one, or no credit: a person must act
-    ├── CallTimeoutError        no answer in time: counted as an attempt
-    └── CallFailedError         the host answered with an error: counted as an attempt
+EveryFrameError                 base class
+├── SettingsError               a setting or an argument has an invalid value
+├── LibraryError                the database is missing, damaged, or from another version
+├── VideoError                  one video cannot be used
+│   ├── NotAVideoError          no decodable video stream in the file
+│   ├── VideoMissingError       the file is missing or unreadable (retryable: it may come back)
+│   └── VideoChangedError       the path now holds a different file (retryable: the original may come back)
+├── RunningError                another worker is already using this library
+├── ControlError                a background process could not be started, stopped or reached
+├── AutostartError              the worker could not be registered to start at login
+├── BudgetError                 the cost would exceed the monthly budget
+└── DescribeError               one call to a describer failed
+    ├── HostError               the host failed, not the image: never counts as an attempt at the frame
+    │   ├── HostDownError       the host is not responding
+    │   └── HostBusyError       the host reports that it is overloaded
+    ├── ModelError              the model is missing, is text-only, or would upload images: needs the user
+    │   └── AccountError        the API key is missing or invalid, or the account is out of credit: needs the user
+    ├── CallTimeoutError        no reply in time: counts as an attempt
+    └── CallFailedError         the host replied with an error: counts as an attempt
 """
 
 
 class EveryFrameError(Exception):
-    """Base of all errors with a text for the user."""
+    """Base class of all errors whose message is written for the user."""
 
 
 class SettingsError(EveryFrameError):
-    """A setting has a value that cannot be used."""
+    """A setting or an argument has an invalid value."""
 
 
 class LibraryError(EveryFrameError):
-    """The library's database cannot be used as it is."""
+    """The library's database is missing, damaged, or from another version."""
 
 
 class VideoError(EveryFrameError):
-    """One video cannot be read."""
+    """One video cannot be used."""
 
 
 class NotAVideoError(VideoError):
-    """The file holds no video stream that can be decoded."""
+    """The file has no video stream that can be decoded."""
 
 
 class VideoMissingError(VideoError):
-    """The file is gone, or may not be read; it may come back."""
+    """The file is missing or unreadable. Retryable: it may come back."""
 
 
 class VideoChangedError(VideoError):
-    """Another file lies under the video's path; the right one may come back."""
+    """The video's path now holds a different file. Retryable: the original may come back."""
 
 
 class RunningError(EveryFrameError):
-    """Another worker has this library."""
-
-
-class AutostartError(EveryFrameError):
-    """The system cannot be told to start the worker at login."""
+    """Another worker is already using this library."""
 
 
 class ControlError(EveryFrameError):
-    """The worker in the background could not be started, or there is none to be asked."""
+    """A background process could not be started, stopped or reached."""
+
+
+class AutostartError(EveryFrameError):
+    """The worker could not be registered to start at login."""
 
 
 class BudgetError(EveryFrameError):
-    """It would cost more than the month's budget leaves."""
+    """The cost would exceed the monthly budget."""
 
 
 class DescribeError(EveryFrameError):
-    """A call to a describer brought no reply."""
+    """A call to a describer failed."""
 
 
 class HostError(DescribeError):
-    """The host is to blame, not the picture: never counted against a frame."""
+    """The host failed, not the image. Never counts as an attempt at the frame."""
 
 
 class HostDownError(HostError):
-    """Nobody answers at the host's address."""
+    """The host is not responding."""
 
 
 class HostBusyError(HostError):
-    """The host answers that it has too much to do."""
+    """The host reports that it is overloaded."""
 
 
 class ModelError(DescribeError):
-    """The model is missing, cannot see, or would send pictures away: a person must act."""
+    """The model is missing, is text-only, or would upload images. Needs the user."""
 
 
 class AccountError(ModelError):
-    """There is no key, the key is refused, or the account has no credit: a person must act."""
+    """The API key is missing or invalid, or the account is out of credit. Needs the user."""
 
 
 class CallTimeoutError(DescribeError):
-    """No answer in time."""
+    """The host did not reply in time. Counts as an attempt."""
 
 
 class CallFailedError(DescribeError):
-    """The host answered with an error."""
+    """The host replied with an error. Counts as an attempt."""

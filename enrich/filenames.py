@@ -1,10 +1,6 @@
-"""Which files are films by their names: what a scan of a folder, and whoever only lists one, goes by.
+"""What a file or folder name says about its content: video suffixes, ignored files, raw formats, recording chapters.
 
-What lies among people's films and is none: previews, proxies, thumbnails, caches, trash. By name alone.
-
-Raw formats of cinema cameras that FFmpeg cannot read: what they are, and what to do with them.
-
-Recordings that a camera cut into several files: which file is which chapter of which recording, by its name.
+Names only: nothing here opens a file. A file that passes may still turn out not to be a video.
 """
 
 import os
@@ -12,130 +8,142 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+# Video files
+
 _SUFFIXES = """
     3g2 3gp asf avi divx dv f4v flv gif h264 h265 hevc insv m1v m2p m2t m2ts m2v m4v mjpeg mjpg mkv mod mov
     mp4 mpe mpeg mpg mts mxf nut ogm ogv qt rm rmvb tod ts vob webm wmv
 """
 MEDIA_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
-CAMERA_EXTRAS = {
-    ".lrv": "a camera's small preview",
-    ".lrf": "a camera's small preview",
-    ".thm": "a camera's thumbnail",
-    ".glv": "a camera's small preview",
-    ".dng": "a raw photo, or a frame of CinemaDNG: such a film is to be exported as ProRes or H.264 first",
+
+
+def is_media_name(path: Path | str) -> bool:
+    """Whether the name has a video suffix."""
+    return Path(path).suffix.lower() in MEDIA_SUFFIXES
+
+
+def holds_media(folder: Path) -> bool:
+    """Whether any file below the folder has a video suffix."""
+    return any(is_media_name(name) for _, _, names in os.walk(folder) for name in names)
+
+
+# Ignored files: what `add` skips in a folder, and why
+
+IGNORED_SUFFIXES = {
+    ".lrv": "camera preview",
+    ".lrf": "camera preview",
+    ".thm": "camera thumbnail",
+    ".glv": "camera preview",
+    ".dng": "raw photo or CinemaDNG frame; export CinemaDNG as ProRes or H.264 first",
 }
-FOLDERS = {
+IGNORED_FOLDERS = {
     "proxies": "proxies",
     "proxy": "proxies",
     "proxy media": "proxies",
     "proxymedia": "proxies",
     "transcoded media": "proxies",
-    "optimized media": "an editor's cache",
-    "optimizedmedia": "an editor's cache",
-    "render files": "an editor's cache",
-    "analysis files": "an editor's cache",
-    "media cache": "an editor's cache",
-    "media cache files": "an editor's cache",
-    "cacheclip": "an editor's cache",
-    "adobe premiere pro preview files": "an editor's cache",
-    "adobe premiere pro video previews": "an editor's cache",
-    "adobe premiere pro audio previews": "an editor's cache",
-    "@eadir": "a network drive's thumbnails",
-    "#recycle": "a trash can",
-    "$recycle.bin": "a trash can",
-    "recycler": "a trash can",
-    "system volume information": "the system's own",
-    "lost+found": "the system's own",
-    "__macosx": "the system's own",
+    "optimized media": "editor cache",
+    "optimizedmedia": "editor cache",
+    "render files": "editor cache",
+    "analysis files": "editor cache",
+    "media cache": "editor cache",
+    "media cache files": "editor cache",
+    "cacheclip": "editor cache",
+    "adobe premiere pro preview files": "editor cache",
+    "adobe premiere pro video previews": "editor cache",
+    "adobe premiere pro audio previews": "editor cache",
+    "@eadir": "network drive thumbnails",
+    "#recycle": "trash",
+    "$recycle.bin": "trash",
+    "recycler": "trash",
+    "system volume information": "system files",
+    "lost+found": "system files",
+    "__macosx": "system files",
 }
-PREVIEW_NAME = re.compile(r"LRV_\d{8}_.+", re.IGNORECASE)  # Insta360's
-PROXY_NAME = re.compile(r".+[_-]proxy", re.IGNORECASE)
-SONY_PROXY = re.compile(r".+S\d\d", re.IGNORECASE)  # in a folder Sub: XAVC's proxies, C0001S03.MP4
-HIDDEN = (
-    (re.compile(r"\._"), "what macOS leaves beside files"),
+HIDDEN_NAMES = (  # the first match wins
+    (re.compile(r"\._"), "macOS metadata"),
     (re.compile(r"\.trashed-"), "deleted on the phone"),
-    (re.compile(r"\.pending-"), "not finished on the phone"),
-    (re.compile(r"\.trash"), "a trash can"),
+    (re.compile(r"\.pending-"), "unfinished on the phone"),
+    (re.compile(r"\.trash"), "trash"),
     (re.compile(r"\."), "hidden"),
 )
-# Suffix: the format, and the program that turns it into a film.
-RAW_FORMATS = {
-    ".braw": ("Blackmagic RAW", "DaVinci Resolve"),
-    ".r3d": ("RED's REDCODE RAW", "REDCINE-X PRO or DaVinci Resolve"),
-    ".nev": ("Nikon's N-RAW", "DaVinci Resolve"),
-    ".crm": ("Canon's Cinema RAW Light", "Cinema RAW Development or DaVinci Resolve"),
-    ".rmf": ("Canon's Cinema RAW", "Cinema RAW Development"),
-    ".ari": ("ARRIRAW", "ARRI Reference Tool or DaVinci Resolve"),
-    ".arx": ("ARRIRAW", "ARRI Reference Tool or DaVinci Resolve"),
-    ".mlv": ("Magic Lantern RAW", "MLV App"),
-    ".dng": ("CinemaDNG, or a single raw photo", "DaVinci Resolve"),
-}
-# GoPro, HERO6 and later: GH (AVC) or GX (HEVC), chapter, number. Before: GOPR and number, then GP, chapter, number.
-LATER = re.compile(r"(G[HX])(\d\d)(\d{4})", re.IGNORECASE)
-FIRST_OF_EARLIER = re.compile(r"GOPR(\d{4})", re.IGNORECASE)
-OTHERS_OF_EARLIER = re.compile(r"GP(\d\d)(\d{4})", re.IGNORECASE)
-
-
-def is_media_name(path: Path | str) -> bool:
-    """Whether the name ends like a video's."""
-    return Path(path).suffix.lower() in MEDIA_SUFFIXES
+_PREVIEW_NAME = re.compile(r"LRV_\d{8}_.+", re.IGNORECASE)  # Insta360
+_PROXY_NAME = re.compile(r".+[_-]proxy", re.IGNORECASE)
+_SONY_PROXY_NAME = re.compile(r".+S\d\d", re.IGNORECASE)  # XAVC proxies in a folder named Sub: C0001S03.MP4
 
 
 def ignored_file(path: Path) -> str | None:
-    """What a file found in a folder is instead of a film; None if it may be one, or is of no interest."""
+    """Why `add` skips this file; None if it may be a video, or is too unlike one to mention."""
     if path.name.startswith("."):
         return _hidden(path.name)
-    extra = CAMERA_EXTRAS.get(path.suffix.lower())
-    if extra is not None or not is_media_name(path):
-        return extra
-    if PREVIEW_NAME.fullmatch(path.stem):
-        return "a camera's small preview"
-    is_sony = path.parent.name.lower() == "sub" and SONY_PROXY.fullmatch(path.stem)
-    return "a proxy" if is_sony or PROXY_NAME.fullmatch(path.stem) else None
+    reason = IGNORED_SUFFIXES.get(path.suffix.lower())
+    if reason is not None or not is_media_name(path):
+        return reason
+    if _PREVIEW_NAME.fullmatch(path.stem):
+        return "camera preview"
+    is_sony_proxy = path.parent.name.lower() == "sub" and _SONY_PROXY_NAME.fullmatch(path.stem)
+    return "proxy" if is_sony_proxy or _PROXY_NAME.fullmatch(path.stem) else None
 
 
 def ignored_folder(name: str) -> str | None:
-    """What a folder holds instead of films; None if it is to be searched."""
-    return _hidden(name) if name.startswith(".") else FOLDERS.get(name.lower())
-
-
-def holds_media(folder: Path) -> bool:
-    """Whether there is anything with a film's name below a folder."""
-    return any(is_media_name(name) for _, _, names in os.walk(folder) for name in names)
+    """Why `add` skips a folder with this name; None if it searches it."""
+    return _hidden(name) if name.startswith(".") else IGNORED_FOLDERS.get(name.lower())
 
 
 def _hidden(name: str) -> str:
-    return next(reason for pattern, reason in HIDDEN if pattern.match(name.lower()))
+    return next(reason for pattern, reason in HIDDEN_NAMES if pattern.match(name.lower()))
+
+
+# Raw formats of cinema cameras, which FFmpeg cannot decode
+
+# Suffix: the format, and the programs that can export it.
+RAW_FORMATS = {
+    ".braw": ("Blackmagic RAW", "DaVinci Resolve"),
+    ".r3d": ("REDCODE RAW", "REDCINE-X PRO or DaVinci Resolve"),
+    ".nev": ("Nikon N-RAW", "DaVinci Resolve"),
+    ".crm": ("Canon Cinema RAW Light", "Cinema RAW Development or DaVinci Resolve"),
+    ".rmf": ("Canon Cinema RAW", "Cinema RAW Development"),
+    ".ari": ("ARRIRAW", "ARRI Reference Tool or DaVinci Resolve"),
+    ".arx": ("ARRIRAW", "ARRI Reference Tool or DaVinci Resolve"),
+    ".mlv": ("Magic Lantern RAW", "MLV App"),
+    ".dng": ("CinemaDNG or a single raw photo", "DaVinci Resolve"),
+}
 
 
 def raw_format(path: Path) -> str | None:
-    """What the file is and what to do about it, if its name is that of a raw format; else None."""
+    """What to tell the user about a raw file, as a predicate (`is …, which …`); None for any other suffix."""
     if path.suffix.lower() not in RAW_FORMATS:
         return None
     name, program = RAW_FORMATS[path.suffix.lower()]
-    return (
-        f"is {name}, a raw format that cannot be read here: export it as ProRes or H.264 with {program}, and add that"
-    )
+    return f"is {name}, which EveryFrame cannot read: export it as ProRes or H.264 with {program} and add the export"
+
+
+# Recordings that a camera splits into several files
+
+# GoPro HERO6 and later: GH (AVC) or GX (HEVC), chapter, number. Earlier: GOPR and number, then GP, chapter, number.
+_HERO6_CHAPTER = re.compile(r"(G[HX])(\d\d)(\d{4})", re.IGNORECASE)
+_EARLY_FIRST_CHAPTER = re.compile(r"GOPR(\d{4})", re.IGNORECASE)
+_EARLY_NEXT_CHAPTER = re.compile(r"GP(\d\d)(\d{4})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
     """One file of a recording."""
 
-    recording: str  # the same for all its chapters: their folder and what their names share
+    recording: str  # the same for all chapters: their folder, and the part of the name they share
     number: int  # from 1
 
 
 def chapter_of(path: Path) -> Chapter | None:
-    """Which chapter a file is; None for files that are a recording by themselves, as far as their name says.
+    """The chapter that a file name stands for; None if the file is not part of a split recording.
 
-    Other cameras number the files of one take like those of several: only GoPro's names are certain.
+    Only GoPro names are unambiguous: other cameras number the files of one take like separate takes.
     """
-    if later := LATER.fullmatch(path.stem):
-        kind, chapter, number = later.groups()
+    if match := _HERO6_CHAPTER.fullmatch(path.stem):
+        kind, chapter, number = match.groups()
         return Chapter(str(path.with_name(f"{kind.upper()}*{number}")), int(chapter))
-    if first := FIRST_OF_EARLIER.fullmatch(path.stem):
-        return Chapter(str(path.with_name(f"GOPR{first[1]}")), 1)
-    if other := OTHERS_OF_EARLIER.fullmatch(path.stem):
-        return Chapter(str(path.with_name(f"GOPR{other[2]}")), int(other[1]) + 1)
+    if match := _EARLY_FIRST_CHAPTER.fullmatch(path.stem):
+        return Chapter(str(path.with_name(f"GOPR{match[1]}")), 1)
+    if match := _EARLY_NEXT_CHAPTER.fullmatch(path.stem):
+        return Chapter(str(path.with_name(f"GOPR{match[2]}")), int(match[1]) + 1)
     return None

@@ -1,8 +1,8 @@
-"""Logging: one logger a module, and an `action` from a closed list in every record of the work.
+"""Logging: one logger per module, and records tagged with an `action` from a closed list.
 
-A terminal gets a readable line a record, a file one JSON object a line, with the run, video, frame and host where
-they are known. Pictures, keys and passwords are taken out of whatever is written; prompts are never logged. A file
-belongs to one process at a time: worker and supervisor have one each.
+A terminal gets one readable line per record, a log file one JSON object per line, each with the run, video, frame and
+host where known. Images, keys and passwords are redacted from everything that is written; prompts are never logged.
+Only one process writes to a file: worker and supervisor have one each.
 """
 
 import faulthandler
@@ -24,28 +24,28 @@ from enrich.settings import Settings
 
 ROTATED_BYTES = 5_000_000
 ROTATED_FILES = 5
-LONGEST_CRASH_BYTES = 1_000_000
-LONGEST_TEXT = 10_000  # characters: a host that answers with a novel does not fill the log
-OURS = ("enrich", "db")  # of other libraries only warnings are written, since they log what they send
-ENDS_SHOWN = ("run", "video", "frame", "host")
+MAX_CRASH_FILE_BYTES = 1_000_000
+MAX_TEXT_CHARACTERS = 10_000  # so that a host's endless reply does not fill the log
+OUR_PACKAGES = ("enrich", "db")  # other libraries log what they send, so only their warnings are written
+TERMINAL_FIELDS = ("run", "video", "frame", "host")  # appended to a line in the terminal
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 _SECRETS = (
     (re.compile(r"\bsk-[\w-]{8,}"), "[key]"),
     (re.compile(r"(?i)\b(bearer|basic) +[\w.+/=~-]{8,}"), r"\1 [key]"),
     (re.compile(r"(?i)\b((?:api[_-]?key|password)['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&}]+"), r"\1[key]"),
     (re.compile(r"(://[^/\s:@]*):[^/\s@]+@"), r"\1:[key]@"),
-    (re.compile(r"/9j/[A-Za-z0-9+/]{12,}=*|iVBORw0KGgo[A-Za-z0-9+/]*=*|[A-Za-z0-9+/]{400,}=*"), "[picture]"),
-    (re.compile(r"\\+xff\\+xd8\\+xff[^\s'\"]*"), "[picture]"),
-    (re.compile(r"\[parameters: [^\n]*"), "[parameters left out]"),  # of an SQL statement: prompts' context, replies
+    (re.compile(r"/9j/[A-Za-z0-9+/]{12,}=*|iVBORw0KGgo[A-Za-z0-9+/]*=*|[A-Za-z0-9+/]{400,}=*"), "[image]"),
+    (re.compile(r"\\+xff\\+xd8\\+xff[^\s'\"]*"), "[image]"),
+    (re.compile(r"\[parameters: [^\n]*"), "[parameters omitted]"),  # SQL values: the context of prompts, replies
 )
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a terminal would obey
-_known: dict[str, Any] = {}
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal would act on them
+_process_fields: dict[str, Any] = {}  # in every record of this process
 
 log = logging.getLogger(__name__)
 
 
 class Action(StrEnum):
-    """What a log record is about."""
+    """The event that a log record reports."""
 
     RUN_BEGAN = "run_began"
     RUN_ENDED = "run_ended"
@@ -74,13 +74,13 @@ class Action(StrEnum):
 
 
 def about(action: Action, **fields: Any) -> dict[str, Any]:
-    """The `extra` of a log record."""
+    """The `extra` argument of a logging call: an action and its fields."""
     return {"action": action.value, **fields}
 
 
 def set_run(run_id: int | None) -> None:
-    """Put the run into every record of this process from now on."""
-    _known["run"] = run_id
+    """Add the run to every record of this process from now on."""
+    _process_fields["run"] = run_id
 
 
 def log_path(settings: Settings, program: str = "worker") -> Path:
@@ -89,16 +89,16 @@ def log_path(settings: Settings, program: str = "worker") -> Path:
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """Write this program's records to stderr, readable, a line each; of other libraries only warnings."""
+    """Log to stderr, one readable line per record; from other libraries only warnings."""
     handler = _TerminalHandler()
     handler.setFormatter(_ReadableLine("%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S"))
     _install(handler, level)
 
 
 def log_to_file(path: Path, level: int = logging.INFO) -> None:
-    """Write this program's records to a rotating file, a JSON object a line; of other libraries only warnings.
+    """Log to a rotating file, one JSON object per line; from other libraries only warnings.
 
-    Raises SettingsError if the file cannot be written.
+    Raises SettingsError if the file cannot be opened.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,21 +106,21 @@ def log_to_file(path: Path, level: int = logging.INFO) -> None:
             path, maxBytes=ROTATED_BYTES, backupCount=ROTATED_FILES, encoding="utf-8", errors="backslashreplace"
         )
     except OSError as error:
-        raise SettingsError(f"the log cannot be written, see EVERYFRAME_HOME: {error}") from error
+        raise SettingsError(f"cannot open the log file: {error}. Check EVERYFRAME_HOME") from error
     handler.setFormatter(_JsonLine())
     _install(handler, level)
 
 
 def catch_crashes(folder: Path, program: str = "worker") -> None:
-    """Record what no code of ours catches: exceptions in the log, crashes of C code in `<program>-crash.txt`.
+    """Record uncaught exceptions in the log, and crashes of native code in `<program>-crash.txt`.
 
-    Exceptions that nobody awaits are recorded by asyncio itself.
+    asyncio itself logs exceptions of tasks that are never awaited.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{program}-crash.txt"
-    if path.exists() and path.stat().st_size > LONGEST_CRASH_BYTES:
+    if path.exists() and path.stat().st_size > MAX_CRASH_FILE_BYTES:
         path.unlink()
-    # Python writes to the bare descriptor while it dies; so it stays open.
+    # faulthandler writes to the bare descriptor while the process dies, so it is never closed.
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     os.write(descriptor, f"{datetime.now(UTC).isoformat(timespec='seconds')} process {os.getpid()}\n".encode())
     faulthandler.enable(descriptor)
@@ -129,26 +129,26 @@ def catch_crashes(folder: Path, program: str = "worker") -> None:
 
 
 def without_secrets(text: str) -> str:
-    """The text as it may be written: without pictures and keys, not endless."""
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
-    half = LONGEST_TEXT // 2
-    return text if len(text) <= LONGEST_TEXT else f"{text[:half]} … {text[-half:]}"
+    """The text with images, keys and passwords redacted, shortened to a maximum length."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    half = MAX_TEXT_CHARACTERS // 2
+    return text if len(text) <= MAX_TEXT_CHARACTERS else f"{text[:half]} … {text[-half:]}"
 
 
 class _TerminalHandler(logging.Handler):
-    """Writes to what stderr is at that moment, if there is one."""
+    """Writes to the current `sys.stderr`, if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             if sys.stderr is not None:
                 sys.stderr.write(f"{self.format(record)}\n")
-        except (OSError, ValueError):  # the terminal was closed: the work goes on
+        except (OSError, ValueError):  # the terminal was closed: keep working
             pass
 
 
 class _FileHandler(RotatingFileHandler):
-    """Rotates, and where that fails goes on writing: Windows renames no file that somebody reads."""
+    """Keeps writing to the same file when rotation fails: Windows cannot rename a file that another process reads."""
 
     def doRollover(self) -> None:  # noqa: N802  # its name in logging
         try:
@@ -160,11 +160,11 @@ class _FileHandler(RotatingFileHandler):
 
 class _ReadableLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        known = _fields(record)
-        ends = [f"{name} {known[name]}" for name in ENDS_SHOWN if known.get(name) is not None]
+        fields = _fields(record)
+        suffix = [f"{name} {fields[name]}" for name in TERMINAL_FIELDS if fields.get(name) is not None]
         first, *more = super().format(record).split("\n")
-        shown = without_secrets("\n".join([f"{first}  [{', '.join(ends)}]" if ends else first, *more]))
-        return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), shown)
+        shown = without_secrets("\n".join([f"{first}  [{', '.join(suffix)}]" if suffix else first, *more]))
+        return _CONTROL_CHARACTERS.sub(lambda match: match[0].encode("unicode_escape").decode(), shown)
 
 
 class _JsonLine(logging.Formatter):
@@ -182,10 +182,10 @@ class _JsonLine(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """The run, and what `about` has put into a record of ours."""
-    if record.name.split(".")[0] not in OURS:
-        return dict(_known)
-    return _known | {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    """The process fields, and for our own records the fields from `about`."""
+    if record.name.split(".")[0] not in OUR_PACKAGES:
+        return dict(_process_fields)
+    return _process_fields | {name: value for name, value in vars(record).items() if name not in _STANDARD}
 
 
 def _plain(value: object) -> object:
@@ -193,14 +193,14 @@ def _plain(value: object) -> object:
 
 
 def _install(handler: logging.Handler, level: int) -> None:
-    """Let the handler take the place of the one of its kind that was there."""
+    """Add the handler to the root logger, replacing an earlier one of the same type."""
     root = logging.getLogger()
     for old in [old for old in root.handlers if type(old) is type(handler)]:
         root.removeHandler(old)
         old.close()
     root.addHandler(handler)
     root.setLevel(logging.WARNING)
-    for name in OURS:
+    for name in OUR_PACKAGES:
         logging.getLogger(name).setLevel(level)
 
 

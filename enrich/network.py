@@ -1,4 +1,4 @@
-"""Where the dashboard can be served: which addresses only this machine reaches, what leads to them, what is free."""
+"""Addresses and ports for the dashboard: which are loopback, what this machine is called, which port is free."""
 
 import contextlib
 import ipaddress
@@ -14,7 +14,7 @@ LAST_PORT = 65535
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach what is bound to an address or a name; False if nobody knows."""
+    """Whether only this machine can reach a server bound to this address or name; False if it does not resolve."""
     try:
         texts = {str(entry[4][0]) for entry in socket.getaddrinfo(address.strip("[]"), None)} if address else set()
         found = [ipaddress.ip_address(text) for text in texts]
@@ -25,18 +25,18 @@ def is_loopback(address: str) -> bool:
 
 
 def own_names(address: str) -> list[str]:
-    """The names a browser may call this machine by, when the dashboard is bound to `address`."""
+    """The host names and addresses under which browsers may reach a dashboard bound to `address`."""
     names = [*LOOPBACK_NAMES]
     if not is_loopback(address):
         host = socket.gethostname()
         names += [host, f"{host.split('.')[0]}.local", socket.getfqdn()]
         names += network_addresses()
         names += [address]
-    return [name for name in dict.fromkeys(name.lower() for name in names) if name not in ("0.0.0.0", "::")]  # noqa: S104  # what a server binds is not where a client goes
+    return [name for name in dict.fromkeys(name.lower() for name in names) if name not in ("0.0.0.0", "::")]  # noqa: S104  # bind addresses, not host names
 
 
 def network_addresses() -> list[str]:
-    """The addresses of this machine in its networks."""
+    """The IP addresses of this machine, loopback excluded."""
     families = (socket.AF_INET, socket.AF_INET6)
     entries = [entry for entries in psutil.net_if_addrs().values() for entry in entries if entry.family in families]
     found = [entry.address.split("%")[0] for entry in entries]
@@ -44,20 +44,21 @@ def network_addresses() -> list[str]:
 
 
 def free_port(address: str, port: int) -> int:
-    """The first port from `port` on that nobody listens at. Raises ControlError, which says why there is none."""
+    """The first free port, starting at `port`. Raises ControlError if there is none."""
     problem: OSError | None = None
-    for tried in range(port, min(port + PORTS_TRIED, LAST_PORT) + 1):
+    last = min(port + PORTS_TRIED, LAST_PORT)
+    for tried in range(port, last + 1):
         try:
             _try_to_bind(address, tried)
-        except PermissionError as error:  # below 1024, or Windows keeps it for itself
+        except PermissionError as error:  # below 1024, or reserved by Windows
             problem = error
         except OSError as error:
             if not _is_taken(address, tried):
-                raise ControlError(f"the dashboard cannot be served at {address}: {error.strerror or error}") from error
+                raise ControlError(f"cannot serve the dashboard at {address}: {error.strerror or error}") from error
             problem = error
         else:
             return tried
-    raise ControlError(f"no port from {port} on is free at {address}: {problem}")
+    raise ControlError(f"no free port at {address} from {port} to {last}: {problem}. Choose another with --port")
 
 
 def _try_to_bind(address: str, port: int) -> None:
@@ -66,12 +67,12 @@ def _try_to_bind(address: str, port: int) -> None:
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         else:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just ended does not hold a port
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just ended does not block it
         one.bind(place)
 
 
 def _is_taken(address: str, port: int) -> bool:
-    """Whether a failure to bind is the port's fault: the address itself can be bound at some other."""
+    """Whether binding failed because of the port: the address itself can be bound at another one."""
     with contextlib.suppress(OSError):
         _try_to_bind(address, 0)
         return port != 0

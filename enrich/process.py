@@ -1,8 +1,8 @@
-"""Which process is which: known by host, process id and create time, since process ids are used again.
+"""Process identity and liveness. A process is identified by host, process id and create time, as ids are reused.
 
-What the system says of a process's beginning moves on Linux with the clock: the kernel counts from the boot, and
-reckons the boot's own time from the clock. So there it is counted from the boot, and which boot that was is put into
-the number: after every boot the same ids are given out at about the same times.
+On Linux the create time that the system reports shifts when the clock is set: the kernel counts from boot, and derives
+the boot time from the clock. There the identity uses seconds since boot plus a number of the boot itself, because after
+every boot the same process ids are handed out at about the same times.
 """
 
 import socket
@@ -15,31 +15,31 @@ import psutil
 
 from db.runs import LiveRun, ProcessIdentity, RunRow
 
-CREATE_TIME_TOLERANCE_SECONDS = 2.0  # the boot's time is told in whole seconds
+CREATE_TIME_TOLERANCE_SECONDS = 2.0  # the boot time has a resolution of one second
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-BOOT_SECONDS = 1e8  # longer than a machine runs from one boot to the next; floats still tell a quarter of a second
-SILENT_SECONDS = 120  # a run on another machine that has not beaten for so long is dead
+BOOT_SECONDS = 1e8  # longer than any uptime; a float still resolves a quarter of a second at this size
+SILENT_SECONDS = 120  # without a heartbeat for this long, a run on another machine counts as dead
 
 
 def this_process() -> ProcessIdentity:
-    """The identity of the process that asks."""
+    """The identity of the current process."""
     return identity_of(psutil.Process())
 
 
 def identity_of(process: psutil.Process) -> ProcessIdentity:
-    """The identity of a process of this machine. Raises psutil.Error."""
+    """The identity of a process on this machine. Raises psutil.Error."""
     return ProcessIdentity(hostname=socket.gethostname(), pid=process.pid, created_at=_created_at(process))
 
 
 def is_here(process: ProcessIdentity) -> bool:
-    """Whether a process is, or was, one of this machine."""
+    """Whether the process runs, or ran, on this machine."""
     return process.hostname == socket.gethostname()
 
 
 def find(process: ProcessIdentity) -> psutil.Process | None:
-    """The process of this machine with this identity if it lives; a zombie is dead, and so is another one's pid.
+    """The live process with this identity, if it runs on this machine. Zombies and reused process ids do not count.
 
-    Raises psutil.AccessDenied if it exists and belongs to somebody else.
+    Raises psutil.AccessDenied if the process exists but belongs to another user.
     """
     if not is_here(process):
         return None
@@ -52,15 +52,15 @@ def find(process: ProcessIdentity) -> psutil.Process | None:
 
 
 def lives(process: ProcessIdentity) -> bool:
-    """Whether a process of this machine lives."""
+    """Whether the process runs on this machine."""
     try:
         return find(process) is not None
     except psutil.AccessDenied:
-        return True  # it exists, and belongs to somebody else
+        return True  # it exists, but belongs to another user
 
 
 def is_alive(run: LiveRun | RunRow) -> bool:
-    """Whether a run's process still lives. On another machine its heartbeat must do."""
+    """Whether the run's process is alive. On another machine, its heartbeat decides."""
     if not is_here(run.process):
         return (datetime.now(UTC) - run.heartbeat_at).total_seconds() < SILENT_SECONDS
     return lives(run.process)
@@ -74,7 +74,7 @@ def _created_at(process: psutil.Process) -> float:
 
 @cache
 def _boot_number() -> int:
-    """A number of this boot."""
+    """A number that identifies this boot."""
     try:
         return int(BOOT_ID.read_text(encoding="ascii")[:6], 16)
     except (OSError, ValueError):

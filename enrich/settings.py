@@ -1,7 +1,7 @@
-"""The settings: the only module that reads the environment.
+"""The settings. This is the only module that reads the environment.
 
-Every field can be set as `EVERYFRAME_<NAME>` in the environment or as `<name>` in `settings.toml` in the
-data folder; the environment wins. The data folder is the platform's own, or `EVERYFRAME_HOME`.
+Each field can be set as `EVERYFRAME_<NAME>` in the environment, or as `<name>` in `settings.toml` in the data folder;
+the environment wins. The data folder is `EVERYFRAME_HOME`, or the platform's default for application data.
 """
 
 import json
@@ -28,36 +28,10 @@ from enrich.errors import SettingsError
 
 OLLAMA_PORT = 11434
 DEFAULT_OLLAMA_HOST = f"http://127.0.0.1:{OLLAMA_PORT}"
-
-
 DESCRIBERS = ("ollama", "baseline")
 LIKENESSES = ("strict", "normal", "loose")
-SHORTEST_PASSWORD = 8  # characters
-_OURS = ("EVERYFRAME_", "OLLAMA_", "XDG_")  # variables that say what is set, or where that is
-
-
-def data_folder() -> Path:
-    """The folder that holds the library, its pictures, logs and `settings.toml`."""
-    home = os.environ.get("EVERYFRAME_HOME")
-    return Path(home).expanduser().absolute() if home else Path(platformdirs.user_data_path("everyframe"))
-
-
-def settings_file() -> Path:
-    """The file that holds what is set; it need not be there."""
-    return data_folder() / "settings.toml"
-
-
-def environment_with(**values: str) -> dict[str, str]:
-    """The environment for a process we start: ours, with these variables set anew."""
-    return os.environ | values
-
-
-def foreign_variable(name: str) -> str:
-    """A variable that is no setting and must be none, such as a key of somebody else's; empty if it is not set."""
-    return os.environ.get(name, "").strip()
-
-
-# Download sizes in GB of vision models, largest first: what to offer for a GPU of a given size. Not measured by us.
+MIN_PASSWORD_CHARACTERS = 8
+# Download sizes in GB of vision models, largest first, to suggest one that fits a GPU. From Ollama's library.
 SUGGESTED_GB: tuple[tuple[str, float], ...] = (
     ("llava:34b", 20.0),
     ("llava:13b", 8.0),
@@ -66,76 +40,99 @@ SUGGESTED_GB: tuple[tuple[str, float], ...] = (
     ("gemma3:4b", 3.3),
     ("moondream", 1.7),
 )
+_PREFIXES = ("EVERYFRAME_", "OLLAMA_", "XDG_")  # variables that hold settings, or locate the settings file
+
+
+def data_folder() -> Path:
+    """The folder that holds the library, its images, the logs and `settings.toml`."""
+    home = os.environ.get("EVERYFRAME_HOME")
+    return Path(home).expanduser().absolute() if home else Path(platformdirs.user_data_path("everyframe"))
+
+
+def settings_file() -> Path:
+    """The settings file. It may not exist."""
+    return data_folder() / "settings.toml"
+
+
+def environment_with(**values: str) -> dict[str, str]:
+    """This process's environment with some variables replaced, for a process we start."""
+    return os.environ | values
+
+
+def foreign_variable(name: str) -> str:
+    """A variable that is deliberately not a setting, such as another service's API key; empty if it is not set."""
+    return os.environ.get(name, "").strip()
 
 
 class Settings(BaseSettings):
-    """What the user can set; each field's description is what `docs/settings.md` says of it."""
+    """Everything the user can set. `everyframe settings` shows the descriptions; `docs/settings.md` says the same."""
 
     model_config = SettingsConfigDict(env_prefix="EVERYFRAME_", extra="ignore", frozen=True)
 
-    home: Path = Field(default_factory=data_folder, description="data folder: database, pictures, logs")
-    database_url: str = Field("", description="SQLAlchemy URL; default SQLite in the data folder")
+    home: Path = Field(default_factory=data_folder, description="data folder: database, images, logs")
+    database_url: str = Field("", description="SQLAlchemy URL of the database; default: SQLite in the data folder")
     ollama_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (DEFAULT_OLLAMA_HOST,),
         validation_alias=AliasChoices("EVERYFRAME_OLLAMA_HOSTS", "ollama_hosts", "OLLAMA_HOST"),
-        description="addresses of Ollama servers, comma separated; OLLAMA_HOST is understood too",
+        description="addresses of Ollama servers, separated by commas; OLLAMA_HOST works too",
     )
     describer: str = Field(
         "ollama",
-        description="what describes pictures: `ollama` or `baseline`",
+        description="what describes frames: `ollama`, or `baseline` (measures only, needs no model)",
         json_schema_extra={"choices": [*DESCRIBERS]},
     )
-    model: str = Field("llava:13b", description="the vision model's name in Ollama")
+    model: str = Field("llava:13b", description="vision model, by its name in Ollama")
     quick_describer: Literal["claude", "ollama", "baseline"] = Field(
-        "claude", description="what looks at the key frames in the quick pass: `claude`, `ollama` or `baseline`"
+        "claude", description="what describes key frames in the quick pass: `claude`, `ollama` or `baseline`"
     )
     quick_model: str = Field(
-        "", description="the quick pass's model; default the cheapest Claude, or moondream with Ollama"
+        "", description="model of the quick pass; default: the cheapest Claude model, or moondream with Ollama"
     )
-    key_frames: int = Field(50, ge=1, le=500, description="how many key frames of a video the quick pass looks at")
+    key_frames: int = Field(50, ge=1, le=500, description="key frames per video in the quick pass")
     events: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="kinds of events of your own, comma separated, such as `bouquet toss, baptism`"
+        (), description="your own event types, separated by commas, such as `bouquet toss, baptism`"
     )
     monthly_budget_usd: float = Field(
-        5, ge=0, description="most US dollars the quick pass may cost in a calendar month"
+        5, ge=0, description="spending limit of the quick pass per calendar month, in US dollars"
     )
     power_watts: float | None = Field(
-        None, gt=0, description="what the computer draws while it describes, for the cost of electricity"
+        None, gt=0, description="power draw of the computer while describing, in watts, to estimate electricity costs"
     )
-    kwh_price: float | None = Field(None, ge=0, description="price of a kilowatt hour, in your currency")
-    concurrency: int = Field(2, ge=1, le=64, description="calls at once for each host")
-    language: str = Field("English", description="the language descriptions are written in")
+    kwh_price: float | None = Field(None, ge=0, description="electricity price per kilowatt-hour, in your currency")
+    concurrency: int = Field(2, ge=1, le=64, description="parallel requests per host")
+    language: str = Field("English", description="language of the descriptions")
     allow_cloud: bool = Field(
-        default=False, description="allow Ollama models that send pictures to a cloud (refused by default)"
+        default=False, description="allow Ollama models that send images to a cloud service (refused by default)"
     )
-    call_seconds: float = Field(300, gt=0, description="time limit of one call to the model")
-    load_seconds: float = Field(900, gt=0, description="time limit of the first call, which loads the model")
-    connect_seconds: float = Field(5, gt=0, description="time limit for reaching a host")
-    keep_alive: str = Field("15m", description="how long Ollama keeps the model loaded after a call")
-    num_ctx: int | None = Field(None, ge=512, description="context tokens; default by model family")
-    num_predict: int = Field(500, ge=32, description="most tokens of one reply")
+    call_seconds: float = Field(300, gt=0, description="timeout of one request, in seconds")
+    load_seconds: float = Field(900, gt=0, description="timeout of the request that loads the model, in seconds")
+    connect_seconds: float = Field(5, gt=0, description="timeout for connecting to a host, in seconds")
+    keep_alive: str = Field("15m", description="how long Ollama keeps the model loaded after a request")
+    num_ctx: int | None = Field(None, ge=512, description="context window in tokens; default: by model family")
+    num_predict: int = Field(500, ge=32, description="maximum length of one reply, in tokens")
     picture_edges: dict[str, int] = Field(
         default_factory=dict,
-        description='long edge in pixels of the picture a model family is sent, such as {"llava": 672}',
+        description='long edge in pixels of the images sent to a model family, such as {"llava": 672}',
     )
     ollama_options: dict[str, Any] = Field(
-        default_factory=dict, description='further Ollama options, such as {"num_thread": 4}'
+        default_factory=dict, description='additional Ollama options, such as {"num_thread": 4}'
     )
-    stored_edge: int = Field(1344, ge=160, le=4096, description="long edge in pixels of the stored pictures")
-    jpeg_quality: int = Field(85, ge=30, le=100, description="JPEG quality of the stored pictures")
+    stored_edge: int = Field(1344, ge=160, le=4096, description="long edge in pixels of the stored images")
+    jpeg_quality: int = Field(85, ge=30, le=100, description="JPEG quality of the stored images")
     likeness: str = Field(
         "normal",
-        description="how alike frames must be to be left out: strict, normal, loose",
+        description="how similar a frame must be to the previous one to be skipped: strict, normal or loose",
         json_schema_extra={"choices": [*LIKENESSES]},
     )
-    disk_reserve_mb: int = Field(1000, ge=0, description="the worker pauses before less than this is free")
-    hours: str = Field("", description="working hours in local time, such as 22:00-07:00; default always")
+    disk_reserve_mb: int = Field(1000, ge=0, description="free disk space to keep, in MB; extraction pauses below it")
+    hours: str = Field("", description="working hours in local time, such as 22:00-07:00; default: always")
     keep_awake: Literal["mains", "always", "never"] = Field(
-        "mains", description="when the computer is kept awake while there is work"
+        "mains",
+        description="when to keep the computer awake while working: mains (not on battery), always, never",
     )
     dashboard_password: SecretStr = Field(
         SecretStr(""),
-        description="what must be typed to open the dashboard; without it only this machine can reach the dashboard",
+        description="password of the dashboard; without one, only this computer can open it",
     )
 
     @field_validator("ollama_hosts", mode="before")
@@ -146,7 +143,7 @@ class Settings(BaseSettings):
             return value
         hosts = tuple(dict.fromkeys(host_address(str(part)) for part in parts if str(part).strip()))
         if not hosts:
-            raise ValueError("name at least one host, such as http://127.0.0.1:11434")
+            raise ValueError("enter at least one host, such as http://127.0.0.1:11434")
         return hosts
 
     @field_validator("events", mode="before")
@@ -184,8 +181,8 @@ class Settings(BaseSettings):
     @field_validator("dashboard_password")
     @classmethod
     def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if 0 < len(value) < SHORTEST_PASSWORD:
-            raise ValueError(f"take at least {SHORTEST_PASSWORD} characters")
+        if 0 < len(value) < MIN_PASSWORD_CHARACTERS:
+            raise ValueError(f"too short: use at least {MIN_PASSWORD_CHARACTERS} characters")
         return value
 
     @property
@@ -195,7 +192,7 @@ class Settings(BaseSettings):
 
     @property
     def frames_folder(self) -> Path:
-        """Where the kept frames' JPEGs lie."""
+        """The folder of the kept frames' JPEG files."""
         return self.home / "frames"
 
     @classmethod
@@ -213,63 +210,63 @@ class Settings(BaseSettings):
 
 
 def host_address(text: str) -> str:
-    """A host as `http://name:port`: what people type (`box`, `0.0.0.0:11434`, `https://box/`), made whole."""
+    """A host as `http://name:port`, from what users type: `box`, `0.0.0.0:11434`, `https://box/`."""
     text = text.strip()
     if not re.match(r"^https?://", text):
         text = f"http://{text}"
-    parts = urlsplit(text.rstrip("/") if text.count("/") > 2 else text)  # noqa: PLR2004  # two belong to http://
+    parts = urlsplit(text.rstrip("/") if text.count("/") > 2 else text)  # noqa: PLR2004  # two belong to the scheme
     name = parts.hostname or ""
     if not name:
-        raise ValueError(f"{text!r} is no address of an Ollama host")
-    name = "127.0.0.1" if name in ("0.0.0.0", "::") else name  # noqa: S104  # what a server binds is not where a client goes
+        raise ValueError(f"{text!r} is not a valid address of an Ollama host")
+    name = "127.0.0.1" if name in ("0.0.0.0", "::") else name  # noqa: S104  # a server binds to these; a client cannot connect to them
     name = f"[{name}]" if ":" in name else name
     port = parts.port or (443 if parts.scheme == "https" else OLLAMA_PORT)
     return f"{parts.scheme}://{name}:{port}{parts.path}"
 
 
 def load_settings(**overrides: object) -> Settings:
-    """The settings as they are now; `overrides` (None means unset) win over all else.
+    """Load the settings. `overrides` that are not None take precedence over environment and file.
 
-    Raises SettingsError, which names the setting and what is wrong with it.
+    Raises SettingsError, which names the setting and the problem.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]  # checked by Pydantic
     except ValidationError as error:
-        raise _named(error) from error
+        raise _settings_error(error) from error
     except (json.JSONDecodeError, OSError, ValueError) as error:
-        raise SettingsError(f"settings cannot be read ({settings_file()}): {error}") from error
+        raise SettingsError(f"cannot read the settings file {settings_file()}: {error}") from error
 
 
 def current_settings() -> Settings:
-    """The same, for who asks again and again: read anew only when the file or the environment has changed."""
+    """The settings, cached until the settings file or the environment changes."""
     try:
         status = settings_file().stat()
         file = (status.st_mtime_ns, status.st_size)
     except OSError:
         file = None
-    given = frozenset((name, value) for name, value in os.environ.items() if name.upper().startswith(_OURS))
+    given = frozenset((name, value) for name, value in os.environ.items() if name.upper().startswith(_PREFIXES))
     return _settings_of(data_folder(), file, given)
 
 
 @lru_cache(maxsize=2)
 def _settings_of(folder: Path, file: tuple[int, int] | None, given: frozenset[tuple[str, str]]) -> Settings:
-    del folder, file, given  # what the settings come from
+    del folder, file, given  # the cache key
     return load_settings()
 
 
 def checked(name: str, value: object) -> Any:
-    """One setting's value as it would be used, whatever the others are. Raises SettingsError."""
+    """Validate one setting independently of the others; its converted value. Raises SettingsError."""
     try:
         return getattr(_DefaultsOnly(**{name: value}), name)  # type: ignore[arg-type]  # checked by Pydantic
     except ValidationError as error:
-        raise _named(error) from error
+        raise _settings_error(error) from error
 
 
 def dashboard_password() -> str:
-    """The dashboard's password by itself, whatever the other settings are; empty if there is none.
+    """The dashboard's password, even if another setting is invalid; empty if there is none.
 
-    Raises SettingsError if it cannot be known.
+    Raises SettingsError if the password cannot be read or is invalid.
     """
     variable = variable_that_sets("dashboard_password")
     if variable is not None:
@@ -280,18 +277,18 @@ def dashboard_password() -> str:
         except FileNotFoundError:
             return ""
         except (OSError, ValueError) as error:
-            raise SettingsError(f"settings cannot be read ({settings_file()}): {error}") from error
+            raise SettingsError(f"cannot read the settings file {settings_file()}: {error}") from error
     return str(checked("dashboard_password", value).get_secret_value())
 
 
 def variable_that_sets(name: str) -> str | None:
-    """The environment's variable that a setting has its value from; None if it has it from elsewhere."""
+    """The environment variable that currently sets this setting; None if no variable does."""
     given = {variable.upper(): variable for variable in os.environ}
     return next((given[variable] for variable in variables_of(name) if variable in given), None)
 
 
 def variables_of(name: str) -> tuple[str, ...]:
-    """The environment's variables for a setting, the one that wins first."""
+    """The environment variables for a setting, highest precedence first."""
     alias = Settings.model_fields[name].validation_alias
     if not isinstance(alias, AliasChoices):
         return (f"EVERYFRAME_{name.upper()}",)
@@ -299,7 +296,7 @@ def variables_of(name: str) -> tuple[str, ...]:
 
 
 class _DefaultsOnly(Settings):
-    """One value among defaults: neither the environment nor the file has a say."""
+    """The given values and the defaults, without environment and file."""
 
     @classmethod
     def settings_customise_sources(
@@ -314,8 +311,8 @@ class _DefaultsOnly(Settings):
         return (init_settings,)
 
 
-def _named(error: ValidationError) -> SettingsError:
-    """The first thing that is wrong, by the name of the variable."""
+def _settings_error(error: ValidationError) -> SettingsError:
+    """The first validation error, with the name of its variable."""
     first = error.errors()[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
     name = name if name.startswith(("EVERYFRAME_", "OLLAMA_")) else f"EVERYFRAME_{name.upper()}"

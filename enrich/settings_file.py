@@ -1,8 +1,7 @@
-"""What each setting is, where it comes from, and changing one in `settings.toml`.
+"""List the settings with their sources, and change a setting in `settings.toml`.
 
-A value is checked before it is written, and the file is replaced in one step, with its comments and order kept: it
-is never half written, and never made worse. Two changes at the same moment may lose one of them. Secrets are told
-only as being there.
+A value is validated before it is written. The file is replaced atomically and keeps its comments and order, so it is
+never half written. Of two concurrent changes one may be lost. Secrets are never returned, only whether they are set.
 """
 
 import json
@@ -24,17 +23,17 @@ from enrich.errors import SettingsError
 from enrich.settings import Settings, checked, settings_file, variable_that_sets
 
 MASK = "***"
-PRIVATE_MODE = 0o600  # a password may lie in it
-URL_SECRETS = ("password", "passwd", "pwd", "sslpassword", "token")  # in a database address's query
+PRIVATE_MODE = 0o600  # the file may hold a password
+URL_SECRETS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 KINDS: dict[object, str] = {bool: "switch", int: "whole number", float: "number", tuple: "list", dict: "table"}
 
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """One setting as it is now. `kind` is what may be written: text, choice, switch, whole number, number, list, table.
+    """One setting and its current value. `kind`: text, choice, switch, whole number, number, list or table.
 
-    `variable` sets it in the environment; where `source` is `environment`, it is the one that does. Of a secret,
-    `value` says only that there is one.
+    `variable` is the environment variable that sets it; with source `environment`, the one that currently does. A
+    secret's `value` is masked.
     """
 
     name: str
@@ -49,26 +48,26 @@ class Preference:
 
 
 def preferences(settings: Settings) -> list[Preference]:
-    """Every setting. Raises SettingsError if the file cannot be read."""
+    """All settings. Raises SettingsError if the file cannot be read."""
     given = _in_file()
     return [_preference(settings, name, given) for name in Settings.model_fields]
 
 
 def known_name(name: str) -> str:
-    """A setting's name from what people type: `model`, `MODEL`, `EVERYFRAME_MODEL`. Raises SettingsError."""
+    """A setting's name from what users type: `model`, `MODEL`, `EVERYFRAME_MODEL`. Raises SettingsError."""
     found = name.strip().lower().replace("-", "_").removeprefix("everyframe_")
     if found not in Settings.model_fields:
-        raise SettingsError(f"there is no setting called {name}: `everyframe settings` lists them")
+        raise SettingsError(f"there is no setting named {name}. List them with `everyframe settings`")
     if found == "home":
-        raise SettingsError("the data folder holds the settings file itself: set EVERYFRAME_HOME in the environment")
+        raise SettingsError("home cannot be set in the settings file: set EVERYFRAME_HOME in the environment")
     return found
 
 
 def change(name: str, text: str) -> None:
-    """Write a setting into the file, from what people type. Raises SettingsError, which says what is wrong with it."""
+    """Set a setting in the file, from what users type. Raises SettingsError with the problem."""
     name = known_name(name)
     if MASK in unquote(text) and name == "database_url":
-        raise SettingsError("this is how the database's address is shown: write it with its password")
+        raise SettingsError("the password in this database URL is masked: enter the URL with the real password")
     value = _plain(checked(name, _read(name, text)))
     if value is None:
         forget(name)
@@ -84,7 +83,7 @@ def change(name: str, text: str) -> None:
 
 
 def forget(name: str) -> bool:
-    """Take a setting out of the file, so that its default holds again; whether it was there. Raises SettingsError."""
+    """Remove a setting from the file, which restores its default; whether it was there. Raises SettingsError."""
     name = known_name(name)
     document = _document()
     if name not in document:
@@ -109,13 +108,13 @@ def _preference(settings: Settings, name: str, given: dict[str, Any]) -> Prefere
         description=str(field.description),
         is_secret=is_secret,
         kind="choice" if choices else _kind(field.annotation),
-        choices=tuple(str(choice) for choice in choices),  # type: ignore[union-attr]  # lists of ours
+        choices=tuple(str(choice) for choice in choices),  # type: ignore[union-attr]  # our own lists
         variable=variable or f"EVERYFRAME_{name.upper()}",
     )
 
 
 def _shown(name: str, value: Any) -> tuple[bool, Any]:
-    """Whether a value is secret, and how it may be shown."""
+    """Whether the value is secret, and the value with secrets masked."""
     if isinstance(value, SecretStr):
         return True, MASK if value.get_secret_value() else ""
     if name != "database_url" or not value:
@@ -135,7 +134,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON and TOML know it."""
+    """The value as a JSON and TOML type."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, Path):
@@ -144,7 +143,7 @@ def _plain(value: Any) -> Any:
 
 
 def _read(name: str, text: str) -> Any:
-    """What was typed, as the setting takes it."""
+    """What the user typed, as validation expects it."""
     annotation = Settings.model_fields[name].annotation
     if type(None) in get_args(annotation) and not text.strip():
         return None
@@ -153,7 +152,7 @@ def _read(name: str, text: str) -> Any:
     try:
         return json.loads(text or "{}")
     except ValueError as error:
-        raise SettingsError(f'{name}: write it as JSON, such as {{"llava": 672}}') from error
+        raise SettingsError(f'{name}: enter JSON, such as {{"llava": 672}}') from error
 
 
 def _in_file() -> dict[str, Any]:
@@ -175,28 +174,28 @@ def _document() -> tomlkit.TOMLDocument:
 
 
 def _unreadable(error: Exception) -> SettingsError:
-    return SettingsError(f"settings cannot be read ({settings_file()}): {error}")
+    return SettingsError(f"cannot read the settings file {settings_file()}: {error}")
 
 
 def _write(document: tomlkit.TOMLDocument, name: str, value: Any) -> None:
-    """Replace the file, if nothing but this setting has changed."""
+    """Replace the file, after checking that only this setting changes."""
     text = tomlkit.dumps(document)
-    meant = {key: other for key, other in _in_file().items() if key != name}
+    expected = {key: other for key, other in _in_file().items() if key != name}
     if value is not None:
-        meant[name] = value
-    path = Path(os.path.realpath(settings_file()))  # a link to the file stays one
-    if tomllib.loads(text) != meant:
-        raise SettingsError(f"{name} cannot be changed by itself in {path}: change it there by hand")
+        expected[name] = value
+    path = Path(os.path.realpath(settings_file()))  # follow a symbolic link, do not replace it
+    if tomllib.loads(text) != expected:
+        raise SettingsError(f"cannot change {name} in {path} without affecting other settings: edit the file by hand")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:
-            os.chmod(part, PRIVATE_MODE)  # noqa: PTH101  # before anything is in it
+            os.chmod(part, PRIVATE_MODE)  # noqa: PTH101  # before the content is written
             file.write(text.encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)  # noqa: PTH105  # one step, over whatever is there
+        os.replace(part, path)  # noqa: PTH105  # atomic, and overwrites on Windows too
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise SettingsError(f"settings cannot be written ({path}): {error}") from error
+        raise SettingsError(f"cannot write the settings file {path}: {error}") from error

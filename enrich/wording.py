@@ -1,25 +1,25 @@
-"""How numbers, times and strange texts are put into words, the same in the terminal and in the dashboard."""
+"""Formatting of counts, durations, timestamps, sizes and untrusted text, shared by the terminal and the dashboard."""
 
 import re
 from datetime import datetime, timedelta
 
-SECONDS_OF = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# What a terminal would obey, what turns a line's direction around, and what no encoding can write.
+UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# Control characters that a terminal acts on, bidirectional overrides, and surrogates that no encoding can write.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """A text that is safe to print: what a terminal would obey is shown as Python writes it."""
+    """The text with control characters escaped, so that it is safe to print in a terminal."""
     return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things: 1 video, 2,000 videos."""
+    """A count with its noun: 1 video, 2,000 videos."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def clock(seconds: float | None) -> str:
-    """A moment of a video: 1:02:03.450."""
+    """A timestamp in a video: 1:02:03.450."""
     if seconds is None:
         return "?"
     sign = "-" if seconds < 0 else ""
@@ -32,7 +32,7 @@ def clock(seconds: float | None) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """How long something takes, in the two largest units: 3 h 20 min."""
+    """A duration in its two largest units: 3 h 20 min."""
     if seconds is None:
         return "not measured"
     whole = round(seconds)
@@ -51,17 +51,17 @@ def span(seconds: float | None) -> str:
 
 
 def moment(seconds: float, now: datetime) -> str:
-    """When it is so many seconds later, as people say it: 07:00, Thursday 14:00, 3 December."""
+    """The time `seconds` after `now`, as short as it is clear: 07:00, Thursday 14:00, 3 December."""
     then = now + timedelta(seconds=seconds)
-    if seconds < 18 * SECONDS_OF["h"]:
+    if seconds < 18 * UNIT_SECONDS["h"]:
         return f"{then:%H:%M}"
-    if seconds < 6 * SECONDS_OF["d"]:
+    if seconds < 6 * UNIT_SECONDS["d"]:
         return f"{then:%A %H:%M}"
     return f"{then.day} {then:%B}" + (f" {then.year}" if then.year != now.year else "")
 
 
 def size(count: float) -> str:
-    """A number of bytes: 1.2 GB."""
+    """A size in bytes with its unit: 1.2 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:  # noqa: PLR2004
             return f"{count:.0f} {unit}" if unit in ("B", "kB") else f"{count:.1f} {unit}"
@@ -70,7 +70,7 @@ def size(count: float) -> str:
 
 
 def dollars(amount: float) -> str:
-    """A sum of US dollars, its small change included: $0.0042, $0.049, $12.30."""
+    """An amount in US dollars, with more digits for small amounts: $0.0042, $0.049, $12.30."""
     if 0 < amount < 0.00005:  # noqa: PLR2004
         return "under $0.0001"
     if amount == 0 or amount >= 1:
@@ -79,16 +79,16 @@ def dollars(amount: float) -> str:
 
 
 def seconds_in(text: str) -> float:
-    """A length of time as people type it: 8h, 1h30m, 45s, 90 (seconds). Raises ValueError."""
+    """The seconds of a duration as users type it: 8h, 1h30m, 45s, 90 (seconds). Raises ValueError."""
     text = text.strip().lower().replace(" ", "")
     if re.fullmatch(r"\d+(\.\d+)?", text):
         return float(text)
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
-        raise ValueError(f"{text!r} is no length of time: write 8h, 1h30m or 45s")
-    return sum(float(number) * SECONDS_OF[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
+        raise ValueError(f"{text!r} is not a duration: write 8h, 1h30m or 45s")
+    return sum(float(number) * UNIT_SECONDS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
 
 
 def first_line(text: str | None, limit: int = 160) -> str:
-    """The beginning of a text, in one line."""
+    """The text on one line, safe to print, shortened to `limit` characters."""
     line = printable(" ".join((text or "").split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

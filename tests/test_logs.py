@@ -1,4 +1,4 @@
-"""Logs: JSON in the file, readable in the terminal, crashes and all, and nothing private in either."""
+"""Logging: JSON in files, readable lines in the terminal, crashes, and redaction of private data."""
 
 import json
 import logging
@@ -36,9 +36,9 @@ def own_environment(monkeypatch, tmp_path):
 
 @pytest.fixture(autouse=True)
 def same_logging():
-    """What a test sets up is taken down again."""
+    """Remove the handlers and restore the levels that a test changes."""
     root = logging.getLogger()
-    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in (None, *logs.OURS)}
+    handlers, levels = list(root.handlers), {name: logging.getLogger(name).level for name in (None, *logs.OUR_PACKAGES)}
     yield
     for handler in [handler for handler in root.handlers if handler not in handlers]:
         root.removeHandler(handler)
@@ -57,7 +57,7 @@ def records(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_a_record_is_one_line_of_json_with_all_that_is_known(path):
+def test_record_is_one_json_line_with_its_fields(path):
     log_to_file(path)
     set_run(7)
     log.warning(
@@ -79,7 +79,7 @@ def test_a_record_is_one_line_of_json_with_all_that_is_known(path):
     }
 
 
-def test_before_a_run_is_known_none_is_named(path):
+def test_records_before_a_run_have_no_run(path):
     log_to_file(path)
     log.info("the library is opened")
     set_run(1)
@@ -87,34 +87,34 @@ def test_before_a_run_is_known_none_is_named(path):
     assert [record.get("run") for record in records(path)] == [None, 1]
 
 
-def test_a_line_in_the_terminal_is_short_and_readable(capsys):
+def test_terminal_line_is_short(capsys):
     log_to_stderr()
     log.info("the frame failed", extra=about(Action.FRAME_FAILED, video=2, frame=17))
-    log.debug("nobody reads this")
+    log.debug("below the level")
     line = capsys.readouterr().err
     assert line[2] == line[5] == ":"
     assert line[8:] == " INFO    the frame failed  [video 2, frame 17]\n"
 
 
-def test_what_a_terminal_would_obey_is_shown_instead(capsys):
+def test_control_characters_are_escaped(capsys):
     log_to_stderr()
     log.info("party\x1b[2J\r.mp4")
     assert capsys.readouterr().err.endswith("party\\x1b[2J\\r.mp4\n")
 
 
-def test_a_closed_terminal_does_not_stop_the_work(monkeypatch, path):
+def test_closed_terminal_does_not_stop_logging(monkeypatch, path):
     log_to_stderr()
     log_to_file(path)
     for stderr in (None, path.open("rb")):
         monkeypatch.setattr(sys, "stderr", stderr)
-        log.info("it goes on")
+        log.info("still logging")
         if stderr is not None:
             stderr.close()
-            log.info("it goes on")
-    assert [record["message"] for record in records(path)] == ["it goes on"] * 3
+            log.info("still logging")
+    assert [record["message"] for record in records(path)] == ["still logging"] * 3
 
 
-def test_setting_up_twice_writes_once(path, capsys):
+def test_second_setup_replaces_the_first(path, capsys):
     for _ in range(2):
         log_to_file(path)
         log_to_stderr()
@@ -123,7 +123,7 @@ def test_setting_up_twice_writes_once(path, capsys):
     assert capsys.readouterr().err.count("once") == 1
 
 
-def test_of_other_libraries_only_warnings_are_written(path):
+def test_other_libraries_log_warnings_only(path):
     log_to_file(path, logging.DEBUG)
     for name in ("httpx", "httpcore.http11", "ollama", "asyncio", "sqlalchemy.engine"):
         logging.getLogger(name).debug("debug of %s", name)
@@ -134,7 +134,7 @@ def test_of_other_libraries_only_warnings_are_written(path):
     assert "what it sends" not in path.read_text()
 
 
-def test_the_file_is_rotated_and_the_oldest_is_thrown_away(path, monkeypatch):
+def test_file_is_rotated_and_the_oldest_deleted(path, monkeypatch):
     monkeypatch.setattr(logs, "ROTATED_BYTES", 2_000)
     monkeypatch.setattr(logs, "ROTATED_FILES", 2)
     log_to_file(path)
@@ -146,34 +146,34 @@ def test_the_file_is_rotated_and_the_oldest_is_thrown_away(path, monkeypatch):
     assert records(path)[-1]["message"].startswith("line 59 ")
 
 
-def test_where_the_file_cannot_be_rotated_it_is_written_on(path, monkeypatch):
+def test_failed_rotation_keeps_writing(path, monkeypatch):
     def refuse(self, source, target):
         raise PermissionError(13, "The process cannot access the file because it is being used by another process")
 
     monkeypatch.setattr(logs, "ROTATED_BYTES", 500)
-    monkeypatch.setattr(RotatingFileHandler, "rotate", refuse)  # as Windows does while somebody reads it
+    monkeypatch.setattr(RotatingFileHandler, "rotate", refuse)  # as on Windows while another process reads the file
     log_to_file(path)
     for number in range(20):
         log.info("line %d %s", number, "x" * 100)
     assert [record["message"].split()[1] for record in records(path)] == [str(number) for number in range(20)]
 
 
-def test_a_file_name_that_is_no_text_is_written_all_the_same(path):
+def test_undecodable_file_name_is_logged(path):
     log_to_file(path)
     [handler] = (each for each in logging.getLogger().handlers if isinstance(each, RotatingFileHandler))
-    # To this handler alone: pytest keeps what is logged for its report, and xdist cannot send what is no text.
+    # Only to this handler: pytest stores log records, and xdist cannot transfer undecodable text.
     handler.handle(log.makeRecord(log.name, logging.WARNING, __file__, 1, "%s waits", ("caf\udce9.mp4",), None))
     [record] = records(path)
     assert record["message"].startswith("caf")
 
 
-def test_a_log_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
+def test_unwritable_log_file_is_an_error(tmp_path):
     (tmp_path / "logs").write_text("a file in the way")
-    with pytest.raises(SettingsError, match="the log cannot be written, see EVERYFRAME_HOME"):
+    with pytest.raises(SettingsError, match=r"cannot open the log file: .*EVERYFRAME_HOME"):
         log_to_file(tmp_path / "logs" / "worker.log")
 
 
-def test_worker_and_supervisor_have_a_file_each(tmp_path):
+def test_worker_and_supervisor_have_separate_files(tmp_path):
     house = open_house(tmp_path / "home")
     assert log_path(house.settings) == tmp_path / "home" / "logs" / "worker.log"
     assert log_path(house.settings, "supervisor") == tmp_path / "home" / "logs" / "supervisor.log"
@@ -185,15 +185,15 @@ PRIVATE = {
     "a bearer": ("header Authorization: Bearer abcdef0123456789 refused", "abcdef0123456789"),
     "a named key": ("{'api_key': 'abcd1234efgh'}", "abcd1234efgh"),
     "a password": ("postgresql+psycopg://anna:geheim@box:5432/films refused", "geheim"),
-    "a picture": (f"bad input: {b64encode(bytes([0xFF, 0xD8, 0xFF, 0xE0]) + bytes(300)).decode()}", "/9j/"),
-    "the beginning of a picture": ("input_value='/9j/4AAQSkZJRgABAQAAAQ...'", "/9j/4AAQ"),
-    "a picture's bytes": (f"bad input: {bytes([0xFF, 0xD8, 0xFF, 0xE0, 0, 16]) + b'JFIF'!r}", "JFIF"),
-    "an SQL statement's values": (f"(sqlite3.Error) disk I/O\n[parameters: ('{WEDDING}',)]\n(more)", "Ottilie"),
+    "an image": (f"bad input: {b64encode(bytes([0xFF, 0xD8, 0xFF, 0xE0]) + bytes(300)).decode()}", "/9j/"),
+    "the start of an image": ("input_value='/9j/4AAQSkZJRgABAQAAAQ...'", "/9j/4AAQ"),
+    "image bytes": (f"bad input: {bytes([0xFF, 0xD8, 0xFF, 0xE0, 0, 16]) + b'JFIF'!r}", "JFIF"),
+    "SQL parameters": (f"(sqlite3.Error) disk I/O\n[parameters: ('{WEDDING}',)]\n(more)", "Ottilie"),
 }
 
 
 @pytest.mark.parametrize(("text", "private"), PRIVATE.values(), ids=PRIVATE.keys())
-def test_what_is_private_is_taken_out_wherever_it_stands(path, capsys, text, private):
+def test_private_data_is_redacted(path, capsys, text, private):
     log_to_file(path)
     log_to_stderr()
     log.warning("the message: %s", text, extra=about(Action.HOST_BACKING_OFF, host=text))
@@ -207,24 +207,22 @@ def test_what_is_private_is_taken_out_wherever_it_stands(path, capsys, text, pri
     assert private not in written
 
 
-def test_a_novel_is_cut(path):
+def test_long_text_is_shortened(path):
     log_to_file(path)
     log.warning("%s", "word " * 100_000)
-    assert len(path.read_text()) < 2 * logs.LONGEST_TEXT
+    assert len(path.read_text()) < 2 * logs.MAX_TEXT_CHARACTERS
 
 
 @pytest.mark.parametrize(
     "text", ["/home/anna/Videos/Family/2019/Summer/Italy/Beach/party.mp4", "http://box:11434/api", "é"]
 )
-def test_what_is_not_private_stays(path, text):
+def test_harmless_text_is_unchanged(path, text):
     log_to_file(path)
     log.info("%s waits", text)
     assert records(path)[0]["message"] == f"{text} waits"
 
 
-async def test_a_night_in_trouble_leaves_no_prompt_no_picture_and_no_key_in_the_log(
-    tmp_path, path, monkeypatch, capsys
-):
+async def test_failing_run_logs_no_prompt_image_or_key(tmp_path, path, monkeypatch, capsys):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     log_to_file(path, logging.DEBUG)
@@ -260,7 +258,7 @@ async def test_a_night_in_trouble_leaves_no_prompt_no_picture_and_no_key_in_the_
 UNAWAITED = """
 import asyncio, gc
 async def fail():
-    raise RuntimeError("nobody awaits me")
+    raise RuntimeError("never awaited")
 async def main():
     task = asyncio.create_task(fail())
     await asyncio.sleep(0.01)
@@ -274,12 +272,12 @@ CRASHES = {
         "import threading\nthread = threading.Thread(target=lambda: 1 / 0, name='decoder')\nthread.start()",
         "decoder ended: ZeroDivisionError: division by zero",
     ),
-    "task that nobody awaits": (UNAWAITED, "Task exception was never retrieved"),
+    "unawaited task": (UNAWAITED, "Task exception was never retrieved"),
 }
 
 
 def run_crashing(folder, code):
-    """A process with logging as a worker has it, that then runs this code."""
+    """Run code in a process that logs like a worker."""
     script = (
         "from pathlib import Path\nfrom enrich import logs\n"
         f"folder = Path({str(folder)!r})\nlogs.log_to_file(folder / 'worker.log')\nlogs.catch_crashes(folder)\n{code}"
@@ -288,7 +286,7 @@ def run_crashing(folder, code):
 
 
 @pytest.mark.parametrize(("code", "message"), CRASHES.values(), ids=CRASHES.keys())
-def test_what_nobody_catches_is_in_the_log_with_its_place(tmp_path, code, message):
+def test_uncaught_exception_is_logged_with_traceback(tmp_path, code, message):
     run_crashing(tmp_path, code)
     [record] = records(tmp_path / "worker.log")
     assert record["message"].startswith(message)
@@ -296,7 +294,7 @@ def test_what_nobody_catches_is_in_the_log_with_its_place(tmp_path, code, messag
     assert "Traceback" in record["error"]
 
 
-def test_a_crash_of_c_code_leaves_its_stack_with_the_time_the_process_began(tmp_path):
+def test_native_crash_leaves_a_dated_stack(tmp_path):
     for _ in range(2):
         done = run_crashing(tmp_path, "import faulthandler; faulthandler._sigabrt()")
         assert done.returncode != 0
@@ -307,12 +305,12 @@ def test_a_crash_of_c_code_leaves_its_stack_with_the_time_the_process_began(tmp_
     assert began[1] == "process"
 
 
-def test_ctrl_c_is_no_crash(tmp_path):
+def test_ctrl_c_is_not_logged(tmp_path):
     run_crashing(tmp_path, "raise KeyboardInterrupt")
     assert records(tmp_path / "worker.log") == []
 
 
-def test_the_crash_file_does_not_grow_for_ever(tmp_path):
-    (tmp_path / "worker-crash.txt").write_text("x" * (logs.LONGEST_CRASH_BYTES + 1))
+def test_crash_file_has_a_maximum_size(tmp_path):
+    (tmp_path / "worker-crash.txt").write_text("x" * (logs.MAX_CRASH_FILE_BYTES + 1))
     assert run_crashing(tmp_path, "pass").returncode == 0
     assert (tmp_path / "worker-crash.txt").stat().st_size < 100

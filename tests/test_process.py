@@ -1,4 +1,4 @@
-"""Which process is which, and which lives."""
+"""Process identity and liveness."""
 
 import os
 import socket
@@ -33,17 +33,17 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_this_process_lives() -> None:
+def test_current_process_is_alive() -> None:
     assert this_process().pid == os.getpid()
     assert is_alive(run(this_process()))
 
 
-def test_another_process_lives_however_long_its_heart_has_not_beaten(child: subprocess.Popen[bytes]) -> None:
-    """It may be stopped with Ctrl-Z, or the machine slept: it is there, and would go on."""
+def test_local_process_is_alive_without_heartbeat(child: subprocess.Popen[bytes]) -> None:
+    """It may be suspended with Ctrl-Z, or the machine was asleep; it can continue."""
     assert is_alive(run(identity(psutil.Process(child.pid)), silent=SILENT_SECONDS * 10))
 
 
-def test_a_zombie_is_dead(child: subprocess.Popen[bytes]) -> None:
+def test_zombie_is_dead(child: subprocess.Popen[bytes]) -> None:
     process = psutil.Process(child.pid)
     known = identity(process)
     child.kill()
@@ -52,25 +52,25 @@ def test_a_zombie_is_dead(child: subprocess.Popen[bytes]) -> None:
     assert not is_alive(run(known))
 
 
-def test_a_process_that_is_gone_is_dead(child: subprocess.Popen[bytes]) -> None:
+def test_missing_process_is_dead(child: subprocess.Popen[bytes]) -> None:
     known = identity(psutil.Process(child.pid))
     child.kill()
     child.wait()
     assert not is_alive(run(known))
 
 
-def test_another_process_that_has_got_the_same_number_is_not_ours(child: subprocess.Popen[bytes]) -> None:
+def test_reused_process_id_is_another_process(child: subprocess.Popen[bytes]) -> None:
     known = identity(psutil.Process(child.pid), older=CREATE_TIME_TOLERANCE_SECONDS + 1)
     assert not is_alive(run(known))
 
 
-def test_a_process_of_another_machine_is_judged_by_its_heartbeat() -> None:
+def test_remote_process_is_judged_by_its_heartbeat() -> None:
     elsewhere = ProcessIdentity("another-machine", os.getpid(), 0.0)
     assert is_alive(run(elsewhere, silent=SILENT_SECONDS - 10))
     assert not is_alive(run(elsewhere, silent=SILENT_SECONDS + 10))
 
 
-def test_a_process_of_somebody_else_that_says_nothing_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inaccessible_process_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_: psutil.Process) -> float:
         raise psutil.AccessDenied
 
@@ -79,25 +79,25 @@ def test_a_process_of_somebody_else_that_says_nothing_lives(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_process_is_the_same_when_the_clock_has_jumped(
+def test_identity_survives_a_clock_change(
     hours: int, child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system reckons with its clock, as Linux does; there the boot's time is read from /proc/stat."""
+    """On Linux, create times are derived from the clock, and the boot time is read from /proc/stat."""
     if sys.platform != "linux":
-        pytest.skip("only Linux reckons a process's beginning from the clock")
+        pytest.skip("create times depend on the clock on Linux only")
     known = identity(psutil.Process(child.pid))
-    boot, began = psutil.boot_time(), psutil.Process(child.pid).create_time()
+    boot, created_at = psutil.boot_time(), psutil.Process(child.pid).create_time()
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + hours * 3600)
-    assert abs(psutil.Process(child.pid).create_time() - began) > 3000, "or this test shows nothing"
+    assert abs(psutil.Process(child.pid).create_time() - created_at) > 3000, "otherwise the test proves nothing"
     assert is_alive(run(known))
 
 
-def test_a_process_of_before_the_last_boot_is_not_ours(
+def test_process_from_before_the_last_boot_is_another(
     child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a power cut the same number is given out at about the same time."""
+    """After every boot, the same process ids are handed out at about the same times."""
     if sys.platform != "linux":
-        pytest.skip("elsewhere a process's beginning is a moment, and no two boots share one")
+        pytest.skip("create times are absolute elsewhere, so no two boots share one")
     known = identity(psutil.Process(child.pid))
     monkeypatch.setattr("enrich.process._boot_number", lambda: 7)
     assert not is_alive(run(known))

@@ -1,4 +1,4 @@
-"""The end of a night: what people type, and the moment they mean by it, also when the clocks change."""
+"""Run deadlines: parsing, and clock changes."""
 
 import time as clock
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ EVENING = datetime(2026, 11, 25, 22, 30, tzinfo=UTC)  # a Wednesday
 
 @pytest.fixture
 def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Sets the machine's own time zone."""
+    """Sets the system time zone."""
 
     def set_zone(name: str) -> None:
         monkeypatch.setenv("TZ", name)
@@ -24,7 +24,7 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     clock.tzset()
 
 
-def test_within_is_so_long_after_now() -> None:
+def test_within_adds_a_duration() -> None:
     assert end_after("8h", EVENING) == EVENING + timedelta(hours=8)
     assert end_after("1h30m", EVENING) == EVENING + timedelta(minutes=90)
     for text, words in (("soon", "write 8h"), ("", "write 8h"), ("-3h", "write 8h"), ("9000h", "longer than a year")):
@@ -32,7 +32,7 @@ def test_within_is_so_long_after_now() -> None:
             end_after(text, EVENING)
 
 
-def test_by_is_the_next_time_the_clock_shows_it(zone: Callable[[str], None]) -> None:
+def test_by_is_the_next_occurrence(zone: Callable[[str], None]) -> None:
     zone("Europe/Vienna")  # 23:30 there
     assert end_by("07:00", EVENING) == datetime(2026, 11, 26, 6, 0, tzinfo=UTC)
     assert end_by("7:00", EVENING) == datetime(2026, 11, 26, 6, 0, tzinfo=UTC)
@@ -46,19 +46,19 @@ def test_by_is_the_next_time_the_clock_shows_it(zone: Callable[[str], None]) -> 
     ("text", "words"),
     [
         ("7", "write 07:00"),
-        ("25:00", "no clock shows"),
-        ("07:60", "no clock shows"),
+        ("25:00", "not a valid time"),
+        ("07:60", "not a valid time"),
         ("morning", "write 07:00"),
         ("2026-11-27", "write 2026-11-27 07:00"),
-        ("2026-11-24 07:00", "over already"),
+        ("2026-11-24 07:00", "in the past"),
     ],
 )
-def test_what_is_no_time_to_come_is_refused_with_what_to_write(text: str, words: str) -> None:
+def test_invalid_deadline_names_the_format(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         end_by(text, EVENING)
 
 
-def test_when_the_clocks_change_it_is_still_the_time_on_the_wall(zone: Callable[[str], None]) -> None:
+def test_deadline_is_local_time_across_clock_changes(zone: Callable[[str], None]) -> None:
     zone("Europe/Vienna")
     before_autumn = datetime(2026, 10, 24, 20, 0, tzinfo=UTC)  # 22:00; at 3:00 it is 2:00 once more
     assert next_clock(time(7), before_autumn) == datetime(2026, 10, 25, 6, 0, tzinfo=UTC)
@@ -70,7 +70,7 @@ def test_when_the_clocks_change_it_is_still_the_time_on_the_wall(zone: Callable[
     assert next_clock(time(2, 30), before_spring) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 
 
-def test_an_end_is_said_as_people_say_it(zone: Callable[[str], None]) -> None:
+def test_deadline_format(zone: Callable[[str], None]) -> None:
     zone("UTC")
     assert said_end(EVENING + timedelta(hours=8.5), EVENING) == "07:00"
     assert said_end(EVENING + timedelta(hours=32.5), EVENING) == "Friday 07:00"

@@ -1,4 +1,4 @@
-"""Working hours by the clock on the wall: across midnight, and when the clock itself is changed."""
+"""Working hours in local time: across midnight, and across clock changes."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ from enrich.errors import SettingsError
 from enrich.settings import load_settings
 
 BERLIN = ZoneInfo("Europe/Berlin")
-LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # its clock is changed by half an hour
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # half-hour clock changes
 KOLKATA = ZoneInfo("Asia/Kolkata")
 
 
@@ -25,25 +25,25 @@ def berlin(*when, fold=0):
     ("clock", "is_open"),
     [((21, 59), False), ((22, 0), True), ((23, 59), True), ((0, 0), True), ((6, 59), True), ((7, 0), False)],
 )
-def test_a_night_crosses_midnight(clock, is_open):
+def test_hours_cross_midnight(clock, is_open):
     hours = parse_hours("22:00-07:00", BERLIN)
     assert hours.is_open(berlin(2026, 11, 22, *clock)) is is_open
 
 
-def test_hours_are_meant_where_the_computer_is_whatever_zone_the_moment_has():
+def test_hours_are_local_for_any_time_zone():
     hours = parse_hours("22:00-07:00", BERLIN)
     assert hours.is_open(datetime(2026, 7, 1, 20, 0, tzinfo=UTC))  # 22:00 there in summer
     assert not hours.is_open(datetime(2026, 7, 1, 19, 59, tzinfo=UTC))
 
 
-def test_the_next_change_is_the_end_or_the_beginning():
+def test_next_change_is_the_end_or_the_start():
     hours = parse_hours("22:00-07:00", BERLIN)
     assert hours.next_change(berlin(2026, 11, 22, 14, 30, 15)) == berlin(2026, 11, 22, 22, 0)
     assert hours.next_change(berlin(2026, 11, 22, 22, 0)) == berlin(2026, 11, 23, 7, 0)
     assert hours.next_change(berlin(2026, 11, 23, 6, 59, 59)) == berlin(2026, 11, 23, 7, 0)
 
 
-def test_several_hours_may_touch_and_overlap():
+def test_spans_may_touch_and_overlap():
     hours = parse_hours("12:00-13:00, 13:00-14:00,22:00-07:00,06:00-08:00", BERLIN)
     assert hours.next_change(berlin(2026, 11, 22, 12, 30)) == berlin(2026, 11, 22, 14, 0)
     assert hours.next_change(berlin(2026, 11, 22, 23, 0)) == berlin(2026, 11, 23, 8, 0)
@@ -56,7 +56,7 @@ def test_hours_without_a_gap_never_change(text):
     assert hours.next_change(berlin(2026, 11, 22, 12)) is None
 
 
-def test_an_evening_may_end_at_midnight_in_two_ways():
+def test_midnight_can_be_written_in_two_ways():
     for text in ("18:00-24:00", "18:00-00:00"):
         hours = parse_hours(text, BERLIN)
         assert hours.is_open(berlin(2026, 11, 22, 23, 59))
@@ -64,7 +64,7 @@ def test_an_evening_may_end_at_midnight_in_two_ways():
         assert hours.next_change(berlin(2026, 11, 22, 20)) == berlin(2026, 11, 23)
 
 
-def test_a_night_in_spring_is_an_hour_shorter_and_in_autumn_longer():
+def test_clock_changes_alter_the_length_of_a_night():
     hours = parse_hours("22:00-07:00", BERLIN)
     for evening, length in (((2026, 3, 28, 22), 8), ((2026, 10, 24, 22), 10), ((2026, 11, 21, 22), 9)):
         begin = berlin(*evening)
@@ -73,23 +73,23 @@ def test_a_night_in_spring_is_an_hour_shorter_and_in_autumn_longer():
         assert (end.hour, end.minute) == (7, 0)
 
 
-def test_hours_that_begin_in_the_hour_that_spring_skips_begin_right_after_it():
+def test_hours_starting_in_the_skipped_hour_start_after_it():
     hours = parse_hours("02:30-05:00", BERLIN)  # on 29 March 2026 the clock goes from 02:00 to 03:00
     assert hours.next_change(berlin(2026, 3, 29, 1, 30)) == berlin(2026, 3, 29, 3, 0)
     assert hours.next_change(berlin(2026, 3, 29, 3, 0)) == berlin(2026, 3, 29, 5, 0)
 
 
-def test_hours_that_spring_skips_as_a_whole_come_a_day_later():
+def test_fully_skipped_hours_come_a_day_later():
     hours = parse_hours("02:15-02:45", BERLIN)
     assert hours.next_change(berlin(2026, 3, 29, 1, 0)) == berlin(2026, 3, 30, 2, 15)
 
 
-def test_hours_that_end_in_the_hour_that_spring_skips_end_right_after_it():
+def test_hours_ending_in_the_skipped_hour_end_after_it():
     hours = parse_hours("22:00-02:30", BERLIN)
     assert hours.next_change(berlin(2026, 3, 29, 1, 0)) == berlin(2026, 3, 29, 3, 0)
 
 
-def test_a_time_that_autumn_shows_twice_counts_twice():
+def test_repeated_hour_counts_twice():
     hours = parse_hours("02:15-02:45", BERLIN)  # on 25 October 2026 the clock goes from 03:00 back to 02:00
     changes, moment = [], berlin(2026, 10, 25, 1, 0)
     for _ in range(5):
@@ -98,7 +98,7 @@ def test_a_time_that_autumn_shows_twice_counts_twice():
     assert changes == ["25 00:15", "25 00:45", "25 01:15", "25 01:45", "26 01:15"]
 
 
-def test_half_an_hour_of_lord_howe_is_seen_too():
+def test_half_hour_clock_change():
     hours = parse_hours("01:45-03:00", LORD_HOWE)  # on 5 April 2026 from 02:00 back to 01:30
     begin = hours.next_change(datetime(2026, 4, 4, 12, 0, tzinfo=LORD_HOWE))
     back = hours.next_change(begin)
@@ -109,19 +109,19 @@ def test_half_an_hour_of_lord_howe_is_seen_too():
         timedelta(minutes=30),
         timedelta(minutes=105),
     ]
-    # On 4 October 2026 from 02:00 to 02:30: what begins at 02:10 begins at 02:30.
+    # On 4 October 2026 from 02:00 to 02:30: hours starting at 02:10 start at 02:30.
     skipped = parse_hours("02:10-04:00", LORD_HOWE)
     at = skipped.next_change(datetime(2026, 10, 4, 1, 0, tzinfo=LORD_HOWE))
     assert (at.hour, at.minute, at.utcoffset()) == (2, 30, timedelta(hours=11))
 
 
-def test_zones_with_odd_offsets_change_on_their_own_minute():
+def test_time_zone_with_half_hour_offset():
     hours = parse_hours("22:00-07:00", KOLKATA)
     assert hours.next_change(datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) == datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows takes its zone from the registry, not from TZ")
-def test_without_a_zone_the_systems_own_clock_counts():
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows ignores TZ")
+def test_default_is_the_system_time_zone():
     script = (
         "from datetime import UTC, datetime; from enrich.clock import parse_hours; "
         "hours = parse_hours('22:00-07:00'); moment = datetime(2026, 7, 1, 20, 0, tzinfo=UTC); "
@@ -148,7 +148,7 @@ def test_without_a_zone_the_systems_own_clock_counts():
         ("", ""),
     ],
 )
-def test_what_people_write_is_understood_and_said_in_one_way(text, meant):
+def test_input_is_normalized(text, meant):
     assert str(parse_hours(text)) == meant
     assert parse_hours(meant) == parse_hours(text)
 
@@ -156,15 +156,15 @@ def test_what_people_write_is_understood_and_said_in_one_way(text, meant):
 @pytest.mark.parametrize(
     "text", ["night", "22:00", "22:00-25:00", "22:60-07:00", "24:01-07:00", "-", "10pm-7am", "7-7"]
 )
-def test_what_cannot_be_meant_is_refused_with_the_way_to_write_it(text):
+def test_invalid_hours_name_the_format(text):
     with pytest.raises(ValueError, match=r"22:00-07:00|leave working hours empty"):
         parse_hours(text)
 
 
-def test_settings_refuse_hours_at_once_and_name_the_variable(monkeypatch, tmp_path):
+def test_invalid_hours_setting_names_the_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path))
     monkeypatch.setenv("EVERYFRAME_HOURS", "22 to 7")
-    with pytest.raises(SettingsError, match=r"EVERYFRAME_HOURS: '22 to 7' are no working hours"):
+    with pytest.raises(SettingsError, match=r"EVERYFRAME_HOURS: '22 to 7' is not a valid time range"):
         load_settings()
     monkeypatch.setenv("EVERYFRAME_HOURS", "22-7")
     assert load_settings().hours == "22:00-07:00"

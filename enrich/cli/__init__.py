@@ -1,4 +1,4 @@
-"""The command `everyframe`. Exits 0 on success, 1 on a failed operation, 2 on wrong usage, 130 on Ctrl-C."""
+"""The command `everyframe`. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 Ctrl-C."""
 
 import contextlib
 import io
@@ -34,12 +34,20 @@ from enrich.cli.signals import INTERRUPTED
 from enrich.errors import EveryFrameError
 from enrich.wording import first_line
 
-# Typer carries a click of its own and shows only this leaf of its errors; what all of them derive from lies above it.
+# Typer vendors click and exports only this subclass of its errors. The base class is two steps up.
 ClickError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 app = typer.Typer(
     name="everyframe",
-    help="Describes every frame of your own videos with a vision model on your own machine, and finds every moment.",
+    help=(
+        "Describe every frame of your videos with a vision model on your own computer, and search them.\n\n"
+        "\b\nGet started:\n"
+        "  everyframe doctor             check your setup\n"
+        "  everyframe add ~/Videos       add videos or folders\n"
+        "  everyframe start              describe them in the background\n"
+        "  everyframe search red car     find moments\n"
+        "  everyframe dashboard          open the dashboard in your browser"
+    ),
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -82,7 +90,7 @@ app.command()(demo)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what the locale cannot write must not end a command
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an unencodable character must not abort a command
         if sys.stdout.isatty():
             sys.stdout.reconfigure(errors="replace")
         else:
@@ -91,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. Errors are said in one line, without a traceback."""
+    """Run one command; its exit code. Errors are printed in one line, without a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = typer.main.get_command(app)
     try:
@@ -99,8 +107,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except ClickError as error:
         context = getattr(error, "ctx", None)
-        said = error.format_message().replace("Value error, ", "")
-        print_error(f"{said} (see `{context.command_path if context else 'everyframe'} --help`)")
+        message = error.format_message().replace("Value error, ", "")
+        print_error(f"{message} (see `{context.command_path if context else 'everyframe'} --help`)")
         return int(error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         print_error("interrupted")
@@ -112,18 +120,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:  # noqa: BLE001  # whoever types a command reads one line, not a traceback
+    except Exception as error:  # noqa: BLE001  # users get one line, not a traceback
         print_error(_unexpected(error))
         return 1
     return code if isinstance(code, int) else 0
 
 
 def _unexpected(error: Exception) -> str:
-    """What is said of an error nobody thought of; its traceback goes into a file."""
-    said = f"{type(error).__name__}: {first_line(str(error))}"
+    """The message for an unexpected error. The traceback is written to a file."""
+    message = f"{type(error).__name__}: {first_line(str(error))}"
     file = Path(tempfile.gettempdir()) / f"everyframe-error-{os.getpid()}.txt"
     try:
         file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
     except OSError:
-        return said
-    return f"{said} (details: {file})"
+        return message
+    return f"{message} (details: {file})"

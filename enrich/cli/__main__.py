@@ -1,4 +1,4 @@
-"""`python -m enrich.cli`: the command `everyframe`, for programs that must not depend on where it is installed."""
+"""`python -m enrich.cli`: the command `everyframe`, for callers that do not know where it is installed."""
 
 from enrich.cli import main
 

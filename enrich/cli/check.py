@@ -1,4 +1,4 @@
-"""Commands that check: audit (was anything lost with what was left out?) and verify (does all belong together?)."""
+"""Commands that check a library: audit (were the skipped frames redundant?) and verify (is the data consistent?)."""
 
 import asyncio
 from pathlib import Path
@@ -30,23 +30,25 @@ if TYPE_CHECKING:
     from enrich.library.library import Library
     from enrich.verify.verify import VerifyResult
 
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 SHOWN_PAIRS = 20
 SHOWN_GROUPS = 40
 
 
 def audit(
     video: Video,
-    sample: Annotated[int, typer.Option("--sample", min=1, help="How many frames to compare.")] = 200,
-    seed: Annotated[int, typer.Option("--seed", help="Which ones: another number draws others.")] = 1,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Number of skipped frames to compare.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", help="Random seed; another seed picks other frames.")] = 1,
     describer: DescriberName = None,
     model: ModelName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check on your own film that what was left out lost nothing.
+    """Test whether the skipped frames of a video were redundant.
 
-    Random frames that were not kept are described too, and compared by picture and by words with the kept frames that
-    stand for them. Ctrl-C ends it with what was compared so far. Exits 0 when it ran, also if frames disagree.
+    Describes a random sample of frames that were not kept, and compares image and description with the kept frame that
+    represents them. Ctrl-C stops early and reports the results so far. Exits with 0 even if some frames differ.
+
+    Example: everyframe audit wedding --sample 50
     """
     from enrich.audit.pairs import plan_audit
     from enrich.describe.registry import make_describer
@@ -61,11 +63,11 @@ def audit(
         if as_json:
             print_json(_audit_json(plan, chosen, None))
         else:
-            say(f"{title}: every source frame is kept, so there is nothing to compare.")
+            say(f"{title}: no frames were skipped, so there is nothing to compare.")
         return
     if not as_json:
-        say(f"{title}: {plan.sampled:,} of {counted(plan.left_out, 'frame')} left out, drawn with seed {seed}")
-        say(f"About {counted(plan.calls, 'call')} to {chosen.model}: {span(plan.seconds)}")
+        say(f"{title}: comparing {plan.sampled:,} of {counted(plan.left_out, 'skipped frame')} (seed {seed})")
+        say(f"About {counted(plan.calls, 'request')} to {chosen.model}; estimated time: {span(plan.seconds)}")
     done = asyncio.run(_run_audit(library, chosen, plan))
     if as_json:
         print_json(_audit_json(plan, chosen, done))
@@ -80,17 +82,20 @@ def audit(
 
 def verify(
     videos: Videos = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Do not decode the films.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Skip decoding the videos.")] = False,
     mend: Annotated[
-        bool, typer.Option("--mend", help="Make pictures again, delete those of no frame; nothing else.")
+        bool, typer.Option("--mend", help="Recreate missing images and delete orphaned ones. Changes nothing else.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check that all that is stored belongs together.
+    """Check the library for inconsistencies.
 
-    Rows, pictures, source frames, replies and search: each film is decoded once. Exits 1 if there is any problem left.
+    Compares database, images, videos, model replies and search index. Decodes each video once unless --quick is given.
+    Exits with 1 if any problem remains.
+
+    Example: everyframe verify wedding --mend
     """
-    from enrich.verify.verify import verify as check
+    from enrich.verify.verify import verify as verify_library
 
     library = open_library()
     chosen = find_videos(library, videos)
@@ -99,12 +104,12 @@ def verify(
         def on_progress(video: "VideoRow", decoded: int) -> None:
             show(f"Checking {first_line(video.title, 30)}", decoded, video.frame_count)
 
-        verdict = check(library, chosen, quick=quick, mend=mend, on_progress=on_progress)
+        result = verify_library(library, chosen, quick=quick, mend=mend, on_progress=on_progress)
     if as_json:
-        print_json(_verdict_json(verdict))
+        print_json(_verify_json(result))
     else:
-        _say_verdict(verdict)
-    if not verdict.is_good:
+        _say_verify_result(result)
+    if not result.is_good:
         raise typer.Exit(1)
 
 
@@ -113,75 +118,75 @@ async def _run_audit(library: "Library", describer: "Describer", plan: "AuditPla
     from enrich.audit.audit import Audit
 
     try:
-        for trouble in await host_problems(describer):
-            print_error(str(trouble))
-        running = Audit(library, describer, plan)
-        with interruptible(running.stop), meter() as show:
-            watching = asyncio.ensure_future(_watch(running, plan.sampled, show))
+        for problem in await host_problems(describer):
+            print_error(str(problem))
+        task = Audit(library, describer, plan)
+        with interruptible(task.stop), meter() as show:
+            progress = asyncio.ensure_future(_show_progress(task, plan.sampled, show))
             try:
-                return await running.run()
+                return await task.run()
             finally:
-                watching.cancel()
+                progress.cancel()
     finally:
         await describer.close()
 
 
-async def _watch(running: "Audit", total: int, show: Meter) -> None:
+async def _show_progress(task: "Audit", total: int, show: Meter) -> None:
     while True:
-        show("Comparing", running.done, total)
-        await asyncio.sleep(LOOK_SECONDS)
+        show("Comparing", task.done, total)
+        await asyncio.sleep(POLL_SECONDS)
 
 
 def _say_audit(plan: "AuditPlan", describer: "Describer", done: "AuditResult") -> None:
     report = done.report
     worse = report.disagreeing
     if done.is_stopped:
-        say(f"Interrupted; compared so far: {len(report.pairs):,} of {plan.sampled:,}.")
+        say(f"Interrupted after {len(report.pairs):,} of {plan.sampled:,} frames.")
     if not report.pairs:
         return
-    agree = f"{len(report.pairs) - len(worse):,} of {len(report.pairs):,} agree"
-    say(f"{agree}." if not worse else f"{agree}; these do not:" if len(worse) > 1 else f"{agree}; this one does not:")
+    redundant = f"{len(report.pairs) - len(worse):,} of {len(report.pairs):,} skipped frames were redundant"
+    say(f"{redundant}; the others differ from the kept frame:" if worse else f"{redundant}.")
     for pair in worse[:SHOWN_PAIRS]:
         _say_pair(report, pair)
     if len(worse) > SHOWN_PAIRS:
         say(f"… and {len(worse) - SHOWN_PAIRS:,} more in {done.folder}")
-    moved = f"{report.moved:,} of them had moved, within {report.pace:g} s" if report.moved else ""
-    by_picture = f"{report.by_picture[0]:,} of {report.by_picture[1]:,}{moved and f' ({moved})'}"
-    say(f"By picture {by_picture} agree; {_by_words(report, describer.model)}")
+    moved = f" ({report.moved:,} differ but are within {report.pace:g} s of the kept frame)" if report.moved else ""
+    say(f"By image: {report.by_picture[0]:,} of {report.by_picture[1]:,} match{moved}.")
+    say(f"By description: {_by_words(report, describer.model)}")
 
 
 def _by_words(report: "Report", model: str) -> str:
     judge = report.judge
     if judge.separation is None:
         return (
-            f"by words there is no telling: of {model}'s words for this film too few could be measured "
-            f"({judge.same} for pictures seen twice, {judge.different} for different ones)."
+            f"not enough descriptions by {model} to compare wording "
+            f"({judge.same} of the same image, {judge.different} of different images)."
         )
     if not judge.can_judge:
         return (
-            f"the words of {model} cannot judge here: for two different pictures they are as alike as for one seen "
-            f"twice in {1 - judge.separation:.0%} of cases, so the verdict is the pictures' alone."
+            f"the wording of {model} is too inconsistent here: in {1 - judge.separation:.0%} of cases, two different "
+            "images get descriptions as similar as two of the same image. Only the images were compared."
         )
     return (
-        f"by words {report.by_words[0]:,} of {report.by_words[1]:,} (alike from {judge.cut:.2f} on; "
-        f"they tell one picture from two in {judge.separation:.0%} of cases)."
+        f"{report.by_words[0]:,} of {report.by_words[1]:,} match (similarity of at least {judge.cut:.2f}, which tells "
+        f"different images apart in {judge.separation:.0%} of cases)."
     )
 
 
 def _say_pair(report: "Report", pair: "Pair") -> None:
-    why = []
+    reasons = []
     if not pair.agreement.by_picture:
-        why.append(
-            f"the picture changed (likeness {pair.likenesses.picture:.2f}, {report.least_likeness:.2f} is asked)"
+        reasons.append(
+            f"the image differs (likeness {pair.likenesses.picture:.2f}, threshold {report.least_likeness:.2f})"
         )
     if pair.agreement.by_words is False:
-        why.append(f"the words differ (likeness {pair.likenesses.words or 0:.2f})")
-    stands = f"frame {pair.kept_index} at {clock(pair.kept_timestamp)}"
-    say(f"  {clock(pair.timestamp)}  frame {pair.index}, left to {stands}: {' and '.join(why)}")
-    say(f"    kept:     {first_line(pair.kept_text) or 'not described'}")
-    say(f"    left out: {first_line(pair.text) or 'not described'}")
-    say(f"    pictures: {pair.kept_picture}")
-    say(f"              {pair.picture}")
+        reasons.append(f"the description differs (similarity {pair.likenesses.words or 0:.2f})")
+    kept = f"frame {pair.kept_index} at {clock(pair.kept_timestamp)}"
+    say(f"  {clock(pair.timestamp)}  frame {pair.index}, represented by {kept}: {' and '.join(reasons)}")
+    say(f"    kept:    {first_line(pair.kept_text) or 'not described'}")
+    say(f"    skipped: {first_line(pair.text) or 'not described'}")
+    say(f"    images:  {pair.kept_picture}")
+    say(f"             {pair.picture}")
 
 
 def _audit_json(plan: "AuditPlan", describer: "Describer", done: "AuditResult | None") -> dict[str, object]:
@@ -242,33 +247,33 @@ def _pair_json(pair: "Pair") -> dict[str, object]:
     }
 
 
-def _say_verdict(verdict: "VerifyResult") -> None:
-    for group in verdict.groups[:SHOWN_GROUPS]:
+def _say_verify_result(result: "VerifyResult") -> None:
+    for group in result.groups[:SHOWN_GROUPS]:
         where = f"{first_line(group.title)} ({group.video_id}): " if group.title else ""
         more = f" … and {group.count - len(group.places):,} more" if group.count > len(group.places) else ""
-        mended = f"Mended: {group.mended:,}. " if group.mended else ""
-        remedy = f"Mend it: {group.remedy}" if group.left else ""
-        say(f"{where}{group.count:,} × {group.what}: {'; '.join(group.places)}{more}. {mended}{remedy}".rstrip())
-    if len(verdict.groups) > SHOWN_GROUPS:
-        say(f"… and {len(verdict.groups) - SHOWN_GROUPS:,} more kinds of problems: --json lists all")
-    if verdict.left_out:
-        titles = ", ".join(first_line(title, 40) for title in verdict.left_out[:5])
-        say(f"A worker runs; left out, since it has them in hand: {counted(len(verdict.left_out), 'video')} ({titles})")
-    checked = f"{counted(verdict.frames, 'frame')} of {counted(verdict.videos, 'video')}"
-    if not verdict.found:
-        say(f"{checked}: all belong together.")
+        repaired = f"Repaired: {group.mended:,}. " if group.mended else ""
+        fix = f"Fix: {group.remedy}" if group.left else ""
+        say(f"{where}{group.count:,} × {group.what}: {'; '.join(group.places)}{more}. {repaired}{fix}".rstrip())
+    if len(result.groups) > SHOWN_GROUPS:
+        say(f"… and {len(result.groups) - SHOWN_GROUPS:,} more kinds of problems; list all with --json")
+    if result.left_out:
+        titles = ", ".join(first_line(title, 40) for title in result.left_out[:5])
+        say(f"Skipped {counted(len(result.left_out), 'video')} that the running worker is processing: {titles}")
+    checked = f"{counted(result.frames, 'frame')} of {counted(result.videos, 'video')}"
+    if not result.found:
+        say(f"{checked}: no problems found.")
         return
-    mended = f", {verdict.mended:,} mended" if verdict.mended else ""
-    say(f"{checked}: {counted(verdict.found, 'problem')}{mended}.")
+    repaired = f", {result.mended:,} repaired" if result.mended else ""
+    say(f"{checked}: {counted(result.found, 'problem')} found{repaired}.")
 
 
-def _verdict_json(verdict: "VerifyResult") -> dict[str, object]:
+def _verify_json(result: "VerifyResult") -> dict[str, object]:
     return {
-        "videos": verdict.videos,
-        "frames": verdict.frames,
-        "problems": verdict.found,
-        "mended": verdict.mended,
-        "left_out": verdict.left_out,
+        "videos": result.videos,
+        "frames": result.frames,
+        "problems": result.found,
+        "mended": result.mended,
+        "left_out": result.left_out,
         "groups": [
             {
                 "kind": group.kind,
@@ -280,6 +285,6 @@ def _verdict_json(verdict: "VerifyResult") -> dict[str, object]:
                 "places": group.places,
                 "remedy": group.remedy,
             }
-            for group in verdict.groups
+            for group in result.groups
         ],
     }

@@ -1,4 +1,4 @@
-"""Commands for the worker in the background: start, pause, resume, stop, status."""
+"""Commands that control the background worker: start, pause, resume, stop, status."""
 
 import sys
 import time
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from enrich.control.status import Status
     from enrich.settings import Settings
 
-WATCH_SECONDS = 1.0
-BLOCK_SECONDS = 15.0  # between two blocks where nobody looks
-LOOK_SECONDS = 0.2
-FIRST_LOOK_SECONDS = 3.0  # how long a start waits to see whether the hosts answer
+REFRESH_SECONDS = 1.0  # of `status --watch` in a terminal
+BLOCK_SECONDS = 15.0  # of `status --watch` when stdout is not a terminal
+POLL_SECONDS = 0.2
+HOST_CHECK_SECONDS = 3.0  # how long `start` waits for the first host to respond
 
 AtLogin = Annotated[
     bool | None,
-    typer.Option("--at-login/--not-at-login", help="From now on, start the worker whenever you log in, or no more."),
+    typer.Option("--at-login/--not-at-login", help="Start the worker automatically at login, or stop doing so."),
 ]
 
 
@@ -40,10 +40,12 @@ def start(
     model: ModelName = None,
     at_login: AtLogin = None,
 ) -> None:
-    """Work in the background.
+    """Start the worker in the background.
 
-    The worker goes on when this terminal is closed, is started again after a crash, and waits for more work. With
-    --within or --by it takes up no new work after that time, and ends.
+    It extracts and describes everything in the library, keeps running after you close the terminal, restarts after a
+    crash, and picks up videos you add later. With --within or --by it stops at that time.
+
+    Example: everyframe start --by 07:00
     """
     from enrich.control.control import start as start_worker
 
@@ -52,7 +54,10 @@ def start(
     end = end_of(within, by, now)
     if at_login is not None:
         if end is not None:
-            raise typer.BadParameter("a worker that starts at every login has no end", param_hint="--at-login")
+            raise typer.BadParameter(
+                "cannot be combined with --within or --by: a worker started at login has no time limit",
+                param_hint="--at-login",
+            )
         _set_login(at_login, describer, model)
         if not at_login:
             return
@@ -60,50 +65,51 @@ def start(
     if started.was_running:
         if end is not None:
             had = started.run.options.get("until")
-            ends = f"ends by {said_end(datetime.fromisoformat(had), now)}" if had else "has no end"
-            raise ControlError(f"a worker is running already and {ends}: `everyframe stop` it first, then start anew")
-        say(f"A worker is running already: {_who(started.run)}.")
+            limit = f"stops at {said_end(datetime.fromisoformat(had), now)}" if had else "has no time limit"
+            raise ControlError(f"a worker is already running and {limit}: run `everyframe stop`, then start it again")
+        say(f"The worker is already running: {_identify(started.run)}.")
         return
-    say(f"The worker runs in the background: {_who(started.run)}.")
+    say(f"Started the worker in the background: {_identify(started.run)}.")
     if end is not None:
-        say(f"It ends by {said_end(end, now)}. {_plan(settings, (end - now).total_seconds())}")
-    trouble = _first_trouble()
-    if trouble:
-        say(f"It waits: {trouble}")
-    say("See how it gets on with: everyframe status --watch")
+        say(f"It stops at {said_end(end, now)}. {_plan(settings, (end - now).total_seconds())}")
+    problem = _startup_problem()
+    if problem:
+        say(f"It is waiting: {problem}")
+    say("Follow the progress: everyframe status --watch")
 
 
 def pause() -> None:
-    """Let the worker pause.
+    """Pause the worker.
 
-    Calls in flight are let end, and the model's memory is freed, until `everyframe resume`.
+    It finishes the current requests, then unloads the model to free GPU memory. Continue with `everyframe resume`.
     """
     from enrich.control.control import pause as pause_worker
 
-    asked = pause_worker(load_settings())
-    if asked.is_done:
-        say("The worker is paused, and the model's memory is free. Go on with: everyframe resume")
+    result = pause_worker(load_settings())
+    if result.is_done:
+        say("Paused. The model is unloaded. Continue with: everyframe resume")
     else:
-        say("The worker will pause as soon as the calls in flight have ended. Go on with: everyframe resume")
+        say("Pausing after the current requests. Continue with: everyframe resume")
 
 
 def resume() -> None:
-    """Let a paused worker go on."""
+    """Resume a paused worker."""
     from enrich.control.control import resume as resume_worker
 
-    asked = resume_worker(load_settings())
-    if not asked.is_done:
-        say("The worker was asked to go on, and has not said yet that it does.")
-    elif asked.run.reason:
-        say(f"The worker goes on; it waits: {asked.run.reason}")
+    result = resume_worker(load_settings())
+    if not result.is_done:
+        say("Resume requested, but the worker has not confirmed it yet. Check with: everyframe status")
+    elif result.run.reason:
+        say(f"Resumed. The worker is waiting: {result.run.reason}")
     else:
-        say("The worker goes on.")
+        say("Resumed.")
 
 
 def stop() -> None:
-    """Stop the worker in the background.
+    """Stop the worker.
 
-    Calls in flight get some seconds to end. What is described stays; `everyframe start` goes on.
+    Current requests get a few seconds to finish. Finished descriptions are kept; `everyframe start` continues where it
+    stopped.
     """
     from enrich.control.control import stop as stop_worker
 
@@ -111,18 +117,20 @@ def stop() -> None:
     if stopped is None:
         say("No worker is running.")
         return
-    how = "had to be killed; nothing is lost but the calls it made" if stopped.was_killed else "has stopped"
+    killed = " It did not respond and was killed; only its unfinished requests are lost." if stopped.was_killed else ""
     described = stopped.run.counts.get("frames_described", 0)
-    say(f"The worker {how}. It described {counted(described, 'frame')}. Go on with: everyframe start")
+    say(f"Stopped.{killed} {counted(described, 'frame')} described in this run. Continue with: everyframe start")
 
 
 def status(
-    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh continuously. Press Ctrl-C to stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the worker is doing.
+    """Show what the worker is doing.
 
-    Its state and the reason for it, how far the library is, how fast, and what is in the way.
+    Shows its state, the progress of the library, the speed, the time left, and any problems.
+
+    Example: everyframe status --watch
     """
     from enrich.cli.status_lines import lines
     from enrich.control.status import read_status
@@ -135,14 +143,14 @@ def status(
         elif not watch:
             say("\n".join(lines(read_status(engine, now=datetime.now(UTC)))))
         else:
-            with suppress(KeyboardInterrupt):  # its usual end
+            with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
                 _watch(lambda: lines(read_status(engine, now=datetime.now(UTC))))
     finally:
         engine.dispose()
 
 
-def _watch(look: Callable[[], list[str]]) -> None:
-    """Show the same lines anew: in place in a terminal, else a block now and then, when something has changed."""
+def _watch(read_lines: Callable[[], list[str]]) -> None:
+    """Keep printing the lines: refreshed in place in a terminal, otherwise as a new block when they change."""
     screen = console()
     if screen.is_terminal:
         from rich.live import Live
@@ -150,15 +158,15 @@ def _watch(look: Callable[[], list[str]]) -> None:
 
         with Live(console=screen, auto_refresh=False, transient=False) as live:
             while True:
-                live.update(Text(printable("\n".join(look()))), refresh=True)
-                time.sleep(WATCH_SECONDS)
+                live.update(Text(printable("\n".join(read_lines()))), refresh=True)
+                time.sleep(REFRESH_SECONDS)
     last: list[str] = []
     while True:
-        now = look()
-        if now != last:
-            say("\n".join([*now, ""]))
+        current = read_lines()
+        if current != last:
+            say("\n".join([*current, ""]))
             sys.stdout.flush()
-            last = now
+            last = current
         time.sleep(BLOCK_SECONDS)
 
 
@@ -167,15 +175,15 @@ def _plan(settings: "Settings", seconds: float) -> str:
     from enrich.library.library import Library
 
     text = planned(Library.open(settings), None, seconds=seconds)
-    return f"Plan: {text}" if text else "What it will reach is known after the first frames: everyframe plan"
+    return f"Plan: {text}" if text else "A forecast is available after the first frames: everyframe plan"
 
 
-def _first_trouble() -> str | None:
-    """What a new worker waits for, if it says so within some seconds."""
+def _startup_problem() -> str | None:
+    """What a new worker is waiting for; None if a host responds, or if nothing is known within a few seconds."""
     from db.models import HostState, RunState
     from enrich.control.status import status
 
-    end = time.monotonic() + FIRST_LOOK_SECONDS
+    end = time.monotonic() + HOST_CHECK_SECONDS
     settings = load_settings()
     while time.monotonic() < end:
         found = status(settings)
@@ -183,15 +191,15 @@ def _first_trouble() -> str | None:
             return first_line(found.run.reason, 300)
         if any(host.state == HostState.SERVING for host in found.hosts):
             return None
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return None
 
 
-def _who(run: "RunRow") -> str:
-    """A worker, for people."""
+def _identify(run: "RunRow") -> str:
+    """A worker's process, start time and log file."""
     since = f"{run.started_at.astimezone():%Y-%m-%d %H:%M}"
     log = f", log {run.log_path}" if run.log_path else ""
-    return f"process {run.process.pid} on {run.process.hostname}, since {since}{log}"
+    return f"process {run.process.pid} on {run.process.hostname}, started {since}{log}"
 
 
 def _set_login(is_wanted: bool, describer: str | None, model: str | None) -> None:
@@ -199,13 +207,13 @@ def _set_login(is_wanted: bool, describer: str | None, model: str | None) -> Non
     from enrich.control.control import supervisor_command
 
     if is_wanted:
-        say(f"The worker starts whenever you log in from now on ({install(supervisor_command(describer, model))}).")
+        say(f"The worker will start at login ({install(supervisor_command(describer, model))}).")
     else:
-        say("It is started at login no more." if uninstall() else "It was not started at login.")
+        say("The worker will no longer start at login." if uninstall() else "The worker was not set to start at login.")
 
 
 def _as_data(found: "Status") -> dict[str, object]:
-    """A status as JSON: its fields, the run's columns among them."""
+    """A status as JSON: its fields, and the columns of the run."""
     run = found.run
     return {
         "health": found.health,

@@ -1,4 +1,4 @@
-"""The command that says what the passes cost, and what they would have cost elsewhere."""
+"""The command `costs`: what the passes cost, and what Claude would have cost instead."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from enrich.costs import CostComparison
     from enrich.settings import Settings
 
-WIDTH = 12  # of the first column of lines
-LONGEST_TITLE = 40  # characters
+LABEL_WIDTH = 12  # characters
+MAX_TITLE_CHARACTERS = 40
 
 
 def costs(videos: Videos = None, as_json: AsJson = False) -> None:
-    """Say what the quick and the deep pass cost.
+    """Show what the quick pass and the deep pass cost.
 
-    For each film and in all; and what the deep pass would have cost with each of Claude's models.
+    Shows the costs per video and in total, and what the deep pass would have cost with each Claude model.
     """
     from db.batches import promised_usd
     from db.costs import model_costs, video_costs
@@ -30,37 +30,37 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
     library = open_library()
     wanted = find_videos(library, videos)
     with reading(library.engine) as connection:
-        films = video_costs(connection, wanted)
+        video_bills = video_costs(connection, wanted)
         models = model_costs(connection)
         spent = spent_this_month(connection, datetime.now(UTC))
         promised = promised_usd(connection)
-    found = compare(films, library.settings)
+    found = compare(video_bills, library.settings)
     if as_json:
         month = {"spent_usd": spent, "promised_usd": promised, "budget_usd": library.settings.monthly_budget_usd}
         print_json({**as_data(found), "models": [_model(model) for model in models], "month": month})
         return
-    if not films:
-        say("The library is empty: everyframe add PATH")
+    if not video_bills:
+        say("The library is empty. Add videos: everyframe add PATH")
         return
-    _say_films(found)
+    _print_videos(found)
     say()
     if found.total.deep.frames:
-        _say_elsewhere(found)
+        _print_alternatives(found)
         say()
-    _say_total(found, models if wanted is None else [], library.settings, spent, promised)
+    _print_total(found, models if wanted is None else [], library.settings, spent, promised)
 
 
-def _say_films(found: "CostComparison") -> None:
+def _print_videos(found: "CostComparison") -> None:
     from enrich.costs import deep_cost
 
-    heads = [("", "right"), ("Film", "left"), ("Quick pass", "right"), ("Tokens", "right"), ("Cost", "right")]
+    heads = [("", "right"), ("Video", "left"), ("Quick pass", "right"), ("Tokens", "right"), ("Cost", "right")]
     heads += [("Deep pass", "right"), ("Time", "right"), ("Cost", "left")]
     print_table(
         heads,
         (
             (
                 each.video.video_id,
-                first_line(each.video.title, LONGEST_TITLE),
+                first_line(each.video.title, MAX_TITLE_CHARACTERS),
                 counted(each.summary.quick.frames, "frame"),
                 f"{each.summary.quick.prompt_tokens + each.summary.quick.output_tokens:,}",
                 dollars(each.summary.quick.usd),
@@ -73,10 +73,10 @@ def _say_films(found: "CostComparison") -> None:
     )
 
 
-def _say_elsewhere(found: "CostComparison") -> None:
+def _print_alternatives(found: "CostComparison") -> None:
     deep = found.total.deep
-    say(f"The deep pass, {counted(deep.frames, 'frame')}, would have cost:")
-    heads = [("Model", "left"), ("At once", "right"), ("In batches", "right"), ("Saved", "right")]
+    say(f"The deep pass ({counted(deep.frames, 'frame')}) would have cost with Claude:")
+    heads = [("Model", "left"), ("Standard", "right"), ("Batch", "right"), ("You saved", "right")]
     print_table(
         heads,
         (
@@ -84,20 +84,20 @@ def _say_elsewhere(found: "CostComparison") -> None:
             for model in found.total.alternatives
         ),
     )
-    say(f"Prices of {found.prices_as_of.isoformat()}, {found.prices_source}")
+    say(f"Prices as of {found.prices_as_of.isoformat()}, {found.prices_source}")
 
 
-def _say_total(
+def _print_total(
     found: "CostComparison", models: "list[ModelCost]", settings: "Settings", spent: float, promised: float
 ) -> None:
     from enrich.costs import deep_summary, quick_summary, summary_line
 
-    say(f"{'Quick pass':<{WIDTH}}{quick_summary(found.total)}")
-    say(f"{'Deep pass':<{WIDTH}}{deep_summary(found.total)}")
+    say(f"{'Quick pass':<{LABEL_WIDTH}}{quick_summary(found.total)}")
+    say(f"{'Deep pass':<{LABEL_WIDTH}}{deep_summary(found.total)}")
     if removed := sum(model.removed_usd for model in models):
-        say(f"{'Removed':<{WIDTH}}{dollars(removed)} for films that are not in the library any more")
-    waiting = f", and about {dollars(promised)} on its way in batches" if promised else ""
-    say(f"{'This month':<{WIDTH}}{dollars(spent)} of {dollars(settings.monthly_budget_usd)}{waiting}")
+        say(f"{'Removed':<{LABEL_WIDTH}}{dollars(removed)} for videos that are no longer in the library")
+    waiting = f", plus about {dollars(promised)} pending in batches" if promised else ""
+    say(f"{'This month':<{LABEL_WIDTH}}{dollars(spent)} of {dollars(settings.monthly_budget_usd)}{waiting}")
     if line := summary_line(found.total):
         say()
         say(line)

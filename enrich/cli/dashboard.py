@@ -1,4 +1,4 @@
-"""The command `dashboard`: serves the dashboard with our own settings for Streamlit, wherever it is called from."""
+"""The command `dashboard`: runs Streamlit with fixed settings, from any working directory."""
 
 import http.client
 import importlib.util
@@ -21,13 +21,13 @@ from enrich.network import LAST_PORT, free_port, is_loopback, network_addresses,
 from enrich.settings import dashboard_password, data_folder, environment_with, load_settings
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
-START_SECONDS = 90.0  # a machine that is busy takes its time to import Streamlit
-LOOK_SECONDS = 0.1
-END_SECONDS = 10.0
-ANY = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # where a browser goes if the server is bound so
-# A person's own Streamlit settings must not weaken these; the rest is in .streamlit/config.toml beside app.py. With
-# browser.serverAddress Streamlit asks nobody in the internet for this machine's address, only to print it.
-FIRM = {
+START_TIMEOUT_SECONDS = 90.0  # a busy machine takes long to import Streamlit
+POLL_SECONDS = 0.1
+STOP_TIMEOUT_SECONDS = 10.0
+WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # bind address: what the browser opens
+# The user's own Streamlit configuration must not weaken these; the rest is in .streamlit/config.toml next to app.py.
+# browser.serverAddress is set as well: without it Streamlit queries a public service for this machine's address.
+FIXED_OPTIONS = {
     "server.headless": "true",
     "server.enableCORS": "true",
     "server.enableXsrfProtection": "true",
@@ -39,52 +39,63 @@ FIRM = {
 
 
 def dashboard(
-    port: Annotated[int, typer.Option("--port", min=1, max=LAST_PORT, help="The first one to try.")] = 8501,
+    port: Annotated[
+        int, typer.Option("--port", min=1, max=LAST_PORT, help="Port to use; if it is taken, the next free one.")
+    ] = 8501,
     address: Annotated[
-        str, typer.Option("--address", help="What to listen at; another than this machine's own needs a password.")
+        str,
+        typer.Option(
+            "--address", help="Address to listen on. Anything but this computer's loopback address needs a password."
+        ),
     ] = "127.0.0.1",
     name: Annotated[
-        list[str] | None, typer.Option("--name", help="Another name browsers may call this machine by.")
+        list[str] | None, typer.Option("--name", help="Additional host name of this computer to accept. Repeatable.")
     ] = None,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no browser.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
 ) -> None:
-    """Serve the dashboard and open it in the browser.
+    """Open the dashboard in your browser.
 
-    Ctrl-C ends it; work in the background goes on.
+    Runs until you press Ctrl-C. The background worker keeps running.
+
+    Example: everyframe dashboard --address 0.0.0.0
     """
     if importlib.util.find_spec("streamlit") is None:
-        raise ControlError("the dashboard is not installed: run `pip install 'everyframe[dashboard]'`")
+        raise ControlError("the dashboard is not installed. Install it with `pip install 'everyframe[dashboard]'`")
     if not APP.is_file():
-        raise ControlError(f"the dashboard is not where it was installed, {APP}: install EveryFrame again")
+        raise ControlError(f"{APP} is missing: reinstall EveryFrame")
     is_private = is_loopback(address)
     if not is_private and not dashboard_password():
         raise SettingsError(
-            f"at {address} others could see your films and change your library: set a password first, with "
+            f"listening on {address} would let others see your videos and change your library. Set a password first: "
             "`everyframe settings set dashboard_password -`"
         )
     free = free_port(address, port)
     if free != port:
-        say(f"Port {port} is in use, so it is {free} this time.")
+        say(f"Port {port} is in use; using {free} instead.")
     with _served(address, free, [*own_names(address), *(name or [])]) as server:
         _wait(server, address, free)
         url = f"http://{_host(address)}:{free}"
-        say(f"EveryFrame's dashboard: {url}")
+        say(f"Dashboard: {url}")
         if not is_private:
-            for one in network_addresses() if address in ANY else [address]:
-                say(f"  for others, with the password: http://{f'[{one}]' if ':' in one else one}:{free}")
-            say("  What crosses the network is not encrypted: do this only where you trust everyone.")
-        say("Ctrl-C ends it; work in the background goes on.")
+            for one in network_addresses() if address in WILDCARD_ADDRESSES else [address]:
+                say(f"  From other devices (password required): http://{f'[{one}]' if ':' in one else one}:{free}")
+            say("  The connection is not encrypted. Use it only on a network you trust.")
+        say("Press Ctrl-C to stop the dashboard. The background worker keeps running.")
         if not no_browser:
             _open(url)
         code = server.wait()
     if code != 0:
-        raise ControlError(f"the dashboard has ended by itself (exit code {code})")
+        raise ControlError(f"the dashboard stopped unexpectedly (exit code {code})")
 
 
 @contextmanager
 def _served(address: str, port: int, names: Sequence[str]) -> "Iterator[subprocess.Popen[bytes]]":
-    """Streamlit in a process of its own, which ends with this one, unless this one is killed without a word."""
-    options = FIRM | {"server.address": address, "server.port": str(port), "browser.serverAddress": _host(address)}
+    """Streamlit in a child process, stopped on exit. It survives only if this process is killed with SIGKILL."""
+    options = FIXED_OPTIONS | {
+        "server.address": address,
+        "server.port": str(port),
+        "browser.serverAddress": _host(address),
+    }
     command = [sys.executable, "-m", "streamlit", "run", str(APP)]
     command += [f"--{option}={value}" for option, value in options.items()]
     command += [f"--server.allowedHosts={name}" for name in names]
@@ -96,7 +107,7 @@ def _served(address: str, port: int, names: Sequence[str]) -> "Iterator[subproce
     )
     try:
         yield server
-    except KeyboardInterrupt:  # that is how it is ended
+    except KeyboardInterrupt:  # Ctrl-C is how it ends
         raise typer.Exit(0) from None
     finally:
         _end(server)
@@ -106,7 +117,7 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
     if server.poll() is None:
         server.terminate()
         with suppress(subprocess.TimeoutExpired):
-            server.wait(END_SECONDS)
+            server.wait(STOP_TIMEOUT_SECONDS)
     if server.poll() is None:
         server.kill()
         server.wait()
@@ -117,43 +128,43 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with what is relative to our folder made absolute: the server runs in another."""
+    """This environment with relative paths made absolute, as the server runs in another folder."""
     from enrich.control.launch import environment_for
 
     try:
         return environment_for(load_settings())
-    except SettingsError as error:  # the dashboard says so too, and how to mend it
+    except SettingsError as error:  # the dashboard also shows it, with the fix
         print_error(str(error))
         return environment_with(EVERYFRAME_HOME=str(data_folder()))
 
 
 def _wait(server: "subprocess.Popen[bytes]", address: str, port: int) -> None:
-    """Wait until somebody answers. Raises ControlError if nobody does."""
-    end = time.monotonic() + START_SECONDS
+    """Wait until the server responds. Raises ControlError if it does not."""
+    end = time.monotonic() + START_TIMEOUT_SECONDS
     while time.monotonic() < end:
         if server.poll() is not None:
             raise ControlError(f"the dashboard did not start (exit code {server.returncode})")
-        connection = http.client.HTTPConnection(_host(address).strip("[]"), port, timeout=END_SECONDS)
+        connection = http.client.HTTPConnection(_host(address).strip("[]"), port, timeout=STOP_TIMEOUT_SECONDS)
         try:
             connection.request("GET", "/_stcore/health")
             connection.getresponse().read()
         except (OSError, http.client.HTTPException):
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         else:
             return
         finally:
             connection.close()
-    raise ControlError(f"the dashboard has not answered within {START_SECONDS:.0f} s")
+    raise ControlError(f"the dashboard did not respond within {START_TIMEOUT_SECONDS:.0f} s")
 
 
 def _host(address: str) -> str:
-    """Where a browser on this machine goes."""
-    host = ANY.get(address, address)
+    """The host that a browser on this machine opens."""
+    host = WILDCARD_ADDRESSES.get(address, address)
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _open(url: str) -> None:
-    """Open the browser, if there is one with a window: one within the terminal would take it over."""
+    """Open a graphical browser, if there is one. A text browser would take over the terminal."""
     with suppress(webbrowser.Error, OSError):
         browser = webbrowser.get()
         if type(browser) is not webbrowser.GenericBrowser:

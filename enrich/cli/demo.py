@@ -1,4 +1,4 @@
-"""The demo: one video, enriched from end to end in a library of its own, within two minutes, asking nothing."""
+"""The command `demo`: process one video from end to end in a separate library, within two minutes."""
 
 import asyncio
 import re
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from db.queries import FrameRow
     from enrich.library.library import Library
 
-BUDGET_SECONDS = 80.0  # for decoding and describing together
+RUN_SECONDS = 80.0  # for extracting and describing together
 SHOWN_DESCRIPTIONS = 5
 SHOWN_HITS = 5
-WORD_LETTERS = 4
+MIN_WORD_LETTERS = 4
 TRIED_WORDS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class DemoDescriber:
-    """What the demo describes with, and what that means."""
+    """What the demo describes with, and the explanation to print."""
 
     describer: str
     model: str
@@ -37,11 +37,16 @@ class DemoDescriber:
 
 
 def demo(
-    video: Annotated[Path | None, typer.Argument(metavar="[VIDEO]", help="Your own file; else a drawn clip.")] = None,
+    video: Annotated[
+        Path | None, typer.Argument(metavar="VIDEO", help="Your own video. Default: a generated sample clip.")
+    ] = None,
 ) -> None:
-    """Try it all on a sample video.
+    """Try EveryFrame on a sample video.
 
-    Or on yours: enriched from end to end in a library of its own, with what to do next.
+    Extracts, describes and searches one video in a separate library, and shows what to do next. Takes up to two
+    minutes. Your own library is not touched.
+
+    Example: everyframe demo ~/Videos/wedding.mp4
     """
     from enrich.cli.estimate import say_estimate
     from enrich.cli.work import run_here
@@ -56,7 +61,7 @@ def demo(
     choice = asyncio.run(_choose(base))
     home = base.home / ("demo-own" if video else "demo")
     if video is None:
-        shutil.rmtree(home, ignore_errors=True)  # the sample is drawn and described anew each time
+        shutil.rmtree(home, ignore_errors=True)  # the sample is generated and described from scratch each time
     settings = load_settings(
         home=home,
         database_url=f"sqlite:///{(home / 'library.db').as_posix()}",
@@ -72,13 +77,15 @@ def demo(
     say()
     (addition,) = add_paths(library, [path], sampling=sampling, context="") if not path.is_dir() else (None,)
     if addition is None or addition.outcome is PathOutcome.FAILED or addition.video_id is None:
-        raise EveryFrameError(addition.error if addition and addition.error else f"{path} is a folder: name one film")
+        raise EveryFrameError(
+            addition.error if addition and addition.error else f"{path} is a folder: choose a single video file"
+        )
     say_estimate(library, sampling, [addition.facts or probe(path)])
     say()
-    order = RunOptions(video_ids=frozenset({addition.video_id}), within_seconds=BUDGET_SECONDS)
+    order = RunOptions(video_ids=frozenset({addition.video_id}), within_seconds=RUN_SECONDS)
     summary = run_here(library, make_describer(settings), order)
     counts = summary.counts
-    say(f"{counts.frames_described} frames described in {span(summary.seconds)}, {summary.left} left.")
+    say(f"{counts.frames_described} frames described in {span(summary.seconds)}, {summary.left} remaining.")
     for reason, count in summary.failures:
         print_error(f"{count} × {first_line(reason)}")
     say()
@@ -89,11 +96,11 @@ def demo(
 
 
 async def _choose(settings: Settings) -> DemoDescriber:
-    """The model of the settings if it is there, else the smallest one that sees, else no model at all."""
+    """The configured model if it is installed, else the smallest vision model, else the baseline."""
     from enrich.describe.ollama.describer import OllamaDescriber
 
     if settings.describer == "baseline":
-        return DemoDescriber("baseline", settings.model, _baseline_means("EVERYFRAME_DESCRIBER says so"))
+        return DemoDescriber("baseline", settings.model, _explain_baseline("selected in your settings"))
     describer = OllamaDescriber(settings)
     reason = ""
     try:
@@ -105,26 +112,26 @@ async def _choose(settings: Settings) -> DemoDescriber:
                 continue
             names = [model.name for model in found]
             if settings.model in names or f"{settings.model}:latest" in names:
-                return DemoDescriber(
-                    "ollama", settings.model, f"{settings.model}, in Ollama at {host}: nothing leaves this machine"
-                )
+                return DemoDescriber("ollama", settings.model, f"{settings.model}, Ollama at {host}")
             if found:
                 name = min(found, key=lambda model: model.size_bytes).name
-                instead = f"{settings.model} is not installed; ollama pull {settings.model} gets it"
+                instead = f"{settings.model} is not installed; to install it: ollama pull {settings.model}"
                 return DemoDescriber(
-                    "ollama", name, f"{name}, the smallest model that sees in Ollama at {host} ({instead})"
+                    "ollama", name, f"{name}, the smallest vision model of Ollama at {host} ({instead})"
                 )
             reason = f"Ollama at {host} has no vision model"
     finally:
         await describer.close()
-    return DemoDescriber("baseline", settings.model, _baseline_means(reason or f"no Ollama at {DEFAULT_OLLAMA_HOST}"))
+    return DemoDescriber(
+        "baseline", settings.model, _explain_baseline(reason or f"Ollama is not running at {DEFAULT_OLLAMA_HOST}")
+    )
 
 
-def _baseline_means(why: str) -> str:
+def _explain_baseline(reason: str) -> str:
     return (
-        f"baseline, without a model ({why}).\n"
-        "            It only says what can be measured: light, colours, sharpness, motion. No frame counts as\n"
-        "            described by it, and a real model's words will take the place of its own."
+        f"baseline, without a model ({reason}).\n"
+        "            It only measures brightness, colors, sharpness and motion. These frames do not count as\n"
+        "            described, and a vision model will replace the text later."
     )
 
 
@@ -144,9 +151,9 @@ def _say_frames(library: "Library", video_id: int) -> None:
     with reading(library.engine) as connection:
         frames = [frame for frame in queries.frames(connection, video_id) if frame.description]
         if not frames:
-            say("Nothing is described yet: the model needs longer than the demo has.")
+            say("No frame is described yet: the model needs more time than the demo has.")
             return
-        say("What some frames show:")
+        say("Sample descriptions:")
         print_table(
             [("TIME", "right"), ("DESCRIPTION", "left")],
             [(clock(frame.timestamp), first_line(frame.description)) for frame in spread(frames)],
@@ -157,19 +164,19 @@ def _say_frames(library: "Library", video_id: int) -> None:
             if found.hits:
                 break
         else:
-            say("There are no words in these descriptions to search for.")
+            say("The descriptions contain no words to search for.")
             say()
             return
-        say(f"A search: everyframe search {word}")
+        say(f"Sample search: everyframe search {word}")
         print_table(
-            [("TIME", "right"), ("FROM", "left"), ("WHAT IT SAYS", "left")],
+            [("TIME", "right"), ("SOURCE", "left"), ("MATCH", "left")],
             [(clock(hit.timestamp), hit.source, hit.marked("[", "]")) for hit in found.hits],
         )
         say()
 
 
 def spread(frames: "list[FrameRow]") -> "list[FrameRow]":
-    """A few frames at about even distances in time."""
+    """A few frames, spread evenly over the video."""
     first, last = frames[0].timestamp, frames[-1].timestamp
     step = (last - first) / max(1, SHOWN_DESCRIPTIONS - 1)
     wanted = (first + number * step for number in range(SHOWN_DESCRIPTIONS))
@@ -178,28 +185,28 @@ def spread(frames: "list[FrameRow]") -> "list[FrameRow]":
 
 
 def distinctive_words(frames: "list[FrameRow]") -> list[str]:
-    """Words worth searching for, the best first: long ones that occur in about a quarter of the descriptions."""
+    """Good search words, best first: long words that occur in about a quarter of the descriptions."""
     seen: Counter[str] = Counter()
     for frame in frames:
-        said = " ".join([frame.description or "", *frame.tags])
-        words = re.findall(r"[^\W_]+", said)  # as the search's index takes texts apart
+        text = " ".join([frame.description or "", *frame.tags])
+        words = re.findall(r"[^\W_]+", text)  # tokenized as in the search index
         seen.update({word.casefold() for word in words if not word.isdecimal()})
     wanted = max(1, len(frames) // 4)
-    long = {word: count for word, count in seen.items() if len(word) >= WORD_LETTERS} or dict(seen)
+    long = {word: count for word, count in seen.items() if len(word) >= MIN_WORD_LETTERS} or dict(seen)
     return sorted(long, key=lambda word: (abs(long[word] - wanted), -len(word), word))[:TRIED_WORDS]
 
 
 def _say_next(settings: Settings, home: Path, *, is_sample: bool, is_done: bool) -> None:
     command = Path(".venv/bin/everyframe") if Path(".venv/bin/everyframe").exists() else Path("everyframe")
-    there = shlex.quote(str(home))  # it has a space in it on a Mac
+    there = shlex.quote(str(home))  # contains a space on macOS
     say("Next:")
-    say(f"  look at it in a browser  EVERYFRAME_HOME={there} {command} dashboard")
+    say(f"  open the dashboard       EVERYFRAME_HOME={there} {command} dashboard")
     if not is_done:
         model = f" --model {settings.model}" if settings.describer == "ollama" else " --describer baseline"
         say(f"  describe the rest        EVERYFRAME_HOME={there} {command} enrich{model}")
     if settings.describer == "baseline":
         say(f"  get a vision model       install Ollama from https://ollama.com, then: ollama pull {settings.model}")
     if is_sample:
-        say("  try a film of yours      make demo VIDEO=/path/to/film.mp4")
+        say("  try your own video       make demo VIDEO=/path/to/video.mp4")
     say(f"  see every frame          EVERYFRAME_HOME={there} {command} show 1")
-    say(f"  begin your library       {command} add /path/to/films && {command} enrich")
+    say(f"  start your own library   {command} add /path/to/videos && {command} enrich")

@@ -1,4 +1,4 @@
-"""Commands that change a video's entry in the library: set, relink, remove. The film itself is never touched."""
+"""Commands that change a video's entry in the library: set, relink, remove. They never change the video file."""
 
 import sys
 from pathlib import Path
@@ -11,30 +11,35 @@ from enrich.cli.output import print_json, say
 from enrich.errors import SettingsError
 from enrich.wording import counted, first_line, printable
 
-LONGEST_TITLE = 300  # characters
+MAX_TITLE_CHARACTERS = 300
 
 
 def change(
     video: Video,
     context: Annotated[
-        str | None, typer.Option("--context", help='What the film is about; "" takes it out.', show_default=False)
+        str | None,
+        typer.Option(
+            "--context", help='What the video is about; "" removes it. Prompts include it.', show_default=False
+        ),
     ] = None,
-    title: Annotated[str | None, typer.Option("--title", help="What it is called.", show_default=False)] = None,
+    title: Annotated[str | None, typer.Option("--title", help="New title.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change a video's title, or its context.
+    """Change the title or context of a video.
 
-    Frames that are described from now on are described with it; the file keeps its name.
+    Frames described from now on use the new context. The file keeps its name.
+
+    Example: everyframe set 3 --context "wedding of Anna and Ben"
     """
     from db import queries
     from db.editing import rename_video, set_context
     from db.engine import reading, writing
 
     if context is None and title is None:
-        raise typer.BadParameter("say what to set: --context TEXT or --title TEXT")
+        raise typer.BadParameter("nothing to change: pass --context TEXT or --title TEXT")
     name = None if title is None else printable(" ".join(title.split()))
-    if name is not None and not 0 < len(name) <= LONGEST_TITLE:
-        raise typer.BadParameter(f"write a title of 1 to {LONGEST_TITLE} characters", param_hint="--title")
+    if name is not None and not 0 < len(name) <= MAX_TITLE_CHARACTERS:
+        raise typer.BadParameter(f"a title must have 1 to {MAX_TITLE_CHARACTERS} characters", param_hint="--title")
     library = open_library()
     row = find_one_video(library, video)
     with writing(library.engine) as connection:
@@ -52,31 +57,33 @@ def change(
 
 def relink(
     video: Video,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Where the film lies now.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The new location of the video file.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say where a moved film lies now.
+    """Point a video to its new location.
 
-    It must be the same film: another one is refused.
+    Only the same video is accepted; a different file is refused.
+
+    Example: everyframe relink wedding /mnt/archive/wedding.mp4
     """
-    from enrich.library.adding import relink as find_again
+    from enrich.library.adding import relink as relink_video
 
     library = open_library()
-    row = find_again(library, find_one_video(library, video), path)
+    row = relink_video(library, find_one_video(library, video), path)
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path})
         return
-    say(f"{first_line(row.title)} is read from {row.path} from now on.")
+    say(f"{first_line(row.title)} is now at {row.path}.")
 
 
 def remove(
     video: Video,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Forget a video; your own file stays.
+    """Remove a video from the library.
 
-    Its pictures and descriptions are deleted. The file you added is never touched.
+    Deletes its stored images and descriptions. The video file itself is never changed.
     """
     from db.engine import writing
     from db.store import remove_video
@@ -84,15 +91,15 @@ def remove(
 
     library = open_library()
     row = find_one_video(library, video)
-    what = f"{row.title}: {counted(row.kept, 'picture')} and {counted(row.described, 'description')}"
+    what = f"{row.title}: {counted(row.kept, 'image')} and {counted(row.described, 'description')}"
     if not yes:
         if as_json or not sys.stdin.isatty():
-            raise SettingsError(f"{what} would be deleted (the film itself never is): say --yes to do it")
-        typer.confirm(f"Delete {what}? The film itself is not touched.", abort=True)
+            raise SettingsError(f"pass --yes to delete {what}. The video file is kept")
+        typer.confirm(f"Delete {what}? The video file is kept.", abort=True)
     with writing(library.engine) as connection:
         remove_video(connection, row.id)
     remove_images(library.settings, row)
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path, "kept": row.kept, "described": row.described})
         return
-    say(f"Removed {what}. {row.path} is untouched.")
+    say(f"Removed {what}. The file {row.path} is unchanged.")

@@ -1,8 +1,7 @@
-"""The command that looks ahead: what videos would take. Adding them says it too.
+"""The commands that look ahead, estimate and plan, and the time limits --within and --by that other commands share.
 
-What a plan says: how fine the library is covered by when, and when all of it is done.
-
-The time budget of a night: how it is typed, and the command that says what it will reach.
+An estimate covers videos that need not be in the library yet: frames, time and disk space. A plan covers the library:
+how densely frames will be described by a given time, and when all of them will be done.
 """
 
 import math
@@ -34,15 +33,17 @@ if TYPE_CHECKING:
     from enrich.video.probe import VideoFacts
     from enrich.video.sampling import Sampling
 
-COARSE_SECONDS = 10  # from here on tenths say nothing
-ROUNDING = 1e-6
-UNMEASURED = "the speed of {model} is not known here yet: it is after the first frames are described"
-Within = Annotated[str | None, typer.Option("--within", help="Take up no new work after 8h, 30m, 1h30m …")]
-By = Annotated[str | None, typer.Option("--by", help="Take up no new work after this time, such as 07:00.")]
+WHOLE_SECONDS_FROM = 10  # shorter gaps are shown with tenths of a second
+ROUNDING = 1e-6  # absorbs floating-point noise before rounding up
+UNMEASURED = "{model} has not been timed on this computer yet: describe a few frames first"
+Within = Annotated[
+    str | None, typer.Option("--within", metavar="DURATION", help="Time limit, such as 8h, 30m or 1h30m.")
+]
+By = Annotated[str | None, typer.Option("--by", metavar="TIME", help="Stop at this time, such as 07:00.")]
 
 
 def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: float) -> str | None:
-    """What so many seconds will reach; None as long as the model's speed is not known."""
+    """What a run of this many seconds will achieve, in words; None if the model has not been timed yet."""
     from db.engine import reading
     from enrich.schedule.forecast import plan as make_plan
 
@@ -52,41 +53,43 @@ def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: f
 
 
 def plan_text(found: "RunPlan", now: datetime) -> str:
-    """A plan in words: 1 picture every 6 s by 07:00, all 12,345 frames by Thursday 14:00."""
+    """A plan in words: one frame every 6 s by 07:00, all 12,345 frames by Thursday 14:00."""
     whole = f"all {found.left:,} frames by {moment(found.all_seconds, now)}"
     if found.gap is None:
         return whole
-    return f"1 picture every {gap_text(found.gap)} by {moment(found.seconds, now)}, {whole}"
+    return f"one frame every {gap_text(found.gap)} by {moment(found.seconds, now)}, {whole}"
 
 
 def reached(library: "Library", video_ids: Collection[int] | None) -> str | None:
-    """How fine the videos are covered now, in words; None if every frame is described."""
+    """How densely the videos are described now, in words; None if every frame is described."""
     from db.engine import reading
     from enrich.schedule.forecast import reached_gap
 
     with reading(library.engine) as connection:
         gap = reached_gap(connection, video_ids)
-    return None if gap is None else f"1 picture at least every {gap_text(gap)}"
+    return None if gap is None else f"one frame at least every {gap_text(gap)}"
 
 
 def gap_text(seconds: float) -> str:
     """The length of a gap, rounded up: 2.4 s, 1 min 20 s."""
-    if seconds >= COARSE_SECONDS:
+    if seconds >= WHOLE_SECONDS_FROM:
         return span(math.ceil(seconds))
     return f"{math.ceil(seconds * 10 - ROUNDING) / 10:g} s"
 
 
 def estimate(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files or folders; nothing is added.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Video files or folders.")],
     sampling: SamplingText = "distinct",
     likeness: LikenessText = None,
     describer: DescriberName = None,
     model: ModelName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what videos would take.
+    """Estimate frames, time and disk space without adding.
 
-    How many frames, how much time with this model on this machine, and how much disk; nothing is added.
+    The time is based on the measured speed of the model on this computer.
+
+    Example: everyframe estimate ~/Videos --sampling every=2s
     """
     from enrich.cli.videos import chosen_sampling
     from enrich.errors import VideoError
@@ -97,7 +100,7 @@ def estimate(
     settings = settings_for(describer, model)
     chosen = chosen_sampling(sampling, likeness or settings.likeness)
     library = open_library(settings)
-    facts, failed, troubles = [], False, []
+    facts, failed, problems = [], False, []
     for path, was_named in walk(paths):
         if not was_named and not is_media_name(path):
             continue
@@ -105,9 +108,9 @@ def estimate(
             facts.append(probe(path))
         except VideoError as error:
             print_error(str(error))
-            troubles.append({"path": str(path), "error": str(error)})
+            problems.append({"path": str(path), "error": str(error)})
             failed = failed or was_named
-    say_estimate(library, chosen, facts, troubles=troubles, as_json=as_json)
+    say_estimate(library, chosen, facts, problems=problems, as_json=as_json)
     if failed:
         raise typer.Exit(1)
 
@@ -117,10 +120,10 @@ def say_estimate(
     sampling: "Sampling",
     facts: "Sequence[VideoFacts]",
     *,
-    troubles: "Sequence[dict[str, str]]" = (),
+    problems: "Sequence[dict[str, str]]" = (),
     as_json: bool = False,
 ) -> None:
-    """Print what these videos will take; `troubles` are the files that are none."""
+    """Print the estimate for these videos; `problems` are the files that cannot be read."""
     from db.engine import reading
     from enrich.library.images import free_bytes
     from enrich.schedule.forecast import Footage, estimate
@@ -146,16 +149,16 @@ def say_estimate(
                 "disk_bytes": ahead.disk_bytes,
                 "free_bytes": max(0, room),
                 "files": [_file_json(video) for video in facts],
-                "failed": list(troubles),
+                "failed": list(problems),
             }
         )
         return
-    how = "" if ahead.is_learnt else ", a first guess"
-    kept = f"about {ahead.kept_frames:,} to describe ({sampling}{how})"
+    guess = "" if ahead.is_learnt else ", rough estimate"
+    kept = f"about {ahead.kept_frames:,} to describe ({sampling}{guess})"
     say(f"Frames:  {ahead.source_frames:,} in {counted(len(facts), 'video')}, {kept}")
-    say(f"Time:    {span(ahead.seconds)} with {model} here")
-    short = f"; only {size(max(0, room))} are free beside the reserve" if ahead.disk_bytes > room else ""
-    say(f"Disk:    about {size(ahead.disk_bytes)} for the pictures{short}")
+    say(f"Time:    {span(ahead.seconds)} with {model} on this computer")
+    short = f"; only {size(max(0, room))} available" if ahead.disk_bytes > room else ""
+    say(f"Disk:    about {size(ahead.disk_bytes)} for images{short}")
 
 
 def _file_json(facts: "VideoFacts") -> dict[str, object]:
@@ -171,9 +174,9 @@ def _file_json(facts: "VideoFacts") -> dict[str, object]:
 
 
 def end_of(within: str | None, by: str | None, now: datetime) -> datetime | None:
-    """When a night ends by what was typed, None if it has no end; wrong usage where that is no time."""
+    """The deadline from --within or --by; None without one. Raises BadParameter for an invalid time."""
     if within is not None and by is not None:
-        raise typer.BadParameter("use one of --within and --by")
+        raise typer.BadParameter("use either --within or --by, not both")
     try:
         if within is not None:
             return end_after(within, now)
@@ -190,9 +193,11 @@ def plan(
     model: ModelName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a night will reach.
+    """Show how far a time-limited run will get.
 
-    How fine the library is covered by then, and when all of it is done; nothing is begun.
+    Shows how densely the videos will be described by then, and when every frame will be done. Nothing is started.
+
+    Example: everyframe plan --by 07:00
     """
     from db.engine import reading
     from enrich.schedule.forecast import plan as make_plan
@@ -209,7 +214,7 @@ def plan(
     if found is None:
         reason = UNMEASURED.format(model=settings.model if settings.describer == "ollama" else settings.describer)
     elif not found.left:
-        reason = "nothing is left to describe"
+        reason = "everything is already described"
     text = plan_text(found, now.astimezone()) if found is not None and found.left else None
     if not as_json:
         say(f"Plan:    {text or reason}")

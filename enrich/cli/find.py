@@ -1,4 +1,4 @@
-"""Commands that look at what is there: show and search."""
+"""Commands that read the library: show and search."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, Video, find_one_video, open_library
-from enrich.cli.output import print_json, print_table, say
+from enrich.cli.output import STATUS_WORDS, print_json, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable
 
@@ -19,23 +19,25 @@ SHOWN_FRAMES = 50
 
 def show(
     video: Video,
-    frame: Annotated[int | None, typer.Option("--frame", min=0, help="A source frame, kept or not.")] = None,
-    at: Annotated[float | None, typer.Option("--at", help="A moment, in seconds.")] = None,
-    save: Annotated[Path | None, typer.Option("--save", help="Write the frame's picture to this JPEG file.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Frames to list.")] = SHOWN_FRAMES,
+    frame: Annotated[int | None, typer.Option("--frame", min=0, help="A source frame by number, kept or not.")] = None,
+    at: Annotated[float | None, typer.Option("--at", help="The frame at this time, in seconds.")] = None,
+    save: Annotated[Path | None, typer.Option("--save", help="Save the frame as a JPEG file.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of frames to list.")] = SHOWN_FRAMES,
     as_json: AsJson = False,
 ) -> None:
-    """Show a video, or one of its frames.
+    """Show a video or one of its frames.
 
-    Any source frame: of one that was not kept it says which kept frame stands for it, and how alike they are.
+    For a source frame that was not kept, it shows the kept frame that represents it and how similar the two are.
+
+    Example: everyframe show wedding --at 12.5 --save cake.jpg
     """
     from db import queries
     from db.engine import reading
 
     if frame is not None and at is not None:
-        raise typer.BadParameter("use one of --frame and --at")
+        raise typer.BadParameter("use either --frame or --at, not both")
     if save is not None and frame is None and at is None:
-        raise typer.BadParameter("say which frame with --frame or --at", param_hint="--save")
+        raise typer.BadParameter("choose a frame with --frame or --at", param_hint="--save")
     library = open_library()
     row = find_one_video(library, video)
     if frame is not None or at is not None:
@@ -50,18 +52,20 @@ def show(
     for found in frames:
         _say_line(found)
     if row.kept > len(frames):
-        say(f"… {row.kept - len(frames)} more: everyframe show {row.id} --limit {row.kept}")
+        say(f"… {row.kept - len(frames)} more frames: everyframe show {row.id} --limit {row.kept}")
 
 
 def search(
-    words: Annotated[list[str], typer.Argument(metavar="WORDS...", help='Words, "phrases", and beginnings*.')],
-    video: Annotated[str | None, typer.Option("--video", help="Only in this video.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Hits at the most.")] = 20,
+    words: Annotated[list[str], typer.Argument(metavar="WORD", help='Words, "phrases" or prefixes*.')],
+    video: Annotated[str | None, typer.Option("--video", help="Search only this video.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of results.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Find moments by words.
+    """Search the descriptions.
 
-    What a person wrote comes first, then what the deep pass says, then the quick one.
+    Your own texts rank first, then descriptions from the deep pass, then those from the quick pass.
+
+    Example: everyframe search "red car" beach*
     """
     from db.engine import reading
     from db.search import search as find
@@ -71,15 +75,15 @@ def search(
     with reading(library.engine) as connection:
         found = find(connection, printable(" ".join(words)), limit=limit, video_ids=video_ids)
     if as_json:
-        hits = [{**_plain_hit(hit), "snippet": hit.marked("[", "]")} for hit in found.hits]
+        hits = [{**_hit_json(hit), "snippet": hit.marked("[", "]")} for hit in found.hits]
         print_json({"every_word": found.every_word, "hits": hits})
         return
     if not found.hits:
-        say("Nothing found.")
+        say("No results.")
         return
     if not found.every_word:
-        say("No moment has all of these words; these have some:")
-    columns = [("VIDEO", "left"), ("TIME", "right"), ("FRAME", "right"), ("FROM", "left"), ("WHAT IT SAYS", "left")]
+        say("No frame matches all of these words. These match some:")
+    columns = [("VIDEO", "left"), ("TIME", "right"), ("FRAME", "right"), ("SOURCE", "left"), ("MATCH", "left")]
     rows = [(hit.title, clock(hit.timestamp), hit.index, hit.source, hit.marked("[", "]")) for hit in found.hits]
     print_table(columns, rows)
 
@@ -109,7 +113,7 @@ def _show_frame(
         try:
             save.write_bytes(found.jpeg)
         except OSError as error:
-            raise SettingsError(f"{save} cannot be written: {error.strerror}") from error
+            raise SettingsError(f"cannot write {save}: {error.strerror}") from error
     if as_json:
         print_json(
             {
@@ -125,29 +129,31 @@ def _show_frame(
     number = "?" if found.index is None else found.index
     say(f"{first_line(video.title)}, frame {number}, at {clock(found.timestamp)}")
     if kept is None:
-        say("No picture stands for it yet: `everyframe extract` decodes the video.")
+        say("Not extracted yet. Run `everyframe extract` first.")
     elif kept.stands_for is None:
-        say("The first look kept a picture nearby: `everyframe extract` finds out what stands for what.")
+        say(
+            "Only previewed so far; the nearest preview frame is shown. Run `everyframe extract` to extract all frames."
+        )
     elif found.is_kept:
-        say(f"kept; stands for {counted(kept.stands_for, 'frame')}")
+        say(f"kept; represents {counted(kept.stands_for, 'frame')}")
     else:
-        say(f"as frame {kept.index}, likeness {found.likeness:.2f}")
+        say(f"represented by frame {kept.index}, likeness {found.likeness:.2f}")
     if kept is not None:
         _say_frame(library, kept)
     if save is not None:
-        say(f"picture: {save}")
+        say(f"saved: {save}")
 
 
 def _say_video(row: "VideoRow") -> None:
     say(f"{first_line(row.title)} ({row.id})")
     say(f"  {row.path}")
-    rate = f"{row.fps:.3g} frames/s" if row.fps else "rate unknown"
+    rate = f"{row.fps:.3g} fps" if row.fps else "frame rate unknown"
     say(f"  {clock(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
-    say(f"  extraction {row.extraction_status}, enrichment {row.enrichment_status}")
+    say(f"  frames: {STATUS_WORDS[row.extraction_status]}, descriptions: {STATUS_WORDS[row.enrichment_status]}")
     say(
         f"  {'' if row.extraction_status == 'extracted' else 'about '}{row.frame_count or '?'} source frames, "
         f"{row.kept} kept, {row.described} described "
-        f"(they cover {row.covered}), {row.failed} failed, {row.decode_failures} could not be decoded"
+        f"(representing {row.covered}), {row.failed} failed, {row.decode_failures} could not be decoded"
     )
     for warning in row.warnings:
         say(f"  warning: {warning}")
@@ -157,14 +163,14 @@ def _say_video(row: "VideoRow") -> None:
 
 
 def _say_line(frame: "FrameRow") -> None:
-    said = first_line(frame.description) or (f"not described: {frame.error}" if frame.error else "not described yet")
-    doubts = _doubts(frame)
-    place = "first look" if frame.index is None else f"frame {frame.index} (×{frame.stands_for})"
-    say(f"{clock(frame.timestamp):>12}  {place}  {said}{doubts and f'  [{doubts}]'}")
+    text = first_line(frame.description) or (f"not described: {frame.error}" if frame.error else "not described yet")
+    warnings = _warnings(frame)
+    place = "preview" if frame.index is None else f"frame {frame.index} (×{frame.stands_for})"
+    say(f"{clock(frame.timestamp):>12}  {place}  {text}{warnings and f'  [{warnings}]'}")
 
 
 def _say_frame(library: "Library", frame: "FrameRow") -> None:
-    say(f"picture: {library.frames_folder / frame.image_path}")
+    say(f"image: {library.frames_folder / frame.image_path}")
     for label, text, tags in (
         ("you", frame.edited_description, frame.edited_tags),
         ("deep", frame.local_description, frame.local_tags),
@@ -174,16 +180,16 @@ def _say_frame(library: "Library", frame: "FrameRow") -> None:
             say(f"{label}: {text}")
         if tags:
             say(f"{label} tags: {', '.join(tags)}")
-    if doubts := _doubts(frame):
-        say(f"warnings: {doubts}")
+    if warnings := _warnings(frame):
+        say(f"warnings: {warnings}")
     if frame.error:
         say(f"error: {frame.error}")
 
 
-def _doubts(frame: "FrameRow") -> str:
+def _warnings(frame: "FrameRow") -> str:
     return ", ".join(
-        f"{doubt['problem']} ({doubt['detail']})" if doubt.get("detail") else doubt["problem"]
-        for doubt in frame.warnings
+        f"{warning['problem']} ({warning['detail']})" if warning.get("detail") else warning["problem"]
+        for warning in frame.warnings
     )
 
 
@@ -193,7 +199,7 @@ def _frame_json(frame: "FrameRow") -> dict[str, object]:
     return {**asdict(frame), "description": frame.description, "tags": frame.tags}
 
 
-def _plain_hit(hit: object) -> dict[str, object]:
+def _hit_json(hit: object) -> dict[str, object]:
     from dataclasses import asdict
 
     return asdict(hit)  # type: ignore[call-overload, no-any-return]  # it is a dataclass

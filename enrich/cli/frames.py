@@ -1,7 +1,4 @@
-"""Commands about single frames: strip (pictures of source frames) and describe (a new description of a kept one).
-
-The command that puts what somebody wants to see before the even order: first.
-"""
+"""Commands for single frames and parts of a video: strip, describe and first."""
 
 import re
 from typing import TYPE_CHECKING, Annotated
@@ -17,20 +14,21 @@ if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
     from enrich.library.library import Library
 
-MOST_BESIDE = 200  # frames before and after one
-TIMES = "Seconds, 12:30 or 1:02:03."
+MAX_NEIGHBOURS = 200  # source frames on each side of a strip
 
 
 def strip(
     video: Video,
-    frame: Annotated[int, typer.Option("--frame", min=0, help="The source frame in the middle.")],
-    before: Annotated[int, typer.Option("--before", min=0, max=MOST_BESIDE, help="How many before it.")] = 12,
-    after: Annotated[int, typer.Option("--after", min=0, max=MOST_BESIDE, help="How many after it.")] = 12,
+    frame: Annotated[int, typer.Option("--frame", min=0, help="Number of the source frame in the middle.")],
+    before: Annotated[int, typer.Option("--before", min=0, max=MAX_NEIGHBOURS, help="Frames before it.")] = 12,
+    after: Annotated[int, typer.Option("--after", min=0, max=MAX_NEIGHBOURS, help="Frames after it.")] = 12,
     as_json: AsJson = False,
 ) -> None:
-    """Leave pictures of source frames to be looked at.
+    """Save the frames around a given frame as images.
 
-    Every frame around one, kept or not, decoded in one go; the oldest of such pictures are deleted by and by.
+    Saves every source frame in the range, kept or not. Old strips are deleted automatically.
+
+    Example: everyframe strip wedding --frame 1200 --before 5 --after 5
     """
     from enrich.library.media import strip_folder
     from enrich.library.source_frames import make_strip
@@ -43,21 +41,26 @@ def strip(
         print_json({"video_id": row.id, "folder": folder, "frames": found})
         return
     for one in found:
-        alike = "" if one.likeness is None else f"  likeness {one.likeness:.2f}"
-        say(f"{clock(one.timestamp):>12}  frame {one.index}{alike}  {folder / f'{one.index}.jpg'}")
+        likeness = "" if one.likeness is None else f"  likeness {one.likeness:.2f}"
+        say(f"{clock(one.timestamp):>12}  frame {one.index}{likeness}  {folder / f'{one.index}.jpg'}")
 
 
 def describe(
     video: Video,
-    frame_id: Annotated[int | None, typer.Option("--id", help="A kept frame, by its id.")] = None,
-    frame: Annotated[int | None, typer.Option("--frame", min=0, help="The kept frame that stands for this.")] = None,
+    frame_id: Annotated[int | None, typer.Option("--id", help="The id of a kept frame.")] = None,
+    frame: Annotated[
+        int | None, typer.Option("--frame", min=0, help="The kept frame that represents this source frame.")
+    ] = None,
     model: ModelName = None,
-    request: Annotated[str, typer.Option("--ask", help="What the model is asked for besides.")] = "",
+    request: Annotated[str, typer.Option("--ask", help="An additional instruction or question for the model.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Describe one kept frame anew.
+    """Re-describe one frame.
 
-    With another model, or something more in the prompt; what you wrote yourself stays. A worker may run beside it.
+    Optionally with another model or an additional instruction. Your own texts are kept. Works while the worker is
+    running.
+
+    Example: everyframe describe wedding --frame 1200 --ask "What does the sign say?"
     """
     import asyncio
 
@@ -65,7 +68,7 @@ def describe(
     from enrich.library.redescribe import redescribe
 
     if (frame_id is None) == (frame is None):
-        raise typer.BadParameter("say which frame: --id ID or --frame N")
+        raise typer.BadParameter("choose a frame with either --id ID or --frame N")
     settings = settings_for("ollama" if model else None, model)
     library = open_library(settings)
     row = find_one_video(library, video)
@@ -94,22 +97,26 @@ def _kept(library: "Library", video: "VideoRow", *, frame_id: int | None, index:
         else:
             found = queries.frame_of_index(connection, video.id, index or 0)
     if found is None or found.video_id != video.id:
-        which = f"has the id {frame_id}" if frame_id is not None else f"stands for frame {index}"
+        which = f"has the id {frame_id}" if frame_id is not None else f"represents frame {index}"
         raise SettingsError(
-            f"no kept frame of {first_line(video.title)} {which}: `everyframe show {video.id}` lists them"
+            f"no kept frame of {first_line(video.title)} {which}. List them with `everyframe show {video.id}`"
         )
     return found
 
 
 def first(
     video: Video,
-    start: Annotated[str | None, typer.Option("--from", metavar="TIME", help=TIMES)] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help=TIMES)] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Start: seconds, 12:30 or 1:02:03.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="End: seconds, 12:30 or 1:02:03.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a video, or a part of it, before all others.
+    """Describe a video, or part of it, before all others.
 
-    A worker that runs takes it up at once. Every fourth frame or so still goes to the rest of the library.
+    A running worker switches to it at once. About every fourth frame still comes from the rest of the library.
+
+    Example: everyframe first wedding --from 12:30 --to 15:00
     """
     from db.editing import PriorityRange, prioritize
     from db.engine import writing
@@ -125,15 +132,17 @@ def first(
     if as_json:
         print_json({"id": row.id, "frames": count, "is_decoded": is_decoded})
         return
-    coming = "" if is_decoded else "; it is decoded before the others, and what comes of it goes first"
-    say(f"{counted(count, 'frame')} of {row.title}{part} will be described first{coming}.")
+    if is_decoded:
+        say(f"{counted(count, 'frame')} of {row.title}{part} will be described next.")
+    else:
+        say(f"{row.title}{part}: its frames will be extracted and described next.")
 
 
 def _seconds(text: str | None, option: str) -> float | None:
     if text is None:
         return None
     if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text.strip()):
-        raise typer.BadParameter(f"{text!r} is no time: write seconds, 12:30 or 1:02:03", param_hint=option)
+        raise typer.BadParameter(f"{text!r} is not a valid time: write seconds, 12:30 or 1:02:03", param_hint=option)
     seconds = 0.0
     for part in text.strip().split(":"):
         seconds = 60 * seconds + float(part)

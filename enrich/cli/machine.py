@@ -1,4 +1,4 @@
-"""Commands about this machine: doctor, migrate."""
+"""Commands that check and upgrade this installation: doctor and migrate."""
 
 import asyncio
 import re
@@ -19,13 +19,15 @@ from enrich.wording import size
 if TYPE_CHECKING:
     from enrich.settings import Settings
 
-MEGABYTE = 1_000_000
-INSTALL_OLLAMA = "install it: https://ollama.com/download (Linux: curl -fsSL https://ollama.com/install.sh | sh)"
+MEGABYTE = 1_000_000  # bytes
+INSTALL_OLLAMA = (
+    "install Ollama from https://ollama.com/download (Linux: curl -fsSL https://ollama.com/install.sh | sh)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `remedy` is the command that mends it."""
+    """The result of one check; `remedy` is the command or instruction that fixes it."""
 
     what: str
     is_good: bool
@@ -34,7 +36,7 @@ class Check:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Say what is missing, and the command that mends it."""
+    """Check your setup and show how to fix problems."""
     settings = settings_for()
     checks = [*_machine_checks(settings), *asyncio.run(_ollama_checks(settings))]
     if as_json:
@@ -43,15 +45,15 @@ def doctor(as_json: AsJson = False) -> None:
         for check in checks:
             say(f"{'ok  ' if check.is_good else 'FAIL'}  {check.what}: {check.finding}")
             if check.remedy:
-                say(f"      mend it: {check.remedy}")
+                say(f"      Fix: {check.remedy}")
     if not all(check.is_good for check in checks):
         raise typer.Exit(1)
 
 
 def migrate() -> None:
-    """Bring the library to this version.
+    """Upgrade the library to this version of EveryFrame.
 
-    A copy of the database is made first.
+    Backs up the database first.
     """
     from db.engine import make_engine, sqlite_file
     from db.migrate import SchemaError
@@ -61,11 +63,11 @@ def migrate() -> None:
     try:
         engine = make_engine(settings.url)
         file = sqlite_file(engine)
-        copy = upgrade(engine) if file is None or file.exists() else None
+        backup = upgrade(engine) if file is None or file.exists() else None
         open_library(settings)
     except SchemaError as error:
         raise LibraryError(str(error)) from error
-    say(f"The library is up to date{f'; the copy made before: {copy}' if copy else ''}.")
+    say(f"The library is up to date.{f' Backup of the previous version: {backup}' if backup else ''}")
 
 
 def _machine_checks(settings: "Settings") -> list[Check]:
@@ -90,14 +92,14 @@ def _library_checks(settings: "Settings") -> list[Check]:
         return [Check("library", False, str(error), _command_in(str(error)))]
     free = disk_usage(settings.home).free // MEGABYTE
     enough = free >= settings.disk_reserve_mb
-    finding = f"{size(free * MEGABYTE)} free, {size(settings.disk_reserve_mb * MEGABYTE)} kept in reserve"
-    remedy = None if enough else "free some space, or lower EVERYFRAME_DISK_RESERVE_MB"
+    finding = f"{size(free * MEGABYTE)} free, {size(settings.disk_reserve_mb * MEGABYTE)} reserved"
+    remedy = None if enough else "free up disk space, or lower EVERYFRAME_DISK_RESERVE_MB"
     return [Check("library", True, str(settings.home)), Check("disk", enough, finding, remedy)]
 
 
 async def _ollama_checks(settings: "Settings") -> list[Check]:
     if settings.describer != "ollama":
-        return [Check("Ollama", True, f"not asked: the describer is {settings.describer}")]
+        return [Check("Ollama", True, f"not needed: the describer is {settings.describer}")]
     describer = ollama_of(settings)
     checks = []
     try:
@@ -109,13 +111,13 @@ async def _ollama_checks(settings: "Settings") -> list[Check]:
                 remedy = INSTALL_OLLAMA if is_missing else _command_in(str(error))
                 checks.append(Check(f"Ollama at {host}", False, str(error), remedy))
             else:
-                checks.append(Check(f"Ollama at {host}", True, f"has {describer.model}, which sees"))
+                checks.append(Check(f"Ollama at {host}", True, f"{describer.model} is installed (vision model)"))
     finally:
         await describer.close()
     return checks
 
 
 def _command_in(text: str) -> str | None:
-    """The command an error names, if it names one: the last words in backticks that are more than one word."""
+    """The command in an error message: the last text in backticks that has more than one word; None without one."""
     commands = re.findall(r"`([^` ]+ [^`]+)`", text)
     return commands[-1] if commands else None

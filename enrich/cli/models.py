@@ -1,7 +1,4 @@
-"""Commands about the models of the Ollama servers: what is there, pull, remove.
-
-The command that has models describe some frames of the user's own, side by side: audition.
-"""
+"""Commands for vision models: list, pull and remove them on the Ollama servers, and compare them (audition)."""
 
 import asyncio
 import sys
@@ -24,21 +21,26 @@ if TYPE_CHECKING:
     from enrich.library.library import Library
     from enrich.settings import Settings
 
-LINE_SECONDS = 1.0  # between two JSON lines about one layer of a download; servers say more
+LINE_SECONDS = 1.0  # between two JSON lines about one layer of a download; servers report more often
+MAX_MODELS = 3
+MAX_FRAMES = 100
+DAY_SECONDS = 86400
+
 models_app = typer.Typer(
-    help="Show, pull or remove vision models.",
     invoke_without_command=True,
     no_args_is_help=False,
     rich_markup_mode=None,
 )
-MOST_MODELS = 3
-MOST_FRAMES = 100
-DAY_SECONDS = 86400
 
 
 @models_app.callback()
 def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the models of every host: size, whether they see, seconds a frame here."""
+    """List, download or remove vision models.
+
+    Without a command, lists the installed models of every host with their measured speed on this computer.
+
+    Example: everyframe models pull llava:13b
+    """
     if context.invoked_subcommand is not None:
         return
     settings = settings_for()
@@ -64,17 +66,17 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
         print_json(rows)
         return
     if not rows:
-        say(f"No model is installed. Get one: ollama pull {settings.model}")
+        say(f"No model is installed. Install one: ollama pull {settings.model}")
         return
-    columns = [("MODEL", "left"), ("SIZE", "right"), ("SEES", "left"), ("LOADED", "left"), ("SECONDS A FRAME", "right")]
+    columns = [("MODEL", "left"), ("SIZE", "right"), ("VISION", "left"), ("LOADED", "left"), ("SECONDS/FRAME", "right")]
     print_table(
         [*columns, ("HOST", "left")],
         [
             (
-                f"{model.name}{' (cloud: refused)' if model.is_cloud and not settings.allow_cloud else ''}",
+                f"{model.name}{' (cloud: not allowed)' if model.is_cloud and not settings.allow_cloud else ''}",
                 size(model.size_bytes),
                 "yes" if model.sees else "no",
-                {True: "GPU", False: "partly GPU", None: "processor"}[model.fits_gpu] if model.loaded else "no",
+                {True: "GPU", False: "partly GPU", None: "CPU"}[model.fits_gpu] if model.loaded else "no",
                 f"{speeds[model.name]:.2f}" if model.name in speeds else "not measured",
                 host,
             )
@@ -85,25 +87,33 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
 
 @models_app.command("pull")
 def pull(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model, such as llava:13b.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model name, such as llava:13b.")], as_json: AsJson = False
 ) -> None:
-    """Download a model to every host, with a progress bar, or a JSON line for every step."""
+    """Download a model to every host.
+
+    With --json, prints one line of JSON per step.
+
+    Example: everyframe models pull llava:13b
+    """
     settings = settings_for(model=name)
     asyncio.run(_pull_in_lines(settings, name) if as_json else _pull(settings, name))
 
 
 @models_app.command("remove")
 def remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A model, such as llava:13b.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Model name, such as llava:13b.")],
     host: Annotated[
-        str | None, typer.Option("--host", metavar="ADDRESS", help="Only from this host, else from every one.")
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Remove it from this host only.")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a model from the hosts that have it; what it has described stays."""
+    """Delete a model from every host.
+
+    Existing descriptions are kept.
+    """
     settings = settings_for()
-    removed = asyncio.run(_remove(settings, name, host=host, is_sure=yes))
+    removed = asyncio.run(_remove(settings, name, host=host, is_confirmed=yes))
     if as_json:
         print_json([{"host": host, "name": model.name, "size_bytes": model.size_bytes} for host, model in removed])
         return
@@ -112,7 +122,7 @@ def remove(
 
 
 def ollama_of(settings: "Settings") -> "OllamaDescriber":
-    """The Ollama servers of the settings. The caller closes it."""
+    """A describer for the configured Ollama servers. The caller closes it."""
     from enrich.describe.ollama.describer import OllamaDescriber
 
     return OllamaDescriber(settings)
@@ -159,22 +169,22 @@ async def _pull_in_lines(settings: "Settings", name: str) -> None:
     try:
         for host in describer.hosts:
             last: PullProgress | None = None
-            said_at = 0.0
+            printed_at = 0.0
             async for part in describer.pull(host, name):
                 is_new = last is None or part.status != last.status
-                is_whole = part.total is not None and part.completed == part.total
-                if part != last and (is_new or is_whole or time.monotonic() - said_at >= LINE_SECONDS):
-                    said = {"status": part.status, "completed": part.completed, "total": part.total}
-                    print_json_line({"host": host, **said})
-                    last, said_at = part, time.monotonic()
+                is_complete = part.total is not None and part.completed == part.total
+                if part != last and (is_new or is_complete or time.monotonic() - printed_at >= LINE_SECONDS):
+                    progress = {"status": part.status, "completed": part.completed, "total": part.total}
+                    print_json_line({"host": host, **progress})
+                    last, printed_at = part, time.monotonic()
     finally:
         await describer.close()
 
 
 async def _remove(
-    settings: "Settings", name: str, *, host: str | None, is_sure: bool
+    settings: "Settings", name: str, *, host: str | None, is_confirmed: bool
 ) -> "list[tuple[str, InstalledModel]]":
-    """Delete a model, after a question if need be; from where, and what it was."""
+    """Delete a model, after confirmation; returns the hosts and the deleted models."""
     from enrich.describe.ollama.models import full_name
     from enrich.settings import host_address
 
@@ -186,12 +196,14 @@ async def _remove(
     try:
         hosts = [one for one in describer.hosts if only in (None, one)]
         if not hosts:
-            raise SettingsError(f"{only} is none of the hosts: {', '.join(describer.hosts)}")
+            raise SettingsError(f"{only} is not one of your hosts: {', '.join(describer.hosts)}")
         has = [(one, model) for one in hosts for model in await describer.installed(one)]
         found = [(one, model) for one, model in has if model.name.lower() == full_name(name).lower()]
         if not found:
-            raise ModelError(f"`{name}` is not installed at {' or '.join(hosts)}: see `everyframe models`")
-        _be_sure(settings, found, is_sure=is_sure)
+            raise ModelError(
+                f"`{name}` is not installed at {' or '.join(hosts)}. List installed models with `everyframe models`"
+            )
+        _confirm_removal(settings, found, is_confirmed=is_confirmed)
         for one, model in found:
             await describer.remove(one, model.name)
     finally:
@@ -199,18 +211,18 @@ async def _remove(
     return found
 
 
-def _be_sure(settings: "Settings", found: "list[tuple[str, InstalledModel]]", *, is_sure: bool) -> None:
-    """Ask whether the models are to be deleted. Raises typer.Abort, or SettingsError where there is nobody to ask."""
-    if is_sure:
+def _confirm_removal(settings: "Settings", found: "list[tuple[str, InstalledModel]]", *, is_confirmed: bool) -> None:
+    """Ask for confirmation. Raises typer.Abort, or SettingsError if stdin is not a terminal."""
+    if is_confirmed:
         return
     from enrich.describe.ollama.models import full_name
 
     _, model = found[0]
     is_used = model.name.lower() == full_name(settings.model).lower()
-    what = f"{model.name} ({size(model.size_bytes)}{', the model that describes your frames' if is_used else ''})"
+    what = f"{model.name} ({size(model.size_bytes)}{', your current model' if is_used else ''})"
     where = " and ".join(host for host, _ in found)
     if not sys.stdin.isatty():
-        raise SettingsError(f"{what} would be deleted from {where}: say --yes to do it")
+        raise SettingsError(f"pass --yes to delete {what} from {where}")
     typer.confirm(f"Delete {what} from {where}?", abort=True)
 
 
@@ -230,38 +242,42 @@ def _speeds(settings: "Settings", names: list[str]) -> dict[str, float]:
 
 def audition(
     model: Annotated[
-        list[str] | None, typer.Option("--model", help=f"A vision model; up to {MOST_MODELS}.", show_default=False)
+        list[str] | None,
+        typer.Option("--model", help=f"A vision model to compare; repeatable, up to {MAX_MODELS}.", show_default=False),
     ] = None,
-    frames: Annotated[int, typer.Option("--frames", min=1, max=MOST_FRAMES, help="How many frames.")] = 12,
-    video: Annotated[str | None, typer.Option("--video", help="Only of this video.")] = None,
+    frames: Annotated[int, typer.Option("--frames", min=1, max=MAX_FRAMES, help="Number of frames to describe.")] = 12,
+    video: Annotated[str | None, typer.Option("--video", help="Use frames of this video only.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare models on your own frames.
 
-    What each says of the same frames, and how long it would take for the whole library. No description changes.
+    Describes the same frames with each model, and estimates how long each would take for the whole library. Existing
+    descriptions do not change.
+
+    Example: everyframe audition --model llava:13b --model moondream
     """
     from db.engine import reading
     from enrich.audition import choose, require_idle_worker
 
     settings = settings_for("ollama")
     models = list(dict.fromkeys(model or [settings.model]))
-    if len(models) > MOST_MODELS:
-        raise typer.BadParameter(f"name at most {MOST_MODELS} models", param_hint="--model")
+    if len(models) > MAX_MODELS:
+        raise typer.BadParameter(f"use at most {MAX_MODELS} models", param_hint="--model")
     library = open_library(settings)
     video_id = find_one_video(library, video).id if video else None
     require_idle_worker(library)
     with reading(library.engine) as connection:
         chosen = choose(connection, count=frames, video_id=video_id)
     if not chosen:
-        raise SettingsError("there are no frames yet: `everyframe extract` takes them out of the videos")
-    verdicts = asyncio.run(_hold(library, models, chosen, as_json=as_json))
+        raise SettingsError("there are no frames yet. Extract some with `everyframe extract`")
+    results = asyncio.run(_audition(library, models, chosen, as_json=as_json))
     if not as_json:
-        _say_verdicts(verdicts)
-    if any(verdict.error for verdict in verdicts):
+        _print_results(results)
+    if any(result.error for result in results):
         raise typer.Exit(1)
 
 
-async def _hold(
+async def _audition(
     library: "Library", models: Sequence[str], chosen: "Sequence[AuditionFrame]", *, as_json: bool
 ) -> "list[AuditionResult]":
     from enrich.audition import run_audition
@@ -269,36 +285,36 @@ async def _hold(
 
     titles = {one.video.id: one.video.title for one in chosen}
 
-    def on_take(take: "AuditionReply") -> None:
+    def on_take(reply: "AuditionReply") -> None:
         if as_json:
-            print_json_line(asdict(take))
+            print_json_line(asdict(reply))
         else:
-            _say_take(take, titles[take.video_id])
+            _print_reply(reply, titles[reply.video_id])
 
-    verdicts = []
+    results = []
     for model in models:
         describer = make_describer(library.settings.model_copy(update={"model": model}))
-        verdict = await run_audition(library, describer, chosen, on_take=on_take)
+        result = await run_audition(library, describer, chosen, on_take=on_take)
         if as_json:
-            print_json_line(asdict(verdict))
-        verdicts.append(verdict)
-    return verdicts
+            print_json_line(asdict(result))
+        results.append(result)
+    return results
 
 
-def _say_take(take: "AuditionReply", title: str) -> None:
-    how = span(take.seconds) if take.seconds is not None else "failed"
-    say(f"{take.model}, {first_line(title, 60)} at {clock(take.timestamp)}, {how}: {take.text or take.error}")
+def _print_reply(reply: "AuditionReply", title: str) -> None:
+    duration = span(reply.seconds) if reply.seconds is not None else "failed"
+    say(f"{reply.model}, {first_line(title, 60)} at {clock(reply.timestamp)}, {duration}: {reply.text or reply.error}")
 
 
-def _say_verdicts(verdicts: "Sequence[AuditionResult]") -> None:
-    columns = [("MODEL", "left"), ("SECONDS A FRAME", "right"), ("FOR THE LIBRARY", "right")]
+def _print_results(results: "Sequence[AuditionResult]") -> None:
+    columns = [("MODEL", "left"), ("SECONDS/FRAME", "right"), ("WHOLE LIBRARY", "right")]
     rows = []
-    for verdict in verdicts:
-        pace = "not measured" if verdict.seconds_per_frame is None else f"{verdict.seconds_per_frame:.2f}"
-        days = verdict.days_for_library
-        rows.append((verdict.model, pace, span(None if days is None else days * DAY_SECONDS)))
-    say(f"For {counted(verdicts[0].library_frames, 'frame')}:")
+    for result in results:
+        speed = "not measured" if result.seconds_per_frame is None else f"{result.seconds_per_frame:.2f}"
+        days = result.days_for_library
+        rows.append((result.model, speed, span(None if days is None else days * DAY_SECONDS)))
+    say(f"Time for {counted(results[0].library_frames, 'frame')} in the library:")
     print_table(columns, rows)
-    for verdict in verdicts:
-        if verdict.error:
-            print_error(f"{verdict.model}: {verdict.error}")
+    for result in results:
+        if result.error:
+            print_error(f"{result.model}: {result.error}")

@@ -1,4 +1,4 @@
-"""Options and arguments that commands share, and what they mean."""
+"""Options and arguments that several commands share, and how to resolve them."""
 
 import os
 from collections.abc import Iterable
@@ -12,42 +12,48 @@ if TYPE_CHECKING:
     from db.queries import VideoRow
     from enrich.library.library import Library
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Its number, its path, or a unique part of its title.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Video id, path, or a unique part of the title.")]
 Videos = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[VIDEO]...", help="Numbers, paths or unique parts of titles; all if none is given."),
+    typer.Argument(metavar="VIDEO", help="Video ids, paths, or unique parts of titles. Default: all videos."),
 ]
 DescriberName = Annotated[
     Literal["ollama", "baseline"] | None,
-    typer.Option("--describer", help="What describes pictures.", show_default=False),
+    typer.Option(
+        "--describer", help="What describes frames. baseline needs no model and only measures.", show_default=False
+    ),
 ]
 ModelName = Annotated[
-    str | None, typer.Option("--model", help="The vision model, such as llava:13b.", show_default=False)
+    str | None, typer.Option("--model", metavar="NAME", help="Vision model, such as llava:13b.", show_default=False)
 ]
 SamplingText = Annotated[
-    str, typer.Option("--sampling", help="Which frames are kept: distinct, exact, every=2s, scenes.")
+    str, typer.Option("--sampling", metavar="MODE", help="Which frames to keep: distinct, exact, every=2s or scenes.")
 ]
 LikenessText = Annotated[
     Literal["strict", "normal", "loose"] | None,
-    typer.Option("--likeness", help="For distinct: how alike frames that are left out must be.", show_default=False),
+    typer.Option(
+        "--likeness",
+        help="With --sampling distinct: how similar a frame must be to the previous one to be skipped.",
+        show_default=False,
+    ),
 ]
 
 
 def settings_for(describer: str | None = None, model: str | None = None) -> Settings:
-    """The settings, with what was said on the command line on top."""
+    """The settings, overridden by the command line."""
     return load_settings(describer=describer, model=model)
 
 
 def open_library(settings: Settings | None = None) -> "Library":
-    """The library of the settings. Raises LibraryError."""
+    """The library that the settings point to. Raises LibraryError."""
     from enrich.library.library import Library
 
     return Library.open(settings or load_settings())
 
 
 def find_one_video(library: "Library", wanted: str) -> "VideoRow":
-    """The video meant by what was typed. Raises VideoError."""
+    """The video that the user named. Raises VideoError."""
     from db import queries
     from db.engine import reading
     from enrich.errors import VideoError
@@ -60,6 +66,6 @@ def find_one_video(library: "Library", wanted: str) -> "VideoRow":
 
 
 def find_videos(library: "Library", wanted: Iterable[str] | None) -> frozenset[int] | None:
-    """The ids of the videos meant; None, which is all, if none was named."""
+    """The ids of the videos that the user named; None, which means all, if there are none."""
     names = list(wanted or ())
     return frozenset(find_one_video(library, name).id for name in names) if names else None

@@ -1,7 +1,4 @@
-"""What the command line prints: tables and sentences on stdout, errors in one line on stderr, JSON on request.
-
-A meter: how far a command is, as a bar where somebody looks, as a line now and then elsewhere. On stderr.
-"""
+"""What the command line prints: text, tables and JSON on stdout; one-line errors and progress on stderr."""
 
 import json
 import sys
@@ -19,18 +16,27 @@ from rich.text import Text
 
 from enrich.wording import UNPRINTABLE, printable
 
-PIPE_WIDTH = 200  # columns, where nobody has a window
-LINE_SECONDS = 15.0
-Meter: TypeAlias = Callable[[str, int, int | None], None]  # what is done, how many so far, of how many if that is known
+PIPE_WIDTH = 200  # columns, when stdout is not a terminal
+STATUS_WORDS = {  # of a video's extraction and description, as shown to people
+    "pending": "waiting",
+    "skimmed": "previewed",
+    "extracting": "extracting",
+    "extracted": "extracted",
+    "enriching": "describing",
+    "enriched": "described",
+    "failed": "failed",
+}
+LINE_SECONDS = 15.0  # between two lines of progress, when stderr is not a terminal
+Meter: TypeAlias = Callable[[str, int, int | None], None]  # label, count done, total if known
 
 
 def console() -> Console:
-    """Stdout as it is now (tests replace it); no colours where nobody sees them."""
+    """A console for the current stdout (tests replace it); no colours unless it is a terminal."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def say(text: str = "") -> None:
-    """Print a line. What models and file names say is text, never markup."""
+    """Print a line. Model output and file names are printed as text, never interpreted as markup."""
     console().print(Text(printable(text)), soft_wrap=True)
 
 
@@ -40,29 +46,23 @@ def print_error(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; dataclasses by their fields, times in ISO 8601."""
+    """Print a value as JSON; dataclasses as objects, times in ISO 8601."""
     print(as_json_text(value))  # noqa: T201
 
 
-def print_line(value: Any) -> None:
-    """Print a value as JSON in one line, at once: for whoever follows what is being done."""
-    text = json.dumps(value, default=_plain, ensure_ascii=False)
-    print(UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text), flush=True)  # noqa: T201
-
-
 def print_json_line(value: Any) -> None:
-    """Print a value as JSON in one line, at once: one of several, for whoever reads along."""
+    """Print a value as one line of JSON and flush, for programs that follow the progress."""
     print(as_json_text(value, indent=None), flush=True)  # noqa: T201
 
 
 def as_json_text(value: Any, *, indent: int | None = 2) -> str:
-    """A value as JSON: readable letters as they are, all else as escapes."""
+    """A value as JSON, with control characters escaped and other characters as they are."""
     text = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def print_table(columns: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]]) -> None:
-    """Print a table; each column is its heading and `left` or `right`."""
+    """Print a table. Each column is its heading and `left` or `right`."""
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for heading, justify in columns:
         table.add_column(
@@ -85,7 +85,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def meter() -> Iterator[Meter]:
-    """The meter of one command; each thing it is told of gets a bar of its own."""
+    """A progress display on stderr: a bar for each label in a terminal, otherwise a line every few seconds."""
     from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -98,10 +98,10 @@ def meter() -> Iterator[Meter]:
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
         tasks: dict[str, TaskID] = {}
 
-        def show(what: str, done: int, total: int | None) -> None:
-            if what not in tasks:
-                tasks[what] = progress.add_task(escape(what), total=total)
-            progress.update(tasks[what], completed=done, total=total)
+        def show(label: str, done: int, total: int | None) -> None:
+            if label not in tasks:
+                tasks[label] = progress.add_task(escape(label), total=total)
+            progress.update(tasks[label], completed=done, total=total)
 
         yield show
 
@@ -109,10 +109,10 @@ def meter() -> Iterator[Meter]:
 def _meter_lines() -> Meter:
     last = time.monotonic()
 
-    def show(what: str, done: int, total: int | None) -> None:
+    def show(label: str, done: int, total: int | None) -> None:
         nonlocal last
         if time.monotonic() - last >= LINE_SECONDS:
-            print(f"{what}: {done} of {total or '?'}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{label}: {done} of {total or '?'}", file=sys.stderr, flush=True)  # noqa: T201
             last = time.monotonic()
 
     return show

@@ -1,4 +1,4 @@
-"""The progress of a worker in a terminal: bars where somebody looks, a line now and then elsewhere."""
+"""Progress of a run on stderr: bars in a terminal, otherwise a line every few seconds."""
 
 import asyncio
 import sys
@@ -19,25 +19,25 @@ from enrich.wording import first_line, span
 from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 
-LOOK_SECONDS = 0.5
+REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0
 PLAN_SECONDS = 15.0
-RATE_SECONDS = 60.0  # the rate is that of the last minute
+RATE_SECONDS = 60.0  # window of the rolling rate
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """Where a run stands at one moment."""
+    """The progress of a run at one point in time."""
 
     described: int
-    total: int  # kept frames there are, and those still expected of videos not decoded yet
-    rate: float  # frames a second over the last minute
+    total: int  # kept frames, plus those expected from videos that are not extracted yet
+    rate: float  # frames per second over the last minute
     seconds_left: float | None
-    decoding: str
-    decoded: int
-    decoded_total: int | None
-    trouble: str
-    plan: str  # what a time limit will reach, once that can be told
+    extracting: str  # title of the video
+    extracted: int
+    extracted_total: int | None
+    problem: str
+    plan: str  # what the time limit will achieve; empty while unknown
     describes: bool
 
     def line(self) -> str:
@@ -47,84 +47,84 @@ class ProgressSnapshot:
             parts.append(f"{self.rate:.2f} frames/s")
         if self.describes and self.seconds_left is not None and self.total > self.described:
             parts.append(self.plan or f"{span(self.seconds_left)} left")
-        if self.decoding:
-            parts.append(f"decoding {self.decoding}: {self.decoded} of about {self.decoded_total or '?'}")
-        if self.trouble:
-            parts.append(f"waiting: {self.trouble}")
+        if self.extracting:
+            parts.append(f"extracting {self.extracting}: {self.extracted} of about {self.extracted_total or '?'}")
+        if self.problem:
+            parts.append(f"waiting: {self.problem}")
         return ", ".join(parts)
 
 
 class ProgressReader:
-    """Looks at a worker now and then and knows the rate."""
+    """Takes snapshots of a worker's progress and tracks the rate between them."""
 
-    def __init__(self, worker: Worker, library: Library, order: RunOptions) -> None:
+    def __init__(self, worker: Worker, library: Library, options: RunOptions) -> None:
         self._worker = worker
         self._library = library
-        self._order = order
+        self._options = options
         self._history: list[tuple[float, int]] = []
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._plan, self._planned_at = "", float("-inf")
 
-    def look(self) -> ProgressSnapshot:
-        """One look; reads the database."""
+    def snapshot(self) -> ProgressSnapshot:
+        """The current progress. Reads the database."""
         status = self._worker.status
         settings = self._library.settings
         with reading(self._library.engine) as connection:
-            stands = queries.progress(connection, self._worker.pass_, self._order.video_ids)
+            counts = queries.progress(connection, self._worker.pass_, self._options.video_ids)
             speed = measured_speed(connection, settings)
         extracting = status.extracting
         coming = 0
         if extracting is not None and extracting.decoded:
             rest = max(0, (extracting.video.frame_count or 0) - extracting.decoded)
             coming = round(rest * extracting.kept / extracting.decoded)
-        done = stands.done + stands.failed
+        done = counts.done + counts.failed
         now = time.monotonic()
         self._history = [(at, count) for at, count in self._history if now - at < RATE_SECONDS] + [(now, done)]
         since, before = self._history[0]
         return ProgressSnapshot(
             described=done,
-            total=done + stands.left + coming,
+            total=done + counts.left + coming,
             rate=(done - before) / (now - since) if now > since else 0.0,
-            seconds_left=seconds_for(stands.left + coming, speed, settings),
-            decoding=extracting.video.title if extracting else "",
-            decoded=extracting.decoded if extracting else 0,
-            decoded_total=extracting.video.frame_count if extracting else None,
-            trouble=first_line(status.reason) if status.state is RunState.WAITING else "",
+            seconds_left=seconds_for(counts.left + coming, speed, settings),
+            extracting=extracting.video.title if extracting else "",
+            extracted=extracting.decoded if extracting else 0,
+            extracted_total=extracting.video.frame_count if extracting else None,
+            problem=first_line(status.reason) if status.state is RunState.WAITING else "",
             plan=self._planned(),
-            describes=self._order.describe,
+            describes=self._options.describe,
         )
 
     def _planned(self) -> str:
-        """The plan for the time that is left; made anew now and then, since it reads the whole library."""
-        within, now = self._order.within_seconds, time.monotonic()
+        """The plan for the remaining time, cached for some seconds because it reads the whole library."""
+        within, now = self._options.within_seconds, time.monotonic()
         if within is not None and now - self._planned_at >= PLAN_SECONDS:
-            seconds = max(0.0, self._began + within - now)
-            self._plan = planned(self._library, self._order.video_ids, seconds=seconds) or ""
+            seconds = max(0.0, self._started_at + within - now)
+            self._plan = planned(self._library, self._options.video_ids, seconds=seconds) or ""
             self._planned_at = now
         return self._plan
 
 
-async def watch(worker: Worker, library: Library, order: RunOptions) -> None:
+async def watch(worker: Worker, library: Library, options: RunOptions) -> None:
     """Show a worker's progress on stderr until cancelled."""
     console = Console(stderr=True, highlight=False)
-    looker = ProgressReader(worker, library, order)
+    reader = ProgressReader(worker, library, options)
     if console.is_terminal:
-        await _bars(looker, console, describes=order.describe)
+        await _show_bars(reader, console, describes=options.describe)
     else:
-        await _lines(looker)
+        await _print_lines(reader)
 
 
-async def _lines(looker: ProgressReader) -> None:
+async def _print_lines(reader: ProgressReader) -> None:
     last = ""
     while True:
         await asyncio.sleep(LINE_SECONDS)
-        line = (await asyncio.to_thread(looker.look)).line()
+        line = (await asyncio.to_thread(reader.snapshot)).line()
         if line and line != last:
             print(line, file=sys.stderr, flush=True)  # noqa: T201
             last = line
 
 
-async def _bars(looker: ProgressReader, console: Console, *, describes: bool) -> None:
+async def _show_bars(reader: ProgressReader, console: Console, *, describes: bool) -> None:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -133,27 +133,29 @@ async def _bars(looker: ProgressReader, console: Console, *, describes: bool) ->
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
-        decoding = progress.add_task("Decoding", total=None, note="", visible=False)
+        extracting = progress.add_task("Extracting", total=None, note="", visible=False)
         describing = progress.add_task("Describing", total=None, note="", visible=describes)
 
-        def show(look: ProgressSnapshot) -> None:
-            is_known = look.seconds_left is not None and look.total > look.described
-            left = (look.plan or f"{span(look.seconds_left)} left") if is_known else ""
-            rate = f"{look.rate:.2f} frames/s" if look.rate else ""
-            note = f"waiting: {look.trouble}" if look.trouble else "  ".join(part for part in (rate, left) if part)
-            progress.update(describing, completed=look.described, total=look.total or None, note=escape(note))
+        def show(snapshot: ProgressSnapshot) -> None:
+            is_known = snapshot.seconds_left is not None and snapshot.total > snapshot.described
+            left = (snapshot.plan or f"{span(snapshot.seconds_left)} left") if is_known else ""
+            rate = f"{snapshot.rate:.2f} frames/s" if snapshot.rate else ""
+            note = (
+                f"waiting: {snapshot.problem}" if snapshot.problem else "  ".join(part for part in (rate, left) if part)
+            )
+            progress.update(describing, completed=snapshot.described, total=snapshot.total or None, note=escape(note))
             progress.update(
-                decoding,
-                description=f"Decoding {escape(first_line(look.decoding, 30))}",
-                completed=look.decoded,
-                total=look.decoded_total,
-                visible=bool(look.decoding),
+                extracting,
+                description=f"Extracting {escape(first_line(snapshot.extracting, 30))}",
+                completed=snapshot.extracted,
+                total=snapshot.extracted_total,
+                visible=bool(snapshot.extracting),
             )
             progress.refresh()
 
         try:
             while True:
-                show(await asyncio.to_thread(looker.look))
-                await asyncio.sleep(LOOK_SECONDS)
+                show(await asyncio.to_thread(reader.snapshot))
+                await asyncio.sleep(REFRESH_SECONDS)
         finally:
-            show(looker.look())  # the bar ends where the run has ended
+            show(reader.snapshot())  # leave the bars at the final counts

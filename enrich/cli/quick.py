@@ -1,4 +1,4 @@
-"""The command for the quick pass: a few key frames of a film looked at within minutes, or in a batch."""
+"""The command `quick`: describe a few key frames per video within minutes, or in a cheaper batch."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from enrich.cli.options import AsJson, Videos, find_videos, open_library, settings_for
+from enrich.cli.options import AsJson, find_videos, open_library, settings_for
 from enrich.cli.output import print_error, print_json, say
 from enrich.cli.quick_batches import Reporter, collect_batches, report_problems
 from enrich.cli.signals import INTERRUPTED, interruptible
@@ -23,54 +23,62 @@ if TYPE_CHECKING:
     from enrich.quick.plan import Offer, QuickPlan
     from enrich.quick.run import QuickRunResult
 
-SAY_SECONDS = 2.0  # between two lines about the same
+LINE_SECONDS = 2.0  # between two lines of progress
 
 QuickName = Annotated[
     Literal["claude", "ollama", "baseline"] | None,
-    typer.Option("--describer", help="What looks at the pictures.", show_default=False),
+    typer.Option("--describer", help="What describes the key frames.", show_default=False),
 ]
 
 
 def quick(
-    videos: Videos = None,
-    describer: QuickName = None,
-    model: Annotated[str | None, typer.Option("--model", help="Its model.", show_default=False)] = None,
-    frames: Annotated[
-        int | None, typer.Option("--frames", min=1, max=500, help="How many key frames of each film.")
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="VIDEO", help="Video ids, paths, or unique parts of titles. Required unless --collect is given."
+        ),
     ] = None,
-    batch: Annotated[bool, typer.Option("--batch", help="For half the price, within a day (Claude only).")] = False,
-    collect: Annotated[bool, typer.Option("--collect", help="Only fetch the answers of batches.")] = False,
-    again: Annotated[bool, typer.Option("--again", help="Choose and ask afresh, what was paid for too.")] = False,
-    unanswered: Annotated[
-        bool, typer.Option("--unanswered", help="Also what was asked and paid for, and got no answer.")
+    describer: QuickName = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model of the describer.", show_default=False)] = None,
+    frames: Annotated[int | None, typer.Option("--frames", min=1, max=500, help="Key frames per video.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Half the price, results within a day (Claude only).")] = False,
+    collect: Annotated[bool, typer.Option("--collect", help="Only fetch the results of pending batches.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Select and describe key frames again, including paid ones.")
     ] = False,
-    estimate: Annotated[bool, typer.Option("--estimate", help="Say what it would cost, and send nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    unanswered: Annotated[
+        bool, typer.Option("--unanswered", help="Retry key frames that were paid for but got no reply.")
+    ] = False,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Show the cost without sending anything.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     most_usd: Annotated[
-        float | None, typer.Option("--most-usd", min=0, help="Send nothing if it could cost more.", show_default=False)
+        float | None,
+        typer.Option("--most-usd", min=0, help="Abort if it could cost more than this.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Look at a few key frames of a film at once.
+    """Describe a few key frames per video right away.
 
-    Says how many pictures go to whom, and for how much, before anything is sent. A worker may run beside it, and the
-    film need not be decoded.
+    Before anything is sent, it shows how many images would go to which service and what that costs, and asks you to
+    confirm. Works while the worker is running, and before the video is extracted.
+
+    Example: everyframe quick wedding --frames 20 --estimate
     """
     if not collect and not videos:
-        raise typer.BadParameter("name the films: everyframe list shows them", param_hint="VIDEO")
+        raise typer.BadParameter("choose one or more videos. List them with: everyframe list", param_hint="VIDEO")
     settings = settings_for()
     chosen = describer or settings.quick_describer
     if batch and chosen != "claude":
-        raise typer.BadParameter("only Claude takes batches", param_hint="--batch")
+        raise typer.BadParameter("batches are available with Claude only", param_hint="--batch")
     library = open_library(settings)
     video_ids = sorted(find_videos(library, videos) or ())
-    teller = Reporter(as_json=as_json, tells_steps=not (as_json and estimate))  # an estimate is one value
+    reporter = Reporter(as_json=as_json, reports_steps=not (as_json and estimate))  # an estimate is one value
     if collect:
-        _conclude(asyncio.run(collect_batches(library, teller, video_ids or None)))
+        _exit(asyncio.run(collect_batches(library, reporter, video_ids or None)))
         return
-    course = _QuickCommand(
+    command = _QuickCommand(
         library,
-        teller,
+        reporter,
         frames=frames or settings.key_frames,
         again=again,
         unanswered=unanswered,
@@ -78,21 +86,21 @@ def quick(
         describer=chosen,
         model=model,
     )
-    _conclude(asyncio.run(course.run(video_ids, only_estimate=estimate, yes=yes, most_usd=most_usd)))
+    _exit(asyncio.run(command.run(video_ids, only_estimate=estimate, yes=yes, most_usd=most_usd)))
 
 
-def _conclude(code: int) -> None:
+def _exit(code: int) -> None:
     if code:
         raise typer.Exit(code)
 
 
 class _QuickCommand:
-    """One quick pass, from the pictures to the bill."""
+    """One quick pass, from selecting key frames to reporting the cost."""
 
     def __init__(
         self,
         library: "Library",
-        teller: Reporter,
+        reporter: Reporter,
         *,
         frames: int,
         again: bool,
@@ -102,12 +110,12 @@ class _QuickCommand:
         model: str | None,
     ) -> None:
         self._library = library
-        self._teller = teller
+        self._reporter = reporter
         self._frames = frames
         self._again = again
         self._unanswered = unanswered
         self._batch = batch
-        self._began = time.monotonic()
+        self._started_at = time.monotonic()
         self._describer = (describer, model)
         self._stop = threading.Event()
         self._stopping = asyncio.Event()
@@ -115,13 +123,13 @@ class _QuickCommand:
     async def run(
         self, video_ids: Sequence[int], *, only_estimate: bool, yes: bool, most_usd: float | None = None
     ) -> int:
-        """All of it; the exit code."""
+        """Run the whole pass; the exit code."""
         from enrich.describe.registry import make_quick_describer
         from enrich.quick.plan import make_offer
 
         name, model = self._describer
         describer = make_quick_describer(
-            self._library.settings, name, model, on_wait=self._teller.told, stop=self._stopping
+            self._library.settings, name, model, on_wait=self._reporter.waiting, stop=self._stopping
         )
         try:
             with interruptible(self._interrupt):
@@ -134,13 +142,13 @@ class _QuickCommand:
                 return 0
             if most_usd is not None and offer.most_usd > most_usd:
                 raise BudgetError(
-                    f"it could cost {dollars(offer.most_usd)} by now, more than the {dollars(most_usd)} agreed to: "
-                    "nothing was sent, ask again"
+                    f"it could cost up to {dollars(offer.most_usd)}, more than the limit of {dollars(most_usd)}. "
+                    "Nothing was sent. Raise --most-usd, or request a new estimate"
                 )
-            if offer.images and not self._agreed(offer, plans, yes=yes):
+            if offer.images and not self._confirm(offer, plans, yes=yes):
                 return 1
             with interruptible(self._interrupt):
-                return await self._carry_out(describer, offer, plans)
+                return await self._execute(describer, offer, plans)
         finally:
             await describer.close()
 
@@ -154,7 +162,7 @@ class _QuickCommand:
             video_id,
             wanted=self._frames,
             stop=self._stop,
-            on_step=lambda text: self._teller.step("looking", f"{text[:1].upper()}{text[1:]} …", video_id=video_id),
+            on_step=lambda text: self._reporter.step("looking", f"{text[:1].upper()}{text[1:]} …", video_id=video_id),
         )
         plan = await asyncio.to_thread(
             make_plan,
@@ -166,108 +174,110 @@ class _QuickCommand:
             retry_unanswered=self._unanswered,
             batch=self._batch,
         )
-        self._teller.step("planned", **_planned(plan))
+        self._reporter.step("planned", **_planned(plan))
         return plan
 
-    def _agreed(self, offer: "Offer", plans: "Sequence[QuickPlan]", *, yes: bool) -> bool:
-        """Whether it may be done. Raises SettingsError where nobody can be asked, or nothing can be done."""
+    def _confirm(self, offer: "Offer", plans: "Sequence[QuickPlan]", *, yes: bool) -> bool:
+        """Show the offer and ask for confirmation. Raises SettingsError if it is impossible, or nobody can be asked."""
         if offer.problem is not None:
             raise SettingsError(offer.problem)
         text = f"{offer.text[:1].upper()}{offer.text[1:]}"
         facts = {name: value for name, value in offer.as_data().items() if name not in ("text", "problem")}
-        self._teller.step("offer", f"{text}.", **facts)
+        self._reporter.step("offer", f"{text}.", **facts)
         self._say_notes(plans)
         if not offer.recipient or yes:
             return True
-        if self._teller.as_json or not sys.stdin.isatty():
-            raise SettingsError(f"{offer.text}: say --yes to do it")
-        if typer.confirm("Send them?"):
+        if self._reporter.as_json or not sys.stdin.isatty():
+            raise SettingsError(f"{offer.text}. Pass --yes to confirm")
+        if typer.confirm("Send now?"):
             return True
         say("Nothing was sent.")
         return False
 
     def _say_notes(self, plans: "Sequence[QuickPlan]") -> None:
         for line in _notes(plans):
-            self._teller.step("note", line)
+            self._reporter.step("note", line)
 
     def _say_offer(self, offer: "Offer", plans: "Sequence[QuickPlan]") -> None:
-        if self._teller.as_json:
+        if self._reporter.as_json:
             print_json({**offer.as_data(), "videos": [_planned(plan) for plan in plans]})
             return
         most = f"; at most {dollars(offer.most_usd)}" if offer.usd else ""
         say(f"{offer.text[:1].upper()}{offer.text[1:]}{most}.")
         if offer.recipient:
-            say(f"This month: {dollars(offer.spent_usd)} of {dollars(offer.budget_usd)} is spent.")
+            say(f"Spent this month: {dollars(offer.spent_usd)} of {dollars(offer.budget_usd)}.")
         self._say_notes(plans)
         if offer.problem:
             print_error(offer.problem)
 
-    async def _carry_out(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
+    async def _execute(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
         from enrich.describe.claude.describer import ClaudeQuick
 
         if not offer.images and not (self._batch and any(plan.pending for plan in plans)):
             self._say_notes(plans)
-            self._teller.step("done", "Nothing is left to ask.", answered=0, usd=0.0, problems=[])
+            self._reporter.step("done", "Everything is already described.", answered=0, usd=0.0, problems=[])
             return 0
         if self._batch and isinstance(describer, ClaudeQuick):
-            return await self._send(describer, plans)
-        return await self._take(describer, offer, plans)
+            return await self._run_batch(describer, plans)
+        return await self._run_now(describer, offer, plans)
 
-    async def _take(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
+    async def _run_now(self, describer: "QuickDescriber", offer: "Offer", plans: "Sequence[QuickPlan]") -> int:
         from enrich.quick.run import QuickRunResult, run_quick_pass
 
-        taken = QuickRunResult()
-        said_at = time.monotonic()
+        result = QuickRunResult()
+        reported_at = time.monotonic()
 
         def on_answers() -> None:
-            nonlocal said_at
-            if time.monotonic() - said_at < SAY_SECONDS and not self._teller.as_json:
+            nonlocal reported_at
+            if time.monotonic() - reported_at < LINE_SECONDS and not self._reporter.as_json:
                 return
-            said_at = time.monotonic()
-            done = taken.answered + len(taken.problems)
-            price = f", {dollars(taken.usd)}" if describer.recipient else ""
-            text = f"{done:,} of {counted(offer.images, 'picture')}{price}"
-            self._teller.step("asking", text, done=done, pictures=offer.images, usd=taken.usd)
+            reported_at = time.monotonic()
+            done = result.answered + len(result.problems)
+            price = f", {dollars(result.usd)}" if describer.recipient else ""
+            text = f"{done:,} of {counted(offer.images, 'image')}{price}"
+            self._reporter.step("asking", text, done=done, pictures=offer.images, usd=result.usd)
 
         for plan in plans:
-            if taken.error is None and not self._stopping.is_set():
+            if result.error is None and not self._stopping.is_set():
                 await run_quick_pass(
-                    self._library, describer, plan, totals=taken, stop=self._stopping, on_answers=on_answers
+                    self._library, describer, plan, totals=result, stop=self._stopping, on_answers=on_answers
                 )
-        return self._say_taken(describer, taken, offer.images)
+        return self._report_result(describer, result, offer.images)
 
-    def _say_taken(self, describer: "QuickDescriber", taken: "QuickRunResult", pictures: int) -> int:
-        seconds = time.monotonic() - self._began
-        sums = f", {dollars(taken.usd)}" if describer.recipient else ""
-        self._teller.step(
+    def _report_result(self, describer: "QuickDescriber", result: "QuickRunResult", pictures: int) -> int:
+        seconds = time.monotonic() - self._started_at
+        sums = f", {dollars(result.usd)}" if describer.recipient else ""
+        self._reporter.step(
             "done",
-            f"{taken.answered:,} of {counted(pictures, 'picture')} answered in {span(seconds)}{sums}.",
-            answered=taken.answered,
+            f"{result.answered:,} of {counted(pictures, 'image')} described in {span(seconds)}{sums}.",
+            answered=result.answered,
             pictures=pictures,
-            usd=taken.usd,
-            prompt_tokens=taken.prompt_tokens,
-            output_tokens=taken.output_tokens,
+            usd=result.usd,
+            prompt_tokens=result.prompt_tokens,
+            output_tokens=result.output_tokens,
             seconds=round(seconds, 1),
-            problems=[{"label": label, "reason": reason} for label, reason in taken.problems.items()],
-            error=str(taken.error) if taken.error else None,
+            problems=[{"label": label, "reason": reason} for label, reason in result.problems.items()],
+            error=str(result.error) if result.error else None,
         )
-        report_problems(taken.problems)
-        if taken.error is not None:
-            print_error(f"{taken.error}; what was answered is saved" if taken.answered else str(taken.error))
+        report_problems(result.problems)
+        if result.error is not None:
+            print_error(
+                f"{result.error}. Descriptions received so far are saved" if result.answered else str(result.error)
+            )
         if self._stopping.is_set():
             return INTERRUPTED
-        return 1 if taken.error is not None or taken.problems else 0
+        return 1 if result.error is not None or result.problems else 0
 
-    async def _send(self, describer: "ClaudeQuick", plans: "Sequence[QuickPlan]") -> int:
+    async def _run_batch(self, describer: "ClaudeQuick", plans: "Sequence[QuickPlan]") -> int:
         from enrich.quick.batches import send_batch
 
         for plan in plans:
             if plan.to_ask and not self._stopping.is_set():
                 task_id = await send_batch(self._library, describer, plan)
-                text = f"{counted(len(plan.to_ask), 'picture')} of {first_line(plan.title)} sent as a batch."
-                self._teller.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.to_ask))
+                text = f"{counted(len(plan.to_ask), 'image')} of {first_line(plan.title)} sent as a batch."
+                self._reporter.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.to_ask))
         video_ids = [plan.video.id for plan in plans]
-        return await collect_batches(self._library, self._teller, video_ids, stopping=self._stopping)
+        return await collect_batches(self._library, self._reporter, video_ids, stopping=self._stopping)
 
     def _interrupt(self) -> None:
         self._stop.set()
@@ -288,12 +298,12 @@ def _planned(plan: "QuickPlan") -> dict[str, Any]:
 
 
 def _notes(plans: "Sequence[QuickPlan]") -> list[str]:
-    """What else there is to say before the question."""
+    """Additional lines to show before asking for confirmation."""
     lines = []
     if answered := sum(plan.answered for plan in plans):
-        lines.append(f"{counted(answered, 'picture')} answered before; --again asks anew.")
+        lines.append(f"{counted(answered, 'image')} already described. Describe again with --again.")
     if unanswered := sum(plan.unanswered for plan in plans):
-        lines.append(f"{counted(unanswered, 'picture')} paid for before without an answer; --unanswered asks anew.")
+        lines.append(f"{counted(unanswered, 'image')} paid for but without a reply. Retry with --unanswered.")
     if waiting := sum(plan.pending for plan in plans):
-        lines.append(f"{counted(waiting, 'picture')} on the way in a batch.")
+        lines.append(f"{counted(waiting, 'image')} pending in a batch.")
     return lines

@@ -1,6 +1,6 @@
-"""Waiting for the answers of batches in this terminal: it may end at any time, and others go on.
+"""Progress reports of the quick pass, and waiting for the results of batches in the terminal.
 
-How commands of the quick pass say how it goes.
+Waiting may be interrupted at any time: the batch stays pending, and the worker or a later command collects it.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from enrich.cli.output import print_error, print_line, say
+from enrich.cli.output import print_error, print_json_line, say
 from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.wording import counted, dollars, first_line
 
@@ -17,49 +17,49 @@ if TYPE_CHECKING:
     from enrich.library.library import Library
 
 SHOWN_PROBLEMS = 5
-WAIT_SECONDS = 1.0  # between two looks at batches
+POLL_SECONDS = 1.0  # between two checks of a batch
 
 
 class Reporter:
-    """Says how it goes: sentences for people, a line of JSON each for programs."""
+    """Reports progress: sentences for people, or one line of JSON per step for programs."""
 
-    def __init__(self, *, as_json: bool, tells_steps: bool = True) -> None:
+    def __init__(self, *, as_json: bool, reports_steps: bool = True) -> None:
         self.as_json = as_json
-        self._tells_steps = tells_steps
+        self._reports_steps = reports_steps
         self._last = ""
 
     def step(self, step: str, text: str = "", **facts: Any) -> None:
-        """Tell one step; for people only what is new, and only if there is a text."""
-        if not self._tells_steps:
+        """Report a step. As text, only if there is one and it has changed."""
+        if not self._reports_steps:
             return
         if self.as_json:
-            print_line({"step": step, **({"text": text} if text else {}), **facts})
+            print_json_line({"step": step, **({"text": text} if text else {}), **facts})
         elif text and text != self._last:
             say(text)
         self._last = text
 
-    def told(self, text: str) -> None:
-        """Tell a wait."""
+    def waiting(self, text: str) -> None:
+        """Report what the command is waiting for."""
         self.step("waiting", f"{text[:1].upper()}{text[1:]}.")
 
 
 def report_problems(problems: dict[str, str]) -> None:
-    """Why there are no answers, the commonest reasons first."""
+    """Print why images were not described, the most frequent reasons first."""
     reasons: dict[str, int] = {}
     for reason in problems.values():
         reasons[reason] = reasons.get(reason, 0) + 1
     for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:SHOWN_PROBLEMS]:
-        print_error(f"{counted(count, 'picture')} without an answer: {first_line(reason, 300)}")
+        print_error(f"{counted(count, 'image')} not described: {first_line(reason, 300)}")
 
 
 async def collect_batches(
     library: "Library",
-    teller: Reporter,
+    reporter: Reporter,
     video_ids: Sequence[int] | None,
     *,
     stopping: asyncio.Event | None = None,
 ) -> int:
-    """Look after batches, now and until none is open, somebody interrupts or must act; the exit code."""
+    """Collect batches until none is pending, the user interrupts, or the user must act; the exit code."""
     from db import batches, queue
     from db.engine import reading, writing
     from db.models import TaskKind
@@ -73,50 +73,60 @@ async def collect_batches(
 
     followed = {row.task_id for row in opened()}
     frames = {frame_id for row in opened() for frame_id in row.batch.frame_ids}
-    began = datetime.now(UTC)
+    started_at = datetime.now(UTC)
     with writing(library.engine) as connection:
         queue.wake(connection, kind=TaskKind.BATCH, video_ids=video_ids)
     with interruptible(stopping.set):
         while (rows := opened()) and not stopping.is_set():
-            collected = await collect_batch(library, video_ids=video_ids, on_wait=teller.told)
+            collected = await collect_batch(library, video_ids=video_ids, on_wait=reporter.waiting)
             if collected is None:
-                await _sleep(stopping, WAIT_SECONDS)
+                await _sleep(stopping, POLL_SECONDS)
                 continue
             if collected.waiting_for is not None and collected.is_stuck:
-                print_error(f"{collected.waiting_for}; the batch is kept")
+                print_error(f"{collected.waiting_for}. The batch is kept")
                 return 1
             if collected.waiting_for is not None:
-                teller.told(collected.waiting_for)
+                reporter.waiting(collected.waiting_for)
         followed |= {row.task_id for row in rows}
-    return _say_collected(library, teller, sorted(followed), frames, began, is_over=not rows)
+    return _report_collected(library, reporter, sorted(followed), frames, started_at, is_finished=not rows)
 
 
-def _say_collected(
-    library: "Library", teller: Reporter, task_ids: Sequence[int], frames: set[int], began: datetime, *, is_over: bool
+def _report_collected(
+    library: "Library",
+    reporter: Reporter,
+    task_ids: Sequence[int],
+    frames: set[int],
+    started_at: datetime,
+    *,
+    is_finished: bool,
 ) -> int:
     from db import batches, quick
     from db.engine import reading
 
     with reading(library.engine) as connection:
         found = [row for task_id in task_ids if (row := batches.batch(connection, task_id)) is not None]
-        usd = quick.spent_on(connection, frames, since=began)
+        usd = quick.spent_on(connection, frames, since=started_at)
     lost = len(task_ids) - len(found)
     problems = {label: reason for row in found for label, reason in row.batch.problems.items()}
     saved = sum(len(labels) for row in found for name, labels in row.batch.parts.items() if name in row.batch.saved)
     answered = saved - sum(1 for label in problems if _is_saved(label, found))
-    facts: dict[str, Any] = {"answered": answered, "usd": usd, "is_over": is_over, "never_sent": lost}
+    facts: dict[str, Any] = {"answered": answered, "usd": usd, "is_over": is_finished, "never_sent": lost}
     facts["problems"] = [{"label": label, "reason": reason} for label, reason in problems.items()]
-    if not is_over:
-        text = "Claude is not done. Go on later: everyframe quick --collect; a worker in the background does it too."
+    if not is_finished:
+        text = (
+            "The batch is not finished. Collect it later with `everyframe quick --collect`; a running worker also does."
+        )
     elif not task_ids:
-        text = "No batch is under way."
+        text = "No batch is pending."
     else:
-        text = f"{counted(answered, 'picture')} answered, {dollars(usd)}."
-    teller.step("done", text, **facts)
+        text = f"{counted(answered, 'image')} described, {dollars(usd)}."
+    reporter.step("done", text, **facts)
     report_problems(problems)
     if lost:
-        print_error(f"{'a batch was' if lost == 1 else f'{lost} batches were'} never sent: ask again")
-    if not is_over:
+        print_error(
+            f"{'1 batch was' if lost == 1 else f'{lost} batches were'} never sent. Run the command again to send it"
+        )
+    if not is_finished:
         return INTERRUPTED
     return 1 if problems or lost else 0
 

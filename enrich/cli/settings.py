@@ -1,4 +1,4 @@
-"""Commands about the settings: what each is and where it comes from, and changing one in the settings file."""
+"""The commands `settings`, `settings set` and `settings unset`."""
 
 import json
 import sys
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from enrich.settings_file import Preference
 
 FROM_STDIN = "-"
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A setting, such as model.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a setting, such as model.")]
 
 settings_app = typer.Typer(
-    help="Show the settings, or change one in the settings file.",
     invoke_without_command=True,
     no_args_is_help=False,
     rich_markup_mode=None,
@@ -27,7 +26,12 @@ settings_app = typer.Typer(
 
 @settings_app.callback()
 def settings(context: typer.Context, as_json: AsJson = False) -> None:
-    """List every setting: its value, where it comes from, what it does. Secrets are not shown."""
+    """List or change settings.
+
+    Without a command, lists every setting with its value and source. Secrets are masked.
+
+    Example: everyframe settings set model llava:7b
+    """
     if context.invoked_subcommand is not None:
         return
     from enrich.settings_file import preferences
@@ -37,21 +41,25 @@ def settings(context: typer.Context, as_json: AsJson = False) -> None:
         print_json(found)
         return
     print_table(
-        [("SETTING", "left"), ("VALUE", "left"), ("FROM", "left"), ("MEANING", "left")],
+        [("SETTING", "left"), ("VALUE", "left"), ("SOURCE", "left"), ("DESCRIPTION", "left")],
         [(one.name, _text(one.value), _source(one), one.description) for one in found],
     )
-    say(f"\nThe settings file: {settings_file()}")
+    say(f"\nSettings file: {settings_file()}")
 
 
 @settings_app.command("set")
 def set_(
     name: Name,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="What it shall be; - reads it from stdin.")],
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="New value. Use - to type it at a prompt, or read it from stdin.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Change a setting in the settings file; comments in it stay.
+    """Change a setting in the settings file.
 
-    A worker that runs takes it up when it is started the next time.
+    A running worker uses the new value after a restart.
+
+    Example: everyframe settings set dashboard_password -
     """
     from enrich.settings_file import change, known_name
 
@@ -60,26 +68,26 @@ def set_(
         hidden = sys.stdin.isatty()
         value = typer.prompt(name, hide_input=True, err=True) if hidden else sys.stdin.readline().rstrip("\r\n")
     change(name, value)
-    _tell(name, as_json=as_json)
+    _report(name, as_json=as_json)
 
 
 @settings_app.command("unset")
 def unset(name: Name, as_json: AsJson = False) -> None:
-    """Take a setting out of the settings file, so that its default holds again."""
+    """Restore the default of a setting."""
     from enrich.settings_file import forget, known_name
 
     name = known_name(name)
     forget(name)
-    _tell(name, as_json=as_json)
+    _report(name, as_json=as_json)
 
 
-def _tell(name: str, *, as_json: bool) -> None:
-    """Say what a setting is now, and whether the environment has the last word on it."""
+def _report(name: str, *, as_json: bool) -> None:
+    """Print the value of a setting, and warn if the environment overrides the settings file."""
     from enrich.settings_file import preferences
 
     (one,) = [one for one in preferences(settings_for()) if one.name == name]
     if one.source == "environment":
-        print_error(f"{one.variable} is set in the environment and wins over the settings file")
+        print_error(f"{one.variable} is set in the environment and overrides the settings file")
     if as_json:
         print_json(asdict(one))
     else:

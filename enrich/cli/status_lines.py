@@ -1,4 +1,4 @@
-"""How things stand, in lines for a terminal."""
+"""The output of `everyframe status`: a `Status` as lines of text."""
 
 from datetime import UTC, datetime
 
@@ -8,32 +8,32 @@ from enrich.control.status import HostStatus, Status, WorkerHealth
 from enrich.wording import counted, first_line, size, span
 
 SHOWN_REASONS = 5
-WIDTH = 11  # of the first column
+LABEL_WIDTH = 11  # characters
 
 
 def lines(found: Status) -> list[str]:
-    """A status, the most important first."""
+    """A status as lines, most important first."""
     shown = [_line("Worker", _worker(found))]
     shown += [_line("Stalled", str(stall)) for stall in found.stalls]
     if found.is_running:
-        shown += [_line("Until", _until(found.until))] if found.until is not None else []
+        shown += [_line("Time limit", _limit(found.until))] if found.until is not None else []
         shown += [_line("Process", _process(found))]
         shown += [_line("Host", _host(host)) for host in found.hosts if host.state != HostState.STOPPED]
         shown += [_line("Warning", host.warning) for host in found.hosts if host.warning]
     if found.video is not None:
-        shown.append(_line("Decoding", _decoding(found)))
+        shown.append(_line("Extracting", _extracting(found)))
     shown += [_line("Described", _described(found)), _line("Speed", _speed(found))]
     shown += [_line("Waiting", f"{title}: {first_line(why)}") for title, why in found.waiting[:SHOWN_REASONS]]
     shown += [_line("Failed", f"{count:,} × {first_line(why)}") for why, count in found.failures[:SHOWN_REASONS]]
     if found.failures:
-        shown.append(_line("", "`everyframe retry` puts what failed back"))
+        shown.append(_line("", "Retry with: everyframe retry"))
     if found.run is not None and found.run.log_path:
         shown.append(_line("Log", found.run.log_path))
     return shown
 
 
-def _line(heading: str, text: str) -> str:
-    return f"{heading:<{WIDTH}}{text}".rstrip()
+def _line(label: str, text: str) -> str:
+    return f"{label:<{LABEL_WIDTH}}{text}".rstrip()
 
 
 def _worker(found: Status) -> str:
@@ -41,27 +41,27 @@ def _worker(found: Status) -> str:
     match found.health:
         case WorkerHealth.NONE:
             if run is None:
-                return "none has run yet: everyframe start"
-            is_up = run.state is RunState.FINISHED and found.until is not None and run.heartbeat_at >= found.until
-            how = "ended with its time" if is_up else run.state
-            ended = f"the last one {how} at {_clock(run.heartbeat_at)}"
-            return f"none is running, {ended}{_because(run.error)}; go on with: everyframe start"
+                return "never started. Start it with: everyframe start"
+            is_time_up = run.state is RunState.FINISHED and found.until is not None and run.heartbeat_at >= found.until
+            ending = "reached its time limit" if is_time_up else run.state
+            last = f"last run {ending} at {_local(run.heartbeat_at)}"
+            return f"not running, {last}{_because(run.error)}. Start it with: everyframe start"
         case WorkerHealth.CRASHED:
-            again = "it is about to be started again" if found.is_supervised else "go on with: everyframe start"
-            error = run.error if run is not None and run.error else "its process is gone"
-            return f"crashed: {first_line(error)}; {again}"
+            remedy = "Restarting shortly" if found.is_supervised else "Restart it with: everyframe start"
+            error = run.error if run is not None and run.error else "the process is gone"
+            return f"crashed: {first_line(error)}. {remedy}"
         case WorkerHealth.SILENT:
-            beat = _clock(run.heartbeat_at) if run is not None else "?"
-            return f"does not respond: no heartbeat since {beat}"
+            last_heartbeat = _local(run.heartbeat_at) if run is not None else "?"
+            return f"not responding: last heartbeat at {last_heartbeat}"
         case WorkerHealth.STALLED:
-            return "stalled: it lives and does not get on"
+            return "stalled: running, but making no progress"
         case WorkerHealth.WELL:
             return f"{run.state}{_because(run.reason)}" if run is not None else ""
 
 
-def _until(end: datetime) -> str:
+def _limit(end: datetime) -> str:
     now = datetime.now(UTC)
-    return f"{said_end(end, now)}; then it ends by itself" if end > now else "its time is over: it ends"
+    return f"stops at {said_end(end, now)}" if end > now else "time limit reached, stopping"
 
 
 def _because(reason: str | None) -> str:
@@ -72,27 +72,27 @@ def _process(found: Status) -> str:
     run = found.run
     if run is None:
         return ""
-    parts = [f"{run.process.pid} on {run.process.hostname}, since {_clock(run.started_at)}"]
+    parts = [f"{run.process.pid} on {run.process.hostname}, started {_local(run.started_at)}"]
     if found.worker is not None:
         parts.append(f"{size(found.worker.memory_bytes)}, {found.worker.cpu_percent:.0f} % CPU")
     elif run.activity.get("memory_bytes"):
         parts.append(size(run.activity["memory_bytes"]))
     if not found.is_supervised:
-        parts.append("nobody starts it again after a crash")
+        parts.append("does not restart after a crash")
     if run.activity.get("kept_awake"):
-        parts.append("the computer is kept awake")
+        parts.append("keeping the computer awake")
     if run.activity.get("hours"):
-        parts.append(f"works {run.activity['hours']}")
+        parts.append(f"working hours {run.activity['hours']}")
     return ", ".join(parts)
 
 
 def _host(host: HostStatus) -> str:
     if host.state != HostState.SERVING:
         return f"{host.host} {host.state}{_because(host.reason)}"
-    return f"{host.host} {counted(len(host.calls), 'frame')} in hand, {counted(host.slots, 'call')} at once"
+    return f"{host.host} {counted(len(host.calls), 'request')} in flight, up to {host.slots} in parallel"
 
 
-def _decoding(found: Status) -> str:
+def _extracting(found: Status) -> str:
     decoding = (found.run.activity.get("extracting") if found.run is not None else None) or {}
     of = f" of about {decoding['total']:,}" if decoding.get("total") else ""
     return f"{found.video}: frame {decoding.get('decoded', 0):,}{of}"
@@ -101,9 +101,9 @@ def _decoding(found: Status) -> str:
 def _described(found: Status) -> str:
     of = "" if found.source_frames is None else f" of {found.source_frames:,}"
     kept = f"{found.described:,} of {counted(found.frames, 'frame')} kept so far"
-    videos = f"{found.videos_decoded:,} of {counted(found.videos, 'video')} decoded"
+    videos = f"{found.videos_decoded:,} of {counted(found.videos, 'video')} extracted"
     failed = f", {found.failed:,} failed" if found.failed else ""
-    return f"{kept}{failed}; they cover {found.covered:,}{of} source frames; {videos}"
+    return f"{kept}{failed}; representing {found.covered:,}{of} source frames; {videos}"
 
 
 def _speed(found: Status) -> str:
@@ -111,11 +111,11 @@ def _speed(found: Status) -> str:
     if found.seconds_left is not None:
         return f"{rate}{span(found.seconds_left)} left"
     if found.left:
-        return f"nothing was described lately; {counted(found.left, 'frame')} left"
+        return f"idle; {counted(found.left, 'frame')} left"
     if found.videos_decoded < found.videos:
-        return rate.rstrip(", ") or "nothing was described lately"
-    return f"{rate}nothing is left to describe"
+        return rate.rstrip(", ") or "idle"
+    return f"{rate}everything is described"
 
 
-def _clock(moment: datetime) -> str:
+def _local(moment: datetime) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M}"

@@ -1,4 +1,4 @@
-"""Commands about the videos of the library: add, list, export."""
+"""Commands for the videos of the library: add, list, export."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, find_one_video, open_library, settings_for
-from enrich.cli.output import as_json_text, print_error, print_json, print_line, print_table, say
+from enrich.cli.output import STATUS_WORDS, as_json_text, print_error, print_json, print_json_line, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import clock, counted, first_line, printable, span
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from enrich.video.sampling import Sampling
 
 
-MOST_SKIPPED_LINES = 3  # of one reason
+MAX_SKIPPED_LINES = 3  # per reason
 FIRST_COLUMNS = ("index", "timestamp", "stands_for", "scene", "description", "tags")
 
 
@@ -32,24 +32,29 @@ class ExportFormat(StrEnum):
 
 
 def add(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders to search through.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Video files or folders.")],
     sampling: SamplingText = "distinct",
     likeness: LikenessText = None,
     context: Annotated[
-        str, typer.Option("--context", help="What the film is about: the prompts include it.", show_default=False)
+        str,
+        typer.Option(
+            "--context", metavar="TEXT", help="What the video is about. Prompts include it.", show_default=False
+        ),
     ] = "",
     titles: Annotated[
         list[str] | None,
-        typer.Option("--title", help="A title other than the file's name; once for each PATH, empty to keep it."),
+        typer.Option("--title", help="Title; one per PATH in the same order, empty to use the file name."),
     ] = None,
     in_lines: Annotated[
-        bool, typer.Option("--lines", help="With --json: how many files there are, then a line each as it is done.")
+        bool, typer.Option("--lines", help="With --json: first the number of files, then one line per file.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add videos to the library.
+    """Add videos or folders to the library.
 
-    Says how many frames, how much time and how much disk they will take.
+    Files are never modified. Also estimates frames, time and disk space.
+
+    Example: everyframe add ~/Videos --context "summer trip to Italy"
     """
     from enrich.library.adding import PathOutcome, add_paths, find_paths
 
@@ -57,23 +62,23 @@ def add(
     chosen = chosen_sampling(sampling, likeness or settings.likeness)
     library = open_library(settings)
     additions = []
-    named = _titles(paths, titles or [])
+    titles_by_path = _titles(paths, titles or [])
     if as_json and in_lines:
-        print_line({"total": sum(1 for _ in find_paths(paths))})
-    for addition in add_paths(library, paths, sampling=chosen, context=printable(context), titles=named):
+        print_json_line({"total": sum(1 for _ in find_paths(paths))})
+    for addition in add_paths(library, paths, sampling=chosen, context=printable(context), titles=titles_by_path):
         additions.append(addition)
         if addition.outcome is PathOutcome.FAILED:
-            print_error(addition.error or f"{addition.path} cannot be used")
+            print_error(addition.error or f"cannot add {addition.path}")
         elif not as_json:
             _say_addition(addition)
         if as_json and in_lines:
-            print_line(_addition(addition))
+            print_json_line(_addition(addition))
     if as_json and not in_lines:
         print_json([_addition(addition) for addition in additions])
     elif not as_json:
         _say_skipped(additions)
         if all(addition.outcome is PathOutcome.SKIPPED for addition in additions):
-            say("There is no video in it.")
+            say("No videos found.")
         else:
             _say_estimate(library, chosen, additions)
     if any(addition.outcome is PathOutcome.FAILED and addition.was_named for addition in additions):
@@ -81,7 +86,7 @@ def add(
 
 
 def chosen_sampling(text: str, likeness: str) -> "Sampling":
-    """The sampling somebody typed; wrong usage otherwise."""
+    """The sampling that the user typed. Raises BadParameter if it is invalid."""
     from enrich.video.sampling import parse_sampling
 
     try:
@@ -91,7 +96,7 @@ def chosen_sampling(text: str, likeness: str) -> "Sampling":
 
 
 def list_videos(as_json: AsJson = False) -> None:
-    """List the videos of the library and how far each is."""
+    """List all videos with their progress."""
     from db import queries
     from db.engine import reading
 
@@ -102,7 +107,7 @@ def list_videos(as_json: AsJson = False) -> None:
         print_json(rows)
         return
     if not rows:
-        say("The library is empty. Add a film or a folder: everyframe add PATH")
+        say("The library is empty. Add videos or folders: everyframe add PATH")
         return
     columns = [("ID", "right"), ("TITLE", "left"), ("LENGTH", "right"), ("FRAMES", "right"), ("KEPT", "right")]
     columns += [("DESCRIBED", "right"), ("COVERED", "right"), ("FAILED", "right"), ("STATUS", "left")]
@@ -118,12 +123,14 @@ def list_videos(as_json: AsJson = False) -> None:
 
 def export(
     video: Video,
-    format_: Annotated[ExportFormat, typer.Option("--format", help="csv or json.")] = ExportFormat.CSV,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file, else stdout.")] = None,
+    format_: Annotated[ExportFormat, typer.Option("--format", help="Output format.")] = ExportFormat.CSV,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output file. Default: stdout.")] = None,
 ) -> None:
-    """Export a video's descriptions.
+    """Export the descriptions of a video as CSV or JSON.
 
-    One row a kept frame; as its description and tags, what a person wrote is preferred.
+    Writes one row per kept frame. Your own texts take precedence over the model's.
+
+    Example: everyframe export wedding --format json -o wedding.json
     """
     from db import queries
     from db.engine import reading
@@ -142,14 +149,14 @@ def export(
     try:
         output.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise SettingsError(f"{output} cannot be written: {error.strerror}") from error
-    say(f"{counted(len(frames), 'frame')} of {row.title} written to {output}")
+        raise SettingsError(f"cannot write {output}: {error.strerror}") from error
+    say(f"Wrote {counted(len(frames), 'frame')} of {row.title} to {output}")
 
 
 def _titles(paths: list[Path], titles: list[str]) -> dict[Path, str]:
-    """The titles somebody gave, by absolute path."""
+    """The titles from the command line, by absolute path."""
     if titles and len(titles) != len(paths):
-        raise typer.BadParameter("give one for each PATH", param_hint="--title")
+        raise typer.BadParameter("pass one title for each PATH", param_hint="--title")
     given = {Path(os.path.abspath(path)): " ".join(title.split()) for path, title in zip(paths, titles, strict=False)}  # noqa: PTH100
     return {path: printable(title) for path, title in given.items() if title}
 
@@ -197,20 +204,23 @@ def _say_addition(addition: "Addition") -> None:
 
     facts = addition.facts
     match addition.outcome:
-        case PathOutcome.SKIPPED | PathOutcome.FAILED:  # said together, and on stderr
+        case PathOutcome.SKIPPED | PathOutcome.FAILED:  # printed later as a group, and on stderr
             return
         case PathOutcome.ADDED | PathOutcome.KNOWN | PathOutcome.MOVED:
             if facts is None:
                 return
-            note = {"added": "", "known": " (was there already)", "moved": " (found again at its new place)"}
-            about = f"{span(facts.duration) if facts.duration else 'length unknown'}, {facts.width}×{facts.height}"
-            say(f"{addition.outcome:<8} {addition.video_id} {first_line(facts.title)}: {about}{note[addition.outcome]}")
+            notes = {"added": "", "known": " (already in the library)", "moved": " (path updated)"}
+            details = f"{span(facts.duration) if facts.duration else 'length unknown'}, {facts.width}×{facts.height}"
+            say(
+                f"{addition.outcome:<8} {addition.video_id} {first_line(facts.title)}: "
+                f"{details}{notes[addition.outcome]}"
+            )
             for warning in facts.warnings:
                 say(f"warning  {addition.video_id} {first_line(facts.title)}: {warning}")
 
 
 def _say_skipped(additions: "list[Addition]") -> None:
-    """What was skipped and why; of many alike, the first and how many."""
+    """Print the skipped files with the reason, shortened when many share one."""
     from enrich.library.adding import PathOutcome
 
     skipped: dict[str | None, list[Path]] = {}
@@ -218,7 +228,7 @@ def _say_skipped(additions: "list[Addition]") -> None:
         if addition.outcome is PathOutcome.SKIPPED:
             skipped.setdefault(addition.error, []).append(addition.path)
     for reason, paths in skipped.items():
-        if len(paths) > MOST_SKIPPED_LINES:
+        if len(paths) > MAX_SKIPPED_LINES:
             say(f"skipped  {paths[0]} and {len(paths) - 1:,} more ({reason})")
             continue
         for path in paths:
@@ -232,11 +242,11 @@ def _say_estimate(library: object, sampling: "Sampling", additions: "list[Additi
     facts = [addition.facts for addition in additions if addition.outcome is PathOutcome.ADDED and addition.facts]
     if facts:
         say_estimate(library, sampling, facts)  # type: ignore[arg-type]
-        say("Describe them now: everyframe enrich")
+        say("Next: everyframe start (in the background) or everyframe enrich (in this terminal)")
 
 
 def _list_rows(rows: "list[VideoRow]") -> list[list[object]]:
-    """A line for each video; chapters of one recording stand together, in their order, below a line with their sums."""
+    """One row per video. Chapters of a recording are grouped in order, below a row with their totals."""
     recordings: dict[str, list[VideoRow]] = {}
     for row in rows:
         recordings.setdefault(row.recording or f"video {row.id}", []).append(row)
@@ -271,14 +281,17 @@ def _length(seconds: float | None) -> str:
 
 
 def _list_row(row: "VideoRow", *, title: str) -> list[object]:
-    status = f"{row.enrichment_status}" if row.extraction_status == "extracted" else f"{row.extraction_status}"
-    if row.extraction_status == "extracting" and row.described:
-        status = "extracting, enriching"
+    is_extracted = row.extraction_status == "extracted"
+    status = STATUS_WORDS[row.extraction_status]
+    if is_extracted and row.enrichment_status != "pending":
+        status = STATUS_WORDS[row.enrichment_status]
+    elif row.extraction_status == "extracting" and row.described:
+        status = "extracting, describing"
     return [
         row.id,
         title,
         _length(row.duration),
-        row.frame_count if row.extraction_status == "extracted" else f"about {row.frame_count or '?'}",
+        row.frame_count if is_extracted else f"about {row.frame_count or '?'}",
         row.kept,
         row.described,
         row.covered,

@@ -1,4 +1,4 @@
-"""Commands that do the work: extract, enrich, worker, retry."""
+"""Commands that process videos: extract, enrich, worker, retry."""
 
 import asyncio
 import logging
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
     from enrich.worker.worker import Worker
 
 SHOWN_REASONS = 5
-CRASHED = 70  # the exit code that has a supervisor start the worker again
+CRASHED = 70  # exit code on which the supervisor restarts the worker
 
 log = logging.getLogger(__name__)
 
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Describe at most so many frames.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Stop after this many frames.")]
 
 
 def extract(videos: Videos = None, as_json: AsJson = False) -> None:
-    """Only decode videos.
+    """Extract frames without describing them.
 
-    Their frames are taken out and the pictures kept; nothing is described.
+    Example: everyframe extract wedding
     """
     from enrich.worker.run_options import RunOptions
 
     settings = settings_for()
     library = open_library(settings)
-    order = RunOptions(video_ids=find_videos(library, videos), describe=False)
-    conclude(library, order, run_here(library, None, order), as_json=as_json)
+    options = RunOptions(video_ids=find_videos(library, videos), describe=False)
+    conclude(library, options, run_here(library, None, options), as_json=as_json)
 
 
 def enrich(
@@ -63,9 +63,12 @@ def enrich(
     model: ModelName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decode and describe in this terminal.
+    """Extract and describe videos in this terminal.
 
-    With a progress bar, until nothing is left. Exits 1 if anything failed or waits for you.
+    Runs until everything is described, with a progress bar. Press Ctrl-C to stop; the next run continues where it
+    stopped. Exits with 1 if anything failed or needs your attention.
+
+    Example: everyframe enrich wedding --within 8h
     """
     from enrich.describe.registry import make_describer
     from enrich.worker.run_options import RunOptions
@@ -75,11 +78,11 @@ def enrich(
     end = end_of(within, by, now)
     seconds = None if end is None else (end - now).total_seconds()
     library = open_library(settings)
-    order = RunOptions(video_ids=find_videos(library, videos), limit=limit, within_seconds=seconds)
+    options = RunOptions(video_ids=find_videos(library, videos), limit=limit, within_seconds=seconds)
     chosen = make_describer(settings)
     if not as_json:
-        _say_plan(library, order)
-    conclude(library, order, run_here(library, chosen, order), describer=chosen, as_json=as_json)
+        _say_plan(library, options)
+    conclude(library, options, run_here(library, chosen, options), describer=chosen, as_json=as_json)
 
 
 def worker(
@@ -88,9 +91,10 @@ def worker(
     until: Annotated[str | None, typer.Option("--until", hidden=True)] = None,
     supervisor: Annotated[str | None, typer.Option("--supervisor", hidden=True)] = None,
 ) -> None:
-    """Work and wait for more, until stopped.
+    """Run the worker in the foreground.
 
-    Whatever is in the library is worked off; SIGTERM or Ctrl-C stops it.
+    Processes the library and waits for new videos until SIGTERM or Ctrl-C. Use this command in a service or container;
+    otherwise use `everyframe start`.
     """
     from enrich.control.launch import identity
     from enrich.describe.registry import make_describer
@@ -100,31 +104,38 @@ def worker(
     from enrich.worker.run_options import RunOptions
 
     settings = settings_for(describer, model)
-    order = RunOptions(until_idle=False, keeps_hours=True, until=datetime.fromisoformat(until) if until else None)
+    options = RunOptions(until_idle=False, keeps_hours=True, until=datetime.fromisoformat(until) if until else None)
     if supervisor is None:
         log_to_stderr()
-        _run(open_library(settings), make_describer(settings), order)
+        _run(open_library(settings), make_describer(settings), options)
         return
     path = log_path(settings)
     log_to_file(path)
     catch_crashes(path.parent)
     library = open_library(settings)
-    boss = identity(supervisor, this_process().hostname)
+    owner = identity(supervisor, this_process().hostname)
     try:
-        _run(library, make_describer(settings), order, supervisor=boss, log_path=path)
+        _run(library, make_describer(settings), options, supervisor=owner, log_path=path)
     except EveryFrameError:
-        raise  # it cannot work like this, and says so
+        raise  # a user error: restarting would not help
     except Exception as error:
         log.critical("%s: %s", type(error).__name__, error, exc_info=error)
         raise typer.Exit(CRASHED) from error
 
 
 def retry(
-    video: Annotated[str | None, typer.Argument(metavar="[VIDEO]", help="Only this video's.")] = None,
-    reason: Annotated[str | None, typer.Option("--reason", help="Only those with this text in their reason.")] = None,
-    frame: Annotated[int | None, typer.Option("--frame", help="Only this frame of VIDEO, by its number.")] = None,
+    video: Annotated[str | None, typer.Argument(metavar="VIDEO", help="Only this video.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="Only failures whose reason contains this text.")
+    ] = None,
+    frame: Annotated[int | None, typer.Option("--frame", help="Only this frame of VIDEO, by number.")] = None,
 ) -> None:
-    """Put failed frames and videos back into the queue."""
+    """Retry failed frames and videos.
+
+    Puts them back into the queue.
+
+    Example: everyframe retry wedding --reason timeout
+    """
     from db import store
     from db.engine import writing
     from db.queries import frame_of_index
@@ -132,59 +143,65 @@ def retry(
     library = open_library()
     video_id = find_one_video(library, video).id if video else None
     if frame is not None and video_id is None:
-        raise typer.BadParameter("name the VIDEO it belongs to", param_hint="--frame")
+        raise typer.BadParameter("pass the VIDEO that the frame belongs to", param_hint="--frame")
     with writing(library.engine) as connection:
         kept = frame_of_index(connection, video_id, frame) if video_id is not None and frame is not None else None
         if frame is not None and kept is None:
-            raise SettingsError(f"no kept frame stands for frame {frame}: `everyframe show {video}` lists them")
+            raise SettingsError(f"no kept frame represents frame {frame}. List them with `everyframe show {video}`")
         count = store.retry(
             connection,
             video_id=video_id,
             reason=printable(reason) if reason else None,
             frame_id=kept.id if kept is not None else None,
         )
-    say(f"{count} put back. Go on with: everyframe enrich" if count else "Nothing had failed.")
+    say(
+        f"Queued {counted(count, 'failed item')} again. Continue with: everyframe enrich"
+        if count
+        else "Nothing to retry."
+    )
 
 
-def _say_plan(library: "Library", order: "RunOptions") -> None:
+def _say_plan(library: "Library", options: "RunOptions") -> None:
     from enrich.cli.estimate import planned
 
-    text = planned(library, order.video_ids, seconds=order.within_seconds or math.inf)
+    text = planned(library, options.video_ids, seconds=options.within_seconds or math.inf)
     if text is not None:
         say(f"Plan:    {text}")
-    elif order.within_seconds is not None:
-        say("Plan:    as soon as the model's speed is known; the progress will say")
+    elif options.within_seconds is not None:
+        say("Plan:    shown with the progress, once the model has been timed")
 
 
-def run_here(library: "Library", describer: "Describer | None", order: "RunOptions") -> "RunSummary":
-    """Run a worker in this terminal, with its progress shown. Raises ModelError before it begins."""
+def run_here(library: "Library", describer: "Describer | None", options: "RunOptions") -> "RunSummary":
+    """Run a worker in this terminal and show its progress. Raises ModelError before it starts."""
     from enrich.cli.progress import watch
 
-    return _run(library, describer, order, watch=watch)
+    return _run(library, describer, options, watch=watch)
 
 
 def conclude(
     library: "Library",
-    order: "RunOptions",
+    options: "RunOptions",
     summary: "RunSummary",
     *,
     describer: "Describer | None" = None,
     as_json: bool = False,
 ) -> None:
-    """Say what a run came to; exit 1 unless all is well, 130 if it was interrupted."""
+    """Print the summary of a run. Exits with 1 if anything failed, with 130 if it was interrupted."""
     from enrich.worker.run_options import RunEnd
 
     if as_json:
         print_json(summary)
     else:
-        _say_summary(library, order, summary, describer)
+        _say_summary(library, options, summary, describer)
     if summary.ending is RunEnd.STOPPED:
         raise typer.Exit(130)
     if not summary.is_good:
         raise typer.Exit(1)
 
 
-def _say_summary(library: "Library", order: "RunOptions", summary: "RunSummary", describer: "Describer | None") -> None:
+def _say_summary(
+    library: "Library", options: "RunOptions", summary: "RunSummary", describer: "Describer | None"
+) -> None:
     from enrich.cli.estimate import reached
     from enrich.worker.run_options import RunEnd
 
@@ -192,70 +209,88 @@ def _say_summary(library: "Library", order: "RunOptions", summary: "RunSummary",
     is_idle = not counts.videos_extracted and not counts.frames_described and summary.ending is RunEnd.FINISHED
     done = []
     if counts.videos_extracted or describer is None:
-        done.append(f"{counted(counts.videos_extracted, 'video')} decoded")
+        done.append(f"{counted(counts.videos_extracted, 'video')} extracted")
     if describer is not None:
-        how = "described" if describer.name != "baseline" else "measured by the baseline; no model has described them"
-        done.append(f"{counted(counts.frames_described, 'frame')} {how}")
-    say("There was nothing to do." if is_idle else f"{', '.join(done)} ({span(summary.seconds)}).")
+        verb = "described" if describer.name != "baseline" else "measured by the baseline (not described by a model)"
+        done.append(f"{counted(counts.frames_described, 'frame')} {verb}")
+    say(
+        _nothing_to_do(library, options, summary, describer)
+        if is_idle
+        else f"{', '.join(done)} ({span(summary.seconds)})."
+    )
     if counts.warnings:
-        having = "description has" if counts.warnings == 1 else "descriptions have"
-        say(f"{counts.warnings:,} {having} a warning: `everyframe show VIDEO` shows which.")
+        say(f"{counted(counts.warnings, 'description')} flagged with a warning. See them with: everyframe show VIDEO")
     for title, reason in summary.waiting:
-        print_error(f"{title} waits: {reason}")
+        print_error(f"{title} is waiting: {reason}")
     if summary.failures:
-        _say_failures(library, order, summary, describer)
+        _say_failures(library, options, summary, describer)
     match summary.ending:
         case RunEnd.STOPPED:
-            say(f"Stopped; {_left(library, order, summary)}. Go on with: everyframe enrich")
+            say(f"Stopped. {_remaining(library, options, summary)} left. Continue with: everyframe enrich")
         case RunEnd.TIME_UP | RunEnd.LIMIT:
             if describer is not None and describer.is_model:
-                say(f"Reached: {reached(library, order.video_ids) or 'every frame'}.")
-            say(f"{_left(library, order, summary).capitalize()}. Go on with: everyframe enrich")
+                say(f"Described: {reached(library, options.video_ids) or 'every frame'}.")
+            say(f"{_remaining(library, options, summary)} left. Continue with: everyframe enrich")
         case RunEnd.FINISHED:
             pass
 
 
-def _left(library: "Library", order: "RunOptions", summary: "RunSummary") -> str:
-    """What there is still to do; how many frames a video has is known only when it is decoded."""
+def _nothing_to_do(
+    library: "Library", options: "RunOptions", summary: "RunSummary", describer: "Describer | None"
+) -> str:
     from db import queries
     from db.engine import reading
 
     with reading(library.engine) as connection:
-        videos = len(queries.open_extractions(connection, order.video_ids))
+        is_empty = not queries.videos(connection, options.video_ids)
+    if is_empty:
+        return "The library is empty. Add videos: everyframe add PATH"
+    if summary.failures or summary.waiting or (describer is not None and describer.name == "baseline"):
+        return "Nothing to do."
+    return "Everything is already extracted." if describer is None else "Everything is already described."
+
+
+def _remaining(library: "Library", options: "RunOptions", summary: "RunSummary") -> str:
+    """The remaining frames, and the videos that are not fully extracted, whose frames are not counted yet."""
+    from db import queries
+    from db.engine import reading
+
+    with reading(library.engine) as connection:
+        videos = len(queries.open_extractions(connection, options.video_ids))
     parts = [counted(summary.left, "frame")] if summary.left else []
     if videos:
-        parts.append(f"the rest of {counted(videos, 'video')}")
-    return f"{' and '.join(parts) or 'nothing'} {'is' if summary.left + videos < 2 else 'are'} left"  # noqa: PLR2004
+        parts.append(f"{counted(videos, 'video')} to extract")
+    return " and ".join(parts) or "Nothing"
 
 
 def _say_failures(
-    library: "Library", order: "RunOptions", summary: "RunSummary", describer: "Describer | None"
+    library: "Library", options: "RunOptions", summary: "RunSummary", describer: "Describer | None"
 ) -> None:
-    """How many of how many, why, and what to do; failures of earlier runs are counted too."""
+    """Print how many items failed, why, and what to do. Includes failures of earlier runs."""
     from db import queries
     from db.engine import reading
     from db.models import ExtractionStatus
 
     with reading(library.engine) as connection:
-        videos = queries.videos(connection, order.video_ids)
-        frames = queries.progress(connection, describer.target_pass if describer else "deep", order.video_ids)
+        videos = queries.videos(connection, options.video_ids)
+        frames = queries.progress(connection, describer.target_pass if describer else "deep", options.video_ids)
     broken = sum(video.extraction_status is ExtractionStatus.FAILED for video in videos)
-    of = []
+    failed = []
     if broken:
-        of.append(f"{broken:,} of {counted(len(videos), 'video')}")
+        failed.append(f"{broken:,} of {counted(len(videos), 'video')}")
     if frames.failed:
-        of.append(f"{frames.failed:,} of {counted(frames.left + frames.done + frames.failed, 'frame')}")
-    print_error(f"{' and '.join(of) or 'something'} failed; `everyframe retry` puts what failed back. Why:")
+        failed.append(f"{frames.failed:,} of {counted(frames.left + frames.done + frames.failed, 'frame')}")
+    print_error(f"{' and '.join(failed) or 'something'} failed. Retry with `everyframe retry`. Reasons:")
     for reason, count in summary.failures[:SHOWN_REASONS]:
         print_error(f"{count:,} × {first_line(reason, 300)}")
     if len(summary.failures) > SHOWN_REASONS:
-        print_error(f"and {len(summary.failures) - SHOWN_REASONS} more reasons: `everyframe show VIDEO` lists them")
+        print_error(f"and {len(summary.failures) - SHOWN_REASONS} more reasons. See them with `everyframe show VIDEO`")
 
 
 def _run(
     library: "Library",
     describer: "Describer | None",
-    order: "RunOptions",
+    options: "RunOptions",
     *,
     watch: "Callable[[Worker, Library, RunOptions], Coroutine[None, None, None]] | None" = None,
     supervisor: "ProcessIdentity | None" = None,
@@ -267,25 +302,25 @@ def _run(
 
     async def main() -> "RunSummary":
         try:
-            if describer is not None and supervisor is None:  # else nobody reads it here: the run's row says it
-                for trouble in await host_problems(describer):
-                    print_error(str(trouble))
+            if describer is not None and supervisor is None:  # a supervised worker reports problems in its run instead
+                for problem in await host_problems(describer):
+                    print_error(str(problem))
             worker = Worker(
                 library,
                 describer,
-                order,
+                options,
                 supervisor=supervisor,
                 log_path=str(log_path) if log_path else None,
                 side_tasks=[watch_batches],
             )
-            _obey_signals(worker.stop)
-            watching = asyncio.ensure_future(watch(worker, library, order)) if watch else None
+            _stop_on_signals(worker.stop)
+            progress = asyncio.ensure_future(watch(worker, library, options)) if watch else None
             try:
                 return await worker.run()
             finally:
-                if watching is not None:
-                    watching.cancel()
-                    await asyncio.gather(watching, return_exceptions=True)
+                if progress is not None:
+                    progress.cancel()
+                    await asyncio.gather(progress, return_exceptions=True)
         finally:
             if describer is not None:
                 await describer.close()
@@ -293,8 +328,8 @@ def _run(
     return asyncio.run(main())
 
 
-def _obey_signals(stop: Callable[[], None]) -> None:
-    """SIGINT and SIGTERM ask the worker to stop; a second one ends the process at once."""
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    """Stop the worker at the first SIGINT or SIGTERM; a second one ends the process at once."""
 
     def handle(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)

@@ -1,7 +1,7 @@
-"""Starting the worker at login: a systemd user service, a LaunchAgent, or a task of Windows' Task Scheduler.
+"""Start the worker at login: as a systemd user service, a LaunchAgent, or a Windows Task Scheduler task.
 
-The command must stay in the foreground until the work is over: systemd and launchd end what a service leaves behind.
-Where Linux has no systemd for users, the desktop starts it (XDG autostart), and nothing restarts it after a crash.
+The command must stay in the foreground: systemd and launchd kill the processes that a service leaves behind. On Linux
+without a systemd user instance, the desktop starts it (XDG autostart), and nothing restarts it after a crash.
 """
 
 import plistlib
@@ -24,14 +24,14 @@ TITLE = "EveryFrame"
 UNIT = f"{NAME}.service"
 COMMAND_SECONDS = 30
 RESTART_SECONDS = 30
-END_SECONDS = 60  # the worker lets calls in flight end, saves, and frees the model
+STOP_TIMEOUT_SECONDS = 60  # the worker finishes requests in flight, saves, and unloads the model
 _BACKSLASH = "\\"
-WRONG_EXITS = (1, 2)  # it was refused, or cannot work like this: again would be in vain
+PERMANENT_EXIT_CODES = (1, 2)  # a user error or wrong usage: restarting does not help
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What is started: a command, with variables set in its environment, in a folder."""
+    """What to start: a command, additional environment variables, and the working directory."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
@@ -39,15 +39,15 @@ class Program:
 
 
 def install(command: Sequence[str]) -> str:
-    """Have the command started at every login of this user, for the library that is set now; where that is written.
+    """Start the command at every login of this user, with the current data folder; the location of the entry.
 
-    Whatever was installed before is replaced; nothing is started now. Raises AutostartError.
+    Replaces an earlier installation. Does not start anything now. Raises AutostartError.
     """
     home = data_folder()
     program = Program(tuple(command), {"EVERYFRAME_HOME": str(home)}, home)
     for text in (*program.command, str(home)):
         if any(sign in text for sign in "\n\r\0"):
-            raise AutostartError(f"{text!r} cannot be started at login: there is a line break in its name")
+            raise AutostartError(f"cannot start {text!r} at login: its name contains a line break")
     try:
         home.mkdir(parents=True, exist_ok=True)
         if sys.platform == "win32":
@@ -57,12 +57,12 @@ def install(command: Sequence[str]) -> str:
         else:
             where = _install_on_linux(program)
     except OSError as error:
-        raise AutostartError(f"starting at login cannot be set up: {error}") from error
+        raise AutostartError(f"cannot set up starting at login: {error}") from error
     return where
 
 
 def uninstall() -> bool:
-    """Have nothing started at login any more; whether there was anything. What runs goes on. Raises AutostartError."""
+    """Remove the entry; whether there was one. A running worker keeps running. Raises AutostartError."""
     was_installed = is_installed()
     try:
         if sys.platform == "win32":
@@ -77,12 +77,12 @@ def uninstall() -> bool:
             if was_installed and _has_systemd():
                 _run("systemctl", "--user", "daemon-reload")
     except OSError as error:
-        raise AutostartError(f"starting at login cannot be taken back: {error}") from error
+        raise AutostartError(f"cannot remove starting at login: {error}") from error
     return was_installed
 
 
 def is_installed() -> bool:
-    """Whether the worker is started at login."""
+    """Whether the worker is set to start at login."""
     if sys.platform == "win32":
         found = _succeeds("schtasks", "/query", "/tn", TITLE)
     elif sys.platform == "darwin":
@@ -93,7 +93,7 @@ def is_installed() -> bool:
 
 
 def unit(program: Program) -> str:
-    """A systemd user unit. A shell starts the program, since systemd refuses quotes in its path."""
+    """A systemd user unit. A shell starts the program, because systemd rejects quotes in its path."""
     words = [_systemd_word(word).replace("$", "$$") for word in ("-c", 'exec "$0" "$@"', *program.command)]
     settings = [_systemd_word(f"{name}={value}") for name, value in program.environment.items()]
     return f"""[Unit]
@@ -105,9 +105,9 @@ Environment={" ".join(settings)}
 WorkingDirectory=-{str(program.folder).replace("%", "%%")}
 Restart=on-failure
 RestartSec={RESTART_SECONDS}
-RestartPreventExitStatus={" ".join(map(str, WRONG_EXITS))}
+RestartPreventExitStatus={" ".join(map(str, PERMANENT_EXIT_CODES))}
 KillMode=mixed
-TimeoutStopSec={END_SECONDS}
+TimeoutStopSec={STOP_TIMEOUT_SECONDS}
 
 [Install]
 WantedBy=default.target
@@ -130,7 +130,7 @@ NoDisplay=true
 
 
 def plist(program: Program) -> bytes:
-    """A LaunchAgent."""
+    """A launchd LaunchAgent."""
     return plistlib.dumps(
         {
             "Label": NAME,
@@ -140,19 +140,19 @@ def plist(program: Program) -> bytes:
             "RunAtLoad": True,
             "KeepAlive": {"Crashed": True},
             "ThrottleInterval": RESTART_SECONDS,
-            "ExitTimeOut": END_SECONDS,
+            "ExitTimeOut": STOP_TIMEOUT_SECONDS,
         }
     )
 
 
 def task(program: Program, python: str, user: str) -> str:
-    """A task for Task Scheduler: at this user's login, without a window, without a time limit, on battery too.
+    """A Task Scheduler task: runs at this user's login, without a window or time limit, and on battery.
 
-    Tasks have no environment of their own, so Python sets it and waits for the command.
+    Tasks cannot set environment variables, so a Python one-liner sets them and waits for the command.
     """
     words, settings = ascii(list(program.command)), ascii(dict(program.environment))
     call = f"subprocess.call({words},env=os.environ|{settings},creationflags=subprocess.CREATE_NO_WINDOW)"
-    # Task Scheduler would put values in for %NAME% and $(Name); Python reads the code's literals all the same.
+    # Task Scheduler expands %NAME% and $(Name), so both characters are escaped inside the Python literals.
     code = f"import os,subprocess,sys;sys.exit({call})".replace("%", r"\x25").replace("$", r"\x24")
     arguments = subprocess.list2cmdline(["-c", code])
     return f"""<?xml version="1.0" encoding="UTF-16"?>
@@ -208,7 +208,7 @@ def _install_task(program: Program) -> str:
         _run("schtasks", "/create", "/tn", TITLE, "/xml", str(path), "/f")
     finally:
         path.unlink()
-    return f"the task {TITLE} of Task Scheduler"
+    return f"task {TITLE} in Task Scheduler"
 
 
 def _systemd_word(text: str) -> str:
@@ -216,7 +216,7 @@ def _systemd_word(text: str) -> str:
 
 
 def _desktop_word(text: str) -> str:
-    """A word of `Exec`: quoted first, and then escaped as every value of a desktop entry."""
+    """A word of `Exec`: quoted, then escaped like every value of a desktop entry."""
     quoted = re.sub(r'(["`$\\])', r"\\\1", text).replace("%", "%%")
     return f'"{quoted}"'.replace(_BACKSLASH, 2 * _BACKSLASH)
 
@@ -226,7 +226,7 @@ def _unit_path() -> Path:
 
 
 def _enabled_path() -> Path:
-    """The link that `systemctl enable` makes."""
+    """The symbolic link that `systemctl enable` creates."""
     return _unit_path().parent / "default.target.wants" / UNIT
 
 
@@ -239,7 +239,7 @@ def _agent_path() -> Path:
 
 
 def _has_systemd() -> bool:
-    """Whether this user has a systemd that answers: containers and some distributions have none."""
+    """Whether a systemd user instance responds. Containers and some distributions have none."""
     return _succeeds("systemctl", "--user", "show-environment")
 
 
@@ -251,23 +251,23 @@ def _write(path: Path, content: bytes) -> str:
 
 def _succeeds(*command: str) -> bool:
     try:
-        return _finished(command).returncode == 0
+        return _run_to_end(command).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 
 
 def _run(*command: str) -> None:
-    """Run a program of the system. Raises AutostartError with the first line it complains with."""
+    """Run a system command. Raises AutostartError with the first line of its error output."""
     try:
-        done = _finished(command)
+        done = _run_to_end(command)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise AutostartError(f"{command[0]} cannot be asked to start the worker at login: {error}") from error
+        raise AutostartError(f"cannot run {command[0]} to set up starting at login: {error}") from error
     if done.returncode:
-        complaint = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[0]
-        raise AutostartError(f"{command[0]} refuses to start the worker at login: {complaint}")
+        problem = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[0]
+        raise AutostartError(f"{command[0]} failed to set up starting at login: {problem}")
 
 
-def _finished(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+def _run_to_end(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         command,
         capture_output=True,

@@ -1,8 +1,8 @@
-"""Starting, pausing, resuming and stopping the worker in the background, from any process.
+"""Start, pause, resume and stop the background worker, from any process.
 
-What is wanted of a worker is written into its row of the runs table, and obeyed by it within a second: no signal, so
-that it is the same on every system and from another machine. Only a worker that does not end in time is ended as a
-process, by whoever asked, and only on the machine it runs on.
+Requests are written to the worker's row in the runs table, and the worker acts on them within a second. There are no
+signals, so requests work the same on every platform and from another machine. Only a worker that does not stop in time
+is terminated as a process, by the caller of `stop`, and only on the machine it runs on.
 """
 
 import sys
@@ -26,17 +26,17 @@ from enrich.library.library import open_engine
 from enrich.process import find, is_alive, lives
 from enrich.settings import Settings
 
-START_SECONDS = 60.0  # a machine that is busy takes its time to import what a worker needs
-STOP_SECONDS = 20.0  # the worker gives calls in flight 5 of them
-REQUEST_SECONDS = 10.0  # after which a wish is left to be obeyed later
-WITHDRAW_SECONDS = 10.0  # for a supervisor that came too late to end, and its worker with it
-END_SECONDS = 5.0  # between SIGTERM and SIGKILL
-LOOK_SECONDS = 0.1
+START_TIMEOUT_SECONDS = 60.0  # a busy machine takes long to import the worker
+STOP_SECONDS = 20.0  # the worker gives requests in flight 5 of them
+REQUEST_TIMEOUT_SECONDS = 10.0  # then the call returns, and the worker acts on the request later
+WITHDRAW_SECONDS = 10.0  # for a supervisor that lost the race to start, and its worker, to end
+TERMINATE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class StartResult:
-    """The worker that runs now; `was_running`: it did before."""
+    """The worker that is running; `was_running` if it already ran before the call."""
 
     run: RunRow
     was_running: bool
@@ -44,7 +44,7 @@ class StartResult:
 
 @dataclass(frozen=True, slots=True)
 class StopResult:
-    """The worker that has ended; `was_killed`: it did not by itself."""
+    """The worker that stopped; `was_killed` if it did not stop in time."""
 
     run: RunRow
     was_killed: bool
@@ -52,7 +52,7 @@ class StopResult:
 
 @dataclass(frozen=True, slots=True)
 class RequestResult:
-    """The worker that was asked for something; `is_done`: it has obeyed already, else it will."""
+    """The worker that got a request; `is_done` if it has acted on it, otherwise it will."""
 
     run: RunRow
     is_done: bool
@@ -61,10 +61,10 @@ class RequestResult:
 def start(
     settings: Settings, *, describer: str | None = None, model: str | None = None, until: datetime | None = None
 ) -> StartResult:
-    """Have a worker in the background, and return once it has reported itself. If there is one, it is left alone.
+    """Start a worker in the background, and return once it has registered its run. A running worker is left as it is.
 
-    From the moment `until` on it takes up no new work and ends, also if it was started again after a crash.
-    Raises ControlError, which says why it could not be started, and LibraryError.
+    After the time `until` the worker starts no new work and ends, even if it was restarted after a crash. Raises
+    ControlError if it could not be started, and LibraryError.
     """
     engine = open_engine(settings)
     try:
@@ -73,92 +73,94 @@ def start(
             return StartResult(running, was_running=True)
         supervisor = launch(settings, *supervisor_command(describer, model, until)[1:])
         reaper = reap(supervisor)
-        end = time.monotonic() + START_SECONDS
+        end = time.monotonic() + START_TIMEOUT_SECONDS
         while time.monotonic() < end:
             has_ended = not reaper.is_alive()
             running = running_worker(engine)
             if running is not None:
                 is_ours = _belongs_to(running, supervisor.pid)
-                if not is_ours:  # another start was quicker: ours must not take the library should that one end soon
+                if not is_ours:  # another start won: ours must not take over when that worker ends
                     supervisor.terminate()
                     reaper.join(WITHDRAW_SECONDS)
                 return StartResult(running, was_running=not is_ours)
             if has_ended:
-                raise ControlError(f"the worker did not start: {last_output(settings) or 'it said nothing'}")
-            time.sleep(LOOK_SECONDS)
+                raise ControlError(f"the worker did not start: {last_output(settings) or 'it printed no error'}")
+            time.sleep(POLL_SECONDS)
         raise ControlError(
-            f"the worker has not reported itself within {START_SECONDS:.0f} s; see the logs in {settings.home / 'logs'}"
+            f"the worker did not start within {START_TIMEOUT_SECONDS:.0f} s. See the logs in {settings.home / 'logs'}"
         )
     finally:
         engine.dispose()
 
 
 def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResult | None:
-    """Stop the worker, and whoever would start it again; None if there is none.
+    """Stop the worker and its supervisor; None if there is none.
 
-    It is given so many seconds to finish its calls and end, then it is told to end, then killed. On another machine
-    it can only be asked. Raises ControlError if it does not end.
+    The worker gets `grace_seconds` to finish its requests, then SIGTERM, then SIGKILL. On another machine it only gets
+    the request. Raises ControlError if it does not stop.
     """
     engine = open_engine(settings)
     try:
         run = _last_run(engine)
-        if run is None or not (_is_running(run) or _is_watched(run)):
+        if run is None or not (_is_running(run) or _is_supervised(run)):
             return None
-        with suppress(OperationalError):  # locked: perhaps by the very worker that hangs
+        with suppress(OperationalError):  # the database may be locked by the very worker that hangs
             _request(engine, run, runs.STOP)
-        if _wait(lambda: not (_is_running(_run(engine, run.id)) or _is_watched(run)), grace_seconds):
+        if _wait(lambda: not (_is_running(_run(engine, run.id)) or _is_supervised(run)), grace_seconds):
             return StopResult(_run(engine, run.id), was_killed=False)
         processes = [run.supervisor, run.process] if run.supervisor is not None else [run.process]
         if not any(lives(process) for process in processes):
-            raise ControlError(f"the worker on {run.process.hostname} has been asked to stop and has not yet")
-        for process in processes:  # the supervisor first: it ends its worker, and does not start it again
+            raise ControlError(
+                f"the worker on {run.process.hostname} has not stopped yet. It will when it reads the request"
+            )
+        for process in processes:  # supervisor first: it stops its worker and does not restart it
             _terminate(process)
-        _wait(lambda: not any(lives(process) for process in processes), END_SECONDS)
+        _wait(lambda: not any(lives(process) for process in processes), TERMINATE_SECONDS)
         for process in processes:
             _kill(process)
-        if not _wait(lambda: not any(lives(process) for process in processes), END_SECONDS):
-            raise ControlError(f"the worker, process {run.process.pid}, could not be ended")
+        if not _wait(lambda: not any(lives(process) for process in processes), TERMINATE_SECONDS):
+            raise ControlError(f"cannot stop the worker (process {run.process.pid}): it does not react to being killed")
         return StopResult(_close(engine, run.id), was_killed=True)
     finally:
         engine.dispose()
 
 
 def pause(settings: Settings) -> RequestResult:
-    """Have the worker pause, and the model's memory freed; returns once that is done, or after some seconds.
+    """Pause the worker and unload its model. Returns when that is done, or after `REQUEST_TIMEOUT_SECONDS`.
 
-    Raises ControlError if there is no worker.
+    Raises ControlError if no worker is running.
     """
-    return _ask(settings, runs.PAUSE)
+    return _send(settings, runs.PAUSE)
 
 
 def resume(settings: Settings) -> RequestResult:
-    """Have a paused worker go on. Raises ControlError if there is no worker."""
-    return _ask(settings, runs.RESUME)
+    """Resume a paused worker. Raises ControlError if no worker is running."""
+    return _send(settings, runs.RESUME)
 
 
 def supervisor_command(
     describer: str | None = None, model: str | None = None, until: datetime | None = None
 ) -> list[str]:
-    """What is run to have a worker, and have it started again after a crash; it stays in the foreground."""
+    """The command of the supervisor, which keeps a worker running. It stays in the foreground."""
     options = [("--describer", describer), ("--model", model), ("--until", until.isoformat() if until else None)]
     words = [word for name, value in options if value is not None for word in (name, value)]
     return [sys.executable, "-m", "enrich.control.supervisor", *words]
 
 
 def running_worker(engine: Engine) -> RunRow | None:
-    """The run whose worker lives, None if there is none."""
+    """The run whose worker process is alive; None if there is none."""
     run = _last_run(engine)
     return run if run is not None and _is_running(run) else None
 
 
-def _ask(settings: Settings, wish: str) -> RequestResult:
+def _send(settings: Settings, request: str) -> RequestResult:
     engine = open_engine(settings)
     try:
         run = running_worker(engine)
         if run is None:
-            raise ControlError("no worker is running: start one with `everyframe start`")
-        _request(engine, run, wish)
-        is_done = _wait(lambda: _run(engine, run.id).requested != wish, REQUEST_SECONDS)
+            raise ControlError("no worker is running. Start one with `everyframe start`")
+        _request(engine, run, request)
+        is_done = _wait(lambda: _run(engine, run.id).requested != request, REQUEST_TIMEOUT_SECONDS)
         return RequestResult(_run(engine, run.id), is_done)
     finally:
         engine.dispose()
@@ -174,24 +176,24 @@ def _run(engine: Engine, run_id: int) -> RunRow:
         return runs.run(connection, run_id)
 
 
-def _request(engine: Engine, run: RunRow, wish: str) -> None:
+def _request(engine: Engine, run: RunRow, request: str) -> None:
     with writing(engine) as connection:
-        runs.request(connection, run.id, wish)
+        runs.request(connection, run.id, request)
 
 
 def _is_running(run: RunRow) -> bool:
     return not run.has_ended and is_alive(run)
 
 
-def _is_watched(run: RunRow) -> bool:
-    """Whether a supervisor would start the worker again."""
+def _is_supervised(run: RunRow) -> bool:
+    """Whether a live supervisor would restart the worker."""
     return run.supervisor is not None and lives(run.supervisor)
 
 
 def _belongs_to(run: RunRow, pid: int) -> bool:
-    """Whether a run is of the supervisor that was launched as process `pid`.
+    """Whether the run belongs to the supervisor that was launched as process `pid`.
 
-    On Windows that may be a launcher's, whose child the supervisor is.
+    On Windows, `pid` may be a launcher with the supervisor as its child.
     """
     if run.supervisor is None:
         return False
@@ -204,12 +206,12 @@ def _belongs_to(run: RunRow, pid: int) -> bool:
         return False
 
 
-def _wait(happens: Callable[[], bool], seconds: float) -> bool:
+def _wait(condition: Callable[[], bool], seconds: float) -> bool:
     end = time.monotonic() + seconds
-    while not happens():
+    while not condition():
         if time.monotonic() >= end:
             return False
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return True
 
 
@@ -219,7 +221,7 @@ def _terminate(process: ProcessIdentity) -> None:
         if found is not None:
             found.terminate()
     except psutil.Error:
-        return  # it has gone, or is not ours to end: the caller looks
+        return  # already gone, or not ours: the caller checks
 
 
 def _kill(process: ProcessIdentity) -> None:
@@ -232,8 +234,10 @@ def _kill(process: ProcessIdentity) -> None:
 
 
 def _close(engine: Engine, run_id: int) -> RunRow:
-    """Note the end of a run that could not do so itself; what it had in hand is given back, nothing counted."""
+    """Close the run of a killed worker: release its tasks without counting a failed attempt."""
     with writing(engine) as connection:
         queue.release_run(connection, run_id)
-        runs.end_from_outside(connection, run_id, RunState.STOPPED, error="it did not stop in time and was killed")
+        runs.end_from_outside(
+            connection, run_id, RunState.STOPPED, error="the worker did not stop in time and was killed"
+        )
         return runs.run(connection, run_id)

@@ -1,7 +1,7 @@
-"""Launching programs of ours so that they outlive whoever launched them: a session of their own, no pipe.
+"""Launch detached Python processes that outlive the process that started them: new session, no pipes.
 
-What they print by themselves (a library's last words, a traceback from before the log is open) goes into one file,
-`logs/output.txt`, which is begun anew with every start.
+Their stdout and stderr (native libraries, tracebacks from before the log is open) go to one file, `logs/output.txt`,
+which is truncated at every start.
 """
 
 import os
@@ -16,11 +16,11 @@ from sqlalchemy.engine import make_url
 from db.runs import ProcessIdentity
 from enrich.settings import Settings, environment_with
 
-MOST_OUTPUT = 2000  # characters of it that are quoted
+MAX_OUTPUT_CHARACTERS = 2000  # quoted in errors and logs
 
 
 def launch(settings: Settings, *arguments: str, is_new: bool = True) -> "subprocess.Popen[bytes]":
-    """Start `python` with these arguments, detached, for the library of `settings`. The caller waits for its end."""
+    """Start Python with these arguments, detached, for the library of `settings`. The caller must reap the process."""
     path = output_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb" if is_new else "ab") as output:
@@ -36,47 +36,47 @@ def launch(settings: Settings, *arguments: str, is_new: bool = True) -> "subproc
 
 
 def detached() -> dict[str, Any]:
-    """What `Popen` takes so that a program outlives its starter and the starter's terminal, as each system does it."""
+    """The `Popen` arguments, by platform, that let a process outlive its parent and the parent's terminal."""
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
     return {"start_new_session": True}
 
 
 def reap(process: "subprocess.Popen[bytes]") -> threading.Thread:
-    """Wait for a process's end in a thread, so that it leaves no zombie behind."""
+    """Wait for a process in a thread, so that it leaves no zombie. The thread ends with the process."""
     thread = threading.Thread(target=process.wait, name=f"reaper-of-{process.pid}", daemon=True)
     thread.start()
     return thread
 
 
 def output_path(settings: Settings) -> Path:
-    """Where programs in the background print to."""
+    """The file that captures the output of background processes."""
     return settings.home / "logs" / "output.txt"
 
 
 def last_output(settings: Settings) -> str:
-    """The end of what was printed there, in one line."""
+    """The end of the captured output, in one line."""
     try:
         text = output_path(settings).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return " ".join(text[-MOST_OUTPUT:].split())
+    return " ".join(text[-MAX_OUTPUT_CHARACTERS:].split())
 
 
 def described(process: ProcessIdentity) -> str:
-    """An identity as an argument of a command; `identity` reads it."""
+    """A process identity as a command-line argument."""
     return f"{process.pid}:{process.created_at!r}"
 
 
 def identity(text: str, hostname: str) -> ProcessIdentity:
-    """What `described` wrote. Raises ValueError."""
+    """The process identity from a command-line argument. Raises ValueError."""
     pid, created_at = text.split(":")
     return ProcessIdentity(hostname, int(pid), float(created_at))
 
 
 def environment_for(settings: Settings) -> dict[str, str]:
-    """The environment of a program of ours: this one, with what is relative to our folder made absolute."""
-    source = str(Path(__file__).resolve().parents[2])  # where our packages are, installed or not
+    """The environment for a process we start: this one, with relative paths made absolute."""
+    source = str(Path(__file__).resolve().parents[2])  # the folder of our packages, installed or not
     given = environment_with(EVERYFRAME_HOME=str(settings.home))
     given["PYTHONPATH"] = os.pathsep.join(filter(None, [source, given.get("PYTHONPATH")]))
     if settings.database_url:

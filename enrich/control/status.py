@@ -1,7 +1,8 @@
-"""What the worker is doing, and how far the library is: the truth for the terminal and the dashboard.
+"""The status of the worker and the library, shared by the terminal and the dashboard.
 
-The worker's own row says it; whether to believe the row is judged here. A process that is gone, or a heart that has
-stopped, is no running worker; and a heart that beats over work that gets on no more is a stalled one.
+The worker reports its state in its row of the runs table; this module decides whether the row can be trusted. A worker
+whose process is gone has crashed, one without a heartbeat is not responding, and one with a heartbeat but without
+progress has stalled.
 """
 
 import time
@@ -22,26 +23,26 @@ from enrich.library.library import open_engine
 from enrich.process import find, is_alive, is_here, lives
 from enrich.settings import Settings
 
-SILENT_SECONDS = 30.0  # without a heartbeat, a process that is there does not respond
-DECODING_SECONDS = 300.0  # decoding that has not got on for so long has stalled
-MARGIN_SECONDS = 30.0  # beyond a limit of the worker's own, which it would have kept
-RATE_SECONDS = 300.0  # the rate is that of the last minutes
-CPU_SECONDS = 0.1  # over which the processor is looked at
+SILENT_SECONDS = 30.0  # without a heartbeat for this long, a live process is not responding
+DECODING_SECONDS = 300.0  # without progress for this long, decoding has stalled
+MARGIN_SECONDS = 30.0  # added to the worker's own timeouts before a request counts as stalled
+RATE_SECONDS = 300.0  # window of the rolling rate
+CPU_SECONDS = 0.1  # sampling interval of the CPU usage
 
 
 class WorkerHealth(StrEnum):
-    """Whether a worker can be believed to be at work."""
+    """Whether the worker is working, judged from outside."""
 
     NONE = "none"  # no worker is running
-    WELL = "well"  # it does what its state says
-    STALLED = "stalled"  # its heart beats, and it gets on no more
-    SILENT = "silent"  # its process is there, and its heart does not beat
-    CRASHED = "crashed"  # its process is gone without a word
+    WELL = "well"  # running normally
+    STALLED = "stalled"  # heartbeat, but no progress
+    SILENT = "silent"  # process alive, but no heartbeat
+    CRASHED = "crashed"  # process gone without ending its run
 
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """What a worker does not get on with, and since when."""
+    """Something that makes no progress, and since when."""
 
     what: str
     since: datetime
@@ -52,7 +53,7 @@ class Stall:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """A host as the worker's last heartbeat has it; `reason`: why it rests; `warning`: what its canary says."""
+    """A host as of the worker's last heartbeat. `reason`: why it is backing off; `warning`: a failed health check."""
 
     host: str
     state: str
@@ -65,7 +66,7 @@ class HostStatus:
 
 @dataclass(frozen=True, slots=True)
 class ProcessStatus:
-    """A process of this machine; `cpu_percent` of one processor."""
+    """Resource usage of a local process; `cpu_percent` is relative to one core."""
 
     pid: int
     memory_bytes: int
@@ -74,15 +75,15 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The worker, and where the library stands. Frames are kept frames, *covered* counts source frames."""
+    """The worker and the progress of the library. Frames are kept frames; `covered` counts source frames."""
 
     health: WorkerHealth
-    run: RunRow | None  # the last one, if there was any
+    run: RunRow | None  # the last run, if any
     stalls: list[Stall]
     worker: ProcessStatus | None
-    is_supervised: bool  # somebody would start it again
+    is_supervised: bool  # a supervisor would restart it
     hosts: list[HostStatus]
-    video: str | None  # the title of the one that is being decoded
+    video: str | None  # title of the video being extracted
     videos: int
     videos_decoded: int
     videos_enriched: int
@@ -90,39 +91,39 @@ class Status:
     described: int
     failed: int
     covered: int
-    source_frames: int | None  # None: not known of every video
-    left: int  # to describe of what is kept so far
-    rate: float  # frames described a second, over the last minutes
-    seconds_left: float | None  # at that rate, for what is kept so far and what is expected of the rest
+    source_frames: int | None  # None if unknown for any video
+    left: int  # kept but not described yet
+    rate: float  # frames described per second, over the last minutes
+    seconds_left: float | None  # at that rate, for kept frames and those still expected
     failures: list[tuple[str, int]] = field(default_factory=list)
-    waiting: list[tuple[str, str]] = field(default_factory=list)  # videos that wait, and why
+    waiting: list[tuple[str, str]] = field(default_factory=list)  # title and reason of videos that wait
 
     @property
     def is_running(self) -> bool:
-        """Whether a worker is there."""
+        """Whether a worker process exists."""
         return self.health in (WorkerHealth.WELL, WorkerHealth.STALLED, WorkerHealth.SILENT)
 
     @property
     def is_stalled(self) -> bool:
-        """Whether it beats and gets on no more."""
+        """Whether it has a heartbeat but makes no progress."""
         return self.health is WorkerHealth.STALLED
 
     @property
     def state(self) -> RunState | None:
-        """The state the worker is in; that of the last one if none is running."""
+        """The state of the worker, or of the last run if none is running."""
         if self.health is WorkerHealth.CRASHED:
             return RunState.CRASHED
         return self.run.state if self.run is not None else None
 
     @property
     def until(self) -> datetime | None:
-        """When the worker takes up no new work and ends by itself, or the last one did; None: it stays."""
-        told = self.run.options.get("until") if self.run is not None else None
-        return datetime.fromisoformat(told) if told else None
+        """The deadline of the worker, or of the last run; None if it has none."""
+        deadline = self.run.options.get("until") if self.run is not None else None
+        return datetime.fromisoformat(deadline) if deadline else None
 
 
 def status(settings: Settings, *, now: datetime | None = None) -> Status:
-    """How things stand. Raises LibraryError."""
+    """The current status. Raises LibraryError."""
     engine = open_engine(settings)
     try:
         return read_status(engine, now=now or datetime.now(UTC))
@@ -131,9 +132,9 @@ def status(settings: Settings, *, now: datetime | None = None) -> Status:
 
 
 def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
-    """How things stand, for who looks again and again over one engine.
+    """The current status, for callers that poll with one engine.
 
-    `measures`: its process too, which takes a tenth of a second.
+    `measures` includes the process's CPU usage and memory, which takes 0.1 s.
     """
     with reading(engine) as connection:
         run = runs.last_run(connection)
@@ -179,7 +180,7 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
 
 
 def judge(run: RunRow, now: datetime) -> tuple[WorkerHealth, list[Stall]]:
-    """Whether a run's row is to be believed, and what its worker does not get on with."""
+    """Whether the run's row can be trusted, and what makes no progress."""
     if run.has_ended:
         return WorkerHealth.CRASHED if run.state is RunState.CRASHED else WorkerHealth.NONE, []
     if not is_alive(run):
@@ -191,7 +192,7 @@ def judge(run: RunRow, now: datetime) -> tuple[WorkerHealth, list[Stall]]:
 
 
 def stalls(run: RunRow, now: datetime) -> list[Stall]:
-    """What a worker whose heart beats does not get on with: longer than its own limits would allow."""
+    """What a running worker makes no progress with, for longer than its own timeouts allow."""
     if run.state is not RunState.RUNNING:
         return []
     call = float(run.options.get("call_seconds", 0))
@@ -204,15 +205,15 @@ def stalls(run: RunRow, now: datetime) -> list[Stall]:
     for host in run.activity.get("hosts", []):
         if host["state"] == HostState.PROBING and _age(host, now) > load + MARGIN_SECONDS:
             found.append(Stall(f"loading the model at {host['host']}", _since(host)))
-        for in_hand in host["calls"]:  # asked twice at the most; the first time the model may have to be loaded
-            if _age(in_hand, now) > load + call + MARGIN_SECONDS:
-                frame = f"frame {in_hand['frame_id']} (video {in_hand['video_id']}, {in_hand['timestamp']:.3f} s)"
-                found.append(Stall(f"describing {frame} at {host['host']}", _since(in_hand)))
+        for request in host["calls"]:  # sent twice at most, and the first one may load the model
+            if _age(request, now) > load + call + MARGIN_SECONDS:
+                frame = f"frame {request['frame_id']} (video {request['video_id']}, {request['timestamp']:.3f} s)"
+                found.append(Stall(f"describing {frame} at {host['host']}", _since(request)))
     decoding = run.activity.get("extracting")
     if decoding is not None and _age(decoding, now) > DECODING_SECONDS:
         found.append(Stall(f"decoding video {decoding['video_id']} at frame {decoding['decoded']}", _since(decoding)))
     found += [
-        Stall(f"looking at video {skim['video_id']}", _since(skim))
+        Stall(f"scanning video {skim['video_id']}", _since(skim))
         for skim in run.activity.get("skimming", [])
         if _age(skim, now) > DECODING_SECONDS
     ]
@@ -247,7 +248,7 @@ def _process(run: RunRow) -> ProcessStatus | None:
 
 
 def _coming(connection: Any, videos: list[queries.VideoRow]) -> int:
-    """How many frames more will be kept of videos that are not decoded to their end; of unknown kinds none."""
+    """How many more frames to expect from videos that are not fully extracted; 0 for sampling without history."""
     coming = 0.0
     for video in videos:
         if video.extraction_status in (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED) or not video.frame_count:

@@ -1,10 +1,10 @@
-"""The supervisor, `python -m enrich.control.supervisor`: starts the worker, and starts it again after a crash.
+"""The supervisor, `python -m enrich.control.supervisor`: starts the worker and restarts it after a crash.
 
-It reads no video and calls no model, so that nothing that ends the worker ends it too. It ends with a worker that was
-stopped, has finished, or refuses to begin; after a crash (any other exit, or a signal) it notes what the worker died
-of, counts the crash for the tasks in hand, and starts it again, with growing pauses. Its arguments are the worker's.
+It decodes no video and calls no model, so nothing that crashes the worker crashes it too. It exits when the worker was
+stopped, has finished, or cannot start. After a crash (any other exit code, or a signal) it records the cause, counts
+the crash for the tasks in flight, and restarts the worker with exponential backoff. Its arguments are the worker's.
 
-Killed itself, it leaves the worker running: that goes on, and is found through its row in the runs table.
+If the supervisor itself is killed, the worker keeps running and can be found through its row in the runs table.
 """
 
 import logging
@@ -33,64 +33,64 @@ from enrich.settings import Settings, load_settings
 log = logging.getLogger(__name__)
 
 PROGRAM = "supervisor"
-FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
-GOOD_SECONDS = 600.0  # a worker that has lived so long has got over what crashed it before
-LOOK_SECONDS = 0.5
-STOP_SECONDS = 30.0  # a worker that was told to stop is given so long, and half of it again for SIGTERM
-WRONG_EXITS = (1, 2)  # it was refused, or cannot work like this: again would be in vain
+FIRST_BACKOFF_SECONDS = 1.0
+MAX_BACKOFF_SECONDS = 60.0
+STABLE_SECONDS = 600.0  # a worker that ran this long resets the backoff
+POLL_SECONDS = 0.5
+STOP_SECONDS = 30.0  # for the worker to stop on request, and half of it again after SIGTERM
+PERMANENT_EXIT_CODES = (1, 2)  # a user error or wrong usage: restarting does not help
 
 
 class Supervisor:
-    """One worker's keeper, from one thread. `stop` may be called from a signal handler."""
+    """Keeps one worker running. Used from one thread; `stop` may be called from a signal handler."""
 
     def __init__(self, settings: Settings, arguments: Sequence[str] = ()) -> None:
         self._settings = settings
         self._arguments = list(arguments)
         self._engine: Engine = open_engine(settings)
-        self._me = this_process()
-        self._last: RunRow | None = None  # of our workers
+        self._identity = this_process()
+        self._last: RunRow | None = None  # the last run we have handled
         self._is_stopping = threading.Event()
 
     def stop(self) -> None:
-        """Have the worker stopped, and end."""
+        """Stop the worker, then return from `run`."""
         self._is_stopping.set()
 
     def run(self) -> int:
-        """Keep a worker running until there is a reason to end; the exit code."""
-        pause = FIRST_PAUSE_SECONDS
+        """Keep a worker running until it is stopped or cannot start; the exit code."""
+        backoff = FIRST_BACKOFF_SECONDS
         while True:
-            began = time.monotonic()
+            started_at = time.monotonic()
             code = self._run_worker()
-            if code == 0 or code in WRONG_EXITS or self._is_over():
+            if code == 0 or code in PERMANENT_EXIT_CODES or self._should_stop():
                 return max(0, code)
-            if not self._note_crash(code):
+            if not self._record_crash(code):
                 return 1
-            if time.monotonic() - began >= GOOD_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            log.warning("the worker is started again in %.0f s", pause, extra=about(Action.WORKER_STARTED))
-            if not self._sleep(pause):
+            if time.monotonic() - started_at >= STABLE_SECONDS:
+                backoff = FIRST_BACKOFF_SECONDS
+            log.warning("restarting the worker in %.0f s", backoff, extra=about(Action.WORKER_STARTED))
+            if not self._sleep(backoff):
                 return 0
-            pause = min(LONGEST_PAUSE_SECONDS, 2 * pause)
+            backoff = min(MAX_BACKOFF_SECONDS, 2 * backoff)
 
     def _run_worker(self) -> int:
-        """One life of the worker; its exit code, negative for the signal that ended it."""
+        """Run the worker once; its exit code, negative for the signal that ended it."""
         worker = launch(
-            self._settings, "-m", "enrich", *self._arguments, "--supervisor", described(self._me), is_new=False
+            self._settings, "-m", "enrich", *self._arguments, "--supervisor", described(self._identity), is_new=False
         )
-        log.info("the worker is process %d", worker.pid, extra=about(Action.WORKER_STARTED))
+        log.info("started the worker as process %d", worker.pid, extra=about(Action.WORKER_STARTED))
         ended = threading.Thread(target=worker.wait, name="everyframe-supervisor")
         ended.start()
         while ended.is_alive():
-            ended.join(LOOK_SECONDS)
+            ended.join(POLL_SECONDS)
             if self._is_stopping.is_set() and ended.is_alive():
                 self._stop_worker(worker, ended)
         code = worker.returncode
-        log.info("the worker has ended: %s", exit_in_words(code), extra=about(Action.WORKER_ENDED))
+        log.info("the worker ended: %s", exit_in_words(code), extra=about(Action.WORKER_ENDED))
         return code
 
     def _stop_worker(self, worker: "subprocess.Popen[bytes]", ended: threading.Thread) -> None:
-        """Ask it to stop, then tell it, then kill it."""
+        """Request a stop, then send SIGTERM, then SIGKILL."""
         run = self._our_run()
         if run is not None and not run.has_ended:
             with writing(self._engine) as connection:
@@ -100,21 +100,21 @@ class Supervisor:
             worker.terminate()
             ended.join(STOP_SECONDS / 2)
         if ended.is_alive():
-            log.warning("the worker does not stop and is killed", extra=about(Action.WORKER_ENDED))
+            log.warning("the worker did not stop in time; killing it", extra=about(Action.WORKER_ENDED))
             worker.kill()
             ended.join()
 
-    def _is_over(self) -> bool:
-        """Whether whoever ended the worker wanted it to end."""
+    def _should_stop(self) -> bool:
+        """Whether the worker was meant to end: this supervisor was stopped, or a stop was requested."""
         run = self._our_run()
         return self._is_stopping.is_set() or (run is not None and run.requested == runs.STOP)
 
-    def _note_crash(self, code: int) -> bool:
-        """Write down what the worker died of; whether it had begun, so that starting it again may help."""
+    def _record_crash(self, code: int) -> bool:
+        """Record the cause of a crash; False if the worker crashed at its first start, so that restarting is futile."""
         run = self._our_run()
         if run is None or (self._last is not None and run.id == self._last.id):
-            log.error("the worker crashed before it had begun", extra=about(Action.WORKER_ENDED))
-            return self._last is not None  # it has begun before: it may again
+            log.error("the worker crashed during startup", extra=about(Action.WORKER_ENDED))
+            return self._last is not None  # it started before, so it may start again
         self._last = run
         error = f"the worker crashed: {exit_in_words(code)}" + (f"; {run.error}" if run.error else "")
         log.error("%s: %s", error, last_output(self._settings), extra=about(Action.WORKER_ENDED, run=run.id))
@@ -122,48 +122,48 @@ class Supervisor:
             with writing(self._engine) as connection:
                 runs.end_from_outside(connection, run.id, RunState.CRASHED, error=error)
                 runs.explain(connection, run.id, error)
-                aside = store.count_crash(connection, run.id, now=datetime.now(UTC))
-        except DatabaseError as problem:  # the next worker finds its dead run by itself
-            log.warning("the database waits: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
+                failed_count = store.count_crash(connection, run.id, now=datetime.now(UTC))
+        except DatabaseError as problem:  # the next worker cleans up after the dead run
+            log.warning("database is locked by another process: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
             return True
-        if aside:
+        if failed_count:
             log.error(
-                "%d tasks are set aside: %s", aside, store.CRASH_LIMIT_REACHED, extra=about(Action.TASKS_CRASH_LIMIT)
+                "%d tasks failed: %s", failed_count, store.CRASH_LIMIT_REACHED, extra=about(Action.TASKS_CRASH_LIMIT)
             )
         return True
 
     def _our_run(self) -> RunRow | None:
-        """The last run, if it is a worker's of ours."""
+        """The last run, if it belongs to a worker of this supervisor."""
         try:
             with reading(self._engine) as connection:
                 run = runs.last_run(connection)
         except DatabaseError as error:
-            log.warning("the database waits: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+            log.warning("database is locked by another process: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
             return None
-        return run if run is not None and run.supervisor == self._me else None
+        return run if run is not None and run.supervisor == self._identity else None
 
     def _sleep(self, seconds: float) -> bool:
-        """Wait before the next start; False if we are told to stop meanwhile."""
+        """Wait before a restart; False if a stop is requested meanwhile."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if self._is_over():
+            if self._should_stop():
                 return False
-            self._is_stopping.wait(min(LOOK_SECONDS, seconds))
-        return not self._is_over()
+            self._is_stopping.wait(min(POLL_SECONDS, seconds))
+        return not self._should_stop()
 
 
 def exit_in_words(code: int) -> str:
-    """What an exit code says: `exit code 3`, `killed by SIGSEGV`."""
+    """An exit code in words: `exit code 3`, `killed by SIGSEGV`."""
     if code >= 0:
         return f"exit code {code}"
     try:
-        return f"ended by {signal.Signals(-code).name}"
+        return f"killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"ended by signal {-code}"
+        return f"killed by signal {-code}"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a supervisor until it ends; its exit code."""
+    """Run a supervisor; its exit code."""
     try:
         settings = load_settings()
         log_to_file(log_path(settings, PROGRAM))
@@ -176,7 +176,7 @@ def main(arguments: Sequence[str]) -> int:
         if name in signal.Signals.__members__:
             signal.signal(signal.Signals[name], lambda *_: supervisor.stop())
     if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the terminal may close
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # keep running when the terminal closes
     return supervisor.run()
 
 

@@ -1,7 +1,7 @@
-"""`python -m enrich.jobs FOLDER COMMAND…`: runs one command, writes what it prints and how it ended to files.
+"""`python -m enrich.jobs FOLDER COMMAND…`: runs one command and writes its output and exit code to files.
 
-Its whole task is the exit code, which nobody else could read once the dashboard that started the job has ended. A
-job whose file `exit` is missing and whose process is gone was killed. SIGTERM is passed on to the command.
+This wrapper records the exit code, which no process could read after the dashboard that started the job has ended. A
+job without the file `exit` whose process is gone was killed. SIGTERM is forwarded to the command.
 """
 
 import os
@@ -11,23 +11,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-OUT, ERR, EXIT = "out.jsonl", "err.txt", "exit"  # in a job's folder
-HERE = "enrich.jobs"
+OUT, ERR, EXIT = "out.jsonl", "err.txt", "exit"  # file names in the job's folder
+MODULE = "enrich.jobs"
 
 
 def run_job(folder: Path, command: Sequence[str]) -> int:
-    """Run the command to its end; its exit code, which is in the file `exit` then, whole or not at all."""
-    wishes: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: wishes.append(number))  # until there is whom to tell
+    """Run the command to its end; its exit code, which is written atomically to the file `exit`."""
+    early_signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: early_signals.append(number))  # until the command runs
     with (folder / OUT).open("wb") as out, (folder / ERR).open("wb") as err:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    if wishes:
+    if early_signals:
         process.terminate()
     code = process.wait()
     part = folder / f"{EXIT}.part"
     part.write_text(str(code), encoding="ascii")
-    os.replace(part, folder / EXIT)  # noqa: PTH105  # one step, over whatever is there
+    os.replace(part, folder / EXIT)  # noqa: PTH105  # atomic, and overwrites on Windows too
     return code
 
 

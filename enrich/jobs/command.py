@@ -1,7 +1,7 @@
-"""One command of the command line, run in a process of its own: how the dashboard has work done in a moment.
+"""Run one `everyframe` command in a separate process and parse its JSON: how the dashboard does short work.
 
-The command gets the same library and answers in JSON. It always ends: one that takes too long is ended with all it has
-started, apart from what it has put into the background (a worker, a job). What it says besides is no hindrance.
+The command uses the same library. It always ends: after a timeout it is terminated together with its child processes,
+except those it has detached (a worker, a job). Other lines in its output, such as log lines, are ignored.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from typing import Any
 from enrich.control.launch import detached, environment_for
 from enrich.settings import Settings
 
-LIMIT_SECONDS = 120.0
-END_SECONDS = 5.0  # between SIGTERM and SIGKILL
-TIMED_OUT = 124  # what `timeout` exits with
-NOT_RUN = 126  # what a shell exits with
-PREFIX = "everyframe: "  # of every line that is meant for a person
+TIMEOUT_SECONDS = 120.0
+TERMINATE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+TIMED_OUT = 124  # exit code, as of the program `timeout`
+NOT_RUN = 126  # exit code, as of a shell
+PREFIX = "everyframe: "  # of every error line for the user
 
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """What a command came to.
+    """The result of a command.
 
-    `data` is the JSON it printed: its one value, a list of them if there are several, None if there is none. `error`
-    is what it said to a person, also where it succeeded; a failed command whose `data` tells enough may leave it empty.
+    `data` is the JSON it printed: the value, a list of values if there are several, None if there is none. `error`
+    holds its messages to the user, even on success. It may be empty for a failed command whose `data` has the details.
     """
 
     code: int
@@ -43,11 +43,14 @@ class CommandResult:
         return self.code == 0
 
 
-def run_command(settings: Settings, *words: str, seconds: float = LIMIT_SECONDS) -> CommandResult:
-    """Run `everyframe WORDS --json` to its end, within the limit. Paths must be absolute. Never raises."""
+def run_command(settings: Settings, *words: str, seconds: float = TIMEOUT_SECONDS) -> CommandResult:
+    """Run `everyframe WORDS --json` to its end, at most `seconds` long. Paths must be absolute. Never raises."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:  # pipes would wait for grandchildren
+        with (
+            tempfile.TemporaryFile() as out,
+            tempfile.TemporaryFile() as err,
+        ):  # a pipe would stay open until grandchildren end
             process = subprocess.Popen(
                 command_line(words),
                 stdin=subprocess.DEVNULL,
@@ -57,81 +60,81 @@ def run_command(settings: Settings, *words: str, seconds: float = LIMIT_SECONDS)
                 env=command_environment(settings),
                 **detached(),
             )
-            is_late = False
+            timed_out = False
             try:
                 process.wait(seconds)
             except subprocess.TimeoutExpired:
-                is_late = True
+                timed_out = True
             finally:
                 end(process)
             out.seek(0)
             err.seek(0)
-            printed, said = (file.read().decode("utf-8", errors="replace") for file in (out, err))
-    except (OSError, ValueError) as error:  # no such folder, no memory, a word that no command line can hold
-        return CommandResult(NOT_RUN, None, f"the command could not be run: {error}")
-    values = json_values(printed)
+            output, messages = (file.read().decode("utf-8", errors="replace") for file in (out, err))
+    except (OSError, ValueError) as error:  # missing folder, no memory, or an invalid argument
+        return CommandResult(NOT_RUN, None, f"cannot run the command: {error}")
+    values = json_values(output)
     data = values[0] if len(values) == 1 else values or None
-    if is_late:
-        return CommandResult(TIMED_OUT, data, f"it took longer than {seconds:g} seconds and was ended")
-    return CommandResult(process.returncode, data, error_line(said, process.returncode if data is None else 0))
+    if timed_out:
+        return CommandResult(TIMED_OUT, data, f"the command took longer than {seconds:g} s and was terminated")
+    return CommandResult(process.returncode, data, error_line(messages, process.returncode if data is None else 0))
 
 
 def command_line(words: Sequence[str]) -> list[str]:
-    """The program and arguments of one command that answers in JSON, with this Python, wherever it runs."""
+    """The full command line of an `everyframe` command with JSON output, run by this Python interpreter."""
     words = list(words)
     place = words.index("--") if "--" in words else len(words)
     return [sys.executable, "-P", "-m", "enrich.cli", *words[:place], "--json", *words[place:]]
 
 
 def command_environment(settings: Settings) -> dict[str, str]:
-    """The environment of a command: the library's, and output that can be read on every system."""
+    """The environment of a command: the library's settings, and unbuffered UTF-8 output."""
     return environment_for(settings) | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
 
 
-def json_values(printed: str) -> list[Any]:
-    """The JSON objects and lists in what was printed, each beginning a line and ending one; the rest is noise."""
+def json_values(output: str) -> list[Any]:
+    """The JSON objects and lists in the output that start and end at line boundaries; other lines are ignored."""
     values = []
     decoder = json.JSONDecoder()
     place = 0
-    while place < len(printed):
-        line_end = printed.find("\n", place)
-        line_end = len(printed) if line_end < 0 else line_end
-        if printed[place] in "{[":
+    while place < len(output):
+        line_end = output.find("\n", place)
+        line_end = len(output) if line_end < 0 else line_end
+        if output[place] in "{[":
             with contextlib.suppress(ValueError, RecursionError):
-                value, stop = decoder.raw_decode(printed, place)
-                value_end = printed.find("\n", stop)
-                value_end = len(printed) if value_end < 0 else value_end
-                if not printed[stop:value_end].strip():
+                value, stop = decoder.raw_decode(output, place)
+                value_end = output.find("\n", stop)
+                value_end = len(output) if value_end < 0 else value_end
+                if not output[stop:value_end].strip():
                     values.append(value)
                     line_end = value_end
         place = line_end + 1
     return values
 
 
-def error_line(said: str, code: int) -> str:
-    """What a command said to a person on stderr; where it failed without a word, what is known of its end."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    meant = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
-    if meant or code == 0:
-        return "\n".join(meant)
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"it ended with {how}: {lines[-1].strip() if lines else 'nothing more is known'}"
+def error_line(stderr: str, code: int) -> str:
+    """The messages to the user on stderr; for a failed command without any, its exit code and last line."""
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    messages = [line.removeprefix(PREFIX) for line in lines if line.startswith(PREFIX)]
+    if messages or code == 0:
+        return "\n".join(messages)
+    ending = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"the command ended with {ending}: {lines[-1].strip() if lines else 'no error output'}"
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:
-    """End a process that was started detached, and what it has started in its session, if it still runs."""
+    """Terminate a detached process and its process group, if it is still running."""
     if process.poll() is not None:
         return
     _signal(process, signal.SIGTERM)
     try:
-        process.wait(END_SECONDS)
+        process.wait(TERMINATE_SECONDS)
     except subprocess.TimeoutExpired:
         _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
         process.wait()
 
 
 def _signal(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    """A signal to the process and all in its group; Windows ends the process itself."""
+    """Send a signal to the process group. On Windows, terminate the process."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.terminate()

@@ -1,9 +1,9 @@
-"""Long commands in the background: started from the dashboard, seen from every tab and after a restart.
+"""Background jobs: long commands that the dashboard starts, visible in every tab and after a restart.
 
-A job is a folder below `home/jobs/`: `job.json` says what it is and which process runs it, beside it lie what it
-prints and how it ended. Files are the only truth: a job runs if its process lives (by id and beginning, never by id
-alone), and no tab, server or login session needs to stay for it. Two starts of the same work at the same moment may
-both succeed; a little later the second finds the first.
+A job is a folder in `home/jobs/`. `job.json` describes it and its process; next to it are its output and exit code. The
+files are the only state: a job is running if its process is alive (by id and create time, never by id alone), and no
+tab, server or login session has to stay open. Two simultaneous starts of the same job may both succeed; a later start
+returns the running job.
 """
 
 import contextlib
@@ -27,28 +27,28 @@ import psutil
 from db.runs import ProcessIdentity
 from enrich.control.launch import detached, reap
 from enrich.errors import ControlError
-from enrich.jobs.__main__ import ERR, EXIT, HERE, OUT
+from enrich.jobs.__main__ import ERR, EXIT, MODULE, OUT
 from enrich.jobs.command import command_environment, command_line, error_line, json_values
 from enrich.process import find, identity_of, lives
 from enrich.settings import Settings
 
 FOLDER = "jobs"
 DESCRIPTION = "job.json"
-FINISHED_KEPT = 20
-END_SECONDS = 5.0  # between SIGTERM and SIGKILL
-KILL_SECONDS = 5.0  # after SIGKILL: a disk that does not answer holds even that up
-LOOK_SECONDS = 0.05
-MOST_BYTES = 1_000_000  # of what a job printed: the end of it is read
-ENDED = (None, -signal.SIGTERM, -9)  # what is left of a job that somebody ended
-KILLED = "it was ended from outside before it was done"
+MAX_FINISHED_JOBS = 20
+TERMINATE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+KILL_SECONDS = 5.0  # after SIGKILL; an unresponsive disk delays even that
+POLL_SECONDS = 0.05
+MAX_OUTPUT_BYTES = 1_000_000  # read from the end of a job's output
+KILLED_EXIT_CODES = (None, -signal.SIGTERM, -9)
+KILLED = "the job was stopped before it finished"
 _ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One long command. `lines` are the JSON objects it has printed so far.
+    """One background job. `lines` are the JSON objects it has printed so far.
 
-    `exit_code` is None while it runs, and if its process was killed; negative for the signal that ended the command.
+    `exit_code` is None while it runs, and if its process was killed. It is negative if a signal ended the command.
     """
 
     id: str
@@ -62,9 +62,9 @@ class Job:
 
 
 def start_job(settings: Settings, kind: str, *words: str) -> Job:
-    """Run `everyframe WORDS --json` in the background. The same work that runs already is not begun again.
+    """Run `everyframe WORDS --json` in the background; returns the running job if the same one is already running.
 
-    Raises ControlError, which says why it could not be started.
+    Raises ControlError if it cannot be started.
     """
     for job in jobs(settings, kind):
         if job.is_running and job.words == words:
@@ -75,7 +75,7 @@ def start_job(settings: Settings, kind: str, *words: str) -> Job:
     try:
         folder.mkdir(parents=True)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", HERE, str(folder), *command_line(words)],
+            [sys.executable, "-P", "-m", MODULE, str(folder), *command_line(words)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -85,24 +85,24 @@ def start_job(settings: Settings, kind: str, *words: str) -> Job:
         )
     except (OSError, ValueError) as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise ControlError(f"{kind} could not be started: {error}") from error
+        raise ControlError(f"cannot start {kind}: {error}") from error
     reap(process)
-    _describe(folder, kind, words, now, process.pid)
-    _forget_old(settings)
+    _write_description(folder, kind, words, now, process.pid)
+    _delete_old(settings)
     found = _job(folder)
     if found is None:
-        raise ControlError(f"{kind} was started and has vanished from {folder.parent}")
+        raise ControlError(f"{kind} was started, but its folder disappeared from {folder.parent}. Try again")
     return found
 
 
 def jobs(settings: Settings, kind: str | None = None) -> list[Job]:
-    """Every job of the library, or those of a kind, newest first."""
+    """All jobs of the library, or those of one kind, newest first."""
     found = [job for folder in _folders(settings) if (job := _job(folder)) is not None]
     return [job for job in found if kind is None or job.kind == kind]
 
 
 def stop_job(settings: Settings, job_id: str) -> bool:
-    """End a job: asked, then killed; whether it ran. Raises ControlError if it does not end."""
+    """Stop a job with SIGTERM, then SIGKILL; whether it was running. Raises ControlError if it does not end."""
     folder = _folder(settings, job_id)
     process = _process(folder) if folder is not None else None
     if process is None:
@@ -111,25 +111,25 @@ def stop_job(settings: Settings, job_id: str) -> bool:
         found = find(process)
         if found is None:
             return False
-        all_of_it = [*found.children(recursive=True), found]  # who notes the exit code comes last
-        found.terminate()  # on Windows this ends it at once, and its command below
-        left = _left(all_of_it, END_SECONDS)
+        processes = [*found.children(recursive=True), found]  # the wrapper that records the exit code is last
+        found.terminate()  # on Windows this kills it at once; its command is killed below
+        left = _wait_for(processes, TERMINATE_SECONDS)
         for one in left:
-            if _left([one], KILL_SECONDS if one is found else 0.0):  # with its command gone it ends by itself
+            if _wait_for([one], KILL_SECONDS if one is found else 0.0):  # the wrapper ends when its command has ended
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
-        left = _left(left, KILL_SECONDS)
+        left = _wait_for(left, KILL_SECONDS)
     except psutil.NoSuchProcess:
         return True
     except psutil.Error as error:
-        raise ControlError(f"the job, process {process.pid}, could not be ended: {error}") from error
+        raise ControlError(f"cannot stop the job (process {process.pid}): {error}") from error
     if left:
-        raise ControlError(f"the job, process {process.pid}, could not be ended")
+        raise ControlError(f"cannot stop the job (process {process.pid}): it does not react to being killed")
     return True
 
 
 def forget_job(settings: Settings, job_id: str) -> bool:
-    """Delete a job that has ended; whether there was one. One that runs stays."""
+    """Delete a finished job; whether there was one. A running job is kept."""
     folder = _folder(settings, job_id)
     job = _job(folder) if folder is not None else None
     if folder is None or job is None or job.is_running:
@@ -138,42 +138,42 @@ def forget_job(settings: Settings, job_id: str) -> bool:
     return True
 
 
-def _left(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still live after so many seconds; a zombie is dead, whoever should have taken it away."""
+def _wait_for(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait up to `seconds` for the processes to end; those that are still alive. A zombie counts as ended."""
     end = time.monotonic() + seconds
     while True:
-        left = [one for one in processes if _lives(one)]
+        left = [one for one in processes if _is_alive(one)]
         if not left or time.monotonic() >= end:
             return left
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def _describe(folder: Path, kind: str, words: tuple[str, ...], now: datetime, pid: int) -> None:
-    """Write down what a job is and who runs it, whole or not at all."""
+def _write_description(folder: Path, kind: str, words: tuple[str, ...], now: datetime, pid: int) -> None:
+    """Write `job.json` atomically: what the job is, and which process runs it."""
     try:
         process = identity_of(psutil.Process(pid))
-    except psutil.Error:  # it has ended already
+    except psutil.Error:  # it has already ended
         process = None
-    said = {
+    description = {
         "kind": kind,
         "words": words,
         "started_at": now.isoformat(),
         "process": [process.hostname, process.pid, process.created_at] if process is not None else None,
     }
     part = folder / f"{DESCRIPTION}.part"
-    part.write_text(json.dumps(said), encoding="utf-8")
-    os.replace(part, folder / DESCRIPTION)  # noqa: PTH105  # one step, over whatever is there
+    part.write_text(json.dumps(description), encoding="utf-8")
+    os.replace(part, folder / DESCRIPTION)  # noqa: PTH105  # atomic, and overwrites on Windows too
 
 
 def _folders(settings: Settings) -> list[Path]:
-    """The folders of jobs, newest first."""
+    """The folders of all jobs, newest first."""
     try:
         names = os.listdir(settings.home / FOLDER)  # noqa: PTH208  # names are enough
     except OSError:
@@ -185,37 +185,39 @@ def _folder(settings: Settings, job_id: str) -> Path | None:
     return settings.home / FOLDER / job_id if _ID.fullmatch(job_id) else None
 
 
-def _said(folder: Path) -> dict[str, Any] | None:
-    """What `job.json` says; None if there is none, or none that can be read."""
+def _read_description(folder: Path) -> dict[str, Any] | None:
+    """The content of `job.json`; None if it is missing or unreadable."""
     try:
-        said = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return said if isinstance(said, dict) else None
+    return description if isinstance(description, dict) else None
 
 
 def _process(folder: Path) -> ProcessIdentity | None:
-    said = _said(folder)
-    process = said["process"] if said is not None else None
+    description = _read_description(folder)
+    process = description["process"] if description is not None else None
     return ProcessIdentity(*process) if process is not None else None
 
 
 def _job(folder: Path) -> Job | None:
-    said = _said(folder)
-    if said is None:
+    description = _read_description(folder)
+    if description is None:
         return None
     process = _process(folder)
-    is_running = process is not None and lives(process)  # looked at before its end is read: it may end in between
+    is_running = process is not None and lives(
+        process
+    )  # checked before reading the exit code, as it may end in between
     code = _exit_code(folder)
     is_running = is_running and code is None
     error = ""
     if not is_running:
-        error = KILLED if code in ENDED else error_line(_text(folder / ERR), code or 0)
+        error = KILLED if code in KILLED_EXIT_CODES else error_line(_text(folder / ERR), code or 0)
     return Job(
         id=folder.name,
-        kind=said["kind"],
-        words=tuple(said["words"]),
-        started_at=datetime.fromisoformat(said["started_at"]),
+        kind=description["kind"],
+        words=tuple(description["words"]),
+        started_at=datetime.fromisoformat(description["started_at"]),
         is_running=is_running,
         lines=_lines(folder / OUT),
         exit_code=code,
@@ -245,17 +247,17 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return []
 
 
-@lru_cache(maxsize=2 * FINISHED_KEPT)
+@lru_cache(maxsize=2 * MAX_FINISHED_JOBS)
 def _read_lines(path: Path, size: int, changed: int) -> tuple[dict[str, Any], ...]:
-    """The JSON objects in the end of a file: its last line only once it is whole. Read again only after a change."""
+    """The JSON objects at the end of a file; an incomplete last line is skipped. Cached until the file changes."""
     del changed
     with path.open("rb") as file:
-        file.seek(max(0, size - MOST_BYTES))
-        text = file.read(MOST_BYTES).decode("utf-8", errors="replace")
+        file.seek(max(0, size - MAX_OUTPUT_BYTES))
+        text = file.read(MAX_OUTPUT_BYTES).decode("utf-8", errors="replace")
     return tuple(value for value in json_values(text) if isinstance(value, dict))
 
 
-def _forget_old(settings: Settings) -> None:
-    ended = [job for job in jobs(settings) if not job.is_running]
-    for job in ended[FINISHED_KEPT:]:
+def _delete_old(settings: Settings) -> None:
+    finished = [job for job in jobs(settings) if not job.is_running]
+    for job in finished[MAX_FINISHED_JOBS:]:
         forget_job(settings, job.id)

@@ -1,1 +1,1 @@
-"""The command line, as its users meet it: in this process for breadth, as a real process where processes matter."""
+"""Tests of the command line, in this process for breadth and as a real process where processes matter."""

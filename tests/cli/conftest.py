@@ -1,4 +1,4 @@
-"""An environment of its own, a stand-in for Ollama, clips, and a library that is enriched once and copied."""
+"""A clean environment, a stand-in for Ollama, clips, and an enriched library that is built once and copied."""
 
 import os
 import shutil
@@ -16,21 +16,21 @@ from tests.clips import numbered_clip, numbered_picture, picture_clip, run_ffmpe
 from tests.standin import StandIn
 from tests.standin_claude import KEY, ClaudeStandIn
 
-NOBODY = "http://127.0.0.1:9"  # where no Ollama answers
+NO_OLLAMA = "http://127.0.0.1:9"  # nothing listens here
 FRAMES = 12  # of the clip `party`, all kept
 SPARSE_FRAMES = 30  # of the clip `numbers`, every fifth kept
-# Of the clip `moments`: each is followed by a picture that looks much the same, and whose number is one more.
+# Of the clip `moments`: each is followed by a frame that looks almost the same, with the next number.
 MOMENTS = (10560, 63574, 34290, 4826, 58, 19080, 61636, 48910, 41862, 2868, 35742, 64072)
 
 
 def quiet_environment(home: Path, **more: str) -> dict[str, str]:
-    """Settings for tests: a library in `home`, small pictures, no limits of this machine."""
+    """Settings for tests: a library in `home`, small images, no disk reserve."""
     values = {"EVERYFRAME_HOME": str(home), "EVERYFRAME_STORED_EDGE": "320", "EVERYFRAME_DISK_RESERVE_MB": "0"}
     return values | {"EVERYFRAME_CONNECT_SECONDS": "2", "COLUMNS": "100"} | more
 
 
 def live_in(patch: pytest.MonkeyPatch, home: Path, ollama: str) -> None:
-    """Commands in this process work on the library in `home`; nothing of the person who runs the tests has a say."""
+    """Make commands in this process use the library in `home`, and ignore the developer's own settings."""
     for name in list(os.environ):
         if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
             patch.delenv(name)
@@ -39,8 +39,8 @@ def live_in(patch: pytest.MonkeyPatch, home: Path, ollama: str) -> None:
 
 
 @contextmanager
-def living_in(home: Path, ollama: str = NOBODY) -> Iterator[pytest.MonkeyPatch]:
-    """The same for a while, for fixtures of more than one test; signals that commands take over are given back."""
+def living_in(home: Path, ollama: str = NO_OLLAMA) -> Iterator[pytest.MonkeyPatch]:
+    """Like `live_in`, for session fixtures. Restores the environment and the signal handlers afterwards."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch:
         live_in(patch, home, ollama)
@@ -51,20 +51,20 @@ def living_in(home: Path, ollama: str = NOBODY) -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A library of the test's own; nobody answers where Ollama is looked for."""
-    live_in(monkeypatch, tmp_path / "home", NOBODY)
+    """A separate library for each test, and no Ollama server."""
+    live_in(monkeypatch, tmp_path / "home", NO_OLLAMA)
 
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds for people takes hundredths of a second in this process."""
+    """Shorten the backoff and retry pauses."""
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.3)
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
 
 
 @pytest.fixture(autouse=True)
 def same_signals() -> Iterator[None]:
-    """`enrich` takes the signals of its process over; tests give them back."""
+    """Restore the signal handlers that `enrich` replaces."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -78,7 +78,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A stand-in that is found where Ollama is looked for."""
+    """A stand-in server at the configured Ollama address."""
     with StandIn(parallel=2) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.address)
         yield server
@@ -86,14 +86,14 @@ def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Terminal]:
-    """`cli("list", "--json")`: the command run in this process."""
+    """`cli("list", "--json")` runs the command in this process."""
     return lambda *arguments: run_here(capsys, *arguments)
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two films; only to be read."""
-    folder = tmp_path_factory.mktemp("films")
+    """A folder with two videos. Do not modify it."""
+    folder = tmp_path_factory.mktemp("videos")
     numbered_clip(folder / "numbers.mp4", frames=SPARSE_FRAMES)
     numbered_clip(folder / "party.mp4", frames=FRAMES, first=100)
     return folder
@@ -101,19 +101,19 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def party(clips: Path) -> Path:
-    """A film of 12 frames whose pictures show the numbers 100 to 111."""
+    """A video of 12 frames that show the numbers 100 to 111."""
     return clips / "party.mp4"
 
 
 @pytest.fixture(scope="session")
 def numbers(clips: Path) -> Path:
-    """A film of 30 frames whose pictures show the numbers 0 to 29."""
+    """A video of 30 frames that show the numbers 0 to 29."""
     return clips / "numbers.mp4"
 
 
 @pytest.fixture(scope="session")
-def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film that takes some seconds to decode."""
+def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video that takes some seconds to decode."""
     path = tmp_path_factory.mktemp("long") / "long.mp4"
     run_ffmpeg("-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=25:duration=30", "-c:v", "mpeg4", "-q:v", "9", path)
     return path
@@ -121,14 +121,14 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def moments(clips: Path) -> Path:
-    """A film of 24 frames that shows twelve moments, two frames each."""
+    """A video of 24 frames that shows twelve moments, two frames each."""
     pictures = (numbered_picture(number + n) for number in MOMENTS for n in (0, 1))
     return picture_clip(clips / "moments.mp4", pictures)
 
 
 @pytest.fixture(scope="session")
 def enriched_home(tmp_path_factory: pytest.TempPathFactory, numbers: Path, party: Path) -> Path:
-    """A library with `numbers` (1, six frames kept) and `party` (2, all kept), both described; to be copied."""
+    """A library with `numbers` (1, six frames kept) and `party` (2, all kept), both described. Copy before use."""
     home = tmp_path_factory.mktemp("enriched") / "home"
     enrich(home, (numbers, "every=0.2s"), (party, "exact"))
     return home
@@ -136,29 +136,29 @@ def enriched_home(tmp_path_factory: pytest.TempPathFactory, numbers: Path, party
 
 @pytest.fixture
 def library(enriched_home: Path, home: Path) -> Path:
-    """An enriched library of the test's own: numbers is 1, party is 2."""
+    """A copy of the enriched library: numbers is 1, party is 2."""
     shutil.copytree(enriched_home, home)
     return home
 
 
 @pytest.fixture(scope="session")
 def moments_home(tmp_path_factory: pytest.TempPathFactory, moments: Path) -> Path:
-    """A library with `moments`, all of it kept and described; to be copied."""
+    """A library with `moments`, every frame kept and described. Copy before use."""
     home = tmp_path_factory.mktemp("moments") / "home"
     enrich(home, (moments, "exact"))
     return home
 
 
 @pytest.fixture
-def film(moments_home: Path, home: Path) -> Path:
-    """A library of the test's own that holds `moments` alone, described."""
+def video(moments_home: Path, home: Path) -> Path:
+    """A copy of the library with `moments` only, described."""
     shutil.copytree(moments_home, home)
     return home
 
 
 @pytest.fixture
 def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
-    """An account at a stand-in for Claude, and five key frames a film."""
+    """A stand-in for Claude with an account, and five key frames per video."""
     with ClaudeStandIn() as server:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", server.address)
         monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
@@ -166,9 +166,9 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[ClaudeStandIn]:
         yield server
 
 
-def enrich(home: Path, *films: tuple[Path, str]) -> None:
-    """Make a library of films, each with its sampling, described."""
+def enrich(home: Path, *videos: tuple[Path, str]) -> None:
+    """Create a library with these videos, each with its sampling, and describe them."""
     with StandIn(parallel=2) as server, living_in(home, server.address):
-        for path, sampling in films:
+        for path, sampling in videos:
             assert run(["add", str(path), "--sampling", sampling]) == 0
         assert run(["enrich"]) == 0

@@ -1,4 +1,4 @@
-"""Running the command and reading what it says, in this process and as a process of its own."""
+"""Run a command and read its output, in this process or in a separate one."""
 
 import json
 import os
@@ -23,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Terminal:
-    """What a command came to."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -34,7 +34,7 @@ class Terminal:
         return json.loads(self.out)
 
     def refused(self, *words: str, code: int = 1) -> None:
-        """Assert that it failed with one line on stderr that has these words, and nothing on stdout."""
+        """Assert that it failed with one line on stderr that contains these words, and nothing on stdout."""
         assert self.code == code, self
         assert self.out == ""
         assert self.err.startswith("everyframe: ")
@@ -53,7 +53,7 @@ def run_here(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Term
 
 
 def run_process(*arguments: str | bytes | Path, **how: Any) -> Terminal:
-    """Run the command as a process, to its end; stdin is empty."""
+    """Run the command in a separate process, to its end, with empty stdin."""
     given = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": PATIENCE_SECONDS, "cwd": PROJECT} | how
     done = subprocess.run([os.fspath(COMMAND), *arguments], check=False, **given)
     return Terminal(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -61,7 +61,7 @@ def run_process(*arguments: str | bytes | Path, **how: Any) -> Terminal:
 
 @contextmanager
 def running(*command: str | Path, **how: Any) -> Iterator[subprocess.Popen[str]]:
-    """A command that runs beside the test; killed at the end if it has not ended."""
+    """A command that runs in parallel with the test. Killed at the end if it is still running."""
     given = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([str(part) for part in command], **({"cwd": PROJECT} | given | how)) as process:
         try:
@@ -71,18 +71,18 @@ def running(*command: str | Path, **how: Any) -> Iterator[subprocess.Popen[str]]
                 process.kill()
 
 
-def until(happens: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
-    """Wait until something is so; fail if it takes too long, or the process ends before."""
+def until(condition: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait for a condition. Fails after a timeout, or when the process ends first."""
     end = time.monotonic() + PATIENCE_SECONDS
-    while not happens():
+    while not condition():
         if process is not None and process.poll() is not None:
             pytest.fail(f"ended before {what}: {process.communicate()}")
-        assert time.monotonic() < end, f"waited in vain: {what}"
+        assert time.monotonic() < end, f"timed out waiting until {what}"
         time.sleep(0.02)
 
 
 def ask(home: Path, sql: str) -> list[tuple[Any, ...]]:
-    """Rows from a library's database; none while it is not there yet."""
+    """Rows from a library's database; none while it does not exist yet."""
     file = home / "library.db"
     if not file.exists():
         return []
@@ -94,13 +94,13 @@ def ask(home: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 def change(home: Path, sql: str, *values: object) -> None:
-    """Change a library behind the program's back."""
+    """Change a library's database directly."""
     with closing(sqlite3.connect(home / "library.db")) as connection, connection:
         connection.execute(sql, values)
 
 
 def settled(home: Path) -> bool:
-    """Whether nothing is in anybody's hands: no claimed task, no live run, no half picture."""
+    """Whether no work is pending: no claimed task, no live run, no partial image file."""
     doing = ask(home, "SELECT count(*) FROM tasks WHERE status = 'doing'")
     live = ask(home, "SELECT count(*) FROM runs WHERE state NOT IN ('stopped', 'finished', 'crashed')")
     return doing == [(0,)] and live == [(0,)] and not list((home / "frames").rglob("*.part"))

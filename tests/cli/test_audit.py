@@ -1,4 +1,4 @@
-"""audit: what it says, and how it exits."""
+"""The command `audit`: output and exit codes."""
 
 import signal
 
@@ -7,23 +7,24 @@ import pytest
 from tests.cli.terminal import COMMAND, ask, running, until
 
 
-def test_it_says_what_it_will_do_and_what_it_found(cli, library, standin):
+def test_audit_prints_plan_and_result(cli, library, standin):
     said = cli("audit", "numbers", "--sample", "10", "--seed", "3")
     assert said.code == 0
     lines = said.out.splitlines()
-    assert lines[0] == "numbers: 10 of 24 frames left out, drawn with seed 3"
+    assert lines[0] == "numbers: comparing 10 of 24 skipped frames (seed 3)"
     assert lines[1].startswith("About 1")
-    assert " calls to llava:13b: " in lines[1]
-    assert lines[2] == "0 of 10 agree; these do not:"
-    assert "left to frame " in lines[3]
-    assert "the picture changed (likeness " in lines[3]
-    assert lines[4].startswith("    kept:     Frame number ")
-    assert lines[5].startswith("    left out: Frame number ")
-    assert lines[6].startswith(f"    pictures: {library / 'audits' / 'numbers-'}")
-    assert lines[-1].startswith("By picture 0 of 10 agree; by words ")
+    assert " requests to llava:13b; estimated time: " in lines[1]
+    assert lines[2] == "0 of 10 skipped frames were redundant; the others differ from the kept frame:"
+    assert "represented by frame " in lines[3]
+    assert "the image differs (likeness " in lines[3]
+    assert lines[4].startswith("    kept:    Frame number ")
+    assert lines[5].startswith("    skipped: Frame number ")
+    assert lines[6].startswith(f"    images:  {library / 'audits' / 'numbers-'}")
+    assert lines[-2] == "By image: 0 of 10 match."
+    assert lines[-1].startswith("By description: ")
 
 
-def test_every_picture_it_names_is_there(cli, library, standin):
+def test_every_listed_image_exists(cli, library, standin):
     value = cli("audit", "numbers", "--sample", "5", "--json").json
     assert len(value["pairs"]) == 5
     for pair in value["pairs"]:
@@ -34,7 +35,7 @@ def test_every_picture_it_names_is_there(cli, library, standin):
         assert pair["kept_text"].startswith(f"Frame number {pair['kept_index']}:")
 
 
-def test_as_json(cli, library, standin):
+def test_json_output(cli, library, standin):
     said = cli("audit", "1", "--json")
     value = said.json
     assert said.code == 0
@@ -46,16 +47,16 @@ def test_as_json(cli, library, standin):
     assert [pair["index"] for pair in value["pairs"]] == [index for index in range(30) if index % 5]
 
 
-def test_a_film_of_which_all_is_kept(cli, library):
-    assert cli("audit", "party").out == "party: every source frame is kept, so there is nothing to compare.\n"
+def test_video_without_skipped_frames(cli, library):
+    assert cli("audit", "party").out == "party: no frames were skipped, so there is nothing to compare.\n"
     assert cli("audit", "party", "--json").json["sampled"] == 0
 
 
-def test_with_the_baseline_no_model_is_needed(cli, library):
+def test_baseline_needs_no_model(cli, library):
     assert cli("audit", "numbers", "--describer", "baseline", "--sample", "3").code == 0
 
 
-def test_what_is_wrong_is_one_line(cli, library, party, home, standin):
+def test_errors_are_one_line(cli, library, party, home, standin):
     cli("audit", "nope").refused("no video is called 'nope'")
     cli("audit", "numbers", "--sample", "0").refused("--sample", code=2)
     standin.behave(models=())
@@ -64,12 +65,12 @@ def test_what_is_wrong_is_one_line(cli, library, party, home, standin):
     assert "ollama pull llava:13b" in refused.err
 
 
-def test_a_film_that_is_not_decoded_names_the_command(cli, party, home):
+def test_unextracted_video_names_the_command(cli, party, home):
     cli("add", party)
     cli("audit", "1").refused("party is not decoded to its end yet: run `everyframe extract 1`")
 
 
-def test_ollama_that_is_away_is_one_sentence(cli, library):
+def test_unreachable_ollama_is_one_line(cli, library):
     said = cli("audit", "numbers", "--sample", "3")
     assert said.code == 1
     assert set(said.err.splitlines()) == {
@@ -77,18 +78,19 @@ def test_ollama_that_is_away_is_one_sentence(cli, library):
     }
 
 
-def test_help_says_that_disagreement_is_no_failure(cli):
-    assert "Exits 0 when it ran, also if frames disagree" in " ".join(cli("audit", "--help").out.split())
+def test_help_explains_the_exit_code(cli):
+    assert "Exits with 0 even if some frames differ" in " ".join(cli("audit", "--help").out.split())
 
 
 @pytest.mark.slow
-def test_ctrl_c_reports_what_was_compared_so_far(library, standin):
+def test_ctrl_c_reports_partial_results(library, standin):
     standin.behave(delay=0.2)
     with running(COMMAND, "audit", "numbers") as process:
         until(lambda: len(ask(library, "SELECT id FROM analyses WHERE pass = 'audit'")) > 10, "some calls", process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Interrupted; compared so far: " in out
-    assert " agree; " in out
+    assert "Interrupted after " in out
+    assert " of 24 frames." in out
+    assert "By image: " in out
     assert "Traceback" not in err

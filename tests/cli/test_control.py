@@ -1,4 +1,4 @@
-"""The worker in the background from the command line: start, pause, resume, stop, status."""
+"""The commands start, pause, resume, stop and status."""
 
 import json
 import re
@@ -24,36 +24,36 @@ def background(home: Path, standin, monkeypatch: pytest.MonkeyPatch) -> Iterator
     house.library.engine.dispose()
 
 
-def test_a_night_in_short(cli, standin, party, home, background):
+def test_start_pause_resume_stop(cli, standin, party, home, background):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
 
     started = cli("start")
     assert (started.code, started.err) == (0, "")
     pid = background.run().process.pid
-    assert started.out.startswith(f"The worker runs in the background: process {pid} on ")
+    assert started.out.startswith(f"Started the worker in the background: process {pid} on ")
     assert str(home / "logs" / "worker.log") in started.out.replace("\n", "")
     again = cli("start")
     assert (again.code, again.err) == (0, "")
-    assert again.out.startswith(f"A worker is running already: process {pid} on ")
+    assert again.out.startswith(f"The worker is already running: process {pid} on ")
 
-    assert cli("pause").out.startswith("The worker is paused, and the model's memory is free.")
+    assert cli("pause").out.startswith("Paused. The model is unloaded.")
     shown = cli("status")
     assert (shown.code, shown.err) == (0, "")
     assert re.search(r"^Worker +paused$", shown.out, re.MULTILINE)
-    assert cli("resume").out == "The worker goes on.\n"
+    assert cli("resume").out == "Resumed.\n"
     background.until_described(12)
     assert re.search(r"^Worker +running$", cli("status").out, re.MULTILINE)
 
-    assert cli("stop").out == "The worker has stopped. It described 12 frames. Go on with: everyframe start\n"
+    assert cli("stop").out == "Stopped. 12 frames described in this run. Continue with: everyframe start\n"
     assert cli("stop").out == "No worker is running.\n"
     shown = cli("status").out
-    assert re.search(r"^Worker +none is running, the last one stopped at ", shown, re.MULTILINE)
-    assert "12 of 12 frames kept so far; they cover 12 of 12 source frames; 1 of 1 video decoded" in shown
-    assert "nothing is left to describe" in shown
+    assert re.search(r"^Worker +not running, last run stopped at ", shown, re.MULTILINE)
+    assert "12 of 12 frames kept so far; representing 12 of 12 source frames; 1 of 1 video extracted" in shown
+    assert "everything is described" in shown
 
 
-def test_status_as_json_has_all_of_it(cli, library, background):
+def test_status_as_json(cli, library, background):
     cli("start")
     background.until_state("running")
     found = cli("status", "--json").json
@@ -68,19 +68,19 @@ def test_status_as_json_has_all_of_it(cli, library, background):
     assert (found["videos"], found["described"], found["left"], found["failed"]) == (2, 18, 0, 0)
 
 
-def test_start_says_at_once_what_the_worker_waits_for(cli, standin, party, background):
+def test_start_reports_what_the_worker_waits_for(cli, standin, party, background):
     cli("add", "--sampling", "exact", party)
     standin.stop()
     started = cli("start")
     assert started.code == 0
-    assert "It waits: Ollama at" in started.out
-    assert re.search(r"^Host +http\S+ resting: Ollama at", cli("status").out, re.MULTILINE)
+    assert "It is waiting: Ollama at" in started.out
+    assert re.search(r"^Host +http\S+ backing off: Ollama at", cli("status").out, re.MULTILINE)
 
 
-def test_without_a_worker_status_says_what_is_left(cli, library):
+def test_status_without_a_worker(cli, library):
     shown = cli("status")
     assert shown.code == 0
-    assert "none is running, the last one finished at" in shown.out
+    assert "not running, last run finished at" in shown.out
     assert "18 of 18 frames kept so far" in shown.out
 
 
@@ -90,20 +90,20 @@ def test_failures_are_grouped_by_reason(cli, library):
     change(library, "UPDATE tasks SET status = 'failed', error = 'no answer' WHERE kind = 'describe'")
     shown = cli("status").out
     assert re.search(r"^Failed +18 × no answer$", shown, re.MULTILINE)
-    assert "`everyframe retry` puts what failed back" in shown
+    assert "Retry with: everyframe retry" in shown
 
 
-def test_there_must_be_a_worker_to_pause(cli, library):
-    cli("pause").refused("no worker is running: start one with `everyframe start`")
+def test_pause_needs_a_worker(cli, library):
+    cli("pause").refused("no worker is running. Start one with `everyframe start`")
     cli("resume").refused("no worker is running")
 
 
-def test_watched_through_a_pipe_it_prints_a_block_now_and_then(cli, library, monkeypatch):
+def test_watch_through_a_pipe_prints_blocks(cli, library, monkeypatch):
     code = """if True:
         import signal
-        from enrich.cli import main, manage
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
-        manage.BLOCK_SECONDS = 0.2
+        from enrich.cli import control, main
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background test run ignores SIGINT
+        control.BLOCK_SECONDS = 0.2
         main(['status', '--watch'])
     """
     with running(sys.executable, "-c", code) as process:
@@ -112,13 +112,13 @@ def test_watched_through_a_pipe_it_prints_a_block_now_and_then(cli, library, mon
         while "Speed" not in seen:
             assert time.monotonic() < end
             seen += process.stdout.readline()
-        assert re.match(r"Worker +none is running", seen)
+        assert re.match(r"Worker +not running", seen)
         process.send_signal(2)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
 
 
-def test_the_log_is_json_with_the_run_in_it(cli, standin, party, home, background):
+def test_log_is_json_with_the_run(cli, standin, party, home, background):
     cli("add", "--sampling", "exact", party)
     cli("start")
     background.until_described(12)
@@ -127,21 +127,21 @@ def test_the_log_is_json_with_the_run_in_it(cli, standin, party, home, backgroun
     records = [json.loads(line) for line in lines]
     assert {"run_began", "host_ready", "run_ended"} <= {record.get("action") for record in records}
     assert {record.get("run") for record in records if record.get("action") == "host_ready"} == {1}
-    until(lambda: ask(home, "SELECT state FROM runs") == [("stopped",)], "it has ended")
+    until(lambda: ask(home, "SELECT state FROM runs") == [("stopped",)], "the run has ended")
 
 
-def test_at_login_it_is_set_up_with_the_same_command_and_started_now(cli, library, background, monkeypatch, tmp_path):
+def test_at_login_installs_and_starts_the_same_command(cli, library, background, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("PATH", str(tmp_path))  # there is no systemd: the desktop is to start it
+    monkeypatch.setenv("PATH", str(tmp_path))  # without systemd, a desktop entry is used
     started = cli("start", "--at-login", "--model", "llava:13b")
     assert (started.code, started.err) == (0, "")
-    assert "The worker starts whenever you log in from now on" in started.out
-    assert "The worker runs in the background" in started.out
+    assert "The worker will start at login" in started.out
+    assert "Started the worker in the background" in started.out
     [written] = [path for path in (tmp_path / "config").rglob("everyframe*") if path.is_file()]
     assert "enrich.control.supervisor" in written.read_text()
     assert "llava:13b" in written.read_text()
     cli("stop")
-    assert cli("start", "--not-at-login").out == "It is started at login no more.\n"
+    assert cli("start", "--not-at-login").out == "The worker will no longer start at login.\n"
     assert not written.exists()
-    assert cli("start", "--not-at-login").out == "It was not started at login.\n"
+    assert cli("start", "--not-at-login").out == "The worker was not set to start at login.\n"

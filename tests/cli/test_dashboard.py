@@ -1,4 +1,4 @@
-"""The command `dashboard`: it serves wherever it is called from, for this machine alone unless there is a password."""
+"""The command `dashboard`: serves from any folder, and only on this machine unless there is a password."""
 
 import http.client
 import os
@@ -14,7 +14,7 @@ import pytest
 from enrich.network import free_port, is_loopback, own_names
 from tests.cli.terminal import COMMAND, run_process, running, until
 
-PASSWORD = "correct horse"  # noqa: S105  # of these tests alone
+PASSWORD = "correct horse"  # noqa: S105  # of these tests only
 
 
 @contextmanager
@@ -30,10 +30,10 @@ def unused():
 
 @contextmanager
 def dashboard(*options, **how):
-    """The command as a process, once it has said its address; gives the process and what it has said."""
+    """The command in a separate process, once the dashboard is up; yields the process and its output."""
     with running(COMMAND, "dashboard", "--no-browser", *options, **how) as process:
         said = []
-        while not said or not said[-1].startswith("Ctrl-C"):
+        while not said or not said[-1].startswith("Press Ctrl-C"):
             line = process.stdout.readline()
             assert line, process.communicate()
             said.append(line)
@@ -48,13 +48,13 @@ def status(port, path="/_stcore/health", **headers):
         return connection.getresponse().status
 
 
-def test_it_serves_from_any_folder_and_ends_with_all_it_started(tmp_path, home, monkeypatch):
+def test_serves_from_any_folder_and_stops_its_children(tmp_path, home, monkeypatch):
     (tmp_path / "config").mkdir()
     monkeypatch.setenv("STREAMLIT_SERVER_ENABLE_CORS", "false")
-    monkeypatch.setenv("EVERYFRAME_HOME", "home")  # of the folder it is called from
+    monkeypatch.setenv("EVERYFRAME_HOME", "home")  # relative to the working directory
     port = unused()
     with dashboard("--port", str(port), cwd=tmp_path) as (process, said):
-        assert said.startswith(f"EveryFrame's dashboard: http://127.0.0.1:{port}\n")
+        assert said.startswith(f"Dashboard: http://127.0.0.1:{port}\n")
         assert status(port) == 200
         assert status(port, Host="evil.example") == 421
         children = psutil.Process(process.pid).children(recursive=True)
@@ -66,7 +66,7 @@ def test_it_serves_from_any_folder_and_ends_with_all_it_started(tmp_path, home, 
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_the_server_ends_with_the_command(how):
+def test_server_ends_with_the_command(how):
     with dashboard("--port", str(unused())) as (process, _):
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(how)
@@ -74,25 +74,25 @@ def test_the_server_ends_with_the_command(how):
         until(lambda: not any(child.is_running() for child in children), "the server has ended")
 
 
-def test_a_port_in_use_is_said_and_the_next_one_taken():
+def test_port_in_use_falls_back_to_the_next():
     with listening() as taken, dashboard("--port", str(taken)) as (_, said):
         port = int(re.search(r"http://127.0.0.1:(\d+)", said)[1])
-        assert said.startswith(f"Port {taken} is in use, so it is {port} this time.\n")
+        assert said.startswith(f"Port {taken} is in use; using {port} instead.\n")
         assert port > taken
         assert status(port) == 200
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.0.2.1", "no-such-name.invalid"])  # noqa: S104  # refused
-def test_another_address_needs_a_password(cli, address):
+def test_public_address_needs_a_password(cli, address):
     cli("dashboard", "--address", address).refused(
-        f"at {address} others could see your films", "`everyframe settings set dashboard_password -`"
+        f"listening on {address} would let others see your videos", "`everyframe settings set dashboard_password -`"
     )
 
 
-def test_with_a_password_others_may_come_in(monkeypatch):
+def test_password_allows_other_devices(monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DASHBOARD_PASSWORD", PASSWORD)
     port = unused()
-    options = ("--port", str(port), "--address", "0.0.0.0", "--name", "nas.home")  # noqa: S104  # what is tested
+    options = ("--port", str(port), "--address", "0.0.0.0", "--name", "nas.home")  # noqa: S104  # the tested option
     with dashboard(*options) as (_, said):
         assert f"http://127.0.0.1:{port}\n" in said
         assert "is not encrypted" in said
@@ -102,25 +102,25 @@ def test_with_a_password_others_may_come_in(monkeypatch):
         assert status(port, Host="evil.example") == 421
 
 
-def test_an_address_that_is_not_of_this_machine_is_one_line(cli, monkeypatch):
+def test_foreign_address_is_a_one_line_error(cli, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DASHBOARD_PASSWORD", PASSWORD)
-    cli("dashboard", "--address", "192.0.2.77").refused("the dashboard cannot be served at 192.0.2.77")
-    cli("dashboard", "--address", "no-such-name.invalid").refused("cannot be served at no-such-name.invalid")
+    cli("dashboard", "--address", "192.0.2.77").refused("cannot serve the dashboard at 192.0.2.77")
+    cli("dashboard", "--address", "no-such-name.invalid").refused("cannot serve the dashboard at no-such-name.invalid")
     cli("dashboard", "--port", "0").refused("--port", code=2)
 
 
-def test_a_password_that_is_too_short_is_refused(monkeypatch):
+def test_short_password_is_refused(monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DASHBOARD_PASSWORD", "short")
     run_process("dashboard", "--address", "0.0.0.0", env=dict(os.environ)).refused("at least 8 characters")  # noqa: S104  # refused
 
 
-def test_without_streamlit_the_command_says_what_to_install(cli, monkeypatch):
+def test_missing_streamlit_names_the_install_command(cli, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     cli("dashboard").refused("the dashboard is not installed", "`pip install 'everyframe[dashboard]'`")
 
 
 @pytest.mark.parametrize(("kind", "opened"), [(webbrowser.GenericBrowser, []), (webbrowser.Mozilla, ["http://x"])])
-def test_only_a_browser_with_a_window_is_opened(monkeypatch, kind, opened):
+def test_only_graphical_browsers_are_opened(monkeypatch, kind, opened):
     import sys
 
     said = []
@@ -139,11 +139,11 @@ def test_only_a_browser_with_a_window_is_opened(monkeypatch, kind, opened):
         ("::ffff:192.168.1.2", False), ("127.0.0.1.invalid", False), ("127.0.0.1/8", False),
     ],
 )  # fmt: skip
-def test_which_addresses_reach_this_machine_alone(address, private):
+def test_loopback_addresses_are_recognized(address, private):
     assert is_loopback(address) is private
 
 
-def test_names_of_this_machine_are_known_by_where_it_listens():
+def test_own_names_depend_on_the_bind_address():
     assert own_names("127.0.0.1") == ["127.0.0.1", "localhost", "::1"]
     everywhere = own_names("0.0.0.0")  # noqa: S104  # nothing is bound
     assert socket.gethostname().lower() in everywhere
@@ -151,7 +151,7 @@ def test_names_of_this_machine_are_known_by_where_it_listens():
     assert "10.1.2.3" in own_names("10.1.2.3")
 
 
-def test_a_free_port_is_the_first_nobody_listens_at():
+def test_first_free_port_is_chosen():
     with listening() as taken:
         assert free_port("127.0.0.1", taken) > taken
     assert free_port("127.0.0.1", taken) == taken

@@ -1,4 +1,4 @@
-"""The demo: end to end in a library of its own, with a model or without."""
+"""The command `demo`: end to end in a separate library, with and without a model."""
 
 import re
 
@@ -8,12 +8,12 @@ from tests.cli.terminal import ask
 from tests.standin import ShelfModel
 
 
-def test_the_demo_without_ollama_says_what_the_baseline_is(cli, home):
+def test_demo_without_ollama_explains_the_baseline(cli, home):
     said = cli("demo")
     assert said.code == 0
     assert "Describer:  baseline, without a model (Ollama at http://127.0.0.1:9 is not responding" in said.out
-    assert "What some frames show:" in said.out
-    assert "A search: everyframe search " in said.out
+    assert "Sample descriptions:" in said.out
+    assert "Sample search: everyframe search " in said.out
     assert "ollama pull llava:13b" in said.out
     assert f"EVERYFRAME_HOME={home / 'demo'} " in said.out
     assert re.search(r"everyframe dashboard$", said.out, re.MULTILINE)
@@ -21,17 +21,17 @@ def test_the_demo_without_ollama_says_what_the_baseline_is(cli, home):
     assert ask(home / "demo", "SELECT extraction_status FROM videos") == [("extracted",)]
 
 
-def test_the_demo_uses_the_model_that_is_there_and_can_be_repeated(cli, standin, home):
+def test_demo_uses_an_installed_model_and_is_repeatable(cli, standin, home):
     standin.behave(models=(ShelfModel("big:1b", size=9 * 10**9), ShelfModel("moondream:latest", size=10**9)))
     for _ in range(2):
         said = cli("demo")
         assert said.code == 0
-        assert "moondream:latest, the smallest model that sees in Ollama" in said.out
-        assert "ollama pull llava:13b gets it" in said.out
+        assert "moondream:latest, the smallest vision model of Ollama" in said.out
+        assert "to install it: ollama pull llava:13b" in said.out
     assert ask(home / "demo", "SELECT enrichment_status, title FROM videos") == [("enriched", "sample")]
 
 
-def test_the_demo_of_ones_own_film_keeps_it_in_a_library_of_its_own(cli, standin, party, home):
+def test_demo_of_own_video_uses_a_separate_library(cli, standin, party, home):
     said = cli("demo", party)
     assert said.code == 0
     assert f"Video:      {party}" in said.out
@@ -40,7 +40,7 @@ def test_the_demo_of_ones_own_film_keeps_it_in_a_library_of_its_own(cli, standin
 
 
 @pytest.mark.parametrize("name", ["gone.mp4", "."])
-def test_the_demo_of_no_film_is_one_line(cli, tmp_path, name):
+def test_demo_of_a_missing_video_is_one_line(cli, tmp_path, name):
     said = cli("demo", tmp_path / name)
     assert said.code == 1
     assert said.err.count("\n") == 1

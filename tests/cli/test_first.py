@@ -1,4 +1,4 @@
-"""`everyframe first`: what somebody wants described before all else; and what `enrich` says of its plan."""
+"""The command `first`, and the plan that `enrich` prints."""
 
 import pytest
 
@@ -8,50 +8,50 @@ from tests.clips import numbered_clip
 
 
 @pytest.fixture
-def film(tmp_path, cli):
+def video(tmp_path, cli):
     clip = numbered_clip(tmp_path / "garden.mp4", frames=50, fps=10)
     assert cli("add", clip, "--sampling", "exact").code == 0
     return clip
 
 
-def wished(home):
+def prioritized(home):
     sql = "SELECT timestamp FROM frames JOIN tasks ON frame_id = frames.id WHERE priority = {} ORDER BY timestamp"
     return [time for (time,) in ask(home, sql.format(REQUEST_PRIORITY))]
 
 
-def test_a_part_of_a_film_is_put_first(cli, film, home):
+def test_part_of_a_video_gets_priority(cli, video, home):
     cli("extract")
     said = cli("first", "garden", "--from", "0:01.5", "--to", "2")
     assert (said.code, said.err) == (0, "")
-    assert said.out == "6 frames of garden from 0:01.500 to 0:02.000 will be described first.\n"
-    assert wished(home) == pytest.approx([1.5, 1.6, 1.7, 1.8, 1.9, 2.0])
+    assert said.out == "6 frames of garden from 0:01.500 to 0:02.000 will be described next.\n"
+    assert prioritized(home) == pytest.approx([1.5, 1.6, 1.7, 1.8, 1.9, 2.0])
 
 
-def test_a_film_that_is_not_decoded_is_decoded_first(cli, film, home):
+def test_unextracted_video_is_extracted_first(cli, video, home):
     said = cli("first", "1")
-    assert said.out.startswith("0 frames of garden will be described first; it is decoded before the others")
+    assert said.out == "garden: its frames will be extracted and described next.\n"
     cli("extract")
-    assert len(wished(home)) == 50
+    assert len(prioritized(home)) == 50
 
 
 @pytest.mark.parametrize("time", ["soon", "1:2:3:4", "-5", ""])
-def test_a_time_nobody_can_read_is_wrong_usage(cli, film, time):
+def test_invalid_time_is_wrong_usage(cli, video, time):
     said = cli("first", "garden", f"--from={time}")
     assert said.code == 2
     assert "write seconds, 12:30 or 1:02:03" in said.err
 
 
-def test_a_video_nobody_knows_is_an_error(cli, film):
+def test_unknown_video_is_an_error(cli, video):
     said = cli("first", "cellar")
     assert said.code == 1
     assert "no video is called 'cellar'" in said.err
 
 
-def test_enrich_says_what_it_will_reach_and_has_reached(cli, film, standin):
+def test_enrich_prints_plan_and_result(cli, video, standin):
     standin.behave(delay=0.05)
     first = cli("enrich", "--within", "1s")
-    assert "Plan:    as soon as the model's speed is known" in first.out
-    assert "Reached: 1 picture at least every" in first.out
+    assert "Plan:    shown with the progress, once the model has been timed" in first.out
+    assert "Described: one frame at least every" in first.out
     second = cli("enrich")
     assert "Plan:    all " in second.out
-    assert "Reached" not in second.out
+    assert "Described: " not in second.out

@@ -1,4 +1,4 @@
-"""strip and describe: single frames, looked at and described anew."""
+"""The commands strip and describe: save and re-describe single frames."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def left(home):
     return sorted(int(path.stem) for path in (home / "strips" / "1").glob("*.jpg"))
 
 
-def test_a_strip_is_every_source_frame_around_one_and_each_picture_is_that_frame(cli, library):
+def test_strip_has_every_source_frame_around_one(cli, library):
     said = cli("strip", "numbers", "--frame", "12", "--before", "3", "--after", "4", "--json")
     assert (said.code, said.err) == (0, "")
     assert indexes(said) == left(library) == [9, 10, 11, 12, 13, 14, 15, 16]
@@ -36,13 +36,13 @@ def test_a_strip_is_every_source_frame_around_one_and_each_picture_is_that_frame
         assert frame["likeness"] == 1.0 if frame["index"] % 5 == 0 else frame["likeness"] < 1.0
 
 
-def test_a_strip_ends_where_the_film_does(cli, library):
+def test_strip_ends_with_the_video(cli, library):
     assert indexes(cli("strip", "1", "--frame", "1", "--json")) == list(range(14))
     assert indexes(cli("strip", "1", "--frame", "28", "--before", "2", "--json")) == [26, 27, 28, 29]
     cli("strip", "1", "--frame", "90", "--before", "2").refused("numbers.mp4 has no frame 88: it has 30 frames")
 
 
-def test_before_a_film_is_decoded_its_frames_can_be_looked_at_too(cli, numbers, home):
+def test_strip_of_an_unextracted_video(cli, numbers, home):
     cli("add", numbers)
     said = cli("strip", "1", "--frame", "20", "--before", "1", "--after", "1", "--json")
     assert indexes(said) == [19, 20, 21]
@@ -50,24 +50,24 @@ def test_before_a_film_is_decoded_its_frames_can_be_looked_at_too(cli, numbers, 
     assert read_number(read_jpeg(home / "strips" / "1" / "20.jpg")) == 20
 
 
-def test_of_all_strips_the_oldest_pictures_go(cli, library, monkeypatch):
+def test_oldest_strip_images_are_deleted(cli, library, monkeypatch):
     monkeypatch.setattr(strips, "MAX_FILES", 6)
     cli("strip", "1", "--frame", "3", "--before", "3", "--after", "0")
     cli("strip", "1", "--frame", "22", "--before", "2", "--after", "1")
     assert len(left(library)) == 6
     assert set(left(library)) >= {20, 21, 22, 23}
     cli("strip", "1", "--frame", "10", "--before", "5", "--after", "3")
-    assert left(library) == list(range(5, 14))  # never one that was just asked for
+    assert left(library) == list(range(5, 14))  # never one of the strip just requested
 
 
-def test_a_removed_film_leaves_no_strip_for_the_next_one_with_its_number(cli, library):
+def test_removed_video_leaves_no_strip(cli, library):
     cli("strip", "party", "--frame", "3")
     assert (library / "strips" / "2").is_dir()
     cli("remove", "party", "--yes")
     assert not (library / "strips" / "2").exists()
 
 
-def test_a_strip_of_another_film_under_the_path_is_refused(cli, library, tmp_path):
+def test_strip_of_a_replaced_file_is_refused(cli, library, tmp_path):
     other = numbered_clip(tmp_path / "other.mp4", frames=5)
     change(library, "UPDATE videos SET path = ? WHERE id = 1", str(other))
     cli("strip", "1", "--frame", "3").refused("is not the file that was added")
@@ -80,7 +80,7 @@ def frame_id(home, index):
     return number
 
 
-def test_a_frame_is_described_anew_and_its_call_is_booked(cli, library, standin):
+def test_redescribed_frame_has_a_call_record(cli, library, standin):
     change(library, "UPDATE frames SET local_description = 'something wrong', local_tags = '[]'")
     number = frame_id(library, 10)
     said = cli("describe", "numbers", "--id", number, "--json")
@@ -96,11 +96,11 @@ def test_a_frame_is_described_anew_and_its_call_is_booked(cli, library, standin)
     assert settled(library)
 
 
-def test_with_another_model_and_a_request_in_the_prompt(cli, library, standin):
+def test_redescribe_with_another_model_and_instruction(cli, library, standin):
     standin.behave(models=(ShelfModel("llava:13b"), ShelfModel("moondream:latest")))
     said = cli("describe", "1", "--frame", "12", "--model", "moondream", "--ask", "Which colour is the band?")
     assert said.code == 0
-    assert "Frame number 10:" in said.out  # the kept frame that stands for it
+    assert "Frame number 10:" in said.out  # the kept frame that represents it
     (chat,) = standin.chats
     assert chat.body["model"] == "moondream"
     assert "Which colour is the band?" in chat.prompt
@@ -108,7 +108,7 @@ def test_with_another_model_and_a_request_in_the_prompt(cli, library, standin):
     assert ask(library, last) == [("moondream", f"{PROMPT_VERSION}+request")]
 
 
-def test_what_a_person_wrote_stays_and_is_found(cli, library, standin):
+def test_redescribe_keeps_the_users_text(cli, library, standin):
     number = frame_id(library, 10)
     change(library, "UPDATE frames SET edited_description = 'Erna laughs' WHERE id = ?", number)
     cli("describe", "1", "--id", number)
@@ -116,9 +116,9 @@ def test_what_a_person_wrote_stays_and_is_found(cli, library, standin):
 
 
 @pytest.mark.parametrize("status", ["todo", "doing", "done", "failed"])
-def test_a_frame_is_described_whatever_its_task_was(cli, library, standin, status):
+def test_redescribe_works_in_every_task_status(cli, library, standin, status):
     number = frame_id(library, 10)
-    token = "somebody" if status == "doing" else None
+    token = "another" if status == "doing" else None
     change(
         library,
         "UPDATE tasks SET status = ?, lease_token = ?, lease_until = '2999-01-01', error = 'x' WHERE frame_id = ?",
@@ -128,7 +128,7 @@ def test_a_frame_is_described_whatever_its_task_was(cli, library, standin, statu
     assert ask(library, TASK.format("status, lease_token, error", number)) == [("done", None, None)]
 
 
-def test_when_nothing_comes_of_it_nothing_has_changed(cli, library, standin):
+def test_failed_redescribe_changes_nothing(cli, library, standin):
     number = frame_id(library, 10)
     rows, tasks = FRAME.format("local_description, enriched_at", number), TASK.format("*", number)
     before = ask(library, rows), ask(library, tasks)
@@ -143,26 +143,26 @@ def test_when_nothing_comes_of_it_nothing_has_changed(cli, library, standin):
     assert (ask(library, rows), ask(library, tasks)) == before
 
 
-def test_a_picture_that_is_gone_is_made_again_from_the_film(cli, library, standin):
+def test_missing_image_is_restored_from_the_video(cli, library, standin):
     shutil.rmtree(library / "frames")
     assert cli("describe", "1", "--frame", "10").out.count("Frame number 10:") == 1
 
 
-def test_the_same_text_as_for_another_picture_is_a_warning(cli, library, standin):
+def test_duplicate_text_is_a_warning(cli, library, standin):
     number = frame_id(library, 10)
     ((other,),) = ask(library, FRAME.format("local_description", number))
     change(library, "UPDATE frames SET local_description = ?, dhash = 'ffffffffffffffff' WHERE id = 1", other)
     said = cli("describe", "1", "--id", number, "--json")
     problems = [warning["problem"] for warning in said.json["warnings"]]
-    assert problems in ([], ["same_text"])  # asked again in other words it may say something else
-    ((booked,),) = ask(library, "SELECT warnings FROM analyses WHERE run_id IS NULL ORDER BY id LIMIT 1")
-    assert [warning["problem"] for warning in json.loads(booked)] == ["same_text"]
+    assert problems in ([], ["same_text"])  # a retry with another prompt may return another text
+    ((recorded,),) = ask(library, "SELECT warnings FROM analyses WHERE run_id IS NULL ORDER BY id LIMIT 1")
+    assert [warning["problem"] for warning in json.loads(recorded)] == ["same_text"]
 
 
-def test_a_frame_of_another_film_or_none_is_an_error(cli, library, standin):
+def test_frame_of_another_video_is_an_error(cli, library, standin):
     number = frame_id(library, 10)
     cli("describe", "party", "--id", number).refused("no kept frame of party has the id", "everyframe show 2")
-    cli("describe", "1", "--frame", "3000").refused("stands for frame 3000")
+    cli("describe", "1", "--frame", "3000").refused("represents frame 3000")
     assert cli("describe", "1").code == 2
     assert cli("describe", "1", "--id", "1", "--frame", "1").code == 2
     assert standin.chats == []

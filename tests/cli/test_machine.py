@@ -1,4 +1,4 @@
-"""doctor, models, migrate; settings and libraries that cannot be used."""
+"""The commands doctor, models and migrate; invalid settings and unusable libraries."""
 
 import json
 import sqlite3
@@ -10,8 +10,8 @@ from tests.cli.terminal import change, run_process
 from tests.standin import ShelfModel, StandIn
 
 ALL = [
-    ["list"], ["list", "--json"], ["show", "1"], ["search", "cake"], ["export", "1"], ["add", "film.mp4"],
-    ["estimate", "film.mp4"], ["extract"], ["enrich"], ["retry"], ["remove", "1", "--yes"],
+    ["list"], ["list", "--json"], ["show", "1"], ["search", "cake"], ["export", "1"], ["add", "video.mp4"],
+    ["estimate", "video.mp4"], ["extract"], ["enrich"], ["retry"], ["remove", "1", "--yes"],
 ]  # fmt: skip
 
 
@@ -19,31 +19,31 @@ def by_name(commands):
     return pytest.mark.parametrize("command", commands, ids=" ".join)
 
 
-def test_a_doctor_with_nothing_to_mend_exits_0(cli, standin, home):
+def test_doctor_without_problems_exits_0(cli, standin, home):
     said = cli("doctor")
     assert said.code == 0
     assert all(line.startswith("ok    ") for line in said.out.splitlines())
     assert str(home) in said.out
-    assert f"Ollama at {standin.address}: has llava:13b, which sees" in said.out
+    assert f"Ollama at {standin.address}: llava:13b is installed (vision model)" in said.out
 
 
-def test_the_doctor_names_the_command_that_mends_it(cli, standin):
+def test_doctor_names_the_fix(cli, standin):
     standin.behave(models=())
     said = cli("doctor")
     assert said.code == 1
     assert "FAIL  Ollama at" in said.out
-    assert f"      mend it: OLLAMA_HOST={standin.address} ollama pull llava:13b\n" in said.out
+    assert f"      Fix: OLLAMA_HOST={standin.address} ollama pull llava:13b\n" in said.out
 
 
-def test_the_doctor_names_no_command_where_there_is_none(cli, standin, monkeypatch):
+def test_doctor_names_no_command_where_there_is_none(cli, standin, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MODEL", "qwen3-vl:235b-cloud")
     said = cli("doctor")
     assert said.code == 1
     assert "EVERYFRAME_ALLOW_CLOUD=true" in said.out
-    assert "mend it: qwen3-vl" not in said.out
+    assert "Fix: qwen3-vl" not in said.out
 
 
-def test_the_doctor_says_how_to_start_or_get_ollama(cli, monkeypatch):
+def test_doctor_says_how_to_start_or_install_ollama(cli, monkeypatch):
     said = cli("doctor", "--json")
     assert said.code == 1
     (ollama,) = [check for check in said.json if check["what"].startswith("Ollama")]
@@ -51,28 +51,28 @@ def test_the_doctor_says_how_to_start_or_get_ollama(cli, monkeypatch):
     assert set(ollama) == {"what", "is_good", "finding", "remedy"}
     monkeypatch.setattr("enrich.cli.machine.which", lambda _: None)
     monkeypatch.setattr("enrich.cli.machine.DEFAULT_OLLAMA_HOST", "http://127.0.0.1:9")
-    assert "mend it: install it: https://ollama.com/download" in cli("doctor").out
+    assert "Fix: install Ollama from https://ollama.com/download" in cli("doctor").out
 
 
-def test_the_doctor_does_not_want_ollama_for_the_baseline(cli, monkeypatch):
+def test_doctor_skips_ollama_for_the_baseline(cli, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DESCRIBER", "baseline")
     assert cli("doctor").code == 0
 
 
-def test_the_doctor_sees_a_full_disk(cli, standin, monkeypatch):
+def test_doctor_reports_a_full_disk(cli, standin, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", "999999999")
     said = cli("doctor")
     assert said.code == 1
-    assert "mend it: free some space, or lower EVERYFRAME_DISK_RESERVE_MB" in said.out
+    assert "Fix: free up disk space, or lower EVERYFRAME_DISK_RESERVE_MB" in said.out
 
 
-def test_models_lists_size_sight_and_speed(cli, standin, party):
-    seeing, blind, cloud = (
+def test_models_lists_size_vision_and_speed(cli, standin, party):
+    vision, text_only, cloud = (
         ShelfModel(),
         ShelfModel("llama3:8b", sees=False),
         ShelfModel("q:1b", remote_host="https://x"),
     )
-    standin.behave(models=(seeing, blind, cloud), delay=0.1)
+    standin.behave(models=(vision, text_only, cloud), delay=0.1)
     assert "not measured" in cli("models").out
     cli("add", party)
     cli("enrich")
@@ -85,23 +85,23 @@ def test_models_lists_size_sight_and_speed(cli, standin, party):
     assert rows["llava:13b"]["seconds_per_frame"] == pytest.approx(0.1, rel=0.5)
     assert (rows["llama3:8b"]["sees"], rows["llama3:8b"]["seconds_per_frame"]) == (False, None)
     lines = {line.split()[0]: line for line in cli("models").out.splitlines()}
-    assert lines["MODEL"].split()[:4] == ["MODEL", "SIZE", "SEES", "LOADED"]
+    assert lines["MODEL"].split()[:4] == ["MODEL", "SIZE", "VISION", "LOADED"]
     assert lines["llava:13b"].split()[1:5] == ["8.0", "GB", "yes", "GPU"]
     assert lines["llama3:8b"].split()[3:7] == ["no", "no", "not", "measured"]
-    assert "(cloud: refused)" in lines["q:1b"]
+    assert "(cloud: not allowed)" in lines["q:1b"]
 
 
-def test_no_model_at_all_names_the_command(cli, standin):
+def test_models_without_any_model_names_the_command(cli, standin):
     standin.behave(models=())
     said = cli("models")
-    assert (said.code, said.out) == (0, "No model is installed. Get one: ollama pull llava:13b\n")
+    assert (said.code, said.out) == (0, "No model is installed. Install one: ollama pull llava:13b\n")
 
 
 def test_models_without_ollama_is_one_line(cli):
     cli("models").refused("Ollama at http://127.0.0.1:9 is not responding", "`ollama serve`")
 
 
-def test_of_two_hosts_one_may_be_down(cli, standin, monkeypatch):
+def test_models_with_one_of_two_hosts_down(cli, standin, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"http://127.0.0.1:9,{standin.address}")
     said = cli("models", "--json")
     assert said.code == 0
@@ -109,7 +109,7 @@ def test_of_two_hosts_one_may_be_down(cli, standin, monkeypatch):
     assert said.err.startswith("everyframe: Ollama at http://127.0.0.1:9 is not responding")
 
 
-def test_pull_gets_a_model(cli, standin):
+def test_pull_installs_a_model(cli, standin):
     said = cli("models", "pull", "moondream")
     assert said.code == 0
     assert f"moondream is installed at {standin.address}." in said.out
@@ -117,7 +117,7 @@ def test_pull_gets_a_model(cli, standin):
     assert {row["name"] for row in cli("models", "--json").json} == {"llava:13b", "moondream:latest"}
 
 
-def test_pull_of_what_there_is_not_is_one_line(cli, standin):
+def test_pull_of_an_unknown_model_is_one_line(cli, standin):
     said = cli("models", "pull", "nothere")
     assert said.code == 1
     assert said.out.strip() == ""
@@ -125,7 +125,7 @@ def test_pull_of_what_there_is_not_is_one_line(cli, standin):
     cli("models", "pull").refused("NAME", code=2)
 
 
-def test_pull_tells_its_progress_in_json_lines(cli, standin):
+def test_pull_prints_progress_as_json_lines(cli, standin):
     lines = [json.loads(line) for line in cli("models", "pull", "moondream", "--json").out.splitlines()]
     assert {line["host"] for line in lines} == {standin.address}
     assert (lines[0]["status"], lines[0]["total"]) == ("pulling manifest", None)
@@ -133,10 +133,10 @@ def test_pull_tells_its_progress_in_json_lines(cli, standin):
     assert lines[-1]["status"] == "success"
 
 
-def test_a_model_is_removed_once_that_is_certain(cli, standin):
+def test_remove_model_needs_confirmation(cli, standin):
     standin.behave(models=(ShelfModel(), ShelfModel("moondream:latest", size=1_700_000_000)))
-    cli("models", "remove", "moondream").refused("moondream:latest (1.7 GB) would be deleted", "say --yes")
-    cli("models", "remove", "llava:13b").refused("the model that describes your frames")
+    cli("models", "remove", "moondream").refused("pass --yes to delete moondream:latest (1.7 GB) from")
+    cli("models", "remove", "llava:13b").refused("your current model")
     assert len(cli("models", "--json").json) == 2
     said = cli("models", "remove", "moondream", "--yes", "--json")
     assert said.json == [{"host": standin.address, "name": "moondream:latest", "size_bytes": 1_700_000_000}]
@@ -144,22 +144,22 @@ def test_a_model_is_removed_once_that_is_certain(cli, standin):
     cli("models", "remove", "moondream", "--yes").refused("`moondream` is not installed at", "`everyframe models`")
 
 
-def test_a_model_is_removed_from_one_host_alone(cli, standin, monkeypatch):
+def test_remove_model_from_one_host(cli, standin, monkeypatch):
     with StandIn() as other:
         monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"{standin.address},{other.address}")
-        cli("models", "remove", "llava:13b", "--yes", "--host", "http://box").refused("is none of the hosts")
+        cli("models", "remove", "llava:13b", "--yes", "--host", "http://box").refused("is not one of your hosts")
         cli("models", "remove", "llava:13b", "--yes", "--host", "http://box:port").refused("--host", code=2)
         assert cli("models", "remove", "llava:13b", "--yes", "--host", other.address).code == 0
     assert [model.name for model in standin.conduct.models] == ["llava:13b"]
     assert other.conduct.models == ()
 
 
-def test_migrate_of_a_library_of_today_does_nothing(cli, library):
+def test_migrate_of_a_current_library_does_nothing(cli, library):
     assert cli("migrate").out == "The library is up to date.\n"
 
 
 @by_name([*ALL, ["migrate"]])
-def test_a_library_from_the_future_is_refused_by_every_command(cli, library, command):
+def test_newer_library_is_refused_by_every_command(cli, library, command):
     change(library, "UPDATE alembic_version SET version_num = '9999'")
     cli(*command).refused(
         f"{library / 'library.db'} was made by a newer EveryFrame", "run `pip install --upgrade everyframe`"
@@ -167,7 +167,7 @@ def test_a_library_from_the_future_is_refused_by_every_command(cli, library, com
 
 
 @by_name([*ALL, ["migrate"]])
-def test_another_programs_database_is_refused_and_left_alone(cli, home, command):
+def test_foreign_database_is_refused_and_unchanged(cli, home, command):
     home.mkdir()
     with closing(sqlite3.connect(home / "library.db")) as connection, connection:
         connection.execute("CREATE TABLE recipes (name TEXT)")
@@ -177,7 +177,7 @@ def test_another_programs_database_is_refused_and_left_alone(cli, home, command)
 
 
 @by_name(ALL)
-def test_an_empty_database_is_refused_with_the_command_that_sets_it_up(cli, home, command):
+def test_empty_database_names_the_migrate_command(cli, home, command):
     home.mkdir()
     (home / "library.db").touch()
     cli(*command).refused("library.db is empty", "`everyframe migrate`")
@@ -186,23 +186,23 @@ def test_an_empty_database_is_refused_with_the_command_that_sets_it_up(cli, home
 
 
 @by_name([*ALL, ["migrate"]])
-def test_a_damaged_database_is_refused(cli, home, command):
+def test_damaged_database_is_refused(cli, home, command):
     home.mkdir()
     (home / "library.db").write_bytes(b"this was a database once" * 500)
     cli(*command).refused("library.db", "cannot be read as a database", "restore a copy")
 
 
-def test_models_refuses_a_library_from_the_future_too(cli, standin, library):
+def test_models_refuses_a_newer_library(cli, standin, library):
     change(library, "UPDATE alembic_version SET version_num = '9999'")
     cli("models").refused("was made by a newer EveryFrame")
 
 
-def test_the_doctor_says_what_is_wrong_with_a_library(cli, standin, library):
+def test_doctor_reports_library_problems(cli, standin, library):
     change(library, "UPDATE alembic_version SET version_num = '9999'")
     said = cli("doctor")
     assert said.code == 1
     assert "FAIL  library" in said.out
-    assert "mend it: pip install --upgrade everyframe" in said.out
+    assert "Fix: pip install --upgrade everyframe" in said.out
 
 
 @by_name([["list"], ["enrich"], ["models"], ["doctor"], ["migrate"], ["demo"]])
@@ -214,7 +214,7 @@ def test_the_doctor_says_what_is_wrong_with_a_library(cli, standin, library):
         ("EVERYFRAME_OLLAMA_HOSTS", "http://[::1", "OLLAMA_HOSTS"),
     ],
 )
-def test_a_wrong_setting_is_named(cli, monkeypatch, command, name, value, words):
+def test_invalid_setting_is_named(cli, monkeypatch, command, name, value, words):
     monkeypatch.setenv(name, value)
     cli(*command).refused(words)
 
@@ -222,7 +222,7 @@ def test_a_wrong_setting_is_named(cli, monkeypatch, command, name, value, words)
 @pytest.mark.parametrize(
     "value", ["http://", "http://[::1", "http://box:port", "http://box:99999", ",", "ftp://box", "http://a b"]
 )
-def test_an_address_of_ollama_that_is_none_is_one_line(cli, party, monkeypatch, value):
+def test_invalid_ollama_address_is_one_line(cli, party, monkeypatch, value):
     monkeypatch.setenv("OLLAMA_HOST", value)
     said = cli("models")
     said.refused()
@@ -230,7 +230,7 @@ def test_an_address_of_ollama_that_is_none_is_one_line(cli, party, monkeypatch, 
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://a/b", "foo://x", "sqlite:////nowhere/at/all/library.db"])
-def test_an_address_of_a_database_that_is_none_is_one_line(cli, monkeypatch, url):
+def test_invalid_database_url_is_one_line(cli, monkeypatch, url):
     monkeypatch.setenv("EVERYFRAME_DATABASE_URL", url)
     if url.startswith("sqlite"):
         monkeypatch.setenv("EVERYFRAME_DATABASE_URL", "sqlite:////dev/null/library.db")
@@ -241,7 +241,7 @@ def test_an_address_of_a_database_that_is_none_is_one_line(cli, monkeypatch, url
     cli("list").refused("EVERYFRAME_")
 
 
-def test_a_settings_file_that_cannot_be_read_is_one_line(cli, home):
+def test_unreadable_settings_file_is_one_line(cli, home):
     home.mkdir()
     (home / "settings.toml").write_text("concurrency = = 3")
     cli("list").refused("settings.toml")
@@ -249,12 +249,12 @@ def test_a_settings_file_that_cannot_be_read_is_one_line(cli, home):
     cli("list").refused("EVERYFRAME_CONCURRENCY")
 
 
-def test_a_home_that_cannot_be_made_is_one_line(cli, tmp_path, monkeypatch):
+def test_uncreatable_home_is_one_line(cli, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "file" / "home"))
     cli("list").refused("cannot be made", "EVERYFRAME_HOME")
 
 
-def test_the_worker_refuses_a_library_from_the_future_too(library):
+def test_worker_refuses_a_newer_library(library):
     change(library, "UPDATE alembic_version SET version_num = '9999'")
     run_process("worker").refused("was made by a newer EveryFrame", "`pip install --upgrade everyframe`")

@@ -1,4 +1,4 @@
-"""What only real processes can show: signals, broken pipes, a second worker, a terminal's progress bar, odd locales."""
+"""Tests that need real processes: signals, broken pipes, a second worker, progress bars, locales."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def states(home):
 
 
 def stopped(process, number):
-    """Send a signal; the exit code and what was said."""
+    """Send a signal; the exit code and the output."""
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert "Traceback" not in err
@@ -32,7 +32,7 @@ def stopped(process, number):
 
 
 @SIGNALS
-def test_a_signal_while_describing_saves_says_what_is_left_and_exits_130(cli, standin, party, home, number):
+def test_signal_while_describing_saves_and_exits_130(cli, standin, party, home, number):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
@@ -40,34 +40,38 @@ def test_a_signal_while_describing_saves_says_what_is_left_and_exits_130(cli, st
         code, out, err = stopped(process, number)
     assert code == 130
     assert err == ""
-    assert re.search(r"Stopped; \d+ frames are left\. Go on with: everyframe enrich", out)
+    assert re.search(r"Stopped\. \d+ frames left\. Continue with: everyframe enrich", out)
     assert settled(home)
     assert states(home) == ["stopped"]
     standin.behave(delay=0)
     assert cli("enrich").code == 0
-    assert sorted(standin.described) == list(range(100, 112))  # every call was answered, none was made twice
+    assert sorted(standin.described) == list(range(100, 112))  # every request was answered, none was sent twice
 
 
 @SIGNALS
-def test_a_signal_while_decoding_saves_and_the_next_run_goes_on(cli, home, long_film, number):
-    cli("add", "--sampling", "exact", long_film)
+def test_signal_while_extracting_saves_and_next_run_resumes(cli, home, long_video, number):
+    cli("add", "--sampling", "exact", long_video)
     with running(COMMAND, "extract") as process:
         until(lambda: ask(home, "SELECT count(*) FROM frames")[0][0] > 20, "frames were kept", process)
         code, out, _ = stopped(process, number)
     assert code == 130
-    assert "Stopped; the rest of 1 video is left. Go on with: everyframe enrich" in out
+    assert "Stopped. 1 video to extract left. Continue with: everyframe enrich" in out
     assert settled(home)
     assert ask(home, "SELECT extraction_status FROM videos") == [("pending",)]
     kept = {name for (name,) in ask(home, "SELECT image_path FROM frames")}
     assert kept
     with running(COMMAND, "extract") as process:
-        until(lambda: ask(home, "SELECT extraction_status FROM videos") == [("extracting",)], "it goes on", process)
+        until(
+            lambda: ask(home, "SELECT extraction_status FROM videos") == [("extracting",)],
+            "extraction resumes",
+            process,
+        )
         stopped(process, number)
     assert kept <= {name for (name,) in ask(home, "SELECT image_path FROM frames")}
 
 
 @SIGNALS
-def test_a_signal_while_ollama_is_waited_for_ends_at_once(cli, party, home, number):
+def test_signal_while_waiting_for_ollama_ends_at_once(cli, party, home, number):
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
         until(lambda: states(home) == ["waiting"], "it waits", process)
@@ -76,14 +80,14 @@ def test_a_signal_while_ollama_is_waited_for_ends_at_once(cli, party, home, numb
         code, out, err = stopped(process, number)
     assert time.monotonic() - began < 5
     assert code == 130
-    assert "Stopped; 12 frames are left" in out
+    assert "Stopped. 12 frames left." in out
     assert "is not responding" in err
     assert settled(home)
 
 
 @SIGNALS
 @pytest.mark.parametrize("command", [[COMMAND, "worker"], [sys.executable, "-m", "enrich"]], ids=["worker", "-m"])
-def test_a_worker_with_nothing_to_do_waits_until_it_is_told_to_stop(cli, standin, library, command, number):
+def test_idle_worker_waits_for_a_signal(cli, standin, library, command, number):
     with running(*command) as process:
         until(lambda: states(library)[-1] == "running", "it runs", process)
         code, _, err = stopped(process, number)
@@ -92,7 +96,7 @@ def test_a_worker_with_nothing_to_do_waits_until_it_is_told_to_stop(cli, standin
     assert settled(library)
 
 
-def test_a_worker_takes_up_what_is_added_meanwhile(cli, standin, party, home):
+def test_worker_picks_up_videos_added_later(cli, standin, party, home):
     assert cli("list").code == 0
     with running(sys.executable, "-m", "enrich") as process:
         until(lambda: states(home) == ["running"], "it runs", process)
@@ -103,7 +107,7 @@ def test_a_worker_takes_up_what_is_added_meanwhile(cli, standin, party, home):
     assert sorted(standin.described) == list(range(100, 112))
 
 
-def test_a_second_worker_on_one_library_is_refused(cli, standin, library):
+def test_second_worker_is_refused(cli, standin, library):
     with running(sys.executable, "-m", "enrich") as process:
         until(lambda: states(library)[-1] == "running", "it runs", process)
         cli("enrich").refused(f"a worker is running on this library already (process {process.pid} on ")
@@ -111,12 +115,12 @@ def test_a_second_worker_on_one_library_is_refused(cli, standin, library):
         assert second.code == 1
         assert "everyframe: a worker is running on this library already" in second.err
         assert "Traceback" not in second.err
-        assert cli("list").code == 0  # looking is allowed
+        assert cli("list").code == 0  # reading is allowed
         stopped(process, signal.SIGTERM)
     assert cli("enrich").code == 0
 
 
-def test_a_worker_that_was_killed_leaves_nothing_behind(cli, standin, party, home):
+def test_killed_worker_leaves_nothing_behind(cli, standin, party, home):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
@@ -132,7 +136,7 @@ def test_a_worker_that_was_killed_leaves_nothing_behind(cli, standin, party, hom
 
 
 @pytest.mark.parametrize("command", [["show", "2"], ["list", "--json"], ["export", "2"], ["search", "number"]])
-def test_a_reader_that_goes_away_is_no_reason_to_complain(library, command):
+def test_closed_pipe_prints_no_error(library, command):
     with running(COMMAND, *command) as process:
         process.stdout.close()
         process.stdout = None
@@ -142,7 +146,7 @@ def test_a_reader_that_goes_away_is_no_reason_to_complain(library, command):
 
 
 def terminal_output(*command):
-    """Run a command in a terminal of 120 columns; its exit code and all it wrote."""
+    """Run a command in a terminal with 120 columns; its exit code and its output."""
     leader, follower = pty.openpty()
     environment = os.environ | {"COLUMNS": "120", "TERM": "xterm-256color"}
     with running(*command, stdin=follower, stdout=follower, stderr=follower, env=environment, text=False) as process:
@@ -160,7 +164,7 @@ def terminal_output(*command):
     return process.returncode, seen.decode()
 
 
-def test_in_a_terminal_a_bar_shows_rate_and_time_left(cli, standin, party):
+def test_terminal_bar_shows_rate_and_time_left(cli, standin, party):
     standin.behave(delay=1.0)
     cli("add", "--sampling", "exact", party)
     code, seen = terminal_output(COMMAND, "enrich")
@@ -172,17 +176,17 @@ def test_in_a_terminal_a_bar_shows_rate_and_time_left(cli, standin, party):
     assert "12 frames described" in plain
 
 
-def test_in_a_terminal_decoding_shows_a_bar_with_the_films_name_as_text(cli, long_film, tmp_path):
-    (film := tmp_path / "[red]long.mp4").symlink_to(long_film)
-    cli("add", "--sampling", "exact", film)
+def test_terminal_bar_shows_the_video_name_as_text(cli, long_video, tmp_path):
+    (video := tmp_path / "[red]long.mp4").symlink_to(long_video)
+    cli("add", "--sampling", "exact", video)
     code, seen = terminal_output(COMMAND, "extract")
     assert code == 0
     plain = BARE_TEXT.sub("", seen)
-    assert "Decoding [red]long" in plain
+    assert "Extracting [red]long" in plain
     assert re.search(r"\d+/750 +\d+%", plain)
 
 
-def test_in_a_terminal_colours_of_a_film_are_not_obeyed(cli, tmp_path):
+def test_terminal_escapes_in_titles_are_not_printed(cli, tmp_path):
     numbered_clip(tmp_path / "made.mp4", frames=2).rename(tmp_path / "a\x1b[31m[bold]b.mp4")
     cli("add", "--sampling", "exact", tmp_path)
     _, seen = terminal_output(COMMAND, "list")
@@ -190,7 +194,7 @@ def test_in_a_terminal_colours_of_a_film_are_not_obeyed(cli, tmp_path):
     assert r"a\x1b[31m[bold]b" in seen
 
 
-def test_a_pull_shows_a_bar(standin):
+def test_pull_shows_a_bar(standin):
     code, seen = terminal_output(COMMAND, "models", "pull", "moondream")
     assert code == 0
     plain = BARE_TEXT.sub("", seen)
@@ -199,7 +203,7 @@ def test_a_pull_shows_a_bar(standin):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_poor_locale_spoils_nothing(library, encoding):
+def test_limited_locale_does_not_break_output(library, encoding):
     environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
     said = run_process("show", "1", env=environment)
     assert (said.code, said.err) == (0, "")
@@ -207,7 +211,7 @@ def test_a_poor_locale_spoils_nothing(library, encoding):
     assert json.loads(run_process("list", "--json", env=environment).out)[0]["id"] == 1
 
 
-def test_a_confirmed_remove_in_a_terminal_asks_first(library):
+def test_remove_in_a_terminal_asks_for_confirmation(library):
     leader, follower = pty.openpty()
     with running(COMMAND, "remove", "1", stdin=follower, stdout=subprocess.PIPE) as process:
         os.write(leader, b"n\n")
@@ -215,5 +219,5 @@ def test_a_confirmed_remove_in_a_terminal_asks_first(library):
     os.close(leader)
     os.close(follower)
     assert process.returncode == 130
-    assert "Delete numbers: 6 pictures and 6 descriptions? The film itself is not touched." in out + err
+    assert "Delete numbers: 6 images and 6 descriptions? The video file is kept." in out + err
     assert len(ask(library, "SELECT id FROM videos")) == 2

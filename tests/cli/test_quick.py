@@ -1,4 +1,4 @@
-"""quick: key frames looked at by Claude, a local model or the baseline; what is asked, paid, saved and found."""
+"""The command `quick`: key frames described by Claude, a local model or the baseline; confirmation, cost, storage."""
 
 import json
 import re
@@ -15,7 +15,7 @@ NUMBER = re.compile(r"number (\d+)")
 
 
 class Keyboard:
-    """A terminal with somebody at it who types one answer."""
+    """A terminal whose user types one answer."""
 
     def __init__(self, answer):
         self._left = answer
@@ -29,7 +29,7 @@ class Keyboard:
 
 
 def done(said):
-    """The last of the lines of JSON."""
+    """The last line of JSON."""
     return json.loads(said.out.splitlines()[-1])
 
 
@@ -37,28 +37,28 @@ def deep_pass(home):
     return ask(home, "SELECT id, local_description, local_tags, enriched_at FROM frames ORDER BY id")
 
 
-def looked_at(home):
+def quick_described(home):
     return [frame for (frame,) in ask(home, "SELECT id FROM frames WHERE quick_description IS NOT NULL ORDER BY id")]
 
 
 def assert_sound(cli):
-    """Everything in the library belongs together."""
+    """Assert that the library is consistent."""
     for checked in (cli("audit", "moments"), cli("verify")):
         assert checked.code == 0, checked
 
 
 def number_in(text):
-    """The number a description speaks of."""
+    """The number in a description."""
     return int(NUMBER.search(text)[1])
 
 
-def test_key_frames_are_looked_at_paid_for_to_the_cent_and_saved(cli, film, claude):
-    before = deep_pass(film)
+def test_key_frames_are_described_billed_and_saved(cli, video, claude):
+    before = deep_pass(video)
     said = cli("quick", "moments", "--yes", "--json")
     assert said.code == 0, said
     end = done(said)
     assert (end["answered"], end["pictures"], end["problems"], end["error"]) == (5, 5, [], None)
-    rows = ask(film, KEY_FRAMES.format("local_description, quick_description, quick_tags, event_type, excitement"))
+    rows = ask(video, KEY_FRAMES.format("local_description, quick_description, quick_tags, event_type, excitement"))
     assert len(rows) == 5
     for deep, text, tags, event, excitement in rows:
         number = number_in(deep)
@@ -66,55 +66,57 @@ def test_key_frames_are_looked_at_paid_for_to_the_cent_and_saved(cli, film, clau
         assert f"number {number}" in json.loads(tags)
         assert event
         assert excitement == number % 11
-    assert len(looked_at(film)) == 5
-    [(calls, usd)] = ask(film, PAID)
+    assert len(quick_described(video)) == 5
+    [(calls, usd)] = ask(video, PAID)
     assert calls == 5
     assert usd == pytest.approx(claude.usd, rel=1e-9)
     assert end["usd"] == pytest.approx(claude.usd, rel=1e-9)
-    tokens = ask(film, "SELECT sum(prompt_tokens), sum(output_tokens) FROM analyses WHERE \"pass\" = 'quick'")
+    tokens = ask(video, "SELECT sum(prompt_tokens), sum(output_tokens) FROM analyses WHERE \"pass\" = 'quick'")
     assert tokens == [(sum(bill.input_tokens for bill in claude.bills), sum(b.output_tokens for b in claude.bills))]
-    assert deep_pass(film) == before
+    assert deep_pass(video) == before
 
 
-def test_what_both_passes_say_is_found_and_belongs_together(cli, film, claude):
+def test_search_finds_texts_of_both_passes(cli, video, claude):
     assert cli("quick", "moments", "--yes").code == 0
-    [(frame, text, event)] = ask(film, KEY_FRAMES.format("id, quick_description, event_type") + " LIMIT 1")
-    found = cli("search", f"number {number_in(text)} {event}", "--json").json  # the number of both, the event of one
+    [(frame, text, event)] = ask(video, KEY_FRAMES.format("id, quick_description, event_type") + " LIMIT 1")
+    found = cli(
+        "search", f"number {number_in(text)} {event}", "--json"
+    ).json  # both texts have the number, one has the event
     assert found["every_word"]
     assert [(hit["frame_id"], hit["source"]) for hit in found["hits"]] == [(frame, "deep")]
     assert_sound(cli)
 
 
-def test_before_the_deep_pass_the_search_finds_what_the_quick_one_says(cli, home, moments, claude):
+def test_search_finds_quick_texts_before_the_deep_pass(cli, home, moments, claude):
     assert cli("add", moments, "--sampling", "exact").code == 0
     assert cli("quick", "moments", "--yes").code == 0
     hits = cli("search", "number", "--json").json["hits"]
     assert {hit["source"] for hit in hits} == {"quick"}
-    assert sorted(hit["frame_id"] for hit in hits) == looked_at(home)
+    assert sorted(hit["frame_id"] for hit in hits) == quick_described(home)
     assert cli("verify").code == 0
     assert ask(home, "SELECT enrichment_status FROM videos") != [("enriched",)]
 
 
-def test_nobody_can_be_asked_so_nothing_is_sent(cli, film, claude):
+def test_without_a_terminal_nothing_is_sent(cli, video, claude):
     said = cli("quick", "moments")
     assert said.code == 1
     assert "5 frames of moments will be sent to Anthropic" in said.err
-    assert "say --yes" in said.err
+    assert "Pass --yes" in said.err
     assert claude.sent == []
 
 
 @pytest.mark.parametrize(("answer", "sent"), [("n\n", 0), ("\n", 0), ("", 0), ("y\n", 1)])
-def test_the_question_is_asked_and_only_yes_sends(cli, film, claude, monkeypatch, answer, sent):
+def test_only_yes_sends(cli, video, claude, monkeypatch, answer, sent):
     monkeypatch.setattr(sys, "stdin", Keyboard(answer))
     said = cli("quick", "moments")
     assert "5 frames of moments will be sent to Anthropic" in said.out
     assert "for about $0.00" in said.out
     assert len(claude.sent) == sent
     assert (said.code == 0) == (sent == 1)
-    assert len(looked_at(film)) == 5 * sent
+    assert len(quick_described(video)) == 5 * sent
 
 
-def test_an_estimate_sends_nothing_and_is_what_it_costs(cli, film, claude):
+def test_estimate_sends_nothing_and_matches_the_cost(cli, video, claude):
     offer = cli("quick", "moments", "--estimate", "--json").json
     assert claude.sent == []
     assert (offer["pictures"], offer["requests"], offer["problem"]) == (5, 1, None)
@@ -125,7 +127,7 @@ def test_an_estimate_sends_nothing_and_is_what_it_costs(cli, film, claude):
     assert claude.usd <= offer["most_usd"]
 
 
-def test_the_months_budget_stops_it_before_anything_is_sent(cli, film, claude, monkeypatch):
+def test_monthly_budget_stops_before_sending(cli, video, claude, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", "0.0001")
     cli("quick", "moments", "--yes").refused(
         "this month's budget of $0.0001", "everyframe settings set monthly_budget_usd"
@@ -133,7 +135,7 @@ def test_the_months_budget_stops_it_before_anything_is_sent(cli, film, claude, m
     assert claude.sent == []
 
 
-def test_the_months_budget_counts_what_was_spent_before(cli, film, claude, monkeypatch):
+def test_monthly_budget_counts_earlier_spending(cli, video, claude, monkeypatch):
     offer = cli("quick", "moments", "--estimate", "--json").json
     monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(offer["usd"] * 1.05))
     assert cli("quick", "moments", "--yes").code == 0
@@ -142,91 +144,91 @@ def test_the_months_budget_counts_what_was_spent_before(cli, film, claude, monke
     assert claude.sent == []
 
 
-def test_more_than_was_agreed_to_is_not_sent(cli, film, claude):
-    cli("quick", "moments", "--yes", "--most-usd", "0.00001").refused("agreed to", "nothing was sent")
+def test_most_usd_limit_is_respected(cli, video, claude):
+    cli("quick", "moments", "--yes", "--most-usd", "0.00001").refused("more than the limit of", "Nothing was sent")
     assert claude.sent == []
 
 
-def test_the_same_is_never_paid_for_twice_unless_told_to(cli, film, claude):
+def test_nothing_is_paid_twice_without_again(cli, video, claude):
     cli("quick", "moments", "--yes")
     paid = claude.usd
     said = cli("quick", "moments", "--yes", "--json")
     assert said.code == 0
-    assert done(said)["text"] == "Nothing is left to ask."
+    assert done(said)["text"] == "Everything is already described."
     assert claude.usd == paid
     assert cli("quick", "moments", "--yes", "--again").code == 0
     assert claude.usd == pytest.approx(2 * paid, rel=1e-9)
-    assert ask(film, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
+    assert ask(video, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
 
 
-def test_more_key_frames_later_ask_only_about_the_new_ones(cli, film, claude):
+def test_more_key_frames_later_describe_only_new_ones(cli, video, claude):
     cli("quick", "moments", "--yes")
-    first = looked_at(film)
+    first = quick_described(video)
     claude.forget()
     assert cli("quick", "moments", "--frames", "8", "--yes").code == 0
     assert sum(len(bill.labels) for bill in claude.bills) == 3
-    assert len(looked_at(film)) == 8
-    assert set(first) < set(looked_at(film))
+    assert len(quick_described(video)) == 8
+    assert set(first) < set(quick_described(video))
 
 
-def test_a_film_that_nobody_has_looked_into_is_looked_into_first(cli, home, moments, claude):
+def test_new_video_is_skimmed_first(cli, home, moments, claude):
     assert cli("add", moments).code == 0
     assert ask(home, "SELECT count(*) FROM frames") == [(0,)]
     said = cli("quick", "moments", "--yes", "--json")
     assert said.code == 0, said
     assert "looking" in [json.loads(line)["step"] for line in said.out.splitlines()]
-    assert len(looked_at(home)) == 5
+    assert len(quick_described(home)) == 5
 
 
-def test_several_films_are_one_question_and_each_has_its_own_requests(cli, home, moments, party, claude):
+def test_several_videos_are_confirmed_together(cli, home, moments, party, claude):
     assert cli("add", moments, "--sampling", "exact").code == 0
     assert cli("add", party, "--sampling", "exact").code == 0
     said = cli("quick", "moments", "party", "--yes")
     assert said.code == 0, said
     assert "of 2 videos will be sent to Anthropic" in said.out
-    films = dict(ask(home, "SELECT 'F' || id, video_id FROM frames"))
-    assert all(len({films[label] for label in bill.labels}) == 1 for bill in claude.bills)
+    videos = dict(ask(home, "SELECT 'F' || id, video_id FROM frames"))
+    assert all(len({videos[label] for label in bill.labels}) == 1 for bill in claude.bills)
     assert len(claude.bills) == 2
 
 
 @pytest.mark.parametrize("trick", ["missing", "doubled", "unknown", "shuffled"])
-def test_answers_go_by_their_labels_and_what_has_none_is_asked_about_once_more(cli, film, claude, trick):
+def test_replies_are_matched_by_label_and_missing_retried(cli, video, claude, trick):
     claude.play(trick, times=1)
     assert cli("quick", "moments", "--yes").code == 0
-    rows = ask(film, KEY_FRAMES.format("quick_description, local_description"))
+    rows = ask(video, KEY_FRAMES.format("quick_description, local_description"))
     assert len(rows) == 5
     assert all(number_in(quick) == number_in(deep) for quick, deep in rows)
     asked = Counter(len(bill.labels) for bill in claude.bills)
     assert asked == ({5: 1} if trick == "shuffled" else {5: 1, 1: 1})
-    assert ask(film, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
+    assert ask(video, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
 
 
-def test_a_small_model_of_ones_own_looks_for_nothing(cli, film, standin, claude):
+def test_local_model_is_free(cli, video, standin, claude):
     said = cli("quick", "moments", "--describer", "ollama", "--model", "llava:13b", "--json")
     assert said.code == 0, said
-    assert len(looked_at(film)) == 5
+    assert len(quick_described(video)) == 5
     assert claude.history == []
-    assert ask(film, PAID) == [(5, 0.0)]
+    assert ask(video, PAID) == [(5, 0.0)]
     assert_sound(cli)
 
 
-def test_the_baseline_looks_without_a_model_and_never_replaces_a_models_words(cli, film, claude):
+def test_baseline_never_replaces_a_models_text(cli, video, claude):
     assert cli("quick", "moments", "--describer", "baseline").code == 0
-    assert len(looked_at(film)) == 5
+    assert len(quick_described(video)) == 5
     assert claude.history == []
     assert_sound(cli)
     assert cli("quick", "moments", "--yes").code == 0
-    said_by_claude = ask(film, "SELECT id, quick_description, event_type FROM frames WHERE event_type IS NOT NULL")
+    said_by_claude = ask(video, "SELECT id, quick_description, event_type FROM frames WHERE event_type IS NOT NULL")
     assert len(said_by_claude) == 5
     assert cli("quick", "moments", "--describer", "baseline", "--again").code == 0
     assert cli("enrich", "--describer", "baseline").code == 0
     after = "SELECT id, quick_description, event_type FROM frames WHERE event_type IS NOT NULL"
-    assert ask(film, after) == said_by_claude
-    assert len(looked_at(film)) == 24
+    assert ask(video, after) == said_by_claude
+    assert len(quick_described(video)) == 24
     assert_sound(cli)
 
 
-def test_the_deep_pass_is_told_what_kind_of_event_the_scene_is(cli, home, moments, claude, standin):
+def test_deep_pass_prompt_has_the_event_type(cli, home, moments, claude, standin):
     assert cli("add", moments, "--sampling", "exact").code == 0
     assert cli("quick", "moments", "--yes").code == 0
     events = dict(ask(home, KEY_FRAMES.format("timestamp, event_type")))

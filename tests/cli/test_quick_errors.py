@@ -1,25 +1,25 @@
-"""quick when Claude says no, is busy, or cannot be reached: a sentence, nothing lost, and the deep pass undisturbed."""
+"""Errors of `quick`: Claude refuses, is busy, or is unreachable. One-line errors, nothing lost, deep pass unchanged."""
 
 import json
 
 import pytest
 
 from tests.cli.terminal import COMMAND, ask, running, until
-from tests.cli.test_quick import KEY_FRAMES, PAID, deep_pass, done, looked_at
+from tests.cli.test_quick import KEY_FRAMES, PAID, deep_pass, done, quick_described
 
-SECRET = "sk-ant-wrong-secret"  # noqa: S105  # of nobody
+SECRET = "sk-ant-wrong-secret"  # noqa: S105  # not a real key
 
 
 @pytest.fixture
-def untouched(film):
-    """The deep pass is the same at the end as it was before."""
-    before = deep_pass(film)
+def untouched(video):
+    """Assert that the test does not change the deep pass."""
+    before = deep_pass(video)
     yield
-    assert deep_pass(film) == before
+    assert deep_pass(video) == before
 
 
-def sentence(said, *words):
-    """Assert that a command failed with plain sentences that have these words."""
+def assert_error(said, *words):
+    """Assert that a command failed with one-line errors that contain these words."""
     assert said.code == 1, said
     assert "Traceback" not in said.err
     assert all(line.startswith("everyframe: ") for line in said.err.splitlines()), said.err
@@ -32,78 +32,78 @@ def sentence(said, *words):
     [("no credit", "no credit left"), ("low balance", "no credit left"), ("spend limit", "spend limit")],
 )
 @pytest.mark.usefixtures("untouched")
-def test_what_the_owner_of_the_account_must_mend_is_said_and_then_it_goes_on(cli, film, claude, trick, words):
+def test_account_problem_is_reported_and_recoverable(cli, video, claude, trick, words):
     claude.play(trick)
-    sentence(cli("quick", "moments", "--yes"), words, "https://platform.claude.com/settings/billing")
-    assert looked_at(film) == []
+    assert_error(cli("quick", "moments", "--yes"), words, "https://platform.claude.com/settings/billing")
+    assert quick_described(video) == []
     claude.calm()
     assert cli("quick", "moments", "--yes").code == 0
-    assert len(looked_at(film)) == 5
+    assert len(quick_described(video)) == 5
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_key_that_may_not_use_the_model_is_said(cli, film, claude):
+def test_key_without_model_access_is_reported(cli, video, claude):
     claude.play("forbidden")
-    sentence(cli("quick", "moments", "--yes"), "this key may not use claude-haiku-5-5")
+    assert_error(cli("quick", "moments", "--yes"), "this key may not use claude-haiku-5-5")
 
 
 @pytest.mark.usefixtures("untouched")
-def test_without_a_key_it_says_where_to_put_one(cli, film, claude, monkeypatch):
+def test_missing_key_says_where_to_put_it(cli, video, claude, monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
-    sentence(cli("quick", "moments", "--yes"), "no key for Claude", "ANTHROPIC_API_KEY", "keyring set")
+    assert_error(cli("quick", "moments", "--yes"), "no key for Claude", "ANTHROPIC_API_KEY", "keyring set")
     assert claude.history == []
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_wrong_key_is_said_and_never_shown_nor_stored(cli, film, claude, monkeypatch):
+def test_wrong_key_is_never_shown_or_stored(cli, video, claude, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
     said = cli("quick", "moments", "--yes")
-    sentence(said, "refuses the key")
+    assert_error(said, "refuses the key")
     assert SECRET not in said.err + said.out
-    assert claude.sent == []  # it was found out when counting
-    assert not [path for path in film.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert claude.sent == []  # the token count already failed
+    assert not [path for path in video.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_model_that_nobody_knows_is_said_before_anything_is_sent(cli, film, claude):
-    sentence(cli("quick", "moments", "--model", "claude-nonesuch", "--yes"), "claude-nonesuch")
+def test_unknown_model_is_reported_before_sending(cli, video, claude):
+    assert_error(cli("quick", "moments", "--model", "claude-nonesuch", "--yes"), "claude-nonesuch")
     assert claude.sent == []
 
 
 @pytest.mark.usefixtures("untouched")
-def test_no_network_is_said_and_nothing_is_lost(cli, film, claude):
+def test_no_network_loses_nothing(cli, video, claude):
     claude.stop()
-    sentence(cli("quick", "moments", "--yes"), "cannot be reached")
-    assert looked_at(film) == []
+    assert_error(cli("quick", "moments", "--yes"), "cannot be reached")
+    assert quick_described(video) == []
     claude.start()
     assert cli("quick", "moments", "--yes").code == 0
-    assert len(looked_at(film)) == 5
+    assert len(quick_described(video)) == 5
 
 
 @pytest.mark.usefixtures("untouched")
-def test_a_connection_that_breaks_in_the_middle_leaves_what_was_answered(cli, film, claude, monkeypatch):
+def test_broken_connection_keeps_received_replies(cli, video, claude, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", "12")  # two requests
     cli("quick", "moments", "--estimate")
-    last = ask(film, KEY_FRAMES.format("id"))[-1][0]
+    last = ask(video, KEY_FRAMES.format("id"))[-1][0]
     claude.play("die", labels=[f"F{last}"])
-    sentence(cli("quick", "moments", "--yes"), "cannot be reached")
-    first = looked_at(film)
+    assert_error(cli("quick", "moments", "--yes"), "cannot be reached")
+    first = quick_described(video)
     assert len(first) == 6
     claude.calm()
     claude.forget()
     assert cli("quick", "moments", "--yes").code == 0
-    assert len(looked_at(film)) == 12
+    assert len(quick_described(video)) == 12
     assert not {f"F{frame}" for frame in first} & {label for bill in claude.bills for label in bill.labels}
 
 
 @pytest.mark.parametrize(("trick", "words"), [("rate limit", "busy"), ("overloaded", "busy"), ("fault", "busy")])
 @pytest.mark.usefixtures("untouched")
-def test_a_busy_claude_is_waited_for_as_long_as_it_asks(cli, film, claude, trick, words):
+def test_retry_after_is_respected(cli, video, claude, trick, words):
     claude.play(trick, times=1, retry_after="1")
     said = cli("quick", "moments", "--yes")
     assert said.code == 0, said
     assert f"Claude is {words}; retrying in" in said.out
-    assert len(looked_at(film)) == 5
+    assert len(quick_described(video)) == 5
     sent = [request.at for request in claude.sent]
     assert len(sent) == 2
     assert sent[1] - sent[0] >= 1
@@ -111,10 +111,10 @@ def test_a_busy_claude_is_waited_for_as_long_as_it_asks(cli, film, claude, trick
 
 @pytest.mark.parametrize(("trick", "words"), [("rate limit", "rate limit"), ("overloaded", "overloaded")])
 @pytest.mark.usefixtures("untouched")
-def test_a_wait_beyond_reason_is_not_waited_for(cli, film, claude, trick, words):
+def test_long_retry_after_is_an_error(cli, video, claude, trick, words):
     claude.play(trick, retry_after="3600")
-    sentence(cli("quick", "moments", "--yes"), words, "try again in a few minutes")
-    assert looked_at(film) == []
+    assert_error(cli("quick", "moments", "--yes"), words, "try again in a few minutes")
+    assert quick_described(video) == []
     assert len(claude.sent) == 1
 
 
@@ -122,21 +122,21 @@ def test_a_wait_beyond_reason_is_not_waited_for(cli, film, claude, trick, words)
     ("trick", "words"), [("refusal", "declined"), ("cut off", "cut short"), ("empty", "no answer")]
 )
 @pytest.mark.usefixtures("untouched")
-def test_a_picture_without_an_answer_has_its_reason_and_the_others_their_answers(cli, film, claude, trick, words):
+def test_image_without_a_reply_has_its_reason(cli, video, claude, trick, words):
     cli("quick", "moments", "--estimate")
-    frame = ask(film, KEY_FRAMES.format("id"))[-1][0]
+    frame = ask(video, KEY_FRAMES.format("id"))[-1][0]
     claude.play(trick, labels=[f"F{frame}"])
     said = cli("quick", "moments", "--yes", "--json")
-    sentence(said, "1 picture without an answer", words)
+    assert_error(said, "1 image not described", words)
     assert [one["label"] for one in done(said)["problems"]] == [f"F{frame}"]
-    assert len(looked_at(film)) == 4
-    assert ask(film, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
+    assert len(quick_described(video)) == 4
+    assert ask(video, PAID)[0][1] == pytest.approx(claude.usd, rel=1e-9)
 
 
 @pytest.mark.usefixtures("untouched")
-def test_what_was_paid_without_an_answer_is_asked_for_again_only_when_told_to(cli, film, claude):
+def test_unanswered_images_are_retried_on_request_only(cli, video, claude):
     cli("quick", "moments", "--estimate")
-    frame = ask(film, KEY_FRAMES.format("id"))[0][0]
+    frame = ask(video, KEY_FRAMES.format("id"))[0][0]
     claude.play("refusal", labels=[f"F{frame}"])
     assert cli("quick", "moments", "--yes").code == 1
     claude.calm()
@@ -147,13 +147,13 @@ def test_what_was_paid_without_an_answer_is_asked_for_again_only_when_told_to(cl
     assert json.loads(again.out.splitlines()[0])["unanswered"] == 1
     assert cli("quick", "moments", "--unanswered", "--yes").code == 0
     assert [bill.labels for bill in claude.bills] == [(f"F{frame}",)]
-    assert len(looked_at(film)) == 5
+    assert len(quick_described(video)) == 5
 
 
-def test_whoever_stops_it_does_not_wait_for_a_busy_claude(film, claude):
+def test_stop_does_not_wait_for_a_busy_claude(video, claude):
     claude.play("overloaded", retry_after="60")
     with running(COMMAND, "quick", "moments", "--yes") as process:
         until(lambda: claude.sent, "Claude was asked", process)
         process.terminate()
         process.wait(20)
-    assert looked_at(film) == []
+    assert quick_described(video) == []

@@ -1,4 +1,4 @@
-"""The command `settings`: what is set, where it comes from, and changing it in the file."""
+"""The command `settings`: values, their sources, and changes in the file."""
 
 import io
 import re
@@ -28,7 +28,7 @@ def written(file):
     return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
-def test_every_setting_is_listed_with_its_meaning(cli):
+def test_every_setting_is_listed_with_a_description(cli):
     rows = by_name(cli)
     assert list(rows) == list(Settings.model_fields)
     assert all(row["description"] for row in rows.values())
@@ -36,16 +36,16 @@ def test_every_setting_is_listed_with_its_meaning(cli):
         "llava:13b", "llava:13b", "default",
     )  # fmt: skip
     said = cli("settings").out
-    assert "the vision model's name in Ollama" in said
+    assert "vision model, by its name in Ollama" in said
     assert "settings.toml" in said
 
 
-def test_every_setting_is_in_the_documentation():
+def test_every_setting_is_documented():
     documented = set(re.findall(r"`EVERYFRAME_([A-Z_]+)`", DOCS.read_text(encoding="utf-8")))
     assert {name.upper() for name in Settings.model_fields} <= documented
 
 
-def test_each_setting_says_where_it_comes_from(cli, file, monkeypatch):
+def test_each_setting_has_its_source(cli, file, monkeypatch):
     file.write_text('model = "llava:7b"\nlanguage = "German"\n', encoding="utf-8")
     monkeypatch.setenv("EVERYFRAME_LANGUAGE", "French")
     rows = by_name(cli)
@@ -55,7 +55,7 @@ def test_each_setting_says_where_it_comes_from(cli, file, monkeypatch):
     assert rows["hours"]["source"] == "default"
 
 
-def test_each_setting_says_what_it_takes(cli):
+def test_each_setting_has_its_kind_and_choices(cli):
     rows = by_name(cli)
     kinds = {name: rows[name]["kind"] for name in ("model", "allow_cloud", "concurrency", "call_seconds", "num_ctx")}
     assert kinds == {
@@ -67,7 +67,7 @@ def test_each_setting_says_what_it_takes(cli):
     assert rows["keep_awake"]["choices"] == ["mains", "always", "never"]
 
 
-def test_a_change_keeps_comments_order_and_everything_else(cli, file):
+def test_change_keeps_comments_and_order(cli, file):
     before = '# mine\nmodel = "llava:7b"  # the small one\n\nnew = 1\n[ollama_options]  # of Ollama\nnum_thread = 4\n'
     file.write_text(before, encoding="utf-8")
     assert cli("settings", "set", "model", "llava:34b").out == "model is llava:34b (file).\n"
@@ -93,7 +93,7 @@ def test_a_change_keeps_comments_order_and_everything_else(cli, file):
         ("language", 'Kölsch "von hier"', 'Kölsch "von hier"'),
     ],
 )
-def test_what_is_typed_is_written_as_toml_knows_it(cli, file, name, text, value):
+def test_values_are_written_as_toml_types(cli, file, name, text, value):
     assert cli("settings", "set", "--", name, text).code == 0
     assert written(file) == {name.replace("-", "_"): value}
     load_settings()
@@ -105,23 +105,23 @@ def test_what_is_typed_is_written_as_toml_knows_it(cli, file, name, text, value)
         ("concurrency", "many", "EVERYFRAME_CONCURRENCY: Input should be a valid integer"),
         ("concurrency", "1000", "less than or equal to 64"),
         ("likeness", "some", "use `strict`, `normal` or `loose`"),
-        ("ollama_hosts", "http://", "is no address"),
+        ("ollama_hosts", "http://", "is not a valid address"),
         ("picture_edges", "336", "valid dictionary"),
-        ("picture_edges", "llava=336", "write it as JSON"),
-        ("hours", "late", "write them like 22:00-07:00"),
+        ("picture_edges", "llava=336", "enter JSON"),
+        ("hours", "late", "write working hours like 22:00-07:00"),
         ("dashboard_password", "short", "at least 8 characters"),
-        ("colour", "red", "there is no setting called colour"),
+        ("colour", "red", "there is no setting named colour"),
         ("home", "/elsewhere", "set EVERYFRAME_HOME in the environment"),
     ],
 )
-def test_what_cannot_be_used_is_refused_and_nothing_is_written(cli, file, name, text, words):
+def test_invalid_value_is_refused_and_not_written(cli, file, name, text, words):
     file.write_text('model = "llava:7b"\n', encoding="utf-8")
     cli("settings", "set", name, text).refused(words)
     assert file.read_text(encoding="utf-8") == 'model = "llava:7b"\n'
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_wrong_value_in_the_file_can_be_set_right(cli, file):
+def test_invalid_value_in_the_file_can_be_fixed(cli, file):
     file.write_text('concurrency = "x"\nstored_edge = 1\n', encoding="utf-8")
     cli("settings").refused("EVERYFRAME_CONCURRENCY")
     cli("settings", "set", "concurrency", "2")
@@ -130,13 +130,13 @@ def test_a_wrong_value_in_the_file_can_be_set_right(cli, file):
     assert written(file) == {"concurrency": 2}
 
 
-def test_a_file_that_is_no_toml_is_left_alone(cli, file):
+def test_invalid_toml_file_is_left_alone(cli, file):
     file.write_text("model = llava\n", encoding="utf-8")
-    cli("settings", "set", "model", "llava:7b").refused("settings cannot be read", "settings.toml")
+    cli("settings", "set", "model", "llava:7b").refused("cannot read the settings file", "settings.toml")
     assert file.read_text(encoding="utf-8") == "model = llava\n"
 
 
-def test_unset_brings_the_default_back(cli, file):
+def test_unset_restores_the_default(cli, file):
     file.write_text('# top\nmodel = "x"\nlanguage = "German"\n', encoding="utf-8")
     assert cli("settings", "unset", "model").out == "model is llava:13b (default).\n"
     assert file.read_text(encoding="utf-8") == '# top\nlanguage = "German"\n'
@@ -145,15 +145,15 @@ def test_unset_brings_the_default_back(cli, file):
     assert cli("settings", "set", "num_ctx", "").out == "num_ctx is empty (default).\n"
 
 
-def test_the_environment_has_the_last_word_and_that_is_said(cli, file, monkeypatch):
+def test_environment_override_is_reported(cli, file, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MODEL", "llava:34b")
     said = cli("settings", "set", "model", "llava:7b", "--json")
     assert (said.code, said.json["value"], said.json["source"]) == (0, "llava:34b", "environment")
-    assert said.err == "everyframe: EVERYFRAME_MODEL is set in the environment and wins over the settings file\n"
+    assert said.err == "everyframe: EVERYFRAME_MODEL is set in the environment and overrides the settings file\n"
     assert written(file) == {"model": "llava:7b"}
 
 
-def test_no_secret_is_shown(cli, home, file, monkeypatch):
+def test_secrets_are_masked(cli, home, file, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("correct horse\n"))
     said = cli("settings", "set", "dashboard_password", "-")
     assert (said.code, said.out) == (0, "dashboard_password is *** (file).\n")
@@ -166,13 +166,13 @@ def test_no_secret_is_shown(cli, home, file, monkeypatch):
         assert secret not in everything
     rows = by_name(cli)
     assert (rows["database_url"]["is_secret"], rows["dashboard_password"]["value"]) == (True, "***")
-    cli("settings", "set", "database_url", rows["database_url"]["value"]).refused("with its password")
+    cli("settings", "set", "database_url", rows["database_url"]["value"]).refused("with the real password")
     monkeypatch.setenv("EVERYFRAME_DATABASE_URL", url)
     assert (by_name(cli)["database_url"]["is_secret"], by_name(cli)["database_url"]["value"]) == (False, url)
     assert "correct horse" not in repr(load_settings())
 
 
-def test_a_link_to_the_settings_stays_a_link(cli, file, tmp_path):
+def test_symlinked_settings_file_stays_a_link(cli, file, tmp_path):
     real = tmp_path / "dotfiles.toml"
     real.write_text("", encoding="utf-8")
     file.symlink_to(real)
@@ -181,7 +181,7 @@ def test_a_link_to_the_settings_stays_a_link(cli, file, tmp_path):
     assert written(real) == {"model": "llava:7b"}
 
 
-def test_settings_that_are_asked_for_again_and_again_are_read_when_they_have_changed(home, monkeypatch):
+def test_current_settings_are_cached_until_they_change(home, monkeypatch):
     home.mkdir()
     file = home / "settings.toml"
     assert settings_module.current_settings() is settings_module.current_settings()

@@ -1,4 +1,4 @@
-"""show and search."""
+"""The commands show and search."""
 
 import re
 
@@ -9,43 +9,43 @@ from tests.cli.terminal import change
 from tests.clips import read_jpeg, read_number
 
 
-def test_show_says_what_the_film_is_and_what_its_frames_show(cli, library, numbers):
+def test_show_prints_video_and_frames(cli, library, numbers):
     said = cli("show", "numbers")
     assert said.code == 0
-    assert said.out.startswith(f"numbers (1)\n  {numbers}\n  0:01.200, 320×180, h264, 25 frames/s, every=0.2s\n")
-    assert "30 source frames, 6 kept, 6 described (they cover 30), 0 failed" in said.out
+    assert said.out.startswith(f"numbers (1)\n  {numbers}\n  0:01.200, 320×180, h264, 25 fps, every=0.2s\n")
+    assert "30 source frames, 6 kept, 6 described (representing 30), 0 failed" in said.out
     assert "0:00.200  frame 5 (×5)  Frame number 5: black and white squares above a red band." in said.out
 
 
-def test_the_keys_of_show_are_the_columns(cli, library):
+def test_show_json_keys_are_the_columns(cli, library):
     value = cli("show", "1", "--json").json
     columns = {column.name for column in Frame.__table__.columns}
     assert all(set(frame) == columns | {"description", "tags", "error", "warnings"} for frame in value["frames"])
     assert (value["video"]["id"], len(value["frames"])) == (1, 6)
 
 
-def test_show_names_the_command_for_the_rest(cli, library):
+def test_show_names_the_command_for_more_frames(cli, library):
     said = cli("show", "2", "--limit", "5")
-    assert "… 7 more: everyframe show 2 --limit 12" in said.out
+    assert "… 7 more frames: everyframe show 2 --limit 12" in said.out
 
 
 @pytest.mark.parametrize("index", range(30))
-def test_every_source_frame_is_shown_kept_or_not(cli, library, index, tmp_path):
+def test_every_source_frame_can_be_shown(cli, library, index, tmp_path):
     kept = index // 5 * 5
     picture = tmp_path / "shown.jpg"
     said = cli("show", "numbers", "--frame", str(index), "--save", picture)
     assert said.code == 0
-    head, how = said.out.splitlines()[:2]
+    head, relation = said.out.splitlines()[:2]
     assert head == f"numbers, frame {index}, at 0:0{index // 25}.{index % 25 * 40:03d}"
     if index == kept:
-        assert how == "kept; stands for 5 frames"
+        assert relation == "kept; represents 5 frames"
     else:
-        assert re.fullmatch(rf"as frame {kept}, likeness [01]\.\d\d", how)
+        assert re.fullmatch(rf"represented by frame {kept}, likeness [01]\.\d\d", relation)
     assert f"deep: Frame number {kept}: " in said.out
     assert read_number(read_jpeg(picture)) == index
 
 
-def test_a_source_frame_as_json_says_what_stands_for_it(cli, library):
+def test_source_frame_json_has_its_kept_frame(cli, library):
     value = cli("show", "1", "--frame", "7", "--json").json
     assert (value["video_id"], value["index"], value["timestamp"], value["is_kept"]) == (1, 7, 0.28, False)
     assert 0 <= value["likeness"] < 1
@@ -57,15 +57,15 @@ def test_a_source_frame_as_json_says_what_stands_for_it(cli, library):
 @pytest.mark.parametrize(
     ("moment", "index"), [("0", 0), ("0.05", 1), ("0.2", 5), ("0.27", 6), ("1.19", 29), ("99", 29)]
 )
-def test_a_moment_is_the_frame_shown_then(cli, library, moment, index):
+def test_at_selects_the_frame_at_that_time(cli, library, moment, index):
     assert cli("show", "1", "--at", moment, "--json").json["index"] == index
 
 
-def test_a_frame_beyond_the_end_is_refused_with_the_numbers_there_are(cli, library):
+def test_frame_beyond_the_end_is_refused(cli, library):
     cli("show", "1", "--frame", "30").refused("has no frame 30: it has 30 frames, 0 to 29")
 
 
-def test_a_frame_of_a_film_that_is_not_decoded_yet_is_shown(cli, party):
+def test_frame_of_an_unextracted_video_is_shown(cli, party):
     cli("add", party)
     said = cli("show", "1", "--frame", "3")
     assert said.code == 0
@@ -73,26 +73,26 @@ def test_a_frame_of_a_film_that_is_not_decoded_yet_is_shown(cli, party):
     assert "everyframe extract" in said.out
 
 
-def test_a_frame_of_a_film_that_is_gone_is_refused(cli, party, tmp_path, home):
-    film = tmp_path / "film.mp4"
-    film.write_bytes(party.read_bytes())
-    cli("add", film)
-    film.unlink()
-    cli("show", "1", "--frame", "3").refused("film.mp4 is not there")
+def test_frame_of_a_missing_video_is_refused(cli, party, tmp_path, home):
+    video = tmp_path / "video.mp4"
+    video.write_bytes(party.read_bytes())
+    cli("add", video)
+    video.unlink()
+    cli("show", "1", "--frame", "3").refused("video.mp4 is not there")
 
 
-def test_one_frame_can_be_asked_for_in_one_way(cli, library, tmp_path):
+def test_frame_and_at_exclude_each_other(cli, library, tmp_path):
     cli("show", "1", "--frame", "1", "--at", "2").refused("--frame", "--at", code=2)
     cli("show", "1", "--save", tmp_path / "x.jpg").refused("--frame", "--at", code=2)
     cli("show", "1", "--frame", "-1").refused("--frame", code=2)
     cli("show", "1", "--frame", "one").refused("--frame", code=2)
 
 
-def test_a_picture_that_cannot_be_saved_is_one_line(cli, library, tmp_path):
-    cli("show", "1", "--frame", "1", "--save", tmp_path / "no" / "x.jpg").refused("x.jpg cannot be written")
+def test_failed_save_is_one_line(cli, library, tmp_path):
+    cli("show", "1", "--frame", "1", "--save", tmp_path / "no" / "x.jpg").refused("cannot write", "x.jpg")
 
 
-def test_what_models_and_people_say_is_text(cli, library):
+def test_descriptions_are_printed_as_plain_text(cli, library):
     loud = "[red]Erna[/red] \x1b[31mlaughs[bold]\x07"
     change(library, "UPDATE frames SET local_description = ?, edited_description = ? WHERE id = 1", loud, "[link]you")
     change(library, "UPDATE search_documents SET text = ? WHERE frame_id = 1", loud)
@@ -105,14 +105,14 @@ def test_what_models_and_people_say_is_text(cli, library):
     assert "[red][Erna][/red]" in cli("search", "Erna").out
 
 
-def test_search_finds_with_video_time_frame_and_snippet(cli, library):
+def test_search_prints_video_time_frame_and_snippet(cli, library):
     head, hit = cli("search", "number", "15").out.splitlines()
-    assert head.split() == ["VIDEO", "TIME", "FRAME", "FROM", "WHAT", "IT", "SAYS"]
+    assert head.split() == ["VIDEO", "TIME", "FRAME", "SOURCE", "MATCH"]
     assert hit.split()[:4] == ["numbers", "0:00.600", "15", "deep"]
     assert "Frame [number] [15]: black and white squares above a green band." in hit
 
 
-def test_the_keys_of_search_are_the_columns(cli, library):
+def test_search_json_keys_are_the_columns(cli, library):
     value = cli("search", "purple", "--json", "--limit", "3").json
     assert value["every_word"] is True
     assert len(value["hits"]) == 3
@@ -122,22 +122,22 @@ def test_the_keys_of_search_are_the_columns(cli, library):
         assert (hit["title"], hit["source"]) == ("party", "deep")
 
 
-def test_what_a_person_wrote_comes_first_then_deep_then_quick(cli, library):
+def test_own_texts_rank_before_deep_and_quick(cli, library):
     change(library, "UPDATE search_documents SET text = 'a cake' WHERE frame_id IN (1, 2, 3)")
     change(library, "UPDATE search_documents SET source = 2, text = 'cake cake cake' WHERE frame_id = 1")
     change(library, "UPDATE search_documents SET source = 0, text = 'long ago there was a cake' WHERE frame_id = 3")
     assert [hit["source"] for hit in cli("search", "cake", "--json").json["hits"]] == ["person", "deep", "quick"]
 
 
-def test_search_may_stay_within_one_video(cli, library):
+def test_search_within_one_video(cli, library):
     assert {hit["video_id"] for hit in cli("search", "squares", "--json").json["hits"]} == {1, 2}
     assert {hit["video_id"] for hit in cli("search", "squares", "--video", "party", "--json").json["hits"]} == {2}
     cli("search", "squares", "--video", "nope").refused("no video is called 'nope'")
 
 
-def test_some_of_the_words_are_better_than_none(cli, library):
+def test_search_falls_back_to_some_of_the_words(cli, library):
     said = cli("search", "purple", "elephant")
-    assert said.out.startswith("No moment has all of these words; these have some:\n")
+    assert said.out.startswith("No frame matches all of these words. These match some:\n")
     assert "[purple]" in said.out
 
 
@@ -146,12 +146,12 @@ def test_some_of_the_words_are_better_than_none(cli, library):
     ['"', "((", "AND", "purple AND", "NEAR(", "*", "-", "a:b", "text:purple", "^", "'; DROP TABLE frames; --", "",
      "\udcff", "\x1b[", "purple OR", '"purple', "好", "{}", "rowid"],
 )  # fmt: skip
-def test_anything_typed_is_words_and_never_an_error(cli, library, words):
+def test_any_search_text_is_accepted(cli, library, words):
     said = cli("search", "--", words)
     assert (said.code, said.err) == (0, "")
     assert cli("list").code == 0
 
 
-def test_nothing_found_is_said(cli, library):
-    assert cli("search", "elephant").out == "Nothing found.\n"
+def test_search_without_results(cli, library):
+    assert cli("search", "elephant").out == "No results.\n"
     assert cli("search", "elephant", "--json").json == {"every_word": True, "hits": []}

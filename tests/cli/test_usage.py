@@ -1,4 +1,4 @@
-"""Help, wrong usage, and errors nobody thought of."""
+"""Help, wrong usage, and unexpected errors."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ COMMANDS = (
 )
 
 
-def test_help_lists_every_command_with_a_whole_sentence(cli):
+def test_help_lists_every_command_with_a_full_sentence(cli):
     said = cli("--help")
     assert said.code == 0
     listed = dict(re.findall(r"^  ([a-z]+) {2,}(.+)$", said.out.split("Commands:")[1], re.MULTILINE))
@@ -35,7 +35,7 @@ def test_every_command_has_help(cli, command, home):
 
 
 @pytest.mark.parametrize("command", [*([name] for name in COMMANDS), ["models", "pull"]], ids=" ".join)
-def test_an_unknown_option_is_wrong_usage_and_names_the_help(cli, command, home):
+def test_unknown_option_names_the_help(cli, command, home):
     cli(*command, "--frobnicate").refused("--frobnicate", f"`everyframe {' '.join(command)} --help`", code=2)
     assert not home.exists()
 
@@ -50,16 +50,16 @@ def test_an_unknown_option_is_wrong_usage_and_names_the_help(cli, command, home)
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_wrong_usage_exits_2_with_one_line_and_makes_no_library(cli, command, home):
+def test_wrong_usage_exits_2_without_creating_a_library(cli, command, home):
     cli(*command).refused("--help`", code=2)
     assert not home.exists()
 
 
-def test_without_a_command_the_help_is_shown(cli):
+def test_no_command_shows_the_help(cli):
     assert cli().out == cli("--help").out
 
 
-def test_an_error_nobody_thought_of_is_one_line_and_keeps_its_details_in_a_file(cli, monkeypatch, tmp_path):
+def test_unexpected_error_is_one_line_with_a_details_file(cli, monkeypatch, tmp_path):
     def broken(*_):
         raise RuntimeError("the [red]roof\n is on fire")
 
@@ -73,7 +73,7 @@ def test_an_error_nobody_thought_of_is_one_line_and_keeps_its_details_in_a_file(
     assert "in broken" in details.read_text(encoding="utf-8")
 
 
-def test_an_interruption_exits_130_without_a_traceback(cli, monkeypatch):
+def test_interrupt_exits_130_without_a_traceback(cli, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -89,11 +89,11 @@ def test_the_installed_command_works_from_anywhere(tmp_path, party):
     assert run_process("estimate", "nothing.mp4", cwd=tmp_path).err.startswith(f"everyframe: {tmp_path}/nothing.mp4")
 
 
-def test_a_name_that_is_no_text_is_one_line():
+def test_undecodable_name_is_one_line():
     run_process("show", b"\xff\xfe").refused("no video is called")
 
 
-def test_open_library_makes_a_library(home):
+def test_open_library_creates_a_library(home):
     open_library().engine.dispose()
     assert (home / "library.db").exists()
 
@@ -103,7 +103,7 @@ def test_open_library_makes_a_library(home):
     [(None, "not measured"), (0, "under 1 s"), (0.6, "1 s"), (59.6, "1 min"), (61, "1 min 1 s"), (3600, "1 h"),
      (12_000, "3 h 20 min"), (90_000, "1 d 1 h"), (86_399, "23 h 59 min")],
 )  # fmt: skip
-def test_a_span_has_its_two_largest_units(seconds, text):
+def test_duration_has_its_two_largest_units(seconds, text):
     assert wording.span(seconds) == text
 
 
@@ -111,20 +111,20 @@ def test_a_span_has_its_two_largest_units(seconds, text):
     ("seconds", "text"),
     [(None, "?"), (0, "0:00.000"), (59.9996, "1:00.000"), (3723.45, "1:02:03.450"), (-0.5, "-0:00.500")],
 )
-def test_a_clock_is_read_as_one(seconds, text):
+def test_timestamp_format(seconds, text):
     assert wording.clock(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("8h", 28_800), ("1h30m", 5400), ("45s", 45), ("90", 90), (" 1 H ", 3600), ("0.5h", 1800)]
 )
-def test_lengths_of_time_are_understood(text, seconds):
+def test_durations_are_parsed(text, seconds):
     assert wording.seconds_in(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "8x", "-1h", "1h-", "nan", "1h 30"])
-def test_other_lengths_of_time_are_not(text):
-    with pytest.raises(ValueError, match="no length of time"):
+def test_invalid_durations_are_refused(text):
+    with pytest.raises(ValueError, match="is not a duration"):
         wording.seconds_in(text)
 
 
@@ -132,5 +132,5 @@ def test_other_lengths_of_time_are_not(text):
     ("count", "text"),
     [(0, "0 B"), (999, "999 B"), (51_840, "52 kB"), (1_250_000, "1.2 MB"), (8e9, "8.0 GB"), (2e15, "2000.0 TB")],
 )
-def test_a_size_has_a_fitting_unit(count, text):
+def test_size_has_a_fitting_unit(count, text):
     assert wording.size(count) == text

@@ -1,4 +1,4 @@
-"""verify: what it says, and how it exits."""
+"""The command `verify`: output and exit codes."""
 
 import pytest
 
@@ -10,52 +10,52 @@ def picture(home, frame_id):
     return home / "frames" / name
 
 
-def test_a_library_that_belongs_together_is_said_in_one_sentence(cli, library):
+def test_consistent_library_is_one_line(cli, library):
     said = cli("verify")
-    assert (said.code, said.out) == (0, "18 frames of 2 videos: all belong together.\n")
-    assert cli("verify", "party", "--quick").out == "12 frames of 1 video: all belong together.\n"
+    assert (said.code, said.out) == (0, "18 frames of 2 videos: no problems found.\n")
+    assert cli("verify", "party", "--quick").out == "12 frames of 1 video: no problems found.\n"
 
 
-def test_an_empty_library_belongs_together(cli):
-    assert cli("verify").out == "0 frames of 0 videos: all belong together.\n"
+def test_empty_library_is_consistent(cli):
+    assert cli("verify").out == "0 frames of 0 videos: no problems found.\n"
 
 
-def test_a_problem_says_what_where_and_what_mends_it(cli, library):
+def test_problem_has_place_and_fix(cli, library):
     picture(library, 9).unlink()
     change(library, "UPDATE frames SET local_description = 'A cat.' WHERE id IN (1, 2)")
     said = cli("verify")
     assert said.code == 1
     first, second, last = said.out.splitlines()
     assert first.startswith(
-        "numbers (1): 2 × description that is not what its reply says: frame 0 at 0.000 s; frame 5 at 0.200 s. Mend it:"
+        "numbers (1): 2 × description that is not what its reply says: frame 0 at 0.000 s; frame 5 at 0.200 s. Fix:"
     )
     assert second == (
-        "party (2): 1 × picture missing: frame 2 at 0.080 s. Mend it: `everyframe verify --mend` makes it again"
+        "party (2): 1 × picture missing: frame 2 at 0.080 s. Fix: `everyframe verify --mend` makes it again"
     )
-    assert last == "18 frames of 2 videos: 3 problems."
+    assert last == "18 frames of 2 videos: 3 problems found."
 
 
-def test_many_of_a_kind_are_one_line(cli, library):
+def test_problems_of_a_kind_are_grouped(cli, library):
     for frame_id in range(7, 19):
         picture(library, frame_id).unlink()
     first, last = cli("verify", "--quick").out.splitlines()
     assert first.startswith("party (2): 12 × picture missing: frame 0 at 0.000 s; ")
-    assert " … and 7 more. Mend it:" in first
-    assert last.endswith("12 problems.")
+    assert " … and 7 more. Fix:" in first
+    assert last.endswith("12 problems found.")
 
 
-def test_mending_says_what_it_did(cli, library):
+def test_mend_reports_repairs(cli, library):
     picture(library, 9).unlink()
     said = cli("verify", "--mend")
     assert said.code == 0
     assert said.out.splitlines() == [
-        "party (2): 1 × picture missing: frame 2 at 0.080 s. Mended: 1.",
-        "18 frames of 2 videos: 1 problem, 1 mended.",
+        "party (2): 1 × picture missing: frame 2 at 0.080 s. Repaired: 1.",
+        "18 frames of 2 videos: 1 problem found, 1 repaired.",
     ]
     assert cli("verify").code == 0
 
 
-def test_as_json(cli, library):
+def test_verify_as_json(cli, library):
     picture(library, 9).unlink()
     said = cli("verify", "--json")
     assert said.code == 1
@@ -66,12 +66,12 @@ def test_as_json(cli, library):
     assert group["places"] == ["frame 2 at 0.080 s"]
 
 
-def test_only_videos_there_are_can_be_checked(cli, library):
+def test_unknown_video_is_refused(cli, library):
     cli("verify", "nope").refused("no video is called 'nope'")
 
 
 @pytest.mark.parametrize("title", ["[red]x[/red]", "a\x1b[31mb"])
-def test_titles_are_text(cli, library, title):
+def test_titles_are_plain_text(cli, library, title):
     picture(library, 9).unlink()
     change(library, "UPDATE videos SET title = ? WHERE id = 2", title)
     said = cli("verify")

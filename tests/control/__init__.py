@@ -1,1 +1,1 @@
-"""Tests."""
+"""Tests of starting, stopping and monitoring the worker."""

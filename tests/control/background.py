@@ -1,4 +1,4 @@
-"""The processes of a library's worker in the background, as a test sees them."""
+"""The worker and supervisor processes of a test library."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 40.0
 
 @dataclass
 class Background:
-    """Who works on a library, and what has become of them."""
+    """The background processes of a library, and their runs."""
 
     house: House
 
@@ -36,11 +36,11 @@ class Background:
         assert supervisor is not None
         return self._found(supervisor)
 
-    def until(self, happens: Callable[[], object], what: str) -> None:
-        """Wait until something is so."""
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition. Fails after a timeout."""
         end = time.monotonic() + PATIENCE_SECONDS
-        while not happens():
-            assert time.monotonic() < end, f"waited in vain: {what}; {self.log()}"
+        while not condition():
+            assert time.monotonic() < end, f"timed out waiting until {what}; {self.log()}"
             time.sleep(0.05)
 
     def until_described(self, count: int) -> None:
@@ -50,12 +50,12 @@ class Background:
         self.until(lambda: self.house.states_of_runs()[-1:] == [state], f"the run is {state}")
 
     def log(self) -> str:
-        """What worker and supervisor wrote last."""
+        """The end of the logs of worker and supervisor."""
         folder = self.house.settings.home / "logs"
         return "\n".join(path.read_text(encoding="utf-8")[-2000:] for path in sorted(folder.glob("*.log")))
 
     def end(self) -> None:
-        """Kill whatever is left, supervisors first, by id."""
+        """Kill the remaining processes by id, supervisors first."""
         with reading(self.house.library.engine) as connection:
             rows = [runs.run(connection, run_id) for (run_id,) in self.house.ask("SELECT id FROM runs")]
         for processes in ([row.supervisor for row in rows], [row.process for row in rows]):

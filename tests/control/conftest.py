@@ -1,4 +1,4 @@
-"""A library in a folder of its own, a stand-in for Ollama, and workers in the background that are always ended."""
+"""A separate library, a stand-in for Ollama, and background workers that are always killed at the end."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ FRAMES = 30
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the person who runs the tests has a say; what is launched gets its settings from here."""
+    """Ignore the developer's own settings. Launched processes inherit the environment set here."""
     for name in list(os.environ):
         if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
             monkeypatch.delenv(name)
@@ -31,7 +31,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def standin(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """A stand-in that workers find."""
+    """A stand-in server at the configured Ollama address."""
     with StandIn(parallel=2) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.address)
         yield server
@@ -44,7 +44,7 @@ def settings(standin: StandIn) -> Settings:
 
 @pytest.fixture
 def house(settings: Settings) -> Iterator[House]:
-    """The library, empty."""
+    """An empty library."""
     opened = open_house(settings.home, ollama_hosts=settings.ollama_hosts)
     yield opened
     opened.library.engine.dispose()
@@ -52,13 +52,13 @@ def house(settings: Settings) -> Iterator[House]:
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of 30 frames, numbered from 0."""
-    return numbered_clip(tmp_path_factory.mktemp("films") / "film.mp4", frames=FRAMES)
+    """A video of 30 frames, numbered from 0."""
+    return numbered_clip(tmp_path_factory.mktemp("videos") / "video.mp4", frames=FRAMES)
 
 
 @pytest.fixture
 def background(house: House) -> Iterator[Background]:
-    """What runs in the background; whatever is left of it is killed, by its id."""
+    """The background processes of the library. The remaining ones are killed at the end."""
     watched = Background(house)
     yield watched
     watched.end()
@@ -66,7 +66,7 @@ def background(house: House) -> Iterator[Background]:
 
 @pytest.fixture
 def idle_process() -> Iterator[psutil.Process]:
-    """A process of somebody else's."""
+    """An unrelated process."""
     with psutil.Popen(["sleep", "60"]) as process:
         yield psutil.Process(process.pid)
         process.kill()

@@ -1,7 +1,7 @@
-"""Starting at login: the texts for all systems, and on Linux the setting up itself.
+"""Starting at login: the generated files for all platforms, and the installation on Linux.
 
-The texts are read back by parsers that are not ours, where there is one. What they cannot show is a login: no test here
-has seen launchd or Task Scheduler, and `systemctl` is a script that notes what it is told.
+The files are parsed with independent parsers where there is one. No test here performs a real login, or runs launchd or
+Task Scheduler, and `systemctl` is a script that records its arguments.
 """
 
 import ast
@@ -22,12 +22,12 @@ from enrich.control.autostart import Program
 from enrich.errors import AutostartError
 
 ODD = '100% of "Anna\'s" $HOME\\films `x` ü'
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="systemd and XDG autostart are Linux's")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="systemd and XDG autostart exist on Linux only")
 
 
 @pytest.fixture
 def program(tmp_path):
-    """A program whose path, arguments and variables hold all that some format would take for its own."""
+    """A program whose path, arguments and variables contain the special characters of every format."""
     folder = tmp_path / (ODD if sys.platform != "win32" else "Anna's 100% $HOME films")
     folder.mkdir()
     script = folder / "python 3"
@@ -42,11 +42,11 @@ def value_of(text, key):
 
 
 def systemd_words(text):
-    """Words in double quotes, where a backslash stands before itself and the quote; then %% for %."""
+    """Split words in double quotes with backslash escapes, then replace %% with %."""
     return [word.replace("%%", "%") for word in shlex.split(text)]
 
 
-def test_a_unit_says_the_command_the_library_and_when_to_try_again(program):
+def test_unit_has_command_library_and_restart(program):
     text = autostart.unit(program)
     words = [word.replace("$$", "$") for word in systemd_words(value_of(text, "ExecStart"))]
     assert words == ["/bin/sh", "-c", 'exec "$0" "$@"', *program.command]
@@ -56,17 +56,17 @@ def test_a_unit_says_the_command_the_library_and_when_to_try_again(program):
 
 
 @linux_only
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
 def test_systemd_accepts_the_unit(program, tmp_path):
     path = tmp_path / "everyframe.service"
     path.write_text(autostart.unit(program), encoding="utf-8")
     assert "everyframe" not in verified(path)
     path.write_text(autostart.unit(program).replace("on-failure", "on-sundays"), encoding="utf-8")
-    assert "on-sundays" in verified(path)  # it does read it
+    assert "on-sundays" in verified(path)  # proves that the unit is parsed
 
 
 def verified(unit):
-    """What systemd complains of in a unit."""
+    """The messages of `systemd-analyze verify` about a unit."""
     done = subprocess.run(
         ["systemd-analyze", "verify", "--user", str(unit)],
         capture_output=True,
@@ -78,17 +78,17 @@ def verified(unit):
     return done.stderr
 
 
-def test_a_desktop_entry_says_the_command_and_the_library(program):
+def test_desktop_entry_has_command_and_library(program):
     text = autostart.desktop_entry(program)
     unescaped = value_of(text, "Exec").replace("\\\\", "\\")
-    # In the quotes of a desktop entry a backslash stands before $ and ` too, which shlex leaves alone.
+    # Inside quotes, desktop entries also escape $ and ` with a backslash, which shlex keeps.
     words = [re.sub(r"\\([$`])", r"\1", word).replace("%%", "%") for word in shlex.split(unescaped)]
     assert words == ["env", f"EVERYFRAME_HOME={program.folder}", *program.command]
     assert value_of(text, "Path").replace("\\\\", "\\") == str(program.folder)
     assert text.startswith("[Desktop Entry]\nType=Application\n")
 
 
-def test_a_launch_agent_says_the_command_the_library_and_when_to_try_again(program):
+def test_launch_agent_has_command_library_and_restart(program):
     agent = plistlib.loads(autostart.plist(program))
     assert agent["ProgramArguments"] == list(program.command)
     assert agent["EnvironmentVariables"] == {"EVERYFRAME_HOME": str(program.folder)}
@@ -97,9 +97,9 @@ def test_a_launch_agent_says_the_command_the_library_and_when_to_try_again(progr
     assert agent["KeepAlive"] == {"Crashed": True}
 
 
-def test_a_task_runs_the_command_with_the_library_at_the_users_own_login(program):
+def test_task_runs_the_command_at_login(program):
     namespace = {"t": "http://schemas.microsoft.com/windows/2004/02/mit/task"}
-    root = ET.fromstring(  # noqa: S314  # it is our own
+    root = ET.fromstring(  # noqa: S314  # our own output
         autostart.task(program, r"C:\Program Files\Python & Co\pythonw.exe", r"BOX\Anna").encode("utf-16")
     )
     assert root.findtext(".//t:LogonTrigger/t:UserId", namespaces=namespace) == r"BOX\Anna"
@@ -120,7 +120,7 @@ def test_a_task_runs_the_command_with_the_library_at_the_users_own_login(program
 
 
 def windows_words(line):
-    """A command line cut up by the rules of Microsoft's C runtime."""
+    """Split a command line by the rules of Microsoft's C runtime."""
     words, word, is_quoted, backslashes = [], "", False, 0
     for sign in f"{line} ":
         if sign == "\\":
@@ -145,18 +145,18 @@ def windows_words(line):
 
 @pytest.fixture
 def own_folders(tmp_path, monkeypatch):
-    """Configuration and library in folders of the test's own; programs are found in `programs`, and nowhere else."""
+    """Separate folders for configuration and library, and a PATH with `programs` only."""
     (tmp_path / "programs").mkdir()
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "our films"))
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "our videos"))
     monkeypatch.setenv("PATH", str(tmp_path / "programs"))
     return tmp_path
 
 
 def make_systemctl(folder, script):
-    """A `systemctl` that notes what it is told, and then does as the script says."""
+    """A fake `systemctl` that records its arguments and then runs the script."""
     path = folder / "programs" / "systemctl"
-    path.write_text(f'#!/bin/sh\necho "$*" >> "{folder}/told"\n{script}\n')
+    path.write_text(f'#!/bin/sh\necho "$*" >> "{folder}/arguments"\n{script}\n')
     path.chmod(0o755)
 
 
@@ -167,26 +167,26 @@ case "$*" in *enable*) /bin/mkdir -p "$wants" && /bin/ln -s ../everyframe.servic
 
 
 @linux_only
-def test_with_systemd_a_unit_is_installed_enabled_and_taken_back(own_folders):
+def test_unit_is_installed_enabled_and_removed(own_folders):
     make_systemctl(own_folders, ENABLES)
     assert not autostart.is_installed()
     where = autostart.install(["/opt/our python", "-m", "enrich"])
     path = own_folders / "config" / "systemd" / "user" / "everyframe.service"
     assert where == str(path)
-    assert f'"EVERYFRAME_HOME={own_folders}/our films"' in path.read_text()
-    told = (own_folders / "told").read_text().splitlines()
-    assert told[-2:] == ["--user daemon-reload", "--user enable everyframe.service"]
+    assert f'"EVERYFRAME_HOME={own_folders}/our videos"' in path.read_text()
+    recorded = (own_folders / "arguments").read_text().splitlines()
+    assert recorded[-2:] == ["--user daemon-reload", "--user enable everyframe.service"]
     assert autostart.is_installed()
     assert autostart.uninstall() is True
     assert not autostart.is_installed()
     assert not path.exists()
-    assert (own_folders / "told").read_text().splitlines()[-1] == "--user daemon-reload"
+    assert (own_folders / "arguments").read_text().splitlines()[-1] == "--user daemon-reload"
     assert autostart.uninstall() is False
 
 
 @linux_only
 @pytest.mark.parametrize("script", [None, "echo Failed to connect to bus >&2; exit 1"], ids=["absent", "silent"])
-def test_without_systemd_the_desktop_starts_it(own_folders, script):
+def test_without_systemd_a_desktop_entry_is_installed(own_folders, script):
     if script is not None:
         make_systemctl(own_folders, script)
     path = own_folders / "config" / "autostart" / "everyframe.desktop"
@@ -199,28 +199,28 @@ def test_without_systemd_the_desktop_starts_it(own_folders, script):
 
 
 @linux_only
-def test_a_refusal_is_said_in_one_line(own_folders):
+def test_systemctl_failure_is_one_line(own_folders):
     make_systemctl(own_folders, 'case "$*" in *enable*) echo "Unit is masked." >&2; echo more >&2; exit 1;; esac')
-    with pytest.raises(AutostartError, match=r"^systemctl refuses to start the worker at login: Unit is masked\.$"):
+    with pytest.raises(AutostartError, match=r"^systemctl failed to set up starting at login: Unit is masked\.$"):
         autostart.install(["/opt/python"])
 
 
 @linux_only
 @pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_said_in_one_line(own_folders):
+def test_read_only_folder_is_one_line(own_folders):
     own_folders.joinpath("config").mkdir(mode=0o500)
-    with pytest.raises(AutostartError, match="cannot be set up"):
+    with pytest.raises(AutostartError, match="cannot set up starting at login"):
         autostart.install(["/opt/python"])
 
 
 @linux_only
-def test_a_file_in_the_way_of_the_folder_is_said_in_one_line(own_folders):
+def test_file_in_place_of_the_folder_is_one_line(own_folders):
     (own_folders / "config").write_text("not a folder")
-    with pytest.raises(AutostartError, match="starting at login cannot be set up: "):
+    with pytest.raises(AutostartError, match="cannot set up starting at login: "):
         autostart.install(["/opt/python"])
 
 
-def test_a_line_break_in_a_path_is_refused(tmp_path, monkeypatch):
+def test_line_break_in_a_path_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path))
     with pytest.raises(AutostartError, match="line break"):
         autostart.install(["/opt/py\nthon"])

@@ -1,4 +1,4 @@
-"""The worker in the background, from beginning to end: real processes, a real database, a stand-in for Ollama."""
+"""Start, pause, resume and stop, with real processes, a real database and a stand-in for Ollama."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ print(started.run.id, started.run.process.pid, started.was_running)
 """
 
 
-def test_it_is_started_paused_resumed_and_stopped(
+def test_start_pause_resume_and_stop(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.1)
@@ -45,16 +45,16 @@ def test_it_is_started_paused_resumed_and_stopped(
     background.until_described(3)
     assert standin.loaded == {"llava:13b"}
 
-    asked = control.pause(settings)
+    result = control.pause(settings)
 
-    assert asked.is_done
-    assert asked.run.state == "paused"
-    assert standin.loaded == set(), "the model's memory is free"
+    assert result.is_done
+    assert result.run.state == "paused"
+    assert standin.loaded == set(), "the model is unloaded"
     described = house.described()
     assert described < 30
-    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0, "nothing is in hand"
-    beat = background.run().heartbeat_at
-    background.until(lambda: background.run().heartbeat_at > beat, "its heart beats")
+    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0, "no task is claimed"
+    last_heartbeat = background.run().heartbeat_at
+    background.until(lambda: background.run().heartbeat_at > last_heartbeat, "there is a heartbeat")
     assert house.described() == described
 
     assert control.resume(settings).run.state == "running"
@@ -66,11 +66,11 @@ def test_it_is_started_paused_resumed_and_stopped(
     assert stopped.run.state == "stopped"
     assert_settled(house)
     assert_truthful(house)
-    assert sorted(number for number in standin.described if number is not None) == list(range(30)), "each of them once"
+    assert sorted(number for number in standin.described if number is not None) == list(range(30)), "each exactly once"
     assert control.stop(settings) is None
 
 
-def test_a_second_start_says_which_one_runs(settings: Settings, background: Background) -> None:
+def test_second_start_returns_the_running_worker(settings: Settings, background: Background) -> None:
     first = control.start(settings)
 
     second = control.start(settings)
@@ -80,7 +80,7 @@ def test_a_second_start_says_which_one_runs(settings: Settings, background: Back
     control.stop(settings)
 
 
-def test_it_stops_while_it_is_paused(settings: Settings, house: House, background: Background) -> None:
+def test_stop_while_paused(settings: Settings, house: House, background: Background) -> None:
     control.start(settings)
     control.pause(settings)
     stopped = control.stop(settings)
@@ -89,7 +89,7 @@ def test_it_stops_while_it_is_paused(settings: Settings, house: House, backgroun
     assert house.states_of_runs() == ["stopped"]
 
 
-def test_it_stops_while_ollama_is_away(
+def test_stop_while_ollama_is_down(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     house.add(clip)
@@ -104,7 +104,7 @@ def test_it_stops_while_ollama_is_away(
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_of_two_starts_at_once_one_gets_the_library(
+def test_two_concurrent_starts_yield_one_worker(
     times: int, settings: Settings, house: House, background: Background
 ) -> None:
     for _ in range(times):
@@ -112,8 +112,8 @@ def test_of_two_starts_at_once_one_gets_the_library(
             subprocess.Popen([sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(2)
         ]
-        time.sleep(0.5)  # both have imported what they need
-        said = []
+        time.sleep(0.5)  # both have finished their imports
+        outputs = []
         for starter in starters:
             assert starter.stdin is not None
             starter.stdin.write("g")
@@ -121,33 +121,33 @@ def test_of_two_starts_at_once_one_gets_the_library(
         for starter in starters:
             out, _ = starter.communicate(timeout=60)
             assert starter.returncode == 0
-            said.append(out.split())
-        assert said[0][:2] == said[1][:2], "both name the same worker"
-        assert [words[2] for words in said].count("False") <= 1  # on a busy machine both may find the one that runs
+            outputs.append(out.split())
+        assert outputs[0][:2] == outputs[1][:2], "both name the same worker"
+        assert [words[2] for words in outputs].count(
+            "False"
+        ) <= 1  # on a busy machine both may find the same running worker
         assert control.stop(settings) is not None
-    assert house.states_of_runs() == ["stopped"] * times, "and there was no other"
+    assert house.states_of_runs() == ["stopped"] * times, "there was no other run"
 
 
-def test_what_keeps_it_from_starting_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_failure_has_its_reason(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVERYFRAME_CONCURRENCY", "many")
     with pytest.raises(ControlError, match=r"did not start: .*EVERYFRAME_CONCURRENCY"):
         control.start(settings)
 
 
-def test_without_a_worker_there_is_nobody_to_pause(settings: Settings) -> None:
+def test_pause_without_a_worker_is_an_error(settings: Settings) -> None:
     with pytest.raises(ControlError, match="no worker is running"):
         control.pause(settings)
     with pytest.raises(ControlError, match="no worker is running"):
         control.resume(settings)
 
 
-def test_a_worker_that_does_not_stop_is_killed_and_not_started_again(
-    settings: Settings, house: House, background: Background
-) -> None:
-    beat = control.start(settings).run.heartbeat_at
-    background.until(lambda: background.run().heartbeat_at > beat, "it beats, and writes nothing for a while then")
+def test_hung_worker_is_killed_and_not_restarted(settings: Settings, house: House, background: Background) -> None:
+    first_heartbeat = control.start(settings).run.heartbeat_at
+    background.until(lambda: background.run().heartbeat_at > first_heartbeat, "there is a heartbeat")
     worker = background.worker()
-    worker.suspend()  # it reads no request, and no SIGTERM
+    worker.suspend()  # it reads no requests and ignores SIGTERM
 
     stopped = control.stop(settings, grace_seconds=0.2)
 
@@ -158,10 +158,8 @@ def test_a_worker_that_does_not_stop_is_killed_and_not_started_again(
     assert_settled(house)
 
 
-def test_the_process_of_somebody_else_with_the_same_id_is_not_touched(
-    settings: Settings, house: House, idle_process: psutil.Process
-) -> None:
-    """The process ids of a worker that died with its machine are in use again."""
+def test_reused_process_id_is_not_killed(settings: Settings, house: House, idle_process: psutil.Process) -> None:
+    """After a power loss, another process may have the id of the dead worker."""
     other = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
     with writing(house.library.engine) as connection:
         runs.begin(connection, other, supervisor=other, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
@@ -171,7 +169,7 @@ def test_the_process_of_somebody_else_with_the_same_id_is_not_touched(
     assert idle_process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_zombie_is_no_worker(settings: Settings, house: House) -> None:
+def test_zombie_is_not_a_running_worker(settings: Settings, house: House) -> None:
     process = psutil.Popen([sys.executable, "-c", ""])
     known = identity_of(psutil.Process(process.pid))
     with writing(house.library.engine) as connection:

@@ -1,4 +1,4 @@
-"""A worker in the background with an end: kept also after a crash, shown, and by itself. Real processes."""
+"""Background workers with a deadline: it survives a crash, is shown, and ends the run. Real processes."""
 
 import signal
 import time
@@ -16,25 +16,25 @@ from tests.control.background import Background
 from tests.standin import StandIn
 from tests.worker.house import House, assert_settled
 
-NIGHT_SECONDS = 25.0
+RUN_SECONDS = 25.0
 
 
-def test_after_a_crash_the_end_is_the_same_and_then_all_of_it_ends_by_itself(
+def test_deadline_survives_a_crash(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=1.5, parallel=1)
     house.add(clip)
-    until, by = datetime.now(UTC) + timedelta(seconds=NIGHT_SECONDS), time.monotonic() + NIGHT_SECONDS
+    until, by = datetime.now(UTC) + timedelta(seconds=RUN_SECONDS), time.monotonic() + RUN_SECONDS
     started = control.start(settings, until=until)
     supervisor = started.run.supervisor
     background.until_described(2)
     found = status(settings)
     assert found.until == until
-    assert any(line.startswith("Until") and "then it ends by itself" in line for line in lines(found))
+    assert any(line.startswith("Time limit stops at ") for line in lines(found))
 
     background.worker().send_signal(signal.SIGKILL)
 
-    background.until(lambda: house.states_of_runs() == ["crashed", "running"], "it is started again")
+    background.until(lambda: house.states_of_runs() == ["crashed", "running"], "the worker is restarted")
     assert status(settings).until == until
     background.until_state("finished")
     assert 0 <= (datetime.now(UTC) - until).total_seconds() < 8
@@ -42,11 +42,11 @@ def test_after_a_crash_the_end_is_the_same_and_then_all_of_it_ends_by_itself(
     assert max(chat.at for chat in standin.chats) <= by + 0.5
     assert house.states_of_runs() == ["crashed", "finished"]
     assert house.tasks().keys() == {"todo", "done"}
-    assert "the last one ended with its time at" in lines(status(settings))[0]
+    assert "last run reached its time limit at" in lines(status(settings))[0]
     assert_settled(house)
 
 
-def test_a_worker_that_runs_keeps_the_end_it_has(
+def test_running_worker_keeps_its_deadline(
     settings: Settings, house: House, standin: StandIn, background: Background
 ) -> None:
     until = datetime.now(UTC) + timedelta(hours=8)
@@ -60,17 +60,17 @@ def test_a_worker_that_runs_keeps_the_end_it_has(
     control.stop(settings)
 
 
-def test_the_command_says_until_when_and_refuses_to_promise_another_end(
+def test_start_refuses_to_change_the_deadline(
     house: House, standin: StandIn, background: Background, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from enrich.cli import run
 
     assert run(["start", "--within", "8h"]) == 0
-    assert "It ends by " in capsys.readouterr().out
+    assert "It stops at " in capsys.readouterr().out
     assert run(["start"]) == 0
-    assert "A worker is running already" in capsys.readouterr().out
+    assert "The worker is already running" in capsys.readouterr().out
     assert run(["start", "--by", "07:00"]) == 1
-    assert "a worker is running already and ends by " in capsys.readouterr().err
+    assert "a worker is already running and stops at " in capsys.readouterr().err
     assert run(["status", "--json"]) == 0
     assert '"until": "20' in capsys.readouterr().out
     assert run(["stop"]) == 0

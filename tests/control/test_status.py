@@ -1,4 +1,4 @@
-"""What `status` says, and whether it is true: of workers that work, stall, hang, and are gone."""
+"""The status of workers that work, stall, hang, or are gone."""
 
 import asyncio
 import time
@@ -44,8 +44,8 @@ def ago(seconds: float) -> datetime:
 
 
 def host(state: str = "serving", *, since: float = 1000, calls: tuple[float, ...] = ()) -> dict[str, Any]:
-    """A host as activity has it; `calls`: for how long each has been in flight."""
-    in_hand = [
+    """A host entry in the activity. `calls`: seconds that each request has been in flight."""
+    requests = [
         {"frame_id": number, "video_id": 7, "timestamp": 1.5, "since": ago(age).isoformat()}
         for number, age in enumerate(calls)
     ]
@@ -55,12 +55,12 @@ def host(state: str = "serving", *, since: float = 1000, calls: tuple[float, ...
         "reason": None,
         "since": ago(since).isoformat(),
         "slots": 2,
-        "calls": in_hand,
+        "calls": requests,
     }
 
 
 def run(activity: dict[str, Any] | None = None, **changes: Any) -> RunRow:
-    """A run of this very process that got on just now."""
+    """A run of the current process that has just made progress."""
     values: dict[str, Any] = {
         "id": 1,
         "process": this_process(),
@@ -80,11 +80,11 @@ def run(activity: dict[str, Any] | None = None, **changes: Any) -> RunRow:
     return RunRow(**(values | changes))
 
 
-def test_a_worker_that_beats_and_gets_on_is_well() -> None:
+def test_worker_with_heartbeat_and_progress_is_well() -> None:
     assert judge(run({"hosts": [host(calls=(1, 5))], "extracting": None}), NOW) == (WorkerHealth.WELL, [])
 
 
-def test_a_call_older_than_the_workers_own_limits_is_a_stall_which_names_frame_host_and_time() -> None:
+def test_overdue_request_is_a_stall_with_frame_and_host() -> None:
     limit = LOAD_SECONDS + CALL_SECONDS + MARGIN_SECONDS
     assert judge(run({"hosts": [host(calls=(limit - 1,))]}), NOW)[0] is WorkerHealth.WELL
 
@@ -95,73 +95,73 @@ def test_a_call_older_than_the_workers_own_limits_is_a_stall_which_names_frame_h
     assert stall.since == ago(limit + 1)
 
 
-def test_calls_that_come_and_go_and_finish_nothing_are_a_stall() -> None:
+def test_requests_without_finished_frames_are_a_stall() -> None:
     late = LOAD_SECONDS + 2 * CALL_SECONDS + MARGIN_SECONDS + 1
     busy = {"hosts": [host(calls=(1, 2))]}
     assert judge(run(busy, progress_at=ago(late - 2)), NOW)[0] is WorkerHealth.WELL
     health, [stall] = judge(run(busy, progress_at=ago(late)), NOW)
     assert (health, stall.what) == (WorkerHealth.STALLED, "finishing any frame")
     assert judge(run({"hosts": [host(since=5, calls=(1,))]}, progress_at=ago(late)), NOW)[0] is WorkerHealth.WELL, (
-        "its host has come back only now"
+        "its host has only just come back"
     )
 
 
-def test_a_model_that_takes_for_ever_to_load_is_a_stall() -> None:
+def test_endless_model_load_is_a_stall() -> None:
     health, [stall] = judge(run({"hosts": [host("probing", since=LOAD_SECONDS + MARGIN_SECONDS + 1)]}), NOW)
     assert (health, stall.what) == (WorkerHealth.STALLED, f"loading the model at {HOST}")
 
 
-def test_decoding_that_does_not_get_on_is_a_stall() -> None:
+def test_decoding_without_progress_is_a_stall() -> None:
     decoding = {"video_id": 7, "decoded": 412, "total": 900, "since": ago(DECODING_SECONDS + 1).isoformat()}
     health, [stall] = judge(run({"extracting": decoding}), NOW)
     assert (health, stall.what) == (WorkerHealth.STALLED, "decoding video 7 at frame 412")
 
 
-def test_nothing_in_hand_is_no_stall_however_long_nothing_was_done() -> None:
+def test_idle_worker_is_not_stalled() -> None:
     assert judge(run({"hosts": [host()]}, progress_at=ago(50_000)), NOW) == (WorkerHealth.WELL, [])
 
 
 @pytest.mark.parametrize("state", [RunState.WAITING, RunState.PAUSED, RunState.STOPPING])
-def test_who_waits_or_pauses_does_not_stall(state: RunState) -> None:
+def test_waiting_or_paused_worker_is_not_stalled(state: RunState) -> None:
     assert judge(run({"hosts": [host(calls=(9999,))]}, state=state), NOW)[0] is WorkerHealth.WELL
 
 
-def test_a_heart_that_has_stopped_in_a_living_process_is_silence() -> None:
+def test_missing_heartbeat_is_silent() -> None:
     assert judge(run(heartbeat_at=ago(SILENT_SECONDS + 1)), NOW)[0] is WorkerHealth.SILENT
 
 
-def test_a_process_that_is_gone_has_crashed_whatever_its_row_says() -> None:
+def test_missing_process_has_crashed() -> None:
     gone = ProcessIdentity(this_process().hostname, this_process().pid, this_process().created_at - 3600)
-    assert judge(run(process=gone), NOW)[0] is WorkerHealth.CRASHED, "another process has its id now"
+    assert judge(run(process=gone), NOW)[0] is WorkerHealth.CRASHED, "the id belongs to another process now"
     assert judge(run(state=RunState.STOPPED, process=gone), NOW)[0] is WorkerHealth.NONE
 
 
-def test_of_another_machine_the_heartbeat_tells() -> None:
-    there, now = ProcessIdentity("another machine", 1, 1.0), datetime.now(UTC)
+def test_remote_worker_is_judged_by_its_heartbeat() -> None:
+    remote, now = ProcessIdentity("another machine", 1, 1.0), datetime.now(UTC)
     for seconds, health in (
         (1, WorkerHealth.WELL),
         (SILENT_SECONDS + 1, WorkerHealth.SILENT),
         (3600, WorkerHealth.CRASHED),
     ):
-        of_there = run(process=there, heartbeat_at=now - timedelta(seconds=seconds), progress_at=now)
-        assert judge(of_there, now)[0] is health
+        remote_run = run(process=remote, heartbeat_at=now - timedelta(seconds=seconds), progress_at=now)
+        assert judge(remote_run, now)[0] is health
 
 
-def test_an_empty_library_has_no_worker(settings: Settings) -> None:
+def test_empty_library_has_no_worker(settings: Settings) -> None:
     found = status(settings)
     assert (found.health, found.run, found.videos, found.seconds_left) == (WorkerHealth.NONE, None, 0, None)
     assert not found.is_running
 
 
-def test_a_worker_at_work_is_shown_with_all_that_is_known_of_it(
+def test_status_of_a_running_worker(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.5)
     house.add(clip)
     control.start(settings)
-    background.until(lambda: any(shown.calls for shown in status(settings).hosts), "calls are shown")
+    background.until(lambda: any(shown.calls for shown in status(settings).hosts), "requests are shown")
     background.until_described(4)
-    background.until(lambda: status(settings).described >= 4, "it is seen")
+    background.until(lambda: status(settings).described >= 4, "the status has them")
 
     found = status(settings)
 
@@ -182,13 +182,13 @@ def test_a_worker_at_work_is_shown_with_all_that_is_known_of_it(
     assert Path(str(background.run().log_path)).stat().st_size > 0
     background.worker().kill()
     background.supervisor().kill()
-    background.until(lambda: status(settings).health is WorkerHealth.CRASHED, "its end is seen")
+    background.until(lambda: status(settings).health is WorkerHealth.CRASHED, "the crash is noticed")
 
 
-class Dumb:
-    """A describer that never answers and knows no limit: the worker's own do not help."""
+class HangingDescriber:
+    """A describer that never replies and has no timeout of its own."""
 
-    name, model, target_pass, hosts, is_model = "dumb", "model", Pass.DEEP, (HOST,), True
+    name, model, target_pass, hosts, is_model = "hanging", "model", Pass.DEEP, (HOST,), True
 
     async def check(self, host: str) -> None:
         pass
@@ -210,15 +210,15 @@ class Dumb:
         pass
 
 
-async def test_a_worker_whose_heart_beats_over_calls_that_never_end_is_seen_to_stall(
+async def test_worker_with_hanging_requests_is_stalled(
     settings: Settings, house: House, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr("enrich.worker.worker.GRACE_SECONDS", 0.1)
     monkeypatch.setattr("enrich.control.status.MARGIN_SECONDS", 0.5)
     house.add(clip)
-    hasty = house.with_settings(call_seconds=0.2, load_seconds=0.2)
-    worker = Worker(hasty.library, Dumb(), RunOptions(until_idle=False))  # type: ignore[arg-type]  # it is dumb
+    impatient = house.with_settings(call_seconds=0.2, load_seconds=0.2)
+    worker = Worker(impatient.library, HangingDescriber(), RunOptions(until_idle=False))  # type: ignore[arg-type]  # a minimal fake
     running = asyncio.create_task(worker.run())
     engine = house.library.engine
 
@@ -233,14 +233,12 @@ async def test_a_worker_whose_heart_beats_over_calls_that_never_end_is_seen_to_s
     found = await asyncio.to_thread(read_status, engine, now=datetime.now(UTC))
     assert f"at {HOST}" in found.stalls[-1].what
     assert "describing frame" in found.stalls[-1].what
-    await until(lambda: house.video().extraction_status == "extracted", "decoding went on meanwhile")
+    await until(lambda: house.video().extraction_status == "extracted", "extraction continued meanwhile")
     worker.stop()
     await running
 
 
-def test_of_a_library_whose_worker_is_another_process_nothing_is_claimed(
-    settings: Settings, house: House, idle_process: psutil.Process
-) -> None:
+def test_reused_process_id_is_not_the_worker(settings: Settings, house: House, idle_process: psutil.Process) -> None:
     old = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
     with writing(house.library.engine) as connection:
         run_id, _ = runs.begin(connection, old, options={}, is_alive=lambda _: False, now=NOW)

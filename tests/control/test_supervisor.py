@@ -1,4 +1,4 @@
-"""The supervisor: what it does after a crash, and what its own end means. Real processes, killed for real."""
+"""The supervisor after a crash of the worker, and when it is killed itself. Real processes."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ CRASHES = pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL], id
 
 
 @CRASHES
-def test_a_worker_that_crashes_is_started_again_and_the_work_is_finished(
+def test_crashed_worker_is_restarted_and_finishes(
     number: signal.Signals, settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.05)
@@ -29,7 +29,7 @@ def test_a_worker_that_crashes_is_started_again_and_the_work_is_finished(
 
     background.worker().send_signal(number)
 
-    background.until(lambda: len(house.states_of_runs()) == 2, "it is started again")
+    background.until(lambda: len(house.states_of_runs()) == 2, "the worker is restarted")
     background.until_described(30)
     assert control.stop(settings) is not None
     assert house.states_of_runs() == ["crashed", "stopped"]
@@ -39,7 +39,7 @@ def test_a_worker_that_crashes_is_started_again_and_the_work_is_finished(
     assert_truthful(house)
 
 
-def test_without_its_supervisor_a_worker_goes_on_and_is_found_and_stopped(
+def test_worker_without_supervisor_can_be_stopped(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.05)
@@ -58,14 +58,14 @@ def test_without_its_supervisor_a_worker_goes_on_and_is_found_and_stopped(
     assert house.states_of_runs() == ["stopped"]
 
 
-def test_what_starts_the_supervisor_may_be_killed(
+def test_supervisor_outlives_its_parent(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    """As a dashboard is, or a terminal with all that hangs on it."""
+    """As happens when the dashboard or the terminal is closed."""
     house.add(clip)
     code = "from enrich.cli import main; import time; \ntry: main(['start'])\nfinally: time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True) as starter:
-        background.until(lambda: house.states_of_runs() == ["running"], "it runs")
+        background.until(lambda: house.states_of_runs() == ["running"], "the worker is running")
         psutil.Process(starter.pid).kill()
     background.supervisor().send_signal(signal.SIGHUP)
     background.until_described(30)
@@ -73,10 +73,10 @@ def test_what_starts_the_supervisor_may_be_killed(
     assert control.stop(settings) is not None
 
 
-def test_sigterm_to_the_supervisor_stops_the_worker_in_good_order(
+def test_sigterm_to_the_supervisor_stops_the_worker(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    """As the system does when it is shut down."""
+    """As happens at a system shutdown."""
     standin.behave(delay=0.2)
     house.add(clip)
     control.start(settings)
@@ -91,22 +91,22 @@ def test_sigterm_to_the_supervisor_stops_the_worker_in_good_order(
     assert house.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
 
 
-def test_a_frame_in_hand_at_three_crashes_is_set_aside_alone(
+def test_frame_in_flight_at_three_crashes_fails_alone(
     settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    """The stand-in hangs at frame 7, as a picture would that crashes the worker: then it is killed."""
+    """Simulates an image that crashes the worker: the stand-in hangs at frame 7, and the test kills the worker."""
     house.add(clip)
     standin.play("hang", frames={7})
     control.start(settings)
     for crash in (1, 2, 3):
         background.until(
-            lambda: any(7 in request.numbers for request in standin.chats), f"frame 7 is asked about, crash {crash}"
+            lambda: any(7 in request.numbers for request in standin.chats), f"frame 7 is requested, crash {crash}"
         )
         if crash < 3:
             background.until(lambda: house.described() >= 1, "others are described")
         standin.forget()
         background.worker().send_signal(signal.SIGSEGV)
-        background.until(lambda runs=crash + 1: len(house.states_of_runs()) == runs, "it is started again")
+        background.until(lambda runs=crash + 1: len(house.states_of_runs()) == runs, "the worker is restarted")
     background.until_described(29)
     control.stop(settings)
     assert house.tasks() == {"done": 29, "failed": 1}
@@ -117,7 +117,7 @@ def test_a_frame_in_hand_at_three_crashes_is_set_aside_alone(
     assert house.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
 
 
-def test_exits_are_told_in_words() -> None:
+def test_exit_codes_in_words() -> None:
     assert exit_in_words(70) == "exit code 70"
-    assert exit_in_words(-11) == "ended by SIGSEGV"
-    assert exit_in_words(-99) == "ended by signal 99"
+    assert exit_in_words(-11) == "killed by SIGSEGV"
+    assert exit_in_words(-99) == "killed by signal 99"

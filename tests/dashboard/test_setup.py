@@ -126,4 +126,4 @@ def test_a_settings_file_that_cannot_be_read_is_said_without_a_traceback(launch,
         load_settings()
     app = launch("setup")
     assert not app.exception
-    assert "settings cannot be read" in said(app)
+    assert "cannot read the settings file" in said(app)

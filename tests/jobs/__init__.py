@@ -1,1 +1,1 @@
-"""Tests."""
+"""Tests of commands and background jobs of the dashboard."""

@@ -1,4 +1,4 @@
-"""The environment of `tests/control`."""
+"""The same environment as in `tests/control`."""
 
 from tests.control.conftest import own_environment, settings, standin
 

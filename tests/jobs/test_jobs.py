@@ -1,4 +1,4 @@
-"""Long commands in the background: started, seen by everybody, stopped, forgotten."""
+"""Background jobs: start, list, stop and delete."""
 
 import subprocess
 import sys
@@ -27,44 +27,44 @@ def settings():
 
 @pytest.fixture
 def script(monkeypatch, tmp_path):
-    """`script(text)`: what runs instead of the command line from now on."""
+    """`script(text)` replaces the command line with a Python script."""
 
-    def become(text):
+    def replace(text):
         path = tmp_path / f"program{len(list(tmp_path.iterdir()))}.py"  # the last one may not have been read yet
         path.write_text(text, encoding="utf-8")
         monkeypatch.setattr(module, "command_line", lambda words: [sys.executable, str(path), *words])
 
-    return become
+    return replace
 
 
-def until(settings, happens, job_id=None):
-    """The job, once something is so of it."""
+def until(settings, condition, job_id=None):
+    """The job, once it satisfies the condition. Fails after a timeout."""
     end = time.monotonic() + PATIENCE_SECONDS
     while True:
         (job,) = [one for one in jobs(settings) if job_id in (None, one.id)]
-        if happens(job):
+        if condition(job):
             return job
         assert time.monotonic() < end, job
         time.sleep(0.05)
 
 
-def test_a_job_is_a_command_whose_lines_are_read_while_it_runs(settings, script, tmp_path):
+def test_job_lines_are_readable_while_it_runs(settings, script, tmp_path):
     go = tmp_path / "go"
     script(
         "import pathlib, time\nprint('{\"n\": 1}', flush=True)\nprint('noise', flush=True)\n"
         f"while not pathlib.Path({str(go)!r}).exists(): time.sleep(0.05)\nprint('{{\"n\": 2}}')\n"
     )
-    begun = start_job(settings, "pull", "models", "pull", "llava")
-    assert (begun.kind, begun.words, begun.is_running) == ("pull", ("models", "pull", "llava"), True)
+    started = start_job(settings, "pull", "models", "pull", "llava")
+    assert (started.kind, started.words, started.is_running) == ("pull", ("models", "pull", "llava"), True)
     running = until(settings, lambda job: job.lines)
     assert (running.lines, running.exit_code, running.error) == ([{"n": 1}], None, "")
     go.touch()
     ended = until(settings, lambda job: not job.is_running)
     assert (ended.lines, ended.exit_code, ended.error) == ([{"n": 1}, {"n": 2}], 0, "")
-    assert ended.started_at == begun.started_at
+    assert ended.started_at == started.started_at
 
 
-def test_a_real_pull_tells_its_progress_and_its_end(settings, standin):
+def test_pull_reports_progress_and_end(settings, standin):
     start_job(settings, "pull", "models", "pull", "moondream")
     job = until(settings, lambda job: not job.is_running)
     assert (job.exit_code, job.error) == (0, "")
@@ -72,13 +72,13 @@ def test_a_real_pull_tells_its_progress_and_its_end(settings, standin):
     assert "moondream:latest" in [model.name for model in standin.conduct.models]
 
 
-def test_a_failed_job_says_why(settings, standin):
+def test_failed_job_has_its_reason(settings, standin):
     start_job(settings, "pull", "models", "pull", "nothere")
     job = until(settings, lambda job: not job.is_running)
     assert (job.exit_code, job.error) == (1, f"{standin.address}: pull model manifest: file does not exist")
 
 
-def test_the_same_work_is_not_begun_twice(settings, script):
+def test_same_job_is_not_started_twice(settings, script):
     script(FOREVER)
     first = start_job(settings, "pull", "a")
     assert start_job(settings, "pull", "a").id == first.id
@@ -88,7 +88,7 @@ def test_the_same_work_is_not_begun_twice(settings, script):
     assert [job.id for job in jobs(settings, "pull")] == [other.id, first.id]
 
 
-def test_a_job_outlives_who_started_it(settings, script):
+def test_job_outlives_its_parent(settings, script):
     script(FOREVER)
     program = (
         "import sys\nfrom enrich.jobs import jobs\nfrom enrich.settings import load_settings\n"
@@ -101,7 +101,7 @@ def test_a_job_outlives_who_started_it(settings, script):
     assert stop_job(settings, job.id)
 
 
-def test_a_stopped_job_has_ended_with_its_command(settings, script):
+def test_stopping_a_job_ends_its_command(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     until(settings, lambda job: job.lines)
@@ -111,12 +111,12 @@ def test_a_stopped_job_has_ended_with_its_command(settings, script):
     assert stop_job(settings, job.id)
     assert not [one for one in everyone if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
     ended = until(settings, lambda job: not job.is_running)
-    assert ended.error == "it was ended from outside before it was done"
+    assert ended.error == "the job was stopped before it finished"
     assert not stop_job(settings, job.id)
 
 
-def test_one_that_does_not_listen_is_killed(settings, script, monkeypatch):
-    monkeypatch.setattr(module, "END_SECONDS", 0.5)
+def test_job_ignoring_sigterm_is_killed(settings, script, monkeypatch):
+    monkeypatch.setattr(module, "TERMINATE_SECONDS", 0.5)
     script("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + FOREVER)
     job = start_job(settings, "pull", "a")
     until(settings, lambda job: job.lines)
@@ -124,7 +124,7 @@ def test_one_that_does_not_listen_is_killed(settings, script, monkeypatch):
     assert until(settings, lambda job: not job.is_running).exit_code == -9
 
 
-def test_a_job_whose_process_id_is_another_ones_now_does_not_run(settings, script):
+def test_reused_process_id_is_not_the_job(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     description = settings.home / "jobs" / job.id / "job.json"
@@ -136,7 +136,7 @@ def test_a_job_whose_process_id_is_another_ones_now_does_not_run(settings, scrip
     description.write_text(said, encoding="utf-8")
 
 
-def test_a_job_is_forgotten_only_once_it_has_ended(settings, script):
+def test_only_finished_jobs_can_be_deleted(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     assert not forget_job(settings, job.id)
@@ -147,14 +147,14 @@ def test_a_job_is_forgotten_only_once_it_has_ended(settings, script):
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../..", "x", "20261125T192332610446-90e157/../..", "nothing"])
-def test_no_id_leads_out_of_the_folder(settings, job_id):
+def test_job_id_cannot_leave_the_folder(settings, job_id):
     assert not forget_job(settings, job_id)
     assert not stop_job(settings, job_id)
     assert settings.home.exists()
 
 
-def test_old_jobs_are_deleted_and_running_ones_kept(settings, script, monkeypatch):
-    monkeypatch.setattr(module, "FINISHED_KEPT", 2)
+def test_old_jobs_are_deleted_but_running_ones_kept(settings, script, monkeypatch):
+    monkeypatch.setattr(module, "MAX_FINISHED_JOBS", 2)
     script(FOREVER)
     running = start_job(settings, "pull", "forever")
     script("print('{}')")
@@ -168,7 +168,7 @@ def test_old_jobs_are_deleted_and_running_ones_kept(settings, script, monkeypatc
     assert ended[-1] in kept
 
 
-def test_what_lies_about_in_the_folder_is_no_job(settings, script):
+def test_other_files_in_the_folder_are_not_jobs(settings, script):
     script("print('{}')")
     job = start_job(settings, "quick", "a")
     until(settings, lambda job: not job.is_running)
@@ -180,7 +180,7 @@ def test_what_lies_about_in_the_folder_is_no_job(settings, script):
     assert [one.id for one in jobs(settings)] == [job.id]
 
 
-def test_a_job_that_cannot_be_started_says_so(settings):
-    with pytest.raises(ControlError, match="pull could not be started"):
+def test_unstartable_job_is_an_error(settings):
+    with pytest.raises(ControlError, match="cannot start pull"):
         start_job(settings, "pull", "a\0b")
     assert jobs(settings) == []

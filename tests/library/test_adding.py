@@ -51,8 +51,8 @@ def test_hidden_videos_are_skipped_unless_named(house: House, folder: Path, clip
     (folder / ".git").mkdir()
     (folder / ".git" / "config").write_text("of no interest")
     assert {one.path.name: one.error for one in house.added([folder])} == {
-        ".trash": "a trash can",
-        "._film.mp4": "what macOS leaves beside files",
+        ".trash": "trash",
+        "._film.mp4": "macOS metadata",
         ".trashed-1700000000-VID_1.mp4": "deleted on the phone",
         ".secret.mov": "hidden",
     }
@@ -60,23 +60,23 @@ def test_hidden_videos_are_skipped_unless_named(house: House, folder: Path, clip
 
 
 CLUTTER = {
-    "DCIM/GL010001.LRV": "a camera's small preview",
-    "DCIM/DJI_0001.LRF": "a camera's small preview",
-    "DCIM/LRV_20240101_120000_01_001.insv": "a camera's small preview",
-    "DCIM/GX010001.THM": "a camera's thumbnail",
-    "PRIVATE/M4ROOT/SUB/C0001S03.MP4": "a proxy",
-    "film_proxy.mov": "a proxy",
-    "photo.dng": "a raw photo, or a frame of CinemaDNG: such a film is to be exported as ProRes or H.264 first",
+    "DCIM/GL010001.LRV": "camera preview",
+    "DCIM/DJI_0001.LRF": "camera preview",
+    "DCIM/LRV_20240101_120000_01_001.insv": "camera preview",
+    "DCIM/GX010001.THM": "camera thumbnail",
+    "PRIVATE/M4ROOT/SUB/C0001S03.MP4": "proxy",
+    "film_proxy.mov": "proxy",
+    "photo.dng": "raw photo or CinemaDNG frame; export CinemaDNG as ProRes or H.264 first",
 }
 CLUTTER_FOLDERS = {
     "Proxies": "proxies",
     "Proxy": "proxies",
-    "Adobe Premiere Pro Video Previews": "an editor's cache",
-    "CacheClip": "an editor's cache",
-    "@eaDir": "a network drive's thumbnails",
-    "$RECYCLE.BIN": "a trash can",
-    "System Volume Information": "the system's own",
-    "My.fcpbundle/Render Files": "an editor's cache",
+    "Adobe Premiere Pro Video Previews": "editor cache",
+    "CacheClip": "editor cache",
+    "@eaDir": "network drive thumbnails",
+    "$RECYCLE.BIN": "trash",
+    "System Volume Information": "system files",
+    "My.fcpbundle/Render Files": "editor cache",
 }
 
 

@@ -34,7 +34,7 @@ def test_what_is_described_already_and_what_a_still_film_never_has_cost_no_calls
 
 def test_a_plan_is_told_as_people_say_it():
     assert plan_text(RunPlan(8 * 3600, 4000, 50_000, 6.02, 30 * 3600), NOON) == (
-        "1 picture every 6.1 s by 20:00, all 50,000 frames by Monday 18:00"
+        "one frame every 6.1 s by 20:00, all 50,000 frames by Monday 18:00"
     )
     assert plan_text(RunPlan(8 * 3600, 1200, 1200, None, 3600), NOON) == "all 1,200 frames by 13:00"
     assert plan_text(RunPlan(3600, 9, 9**9, 80.0, 20 * 86400), NOON).endswith("by 12 December")
@@ -44,7 +44,7 @@ def test_a_plan_is_told_as_people_say_it():
 async def test_before_the_first_call_there_is_no_plan(house: House, clip: Clip) -> None:
     house.add(clip(frames=20))
     assert planned(house.library, None, seconds=60) is None
-    assert reached(house.library, None) == "1 picture at least every 0.8 s"
+    assert reached(house.library, None) == "one frame at least every 0.8 s"
 
 
 @pytest.mark.slow  # by itself: it is about seconds
@@ -77,4 +77,4 @@ async def test_the_gap_reached_is_that_between_described_frames_with_others_betw
     house.change('UPDATE frames SET local_description = NULL WHERE "index" BETWEEN 11 AND 15')
     with reading(house.library.engine) as connection:
         assert reached_gap(connection) == pytest.approx(0.6)
-    assert reached(house.library, None) == "1 picture at least every 0.6 s"
+    assert reached(house.library, None) == "one frame at least every 0.6 s"
