@@ -15,44 +15,6 @@ from sqlalchemy import Connection, and_, case, column, func, insert, select, tru
 
 from db.models import DEEP, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Utc, Video
 
-_COUNT_FRAME = """UPDATE tallies SET
-            kept = kept {sign} 1,
-            described = described {sign} ({row}.local_description IS NOT NULL),
-            covered = covered {sign} coalesce(({row}.local_description IS NOT NULL) * {row}.stands_for, 0)
-        WHERE video_id = {row}.video_id"""
-_COUNT_TASK = """UPDATE tallies SET planned = planned {sign} 1, done = done {sign} ({row}.status = 'done')
-        WHERE video_id = {row}.video_id"""
-_ADD_FRAME, _TAKE_FRAME = _COUNT_FRAME.format(sign="+", row="new"), _COUNT_FRAME.format(sign="-", row="old")
-_ADD_TASK, _TAKE_TASK = _COUNT_TASK.format(sign="+", row="new"), _COUNT_TASK.format(sign="-", row="old")
-_IS_DEEP = """{row}.kind = 'describe' AND {row}."pass" = 'deep'"""
-_OLD_IS_DEEP, _NEW_IS_DEEP = _IS_DEEP.format(row="old"), _IS_DEEP.format(row="new")
-_STATEMENTS = (
-    """CREATE TRIGGER videos_tallied AFTER INSERT ON videos BEGIN
-        INSERT INTO tallies(video_id, kept, described, covered, planned, done) VALUES (new.id, 0, 0, 0, 0, 0)
-        ON CONFLICT DO NOTHING;
-    END""",
-    f"""CREATE TRIGGER frames_tallied AFTER INSERT ON frames BEGIN
-        {_ADD_FRAME};
-    END""",
-    f"""CREATE TRIGGER frames_untallied AFTER DELETE ON frames BEGIN
-        {_TAKE_FRAME};
-    END""",
-    f"""CREATE TRIGGER frames_retallied AFTER UPDATE OF video_id, stands_for, local_description ON frames BEGIN
-        {_TAKE_FRAME};
-        {_ADD_FRAME};
-    END""",
-    f"""CREATE TRIGGER tasks_tallied AFTER INSERT ON tasks WHEN {_NEW_IS_DEEP} BEGIN
-        {_ADD_TASK};
-    END""",
-    f"""CREATE TRIGGER tasks_untallied AFTER DELETE ON tasks WHEN {_OLD_IS_DEEP} BEGIN
-        {_TAKE_TASK};
-    END""",
-    f"""CREATE TRIGGER tasks_retallied AFTER UPDATE OF video_id, status ON tasks
-    WHEN {_NEW_IS_DEEP} AND (old.status = 'done' OR new.status = 'done' OR old.video_id != new.video_id) BEGIN
-        {_TAKE_TASK};
-        {_ADD_TASK};
-    END""",
-)
 PASSES = (QUICK, DEEP)  # all else only compares
 
 
@@ -68,13 +30,6 @@ class VideoCounts:
 
     def __str__(self) -> str:
         return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
-
-
-def create_count_triggers(connection: Connection) -> None:
-    """Create the triggers, where the database is SQLite."""
-    if connection.dialect.name == "sqlite":
-        for statement in _STATEMENTS:
-            connection.exec_driver_sql(statement)
 
 
 def stored_counts(connection: Connection, video_id: int) -> VideoCounts | None:

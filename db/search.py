@@ -24,24 +24,6 @@ from sqlalchemy import ColumnElement, Connection, column, delete, func, insert, 
 from db.models import Frame, SearchDocument, Video
 
 WRITTEN_BY_PERSON, WRITTEN_DEEP, WRITTEN_QUICK = 0, 1, 2
-_STATEMENTS = (
-    """CREATE VIRTUAL TABLE search_index USING fts5(
-        text, tags, content='search_documents', content_rowid='frame_id',
-        tokenize='porter unicode61 remove_diacritics 2'
-    )""",
-    """CREATE TRIGGER search_documents_inserted AFTER INSERT ON search_documents BEGIN
-        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
-    END""",
-    """CREATE TRIGGER search_documents_deleted AFTER DELETE ON search_documents BEGIN
-        INSERT INTO search_index(search_index, rowid, text, tags)
-        VALUES ('delete', old.frame_id, old.text, old.tags);
-    END""",
-    """CREATE TRIGGER search_documents_updated AFTER UPDATE ON search_documents BEGIN
-        INSERT INTO search_index(search_index, rowid, text, tags)
-        VALUES ('delete', old.frame_id, old.text, old.tags);
-        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
-    END""",
-)
 SNIPPET_WORDS = 24
 MARK_START, MARK_END = "\x02", "\x03"  # cannot occur in a description: control characters are taken out of replies
 _INDEX = table("search_index", column("rowid"), column("tags"))
@@ -140,13 +122,6 @@ def restore_model_text(connection: Connection, frame_id: int) -> None:
     values = {"source": said.model_source, "text": said.model_text, "tags": said.model_tags}
     nothing = {"model_source": None, "model_text": None, "model_tags": None}
     connection.execute(update(SearchDocument).where(*by_person).values(**values, **nothing))
-
-
-def create_search_index(connection: Connection) -> None:
-    """Create the index and its triggers, where the database is SQLite."""
-    if connection.dialect.name == "sqlite":
-        for statement in _STATEMENTS:
-            connection.exec_driver_sql(statement)
 
 
 def match_expression(words: str, *, any_word: bool = False, tag: str | None = None) -> str:
