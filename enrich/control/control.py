@@ -235,5 +235,5 @@ def _close(engine: Engine, run_id: int) -> RunRow:
     """Note the end of a run that could not do so itself; what it had in hand is given back, nothing counted."""
     with writing(engine) as connection:
         queue.release_run(connection, run_id)
-        runs.end_from_outside(connection, run_id, RunState.STOPPED, error="it did not stop in time and was killed")
+        runs.end_dead_run(connection, run_id, RunState.STOPPED, error="it did not stop in time and was killed")
         return runs.run(connection, run_id)

@@ -92,10 +92,7 @@ def _save(library: Library, describer: Describer, frame: FrameRow, answer: Answe
         store.save_description(
             connection,
             job,
-            text=said.text,
-            tags=said.tags,
-            search_text=found.text,
-            search_tags=found.tags,
+            store.NewDescription(said.text, said.tags, found.text, found.tags),
             analyses=call_records(answer),
             now=now,
             run_id=None,

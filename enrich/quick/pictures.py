@@ -10,11 +10,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import select
-
 from db import extraction, queries, queue
 from db.engine import reading, writing
-from db.models import DEEP, ExtractionStatus, Task, TaskKind, TaskStatus
+from db.models import DEEP, ExtractionStatus, TaskKind, TaskStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
 from enrich.library.library import Library
@@ -49,13 +47,13 @@ def ensure_frames(
         return video
     with writing(library.engine) as connection:  # whoever asks may have put the file back
         for kind in (TaskKind.SKIM, TaskKind.EXTRACT):
-            queue.wake(connection, kind=kind, video_ids=[video_id])
+            queue.make_due(connection, kind=kind, video_ids=[video_id])
     if _state(library, video_id, TaskKind.SKIM) is not None:
         told(f"looking at {first_line(video.title)}")
         _look(library, video_id, stop)
         if time.monotonic() - began < DEEPER_WITHIN_SECONDS and not stop.is_set():
             with writing(library.engine) as connection:
-                is_due = extraction.skim_deeper(connection, video_id, pictures=CHOICE * wanted)
+                is_due = extraction.extend_skim(connection, video_id, places=CHOICE * wanted)
             if is_due:
                 _look(library, video_id, stop)
         video = _video(library, video_id)
@@ -124,11 +122,10 @@ def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.ClaimedTa
     with writing(library.engine) as connection:
         jobs = queue.claim(
             connection,
-            kind=kind,
+            queue.TaskFilter(kind, video_ids=[video_id]),
             run_id=None,
             host=this_process().hostname,
             limit=1,
-            video_ids=[video_id],
             now=datetime.now(UTC),
         )
     return jobs[0] if jobs else None
@@ -145,10 +142,7 @@ def _give_back(library: Library, job: queue.ClaimedTask) -> None:
 def _state(library: Library, video_id: int, kind: TaskKind) -> tuple[TaskStatus, str | None] | None:
     """The status of a video's task and what it waits for; None if it has none."""
     with reading(library.engine) as connection:
-        row = connection.execute(
-            select(Task.status, Task.error).where(Task.video_id == video_id, Task.kind == kind)
-        ).first()
-    return None if row is None else (TaskStatus(row.status), row.error)
+        return queries.task_state(connection, video_id, kind)
 
 
 def _video(library: Library, video_id: int) -> VideoRow:

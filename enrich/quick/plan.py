@@ -185,7 +185,7 @@ async def make_offer(
     now = datetime.now(UTC)
     with reading(library.engine) as connection:
         spent = spent_this_month(connection, now)
-        promised = batches.promised_usd(connection)
+        promised = batches.pending_usd(connection)
         try:
             if usd:
                 check_budget(connection, library.settings, usd, now=now, promised=promised)

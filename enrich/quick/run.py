@@ -52,7 +52,7 @@ def save_results(
         calls = call_records(answer)
         if said is None or answer.description is None:
             problems[answered.label] = answered.problem or "there was no answer"
-            owner = frame_id if quick.is_there(connection, frame_id) else None
+            owner = frame_id if quick.frame_exists(connection, frame_id) else None
             quick.record_quick_calls(connection, owner, calls, now=now)
             continue
         found = searchable_text(answer.description, answer.unsure_names)
@@ -166,7 +166,7 @@ class _QuickRun:
             return
         usd = estimated(self.library, self.describer, self.plan.video, part, batch=False).usd
         with reading(self.library.engine) as connection:
-            promised = batches.promised_usd(connection)
+            promised = batches.pending_usd(connection)
             check_budget(connection, self.library.settings, usd, now=datetime.now(UTC), promised=promised)
 
     def _keep(self, answers: Sequence[QuickResult]) -> dict[str, str]:

@@ -110,7 +110,7 @@ def _decode(
         sought = extraction.unplaced_frames(connection, video.id)
         planner = _FramePlanner(
             even=CoverageOrder(video.duration),
-            places_taken=extraction.places_taken(connection, video.id),
+            places_taken=extraction.skimmed_places(connection, video.id),
             looked_at=tuple(timestamp for _, timestamp in sought),
             folder=folder_name(video.fingerprint),
         )
@@ -220,4 +220,4 @@ def _place(library: Library, video: VideoRow, frame_id: int, timestamp: float) -
             extraction.place_frame(connection, frame_id, index=source.index)
         else:
             log.warning("%s has no picture at %.6f s: it is dropped", video.title, timestamp)
-            extraction.drop_frames(connection, [frame_id])
+            extraction.delete_frames(connection, [frame_id])

@@ -101,8 +101,8 @@ class Heartbeat:
             if renews:
                 queue.sweep(connection, now=now)
             if last_progress_at is not None and last_progress_at != self._progress_at:
-                runs.progress(connection, self._run_id, now=last_progress_at)
-            request = runs.beat(connection, self._run_id, counts=self._counts(), activity=activity, now=now)
+                runs.record_progress(connection, self._run_id, now=last_progress_at)
+            request = runs.record_heartbeat(connection, self._run_id, counts=self._counts(), activity=activity, now=now)
         self._progress_at = last_progress_at
         if request:
             self._on_request(request)

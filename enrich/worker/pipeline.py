@@ -74,7 +74,7 @@ class RunContext:
         """How many there are. Reads the database."""
         kinds = (TaskKind.DESCRIBE,) if which is SuspectKind.FRAMES else (TaskKind.SKIM, TaskKind.EXTRACT)
         with reading(self.library.engine) as connection:
-            return store.suspects(connection, kinds, pass_=self.pass_, video_ids=order.video_ids)
+            return store.count_suspects(connection, kinds, pass_=self.pass_, video_ids=order.video_ids)
 
 
 class Pipeline:

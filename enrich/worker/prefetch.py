@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol, TypeVar
@@ -223,23 +223,17 @@ class Prefetcher:
 
     def _claim(self, room: int) -> list[_ClaimedFrame]:
         """Claim in order of priority; now and then a frame nobody asked for, so that wishes starve nothing."""
-        claim = partial(
-            queue.claim,
-            kind=TaskKind.DESCRIBE,
-            pass_=self._pass,
-            run_id=self._run_id,
-            host=self._hostname,
-            video_ids=self._order.video_ids,
-            least_crashes=SUSPECT_CRASHES if self._alone else 0,
-            now=datetime.now(UTC),
+        wanted = queue.TaskFilter(
+            TaskKind.DESCRIBE, self._pass, self._order.video_ids, min_crashes=SUSPECT_CRASHES if self._alone else 0
         )
+        claim = partial(queue.claim, run_id=self._run_id, host=self._hostname, now=datetime.now(UTC))
         jobs: list[queue.ClaimedTask] = []
         with writing(self._library.engine) as connection:
             if self._wishes_in_a_row >= MOST_REQUESTED_IN_A_ROW:
-                jobs += claim(connection, limit=1, below=REQUEST_PRIORITY)
+                jobs += claim(connection, replace(wanted, below_priority=REQUEST_PRIORITY), limit=1)
                 self._wishes_in_a_row = 0
             if room > len(jobs):
-                jobs += claim(connection, limit=room - len(jobs))
+                jobs += claim(connection, wanted, limit=room - len(jobs))
         for job in jobs:
             self._hold(job)
             self._wishes_in_a_row = self._wishes_in_a_row + 1 if job.priority >= REQUEST_PRIORITY else 0

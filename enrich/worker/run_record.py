@@ -64,7 +64,7 @@ class RunRecord:
                 # that has a film or a batch in hand finds its lease lost, and leaves it to this run.
                 swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
                 for kind in TaskKind:
-                    queue.wake(connection, kind=kind, video_ids=order.video_ids)
+                    queue.make_due(connection, kind=kind, video_ids=order.video_ids)
                 if describer is not None and describer.fills is Pass.QUICK:
                     store.plan_pass(connection, QUICK, video_ids=order.video_ids)
         except runs.BusyError as error:
@@ -82,12 +82,12 @@ class RunRecord:
     def change(self, state: RunState, reason: str | None, activity: Mapping[str, Any]) -> None:
         """Write a state, the reason for it, and what is being done."""
         with writing(self._library.engine) as connection:
-            runs.change(connection, self.id, state, reason=reason, activity=dict(activity))
+            runs.set_state(connection, self.id, state, reason=reason, activity=dict(activity))
 
     def obeyed(self, wish: str) -> None:
         """Note that a request has been obeyed."""
         with writing(self._library.engine) as connection:
-            runs.obeyed(connection, self.id, wish)
+            runs.clear_request(connection, self.id, wish)
 
     def end(self, ending: RunEnd, error: BaseException | None, *, counts: dict[str, Any]) -> RunState:
         """End it: what is claimed is given back, unless it crashed; the state it ended in."""

@@ -65,7 +65,7 @@ def skim_video(
         log.info("%s cannot be sought: %s", video.title, error, extra=about(Action.VIDEO_SKIMMED, video=video.id))
         taken = int((job.payload or {}).get("pictures", 0))
     with writing(library.engine) as connection:
-        extraction.finish_skim(connection, job, taken=taken)
+        extraction.finish_skim(connection, job, places=taken)
 
 
 class _SkimTask:

@@ -77,7 +77,7 @@ class ResultWriter:
             with writing(self._library.engine) as connection:
                 for number in range(max(attempts.values())):
                     again = [task_id for task_id, count in attempts.items() if count > number]
-                    queue.give_back_attempts(connection, again)
+                    queue.refund_attempts(connection, again)
                 for video_id in videos:
                     store.refresh_enrichment(connection, video_id)
             revived = self._failed.intersection(attempts)
@@ -137,16 +137,13 @@ class ResultWriter:
             store.save_description(
                 connection,
                 item.job,
-                text=said.text,
-                tags=said.tags,
-                search_text=found.text,
-                search_tags=found.tags,
+                store.NewDescription(said.text, said.tags, found.text, found.tags),
                 analyses=call_records(answer),
                 now=now,
                 run_id=self._run_id,
             )
             if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
-                runs.progress(connection, self._run_id, now=now)
+                runs.record_progress(connection, self._run_id, now=now)
                 self._progress_at = time.monotonic()
         self._counts.frames_described += 1
         self._counts.calls += len(answer.calls)
@@ -169,7 +166,7 @@ class ResultWriter:
                 run_id=self._run_id,
             )
             if status is TaskStatus.FAILED:
-                runs.progress(connection, self._run_id, now=now)
+                runs.record_progress(connection, self._run_id, now=now)
         if status is TaskStatus.FAILED:
             self._failed.add(item.job.id)
             self._counts.frames_failed += 1

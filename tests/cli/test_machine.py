@@ -189,7 +189,7 @@ def test_an_empty_database_is_refused_with_the_command_that_sets_it_up(cli, home
 def test_a_damaged_database_is_refused(cli, home, command):
     home.mkdir()
     (home / "library.db").write_bytes(b"this was a database once" * 500)
-    cli(*command).refused("library.db", "cannot be read as a database", "restore a copy")
+    cli(*command).refused("library.db", "cannot be read as a database", "restore a backup")
 
 
 def test_models_refuses_a_library_from_the_future_too(cli, standin, library):
@@ -252,7 +252,7 @@ def test_a_settings_file_that_cannot_be_read_is_one_line(cli, home):
 def test_a_home_that_cannot_be_made_is_one_line(cli, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "file" / "home"))
-    cli("list").refused("cannot be made", "EVERYFRAME_HOME")
+    cli("list").refused("cannot be created", "EVERYFRAME_HOME")
 
 
 def test_the_worker_refuses_a_library_from_the_future_too(library):

@@ -244,7 +244,7 @@ def test_of_a_library_whose_worker_is_another_process_nothing_is_claimed(
     old = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
     with writing(house.library.engine) as connection:
         run_id, _ = runs.begin(connection, old, options={}, is_alive=lambda _: False, now=NOW)
-        runs.change(connection, run_id, RunState.RUNNING)
+        runs.set_state(connection, run_id, RunState.RUNNING)
     found = status(settings)
     assert (found.health, found.state, found.worker, found.is_supervised) == (
         WorkerHealth.CRASHED,

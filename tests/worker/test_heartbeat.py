@@ -37,7 +37,9 @@ def job(house: House, clip: Callable[..., Path], run_id: int) -> Iterator[queue.
     house.add(clip())
     ago = datetime.now(UTC) - timedelta(hours=1)
     with writing(house.library.engine) as connection:
-        [job] = queue.claim(connection, kind=TaskKind.EXTRACT, run_id=run_id, host="here", limit=1, now=ago)
+        [job] = queue.claim(
+            connection, queue.TaskFilter(TaskKind.EXTRACT), run_id=run_id, host="here", limit=1, now=ago
+        )
     return job
 
 
@@ -95,7 +97,7 @@ def test_a_request_is_handed_on(house: House, run_id: int) -> None:
 
 
 def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    beat, beats = runs.beat, []
+    beat, beats = runs.record_heartbeat, []
 
     def locked_at_first(*arguments: object, **named: object) -> str | None:
         beats.append(1)
