@@ -105,7 +105,7 @@ def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatc
             raise OperationalError("UPDATE", {}, Exception("database is locked"))
         return beat(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(heartbeat.runs, "beat", locked_at_first)
+    monkeypatch.setattr(heartbeat.runs, "record_heartbeat", locked_at_first)
     with keep(house, run_id):
         wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
     assert len(beats) >= 4
