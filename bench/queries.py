@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from sqlalchemy import Connection, Engine, event, func, select, text
 
 from db import gallery, queries
-from db.counts import described_by_minute, described_recently
+from db.counts import frames_by_minute, frames_per_second
 from db.engine import make_engine, reading
 from db.gallery import FrameFilter
 from db.models import Analysis, Frame, Tally
@@ -60,8 +60,8 @@ def page_queries(connection: Connection) -> dict[str, Query]:
         "poster of 24": lambda connection, random_: gallery.poster(
             connection, random_.sample(usual, min(24, len(usual)))
         ),
-        "described_lately": lambda connection, _: described_recently(connection, now=newest, seconds=300),
-        "described_by_minute": lambda connection, _: described_by_minute(connection, run_id=1, now=newest),
+        "described_lately": lambda connection, _: frames_per_second(connection, now=newest, seconds=300),
+        "described_by_minute": lambda connection, _: frames_by_minute(connection, run_id=1, now=newest),
         "frame": lambda connection, random_: queries.frame(
             connection, random_.randrange(1, sum(1 for _ in usual) * 100)
         ),

@@ -1,22 +1,17 @@
-"""What `verify` and `audit` read: rows as they are, page by page, so that memory stays flat; and what `audit` books.
+"""Reads of `verify`, `audit` and the audition: stored rows as they are, page by page, so that memory stays flat.
 
-Each takes part in its caller's transaction; one page is one consistent view.
-
-What is read to have frames described for comparing: one frame of many, and what others are described by.
-
-Each takes a connection inside its caller's `reading(engine)`.
+Every function runs in its caller's transaction; one page is one consistent snapshot. A frame is *placed* once decoding
+has reached it, so that its index is known.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Connection, exists, insert, select
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import DatabaseError
 
-from db.models import AUDIT, DEEP, QUICK, Analysis, Frame, SearchDocument, Task, TaskKind, Video
-from db.store import NewAnalysis
+from db.models import DEEP, QUICK, Analysis, Frame, SearchDocument, Task, TaskKind
 
 PAGE_ROWS = 500
 FIRST_PLACE = (-1, 0)
@@ -24,7 +19,7 @@ FIRST_PLACE = (-1, 0)
 
 @dataclass(frozen=True, slots=True)
 class PlacedFrame:
-    """Where a kept frame stands in its video; units as in `db.models.Frame`."""
+    """The position and the image of a kept frame; units as in `db.models.Frame`."""
 
     id: int
     index: int | None
@@ -37,7 +32,7 @@ class PlacedFrame:
 
 @dataclass(frozen=True, slots=True)
 class SourceCall:
-    """The call a description came from."""
+    """The call that produced a description."""
 
     describer: str
     model: str
@@ -48,7 +43,7 @@ class SourceCall:
 
 @dataclass(frozen=True, slots=True)
 class DescribedFrame:
-    """What is said of a kept frame, and what there is beside it."""
+    """The descriptions of a kept frame, with the state of its tasks, calls and search document."""
 
     id: int
     index: int | None
@@ -57,25 +52,25 @@ class DescribedFrame:
     local_tags: list[str] | None
     quick_description: str | None
     is_edited: bool
-    deep_status: str | None  # of its describe tasks; None: there is none
+    deep_status: str | None  # of its describe task for the pass; None: no task
     quick_status: str | None
-    source: int | None  # of its search document; None: there is none
-    deep: SourceCall | None  # the last call that was kept
+    source: int | None  # of its search document; None: no document
+    deep: SourceCall | None  # the last kept call of the pass
     quick: SourceCall | None
 
 
-def placed(
+def placed_frames(
     connection: Connection, video_id: int, after: tuple[int, int] = FIRST_PLACE, *, limit: int = PAGE_ROWS
 ) -> list[PlacedFrame]:
-    """The next frames of a video that have an index, in its order; `after` is the (index, id) of the last one."""
+    """The next placed frames of a video by index; `after`: the (index, id) of the last frame of the previous page."""
     index, frame_id = after
     beyond = (Frame.index > index) | ((Frame.index == index) & (Frame.id > frame_id))
     statement = _placed().where(Frame.video_id == video_id, Frame.index.is_not(None), beyond)
     return [PlacedFrame(*row) for row in connection.execute(statement.order_by(Frame.index, Frame.id).limit(limit))]
 
 
-def unplaced(connection: Connection, video_id: int) -> list[PlacedFrame]:
-    """The frames of a video that decoding has not reached yet: some dozens at the most, those of the first look."""
+def unplaced_frames(connection: Connection, video_id: int) -> list[PlacedFrame]:
+    """The frames of a video that decoding has not reached, in time order: at most some dozens, from the skim."""
     statement = _placed().where(Frame.video_id == video_id, Frame.index.is_(None)).order_by(Frame.timestamp)
     return [PlacedFrame(*row) for row in connection.execute(statement)]
 
@@ -83,7 +78,7 @@ def unplaced(connection: Connection, video_id: int) -> list[PlacedFrame]:
 def described_frames(
     connection: Connection, video_id: int, after_id: int = 0, *, limit: int = PAGE_ROWS
 ) -> list[DescribedFrame]:
-    """The next frames of a video by id, with all that belongs to what is said of them."""
+    """The next frames of a video by id, with their tasks, calls and search documents."""
     found = connection.execute(
         select(
             Frame.id,
@@ -103,12 +98,14 @@ def described_frames(
         .limit(limit)
     )
     rows = found.mappings().all()
-    said = source_calls(connection, [row["id"] for row in rows])
-    return [DescribedFrame(**row, deep=said.get((row["id"], DEEP)), quick=said.get((row["id"], QUICK))) for row in rows]
+    calls = source_calls(connection, [row["id"] for row in rows])
+    return [
+        DescribedFrame(**row, deep=calls.get((row["id"], DEEP)), quick=calls.get((row["id"], QUICK))) for row in rows
+    ]
 
 
 def source_calls(connection: Connection, frame_ids: Sequence[int]) -> dict[tuple[int, str], SourceCall]:
-    """By frame and pass, the last calls whose replies were kept."""
+    """By frame and pass, the last call whose reply was kept."""
     found = connection.execute(
         select(Analysis.__table__).where(Analysis.frame_id.in_(frame_ids), Analysis.is_kept).order_by(Analysis.id)
     )
@@ -118,36 +115,14 @@ def source_calls(connection: Connection, frame_ids: Sequence[int]) -> dict[tuple
     }
 
 
-def save_audit(connection: Connection, frame_id: int, analyses: Sequence[NewAnalysis], *, now: datetime) -> None:
-    """Book the calls of a comparison with a kept frame; nothing else changes."""
-    rows = [{**asdict(call), "created_at": now, "frame_id": frame_id, "pass": AUDIT} for call in analyses]
-    connection.execute(insert(Analysis), rows)
-
-
-def uses_image(connection: Connection, video_id: int, image_path: str) -> bool:
-    """Whether a frame of the video names this picture as its own."""
-    return bool(connection.scalar(select(exists().where(Frame.video_id == video_id, Frame.image_path == image_path))))
-
-
-def image_names(connection: Connection, video_id: int, start: float, end: float) -> set[str]:
-    """The pictures of a video's frames from `start` up to `end` (seconds)."""
-    within = (Frame.video_id == video_id, Frame.timestamp >= start, Frame.timestamp < end)
-    return set(connection.scalars(select(Frame.image_path).where(*within)))
-
-
-def extract_status(connection: Connection, video_id: int) -> str | None:
-    """The state of a video's extraction task, None if there is none."""
+def extraction_task_status(connection: Connection, video_id: int) -> str | None:
+    """The status of a video's extraction task, None if there is none."""
     statement = select(Task.status).where(Task.video_id == video_id, Task.kind == TaskKind.EXTRACT)
     return connection.scalar(statement.order_by(Task.id.desc()).limit(1))
 
 
-def fingerprints(connection: Connection) -> Collection[str]:
-    """The fingerprints of all videos."""
-    return list(connection.scalars(select(Video.fingerprint)))
-
-
 def dangling_rows(connection: Connection) -> list[tuple[str, int]]:
-    """Tables with rows that refer to what is not there, and how many (SQLite; PostgreSQL does not let them in)."""
+    """Tables with broken foreign keys, and how many rows each (SQLite only: PostgreSQL rejects them)."""
     if connection.dialect.name != "sqlite":
         return []
     counts: dict[str, int] = {}
@@ -156,8 +131,8 @@ def dangling_rows(connection: Connection) -> list[tuple[str, int]]:
     return sorted(counts.items())
 
 
-def is_index_true(connection: Connection) -> bool:
-    """Whether the full-text index holds the search documents word for word (SQLite: inside `writing(engine)`)."""
+def is_search_index_consistent(connection: Connection) -> bool:
+    """Whether the full-text index matches the search documents (on SQLite inside `writing(engine)`)."""
     if connection.dialect.name != "sqlite":
         return True
     try:
@@ -167,6 +142,18 @@ def is_index_true(connection: Connection) -> bool:
             raise
         return False
     return True
+
+
+def nth_frame_id(connection: Connection, video_id: int, number: int) -> int | None:
+    """The id of kept frame `number` in time order, from 0; None if there are fewer."""
+    frames = select(Frame.id).where(Frame.video_id == video_id).order_by(Frame.timestamp)
+    return connection.scalar(frames.offset(number).limit(1))
+
+
+def frames_with_text(connection: Connection, video_id: int, text: str) -> list[tuple[int, str]]:
+    """The kept frames of a video with exactly this description: their ids and difference hashes."""
+    same_text = select(Frame.id, Frame.dhash).where(Frame.video_id == video_id, Frame.local_description == text)
+    return [(row.id, row.dhash or "0") for row in connection.execute(same_text)]
 
 
 def _placed() -> Any:
@@ -179,15 +166,3 @@ def _status(pass_: str) -> Any:
         .where(Task.frame_id == Frame.id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_)
         .scalar_subquery()
     )
-
-
-def nth_frame_id(connection: Connection, video_id: int, number: int) -> int | None:
-    """The kept frame of this number in the order of time, from 0, by its id; None if there are not so many."""
-    ours = select(Frame.id).where(Frame.video_id == video_id).order_by(Frame.timestamp)
-    return connection.scalar(ours.offset(number).limit(1))
-
-
-def frames_with_text(connection: Connection, video_id: int, text: str) -> list[tuple[int, str]]:
-    """The kept frames of a video that are described by this very text: their ids and difference hashes."""
-    alike = select(Frame.id, Frame.dhash).where(Frame.video_id == video_id, Frame.local_description == text)
-    return [(row.id, row.dhash or "0") for row in connection.execute(alike)]

@@ -1,13 +1,10 @@
-"""What the passes have cost: per film, by model, and in a stretch of time. From sums, never by adding up all calls.
+"""Costs of the passes, by video, by model and by period, read from sums instead of by adding up all calls.
 
-Each takes a connection inside its caller's `reading(engine)`.
-
-What each film's calls have taken in all, kept true by a trigger: whoever asks for costs adds up no million calls.
-
-The trigger belongs to the statement that books a call, so that the sums are as true as `analyses`, whoever writes them
-and wherever a kill or a power cut ends the transaction. What a removed film has cost stays, without the film.
-`busy_seconds` is time on the clock: calls at the same time count once, never more than it was, so that electricity is
-not counted twice. PostgreSQL will have the same trigger in its own words.
+The trigger `analyses_booked` (see the migrations) adds every row of `analyses` to `expenses` in the same statement, so
+that the sums match the calls whatever code writes them and wherever a kill or a power failure ends the transaction. The
+costs of a removed video stay, without the video. Seconds are wall clock: concurrent calls count once, so that
+electricity is not counted twice. PostgreSQL does not have this trigger yet. Call every function inside
+`reading(engine)`.
 """
 
 from collections.abc import Collection
@@ -19,35 +16,10 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from db.models import DEEP, QUICK, Analysis, Expense, Frame, Tally, Video
 
-# `room` is the time on the clock in which this call may have run while none of its pass did: since the last one was
-# booked, or what that one left of it where both were booked at the same moment, as a call and its second try are.
-_BOOK = """CREATE TRIGGER analyses_booked AFTER INSERT ON analyses BEGIN
-        INSERT INTO expenses(video_id, "pass", describer, model, calls, kept, busy_seconds, slack_seconds,
-            prompt_tokens, output_tokens, cost_usd, last_at)
-        SELECT (SELECT video_id FROM frames WHERE id = new.frame_id), new."pass", new.describer, new.model, 1,
-            new.is_kept, min(new.latency_seconds, room), max(0.0, room - new.latency_seconds),
-            coalesce(new.prompt_tokens, 0), coalesce(new.output_tokens, 0), new.cost_usd, new.created_at
-        FROM (SELECT coalesce((
-            SELECT CASE
-                WHEN new.created_at > last_at THEN (julianday(new.created_at) - julianday(last_at)) * 86400.0
-                WHEN new.created_at = last_at THEN slack_seconds ELSE 0.0 END
-            FROM expenses WHERE "pass" = new."pass" ORDER BY last_at DESC, slack_seconds LIMIT 1
-        ), new.latency_seconds) AS room) WHERE true
-        ON CONFLICT (video_id, "pass", describer, model) DO UPDATE SET
-            calls = calls + 1,
-            kept = kept + excluded.kept,
-            busy_seconds = busy_seconds + excluded.busy_seconds,
-            slack_seconds = excluded.slack_seconds,
-            prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-            output_tokens = output_tokens + excluded.output_tokens,
-            cost_usd = cost_usd + excluded.cost_usd,
-            last_at = max(last_at, excluded.last_at);
-    END"""
-
 
 @dataclass(frozen=True, slots=True)
 class PassCost:
-    """What a pass took: `frames` it describes now, calls for them, seconds on the clock, tokens, US dollars."""
+    """The costs of a pass: frames with a description now, calls, wall-clock seconds, tokens, US dollars."""
 
     frames: int = 0
     calls: int = 0
@@ -69,7 +41,7 @@ class PassCost:
 
 @dataclass(frozen=True, slots=True)
 class VideoCost:
-    """One film, its frames, and what both passes took for it."""
+    """A video, its kept frames, and the costs of both passes."""
 
     video_id: int
     title: str
@@ -82,22 +54,22 @@ class VideoCost:
 
 @dataclass(frozen=True, slots=True)
 class ModelCost:
-    """What one model took for a pass, in films that are still there and in those that are not."""
+    """The costs of a model for one pass, including removed videos."""
 
     pass_: str
     describer: str
     model: str
-    kept: int  # replies that became a description
+    kept: int  # calls whose reply became a description
     calls: int
     seconds: float
     prompt_tokens: int
     output_tokens: int
     usd: float
-    removed_usd: float  # of it, for films that were removed since
+    removed_usd: float  # part of `usd` for videos that were removed
 
 
 def video_costs(connection: Connection, video_ids: Collection[int] | None = None) -> list[VideoCost]:
-    """All films, or those named, in the order they were added."""
+    """The costs of all videos, or of `video_ids`, in the order they were added."""
     sums = (
         select(
             Expense.video_id,
@@ -111,9 +83,9 @@ def video_costs(connection: Connection, video_ids: Collection[int] | None = None
         .where(Expense.pass_.in_((QUICK, DEEP)), _among(Expense.video_id, video_ids))
         .group_by(Expense.video_id, Expense.pass_)
     )
-    spent = {(row[0], row[1]): PassCost(0, *row[2:]) for row in connection.execute(sums)}
-    looked_at = _quick_frames(connection, video_ids)
-    films = (
+    costs = {(row[0], row[1]): PassCost(0, *row[2:]) for row in connection.execute(sums)}
+    quick_frames = _quick_frames(connection, video_ids)
+    videos = (
         select(Video.id, Video.title, Video.width, Video.height, Tally.kept, Tally.described)
         .join(Tally, Tally.video_id == Video.id)
         .where(_among(Video.id, video_ids))
@@ -126,15 +98,15 @@ def video_costs(connection: Connection, video_ids: Collection[int] | None = None
             width=row.width,
             height=row.height,
             kept=row.kept,
-            quick=PassCost(frames=looked_at.get(row.id, 0)) + spent.get((row.id, QUICK), PassCost()),
-            deep=PassCost(frames=row.described) + spent.get((row.id, DEEP), PassCost()),
+            quick=PassCost(frames=quick_frames.get(row.id, 0)) + costs.get((row.id, QUICK), PassCost()),
+            deep=PassCost(frames=row.described) + costs.get((row.id, DEEP), PassCost()),
         )
-        for row in connection.execute(films)
+        for row in connection.execute(videos)
     ]
 
 
 def model_costs(connection: Connection) -> list[ModelCost]:
-    """What each model took for each pass, the dearest first."""
+    """The costs of each model by pass, the most expensive first."""
     total = func.sum(Expense.cost_usd)
     removed = func.coalesce(func.sum(Expense.cost_usd).filter(Expense.video_id.is_(None)), 0.0)
     statement = (
@@ -153,12 +125,12 @@ def model_costs(connection: Connection) -> list[ModelCost]:
         .group_by(Expense.pass_, Expense.describer, Expense.model)
         .order_by(total.desc(), Expense.pass_, Expense.describer, Expense.model)
     )
-    rows: Any = connection.execute(statement)  # more columns than its types can say
+    rows: Any = connection.execute(statement)  # more columns than the type hints of select cover
     return [ModelCost(*row) for row in rows]
 
 
 def spent_between(connection: Connection, start: datetime, end: datetime) -> float:
-    """US dollars paid from a moment to another, for whatever, also for films that were removed since."""
+    """US dollars paid from `start` up to, not including, `end`, also for removed videos."""
     is_paid = and_(Analysis.cost_usd > 0, Analysis.created_at >= start, Analysis.created_at < end)
     return float(
         connection.execute(select(func.coalesce(func.sum(Analysis.cost_usd), 0.0)).where(is_paid)).scalar_one()
@@ -166,7 +138,7 @@ def spent_between(connection: Connection, start: datetime, end: datetime) -> flo
 
 
 def _quick_frames(connection: Connection, video_ids: Collection[int] | None) -> dict[int, int]:
-    """How many frames of each film the quick pass has rated: an index of few rows."""
+    """By video, how many frames the quick pass has rated. Read from a small partial index."""
     statement = (
         select(Frame.video_id, func.count())
         .where(Frame.excitement.is_not(None), _among(Frame.video_id, video_ids))
@@ -176,12 +148,6 @@ def _quick_frames(connection: Connection, video_ids: Collection[int] | None) -> 
 
 
 def _among(column: Any, video_ids: Collection[int] | None) -> ColumnElement[bool]:
-    """Rows of any film, or of those named."""
-    found: ColumnElement[bool] = column.is_not(None) if video_ids is None else column.in_(video_ids)
-    return found
-
-
-def create_expenses(connection: Connection) -> None:
-    """Create the trigger, where the database is SQLite."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(_BOOK)
+    """Rows of any video, or of `video_ids`."""
+    condition: ColumnElement[bool] = column.is_not(None) if video_ids is None else column.in_(video_ids)
+    return condition

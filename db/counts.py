@@ -1,9 +1,8 @@
-"""Counts of each video's frames, kept true by triggers: nothing a page shows counts a million rows.
+"""Frame and task counts of each video, and the rate of descriptions: no page counts a million rows.
 
-A trigger belongs to the statement that fires it, so that a tally is as true as the rows are, whoever writes them and
-wherever a kill or a power cut ends the transaction. PostgreSQL will have the same triggers in its own words.
-
-How fast frames are being described: now, whoever does it, and over a run.
+Triggers (see the migrations) update the table `tallies` in the statement that changes a frame or a task, so that the
+counts match the rows whatever code writes them and wherever a kill or a power failure ends the transaction. PostgreSQL
+does not have these triggers yet.
 """
 
 from collections.abc import Collection
@@ -15,50 +14,12 @@ from sqlalchemy import Connection, and_, case, column, func, insert, select, tru
 
 from db.models import DEEP, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Utc, Video
 
-_COUNT_FRAME = """UPDATE tallies SET
-            kept = kept {sign} 1,
-            described = described {sign} ({row}.local_description IS NOT NULL),
-            covered = covered {sign} coalesce(({row}.local_description IS NOT NULL) * {row}.stands_for, 0)
-        WHERE video_id = {row}.video_id"""
-_COUNT_TASK = """UPDATE tallies SET planned = planned {sign} 1, done = done {sign} ({row}.status = 'done')
-        WHERE video_id = {row}.video_id"""
-_ADD_FRAME, _TAKE_FRAME = _COUNT_FRAME.format(sign="+", row="new"), _COUNT_FRAME.format(sign="-", row="old")
-_ADD_TASK, _TAKE_TASK = _COUNT_TASK.format(sign="+", row="new"), _COUNT_TASK.format(sign="-", row="old")
-_IS_DEEP = """{row}.kind = 'describe' AND {row}."pass" = 'deep'"""
-_OLD_IS_DEEP, _NEW_IS_DEEP = _IS_DEEP.format(row="old"), _IS_DEEP.format(row="new")
-_STATEMENTS = (
-    """CREATE TRIGGER videos_tallied AFTER INSERT ON videos BEGIN
-        INSERT INTO tallies(video_id, kept, described, covered, planned, done) VALUES (new.id, 0, 0, 0, 0, 0)
-        ON CONFLICT DO NOTHING;
-    END""",
-    f"""CREATE TRIGGER frames_tallied AFTER INSERT ON frames BEGIN
-        {_ADD_FRAME};
-    END""",
-    f"""CREATE TRIGGER frames_untallied AFTER DELETE ON frames BEGIN
-        {_TAKE_FRAME};
-    END""",
-    f"""CREATE TRIGGER frames_retallied AFTER UPDATE OF video_id, stands_for, local_description ON frames BEGIN
-        {_TAKE_FRAME};
-        {_ADD_FRAME};
-    END""",
-    f"""CREATE TRIGGER tasks_tallied AFTER INSERT ON tasks WHEN {_NEW_IS_DEEP} BEGIN
-        {_ADD_TASK};
-    END""",
-    f"""CREATE TRIGGER tasks_untallied AFTER DELETE ON tasks WHEN {_OLD_IS_DEEP} BEGIN
-        {_TAKE_TASK};
-    END""",
-    f"""CREATE TRIGGER tasks_retallied AFTER UPDATE OF video_id, status ON tasks
-    WHEN {_NEW_IS_DEEP} AND (old.status = 'done' OR new.status = 'done' OR old.video_id != new.video_id) BEGIN
-        {_TAKE_TASK};
-        {_ADD_TASK};
-    END""",
-)
-PASSES = (QUICK, DEEP)  # all else only compares
+PASSES = (QUICK, DEEP)  # other passes only compare descriptions or models
 
 
 @dataclass(frozen=True, slots=True)
 class VideoCounts:
-    """A video's tally: frames `kept`, of these `described`; source frames `covered`; deep tasks `planned`, `done`."""
+    """Frames `kept`, of these `described`; source frames `covered`; deep-pass tasks `planned`, of these `done`."""
 
     kept: int
     described: int
@@ -70,21 +31,14 @@ class VideoCounts:
         return ", ".join(f"{field.name} {getattr(self, field.name)}" for field in fields(self))
 
 
-def create_count_triggers(connection: Connection) -> None:
-    """Create the triggers, where the database is SQLite."""
-    if connection.dialect.name == "sqlite":
-        for statement in _STATEMENTS:
-            connection.exec_driver_sql(statement)
-
-
 def stored_counts(connection: Connection, video_id: int) -> VideoCounts | None:
-    """What a video's tally says, None if it has none."""
+    """The stored counts of a video, None if there are none."""
     row = connection.execute(select(*_columns()).where(Tally.video_id == video_id)).one_or_none()
     return VideoCounts(*row) if row is not None else None
 
 
-def counted_rows(connection: Connection, video_id: int) -> VideoCounts:
-    """What its rows say: all of them are counted."""
+def actual_counts(connection: Connection, video_id: int) -> VideoCounts:
+    """The counts of a video, counted from its rows."""
     is_described = Frame.local_description.is_not(None)
     frames = select(
         func.count(),
@@ -97,46 +51,46 @@ def counted_rows(connection: Connection, video_id: int) -> VideoCounts:
 
 
 def recount(connection: Connection, video_id: int) -> None:
-    """Make a video's tally anew from its rows, inside `writing(engine)`."""
-    counts = counted_rows(connection, video_id)
+    """Replace the stored counts of a video with the counts of its rows, inside `writing(engine)`."""
+    counts = actual_counts(connection, video_id)
     values = asdict(counts)
     if stored_counts(connection, video_id) is not None:
         connection.execute(update(Tally).where(Tally.video_id == video_id).values(**values))
-    elif connection.scalar(select(Video.id).where(Video.id == video_id)) is not None:  # else it was just removed
+    elif connection.scalar(select(Video.id).where(Video.id == video_id)) is not None:  # else it was removed meanwhile
         connection.execute(insert(Tally).values(video_id=video_id, **values))
 
 
-def totals(connection: Connection, video_ids: Collection[int] | None = None) -> VideoCounts:
-    """The sums over all videos, or those named."""
-    wanted = Tally.video_id.in_(video_ids) if video_ids is not None else true()
+def total_counts(connection: Connection, video_ids: Collection[int] | None = None) -> VideoCounts:
+    """The stored counts summed over all videos, or over `video_ids`."""
+    is_wanted = Tally.video_id.in_(video_ids) if video_ids is not None else true()
     sums: list[Any] = [func.coalesce(func.sum(column), 0) for column in _columns()]
-    return VideoCounts(*connection.execute(select(*sums).where(wanted)).one())
+    return VideoCounts(*connection.execute(select(*sums).where(is_wanted)).one())
 
 
-def _columns() -> list[Any]:
-    return [getattr(Tally, field.name) for field in fields(VideoCounts)]
-
-
-def described_recently(connection: Connection, *, now: datetime, seconds: float) -> float:
-    """How many frames a second were described in the last so many seconds."""
+def frames_per_second(connection: Connection, *, now: datetime, seconds: float) -> float:
+    """Frames described per second, averaged over the last `seconds`."""
     since = now - timedelta(seconds=seconds)
     statement = select(func.count()).where(Analysis.created_at > since, Analysis.is_kept, Analysis.pass_.in_(PASSES))
     return connection.execute(statement).scalar_one() / seconds
 
 
-def described_by_minute(
+def frames_by_minute(
     connection: Connection, *, run_id: int, now: datetime, minutes: int = 360
 ) -> list[tuple[datetime, int]]:
-    """How many frames a run described in each of the last so many minutes, the one of `now` last; zeros too."""
-    last = now.astimezone(UTC).replace(second=0, microsecond=0)
-    moments = [last - timedelta(minutes=number) for number in reversed(range(minutes))]
-    stretches = [(moment, moment + timedelta(minutes=1)) for moment in moments]
-    asked = values(column("start", Utc()), column("until", Utc()), name="asked").data(stretches).cte("minute")
+    """Frames a run described in each of the last `minutes`, oldest first, zeros included; the last is that of `now`."""
+    current = now.astimezone(UTC).replace(second=0, microsecond=0)
+    starts = [current - timedelta(minutes=number) for number in reversed(range(minutes))]
+    spans = [(start, start + timedelta(minutes=1)) for start in starts]
+    minute = values(column("start", Utc()), column("until", Utc()), name="spans").data(spans).cte("minute")
     count = (
         select(func.count())
-        .where(Analysis.created_at >= asked.c.start, Analysis.created_at < asked.c.until)
+        .where(Analysis.created_at >= minute.c.start, Analysis.created_at < minute.c.until)
         .where(Analysis.is_kept, Analysis.run_id == run_id, Analysis.pass_.in_(PASSES))
         .scalar_subquery()
     )
-    counts = connection.execute(select(asked.c.start, count).order_by(asked.c.start))
+    counts = connection.execute(select(minute.c.start, count).order_by(minute.c.start))
     return [(row[0], row[1]) for row in counts]
+
+
+def _columns() -> list[Any]:
+    return [getattr(Tally, field.name) for field in fields(VideoCounts)]

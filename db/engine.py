@@ -1,7 +1,7 @@
-"""`make_engine(url)`: all that differs between SQLite and PostgreSQL, outside the search index.
+"""Database URLs, engines and transactions: what differs between SQLite and PostgreSQL, except the search index.
 
-Writes go through `writing(engine)`, reads through `reading(engine)`: on SQLite a write transaction begins with
-BEGIN IMMEDIATE, so that two writers queue up instead of failing half-way, and a read never blocks.
+Write inside `writing(engine)` and read inside `reading(engine)`. On SQLite a write transaction starts with
+BEGIN IMMEDIATE, so that concurrent writers wait for the lock instead of failing halfway, and readers never block.
 """
 
 import sqlite3
@@ -10,22 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
-BUSY_SECONDS = 30  # how long a SQLite writer waits for another before "database is locked"
+BUSY_SECONDS = 30  # how long a SQLite writer waits for the write lock before "database is locked"
+SECRET_PARAMETERS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 _WRITES = "everyframe_writes"
 _IS_OURS = "SELECT count(*) = 0 OR max(name = 'alembic_version') FROM sqlite_master"
 
 
 class SchemaError(Exception):
-    """The database cannot be used as it is; the text says why and what to do, in one line."""
+    """The database cannot be used in its present state. The message is one line: what is wrong and what to do."""
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for the library at `url`. For SQLite the folder must exist; the file may not."""
+    """An engine for the library at `url`. For SQLite the folder must exist; the file need not."""
     try:
         return _engine(url)
     except (ArgumentError, ImportError, ValueError) as error:
@@ -33,16 +34,37 @@ def make_engine(url: str) -> Engine:
 
 
 def database_file(url: str) -> Path | None:
-    """The file a SQLite address names, None for all else. Raises SchemaError for what is no address."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise _unusable(error) from error
+    """The file of a SQLite URL, None for other databases. Raises SchemaError for an invalid URL."""
+    parsed = _parsed(url)
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
+def absolute_url(url: str) -> str:
+    """`url` with an absolute path if it is a SQLite file. Raises SchemaError for an invalid URL."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        parsed = parsed.set(database=str(Path(parsed.database).absolute()))
+    return parsed.render_as_string(hide_password=False)
+
+
+def masked_url(url: str) -> str | None:
+    """`url` with its password and secret query parameters masked; None if it has none. Raises SchemaError."""
+    parsed = _parsed(url)
+    secrets = {key: "***" for key in parsed.query if key.lower() in SECRET_PARAMETERS}
+    if parsed.password is None and not secrets:
+        return None
+    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise _unusable(error) from error
+
+
 def _unusable(error: Exception) -> SchemaError:
-    # Without the address: it may hold a password.
+    # The URL itself is left out: it may contain a password.
     return SchemaError(f"EVERYFRAME_DATABASE_URL cannot be used: {error}")
 
 
@@ -62,7 +84,7 @@ def _engine(url: str) -> Engine:
 
 
 def sqlite_file(engine: Engine) -> Path | None:
-    """The database file of a SQLite engine, None for all else."""
+    """The database file of a SQLite engine, None for an in-memory or other database."""
     if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
         return None
     return Path(str(engine.url.database))
@@ -70,24 +92,24 @@ def sqlite_file(engine: Engine) -> Path | None:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads, with one consistent view."""
+    """A read transaction: one consistent snapshot."""
     with engine.connect() as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes: committed at the end, rolled back on any error."""
+    """A write transaction: committed at the end, rolled back on any error."""
     with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def migrating(engine: Engine) -> Iterator[Connection]:
-    """A write transaction in which tables may be made anew.
+    """A write transaction in which a migration may recreate tables.
 
-    On SQLite foreign keys rest meanwhile, or dropping a table's old form would delete all that refers to it; they are
-    checked before the commit.
+    On SQLite foreign keys are off inside it: otherwise dropping the old version of a table would delete every row that
+    refers to it. They are checked before the commit.
     """
     if engine.dialect.name != "sqlite":
         with writing(engine) as connection:
@@ -100,22 +122,22 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             with connection.begin():
                 yield connection
                 if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").first():
-                    raise RuntimeError(f"the migration leaves rows of {broken[0]} that refer to nothing")
+                    raise RuntimeError(f"the migration leaves rows in {broken[0]} with broken foreign keys")
         finally:
             cursor.execute("PRAGMA foreign_keys=ON")
             cursor.close()
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # transactions are begun below, not by the driver's own guess
+    connection.isolation_level = None  # transactions begin in _begin_sqlite, not where the driver guesses
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.execute("PRAGMA synchronous=FULL")  # a night's work survives a power cut
+    cursor.execute("PRAGMA synchronous=FULL")  # committed work survives a power failure
     try:
-        if cursor.execute(_IS_OURS).fetchone()[0]:  # WAL is written into the file: not into another program's
+        if cursor.execute(_IS_OURS).fetchone()[0]:  # WAL changes the file: leave another program's database alone
             cursor.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError:  # a read-only folder can still be looked at
+    except sqlite3.OperationalError:  # a database in a read-only folder can still be read
         pass
     finally:
         cursor.close()

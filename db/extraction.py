@@ -1,10 +1,8 @@
-"""What is written when a video is decoded: its beginning, and each of its ends.
+"""State of a video while it is skimmed and extracted, and the frames found by skimming that extraction later places.
 
-Every function takes part in its caller's transaction.
-
-What is written when a video is looked at by seeking, and when decoding meets the pictures that were found so.
-
-Every function takes part in its caller's transaction.
+A skim finds frames by seeking, so their index is unknown; extraction decodes the video from the start and gives each of
+them its index when it reaches it. Kept frames themselves are saved by `store.save_frames`. Every function runs in its
+caller's transaction.
 """
 
 from collections.abc import Collection
@@ -19,22 +17,22 @@ from db.store import refresh_enrichment
 
 
 def begin_extraction(connection: Connection, video_id: int) -> None:
-    """Note that a video is being decoded."""
+    """Mark a video as being extracted."""
     connection.execute(
         update(Video).where(Video.id == video_id).values(extraction_status=ExtractionStatus.EXTRACTING, error=None)
     )
 
 
 def finish_extraction(
-    connection: Connection, job: queue.ClaimedTask, *, decoded: int, failures: int, duration: float | None = None
+    connection: Connection, task: queue.ClaimedTask, *, decoded: int, failures: int, duration: float | None = None
 ) -> None:
-    """Note that every frame of a video was decoded: `decoded` pictures, and `failures` that could not be.
+    """Mark a video as extracted: `decoded` source frames, and `failures` that could not be decoded.
 
-    `duration` in seconds is kept where the file says nothing of it.
+    `duration` (seconds) is stored if the file's header has none. Raises LeaseLostError.
     """
     connection.execute(
         update(Video)
-        .where(Video.id == job.video_id)
+        .where(Video.id == task.video_id)
         .values(
             extraction_status=ExtractionStatus.EXTRACTED,
             frame_count=decoded,
@@ -43,52 +41,52 @@ def finish_extraction(
             error=None,
         )
     )
-    queue.finish(connection, job)
-    looks = update(Task).where(Task.video_id == job.video_id, Task.kind == TaskKind.SKIM)
-    connection.execute(looks.values(status=TaskStatus.DONE, lease_token=None, lease_until=None, error=None))
-    refresh_enrichment(connection, job.video_id)
+    queue.finish(connection, task)
+    skims = update(Task).where(Task.video_id == task.video_id, Task.kind == TaskKind.SKIM)
+    connection.execute(skims.values(status=TaskStatus.DONE, lease_token=None, lease_until=None, error=None))
+    refresh_enrichment(connection, task.video_id)
 
 
-def fail_extraction(connection: Connection, job: queue.ClaimedTask, *, error: str) -> None:
-    """Note that a video cannot be decoded, for good."""
-    queue.fail(connection, job, error=error, attempt_limit=1)
+def fail_extraction(connection: Connection, task: queue.ClaimedTask, *, error: str) -> None:
+    """Mark a video as permanently failed: it cannot be decoded. Raises LeaseLostError."""
+    queue.fail(connection, task, error=error, attempt_limit=1)
     connection.execute(
-        update(Video).where(Video.id == job.video_id).values(extraction_status=ExtractionStatus.FAILED, error=error)
+        update(Video).where(Video.id == task.video_id).values(extraction_status=ExtractionStatus.FAILED, error=error)
     )
-    refresh_enrichment(connection, job.video_id)
+    refresh_enrichment(connection, task.video_id)
 
 
-def restart_extraction(connection: Connection, video_id: int) -> None:
-    """Note that a video's file is there again: what waited for it is due now, and nothing is said of it any more."""
+def resume_video(connection: Connection, video_id: int) -> None:
+    """Make the tasks that waited for a video's file due now, and clear its error: the file is back."""
     for kind in TaskKind:
-        queue.wake(connection, kind=kind, video_ids=[video_id])
-    waits = (Video.id == video_id, Video.extraction_status != ExtractionStatus.FAILED)
-    connection.execute(update(Video).where(*waits).values(error=None))
+        queue.make_due(connection, kind=kind, video_ids=[video_id])
+    is_waiting = (Video.id == video_id, Video.extraction_status != ExtractionStatus.FAILED)
+    connection.execute(update(Video).where(*is_waiting).values(error=None))
 
 
 def postpone_extraction(
-    connection: Connection, job: queue.ClaimedTask, *, reason: str | None, not_before: datetime | None
+    connection: Connection, task: queue.ClaimedTask, *, reason: str | None, not_before: datetime | None
 ) -> None:
-    """Give an extraction back: the file is not there now, or the worker stops. Nothing is counted."""
-    queue.release(connection, job, reason=reason, not_before=not_before)
+    """Release an extraction without counting an attempt: the file is missing, or the worker stops."""
+    queue.release(connection, task, reason=reason, not_before=not_before)
     was_skimmed = exists().where(
-        Task.video_id == job.video_id, Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE
+        Task.video_id == task.video_id, Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE
     )
     status = case((was_skimmed, ExtractionStatus.SKIMMED), else_=ExtractionStatus.PENDING)
-    connection.execute(update(Video).where(Video.id == job.video_id).values(extraction_status=status, error=reason))
+    connection.execute(update(Video).where(Video.id == task.video_id).values(extraction_status=status, error=reason))
 
 
 @dataclass(frozen=True, slots=True)
 class SkimmedVideo:
-    """A video that was looked at in `taken` places and is not decoded to its end."""
+    """A video that was skimmed at `places` and is not fully extracted; `duration` in seconds."""
 
     id: int
     duration: float | None
-    taken: int
+    places: int
 
 
 def skimmed_videos(connection: Connection, video_ids: Collection[int] | None = None) -> list[SkimmedVideo]:
-    """The videos that were looked at and are not decoded to their end, and can be."""
+    """The videos that were skimmed, are not fully extracted, and have not failed."""
     statement = (
         select(Video.id, Video.duration, Task.payload)
         .join(Task, Task.video_id == Video.id)
@@ -103,53 +101,53 @@ def skimmed_videos(connection: Connection, video_ids: Collection[int] | None = N
     ]
 
 
-def places_taken(connection: Connection, video_id: int) -> int:
-    """In how many places a video was looked at."""
+def skimmed_places(connection: Connection, video_id: int) -> int:
+    """At how many places a video was skimmed."""
     payload = connection.scalar(select(Task.payload).where(Task.video_id == video_id, Task.kind == TaskKind.SKIM))
     return int((payload or {}).get("taken", 0))
 
 
 def unplaced_frames(connection: Connection, video_id: int) -> list[tuple[int, float]]:
-    """The ids and timestamps of frames that were found by seeking and have no index yet, in the order of time."""
+    """The ids and timestamps of frames that were found by skimming and have no index yet, in time order."""
     statement = select(Frame.id, Frame.timestamp).where(Frame.video_id == video_id, Frame.index.is_(None))
     return [(row.id, row.timestamp) for row in connection.execute(statement.order_by(Frame.timestamp))]
 
 
 def decoded_until(connection: Connection, video_id: int) -> float:
-    """The time of the last kept frame that decoding has reached, in seconds; before all time where there is none."""
+    """The timestamp of the last kept frame that decoding has reached, in seconds; -inf if there is none."""
     last = select(func.max(Frame.timestamp)).where(Frame.video_id == video_id, Frame.index.is_not(None))
-    found = connection.scalar(last)
-    return float("-inf") if found is None else float(found)
+    timestamp = connection.scalar(last)
+    return float("-inf") if timestamp is None else float(timestamp)
 
 
-def finish_skim(connection: Connection, job: queue.ClaimedTask, *, taken: int) -> None:
-    """Note that a video was looked at in `taken` places. Raises LeaseLostError."""
-    queue.finish(connection, job)
-    connection.execute(update(Task).where(Task.id == job.id).values(payload={**(job.payload or {}), "taken": taken}))
+def finish_skim(connection: Connection, task: queue.ClaimedTask, *, places: int) -> None:
+    """Mark a video as skimmed at `places`. Raises LeaseLostError."""
+    queue.finish(connection, task)
+    connection.execute(update(Task).where(Task.id == task.id).values(payload={**(task.payload or {}), "taken": places}))
     connection.execute(
         update(Video)
-        .where(Video.id == job.video_id, Video.extraction_status == ExtractionStatus.PENDING)
+        .where(Video.id == task.video_id, Video.extraction_status == ExtractionStatus.PENDING)
         .values(extraction_status=ExtractionStatus.SKIMMED)
     )
 
 
-def skim_deeper(connection: Connection, video_id: int, *, pictures: int) -> bool:
-    """Have a video that is not extracted yet looked at in more places, `pictures` in all; whether it will be."""
+def extend_skim(connection: Connection, video_id: int, *, places: int) -> bool:
+    """Have a video skimmed at more places, `places` in total, unless it is extracted. Returns whether it will be."""
     task = connection.execute(
         select(Task.id, Task.payload)
         .join(Video, Video.id == Task.video_id)
         .where(Task.video_id == video_id, Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE)
         .where(Video.extraction_status.not_in((ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)))
     ).one_or_none()
-    if task is None or pictures <= (task.payload or {}).get("taken", 0):
+    if task is None or places <= (task.payload or {}).get("taken", 0):
         return False
-    payload = {**(task.payload or {}), "pictures": pictures}
+    payload = {**(task.payload or {}), "pictures": places}
     connection.execute(update(Task).where(Task.id == task.id).values(status=TaskStatus.TODO, payload=payload))
     return True
 
 
 def place_frame(connection: Connection, frame_id: int, *, index: int) -> None:
-    """Give a frame that was found by seeking its index, and its share of what the kept frame before it stands for."""
+    """Set the index of a frame found by skimming; it takes its share of what the kept frame before it stands for."""
     frame = connection.execute(select(Frame.video_id).where(Frame.id == frame_id)).one()
     before = connection.execute(
         select(Frame.id, Frame.index.label("number"), Frame.stands_for, Frame.scene)
@@ -157,13 +155,13 @@ def place_frame(connection: Connection, frame_id: int, *, index: int) -> None:
         .order_by(Frame.index.desc())
         .limit(1)
     ).one()
-    rest = before.number + before.stands_for - index
+    stands_for = before.number + before.stands_for - index
     connection.execute(update(Frame).where(Frame.id == before.id).values(stands_for=index - before.number))
     connection.execute(
-        update(Frame).where(Frame.id == frame_id).values(index=index, stands_for=rest, scene=before.scene)
+        update(Frame).where(Frame.id == frame_id).values(index=index, stands_for=stands_for, scene=before.scene)
     )
 
 
-def drop_frames(connection: Connection, frame_ids: Collection[int]) -> None:
-    """Forget frames the video turned out not to have; their calls stay in `analyses`."""
+def delete_frames(connection: Connection, frame_ids: Collection[int]) -> None:
+    """Delete frames that the video turned out not to have; their calls stay in `analyses`."""
     connection.execute(delete(Frame).where(Frame.id.in_(frame_ids)))

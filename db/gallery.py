@@ -1,7 +1,6 @@
-"""What the gallery of a video shows: its kept frames page by page, by keyset, and what its timeline is drawn from.
+"""Reads of the gallery: the kept frames of a video by keyset pagination, its timeline, scenes, tags and posters.
 
-Each takes a connection inside its caller's `reading(engine)`. A page costs the same at the end of a long film as at
-its start.
+A page of frames takes as long at the end of a long video as at its start. Call every function inside `reading(engine)`.
 """
 
 import json
@@ -34,14 +33,14 @@ from sqlalchemy.orm import aliased
 
 from db.models import DEEP, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video
 
-PASSES = (QUICK, DEEP)  # calls of these become descriptions
-POSTER_PLACE = 1 / 3  # of the film: what comes first is often black, a title, or the floor
-POSTER_CHOICE = 12  # frames from there on, of which the sharpest is taken
-DARKEST, BRIGHTEST = 40.0, 225.0  # mean luma of a poster, if there is a choice
+PASSES = (QUICK, DEEP)  # the passes whose calls produce descriptions
+POSTER_POSITION = 1 / 3  # of the duration: the start is often black, a title, or the floor
+POSTER_CANDIDATES = 12  # frames from there on; the sharpest is used
+DARKEST, BRIGHTEST = 40.0, 225.0  # preferred mean luma of a poster
 
 
 class FrameFilter(StrEnum):
-    """Which of a video's kept frames are wanted."""
+    """Which kept frames of a video to show."""
 
     ALL = "all"
     WAITING = "waiting"  # not yet described
@@ -54,7 +53,7 @@ class FrameFilter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A kept frame as the gallery shows it. `text` is the best there is, `source` whose: person, deep or quick."""
+    """A kept frame in the gallery. `text` is the best description; `source` is person, deep or quick."""
 
     id: int
     video_id: int
@@ -65,13 +64,13 @@ class Card:
     text: str | None
     source: str | None
     has_warnings: bool
-    error: str | None  # why it failed for good
+    error: str | None  # of its failed deep task
     is_reviewed: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LatestCard(Card):
-    """A frame that was described lately, with its video's title."""
+    """A recently described frame, with the title of its video."""
 
     title: str
     described_at: datetime
@@ -79,19 +78,19 @@ class LatestCard(Card):
 
 @dataclass(frozen=True, slots=True)
 class TimelineBucket:
-    """A stretch of a video from `start` up to `end` (seconds), with its counts of kept frames."""
+    """A part of a video from `start` up to `end` (seconds), with counts of kept frames."""
 
     start: float
     end: float
     kept: int
     described: int
     failed: int
-    excitement: float | None  # the highest, 0 to 10
+    excitement: float | None  # maximum, 0 to 10
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A scene: the times of its first and its last kept frame (seconds), and how many there are."""
+    """A scene: the timestamps of its first and last kept frame (seconds), and its number of kept frames."""
 
     number: int
     start: float
@@ -101,7 +100,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """One model call about a frame; units as in `db.models.Analysis`."""
+    """A model call about a frame; units as in `db.models.Analysis`."""
 
     id: int
     created_at: datetime
@@ -130,7 +129,7 @@ def cards(
     before: float | None = None,
     limit: int = 24,
 ) -> list[Card]:
-    """A page of a video's frames in the order of time: the first after a timestamp, or the last before one."""
+    """A page of a video's frames in time order: the first ones after a timestamp, or the last ones before it."""
     statement = _cards().where(*_wanted(video_id, show, tag))
     if after is not None:
         statement = statement.where(Frame.timestamp > after)
@@ -143,16 +142,16 @@ def cards(
 
 
 def count(connection: Connection, video_id: int, *, show: FrameFilter = FrameFilter.ALL, tag: str | None = None) -> int:
-    """How many of a video's frames are wanted; without a tag, what most have is read from the tally."""
+    """How many frames of a video match. Common filters without a tag are answered from the stored counts."""
 
-    def found(show: FrameFilter) -> int:
+    def matching(show: FrameFilter) -> int:
         statement = select(func.count()).select_from(Frame).where(*_wanted(video_id, show, tag))
         return connection.execute(statement).scalar_one()
 
     if tag is not None or show not in (FrameFilter.ALL, FrameFilter.UNREVIEWED):
-        return found(show)
+        return matching(show)
     kept = connection.scalar(select(Tally.kept).where(Tally.video_id == video_id)) or 0
-    return kept if show is FrameFilter.ALL else kept - found(FrameFilter.REVIEWED)
+    return kept if show is FrameFilter.ALL else kept - matching(FrameFilter.REVIEWED)
 
 
 def neighbours(
@@ -163,7 +162,7 @@ def neighbours(
     show: FrameFilter = FrameFilter.ALL,
     tag: str | None = None,
 ) -> tuple[int | None, int | None]:
-    """The ids of the wanted frames next to a moment, before it and after it; None where there is none."""
+    """The ids of the matching frames before and after a timestamp; None where there is none."""
     wanted = select(Frame.id).where(*_wanted(video_id, show, tag)).limit(1)
     before = wanted.where(Frame.timestamp < timestamp).order_by(Frame.timestamp.desc())
     after = wanted.where(Frame.timestamp > timestamp).order_by(Frame.timestamp)
@@ -171,25 +170,25 @@ def neighbours(
 
 
 def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> list[TimelineBucket]:
-    """A video cut into equal stretches, empty ones too; nothing while its length is not known and no frame is kept."""
+    """A video in equal parts, empty ones included; no parts if its duration is unknown and no frame is kept."""
     last = select(func.max(Frame.timestamp)).where(Frame.video_id == video_id).scalar_subquery()
     row = connection.execute(select(Video.duration, last.label("last")).where(Video.id == video_id)).one_or_none()
     length = max(row.duration or 0.0, row.last or 0.0) if row is not None else 0.0
     if not length:
         return []
     width = length / buckets
-    is_last = Frame.timestamp >= (buckets - 1) * width  # the very last moment belongs to it
-    place = case((is_last, buckets - 1), else_=cast(Frame.timestamp / width, Integer)).label("place")
+    is_last = Frame.timestamp >= (buckets - 1) * width  # includes a frame at the very end
+    bucket = case((is_last, buckets - 1), else_=cast(Frame.timestamp / width, Integer)).label("bucket")
 
-    def by_place(value: ColumnElement[Any], *wanted: ColumnElement[bool]) -> dict[int, Any]:
-        statement = select(place, value).where(Frame.video_id == video_id, *wanted).group_by("place")
+    def by_bucket(value: ColumnElement[Any], *wanted: ColumnElement[bool]) -> dict[int, Any]:
+        statement = select(bucket, value).where(Frame.video_id == video_id, *wanted).group_by("bucket")
         return {row[0]: row[1] for row in connection.execute(statement)}
 
-    # Each from an index alone, without a look at any text.
-    kept = by_place(func.count())
-    waiting = by_place(func.count(), Frame.local_description.is_(None))
-    failed = by_place(func.count(), Frame.id.in_(_failed(video_id)))
-    excitement = by_place(func.max(Frame.excitement), Frame.excitement.is_not(None))
+    # Each is answered from an index alone, without reading the rows.
+    kept = by_bucket(func.count())
+    waiting = by_bucket(func.count(), Frame.local_description.is_(None))
+    failed = by_bucket(func.count(), Frame.id.in_(_failed(video_id)))
+    excitement = by_bucket(func.max(Frame.excitement), Frame.excitement.is_not(None))
     return [
         TimelineBucket(
             start=number * width,
@@ -204,7 +203,7 @@ def timeline(connection: Connection, video_id: int, *, buckets: int = 240) -> li
 
 
 def scenes(connection: Connection, video_id: int) -> list[Scene]:
-    """The scenes of a video as far as it is decoded, in order."""
+    """The scenes of a video in order, as far as it is decoded."""
     statement = (
         select(Frame.scene, func.min(Frame.timestamp), func.max(Frame.timestamp), func.count())
         .where(Frame.video_id == video_id, Frame.scene.is_not(None))
@@ -215,16 +214,16 @@ def scenes(connection: Connection, video_id: int) -> list[Scene]:
 
 
 def tags(connection: Connection, video_id: int, *, limit: int = 40) -> list[tuple[str, int]]:
-    """The commonest tags of a video's frames, and how many frames have each."""
+    """The most common tags of a video's frames, and how many frames have each."""
     as_json = cast(_best_tags(), Text)
     statement = select(func.aggregate_strings(as_json, ",")).where(Frame.video_id == video_id, as_json.is_not(None))
-    lists = json.loads(f"[{connection.scalar(statement) or ''}]")  # one text: ten times as fast as row by row
+    lists = json.loads(f"[{connection.scalar(statement) or ''}]")  # one string is ten times faster than row by row
     counts = Counter(chain.from_iterable(map(set, lists)))
     return nsmallest(limit, counts.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
 def calls(connection: Connection, frame_id: int) -> list[CallRow]:
-    """All model calls about a frame, the newest first."""
+    """All model calls about a frame, newest first."""
     names = [name for name in CallRow.__dataclass_fields__ if name != "pass_"]
     columns = [Analysis.pass_.label("pass_"), *(getattr(Analysis, name) for name in names)]
     statement = select(*columns).where(Analysis.frame_id == frame_id).order_by(Analysis.id.desc())
@@ -232,7 +231,7 @@ def calls(connection: Connection, frame_id: int) -> list[CallRow]:
 
 
 def latest(connection: Connection, *, limit: int = 6) -> list[LatestCard]:
-    """The frames of the library that were described last, the newest first."""
+    """The frames of the library that were described last, newest first."""
     statement = (
         _cards()
         .add_columns(Video.title, Frame.enriched_at.label("described_at"))
@@ -245,18 +244,19 @@ def latest(connection: Connection, *, limit: int = 6) -> list[LatestCard]:
 
 
 def poster(connection: Connection, video_ids: Collection[int]) -> dict[int, int]:
-    """By video, the id of a frame that can stand for it: near a third of it, not dark, and sharp. None kept: none."""
-    is_light = case((Frame.brightness.between(DARKEST, BRIGHTEST), 0), else_=1)
-    third = func.coalesce(Video.duration, 0.0) * POSTER_PLACE
-    ours = select(Frame.id, Frame.sharpness, is_light.label("is_light")).where(Frame.video_id == Video.id)
+    """By video, the id of its poster frame: near a third of it, not too dark or bright, sharp. None without frames."""
+    is_bad_light = case((Frame.brightness.between(DARKEST, BRIGHTEST), 0), else_=1)
+    position = func.coalesce(Video.duration, 0.0) * POSTER_POSITION
+    frames = select(Frame.id, Frame.sharpness, is_bad_light.label("is_bad_light")).where(Frame.video_id == Video.id)
     choices = [
-        ours.where(Frame.timestamp >= third).order_by(Frame.timestamp),
-        ours.where(Frame.timestamp < third).order_by(Frame.timestamp.desc()),  # decoding has not come so far
+        frames.where(Frame.timestamp >= position).order_by(Frame.timestamp),
+        frames.where(Frame.timestamp < position).order_by(Frame.timestamp.desc()),  # not decoded that far yet
     ]
     best = []
     for choice in choices:
-        of = choice.limit(POSTER_CHOICE).correlate(Video).subquery()
-        best.append(select(of.c.id).order_by(of.c.is_light, of.c.sharpness.desc()).limit(1).scalar_subquery())
+        found = choice.limit(POSTER_CANDIDATES).correlate(Video).subquery()
+        ranked = select(found.c.id).order_by(found.c.is_bad_light, found.c.sharpness.desc())
+        best.append(ranked.limit(1).scalar_subquery())
     statement = select(Video.id, func.coalesce(*best)).where(Video.id.in_(video_ids))
     return {video_id: frame_id for video_id, frame_id in connection.execute(statement) if frame_id is not None}
 
@@ -299,12 +299,12 @@ def _card(row: Any) -> dict[str, Any]:
 def _wanted(video_id: int, show: FrameFilter, tag: str | None) -> list[ColumnElement[bool]]:
     wanted: list[ColumnElement[bool]] = [Frame.video_id == video_id, _shown(show, video_id)]
     if tag is not None:
-        # As JSON writes it, quotes included: no other tag has that in it.
+        # As a JSON string with its quotes: no other tag contains that.
         wanted.append(cast(_best_tags(), Text).contains(json.dumps(tag), autoescape=True))
     return wanted
 
 
-def _shown(show: FrameFilter, video_id: int) -> ColumnElement[bool]:  # noqa: PLR0911  # one for each
+def _shown(show: FrameFilter, video_id: int) -> ColumnElement[bool]:  # noqa: PLR0911  # one return per filter
     match show:
         case FrameFilter.ALL:
             return true()
@@ -325,7 +325,7 @@ def _shown(show: FrameFilter, video_id: int) -> ColumnElement[bool]:  # noqa: PL
 
 
 def _failed(video_id: int) -> Select[int | None]:
-    """The frames of a video whose deep task has failed for good: few."""
+    """The frames of a video whose deep task has failed: a small set."""
     return select(Task.frame_id).where(
         Task.video_id == video_id,
         Task.status == TaskStatus.FAILED,
@@ -336,14 +336,14 @@ def _failed(video_id: int) -> Select[int | None]:
 
 
 def _has_warnings() -> ColumnElement[bool]:
-    """Whether the call whose text is shown left doubts: the deep pass's last one, or else the quick pass's."""
+    """Whether the call whose text is shown has warnings: the last kept one of the deep pass, else of the quick pass."""
     call, later = aliased(Analysis), aliased(Analysis)
     is_kept = (later.frame_id == call.frame_id, later.is_kept, later.pass_.in_(PASSES))
     is_better = or_(and_(later.pass_ == call.pass_, later.id > call.id), and_(later.pass_ == DEEP, call.pass_ == QUICK))
     return exists().where(
         call.frame_id == Frame.id,
         call.is_kept,
-        cast(call.warnings, Text) != literal_column("'[]'"),  # as the index ix_analyses_doubtful says it
+        cast(call.warnings, Text) != literal_column("'[]'"),  # literally as in the index ix_analyses_doubtful
         call.pass_.in_(PASSES),
         ~exists().where(*is_kept, is_better),
     )

@@ -1,6 +1,6 @@
-"""The tables. Times are aware UTC, seconds are floats from the start of the stream, sizes are pixels.
+"""The tables. Dates are aware UTC, timestamps are seconds from the start of the stream (floats), sizes are pixels.
 
-The names `enrichment_status`, `local_description`, `local_tags` and `enriched_at` are the user's own and stay.
+The columns `enrichment_status`, `local_description`, `local_tags` and `enriched_at` are public names and never change.
 """
 
 from datetime import UTC, datetime
@@ -23,15 +23,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-# Values of the columns `pass`: which of a frame's descriptions a call was for.
+# Values of the `pass` columns: what a call or a task is for.
 DEEP = "deep"
 QUICK = "quick"
-AUDIT = "audit"  # calls that only compared descriptions
-AUDITION = "audition"  # calls that only compared models
+AUDIT = "audit"  # calls that compare the descriptions of skipped frames
+AUDITION = "audition"  # calls that compare models
 
 
 class ExtractionStatus(StrEnum):
-    """How far a video's pictures have been taken out."""
+    """How far the frames of a video have been extracted."""
 
     PENDING = "pending"
     SKIMMED = "skimmed"
@@ -41,7 +41,7 @@ class ExtractionStatus(StrEnum):
 
 
 class EnrichmentStatus(StrEnum):
-    """How far a video's frames have been described by a model."""
+    """How far the deep pass has described the frames of a video."""
 
     PENDING = "pending"
     ENRICHING = "enriching"
@@ -50,14 +50,16 @@ class EnrichmentStatus(StrEnum):
 
 
 class TaskKind(StrEnum):
+    """What a task does."""
+
     SKIM = "skim"
     EXTRACT = "extract"
     DESCRIBE = "describe"
-    BATCH = "batch"  # pictures that wait for Claude's answers: see db.batches
+    BATCH = "batch"  # images sent to Claude as one batch: see db.batches
 
 
 class TaskStatus(StrEnum):
-    """todo → doing (claimed) → done, or back to todo (released, tried again), or failed."""
+    """todo → doing (claimed) → done, back to todo (released or retried), or failed: see `db.queue`."""
 
     TODO = "todo"
     DOING = "doing"
@@ -66,7 +68,10 @@ class TaskStatus(StrEnum):
 
 
 class RunState(StrEnum):
-    """starting → running ⇄ waiting → stopping → stopped or finished; crashed is written by whoever finds the corpse."""
+    """starting → running ⇄ waiting or paused → stopping → stopped or finished.
+
+    `crashed` is written by the supervisor, or by the next run that finds the process gone.
+    """
 
     STARTING = "starting"
     RUNNING = "running"
@@ -79,7 +84,7 @@ class RunState(StrEnum):
 
 
 class HostState(StrEnum):
-    """probing → serving ⇄ backing off → probing; stopped at the end of a run. Written into `Run.activity`."""
+    """probing → serving ⇄ backing off → probing; stopped at the end of a run. Stored in `Run.activity`."""
 
     PROBING = "probing"
     SERVING = "serving"
@@ -91,7 +96,7 @@ LIVE_STATES = (RunState.STARTING, RunState.RUNNING, RunState.WAITING, RunState.P
 
 
 class Utc(TypeDecorator[datetime]):
-    """A moment in UTC: aware in Python on every database, also where the database keeps it without a zone."""
+    """A datetime in UTC: always aware in Python, also if the database stores it without a time zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -101,7 +106,7 @@ class Utc(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a moment without a time zone")
+            raise ValueError("datetime without a time zone")
         return value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
@@ -111,7 +116,7 @@ class Utc(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite numbers rows by itself only in an INTEGER key
+BigId = BigInteger().with_variant(Integer, "sqlite")  # SQLite generates ids only for INTEGER primary keys
 
 
 class Base(DeclarativeBase):
@@ -134,9 +139,9 @@ class Base(DeclarativeBase):
 
 
 def _partial(name: str, *columns: str, where: str) -> Index:
-    """An index of a few rows. SQLite takes it for queries that say `where` word for word.
+    """A partial index. SQLite uses it only for queries that contain `where` literally.
 
-    What `where` looks at stands in it too: only so is no row looked at for it.
+    The index includes the columns of `where`, so that a query is answered from it without reading the rows.
     """
     return Index(
         name, *columns, sqlite_where=text(where), postgresql_where=text(where.replace("is_kept = 1", "is_kept"))
@@ -144,7 +149,7 @@ def _partial(name: str, *columns: str, where: str) -> Index:
 
 
 class Video(Base):
-    """One file the user added; only ever read."""
+    """A file the user added. EveryFrame only reads it."""
 
     __tablename__ = "videos"
 
@@ -152,19 +157,19 @@ class Video(Base):
     path: Mapped[str]
     fingerprint: Mapped[str] = mapped_column(unique=True)
     title: Mapped[str]
-    duration: Mapped[float | None]  # seconds, as the file says, or as decoding found where it says nothing
+    duration: Mapped[float | None]  # seconds, from the file's header, or measured by decoding if the header has none
     fps: Mapped[float | None]
-    width: Mapped[int]  # of the upright picture with square pixels
+    width: Mapped[int]  # upright, with square pixels
     height: Mapped[int]
     codec: Mapped[str]
-    rotation: Mapped[int]  # clockwise degrees that turn the decoded picture upright
+    rotation: Mapped[int]  # clockwise degrees that turn a decoded frame upright
     recorded_at: Mapped[datetime | None]
     start_timecode: Mapped[str | None]
     camera: Mapped[str | None]
-    recording: Mapped[str | None]  # the same for all files of one recording, where a camera cut it into chapters
-    chapter: Mapped[int | None]  # its place in the recording, from 1
-    warnings: Mapped[list[str]]  # what may make its pictures or descriptions worse, such as ungraded log footage
-    frame_count: Mapped[int | None]  # source frames: a guess until extracted, then the number decoded
+    recording: Mapped[str | None]  # the same for all files into which a camera split one recording
+    chapter: Mapped[int | None]  # position of the file in the recording, from 1
+    warnings: Mapped[list[str]]  # what may lower the quality of its descriptions, such as ungraded log footage
+    frame_count: Mapped[int | None]  # source frames: an estimate until extracted, then the number decoded
     decode_failures: Mapped[int] = mapped_column(default=0)
     extraction_status: Mapped[str] = mapped_column(default=ExtractionStatus.PENDING)
     enrichment_status: Mapped[str] = mapped_column(default=EnrichmentStatus.PENDING)
@@ -175,7 +180,7 @@ class Video(Base):
 
 
 class Frame(Base):
-    """A distinct picture of a video, kept as JPEG."""
+    """A kept frame: a distinct frame of a video, stored as a JPEG."""
 
     __tablename__ = "frames"
     __table_args__ = (
@@ -190,16 +195,16 @@ class Frame(Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
-    index: Mapped[int | None]  # in decoder order, from 0; null until decoding has reached it
+    index: Mapped[int | None]  # of its source frame, in decoder order from 0; null until decoding has reached it
     timestamp: Mapped[float]
-    stands_for: Mapped[int | None]  # source frames covered, itself included; null until known
+    stands_for: Mapped[int | None]  # number of source frames it covers, itself included; null until known
     scene: Mapped[int | None]
     image_path: Mapped[str]  # relative to the frames folder
     dhash: Mapped[str | None]  # 64 bits as 16 hexadecimal digits
     sharpness: Mapped[float | None]
     brightness: Mapped[float | None]  # mean luma, 0 to 255
-    motion: Mapped[float | None]  # mean luma difference to the frame before, 0 to 255
-    is_keyframe: Mapped[bool] = mapped_column(default=False)  # chosen for the quick pass; not a codec's key frame
+    motion: Mapped[float | None]  # mean luma difference to the source frame before, 0 to 255
+    is_keyframe: Mapped[bool] = mapped_column(default=False)  # selected for the quick pass; not a codec's key frame
     quick_description: Mapped[str | None]
     quick_tags: Mapped[list[str] | None]
     event_type: Mapped[str | None]
@@ -214,7 +219,7 @@ class Frame(Base):
 
 
 class Tally(Base):
-    """How many frames a video has, kept true by triggers: see `db.counts`."""
+    """The frame and task counts of a video, maintained by triggers: see `db.counts`."""
 
     __tablename__ = "tallies"
 
@@ -223,13 +228,13 @@ class Tally(Base):
     )
     kept: Mapped[int]
     described: Mapped[int]  # by the deep pass
-    covered: Mapped[int]  # source frames that the described ones stand for
-    planned: Mapped[int]  # tasks of the deep pass
-    done: Mapped[int]  # of these
+    covered: Mapped[int]  # source frames that the described frames stand for
+    planned: Mapped[int]  # describe tasks of the deep pass
+    done: Mapped[int]  # of these, finished
 
 
 class Task(Base):
-    """One unit of work in the queue."""
+    """A unit of work in the queue: see `db.queue`."""
 
     __tablename__ = "tasks"
     __table_args__ = (
@@ -241,7 +246,7 @@ class Task(Base):
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     kind: Mapped[str]
-    pass_: Mapped[str] = mapped_column("pass", default="")  # quick, deep; empty where the kind has no passes
+    pass_: Mapped[str] = mapped_column("pass", default="")  # quick or deep; empty for kinds without passes
     video_id: Mapped[int] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
     frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="CASCADE"))
     segment_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -252,14 +257,14 @@ class Task(Base):
     host: Mapped[str | None]
     lease_token: Mapped[str | None]
     lease_until: Mapped[datetime | None]
-    attempts: Mapped[int] = mapped_column(default=0)  # recorded failures
-    crashes: Mapped[int] = mapped_column(default=0)  # of the worker while it was in hand
+    attempts: Mapped[int] = mapped_column(default=0)  # failed attempts that count towards the limit
+    crashes: Mapped[int] = mapped_column(default=0)  # how often the worker crashed while the task was claimed
     not_before: Mapped[datetime | None]
     error: Mapped[str | None]
 
 
 class Analysis(Base):
-    """One model call, kept for ever: speed, time left, cost and comparison are read from here."""
+    """A model call, never deleted: speed, time left, costs and comparisons are computed from these rows."""
 
     __tablename__ = "analyses"
     __table_args__ = (
@@ -281,39 +286,39 @@ class Analysis(Base):
     model_digest: Mapped[str]
     host: Mapped[str]
     prompt_version: Mapped[str]
-    latency_seconds: Mapped[float]  # wall clock, load included
+    latency_seconds: Mapped[float]  # wall clock, including `load_seconds`
     load_seconds: Mapped[float]
     prompt_tokens: Mapped[int | None]
     output_tokens: Mapped[int | None]
     cost_usd: Mapped[float]
-    raw_reply: Mapped[str | None]  # emptied when its video is removed
+    raw_reply: Mapped[str | None]  # set to null when the video is removed
     warnings: Mapped[list[dict[str, str]]]  # [{"problem": …, "detail": …}]
-    is_kept: Mapped[bool]  # whether this reply became the description
+    is_kept: Mapped[bool]  # whether the reply became the description
 
 
 class Expense(Base):
-    """What the calls of a film have taken in all, by pass and model; kept true by a trigger: see `db.costs`."""
+    """The calls of a video summed up by pass and model, maintained by a trigger: see `db.costs`."""
 
     __tablename__ = "expenses"
     __table_args__ = (UniqueConstraint("video_id", "pass", "describer", "model"), Index(None, "pass", "last_at"))
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    video_id: Mapped[int | None] = mapped_column(ForeignKey("videos.id", ondelete="SET NULL"))  # null: it was removed
+    video_id: Mapped[int | None] = mapped_column(ForeignKey("videos.id", ondelete="SET NULL"))  # null: removed
     pass_: Mapped[str] = mapped_column("pass")
     describer: Mapped[str]
     model: Mapped[str]
     calls: Mapped[int]
     kept: Mapped[int]  # calls whose reply became a description
-    busy_seconds: Mapped[float]  # on the clock: calls at the same time count once
-    slack_seconds: Mapped[float]  # between the last call's beginning and the end of the one before it, if it was later
+    busy_seconds: Mapped[float]  # wall clock: concurrent calls count once
+    slack_seconds: Mapped[float]  # idle time between the start of the last call and the end of the call before it
     prompt_tokens: Mapped[int] = mapped_column(BigInteger)
     output_tokens: Mapped[int] = mapped_column(BigInteger)
     cost_usd: Mapped[float]
-    last_at: Mapped[datetime]  # when the last of these calls was booked
+    last_at: Mapped[datetime]  # when the last of these calls was recorded
 
 
 class Run(Base):
-    """One life of a worker, from start to end."""
+    """One run of a worker, from start to end: see `db.runs`."""
 
     __tablename__ = "runs"
     __table_args__ = (Index(None, "state"),)
@@ -321,34 +326,34 @@ class Run(Base):
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
     hostname: Mapped[str]
     pid: Mapped[int]
-    process_created_at: Mapped[float]  # seconds, by a count of its machine's: see enrich.process
+    process_created_at: Mapped[float]  # seconds, in the clock of its machine: see enrich.process
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     progress_at: Mapped[datetime | None]
     state: Mapped[str] = mapped_column(default=RunState.STARTING)
     reason: Mapped[str | None]
-    requested: Mapped[str | None]  # stop, pause or resume: written by others, obeyed by the worker
+    requested: Mapped[str | None]  # stop, pause or resume: written by other processes, carried out by the worker
     options: Mapped[dict[str, Any]]
     counts: Mapped[dict[str, Any]]
     error: Mapped[str | None]
     log_path: Mapped[str | None]
-    supervisor: Mapped[dict[str, Any] | None]  # {"pid", "created_at"}: on the same machine; null: nobody restarts it
-    activity: Mapped[dict[str, Any] | None]  # what it is doing, as of its last heartbeat: see enrich.worker.activity
+    supervisor: Mapped[dict[str, Any] | None]  # {"pid", "created_at"}, on the same machine; null: none
+    activity: Mapped[dict[str, Any] | None]  # what it was doing at its last heartbeat: see enrich.worker.activity
 
 
 class SearchDocument(Base):
-    """What the search finds of one frame: the best text there is, without names no model can know."""
+    """The searchable text of a frame: the best one there is, without names that no model can know."""
 
     __tablename__ = "search_documents"
 
     frame_id: Mapped[int] = mapped_column(
         BigId, ForeignKey("frames.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
     )
-    source: Mapped[int]  # 0 a person, 1 deep, 2 quick: found in this order
+    source: Mapped[int]  # 0 person, 1 deep pass, 2 quick pass: results are ranked in this order
     text: Mapped[str]
     tags: Mapped[str]
-    model_source: Mapped[int | None]  # what a model said, while a person's words are found instead
+    model_source: Mapped[int | None]  # model_…: the model's text, kept while a person's text replaces it
     model_text: Mapped[str | None]
     model_tags: Mapped[str | None]
-    quick_text: Mapped[str | None]  # what the quick pass said, found together with the deep pass's words
+    quick_text: Mapped[str | None]  # quick_…: the quick pass's text, searchable beside the deep pass's text
     quick_tags: Mapped[str | None]

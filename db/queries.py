@@ -1,4 +1,8 @@
-"""All reads, as frozen dataclasses. Each takes a connection inside its caller's `reading(engine)`."""
+"""Reads that several features share: videos, frames, progress and speed, as frozen dataclasses.
+
+Other reads are in the module of their feature: `gallery`, `search`, `files`, `counts`, `costs`, `checks`, `extraction`,
+`quick`, `batches`, `runs`. Call every function inside `reading(engine)` or `writing(engine)`.
+"""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -16,7 +20,6 @@ from db.models import (
     EnrichmentStatus,
     ExtractionStatus,
     Frame,
-    Run,
     Tally,
     Task,
     TaskKind,
@@ -24,12 +27,12 @@ from db.models import (
     Video,
 )
 
-SPEED_CALLS = 20  # the last calls that speed and time left are learnt from
+SPEED_CALLS = 20  # the number of recent calls that speed and time left are computed from
 
 
 @dataclass(frozen=True, slots=True)
 class VideoRow:
-    """A video with its counts: `kept` frames, of these `described` by a model and `failed`; `covered` source frames."""
+    """A video with its counts: `kept` frames, of these `described` (deep) and `failed`; `covered` source frames."""
 
     id: int
     path: str
@@ -63,7 +66,7 @@ class VideoRow:
 
 @dataclass(frozen=True, slots=True)
 class FrameRow:
-    """A kept frame, what is said of it, and the doubts about what the model said."""
+    """A kept frame with its descriptions, and the warnings about the model's description that is shown."""
 
     id: int
     video_id: int
@@ -93,12 +96,12 @@ class FrameRow:
 
     @property
     def description(self) -> str | None:
-        """The best text there is: a person's, the deep pass's, the quick pass's."""
+        """The best description: a person's, else the deep pass's, else the quick pass's."""
         return self.edited_description or self.local_description or self.quick_description
 
     @property
     def tags(self) -> list[str]:
-        """The best tags there are, in the same order."""
+        """The best tags, in the same order."""
         for tags in (self.edited_tags, self.local_tags, self.quick_tags):
             if tags is not None:
                 return tags
@@ -107,7 +110,7 @@ class FrameRow:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpeed:
-    """How fast a model has been here, over its last calls; a second call for one frame counts as that frame's."""
+    """The speed of a model over its last calls. A retry counts towards the time of its frame."""
 
     calls: int
     seconds_per_frame: float
@@ -115,7 +118,7 @@ class ModelSpeed:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the describing of a pass stands: counts of kept frames."""
+    """The progress of a pass: its describe tasks by status."""
 
     todo: int
     doing: int
@@ -128,11 +131,11 @@ class Progress:
 
 
 class NoSuchVideoError(Exception):
-    """No video, or more than one, is meant by what was typed; the text says which."""
+    """The user's input matches no video, or more than one; the message says which."""
 
 
 def videos(connection: Connection, video_ids: Collection[int] | None = None) -> list[VideoRow]:
-    """All videos, or those named, in the order they were added."""
+    """All videos, or those of `video_ids`, in the order they were added."""
     failed = (
         select(Task.video_id, func.count().label("failed"))
         .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == DEEP, Task.status == TaskStatus.FAILED)
@@ -161,35 +164,35 @@ def video(connection: Connection, video_id: int) -> VideoRow:
     """One video. Raises NoSuchVideoError."""
     rows = videos(connection, [video_id])
     if not rows:
-        raise NoSuchVideoError(f"there is no video {video_id}: `everyframe list` shows what there is")
+        raise NoSuchVideoError(f"there is no video {video_id}: run `everyframe list` to see all videos")
     return rows[0]
 
 
 def find_video(connection: Connection, wanted: str, *, path: str | None = None) -> VideoRow:
-    """The video meant by an id, a path (`path`: made absolute by the caller) or a unique part of the title.
+    """Find a video by id, path (`path`: `wanted` as an absolute path) or a unique part of its title.
 
     Raises NoSuchVideoError.
     """
-    if not wanted.strip():  # an unset shell variable, say: it is a part of every title
-        raise NoSuchVideoError("no video was named: `everyframe list` shows what there is")
+    if not wanted.strip():  # such as an unset shell variable: it would match every title
+        raise NoSuchVideoError("no video was named: run `everyframe list` to see all videos")
     every = connection.execute(select(Video.id, Video.path, Video.title).order_by(Video.id)).all()
     exact = [row.id for row in every if row.path in (wanted, path) or str(row.id) == wanted]
     parts = [row for row in every if wanted.casefold() in row.title.casefold()]
     same = [row for row in parts if wanted.casefold() == row.title.casefold()]
     if exact:
-        return video(connection, exact[-1])  # of several under one path the newest: the others' files were replaced
+        return video(connection, exact[-1])  # the newest, if its file replaced that of an older video
     if len(same) == 1 or len(parts) == 1:
         return video(connection, (same or parts)[0].id)
     if not parts:
-        raise NoSuchVideoError(f"no video is called {wanted!r}: `everyframe list` shows what there is")
+        raise NoSuchVideoError(f"no video is called {wanted!r}: run `everyframe list` to see all videos")
     names = ", ".join(f"{row.id} {row.title}" for row in parts[:5])
-    raise NoSuchVideoError(f"{wanted!r} could be one of {len(parts)} videos ({names}): use the number")
+    raise NoSuchVideoError(f"{wanted!r} matches {len(parts)} videos ({names}): use the number")
 
 
 def frames(
     connection: Connection, video_id: int, *, after: float | None = None, limit: int | None = None
 ) -> list[FrameRow]:
-    """The kept frames of a video in the order of time, those after a timestamp, at most `limit`."""
+    """The kept frames of a video in time order, optionally only those after a timestamp, at most `limit`."""
     statement = _frames().where(Frame.video_id == video_id).order_by(Frame.timestamp)
     if after is not None:
         statement = statement.where(Frame.timestamp > after)
@@ -199,32 +202,34 @@ def frames(
 
 
 def frame_of_index(connection: Connection, video_id: int, index: int) -> FrameRow | None:
-    """The kept frame that stands for source frame `index`, None if decoding has not come so far."""
+    """The kept frame that stands for source frame `index`, None if decoding has not reached it."""
     statement = _frames().where(Frame.video_id == video_id, Frame.index <= index)
     rows = _with_warnings(connection, statement.order_by(Frame.index.desc()).limit(1))
     return rows[0] if rows and (rows[0].index or 0) + (rows[0].stands_for or 1) > index else None
 
 
 def frame_at(connection: Connection, video_id: int, timestamp: float, *, is_placed: bool = False) -> FrameRow | None:
-    """The kept frame shown at a moment: the last at or before it (the first, if the moment lies before all).
+    """The kept frame shown at a timestamp: the last one at or before it, else the first one.
 
-    `is_placed`: only of those decoding has reached.
+    `is_placed`: only among frames that decoding has reached.
     """
-    ours = _frames().where(Frame.video_id == video_id, Frame.index.is_not(None) if is_placed else true())
-    before = ours.where(Frame.timestamp <= timestamp).order_by(Frame.timestamp.desc()).limit(1)
-    rows = _with_warnings(connection, before) or _with_warnings(connection, ours.order_by(Frame.timestamp).limit(1))
+    candidates = _frames().where(Frame.video_id == video_id, Frame.index.is_not(None) if is_placed else true())
+    before = candidates.where(Frame.timestamp <= timestamp).order_by(Frame.timestamp.desc()).limit(1)
+    rows = _with_warnings(connection, before) or _with_warnings(
+        connection, candidates.order_by(Frame.timestamp).limit(1)
+    )
     return rows[0] if rows else None
 
 
 def frame(connection: Connection, frame_id: int) -> FrameRow | None:
-    """One kept frame, None if it is gone."""
+    """One kept frame, None if it was removed."""
     rows = _with_warnings(connection, _frames().where(Frame.id == frame_id))
     return rows[0] if rows else None
 
 
 @dataclass(frozen=True, slots=True)
 class FrameMark:
-    """A kept frame's place, and whether it is described."""
+    """The position of a kept frame, and whether it is described."""
 
     video_id: int
     timestamp: float
@@ -232,7 +237,7 @@ class FrameMark:
 
 
 def frame_marks(connection: Connection, video_ids: Collection[int] | None = None) -> Iterator[FrameMark]:
-    """All kept frames, video after video, in the order of time."""
+    """All kept frames, by video, in time order."""
     statement = select(Frame.video_id, Frame.timestamp, Frame.local_description.is_not(None).label("is_described"))
     if video_ids is not None:
         statement = statement.where(Frame.video_id.in_(video_ids))
@@ -242,7 +247,7 @@ def frame_marks(connection: Connection, video_ids: Collection[int] | None = None
 
 @dataclass(frozen=True, slots=True)
 class DescriptionText:
-    """What a model said of a frame."""
+    """The deep pass's description of a frame."""
 
     timestamp: float
     text: str
@@ -250,7 +255,7 @@ class DescriptionText:
 
 
 def described(connection: Connection, video_id: int) -> list[DescriptionText]:
-    """What the deep pass has said of a video's frames, in the order of time."""
+    """The deep pass's descriptions of a video's frames, in time order."""
     statement = (
         select(Frame.timestamp, Frame.local_description, Frame.local_tags)
         .where(Frame.video_id == video_id, Frame.local_description.is_not(None))
@@ -263,11 +268,11 @@ def described(connection: Connection, video_id: int) -> list[DescriptionText]:
 
 
 def progress(connection: Connection, pass_: str, video_ids: Collection[int] | None = None) -> Progress:
-    """Where a pass stands, for all videos or those named. The deep pass's many are read from the tallies."""
-    wanted = Task.video_id.in_(video_ids) if video_ids is not None else true()
+    """The progress of a pass, for all videos or `video_ids`. The deep pass's large numbers come from stored counts."""
+    is_wanted = Task.video_id.in_(video_ids) if video_ids is not None else true()
     statement = (
         select(Task.status, func.count())
-        .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_, wanted)
+        .where(Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_, is_wanted)
         .group_by(Task.status)
     )
     if pass_ == DEEP:
@@ -275,14 +280,14 @@ def progress(connection: Connection, pass_: str, video_ids: Collection[int] | No
     by_status = dict.fromkeys((status.value for status in TaskStatus), 0)
     by_status |= {row[0]: row[1] for row in connection.execute(statement)}
     if pass_ == DEEP:
-        tally = counts.totals(connection, video_ids)
-        by_status["done"] = tally.done
-        by_status["todo"] = tally.planned - sum(by_status[status] for status in ("doing", "done", "failed"))
+        total = counts.total_counts(connection, video_ids)
+        by_status["done"] = total.done
+        by_status["todo"] = total.planned - sum(by_status[status] for status in ("doing", "done", "failed"))
     return Progress(**by_status)
 
 
 def next_priority(connection: Connection, pass_: str, video_ids: Collection[int] | None = None) -> int | None:
-    """The priority of the frame a pass describes next, None if none waits."""
+    """The priority of the frame a pass describes next, None if no frame is waiting."""
     statement = select(func.max(Task.priority)).where(
         Task.status == TaskStatus.TODO, Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_
     )
@@ -292,7 +297,7 @@ def next_priority(connection: Connection, pass_: str, video_ids: Collection[int]
 
 
 def open_extractions(connection: Connection, video_ids: Collection[int] | None = None) -> list[VideoRow]:
-    """The videos that are not decoded to their end yet, and can be."""
+    """The videos that are not fully extracted and have not failed."""
     return [
         row
         for row in videos(connection, video_ids)
@@ -301,13 +306,13 @@ def open_extractions(connection: Connection, video_ids: Collection[int] | None =
 
 
 def speed(connection: Connection, describer: str, model: str | None) -> ModelSpeed | None:
-    """How fast a describer has been here lately with a model (None: with any), None before its first call.
+    """The recent speed of a describer with a model (None: with any model); None before its first call.
 
-    Loading the model is not counted. A frame's calls in an audition are booked at one moment.
+    Model loading is not counted. The calls of an audition for one frame have the same `created_at`.
     """
-    booked = (Analysis.pass_.label("pass_"), Analysis.frame_id, Analysis.created_at)
+    identity = (Analysis.pass_.label("pass_"), Analysis.frame_id, Analysis.created_at)
     last = (
-        select(Analysis.latency_seconds, Analysis.load_seconds, Analysis.is_kept, *booked)
+        select(Analysis.latency_seconds, Analysis.load_seconds, Analysis.is_kept, *identity)
         .where(Analysis.describer == describer, Analysis.model == model if model is not None else true())
         .where(Analysis.pass_ != AUDIT)
         .order_by(Analysis.id.desc())
@@ -323,7 +328,7 @@ def speed(connection: Connection, describer: str, model: str | None) -> ModelSpe
 
 
 def kept_share(connection: Connection, sampling: str) -> float | None:
-    """The share of source frames that `sampling` has kept in this library, None if nothing was extracted with it."""
+    """The share of source frames that `sampling` has kept in this library, None if no video was extracted with it."""
     decoded = connection.scalar(
         select(func.sum(Video.frame_count)).where(
             Video.sampling == sampling, Video.extraction_status == ExtractionStatus.EXTRACTED
@@ -339,16 +344,16 @@ def kept_share(connection: Connection, sampling: str) -> float | None:
     return (kept or 0) / decoded
 
 
-def image_paths(connection: Connection, *, limit: int, video_id: int | None = None) -> list[str]:
-    """The newest kept pictures, as paths relative to the frames folder."""
-    statement = select(Frame.image_path).order_by(Frame.id.desc()).limit(limit)
-    if video_id is not None:
-        statement = statement.where(Frame.video_id == video_id)
-    return list(connection.scalars(statement))
+def task_state(connection: Connection, video_id: int, kind: TaskKind) -> tuple[TaskStatus, str | None] | None:
+    """The status of a video's task, and its error or what it waits for; None if there is no such task."""
+    row = connection.execute(
+        select(Task.status, Task.error).where(Task.video_id == video_id, Task.kind == kind)
+    ).first()
+    return None if row is None else (TaskStatus(row.status), row.error)
 
 
 def failures(connection: Connection, video_ids: Collection[int] | None = None) -> list[tuple[str, int]]:
-    """Why tasks have failed for good, and how many of each, the commonest first."""
+    """The errors of failed tasks, and how many tasks have each, most common first."""
     statement = (
         select(Task.error, func.count())
         .where(Task.status == TaskStatus.FAILED)
@@ -357,13 +362,7 @@ def failures(connection: Connection, video_ids: Collection[int] | None = None) -
     )
     if video_ids is not None:
         statement = statement.where(Task.video_id.in_(video_ids))
-    return [(error or "no reason was noted", count) for error, count in connection.execute(statement)]
-
-
-def run_state(connection: Connection, run_id: int) -> tuple[str, str | None]:
-    """A run's state and its reason."""
-    row = connection.execute(select(Run.state, Run.reason).where(Run.id == run_id)).one()
-    return row.state, row.reason
+    return [(error or "unknown error", count) for error, count in connection.execute(statement)]
 
 
 def _video(row: Any) -> VideoRow:
@@ -390,9 +389,9 @@ def _with_warnings(connection: Connection, statement: Select[Any]) -> list[Frame
         found = connection.execute(
             select(Analysis.frame_id, Analysis.warnings)
             .where(Analysis.frame_id.in_(chunk), Analysis.is_kept)
-            .order_by(Analysis.pass_ == DEEP, Analysis.id)  # the deep call's last: its text is the one shown
+            .order_by(Analysis.pass_ == DEEP, Analysis.id)  # the deep pass last: its text is the one shown
         )
-        warnings.update({frame_id: said for frame_id, said in found if frame_id is not None})
+        warnings.update({frame_id: reported for frame_id, reported in found if frame_id is not None})
     return [FrameRow(**row, warnings=warnings.get(row["id"], [])) for row in rows]
 
 

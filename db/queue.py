@@ -1,17 +1,17 @@
-"""The queue: claim, renew, finish, fail, release, sweep.
+"""The task queue: claim, renew, finish, fail, release, sweep.
 
-States of a task, and what moves it:
+States of a task and the functions that change them:
 
     todo ──claim──► doing ──finish──► done
-      ▲               │──fail──► todo (attempts + 1, not before …), failed at the last attempt
-      │               │──release──► todo (nothing counted: stopped, or the host was to blame)
-      └────sweep──────┘  the lease ran out, or its run is dead (crashes + 1 if the worker was seen to crash)
+      ▲               │──fail──► todo (attempts + 1, due again at not_before), or failed at the last attempt
+      │               │──release──► todo (not an attempt: the worker stopped, or the host was at fault)
+      └────sweep──────┘  the lease expired or its run is dead (crashes + 1 if the worker is known to have crashed)
     failed ──retry──► todo (attempts = 0)
-    any ──take_over──► doing ──finish──► done, within one transaction: a person asked for it
+    any ──take_over──► doing ──finish──► done, in one transaction: a person asked for this frame
 
-Every claim carries a token of its own, and renew, finish, fail and release take effect only `WHERE lease_token =
-:token`: a worker that was thought dead and comes back late changes nothing and is told so. Every function takes part
-in its caller's transaction; `now` is an argument.
+A claim holds a lease of LEASE_SECONDS, which its worker renews. Every claim has its own token, and renew, finish, fail
+and release only update the row `WHERE lease_token = :token`. A worker that lost its lease therefore changes nothing and
+gets a LeaseLostError. Every function runs in its caller's transaction; `now` is an argument.
 """
 
 import uuid
@@ -26,16 +26,16 @@ from db.models import Task, TaskKind, TaskStatus
 
 LEASE_SECONDS = 90
 ATTEMPT_LIMIT = 3
-LONGEST_PAUSE = timedelta(minutes=10)
+MAX_BACKOFF = timedelta(minutes=10)  # no task is postponed for longer
 
 
 class LeaseLostError(Exception):
-    """The task is not ours any more: it was swept, removed, or finished by another."""
+    """The task is no longer ours: it was swept, removed, or finished by another worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedTask:
-    """A claimed task. `token` proves that it is ours."""
+    """A claimed task. `token` identifies the claim."""
 
     id: int
     kind: TaskKind
@@ -49,33 +49,37 @@ class ClaimedTask:
     token: str
 
 
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks to claim. None means no limit."""
+
+    kind: TaskKind
+    pass_: str = ""
+    video_ids: Collection[int] | None = None
+    below_priority: int | None = None  # only tasks of a lower priority
+    min_crashes: int = 0  # only tasks that were claimed during this many crashes
+
+
 def claim(
     connection: Connection,
+    wanted: TaskFilter,
     *,
-    kind: TaskKind,
     run_id: int | None,
     host: str,
     limit: int,
     now: datetime,
-    pass_: str = "",
-    video_ids: Collection[int] | None = None,
-    below: int | None = None,
-    least_crashes: int = 0,
     lease_seconds: float = LEASE_SECONDS,
 ) -> list[ClaimedTask]:
-    """Claim up to `limit` due tasks, highest priority first, then oldest: one statement on every database.
-
-    `below`: only of priorities less than this. `least_crashes`: only those in hand at so many crashes.
-    """
+    """Claim up to `limit` due tasks, by priority, then by age. One statement on every database."""
     ready: ColumnElement[bool] = and_(
         Task.status == TaskStatus.TODO,
-        Task.kind == kind,
-        Task.pass_ == pass_,
-        # One that is to wait longer than any pause was postponed before the clock was set back.
-        or_(Task.not_before.is_(None), Task.not_before <= now, Task.not_before > now + LONGEST_PAUSE),
-        Task.video_id.in_(video_ids) if video_ids is not None else true(),
-        Task.priority < below if below is not None else true(),
-        Task.crashes >= least_crashes if least_crashes else true(),
+        Task.kind == wanted.kind,
+        Task.pass_ == wanted.pass_,
+        # A task postponed for longer than MAX_BACKOFF was postponed before the clock was set back: it is due.
+        or_(Task.not_before.is_(None), Task.not_before <= now, Task.not_before > now + MAX_BACKOFF),
+        Task.video_id.in_(wanted.video_ids) if wanted.video_ids is not None else true(),
+        Task.priority < wanted.below_priority if wanted.below_priority is not None else true(),
+        Task.crashes >= wanted.min_crashes if wanted.min_crashes else true(),
     )
     due = (
         select(Task.id)
@@ -110,7 +114,7 @@ def claim(
         )
         .execution_options(synchronize_session=False)
     )
-    jobs = [
+    tasks = [
         ClaimedTask(
             id=row.id,
             kind=TaskKind(row.kind),
@@ -125,23 +129,23 @@ def claim(
         )
         for row in connection.execute(statement)
     ]
-    return sorted(jobs, key=lambda job: (-job.priority, job.id))  # RETURNING promises no order
+    return sorted(tasks, key=lambda task: (-task.priority, task.id))  # RETURNING guarantees no order
 
 
 def take_over(
     connection: Connection, *, video_id: int, frame_id: int, pass_: str, host: str, now: datetime
 ) -> ClaimedTask:
-    """Claim the task of a frame for what a person asked for, whatever its status and whoever has it in hand.
+    """Claim the task of a frame whatever its status, also from another worker; create it if there is none.
 
-    It is made if there is none. Meant for the transaction that finishes it: what another says of it later is dropped.
+    Call it in the transaction that finishes the task. The other worker's result is then rejected by its token.
     """
     values: dict[str, Any] = {"status": TaskStatus.DOING, "run_id": None, "host": host, "not_before": None}
     values |= {"lease_token": uuid.uuid4().hex, "lease_until": now + timedelta(seconds=LEASE_SECONDS)}
-    is_its = (Task.kind == TaskKind.DESCRIBE, Task.frame_id == frame_id, Task.pass_ == pass_)
-    if not _changed(connection, update(Task).where(*is_its).values(**values)):
+    is_task = (Task.kind == TaskKind.DESCRIBE, Task.frame_id == frame_id, Task.pass_ == pass_)
+    if not _changed(connection, update(Task).where(*is_task).values(**values)):
         new = {"kind": TaskKind.DESCRIBE, "pass": pass_, "video_id": video_id, "frame_id": frame_id}
         connection.execute(insert(Task), [{**new, **values}])
-    row = connection.execute(select(Task.__table__).where(*is_its)).one()
+    row = connection.execute(select(Task.__table__).where(*is_task)).one()
     return ClaimedTask(
         id=row.id,
         kind=TaskKind.DESCRIBE,
@@ -157,49 +161,49 @@ def take_over(
 
 
 def renew(
-    connection: Connection, jobs: Sequence[ClaimedTask], *, now: datetime, lease_seconds: float = LEASE_SECONDS
+    connection: Connection, tasks: Sequence[ClaimedTask], *, now: datetime, lease_seconds: float = LEASE_SECONDS
 ) -> int:
-    """Push the leases of `jobs` on; how many are still ours."""
-    if not jobs:
+    """Renew the leases of `tasks`; returns how many are still ours."""
+    if not tasks:
         return 0
     statement = (
         update(Task)
-        .where(Task.status == TaskStatus.DOING, Task.lease_token.in_({job.token for job in jobs}))
-        .where(Task.id.in_([job.id for job in jobs]))
+        .where(Task.status == TaskStatus.DOING, Task.lease_token.in_({task.token for task in tasks}))
+        .where(Task.id.in_([task.id for task in tasks]))
         .values(lease_until=now + timedelta(seconds=lease_seconds))
     )
     return _changed(connection, statement)
 
 
-def finish(connection: Connection, job: ClaimedTask) -> None:
-    """Mark `job` done, in the transaction that saves its result. Raises LeaseLostError, which must roll it back."""
-    _settle(connection, job, status=TaskStatus.DONE, error=None)
+def finish(connection: Connection, task: ClaimedTask) -> None:
+    """Mark `task` done. Call it in the transaction that saves the result: a LeaseLostError must roll that back."""
+    _settle(connection, task, status=TaskStatus.DONE, error=None)
 
 
 def fail(
     connection: Connection,
-    job: ClaimedTask,
+    task: ClaimedTask,
     *,
     error: str,
     not_before: datetime | None = None,
     attempt_limit: int = ATTEMPT_LIMIT,
 ) -> TaskStatus:
-    """Count a failed attempt: back to todo, or failed for good at the limit; which of the two is returned."""
-    attempts = Task.attempts + 1  # the row's, not the job's: some may have been given back since the claim
+    """Count a failed attempt. Returns the new status: todo, or failed at the limit. Raises LeaseLostError."""
+    attempts = Task.attempts + 1  # of the row, not of `task`: attempts may have been refunded since the claim
     status = case((attempts >= attempt_limit, TaskStatus.FAILED), else_=TaskStatus.TODO)
-    _settle(connection, job, status=status, error=error, attempts=attempts, not_before=not_before)
-    return TaskStatus(connection.execute(select(Task.status).where(Task.id == job.id)).scalar_one())
+    _settle(connection, task, status=status, error=error, attempts=attempts, not_before=not_before)
+    return TaskStatus(connection.execute(select(Task.status).where(Task.id == task.id)).scalar_one())
 
 
 def release(
-    connection: Connection, job: ClaimedTask, *, reason: str | None = None, not_before: datetime | None = None
+    connection: Connection, task: ClaimedTask, *, reason: str | None = None, not_before: datetime | None = None
 ) -> None:
-    """Give `job` back as if it had not been claimed; `reason` says what it waits for."""
-    _settle(connection, job, status=TaskStatus.TODO, error=reason, not_before=not_before)
+    """Return `task` to todo without counting an attempt; `reason` is what it waits for. Raises LeaseLostError."""
+    _settle(connection, task, status=TaskStatus.TODO, error=reason, not_before=not_before)
 
 
 def release_run(connection: Connection, run_id: int) -> int:
-    """Give back all that a run still holds, nothing counted, as its last act. How many."""
+    """Return all tasks a run still holds to todo when it ends, without counting attempts. Returns how many."""
     statement = (
         update(Task)
         .where(Task.status == TaskStatus.DOING, Task.run_id == run_id)
@@ -208,10 +212,10 @@ def release_run(connection: Connection, run_id: int) -> int:
     return _changed(connection, statement)
 
 
-def give_back_attempts(connection: Connection, task_ids: Collection[int]) -> int:
-    """Take one counted attempt back from each: their host was to blame. Failed ones are due again.
+def refund_attempts(connection: Connection, task_ids: Collection[int]) -> int:
+    """Subtract one attempt from each task, because its host was at fault. Returns how many were changed.
 
-    One that has been claimed again meanwhile stays claimed.
+    Failed tasks become todo. A task that was claimed again in the meantime stays claimed.
     """
     status = case((Task.status == TaskStatus.FAILED, TaskStatus.TODO), else_=Task.status)
     statement = (
@@ -223,9 +227,9 @@ def give_back_attempts(connection: Connection, task_ids: Collection[int]) -> int
 
 
 def sweep(connection: Connection, *, now: datetime, dead_runs: Collection[int] = (), counts_crash: bool = False) -> int:
-    """Put back what nobody works on any more: expired leases, and all that `dead_runs` held. How many.
+    """Return tasks with an expired lease, and all tasks of `dead_runs`, to todo. Returns how many.
 
-    `counts_crash`: the worker was seen to crash, rather than killed or cut from its power.
+    `counts_crash`: the worker is known to have crashed, not to have been killed or to have lost power.
     """
     lost = or_(Task.lease_until < now, Task.run_id.in_(dead_runs)) if dead_runs else Task.lease_until < now
     statement = (
@@ -243,7 +247,7 @@ def retry(
     reason: str | None = None,
     frame_id: int | None = None,
 ) -> int:
-    """Put failed tasks back, all or those of a video, a frame, or with `reason` in their error. How many."""
+    """Return failed tasks to todo: all, or those of a video, of a frame, or with `reason` in their error. How many."""
     statement = update(Task).where(Task.status == TaskStatus.FAILED)
     if video_id is not None:
         statement = statement.where(Task.video_id == video_id)
@@ -257,22 +261,22 @@ def retry(
     )
 
 
-def wake(connection: Connection, *, kind: TaskKind, video_ids: Collection[int] | None = None) -> int:
-    """Make waiting tasks due now, as at the start of a run. How many."""
+def make_due(connection: Connection, *, kind: TaskKind, video_ids: Collection[int] | None = None) -> int:
+    """Make postponed tasks due now. Returns how many."""
     statement = update(Task).where(Task.status == TaskStatus.TODO, Task.kind == kind, Task.not_before.is_not(None))
     if video_ids is not None:
         statement = statement.where(Task.video_id.in_(video_ids))
     return _changed(connection, statement.values(not_before=None))
 
 
-def _settle(connection: Connection, job: ClaimedTask, **values: Any) -> None:
+def _settle(connection: Connection, task: ClaimedTask, **values: Any) -> None:
     statement = (
         update(Task)
-        .where(Task.id == job.id, Task.lease_token == job.token, Task.status == TaskStatus.DOING)
+        .where(Task.id == task.id, Task.lease_token == task.token, Task.status == TaskStatus.DOING)
         .values(lease_token=None, lease_until=None, **values)
     )
     if _changed(connection, statement) != 1:
-        raise LeaseLostError(f"task {job.id} is not ours any more")
+        raise LeaseLostError(f"the lease of task {task.id} was lost")
 
 
 def _changed(connection: Connection, statement: Any) -> int:

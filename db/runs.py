@@ -1,4 +1,8 @@
-"""The runs table: a worker's life, written by the worker, read and asked for change by everybody else."""
+"""The runs table: the worker writes the state of its run, other processes read it and request changes.
+
+Requests (stop, pause, resume) are written to the row; the worker reads them with each heartbeat and clears them when it
+has carried them out. Every function runs in its caller's transaction; `now` is an argument.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +18,16 @@ STOP, PAUSE, RESUME = "stop", "pause", "resume"  # what can be requested of a ru
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process is known by all three: process ids are used again."""
+    """Identifies a process. All three are needed, because process ids are reused."""
 
     hostname: str
     pid: int
-    created_at: float  # seconds, by a count of its machine's that no change of the clock moves
+    created_at: float  # seconds, in a clock of its machine that is never adjusted
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """A run that has not ended, as far as its row says."""
+    """A run that has not ended according to its row."""
 
     id: int
     process: ProcessIdentity
@@ -34,7 +38,7 @@ class LiveRun:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as its row has it; `supervisor` is on the same machine as the worker."""
+    """A row of `runs`; `supervisor` is on the same machine as the worker."""
 
     id: int
     process: ProcessIdentity
@@ -53,12 +57,12 @@ class RunRow:
 
     @property
     def has_ended(self) -> bool:
-        """Whether its row says that it has ended."""
+        """Whether the run has ended according to its row."""
         return self.state not in LIVE_STATES
 
 
 class BusyError(Exception):
-    """Another worker has this library; `run` is its."""
+    """Another worker is running on this library; `run` is its run."""
 
     def __init__(self, run: LiveRun) -> None:
         super().__init__(f"run {run.id} is alive")
@@ -66,7 +70,7 @@ class BusyError(Exception):
 
 
 def live_runs(connection: Connection) -> list[LiveRun]:
-    """The runs that have not ended, as far as their rows say; a crashed one may be among them."""
+    """The runs that have not ended according to their rows; one of them may have crashed."""
     rows = connection.execute(select(Run.__table__).where(Run.state.in_(LIVE_STATES)).order_by(Run.id))
     return [
         LiveRun(
@@ -81,7 +85,7 @@ def live_runs(connection: Connection) -> list[LiveRun]:
 
 
 def last_run(connection: Connection) -> RunRow | None:
-    """The run that began last, None if there was none."""
+    """The run that started last, None if there was none."""
     row = connection.execute(select(Run.__table__).order_by(Run.id.desc()).limit(1)).one_or_none()
     return None if row is None else _run(row)
 
@@ -101,9 +105,9 @@ def begin(
     is_alive: Callable[[LiveRun], bool],
     now: datetime,
 ) -> tuple[int, list[int]]:
-    """Begin a run, alone in its library; its id, and the runs found dead, whose tasks are to be swept.
+    """Start the only run of a library. Returns its id, and the ids of dead runs, whose tasks the caller must sweep.
 
-    Must be called in a write transaction, which makes "look, then begin" one step. Raises BusyError.
+    Call it in a write transaction, so that no other run starts between the check and the insert. Raises BusyError.
     """
     dead = []
     for run in live_runs(connection):
@@ -132,7 +136,7 @@ def begin(
     return run_id, dead
 
 
-def beat(
+def record_heartbeat(
     connection: Connection,
     run_id: int,
     *,
@@ -140,33 +144,33 @@ def beat(
     activity: dict[str, Any] | None = None,
     now: datetime,
 ) -> str | None:
-    """Write a heartbeat, the run's counts and what it is doing; what was requested of the run meanwhile."""
+    """Write a heartbeat with the run's counts and activity. Returns the pending request, None if there is none."""
     values = {"heartbeat_at": now, "counts": counts, "activity": activity}
     connection.execute(update(Run).where(Run.id == run_id).values(values))
     return requested(connection, run_id)
 
 
 def requested(connection: Connection, run_id: int) -> str | None:
-    """What was requested of a run and is not obeyed yet."""
+    """The pending request of a run, None if there is none."""
     return connection.scalar(select(Run.requested).where(Run.id == run_id))
 
 
-def request(connection: Connection, run_id: int, wish: str) -> None:
-    """Ask a run to stop, pause or resume; the last wish counts."""
-    connection.execute(update(Run).where(Run.id == run_id).values(requested=wish))
+def request(connection: Connection, run_id: int, request: str) -> None:
+    """Request a run to stop, pause or resume; replaces an earlier request."""
+    connection.execute(update(Run).where(Run.id == run_id).values(requested=request))
 
 
-def obeyed(connection: Connection, run_id: int, wish: str) -> None:
-    """Note that a run has done what it was asked for, unless it was asked for something else meanwhile."""
-    connection.execute(update(Run).where(Run.id == run_id, Run.requested == wish).values(requested=None))
+def clear_request(connection: Connection, run_id: int, request: str) -> None:
+    """Clear a request that was carried out, unless a newer one has replaced it."""
+    connection.execute(update(Run).where(Run.id == run_id, Run.requested == request).values(requested=None))
 
 
-def progress(connection: Connection, run_id: int, *, now: datetime) -> None:
-    """Note that something was finished just now."""
+def record_progress(connection: Connection, run_id: int, *, now: datetime) -> None:
+    """Set the progress timestamp: the run has just finished something."""
     connection.execute(update(Run).where(Run.id == run_id).values(progress_at=now))
 
 
-def change(
+def set_state(
     connection: Connection,
     run_id: int,
     state: RunState,
@@ -174,7 +178,7 @@ def change(
     reason: str | None = None,
     activity: dict[str, Any] | None = None,
 ) -> None:
-    """Note a run's state, why it is in it, and what it is doing."""
+    """Set a run's state, the reason for it, and its activity."""
     connection.execute(update(Run).where(Run.id == run_id).values(state=state, reason=reason, activity=activity))
 
 
@@ -187,22 +191,22 @@ def end(
     now: datetime,
     error: str | None = None,
 ) -> None:
-    """End a run. What was requested of one that crashed still holds: its supervisor looks."""
+    """End a run. A crashed run keeps its pending request, which its supervisor reads."""
     values = {"state": state, "reason": None, "counts": counts, "activity": None, "heartbeat_at": now, "error": error}
     if state is not RunState.CRASHED:
         values["requested"] = None
     connection.execute(update(Run).where(Run.id == run_id).values(values))
 
 
-def end_from_outside(connection: Connection, run_id: int, state: RunState, *, error: str) -> bool:
-    """End a run whose process is gone without a word; whether its row had not ended yet."""
+def end_dead_run(connection: Connection, run_id: int, state: RunState, *, error: str) -> bool:
+    """End a run whose process is gone. Returns whether its row was still live."""
     dead = update(Run).where(Run.id == run_id, Run.state.in_(LIVE_STATES))
     values = {"state": state, "reason": None, "error": error, "activity": None}
     return cast("CursorResult[Any]", connection.execute(dead.values(values))).rowcount == 1
 
 
-def explain(connection: Connection, run_id: int, error: str) -> None:
-    """Note what a run ended with."""
+def set_error(connection: Connection, run_id: int, error: str) -> None:
+    """Set the error a run ended with."""
     connection.execute(update(Run).where(Run.id == run_id).values(error=error))
 
 

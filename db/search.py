@@ -1,16 +1,15 @@
-"""Finding moments by words: what a person wrote first, then the deep pass, then the quick one; each best first.
+"""Full-text search: find frames by words, join them to moments, and keep the searchable text of each frame.
 
-What the search finds of each frame: the best text there is, a person's, the deep pass's or the quick one's.
+Results are ranked by source, then by relevance: a person's text first, then the deep pass, then the quick pass.
 
-Beside the deep pass's words those of the quick one are found too: one look may have seen what the other did not say.
+`search_documents` has one row per frame with the best text there is. The quick pass's text is appended to the deep
+pass's, because each may mention what the other does not. While a person's text replaces the model's, the model's is
+kept in the `model_…` columns and comes back when the person's is deleted. Model text is stored without the names a
+model cannot know.
 
-While a person's is found, the model's is kept beside it, without the names it cannot know: it comes back when the
-person takes theirs back. Every function takes part in its caller's transaction.
-
-The full-text index over `search_documents`: FTS5 on SQLite, kept true by triggers.
-
-This and `db/engine.py` are the only modules that know what SQLite alone understands. The table `search_documents` is
-the same on every database; PostgreSQL will index it in its own way.
+On SQLite the index `search_index` (FTS5) is maintained by triggers of `search_documents`: see the migrations. This
+module, `db.checks` and `db.engine` are the only ones with statements for SQLite alone; PostgreSQL has no search index
+yet. Every function runs in its caller's transaction.
 """
 
 import re
@@ -23,155 +22,17 @@ from sqlalchemy import ColumnElement, Connection, column, delete, func, insert, 
 
 from db.models import Frame, SearchDocument, Video
 
-WRITTEN_BY_PERSON, WRITTEN_DEEP, WRITTEN_QUICK = 0, 1, 2
-_STATEMENTS = (
-    """CREATE VIRTUAL TABLE search_index USING fts5(
-        text, tags, content='search_documents', content_rowid='frame_id',
-        tokenize='porter unicode61 remove_diacritics 2'
-    )""",
-    """CREATE TRIGGER search_documents_inserted AFTER INSERT ON search_documents BEGIN
-        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
-    END""",
-    """CREATE TRIGGER search_documents_deleted AFTER DELETE ON search_documents BEGIN
-        INSERT INTO search_index(search_index, rowid, text, tags)
-        VALUES ('delete', old.frame_id, old.text, old.tags);
-    END""",
-    """CREATE TRIGGER search_documents_updated AFTER UPDATE ON search_documents BEGIN
-        INSERT INTO search_index(search_index, rowid, text, tags)
-        VALUES ('delete', old.frame_id, old.text, old.tags);
-        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
-    END""",
-)
+SOURCE_PERSON, SOURCE_DEEP, SOURCE_QUICK = 0, 1, 2  # of `search_documents`; results are ranked in this order
+SOURCES = {SOURCE_PERSON: "person", SOURCE_DEEP: "deep", SOURCE_QUICK: "quick"}
 SNIPPET_WORDS = 24
-MARK_START, MARK_END = "\x02", "\x03"  # cannot occur in a description: control characters are taken out of replies
+MARK_START, MARK_END = "\x02", "\x03"  # cannot occur in a description: control characters are removed from replies
 _INDEX = table("search_index", column("rowid"), column("tags"))
 _MATCHES = literal_column("search_index").op("MATCH")
-SOURCES = {WRITTEN_BY_PERSON: "person", WRITTEN_DEEP: "deep", WRITTEN_QUICK: "quick"}
-
-
-def write_model_text(
-    connection: Connection, frame_id: int, *, source: int, text: str, tags: str, is_lasting: bool = True
-) -> None:
-    """Have a model's text found, unless a better source's is there; the part a person left open is the model's.
-
-    The deep pass's text is found together with the quick one's, if that is `is_lasting`: measurements are not.
-    """
-    current = connection.execute(
-        select(*SearchDocument.__table__.columns, Frame.edited_description, Frame.edited_tags)
-        .join_from(Frame, SearchDocument, isouter=True)
-        .where(Frame.id == frame_id)
-    ).one_or_none()
-    if current is None:
-        return  # the frame is gone
-    quick = (current.quick_text, current.quick_tags)
-    if source == WRITTEN_QUICK and is_lasting:
-        quick = (text, tags)
-    lasting = {"quick_text": quick[0], "quick_tags": quick[1]}
-    if current.source is None:
-        values: dict[str, Any] = {"frame_id": frame_id, "source": source, "text": text, "tags": tags}
-        connection.execute(insert(SearchDocument).values(**values, **lasting))
-        return
-    is_persons = current.source == WRITTEN_BY_PERSON
-    best = current.model_source if is_persons else current.source
-    said = (current.model_text, current.model_tags) if is_persons else (current.text, current.tags)
-    if source == WRITTEN_DEEP:
-        found = _joined((text, tags), quick)
-    elif best == WRITTEN_DEEP:  # its own words stay, those of an earlier quick look beside them go
-        found, source = _joined(_parted(said, (current.quick_text, current.quick_tags)), quick), WRITTEN_DEEP
-    else:
-        found = (text, tags)
-    if not is_persons:
-        values = {"source": source, "text": found[0], "tags": found[1]}
-    else:
-        values = {"model_source": source, "model_text": found[0], "model_tags": found[1]}
-        if current.edited_description is None:
-            values["text"] = found[0]
-        if current.edited_tags is None:
-            values["tags"] = found[1]
-    changed = update(SearchDocument).where(SearchDocument.frame_id == frame_id)
-    connection.execute(changed.values(**values, **lasting))
-
-
-def _joined(deep: tuple[str, str], quick: tuple[str | None, str | None]) -> tuple[str, str]:
-    """The text and the tags of both passes; the deep one's come first, so that they are what is shown of them."""
-    return deep[0] + _tail(quick[0], "\n"), deep[1] + _tail(quick[1], " ")
-
-
-def _parted(both: tuple[str, str], quick: tuple[str | None, str | None]) -> tuple[str, str]:
-    """The deep pass's text and tags by themselves."""
-    return both[0].removesuffix(_tail(quick[0], "\n")), both[1].removesuffix(_tail(quick[1], " "))
-
-
-def _tail(text: str | None, between: str) -> str:
-    return f"{between}{text}" if text else ""
-
-
-def write_person_text(connection: Connection, frame_id: int, *, text: str | None, tags: Sequence[str] | None) -> None:
-    """Have what a person wrote found; None leaves a part as it is."""
-    written: dict[str, Any] = {"source": WRITTEN_BY_PERSON}
-    if text is not None:
-        written["text"] = text
-    if tags is not None:
-        written["tags"] = " ".join(tags)
-    current = connection.execute(
-        select(SearchDocument.source, SearchDocument.text, SearchDocument.tags).where(
-            SearchDocument.frame_id == frame_id
-        )
-    ).one_or_none()
-    if current is None:
-        connection.execute(insert(SearchDocument).values(frame_id=frame_id, **({"text": "", "tags": ""} | written)))
-        return
-    if current.source != WRITTEN_BY_PERSON:
-        written |= {"model_source": current.source, "model_text": current.text, "model_tags": current.tags}
-    connection.execute(update(SearchDocument).where(SearchDocument.frame_id == frame_id).values(**written))
-
-
-def restore_model_text(connection: Connection, frame_id: int) -> None:
-    """Have the model's text found again instead of a person's; nothing, where no model has said anything."""
-    by_person = (SearchDocument.frame_id == frame_id, SearchDocument.source == WRITTEN_BY_PERSON)
-    said = connection.execute(
-        select(SearchDocument.model_source, SearchDocument.model_text, SearchDocument.model_tags).where(*by_person)
-    ).one_or_none()
-    if said is None:
-        return
-    if said.model_source is None:
-        connection.execute(delete(SearchDocument).where(*by_person))
-        return
-    values = {"source": said.model_source, "text": said.model_text, "tags": said.model_tags}
-    nothing = {"model_source": None, "model_text": None, "model_tags": None}
-    connection.execute(update(SearchDocument).where(*by_person).values(**values, **nothing))
-
-
-def create_search_index(connection: Connection) -> None:
-    """Create the index and its triggers, where the database is SQLite."""
-    if connection.dialect.name == "sqlite":
-        for statement in _STATEMENTS:
-            connection.exec_driver_sql(statement)
-
-
-def match_expression(words: str, *, any_word: bool = False, tag: str | None = None) -> str:
-    """What a person typed, as an FTS5 expression that is never a syntax error; empty if there are no words in it.
-
-    Quoted phrases stay together, a word that ends in `*` finds what begins with it, all else is plain words:
-    all of them must occur, or one of them with `any_word`. `tag` must stand among the tags besides.
-    """
-    terms = []
-    composed = unicodedata.normalize("NFC", words)  # macOS types é as e and an accent, at which a word would be cut
-    for phrase, word in re.findall(r'"([^"]*)"|([^\s"]+)', composed):
-        star = "*" if word.endswith("*") else ""
-        text = " ".join(re.findall(r"\w+", phrase or word))
-        if text:
-            terms.append(f'"{text}"{star}')
-    expression = (" OR " if any_word else " ").join(terms)
-    label = " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", tag))) if tag is not None else ""
-    if not label:
-        return expression
-    return f'tags : "{label}"' + (f" AND ({expression})" if expression else "")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A frame that was found. `snippet` has the found words between `MARK_START` and `MARK_END`."""
+    """A matching frame. In `snippet`, matches are enclosed in `MARK_START` and `MARK_END`."""
 
     frame_id: int
     video_id: int
@@ -183,16 +44,16 @@ class Hit:
     image_path: str
     source: str  # person, deep or quick
     snippet: str
-    score: float  # bm25: the lower, the better
+    score: float  # BM25: lower is better
 
     def marked(self, start: str, end: str) -> str:
-        """The snippet with marks of one's own."""
+        """The snippet with other marks."""
         return self.snippet.replace(MARK_START, start).replace(MARK_END, end)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The hits, and whether they have every word or, since none has, some of them."""
+    """The hits. `every_word`: they contain all words; else no frame does, and they contain some."""
 
     hits: list[Hit]
     every_word: bool
@@ -200,7 +61,7 @@ class SearchResult:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Hits of one video that are next to each other in time, in its order; `start` and `end` in seconds."""
+    """Adjacent hits of one video in time order; `start` and `end` in seconds."""
 
     hits: list[Hit]
     best: Hit
@@ -218,9 +79,9 @@ def search(
     start: float | None = None,
     end: float | None = None,
 ) -> SearchResult:
-    """Find frames by words, also only in some videos, with a tag, or between two times of their videos (seconds).
+    """Find frames by words, optionally only in some videos, with a tag, or between two timestamps (seconds).
 
-    Anything typed is words, never an error. Without words and without a tag nothing is found.
+    No input is a syntax error. Without words and without a tag there are no hits.
     """
     for any_word in (False, True):
         expression = match_expression(words, any_word=any_word, tag=tag)
@@ -233,8 +94,8 @@ def search(
 
 
 def moments(hits: Sequence[Hit], *, gap_seconds: float = 3.0) -> list[Moment]:
-    """Hits joined where the next one of the same video is at most a gap away, in the order of the best of each."""
-    rank = {hit.frame_id: place for place, hit in enumerate(hits)}
+    """Join hits of a video that are at most `gap_seconds` apart; ordered by the best hit of each moment."""
+    rank = {hit.frame_id: position for position, hit in enumerate(hits)}
     joined: list[list[Hit]] = []
     for hit in sorted(hits, key=lambda hit: (hit.video_id, hit.timestamp)):
         last = joined[-1][-1] if joined else None
@@ -249,6 +110,106 @@ def moments(hits: Sequence[Hit], *, gap_seconds: float = 3.0) -> list[Moment]:
     return sorted(found, key=lambda moment: rank[moment.best.frame_id])
 
 
+def match_expression(words: str, *, any_word: bool = False, tag: str | None = None) -> str:
+    """Convert user input to an FTS5 expression that is never a syntax error; empty if it contains no words.
+
+    A quoted phrase must match as a whole, a word ending in `*` is a prefix, everything else is plain words. All terms
+    must match, or any of them with `any_word`. `tag` must also be among the tags.
+    """
+    terms = []
+    composed = unicodedata.normalize("NFC", words)  # macOS types é as e plus an accent, which would split the word
+    for phrase, word in re.findall(r'"([^"]*)"|([^\s"]+)', composed):
+        star = "*" if word.endswith("*") else ""
+        text = " ".join(re.findall(r"\w+", phrase or word))
+        if text:
+            terms.append(f'"{text}"{star}')
+    expression = (" OR " if any_word else " ").join(terms)
+    label = " ".join(re.findall(r"\w+", unicodedata.normalize("NFC", tag))) if tag is not None else ""
+    if not label:
+        return expression
+    return f'tags : "{label}"' + (f" AND ({expression})" if expression else "")
+
+
+def write_model_text(
+    connection: Connection, frame_id: int, *, source: int, text: str, tags: str, is_lasting: bool = True
+) -> None:
+    """Store a model's searchable text, unless there is one of a better source.
+
+    Where a person edited only the text or only the tags, the model's is used for the other. The quick pass's text is
+    appended to the deep pass's if it `is_lasting`: measurements without a model are not.
+    """
+    current = connection.execute(
+        select(*SearchDocument.__table__.columns, Frame.edited_description, Frame.edited_tags)
+        .join_from(Frame, SearchDocument, isouter=True)
+        .where(Frame.id == frame_id)
+    ).one_or_none()
+    if current is None:
+        return  # the frame was removed
+    quick = (current.quick_text, current.quick_tags)
+    if source == SOURCE_QUICK and is_lasting:
+        quick = (text, tags)
+    lasting = {"quick_text": quick[0], "quick_tags": quick[1]}
+    if current.source is None:
+        values: dict[str, Any] = {"frame_id": frame_id, "source": source, "text": text, "tags": tags}
+        connection.execute(insert(SearchDocument).values(**values, **lasting))
+        return
+    is_persons = current.source == SOURCE_PERSON
+    best = current.model_source if is_persons else current.source
+    model = (current.model_text, current.model_tags) if is_persons else (current.text, current.tags)
+    if source == SOURCE_DEEP:
+        found = _joined((text, tags), quick)
+    elif best == SOURCE_DEEP:  # the deep text stays, only the appended quick text is replaced
+        found, source = _joined(_parted(model, (current.quick_text, current.quick_tags)), quick), SOURCE_DEEP
+    else:
+        found = (text, tags)
+    if not is_persons:
+        values = {"source": source, "text": found[0], "tags": found[1]}
+    else:
+        values = {"model_source": source, "model_text": found[0], "model_tags": found[1]}
+        if current.edited_description is None:
+            values["text"] = found[0]
+        if current.edited_tags is None:
+            values["tags"] = found[1]
+    changed = update(SearchDocument).where(SearchDocument.frame_id == frame_id)
+    connection.execute(changed.values(**values, **lasting))
+
+
+def write_person_text(connection: Connection, frame_id: int, *, text: str | None, tags: Sequence[str] | None) -> None:
+    """Store a person's searchable text and tags; None leaves a part unchanged."""
+    written: dict[str, Any] = {"source": SOURCE_PERSON}
+    if text is not None:
+        written["text"] = text
+    if tags is not None:
+        written["tags"] = " ".join(tags)
+    current = connection.execute(
+        select(SearchDocument.source, SearchDocument.text, SearchDocument.tags).where(
+            SearchDocument.frame_id == frame_id
+        )
+    ).one_or_none()
+    if current is None:
+        connection.execute(insert(SearchDocument).values(frame_id=frame_id, **({"text": "", "tags": ""} | written)))
+        return
+    if current.source != SOURCE_PERSON:
+        written |= {"model_source": current.source, "model_text": current.text, "model_tags": current.tags}
+    connection.execute(update(SearchDocument).where(SearchDocument.frame_id == frame_id).values(**written))
+
+
+def restore_model_text(connection: Connection, frame_id: int) -> None:
+    """Replace a person's searchable text with the model's; delete it if there is no text of a model."""
+    by_person = (SearchDocument.frame_id == frame_id, SearchDocument.source == SOURCE_PERSON)
+    model = connection.execute(
+        select(SearchDocument.model_source, SearchDocument.model_text, SearchDocument.model_tags).where(*by_person)
+    ).one_or_none()
+    if model is None:
+        return
+    if model.model_source is None:
+        connection.execute(delete(SearchDocument).where(*by_person))
+        return
+    values = {"source": model.model_source, "text": model.model_text, "tags": model.model_tags}
+    nothing = {"model_source": None, "model_text": None, "model_tags": None}
+    connection.execute(update(SearchDocument).where(*by_person).values(**values, **nothing))
+
+
 def _ranked(
     connection: Connection,
     expression: str,
@@ -258,7 +219,7 @@ def _ranked(
     start: float | None,
     end: float | None,
 ) -> dict[int, tuple[str, float]]:
-    """The best frames' ids, best first, with their sources and scores: without looking at any text."""
+    """The ids of the best frames, best first, with source and score. Reads no text."""
     score: ColumnElement[float] = literal_column("bm25(search_index, 1.0, 2.0)")
     statement = (
         select(_INDEX.c.rowid, SearchDocument.source, score.label("score"))
@@ -316,3 +277,17 @@ def _hits(connection: Connection, expression: str, ranked: dict[int, tuple[str, 
         for row in connection.execute(statement)
     }
     return [hits[frame_id] for frame_id in ranked if frame_id in hits]
+
+
+def _joined(deep: tuple[str, str], quick: tuple[str | None, str | None]) -> tuple[str, str]:
+    """The text and the tags of both passes, those of the deep pass first: snippets show the beginning."""
+    return deep[0] + _tail(quick[0], "\n"), deep[1] + _tail(quick[1], " ")
+
+
+def _parted(both: tuple[str, str], quick: tuple[str | None, str | None]) -> tuple[str, str]:
+    """The deep pass's text and tags without those of the quick pass."""
+    return both[0].removesuffix(_tail(quick[0], "\n")), both[1].removesuffix(_tail(quick[1], " "))
+
+
+def _tail(text: str | None, separator: str) -> str:
+    return f"{separator}{text}" if text else ""

@@ -1,12 +1,12 @@
-"""What workers write, but for the queue. Every function takes part in its caller's transaction; `now` is an argument.
+"""Writes of the describe path: videos, kept frames, descriptions, failures, and tasks that crash the worker.
 
-What a person wrote (`edited_…`) is never overwritten here by what a model said.
+Other writes are in the module of their feature: `extraction`, `editing`, `quick`, `batches`, `queue`, `runs`. Every
+function runs in its caller's transaction; `now` is an argument. A model's text never overwrites a person's text (the
+`edited_…` columns).
 
-Tasks that may have crashed the worker: counted, tried alone, set aside.
-
-Only crashes that a supervisor saw count, not kills and power cuts found at the next start. From one crash all that was
-in hand looks alike; what was in hand at two is tried alone, so that the third crash has one culprit. Every function
-takes part in its caller's transaction.
+Crashes: a crash counts against every task the worker had claimed, but only one of them caused it. A task that was
+claimed during two crashes is therefore a suspect and is claimed alone, so that a third crash identifies the cause; the
+task then fails. Only crashes seen by the supervisor count, not kills or power failures found at the next start.
 """
 
 from collections.abc import Collection, Sequence
@@ -29,16 +29,16 @@ from db.models import (
     TaskStatus,
     Video,
 )
-from db.search import WRITTEN_DEEP, WRITTEN_QUICK
+from db.search import SOURCE_DEEP, SOURCE_QUICK
 
 CRASH_LIMIT = 3
-SUSPECT_CRASHES = CRASH_LIMIT - 1  # in hand at so many crashes, a task is tried alone
-CRASH_LIMIT_REACHED = f"the worker crashed {CRASH_LIMIT} times while it was in hand"
+SUSPECT_CRASHES = CRASH_LIMIT - 1  # a task claimed during this many crashes is tried alone
+CRASH_LIMIT_REACHED = f"the worker crashed {CRASH_LIMIT} times while working on it"
 
 
 @dataclass(frozen=True, slots=True)
 class NewVideo:
-    """What probing found out about a file; units as in `db.models.Video`."""
+    """What probing a file found; units as in `db.models.Video`."""
 
     path: str
     fingerprint: str
@@ -60,7 +60,7 @@ class NewVideo:
 
 @dataclass(frozen=True, slots=True)
 class NewFrame:
-    """A kept frame whose JPEG lies on disk; units as in `db.models.Frame`. None: decoding has not reached it."""
+    """A kept frame whose JPEG is on disk; units as in `db.models.Frame`. None: decoding has not reached it."""
 
     index: int | None
     timestamp: float
@@ -71,10 +71,10 @@ class NewFrame:
     sharpness: float
     brightness: float
     motion: float | None
-    priority: int = 0  # of its description
+    priority: int = 0  # of its describe tasks
 
     def columns(self) -> dict[str, Any]:
-        """What the row has of it."""
+        """The values of its row in `frames`."""
         return {name: value for name, value in asdict(self).items() if name != "priority"}
 
 
@@ -97,20 +97,30 @@ class NewAnalysis:
     is_kept: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NewDescription:
+    """A model's description of a frame. `search_…` is its searchable form, without names the model cannot know."""
+
+    text: str
+    tags: Sequence[str]
+    search_text: str
+    search_tags: Sequence[str]
+
+
 class AddResult(StrEnum):
-    """What adding a file came to."""
+    """What adding a file did."""
 
     ADDED = "added"
     KNOWN = "known"
-    MOVED = "moved"  # the same video, now under another path
+    MOVED = "moved"  # the same video under a new path
 
 
 def add_video(
     connection: Connection, video: NewVideo, *, sampling: str, context: str, now: datetime, skim_count: int = 0
 ) -> tuple[int, AddResult]:
-    """Add a video and its first tasks, or find it again by its fingerprint; its id and which of these it was.
+    """Add a video with its first tasks, or find it by its fingerprint. Returns its id and which of the two happened.
 
-    `skim_count`: how many pictures to skim it for before it is extracted.
+    `skim_count`: how many frames to find by seeking before it is extracted; 0 for none.
     """
     known = connection.execute(select(Video.id, Video.path).where(Video.fingerprint == video.fingerprint)).one_or_none()
     if known is None:
@@ -133,7 +143,7 @@ def add_video(
 
 
 def remove_video(connection: Connection, video_id: int) -> None:
-    """Forget a video: its frames, tasks and texts. Its calls stay counted in `analyses`, without their replies."""
+    """Delete a video with its frames, tasks and texts. Its calls stay in `analyses` without their replies."""
     frames = select(Frame.id).where(Frame.video_id == video_id)
     connection.execute(update(Analysis).where(Analysis.frame_id.in_(frames)).values(raw_reply=None))
     connection.execute(delete(Video).where(Video.id == video_id))
@@ -141,48 +151,48 @@ def remove_video(connection: Connection, video_id: int) -> None:
 
 def save_frames(
     connection: Connection,
-    job: queue.ClaimedTask,
+    task: queue.ClaimedTask,
     frames: Sequence[NewFrame],
     *,
     passes: Collection[str],
     now: datetime,
 ) -> int:
-    """Save kept frames with a describe task for each of `passes`; how many were new.
+    """Save kept frames with a describe task for each of `passes`. Returns how many were new. Raises LeaseLostError.
 
-    A frame that is there already (the extraction was cut short before, or skimmed) keeps its row, its tasks and its
-    descriptions, and gets its index and what it stands for. Raises LeaseLostError if the task is not ours.
+    Idempotent: a frame that exists (from a skim or an interrupted extraction) keeps its row, tasks and descriptions;
+    its index, signals and `stands_for` are updated.
     """
-    if queue.renew(connection, [job], now=now) != 1:
-        raise queue.LeaseLostError(f"{job.kind} task {job.id} is not ours any more")
+    if queue.renew(connection, [task], now=now) != 1:
+        raise queue.LeaseLostError(f"the lease of {task.kind} task {task.id} was lost")
     known = {
         row.timestamp: row.id
         for row in connection.execute(
             select(Frame.id, Frame.timestamp).where(
-                Frame.video_id == job.video_id, Frame.timestamp.in_([frame.timestamp for frame in frames])
+                Frame.video_id == task.video_id, Frame.timestamp.in_([frame.timestamp for frame in frames])
             )
         )
     }
     for frame in frames:
-        if frame.timestamp in known and frame.index is not None:  # a look by seeking knows less than extraction does
+        if frame.timestamp in known and frame.index is not None:  # a skim knows less than extraction
             connection.execute(update(Frame).where(Frame.id == known[frame.timestamp]).values(**frame.columns()))
     new = [frame for frame in frames if frame.timestamp not in known]
     if new:
-        connection.execute(update(Task).where(Task.id == job.id, Task.crashes > 0).values(crashes=0))  # it gets on
-        rows = [{"video_id": job.video_id, "is_keyframe": False, **frame.columns()} for frame in new]
+        connection.execute(update(Task).where(Task.id == task.id, Task.crashes > 0).values(crashes=0))  # progress
+        rows = [{"video_id": task.video_id, "is_keyframe": False, **frame.columns()} for frame in new]
         ids = connection.scalars(insert(Frame).returning(Frame.id, sort_by_parameter_order=True), rows).all()
-        tasks = [(job.video_id, frame_id, frame.priority) for frame_id, frame in zip(ids, new, strict=True)]
+        tasks = [(task.video_id, frame_id, frame.priority) for frame_id, frame in zip(ids, new, strict=True)]
         _add_describe_tasks(connection, tasks, passes)
     return len(new)
 
 
 def plan_pass(connection: Connection, pass_: str, *, video_ids: Collection[int] | None = None) -> int:
-    """Add the describe tasks of a pass for kept frames that have none yet; how many."""
-    of_another_pass = (
+    """Add describe tasks of a pass for the kept frames without one, at the priority of their other pass. How many."""
+    other_priority = (
         select(func.max(Task.priority))
         .where(Task.frame_id == Frame.id, Task.kind == TaskKind.DESCRIBE)
         .scalar_subquery()
     )
-    missing = select(Frame.video_id, Frame.id, func.coalesce(of_another_pass, 0).label("priority")).where(
+    missing = select(Frame.video_id, Frame.id, func.coalesce(other_priority, 0).label("priority")).where(
         ~exists().where(Task.frame_id == Frame.id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == pass_)
     )
     if video_ids is not None:
@@ -194,42 +204,39 @@ def plan_pass(connection: Connection, pass_: str, *, video_ids: Collection[int] 
 
 def save_description(
     connection: Connection,
-    job: queue.ClaimedTask,
+    task: queue.ClaimedTask,
+    description: NewDescription,
     *,
-    text: str,
-    tags: Sequence[str],
-    search_text: str,
-    search_tags: Sequence[str],
     analyses: Sequence[NewAnalysis],
     now: datetime,
     run_id: int | None,
 ) -> None:
-    """Save a frame's description, its calls, its place in the search, and "done", all or nothing.
+    """Save the description of a frame with its calls and its search text, and mark the task done.
 
-    `search_text` and `search_tags` are what the search may find: without names the model cannot know. Raises
-    LeaseLostError if the task is not ours; the caller's transaction must then be rolled back.
+    Raises LeaseLostError; the caller must then roll its transaction back.
     """
-    frame_id = _frame_of(job)
-    queue.finish(connection, job)
-    ours = update(Frame).where(Frame.id == frame_id)
-    if job.pass_ == DEEP:
-        values: dict[str, Any] = {"local_description": text, "local_tags": list(tags), "enriched_at": now}
-    else:  # measurements: a model's quick look stays
-        values = {"quick_description": text, "quick_tags": list(tags)}
-        ours = ours.where(Frame.event_type.is_(None))
-    is_saved = bool(connection.execute(ours.values(**values)).rowcount)
-    _save_analyses(connection, job, analyses, now=now, run_id=run_id, is_kept=is_saved)
-    source = WRITTEN_DEEP if job.pass_ == DEEP else WRITTEN_QUICK
+    frame_id = _frame_of(task)
+    queue.finish(connection, task)
+    changed = update(Frame).where(Frame.id == frame_id)
+    tags = list(description.tags)
+    if task.pass_ == DEEP:
+        values: dict[str, Any] = {"local_description": description.text, "local_tags": tags, "enriched_at": now}
+    else:  # measured without a model: never replaces the quick pass of a model
+        values = {"quick_description": description.text, "quick_tags": tags}
+        changed = changed.where(Frame.event_type.is_(None))
+    is_saved = bool(connection.execute(changed.values(**values)).rowcount)
+    _save_analyses(connection, task, analyses, now=now, run_id=run_id, is_kept=is_saved)
+    source = SOURCE_DEEP if task.pass_ == DEEP else SOURCE_QUICK
     if is_saved:
-        words = {"text": search_text, "tags": " ".join(search_tags)}
-        search.write_model_text(connection, frame_id, source=source, **words, is_lasting=job.pass_ == DEEP)
-    if job.pass_ == DEEP:
-        refresh_enrichment(connection, job.video_id)
+        words = {"text": description.search_text, "tags": " ".join(description.search_tags)}
+        search.write_model_text(connection, frame_id, source=source, **words, is_lasting=task.pass_ == DEEP)
+    if task.pass_ == DEEP:
+        refresh_enrichment(connection, task.video_id)
 
 
 def save_failure(
     connection: Connection,
-    job: queue.ClaimedTask,
+    task: queue.ClaimedTask,
     *,
     error: str,
     not_before: datetime | None,
@@ -237,49 +244,57 @@ def save_failure(
     now: datetime,
     run_id: int | None,
 ) -> TaskStatus:
-    """Count a failed attempt at a frame, with its calls; what became of the task."""
-    status = queue.fail(connection, job, error=error, not_before=not_before)
-    _save_analyses(connection, job, analyses, now=now, run_id=run_id)
+    """Count a failed attempt and save its calls. Returns the new status of the task. Raises LeaseLostError."""
+    status = queue.fail(connection, task, error=error, not_before=not_before)
+    _save_analyses(connection, task, analyses, now=now, run_id=run_id)
     if status is TaskStatus.FAILED:
-        refresh_enrichment(connection, job.video_id)
+        refresh_enrichment(connection, task.video_id)
     return status
 
 
+def record_calls(
+    connection: Connection, frame_id: int, analyses: Sequence[NewAnalysis], *, pass_: str, now: datetime
+) -> None:
+    """Record calls about a frame whose replies did not become its description."""
+    common = {"created_at": now, "frame_id": frame_id, "pass": pass_}
+    connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
+
+
 def refresh_enrichment(connection: Connection, video_id: int) -> None:
-    """Bring a video's `enrichment_status` in line with its deep tasks."""
+    """Update a video's `enrichment_status` from its deep tasks."""
     status = enrichment_due(connection, video_id)
     if status not in (None, connection.scalar(select(Video.enrichment_status).where(Video.id == video_id))):
         connection.execute(update(Video).where(Video.id == video_id).values(enrichment_status=status))
 
 
 def enrichment_due(connection: Connection, video_id: int) -> EnrichmentStatus | None:
-    """The `enrichment_status` that a video's deep tasks ask for, None if there is no such video."""
+    """The `enrichment_status` that follows from a video's deep tasks, None if there is no such video."""
     is_deep = (Task.video_id == video_id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == DEEP)
     open_tasks = exists().where(*is_deep, Task.status.in_((TaskStatus.TODO, TaskStatus.DOING)))
     any_done = exists().where(*is_deep, Task.status == TaskStatus.DONE)
-    states = select(Video.extraction_status, open_tasks.label("is_open"), any_done.label("is_begun"))
+    states = select(Video.extraction_status, open_tasks.label("is_open"), any_done.label("is_started"))
     row = connection.execute(states.where(Video.id == video_id)).one_or_none()
     if row is None:
         return None
     ended = row.extraction_status in (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED) and not row.is_open
     if ended and not _has_unplanned_frames(connection, video_id):
-        return EnrichmentStatus.ENRICHED if row.is_begun else EnrichmentStatus.FAILED
-    return EnrichmentStatus.ENRICHING if row.is_begun else EnrichmentStatus.PENDING
+        return EnrichmentStatus.ENRICHED if row.is_started else EnrichmentStatus.FAILED
+    return EnrichmentStatus.ENRICHING if row.is_started else EnrichmentStatus.PENDING
 
 
 def retry(
     connection: Connection, *, video_id: int | None = None, reason: str | None = None, frame_id: int | None = None
 ) -> int:
-    """Put failed tasks back and bring their videos' states in line; how many tasks."""
+    """Return failed tasks to todo and update the states of their videos. Returns how many tasks."""
     failed = select(Task.video_id).where(Task.status == TaskStatus.FAILED).distinct()
     videos = list(connection.scalars(failed))
     count = queue.retry(connection, video_id=video_id, reason=reason, frame_id=frame_id)
-    extracts_again = exists().where(
+    has_open_extraction = exists().where(
         Task.video_id == Video.id, Task.kind == TaskKind.EXTRACT, Task.status == TaskStatus.TODO
     )
     connection.execute(
         update(Video)
-        .where(Video.id.in_(videos), Video.extraction_status == ExtractionStatus.FAILED, extracts_again)
+        .where(Video.id.in_(videos), Video.extraction_status == ExtractionStatus.FAILED, has_open_extraction)
         .values(extraction_status=ExtractionStatus.PENDING, error=None)
     )
     for video in videos:
@@ -287,8 +302,45 @@ def retry(
     return count
 
 
+def count_crash(connection: Connection, run_id: int, *, now: datetime) -> int:
+    """Return the tasks of a crashed run to todo; fail those at CRASH_LIMIT. Returns how many failed."""
+    queue.sweep(connection, now=now, dead_runs=[run_id], counts_crash=True)
+    over_limit = connection.execute(
+        select(Task.id, Task.kind, Task.video_id)
+        .where(Task.status == TaskStatus.TODO, Task.crashes >= CRASH_LIMIT)
+        .where(Task.kind != TaskKind.BATCH)  # a batch is paid for: its answers are always fetched
+    ).all()
+    for task in over_limit:
+        connection.execute(
+            update(Task).where(Task.id == task.id).values(status=TaskStatus.FAILED, error=CRASH_LIMIT_REACHED)
+        )
+        if task.kind == TaskKind.EXTRACT:
+            connection.execute(
+                update(Video)
+                .where(Video.id == task.video_id)
+                .values(extraction_status=ExtractionStatus.FAILED, error=CRASH_LIMIT_REACHED)
+            )
+        refresh_enrichment(connection, task.video_id)
+    return len(over_limit)
+
+
+def count_suspects(
+    connection: Connection, kinds: Collection[TaskKind], *, pass_: str, video_ids: Collection[int] | None = None
+) -> int:
+    """How many unfinished tasks of these kinds must be tried alone."""
+    statement = (
+        select(func.count())
+        .select_from(Task)
+        .where(Task.status.in_((TaskStatus.TODO, TaskStatus.DOING)), Task.crashes >= SUSPECT_CRASHES)
+        .where(Task.kind.in_(kinds), Task.pass_.in_(("", pass_)))
+        .where(Task.not_before.is_(None))
+        .where(Task.video_id.in_(video_ids) if video_ids is not None else true())
+    )
+    return cast("int", connection.scalar(statement))
+
+
 def _has_unplanned_frames(connection: Connection, video_id: int) -> bool:
-    """Whether frames have no deep task yet: their video was only extracted, or described by `baseline` alone."""
+    """Whether frames have no deep task: the video was only extracted, or only measured by `baseline`."""
     has_task = exists().where(Task.frame_id == Frame.id, Task.kind == TaskKind.DESCRIBE, Task.pass_ == DEEP)
     unplanned = select(Frame.id).where(Frame.video_id == video_id, ~has_task).limit(1)
     return connection.scalar(unplanned) is not None
@@ -306,7 +358,7 @@ def _add_describe_tasks(connection: Connection, rows: Sequence[tuple[int, int, i
 
 def _save_analyses(
     connection: Connection,
-    job: queue.ClaimedTask,
+    task: queue.ClaimedTask,
     analyses: Sequence[NewAnalysis],
     *,
     now: datetime,
@@ -314,57 +366,12 @@ def _save_analyses(
     is_kept: bool = True,
 ) -> None:
     if analyses:
-        common = {"created_at": now, "run_id": run_id, "frame_id": job.frame_id, "pass": job.pass_}
+        common = {"created_at": now, "run_id": run_id, "frame_id": task.frame_id, "pass": task.pass_}
         common |= {} if is_kept else {"is_kept": False}
         connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
 
 
-def record_calls(
-    connection: Connection, frame_id: int, analyses: Sequence[NewAnalysis], *, pass_: str, now: datetime
-) -> None:
-    """Book calls about a frame that became no description; nothing else changes."""
-    common = {"created_at": now, "frame_id": frame_id, "pass": pass_}
-    connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
-
-
-def _frame_of(job: queue.ClaimedTask) -> int:
-    if job.frame_id is None:
-        raise ValueError(f"task {job.id} is not about a frame")
-    return job.frame_id
-
-
-def count_crash(connection: Connection, run_id: int, *, now: datetime) -> int:
-    """A run has crashed: put its tasks back, and set those aside that were in hand too often. How many these are."""
-    queue.sweep(connection, now=now, dead_runs=[run_id], counts_crash=True)
-    guilty = connection.execute(
-        select(Task.id, Task.kind, Task.video_id)
-        .where(Task.status == TaskStatus.TODO, Task.crashes >= CRASH_LIMIT)
-        .where(Task.kind != TaskKind.BATCH)  # what is paid for is never given up
-    ).all()
-    for task in guilty:
-        connection.execute(
-            update(Task).where(Task.id == task.id).values(status=TaskStatus.FAILED, error=CRASH_LIMIT_REACHED)
-        )
-        if task.kind == TaskKind.EXTRACT:
-            connection.execute(
-                update(Video)
-                .where(Video.id == task.video_id)
-                .values(extraction_status=ExtractionStatus.FAILED, error=CRASH_LIMIT_REACHED)
-            )
-        refresh_enrichment(connection, task.video_id)
-    return len(guilty)
-
-
-def suspects(
-    connection: Connection, kinds: Collection[TaskKind], *, pass_: str, video_ids: Collection[int] | None = None
-) -> int:
-    """How many unfinished tasks of these kinds are to be tried alone."""
-    statement = (
-        select(func.count())
-        .select_from(Task)
-        .where(Task.status.in_((TaskStatus.TODO, TaskStatus.DOING)), Task.crashes >= SUSPECT_CRASHES)
-        .where(Task.kind.in_(kinds), Task.pass_.in_(("", pass_)))
-        .where(Task.not_before.is_(None))
-        .where(Task.video_id.in_(video_ids) if video_ids is not None else true())
-    )
-    return cast("int", connection.scalar(statement))
+def _frame_of(task: queue.ClaimedTask) -> int:
+    if task.frame_id is None:
+        raise ValueError(f"task {task.id} is not about a frame")
+    return task.frame_id

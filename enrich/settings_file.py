@@ -15,10 +15,9 @@ from urllib.parse import unquote
 
 import tomlkit
 from pydantic import SecretStr
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 from tomlkit.exceptions import TOMLKitError
 
+from db.engine import SchemaError, masked_url
 from enrich.errors import SettingsError
 from enrich.settings import Settings, checked, settings_file, variable_that_sets
 
@@ -120,12 +119,10 @@ def _shown(name: str, value: Any) -> tuple[bool, Any]:
     if name != "database_url" or not value:
         return False, _plain(value)
     try:
-        url = make_url(value)
-    except ArgumentError:
+        masked = masked_url(value)
+    except SchemaError:
         return True, MASK
-    secrets = {key: MASK for key in url.query if key.lower() in URL_SECRETS}
-    is_secret = url.password is not None or bool(secrets)
-    return is_secret, url.update_query_dict(secrets).render_as_string(hide_password=True) if is_secret else value
+    return masked is not None, value if masked is None else masked
 
 
 def _kind(annotation: Any) -> str:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from db.batches import promised_usd
+from db.batches import pending_usd
 from db.costs import model_costs, video_costs
 from enrich.costs import compare, spent_this_month
 from enrich.errors import EveryFrameError
@@ -21,7 +21,7 @@ with reading() as connection:
     films = video_costs(connection)
     models = model_costs(connection)
     spent = spent_this_month(connection, datetime.now(UTC))
-    promised = promised_usd(connection)
+    promised = pending_usd(connection)
 try:
     comparison = compare(films, found)
 except EveryFrameError as error:

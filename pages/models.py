@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from db.counts import totals
+from db.counts import total_counts
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.models.audition import draw_audition
 from pages.parts.models.getting import draw_getting
@@ -18,7 +18,7 @@ st.title("Models")
 found = settings()
 answer = inquiries().ask(found, "models", fresh_seconds=FRESH_SECONDS, patience_seconds=PATIENCE_SECONDS)
 with reading() as connection:
-    has_frames = totals(connection).kept > 0
+    has_frames = total_counts(connection).kept > 0
 with st.container():  # what comes and goes has its place, so that nothing below is drawn anew for it
     say_choice()
     question()

@@ -20,6 +20,7 @@ from pathlib import Path
 from db import checks, store
 from db.checks import PlacedFrame
 from db.engine import reading, writing
+from db.models import AUDIT
 from db.queries import VideoRow
 from enrich.audit.pairs import AuditPlan, ComparedFrame, SkippedFrame, another, compared_frames, is_of
 from enrich.audit.report import DescribedPair, KnownFrame, Report, Twice, report_on
@@ -240,7 +241,7 @@ class Audit:
             for call in answer.calls
         ]
         with writing(self._library.engine) as connection:
-            checks.save_audit(connection, kept.id, rows, now=datetime.now(UTC))
+            store.record_calls(connection, kept.id, rows, pass_=AUDIT, now=datetime.now(UTC))
 
     def _audited(self) -> AuditResult:
         report = report_on(

@@ -22,7 +22,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
 
     Shows the costs per video and in total, and what the deep pass would have cost with each Claude model.
     """
-    from db.batches import promised_usd
+    from db.batches import pending_usd
     from db.costs import model_costs, video_costs
     from db.engine import reading
     from enrich.costs import as_data, compare, spent_this_month
@@ -33,7 +33,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
         video_bills = video_costs(connection, wanted)
         models = model_costs(connection)
         spent = spent_this_month(connection, datetime.now(UTC))
-        promised = promised_usd(connection)
+        promised = pending_usd(connection)
     found = compare(video_bills, library.settings)
     if as_json:
         month = {"spent_usd": spent, "promised_usd": promised, "budget_usd": library.settings.monthly_budget_usd}

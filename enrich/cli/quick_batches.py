@@ -75,7 +75,7 @@ async def collect_batches(
     frames = {frame_id for row in opened() for frame_id in row.batch.frame_ids}
     started_at = datetime.now(UTC)
     with writing(library.engine) as connection:
-        queue.wake(connection, kind=TaskKind.BATCH, video_ids=video_ids)
+        queue.make_due(connection, kind=TaskKind.BATCH, video_ids=video_ids)
     with interruptible(stopping.set):
         while (rows := opened()) and not stopping.is_set():
             collected = await collect_batch(library, video_ids=video_ids, on_wait=reporter.waiting)
@@ -105,7 +105,7 @@ def _report_collected(
 
     with reading(library.engine) as connection:
         found = [row for task_id in task_ids if (row := batches.batch(connection, task_id)) is not None]
-        usd = quick.spent_on(connection, frames, since=started_at)
+        usd = quick.quick_cost_usd(connection, frames, since=started_at)
     lost = len(task_ids) - len(found)
     problems = {label: reason for row in found for label, reason in row.batch.problems.items()}
     saved = sum(len(labels) for row in found for name, labels in row.batch.parts.items() if name in row.batch.saved)

@@ -237,7 +237,5 @@ def _close(engine: Engine, run_id: int) -> RunRow:
     """Close the run of a killed worker: release its tasks without counting a failed attempt."""
     with writing(engine) as connection:
         queue.release_run(connection, run_id)
-        runs.end_from_outside(
-            connection, run_id, RunState.STOPPED, error="the worker did not stop in time and was killed"
-        )
+        runs.end_dead_run(connection, run_id, RunState.STOPPED, error="the worker did not stop in time and was killed")
         return runs.run(connection, run_id)

@@ -11,8 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.engine import make_url
-
+from db.engine import absolute_url
 from db.runs import ProcessIdentity
 from enrich.settings import Settings, environment_with
 
@@ -80,8 +79,5 @@ def environment_for(settings: Settings) -> dict[str, str]:
     given = environment_with(EVERYFRAME_HOME=str(settings.home))
     given["PYTHONPATH"] = os.pathsep.join(filter(None, [source, given.get("PYTHONPATH")]))
     if settings.database_url:
-        url = make_url(settings.database_url)
-        if url.get_backend_name() == "sqlite" and url.database:
-            url = url.set(database=str(Path(url.database).absolute()))
-        given["EVERYFRAME_DATABASE_URL"] = url.render_as_string(hide_password=False)
+        given["EVERYFRAME_DATABASE_URL"] = absolute_url(settings.database_url)
     return given

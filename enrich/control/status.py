@@ -15,7 +15,7 @@ import psutil
 from sqlalchemy import Engine
 
 from db import queries, runs
-from db.counts import described_recently
+from db.counts import frames_per_second
 from db.engine import reading
 from db.models import DEEP, EnrichmentStatus, ExtractionStatus, HostState, RunState
 from db.runs import RunRow
@@ -146,7 +146,7 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         rate = 0.0
         if run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED) and run.state is RunState.RUNNING:
             since = min(RATE_SECONDS, max(1.0, (now - run.started_at).total_seconds()))
-            rate = described_recently(connection, now=now, seconds=since)
+            rate = frames_per_second(connection, now=now, seconds=since)
     left = frames.left + coming
     activity = run.activity if run is not None else {}
     decoding = (activity.get("extracting") or {}).get("video_id")

@@ -120,8 +120,8 @@ class Supervisor:
         log.error("%s: %s", error, last_output(self._settings), extra=about(Action.WORKER_ENDED, run=run.id))
         try:
             with writing(self._engine) as connection:
-                runs.end_from_outside(connection, run.id, RunState.CRASHED, error=error)
-                runs.explain(connection, run.id, error)
+                runs.end_dead_run(connection, run.id, RunState.CRASHED, error=error)
+                runs.set_error(connection, run.id, error)
                 failed_count = store.count_crash(connection, run.id, now=datetime.now(UTC))
         except DatabaseError as problem:  # the next worker cleans up after the dead run
             log.warning("database is locked by another process: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading, writing
-from db.extraction import restart_extraction
+from db.extraction import resume_video
 from db.queries import VideoRow
 from db.store import AddResult, NewVideo, add_video
 from enrich.errors import VideoChangedError, VideoError
@@ -166,6 +166,6 @@ def relink(library: Library, video: VideoRow, path: Path) -> VideoRow:
     facts = new_video(probe(whole))
     with writing(library.engine) as connection:
         add_video(connection, facts, sampling=video.sampling, context="", now=datetime.now(UTC))
-        restart_extraction(connection, video.id)
+        resume_video(connection, video.id)
     with reading(library.engine) as connection:
         return queries.video(connection, video.id)

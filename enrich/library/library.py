@@ -13,7 +13,7 @@ import psutil
 from sqlalchemy import Engine
 
 from db.engine import database_file
-from db.migrate import SchemaError, check_pages, open_library
+from db.migrate import SchemaError, check_integrity, open_library
 from enrich.errors import LibraryError
 from enrich.settings import Settings
 
@@ -92,7 +92,7 @@ class Library:
     def require_whole(self) -> None:
         """Read the whole database and check that it is not damaged. Raises LibraryError."""
         try:
-            check_pages(self.engine)
+            check_integrity(self.engine)
         except SchemaError as error:
             raise LibraryError(str(error)) from error
 

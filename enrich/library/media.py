@@ -7,11 +7,11 @@ from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError
 
+from db import files
 from db.engine import reading
-from db.models import Frame, Video
 from enrich.errors import VideoMissingError
 from enrich.settings import Settings
 from enrich.video.fingerprint import fingerprint
@@ -25,7 +25,7 @@ def image_file(engine: Engine, settings: Settings, frame_id: int) -> Path | None
     """The JPEG of a kept frame; None if it is missing or outside the frames folder."""
     try:
         with reading(engine) as connection:
-            name = connection.scalar(select(Frame.image_path).where(Frame.id == frame_id))
+            name = files.image_path(connection, frame_id)
     except LOOKUP_ERRORS:
         return None
     return None if name is None else _inside(settings.frames_folder, settings.frames_folder / name)
@@ -35,31 +35,31 @@ def existing_images(engine: Engine, settings: Settings, frame_ids: Collection[in
     """The frames among these whose JPEG exists."""
     try:
         with reading(engine) as connection:
-            rows = connection.execute(select(Frame.id, Frame.image_path).where(Frame.id.in_(frame_ids))).all()
+            names = files.image_paths_of(connection, frame_ids)
     except DatabaseError:
         return set()
-    return {row.id for row in rows if _inside(settings.frames_folder, settings.frames_folder / row.image_path)}
+    return {found for found, name in names.items() if _inside(settings.frames_folder, settings.frames_folder / name)}
 
 
 def video_file(engine: Engine, video_id: int) -> Path | None:
     """A video's file; None if it is missing or a different video."""
     try:
         with reading(engine) as connection:
-            row = connection.execute(select(Video.path, Video.fingerprint).where(Video.id == video_id)).one_or_none()
+            known = files.video_file(connection, video_id)
     except LOOKUP_ERRORS:
         return None
-    if row is None:
+    if known is None:
         return None
-    path = Path(row.path)
-    return path if path.is_file() and _found_fingerprint(path) == row.fingerprint else None
+    path = Path(known[0])
+    return path if path.is_file() and _found_fingerprint(path) == known[1] else None
 
 
 def video_at_path(engine: Engine, path: Path) -> str | None:
     """The title of the video with this file's content, if that video's own file still exists."""
     found = _found_fingerprint(path)
     with reading(engine) as connection:
-        row = connection.execute(select(Video.id, Video.title).where(Video.fingerprint == found)).one_or_none()
-    return row.title if row is not None and video_file(engine, row.id) is not None else None
+        known = files.video_with_fingerprint(connection, found)
+    return known[1] if known is not None and video_file(engine, known[0]) is not None else None
 
 
 def strip_file(settings: Settings, video_id: int, index: int) -> Path | None:

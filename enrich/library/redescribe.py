@@ -89,10 +89,7 @@ def _save(
         store.save_description(
             connection,
             job,
-            text=description.text,
-            tags=description.tags,
-            search_text=searchable.text,
-            search_tags=searchable.tags,
+            store.NewDescription(description.text, description.tags, searchable.text, searchable.tags),
             analyses=call_records(answer),
             now=now,
             run_id=None,

@@ -75,15 +75,15 @@ async def send_batch(
 
     def save_id(batch_id: str) -> None:
         with writing(library.engine) as connection:
-            batches.sent(connection, task_id, batch_id)
+            batches.record_sent(connection, task_id, batch_id)
 
     def leave() -> None:
         with writing(library.engine) as connection:
-            batches.leave(connection, task_id)
+            batches.hand_over(connection, task_id)
 
     def forget() -> None:
         with writing(library.engine) as connection:
-            batches.forget(connection, task_id)
+            batches.discard(connection, task_id)
 
     task_id = await asyncio.to_thread(begin)
     step("begun")
@@ -206,13 +206,13 @@ class _BatchCollector:
         if is_alive and self._batch.is_sending:
             return await self.wait("it is being sent", SHORT_POLL_SECONDS)
         with reading(self._library.engine) as connection:
-            others = batches.known_ids(connection)
+            others = batches.known_batch_ids(connection)
         found = await claude.find(self._batch.parts.keys(), since=self._batch.created, others=others)
         if found is None:
             if self._age() < SETTLE_SECONDS:
                 return await self.wait("checking whether it was sent", SHORT_POLL_SECONDS)
             with writing(self._library.engine) as connection:
-                batches.forget(connection, self._job.id)
+                batches.discard(connection, self._job.id)
             log.info("batch was never sent", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
             return self.result(None)
         if not found.is_certain:
@@ -229,7 +229,7 @@ class _BatchCollector:
         )
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
-            if not batches.part_saved(connection, self._job, custom_id, _problems(results), now=now):
+            if not batches.record_part(connection, self._job, custom_id, _problems(results), now=now):
                 return
             save_results(connection, results, {}, now=now)
 

@@ -9,11 +9,9 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from sqlalchemy import select
-
 from db import extraction, queries, queue
 from db.engine import reading, writing
-from db.models import DEEP, ExtractionStatus, Task, TaskKind, TaskStatus
+from db.models import DEEP, ExtractionStatus, TaskKind, TaskStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
 from enrich.library.library import Library
@@ -48,13 +46,13 @@ def ensure_frames(
         return video
     with writing(library.engine) as connection:  # the user may have put a missing file back
         for kind in (TaskKind.SKIM, TaskKind.EXTRACT):
-            queue.wake(connection, kind=kind, video_ids=[video_id])
+            queue.make_due(connection, kind=kind, video_ids=[video_id])
     if _state(library, video_id, TaskKind.SKIM) is not None:
         on_step(f"skimming {first_line(video.title)}")
         _skim(library, video_id, stop)
         if time.monotonic() - began < FAST_SKIM_SECONDS and not stop.is_set():
             with writing(library.engine) as connection:
-                is_due = extraction.skim_deeper(connection, video_id, pictures=FRAMES_PER_KEY_FRAME * wanted)
+                is_due = extraction.extend_skim(connection, video_id, places=FRAMES_PER_KEY_FRAME * wanted)
             if is_due:
                 _skim(library, video_id, stop)
         video = _video(library, video_id)
@@ -123,11 +121,10 @@ def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.ClaimedTa
     with writing(library.engine) as connection:
         jobs = queue.claim(
             connection,
-            kind=kind,
+            queue.TaskFilter(kind, video_ids=[video_id]),
             run_id=None,
             host=this_process().hostname,
             limit=1,
-            video_ids=[video_id],
             now=datetime.now(UTC),
         )
     return jobs[0] if jobs else None
@@ -144,10 +141,7 @@ def _release(library: Library, job: queue.ClaimedTask) -> None:
 def _state(library: Library, video_id: int, kind: TaskKind) -> tuple[TaskStatus, str | None] | None:
     """The status of a video's task and the reason it waits; None if there is no task."""
     with reading(library.engine) as connection:
-        row = connection.execute(
-            select(Task.status, Task.error).where(Task.video_id == video_id, Task.kind == kind)
-        ).first()
-    return None if row is None else (TaskStatus(row.status), row.error)
+        return queries.task_state(connection, video_id, kind)
 
 
 def _video(library: Library, video_id: int) -> VideoRow:

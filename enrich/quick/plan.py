@@ -186,7 +186,7 @@ async def make_offer(
     now = datetime.now(UTC)
     with reading(library.engine) as connection:
         spent = spent_this_month(connection, now)
-        pending_usd = batches.promised_usd(connection)
+        pending_usd = batches.pending_usd(connection)
         try:
             if usd:
                 check_budget(connection, library.settings, usd, now=now, pending_usd=pending_usd)

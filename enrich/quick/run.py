@@ -51,7 +51,7 @@ def save_results(
         calls = call_records(answer)
         if quick_answer is None or answer.description is None:
             problems[result.label] = result.problem or NO_ANSWER
-            owner = frame_id if quick.is_there(connection, frame_id) else None
+            owner = frame_id if quick.frame_exists(connection, frame_id) else None
             quick.record_quick_calls(connection, owner, calls, now=now)
             continue
         searchable = searchable_text(answer.description, answer.unverified_names)
@@ -168,7 +168,7 @@ class _QuickRun:
             return
         usd = estimate_cost(self.library, self.describer, self.plan.video, part, batch=False).usd
         with reading(self.library.engine) as connection:
-            pending_usd = batches.promised_usd(connection)
+            pending_usd = batches.pending_usd(connection)
             check_budget(connection, self.library.settings, usd, now=datetime.now(UTC), pending_usd=pending_usd)
 
     def _save(self, results: Sequence[QuickResult]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from itertools import groupby, pairwise
 import numpy as np
 from sqlalchemy import Connection
 
-from db import queries
+from db import files, queries
 from db.models import ExtractionStatus
 from db.queries import ModelSpeed
 from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, CoverageOrder
@@ -112,7 +112,7 @@ def _kept(video: Footage, sampling: Sampling, share: float | None) -> int:
 
 def _bytes_per_picture(connection: Connection, settings: Settings) -> float | None:
     sizes = []
-    for name in queries.image_paths(connection, limit=PICTURES_MEASURED):
+    for name in files.newest_image_paths(connection, limit=PICTURES_MEASURED):
         path = settings.frames_folder / name
         if path.exists():
             sizes.append(path.stat().st_size)

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from db import checks
+from db import checks, files
 from db.checks import PlacedFrame
 from db.engine import reading
 from db.models import ExtractionStatus
@@ -98,7 +98,7 @@ class ImageCheck:
         rows = placed_frames(self._library.engine, video.id)
         row = next(rows, None)
         with reading(self._library.engine) as connection:
-            loose = {microseconds(found.timestamp): found for found in checks.unplaced(connection, video.id)}
+            loose = {microseconds(found.timestamp): found for found in checks.unplaced_frames(connection, video.id)}
         with SourceFrames(video.path) as source:
             encoder = JpegEncoder(
                 rotation=video.rotation,
@@ -170,7 +170,7 @@ class ImageCheck:
     def _rows(self) -> Iterator[PlacedFrame]:
         yield from placed_frames(self._library.engine, self._video.id)
         with reading(self._library.engine) as connection:
-            loose = checks.unplaced(connection, self._video.id)
+            loose = checks.unplaced_frames(connection, self._video.id)
         yield from loose
 
     def _path(self, row: PlacedFrame) -> Path:
@@ -265,7 +265,7 @@ def check_orphans(library: Library, video: VideoRow, ledger: FindingLog, *, mend
         number = int(minute.name)
         start = number * FOLDER_SECONDS if number else -math.inf
         with reading(library.engine) as connection:
-            known = checks.image_names(connection, video.id, start - 1, (number + 1) * FOLDER_SECONDS + 1)
+            known = files.image_paths_between(connection, video.id, start - 1, (number + 1) * FOLDER_SECONDS + 1)
         for file in _pictures(minute):
             name = f"{folder.name}/{minute.name}/{file.name}"
             if name not in known and not _is_named(library, video, name):
@@ -275,7 +275,7 @@ def check_orphans(library: Library, video: VideoRow, ledger: FindingLog, *, mend
 def check_strangers(library: Library, ledger: FindingLog, *, mend: bool) -> None:
     """Look for pictures of videos the library does not have; `mend` deletes them."""
     with reading(library.engine) as connection:
-        known = {image_folder_name(fingerprint) for fingerprint in checks.fingerprints(connection)}
+        known = {image_folder_name(fingerprint) for fingerprint in files.fingerprints(connection)}
     if not library.frames_folder.is_dir():
         return
     for folder in sorted(library.frames_folder.iterdir()):
@@ -291,7 +291,7 @@ def check_strangers(library: Library, ledger: FindingLog, *, mend: bool) -> None
 def _is_named(library: Library, video: VideoRow, name: str) -> bool:
     """Whether a frame names it by now, or at another time than its own."""
     with reading(library.engine) as connection:
-        return checks.uses_image(connection, video.id, name)
+        return files.uses_image(connection, video.id, name)
 
 
 def _minutes(folder: Path) -> Iterator[Path]:

@@ -25,7 +25,7 @@ def placed_frames(engine: Engine, video_id: int) -> Iterator[PlacedFrame]:
     """All frames of a video that have an index, in its order."""
     return _paged(
         engine,
-        lambda connection, after: checks.placed(connection, video_id, after),
+        lambda connection, after: checks.placed_frames(connection, video_id, after),
         lambda row: (row.index if row.index is not None else -1, row.id),
         checks.FIRST_PLACE,
     )
@@ -54,7 +54,7 @@ def check_chain(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
         covered += row.stands_for
     if video.extraction_status is ExtractionStatus.EXTRACTED:
         with reading(engine) as connection:
-            loose = checks.unplaced(connection, video.id)
+            loose = checks.unplaced_frames(connection, video.id)
         for row in loose:
             ledger.note(FindingKind.UNPLACED, video, place_of(None, row.timestamp))
         if covered != video.frame_count:
@@ -65,7 +65,7 @@ def check_state(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
     """Check that a video's states are those of its tasks."""
     with reading(engine) as connection:
         due = store.enrichment_due(connection, video.id)
-        extraction = checks.extract_status(connection, video.id)
+        extraction = checks.extraction_task_status(connection, video.id)
     if due is not None and due is not video.enrichment_status:
         ledger.note(FindingKind.STATUS, video, f"enrichment {video.enrichment_status}, its tasks say {due}")
     if (extraction == TaskStatus.DONE) != (video.extraction_status is ExtractionStatus.EXTRACTED):
@@ -77,7 +77,7 @@ def check_state(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
 def check_tally(engine: Engine, video: VideoRow, ledger: FindingLog, *, mend: bool) -> None:
     """Check that a video's tally says what its rows say; to mend it, they are counted under the write lock."""
     with reading(engine) as connection:
-        kept, true = counts.stored_counts(connection, video.id), counts.counted_rows(connection, video.id)
+        kept, true = counts.stored_counts(connection, video.id), counts.actual_counts(connection, video.id)
     if kept == true:
         return
     if mend:
@@ -155,10 +155,10 @@ def _check_look(video: VideoRow, ledger: FindingLog, place: str, row: DescribedF
 
 def _best_source(row: DescribedFrame) -> int | None:
     if row.is_edited:
-        return search.WRITTEN_BY_PERSON
+        return search.SOURCE_PERSON
     if row.local_description is not None:
-        return search.WRITTEN_DEEP
-    return search.WRITTEN_QUICK if row.quick_description is not None else None
+        return search.SOURCE_DEEP
+    return search.SOURCE_QUICK if row.quick_description is not None else None
 
 
 def _paged(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from db import checks, queries, runs
 from db.engine import reading, writing
-from db.migrate import SchemaError, check_pages
+from db.migrate import SchemaError, check_integrity
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
@@ -80,7 +80,7 @@ def verify(
 
 def _is_database_whole(library: Library, ledger: FindingLog, *, quick: bool, has_worker: bool) -> bool:
     try:
-        check_pages(library.engine)
+        check_integrity(library.engine)
     except SchemaError as error:
         ledger.note(FindingKind.DATABASE, None, str(error))
         return False
@@ -89,7 +89,7 @@ def _is_database_whole(library: Library, ledger: FindingLog, *, quick: bool, has
             ledger.note(FindingKind.REFERENCE, None, f"{count} in {table}")
     if not quick and not has_worker:  # it needs the write lock, for as long as all texts take to read
         with writing(library.engine) as connection:
-            if not checks.is_index_true(connection):
+            if not checks.is_search_index_consistent(connection):
                 ledger.note(FindingKind.SEARCH_INDEX, None, "search_index")
     return True
 

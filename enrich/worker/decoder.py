@@ -185,12 +185,10 @@ class Decoder:
         with writing(self._library.engine) as connection:
             return queue.claim(
                 connection,
-                kind=kind,
+                queue.TaskFilter(kind, video_ids=self._options.video_ids, min_crashes=least_crashes),
                 run_id=self._context.run_id,
                 host=this_process().hostname,
                 limit=1,
-                video_ids=self._options.video_ids,
-                least_crashes=least_crashes,
                 now=datetime.now(UTC),
             )
 
@@ -201,14 +199,14 @@ class Decoder:
             waiting = extraction.skimmed_videos(connection, self._options.video_ids)
         if due is not None and due > GAP_LIMIT:  # first skims are being described
             return False
-        gaps = {video.id: CoverageOrder(video.duration).gap(video.taken) for video in waiting}
+        gaps = {video.id: CoverageOrder(video.duration).gap(video.places) for video in waiting}
         for video in sorted(waiting, key=lambda video: -gaps[video.id]):
-            count = CoverageOrder(video.duration).deeper_skim_count(video.taken)
+            count = CoverageOrder(video.duration).deeper_skim_count(video.places)
             if due is not None and 1000 * gaps[video.id] <= due:
                 return False
-            if count > video.taken:
+            if count > video.places:
                 with writing(self._library.engine) as connection:
-                    return extraction.skim_deeper(connection, video.id, pictures=count)
+                    return extraction.extend_skim(connection, video.id, places=count)
         return False
 
     def _remove_orphans(self, video: queries.VideoRow) -> None:

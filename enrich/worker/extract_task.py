@@ -111,7 +111,7 @@ def _decode(
         skimmed = extraction.unplaced_frames(connection, video.id)
         planner = _FramePlanner(
             order=CoverageOrder(video.duration),
-            places_taken=extraction.places_taken(connection, video.id),
+            places_taken=extraction.skimmed_places(connection, video.id),
             skimmed_at=tuple(timestamp for _, timestamp in skimmed),
             folder=image_folder_name(video.fingerprint),
         )
@@ -221,4 +221,4 @@ def _place(library: Library, video: VideoRow, frame_id: int, timestamp: float) -
             extraction.place_frame(connection, frame_id, index=source.index)
         else:
             log.warning("%s has no source frame at %.6f s: skimmed frame dropped", video.title, timestamp)
-            extraction.drop_frames(connection, [frame_id])
+            extraction.delete_frames(connection, [frame_id])

@@ -74,8 +74,8 @@ class Heartbeat:
         activity, progress_at = self._activity(), self._last_progress_at()
         with writing(self._engine) as connection:
             if progress_at is not None and progress_at != self._written_progress_at:
-                runs.progress(connection, self._run_id, now=progress_at)
-            request = runs.beat(connection, self._run_id, counts=self._counts(), activity=activity, now=now)
+                runs.record_progress(connection, self._run_id, now=progress_at)
+            request = runs.record_heartbeat(connection, self._run_id, counts=self._counts(), activity=activity, now=now)
         self._written_progress_at = progress_at
         if request:
             self._on_request(request)

@@ -209,7 +209,7 @@ def count_suspects(context: RunContext, options: RunOptions, kind: SuspectKind) 
     """How many tasks are suspected of a crash. Reads the database."""
     kinds = (TaskKind.DESCRIBE,) if kind is SuspectKind.FRAMES else (TaskKind.SKIM, TaskKind.EXTRACT)
     with reading(context.library.engine) as connection:
-        return store.suspects(connection, kinds, pass_=context.pass_, video_ids=options.video_ids)
+        return store.count_suspects(connection, kinds, pass_=context.pass_, video_ids=options.video_ids)
 
 
 def remaining_options(options: RunOptions, handed_out: int) -> RunOptions:

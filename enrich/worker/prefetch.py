@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -223,23 +223,18 @@ class Prefetcher:
 
     def _claim(self, room: int) -> list[_ClaimedFrame]:
         """Claim up to `room` frames in order of priority. Runs in the database thread."""
-        claim = partial(
-            queue.claim,
-            kind=TaskKind.DESCRIBE,
-            pass_=self._context.pass_,
-            run_id=self._context.run_id,
-            host=self._hostname,
-            video_ids=self._options.video_ids,
-            least_crashes=SUSPECT_CRASHES if self._isolates_suspects else 0,
-            now=datetime.now(UTC),
+        min_crashes = SUSPECT_CRASHES if self._isolates_suspects else 0
+        wanted = queue.TaskFilter(
+            TaskKind.DESCRIBE, self._context.pass_, self._options.video_ids, min_crashes=min_crashes
         )
+        claim = partial(queue.claim, run_id=self._context.run_id, host=self._hostname, now=datetime.now(UTC))
         tasks: list[queue.ClaimedTask] = []
         with writing(self._context.library.engine) as connection:
             if self._requested_in_a_row >= MOST_REQUESTED_IN_A_ROW:
-                tasks += claim(connection, limit=1, below=REQUEST_PRIORITY)
+                tasks += claim(connection, replace(wanted, below_priority=REQUEST_PRIORITY), limit=1)
                 self._requested_in_a_row = 0
             if room > len(tasks):
-                tasks += claim(connection, limit=room - len(tasks))
+                tasks += claim(connection, wanted, limit=room - len(tasks))
         for task in tasks:
             self._claims[task.id] = task
             self._context.leases.hold(task)

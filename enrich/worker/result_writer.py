@@ -74,16 +74,13 @@ class ResultWriter:
             store.save_description(
                 connection,
                 item.task,
-                text=description.text,
-                tags=description.tags,
-                search_text=found.text,
-                search_tags=found.tags,
+                store.NewDescription(description.text, description.tags, found.text, found.tags),
                 analyses=call_records(answer),
                 now=now,
                 run_id=self._context.run_id,
             )
             if time.monotonic() - self._progress_at >= PROGRESS_SECONDS:
-                runs.progress(connection, self._context.run_id, now=now)
+                runs.record_progress(connection, self._context.run_id, now=now)
                 self._progress_at = time.monotonic()
         counts = self._context.counts
         counts.frames_described += 1
@@ -104,7 +101,7 @@ class ResultWriter:
                 run_id=self._context.run_id,
             )
             if status is TaskStatus.FAILED:
-                runs.progress(connection, self._context.run_id, now=now)
+                runs.record_progress(connection, self._context.run_id, now=now)
         if status is TaskStatus.FAILED:
             self._failed.add(item.task.id)
             self._context.counts.frames_failed += 1
@@ -116,7 +113,7 @@ class ResultWriter:
         with writing(self._context.library.engine) as connection:
             for number in range(max(attempts.values())):
                 task_ids = [task_id for task_id, count in attempts.items() if count > number]
-                queue.give_back_attempts(connection, task_ids)
+                queue.refund_attempts(connection, task_ids)
             for video_id in {item.task.video_id for item in items}:
                 store.refresh_enrichment(connection, video_id)
         revived = self._failed.intersection(attempts)

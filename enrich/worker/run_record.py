@@ -64,7 +64,7 @@ class RunRecord:
                 # pass that is working on a video or a batch finds its lease lost and leaves the task to this run.
                 swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
                 for kind in TaskKind:
-                    queue.wake(connection, kind=kind, video_ids=options.video_ids)
+                    queue.make_due(connection, kind=kind, video_ids=options.video_ids)
                 if describer is not None and describer.target_pass is Pass.QUICK:
                     store.plan_pass(connection, QUICK, video_ids=options.video_ids)
         except runs.BusyError as error:
@@ -82,12 +82,12 @@ class RunRecord:
     def change(self, state: RunState, reason: str | None, activity: Mapping[str, Any]) -> None:
         """Write the state, its reason, and the activity."""
         with writing(self._library.engine) as connection:
-            runs.change(connection, self.id, state, reason=reason, activity=dict(activity))
+            runs.set_state(connection, self.id, state, reason=reason, activity=dict(activity))
 
     def request_done(self, request: str) -> None:
         """Record that a request was carried out."""
         with writing(self._library.engine) as connection:
-            runs.obeyed(connection, self.id, request)
+            runs.clear_request(connection, self.id, request)
 
     def end(self, ending: RunEnd, error: BaseException | None, *, counts: dict[str, Any]) -> RunState:
         """End the run and return its final state. Its claims are released, unless it crashed."""

@@ -65,7 +65,7 @@ def skim_video(
         log.info("%s: seeking failed: %s", video.title, error, extra=about(Action.VIDEO_SKIMMED, video=video.id))
         taken = int((task.payload or {}).get("pictures", 0))
     with writing(library.engine) as connection:
-        extraction.finish_skim(connection, task, taken=taken)
+        extraction.finish_skim(connection, task, places=taken)
 
 
 class _SkimTask:

@@ -31,7 +31,7 @@ def long_house(house: House, tmp_path: Path) -> House:
 
 def stands(house: House, *wanted: tuple[int, tuple[int, ...]]) -> list[SampledFrame]:
     with reading(house.library.engine) as connection:
-        rows = {row.index: row for row in checks.placed(connection, 1)}
+        rows = {row.index: row for row in checks.placed_frames(connection, 1)}
     return [SampledFrame(rows[kept], indexes) for kept, indexes in wanted]
 
 

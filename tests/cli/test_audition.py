@@ -126,11 +126,11 @@ def test_refused_while_a_worker_is_describing(cli, library, standin):
     engine = open_engine(load_settings())
     with writing(engine) as connection:
         run, _ = runs.begin(connection, this_process(), options={}, is_alive=lambda _: True, now=datetime.now(UTC))
-        runs.change(connection, run, RunState.RUNNING)
+        runs.set_state(connection, run, RunState.RUNNING)
     assert cli("audition", "--frames", "1").code == 0  # nothing is left to describe
     change(library, "UPDATE tasks SET status = 'todo' WHERE frame_id = 1")
     cli("audition", "--frames", "1").refused("pause it first with `everyframe pause`")
     with writing(engine) as connection:
-        runs.change(connection, run, RunState.PAUSED)
+        runs.set_state(connection, run, RunState.PAUSED)
     assert cli("audition", "--frames", "1").code == 0
     engine.dispose()

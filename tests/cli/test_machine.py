@@ -189,7 +189,7 @@ def test_empty_database_names_the_migrate_command(cli, home, command):
 def test_damaged_database_is_refused(cli, home, command):
     home.mkdir()
     (home / "library.db").write_bytes(b"this was a database once" * 500)
-    cli(*command).refused("library.db", "cannot be read as a database", "restore a copy")
+    cli(*command).refused("library.db", "cannot be read as a database", "restore a backup")
 
 
 def test_models_refuses_a_newer_library(cli, standin, library):
@@ -252,7 +252,7 @@ def test_unreadable_settings_file_is_one_line(cli, home):
 def test_uncreatable_home_is_one_line(cli, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "file" / "home"))
-    cli("list").refused("cannot be made", "EVERYFRAME_HOME")
+    cli("list").refused("cannot be created", "EVERYFRAME_HOME")
 
 
 def test_worker_refuses_a_newer_library(library):

@@ -242,7 +242,7 @@ def test_reused_process_id_is_not_the_worker(settings: Settings, house: House, i
     old = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
     with writing(house.library.engine) as connection:
         run_id, _ = runs.begin(connection, old, options={}, is_alive=lambda _: False, now=NOW)
-        runs.change(connection, run_id, RunState.RUNNING)
+        runs.set_state(connection, run_id, RunState.RUNNING)
     found = status(settings)
     assert (found.health, found.state, found.worker, found.is_supervised) == (
         WorkerHealth.CRASHED,

@@ -113,7 +113,7 @@ def test_frame_in_flight_at_three_crashes_fails_alone(
     [(number, error)] = house.ask(
         "SELECT frames.\"index\", tasks.error FROM tasks JOIN frames ON frames.id = frame_id WHERE status = 'failed'"
     )
-    assert (number, error) == (7, "the worker crashed 3 times while it was in hand")
+    assert (number, error) == (7, "the worker crashed 3 times while working on it")
     assert house.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
 
 

@@ -193,7 +193,7 @@ def begin_run(home: Path, process: psutil.Process) -> int:
         run_id, _ = runs.begin(
             connection, identity_of(process), options=options, is_alive=lambda _: False, log_path=None, now=now
         )
-        runs.change(connection, run_id, RunState.RUNNING, activity=activity)
+        runs.set_state(connection, run_id, RunState.RUNNING, activity=activity)
     engine.dispose()
     return run_id
 

@@ -1,1 +1,1 @@
-"""The library: queue, migrations, writes, reads, search, on real SQLite files."""
+"""The database: queue, migrations, writes, reads and search, on real SQLite files."""

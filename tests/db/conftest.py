@@ -1,4 +1,4 @@
-"""A fresh library for every test: a real file, copied from one that the migrations made."""
+"""A new library for every test: a real file, copied from one made by the migrations."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from db.migrate import open_library
 
 @pytest.fixture(scope="session")
 def empty_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty library; copy it, leave it as it is."""
+    """An empty library, to be copied and not changed."""
     file = tmp_path_factory.mktemp("empty") / "library.db"
     open_library(f"sqlite:///{file}").dispose()
     return file
@@ -21,7 +21,7 @@ def empty_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def file(empty_library: Path, tmp_path: Path) -> Path:
-    """A library's file."""
+    """The file of a library."""
     return Path(shutil.copy(empty_library, tmp_path / "library.db"))
 
 
@@ -35,6 +35,6 @@ def engine(file: Path) -> Iterator[Engine]:
 
 @pytest.fixture
 def library(engine: Engine) -> Iterator[Connection]:
-    """A write transaction in a library, for what one connection can show."""
+    """A write transaction in a library, for tests that need one connection only."""
     with writing(engine) as connection:
         yield connection

@@ -1,4 +1,4 @@
-"""Rows to begin a test with, made the way the worker makes them."""
+"""Rows for tests, created through the same functions the worker uses."""
 
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,10 +8,10 @@ from sqlalchemy import Connection, insert, select
 
 from db import extraction, queue, store
 from db.models import DEEP, Frame, Run, Task, TaskKind, Video
-from db.store import NewAnalysis, NewFrame, NewVideo
+from db.store import NewAnalysis, NewDescription, NewFrame, NewVideo
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
-LATER = NOW + timedelta(seconds=queue.LEASE_SECONDS + 1)  # every lease of NOW has run out
+LATER = NOW + timedelta(seconds=queue.LEASE_SECONDS + 1)  # leases claimed at NOW have expired
 
 
 def new_video(name: str = "wedding", **changes: Any) -> NewVideo:
@@ -34,7 +34,7 @@ def new_video(name: str = "wedding", **changes: Any) -> NewVideo:
 
 
 def new_frame(number: int, **changes: Any) -> NewFrame:
-    """The kept frame `number`: each stands for three source frames."""
+    """Kept frame `number`; each stands for three source frames."""
     values: dict[str, Any] = {
         "index": number * 3,
         "timestamp": number / 10,
@@ -69,7 +69,7 @@ def new_call(**changes: Any) -> NewAnalysis:
 
 
 def add(connection: Connection, name: str = "wedding", *, sampling: str = "distinct", **changes: Any) -> int:
-    """A new video, as `everyframe add` leaves it."""
+    """Add a video as `everyframe add` does."""
     return store.add_video(connection, new_video(name, **changes), sampling=sampling, context="", now=NOW)[0]
 
 
@@ -79,32 +79,42 @@ def add_run(connection: Connection, pid: int = 1) -> int:
 
 
 def add_tasks(connection: Connection, video_id: int, count: int, *, pass_: str = DEEP, **values: Any) -> list[int]:
-    """Describe tasks without frames: to the queue a task is a task."""
+    """Add describe tasks without frames, which the queue does not need."""
     row = {"kind": TaskKind.DESCRIBE, "pass": pass_, "video_id": video_id, **values}
     before = connection.scalar(select(Task.id).order_by(Task.id.desc()).limit(1)) or 0
     connection.execute(insert(Task), [row] * count)
     return list(connection.scalars(select(Task.id).where(Task.id > before).order_by(Task.id)))
 
 
-def claim(connection: Connection, limit: int = 1, *, now: datetime = NOW, **options: Any) -> list[queue.ClaimedTask]:
-    """Claim deep describe tasks, unless `options` say otherwise."""
-    values: dict[str, Any] = {"kind": TaskKind.DESCRIBE, "pass_": DEEP, "run_id": None, "host": "here"}
-    return queue.claim(connection, limit=limit, now=now, **values | options)
+def claim(
+    connection: Connection,
+    limit: int = 1,
+    *,
+    kind: TaskKind = TaskKind.DESCRIBE,
+    pass_: str = DEEP,
+    now: datetime = NOW,
+    run_id: int | None = None,
+    **options: Any,
+) -> list[queue.ClaimedTask]:
+    """Claim tasks, by default describe tasks of the deep pass. `options` are those of `TaskFilter` and `claim`."""
+    claim_options = {name: options.pop(name) for name in ("host", "lease_seconds") if name in options}
+    wanted = queue.TaskFilter(kind, pass_, **options)
+    return queue.claim(connection, wanted, run_id=run_id, limit=limit, now=now, **{"host": "here"} | claim_options)
 
 
-def extract_job(connection: Connection, video_id: int) -> queue.ClaimedTask:
-    [job] = claim(connection, kind=TaskKind.EXTRACT, pass_="", video_ids=[video_id])
-    return job
+def claim_extraction(connection: Connection, video_id: int) -> queue.ClaimedTask:
+    [task] = claim(connection, kind=TaskKind.EXTRACT, pass_="", video_ids=[video_id])
+    return task
 
 
 def extract(
     connection: Connection, video_id: int, count: int = 3, *, passes: Collection[str] = (DEEP,), failures: int = 0
 ) -> list[int]:
-    """Decode a video to its end into `count` kept frames; their ids."""
-    job = extract_job(connection, video_id)
+    """Extract a video into `count` kept frames; returns their ids."""
+    task = claim_extraction(connection, video_id)
     extraction.begin_extraction(connection, video_id)
-    store.save_frames(connection, job, [new_frame(number) for number in range(count)], passes=passes, now=NOW)
-    extraction.finish_extraction(connection, job, decoded=count * 3, failures=failures)
+    store.save_frames(connection, task, [new_frame(number) for number in range(count)], passes=passes, now=NOW)
+    extraction.finish_extraction(connection, task, decoded=count * 3, failures=failures)
     return frame_ids(connection, video_id)
 
 
@@ -112,13 +122,13 @@ def frame_ids(connection: Connection, video_id: int) -> list[int]:
     return list(connection.scalars(select(Frame.id).where(Frame.video_id == video_id).order_by(Frame.timestamp)))
 
 
-def job_of(connection: Connection, frame_id: int, pass_: str = DEEP) -> queue.ClaimedTask:
-    """The claimed describe task of one frame; the others are as before."""
-    jobs = {job.frame_id: job for job in claim(connection, 1000, pass_=pass_)}
-    for job in jobs.values():
-        if job.frame_id != frame_id:
-            queue.release(connection, job)
-    return jobs[frame_id]
+def claim_frame(connection: Connection, frame_id: int, pass_: str = DEEP) -> queue.ClaimedTask:
+    """Claim the describe task of one frame and no other."""
+    tasks = {task.frame_id: task for task in claim(connection, 1000, pass_=pass_)}
+    for task in tasks.values():
+        if task.frame_id != frame_id:
+            queue.release(connection, task)
+    return tasks[frame_id]
 
 
 def describe(
@@ -131,14 +141,11 @@ def describe(
     search_text: str | None = None,
     calls: Sequence[NewAnalysis] = (),
 ) -> None:
-    """Describe one frame, as the worker saves it."""
+    """Describe one frame as the worker does."""
     store.save_description(
         connection,
-        job_of(connection, frame_id, pass_),
-        text=text,
-        tags=tags,
-        search_text=text if search_text is None else search_text,
-        search_tags=tags,
+        claim_frame(connection, frame_id, pass_),
+        NewDescription(text, tags, text if search_text is None else search_text, tags),
         analyses=calls,
         now=NOW,
         run_id=None,
@@ -146,10 +153,10 @@ def describe(
 
 
 def fail(connection: Connection, frame_id: int, error: str = "the model's reply was empty", times: int = 3) -> None:
-    """Let describing one frame fail."""
+    """Fail the description of one frame."""
     for _ in range(times):
-        job = job_of(connection, frame_id)
-        store.save_failure(connection, job, error=error, not_before=None, analyses=[], now=NOW, run_id=None)
+        task = claim_frame(connection, frame_id)
+        store.save_failure(connection, task, error=error, not_before=None, analyses=[], now=NOW, run_id=None)
 
 
 def status_of(connection: Connection, video_id: int) -> str:

@@ -1,7 +1,7 @@
-"""One of the processes of `test_queue_race`: claims and finishes until nothing is left, or until it is killed.
+"""A process of `test_queue_race`: claims and finishes tasks until none is left or it is killed.
 
-`python -m tests.db.racer URL RUN_ID`. It says when it is ready, and begins at a line on stdin. It notes every claim and
-every finish, each in the transaction it belongs to.
+`python -m tests.db.racer URL RUN_ID`. It prints a line when it is ready and starts at a line on stdin. Each
+claim and each finish is recorded in the transaction it belongs to.
 """
 
 import os
@@ -22,38 +22,38 @@ NOTE_FINISH = text("INSERT INTO finished (task_id, pid) VALUES (:task_id, :pid)"
 NOTE_LATE = text("INSERT INTO late (task_id, pid) VALUES (:task_id, :pid)")
 
 
-def finish(engine: Engine, jobs: list[queue.ClaimedTask]) -> bool:
-    """Finish all, or none if one has been swept from under us."""
+def finish(engine: Engine, tasks: list[queue.ClaimedTask]) -> bool:
+    """Finish all tasks, or none if the lease of one was lost."""
     try:
         with writing(engine) as connection:
-            for job in jobs:
-                connection.execute(NOTE_FINISH, {"task_id": job.id, "pid": os.getpid()})
-                queue.finish(connection, job)
+            for task in tasks:
+                connection.execute(NOTE_FINISH, {"task_id": task.id, "pid": os.getpid()})
+                queue.finish(connection, task)
     except queue.LeaseLostError:
         return False
     return True
 
 
-def note_late(engine: Engine, job: queue.ClaimedTask) -> None:
+def note_late(engine: Engine, task: queue.ClaimedTask) -> None:
     with writing(engine) as connection:
-        connection.execute(NOTE_LATE, {"task_id": job.id, "pid": os.getpid()})
+        connection.execute(NOTE_LATE, {"task_id": task.id, "pid": os.getpid()})
 
 
 def race(url: str, run_id: int) -> None:
     engine = make_engine(url)
     while True:
         with writing(engine) as connection:
-            jobs = claim(connection, random.randint(1, 40), run_id=run_id)
-            claimed = len(jobs)
-            if jobs:
-                connection.execute(NOTE_CLAIM, [{"task_id": job.id, "pid": os.getpid()} for job in jobs])
-        while jobs:
-            together = [jobs.pop() for _ in range(min(len(jobs), random.randint(1, 8)))]
+            tasks = claim(connection, random.randint(1, 40), run_id=run_id)
+            claimed = len(tasks)
+            if tasks:
+                connection.execute(NOTE_CLAIM, [{"task_id": task.id, "pid": os.getpid()} for task in tasks])
+        while tasks:
+            together = [tasks.pop() for _ in range(min(len(tasks), random.randint(1, 8)))]
             time.sleep(random.uniform(0, 2 * PAUSE_SECONDS))  # a model call
-            if not finish(engine, together):  # one of them is lost: the others' finishes were rolled back with it
-                for job in together:
-                    if not finish(engine, [job]):
-                        note_late(engine, job)
+            if not finish(engine, together):  # one lease was lost, so that all were rolled back
+                for task in together:
+                    if not finish(engine, [task]):
+                        note_late(engine, task)
         if not claimed:
             with reading(engine) as connection:
                 is_open = Task.status.in_((TaskStatus.TODO, TaskStatus.DOING))

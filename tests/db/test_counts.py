@@ -1,4 +1,4 @@
-"""Whatever is written, and however it ends, the tallies say what the rows say."""
+"""The stored counts match the rows, whatever is written and however it ends."""
 
 import os
 import signal
@@ -13,20 +13,31 @@ from db import counts, editing, extraction, queries, queue, store
 from db.counts import VideoCounts
 from db.engine import reading, writing
 from db.models import DEEP, QUICK, Frame, Tally, Task, Video
-from tests.db.library import NOW, add, claim, describe, extract, extract_job, fail, frame_ids, job_of, new_frame
+from tests.db.library import (
+    NOW,
+    add,
+    claim,
+    claim_extraction,
+    claim_frame,
+    describe,
+    extract,
+    fail,
+    frame_ids,
+    new_frame,
+)
 
 NOTHING = VideoCounts(kept=0, described=0, covered=0, planned=0, done=0)
 
 
 @pytest.fixture
 def library(library):
-    """A library whose tallies are looked at when the test is over, whatever it did."""
+    """A library whose stored counts are checked against its rows at the end of the test."""
     yield library
     for video_id in library.scalars(select(Video.id)).all():
-        assert counts.stored_counts(library, video_id) == counts.counted_rows(library, video_id)
+        assert counts.stored_counts(library, video_id) == counts.actual_counts(library, video_id)
 
 
-def test_a_new_video_has_an_empty_tally(library):
+def test_new_video_has_zero_counts(library):
     assert counts.stored_counts(library, add(library)) == NOTHING
 
 
@@ -37,16 +48,16 @@ def test_frames_and_their_deep_tasks_are_counted_as_they_are_saved(library):
     assert counts.stored_counts(library, video_id) == VideoCounts(kept=3, described=0, covered=0, planned=3, done=0)
 
 
-def test_a_frame_saved_again_is_counted_once(library):
+def test_frame_saved_again_is_counted_once(library):
     video_id = add(library)
-    job = extract_job(library, video_id)
+    task = claim_extraction(library, video_id)
     for _ in range(2):
-        store.save_frames(library, job, [new_frame(0), new_frame(1)], passes=[DEEP], now=NOW)
+        store.save_frames(library, task, [new_frame(0), new_frame(1)], passes=[DEEP], now=NOW)
 
     assert counts.stored_counts(library, video_id).kept == 2
 
 
-def test_a_description_counts_its_frame_with_what_it_stands_for_and_its_task(library):
+def test_description_counts_its_frame_task_and_covered_source_frames(library):
     video_id = add(library)
     frames = extract(library, video_id, 3)
     describe(library, frames[0])
@@ -55,14 +66,14 @@ def test_a_description_counts_its_frame_with_what_it_stands_for_and_its_task(lib
     assert counts.stored_counts(library, video_id) == VideoCounts(kept=3, described=2, covered=6, planned=3, done=2)
 
 
-def test_the_quick_pass_counts_nothing_as_described(library):
+def test_quick_pass_does_not_count_as_described(library):
     video_id = add(library)
     describe(library, extract(library, video_id, 2, passes=(QUICK,))[0], pass_=QUICK)
 
     assert counts.stored_counts(library, video_id) == VideoCounts(kept=2, described=0, covered=0, planned=0, done=0)
 
 
-def test_a_pass_that_is_planned_later_is_counted_then(library):
+def test_pass_planned_later_is_counted(library):
     video_id = add(library)
     extract(library, video_id, 2, passes=())
     store.plan_pass(library, DEEP)
@@ -70,31 +81,31 @@ def test_a_pass_that_is_planned_later_is_counted_then(library):
     assert counts.stored_counts(library, video_id).planned == 2
 
 
-def test_a_described_frame_that_decoding_splits_covers_what_is_left_to_it(library):
+def test_placing_a_frame_splits_what_a_described_frame_covers(library):
     video_id = add(library)
-    job = extract_job(library, video_id)
-    seen = new_frame(7, index=None, stands_for=None, scene=None, timestamp=0.05)
-    store.save_frames(library, job, [new_frame(0), seen], passes=[DEEP], now=NOW)
-    first, looked_at = frame_ids(library, video_id)
+    task = claim_extraction(library, video_id)
+    found = new_frame(7, index=None, stands_for=None, scene=None, timestamp=0.05)
+    store.save_frames(library, task, [new_frame(0), found], passes=[DEEP], now=NOW)
+    first, skimmed = frame_ids(library, video_id)
     describe(library, first)
-    describe(library, looked_at)
+    describe(library, skimmed)
     assert counts.stored_counts(library, video_id).covered == 3
 
-    extraction.place_frame(library, looked_at, index=1)
+    extraction.place_frame(library, skimmed, index=1)
 
     assert counts.stored_counts(library, video_id) == VideoCounts(kept=2, described=2, covered=3, planned=2, done=2)
 
 
-def test_dropped_frames_are_counted_no_more(library):
+def test_deleted_frames_are_not_counted(library):
     video_id = add(library)
     frames = extract(library, video_id, 3)
     describe(library, frames[0])
-    extraction.drop_frames(library, frames[:2])
+    extraction.delete_frames(library, frames[:2])
 
     assert counts.stored_counts(library, video_id) == VideoCounts(kept=1, described=0, covered=0, planned=1, done=0)
 
 
-def test_failures_retries_and_edits_leave_the_counts_of_descriptions_alone(library):
+def test_failures_retries_and_edits_do_not_change_described(library):
     video_id = add(library)
     frames = extract(library, video_id, 2)
     fail(library, frames[0])
@@ -105,7 +116,7 @@ def test_failures_retries_and_edits_leave_the_counts_of_descriptions_alone(libra
     assert counts.stored_counts(library, video_id) == VideoCounts(kept=2, described=0, covered=0, planned=2, done=0)
 
 
-def test_a_task_that_is_done_again_is_counted_once(library):
+def test_task_done_again_is_counted_once(library):
     video_id = add(library)
     [frame_id] = extract(library, video_id, 1)
     describe(library, frame_id)
@@ -116,17 +127,17 @@ def test_a_task_that_is_done_again_is_counted_once(library):
     assert counts.stored_counts(library, video_id) == VideoCounts(kept=1, described=1, covered=3, planned=1, done=1)
 
 
-def test_removing_a_video_takes_its_tally_along_and_leaves_the_others(library):
+def test_removing_a_video_deletes_its_counts_only(library):
     gone, stays = add(library), add(library, "other")
     describe(library, extract(library, gone, 3)[0])
     extract(library, stays, 2)
     store.remove_video(library, gone)
 
     assert counts.stored_counts(library, gone) is None
-    assert counts.totals(library) == VideoCounts(kept=2, described=0, covered=0, planned=2, done=0)
+    assert counts.total_counts(library) == VideoCounts(kept=2, described=0, covered=0, planned=2, done=0)
 
 
-def test_a_frame_that_moves_to_another_video_is_counted_there(library):
+def test_frame_moved_to_another_video_is_counted_there(library):
     here, there = add(library), add(library, "other")
     frames = extract(library, here, 2)
     describe(library, frames[0])
@@ -137,7 +148,7 @@ def test_a_frame_that_moves_to_another_video_is_counted_there(library):
     assert counts.stored_counts(library, there).covered == 3
 
 
-def test_what_is_rolled_back_is_not_counted(engine):
+def test_rolled_back_changes_are_not_counted(engine):
     with writing(engine) as connection:
         video_id = add(connection)
         frames = extract(connection, video_id, 2)
@@ -145,14 +156,14 @@ def test_what_is_rolled_back_is_not_counted(engine):
         describe(connection, frames[0])
         raise ZeroDivisionError
     with suppress(queue.LeaseLostError), writing(engine) as connection:
-        job = job_of(connection, frames[0])
-        queue.release(connection, job)
+        task = claim_frame(connection, frames[0])
+        queue.release(connection, task)
         store.save_description(
-            connection, job, text="late", tags=[], search_text="", search_tags=[], analyses=[], now=NOW, run_id=None
+            connection, task, store.NewDescription("late", [], "", []), analyses=[], now=NOW, run_id=None
         )
 
     with reading(engine) as connection:
-        assert counts.stored_counts(connection, video_id) == counts.counted_rows(connection, video_id)
+        assert counts.stored_counts(connection, video_id) == counts.actual_counts(connection, video_id)
         assert counts.stored_counts(connection, video_id).described == 0
 
 
@@ -170,25 +181,25 @@ for frame_id in frames:
 """
 
 
-def test_tallies_are_true_after_kill_9_at_any_moment(engine):
+def test_counts_are_right_after_kill_9(engine):
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(engine.url)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout.readline() == "ready\n"
         while True:
             with reading(engine) as connection:
-                if counts.totals(connection).described >= 5:
+                if counts.total_counts(connection).described >= 5:
                     break
         os.kill(process.pid, signal.SIGKILL)
 
     with reading(engine) as connection:
         [video_id] = connection.scalars(select(Video.id))
-        tally = counts.stored_counts(connection, video_id)
-        assert tally == counts.counted_rows(connection, video_id)
-        assert 5 <= tally.described < 400, "it was killed in the middle"
+        stored = counts.stored_counts(connection, video_id)
+        assert stored == counts.actual_counts(connection, video_id)
+        assert 5 <= stored.described < 400, "it was killed in the middle"
 
 
-def test_a_tally_that_is_wrong_or_missing_can_be_counted_again(library):
+def test_wrong_or_missing_counts_can_be_recounted(library):
     video_id, other = add(library), add(library, "other")
     describe(library, extract(library, video_id, 3)[0])
     library.execute(update(Tally).where(Tally.video_id == video_id).values(kept=99))
@@ -203,17 +214,17 @@ def test_a_tally_that_is_wrong_or_missing_can_be_counted_again(library):
     assert counts.stored_counts(library, 12345) is None
 
 
-def test_totals_may_be_of_some_videos(library):
+def test_total_counts_can_be_limited_to_videos(library):
     one, other = add(library), add(library, "other")
     extract(library, one, 2)
     extract(library, other, 3)
 
-    assert counts.totals(library).kept == 5
-    assert counts.totals(library, [other]).kept == 3
-    assert counts.totals(library, []) == NOTHING
+    assert counts.total_counts(library).kept == 5
+    assert counts.total_counts(library, [other]).kept == 3
+    assert counts.total_counts(library, []) == NOTHING
 
 
-def test_progress_of_the_deep_pass_is_what_a_count_of_its_tasks_says(library):
+def test_progress_of_the_deep_pass_matches_its_tasks(library):
     video_id = add(library)
     frames = extract(library, video_id, 6)
     describe(library, frames[0])

@@ -1,4 +1,4 @@
-"""What a person writes is found, shown beside what the model said, and can be taken back."""
+"""A person's text is searchable, stored beside the model's, and can be deleted again."""
 
 import pytest
 from sqlalchemy import func, select
@@ -35,7 +35,7 @@ def frame_id(frames):
     return frames[0]
 
 
-def test_an_edit_stands_beside_what_the_model_said(library, frame_id):
+def test_edit_is_stored_beside_the_models_text(library, frame_id):
     describe(library, frame_id, "a woman", tags=["party"])
 
     edit(library, frame_id, "my grandmother", ["grandma"])
@@ -47,7 +47,7 @@ def test_an_edit_stands_beside_what_the_model_said(library, frame_id):
     assert found(library, "woman") == []
 
 
-def test_no_model_overwrites_what_a_person_wrote(library, frame_id):
+def test_model_never_overwrites_a_persons_text(library, frame_id):
     edit(library, frame_id, "my grandmother", ["grandma"])
 
     describe(library, frame_id, "dim light", tags=["dark"], pass_=QUICK)
@@ -59,7 +59,7 @@ def test_no_model_overwrites_what_a_person_wrote(library, frame_id):
     assert found(library, "woman") == found(library, "party") == found(library, "dim") == []
 
 
-def test_the_part_a_person_left_open_stays_the_models(library, frame_id):
+def test_part_a_person_did_not_edit_stays_the_models(library, frame_id):
     describe(library, frame_id, "dim light", tags=["dark"], pass_=QUICK)
 
     edit(library, frame_id, tags=["grandma"])
@@ -70,7 +70,7 @@ def test_the_part_a_person_left_open_stays_the_models(library, frame_id):
     assert found(library, "dim") == found(library, "party") == []
 
 
-def test_a_late_quick_text_does_not_replace_the_deep_one(library, frame_id):
+def test_late_quick_text_does_not_replace_the_deep_text(library, frame_id):
     describe(library, frame_id, "a woman")
     edit(library, frame_id, tags=["grandma"])
 
@@ -80,7 +80,7 @@ def test_a_late_quick_text_does_not_replace_the_deep_one(library, frame_id):
     assert found(library, "dim") == []
 
 
-def test_editing_one_part_leaves_the_other_as_it_was_edited(library, frame_id):
+def test_editing_one_part_keeps_the_edit_of_the_other(library, frame_id):
     edit(library, frame_id, "my grandmother")
     edit(library, frame_id, tags=["grandma"])
 
@@ -89,7 +89,7 @@ def test_editing_one_part_leaves_the_other_as_it_was_edited(library, frame_id):
     assert found(library, "grandmother grandma") == [frame_id]
 
 
-def test_an_edit_of_a_frame_removed_meanwhile_does_nothing(library, frame_id):
+def test_edit_of_a_removed_frame_does_nothing(library, frame_id):
     store.remove_video(library, row_of(library, frame_id).video_id)
 
     edit(library, frame_id, "too late")
@@ -97,7 +97,7 @@ def test_an_edit_of_a_frame_removed_meanwhile_does_nothing(library, frame_id):
     assert count(library, Frame) == count(library, SearchDocument) == 0
 
 
-def test_a_restored_frame_is_found_by_the_model_s_words_again_without_names(library, frames):
+def test_restored_frame_is_found_by_the_models_words_without_names(library, frames):
     describe(library, frames[0], "Erna laughs", search_text="laughs", tags=["joy"])
     editing.edit_frame(library, frames[0], description="the cake", tags=["sweet"], now=NOW)
     assert found(library, "cake") == found(library, "sweet") == [frames[0]]
@@ -111,11 +111,11 @@ def test_a_restored_frame_is_found_by_the_model_s_words_again_without_names(libr
     assert search(library, "laughs").hits[0].source == "deep"
 
 
-def test_what_the_model_said_meanwhile_comes_back(library, frames):
+def test_newer_text_of_the_model_is_restored(library, frames):
     describe(library, frames[0], "a quick look", pass_=QUICK)
     editing.edit_frame(library, frames[0], description="the cake", tags=None, now=NOW)
     describe(library, frames[0], "a deep look", tags=["deepness"])
-    assert found(library, "deepness") == [frames[0]], "the part that was left open is the model's"
+    assert found(library, "deepness") == [frames[0]], "the part that was not edited is the model's"
 
     editing.restore_frame(library, frames[0])
 
@@ -123,27 +123,27 @@ def test_what_the_model_said_meanwhile_comes_back(library, frames):
     assert found(library, "quick") == []
 
 
-def test_without_a_model_s_word_nothing_is_found_any_more(library, frames):
+def test_restoring_without_a_models_text_removes_the_search_text(library, frames):
     editing.edit_frame(library, frames[0], description="the cake", tags=[], now=NOW)
     editing.restore_frame(library, frames[0])
     editing.restore_frame(library, frames[1])
     assert found(library, "cake") == []
 
 
-def test_a_frame_that_is_gone_is_left_alone(library, frames):
+def test_editing_a_missing_frame_does_nothing(library, frames):
     editing.edit_frame(library, 12345, description="the cake", tags=[], now=NOW)
     editing.restore_frame(library, 12345)
     assert found(library, "cake") == []
 
 
-def test_approving_can_be_taken_back(library, frames):
+def test_approval_can_be_taken_back(library, frames):
     editing.approve_frame(library, frames[0], is_approved=True, now=NOW)
     assert queries.frame(library, frames[0]).reviewed_at == NOW
     editing.approve_frame(library, frames[0], is_approved=False, now=LATER)
     assert queries.frame(library, frames[0]).reviewed_at is None
 
 
-def test_a_tag_on_a_range_is_added_to_the_tags_there_are(library, frames):
+def test_tag_on_a_range_is_added_to_existing_tags(library, frames):
     describe(library, frames[1], tags=["dog"])
     describe(library, frames[2], tags=["cake"])
     assert editing.tag_range(library, 1, 0.1, 0.2, "cake", now=NOW) == 1
@@ -153,7 +153,7 @@ def test_a_tag_on_a_range_is_added_to_the_tags_there_are(library, frames):
     assert queries.frame(library, frames[1]).description == "a dog runs"
 
 
-def test_a_video_gets_a_title_and_a_context(library, frames):
+def test_video_title_and_context_can_be_changed(library, frames):
     editing.rename_video(library, 1, "Erna's birthday")
     editing.set_context(library, 1, "in Graz")
     video = queries.video(library, 1)

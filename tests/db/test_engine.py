@@ -1,4 +1,4 @@
-"""The engine: what SQLite is told, so that many may write at once and nothing saved is lost."""
+"""The engine: SQLite settings for concurrent writers and durable commits, and datetimes in UTC."""
 
 import threading
 from datetime import UTC, datetime, timedelta, timezone
@@ -19,16 +19,16 @@ def pragma(connection, name):
     return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
 
 
-def test_every_connection_is_durable_strict_about_references_and_patient(engine):
+def test_every_connection_sets_wal_full_sync_foreign_keys_and_timeout(engine):
     with reading(engine) as first, reading(engine) as second, writing(engine) as third:
         for connection in (first, second, third):
             assert pragma(connection, "journal_mode") == "wal"
-            assert pragma(connection, "synchronous") == 2, "FULL: a power cut loses no commit"
+            assert pragma(connection, "synchronous") == 2, "FULL: a power failure loses no commit"
             assert pragma(connection, "foreign_keys") == 1
             assert pragma(connection, "busy_timeout") == BUSY_SECONDS * 1000
 
 
-def test_writers_queue_and_none_works_on_what_it_read_too_early(engine):
+def test_concurrent_writers_wait_and_lose_no_update(engine):
     with writing(engine) as connection:
         add(connection)
     errors = []
@@ -39,7 +39,7 @@ def test_writers_queue_and_none_works_on_what_it_read_too_early(engine):
                 with writing(engine) as connection:
                     seen = connection.execute(select(Video.decode_failures)).scalar_one()
                     connection.execute(update(Video).values(decode_failures=seen + 1))
-        except Exception as error:  # noqa: BLE001 whatever it is, the main thread tells
+        except Exception as error:  # noqa: BLE001 the main thread reports it
             errors.append(error)
 
     threads = [threading.Thread(target=count) for _ in range(WRITERS)]
@@ -53,14 +53,14 @@ def test_writers_queue_and_none_works_on_what_it_read_too_early(engine):
         assert connection.scalar(select(Video.decode_failures)) == WRITERS * TURNS
 
 
-def test_a_reader_neither_waits_for_a_writer_nor_sees_what_is_not_committed(engine):
+def test_reader_does_not_wait_and_sees_no_uncommitted_rows(engine):
     with writing(engine) as writer:
         add(writer)
         with reading(engine) as reader:
             assert reader.scalar(select(func.count()).select_from(Video)) == 0
 
 
-def test_a_read_transaction_sees_one_view_from_its_first_look_on(engine):
+def test_read_transaction_sees_one_snapshot(engine):
     with reading(engine) as reader:
         assert reader.scalar(select(func.count()).select_from(Video)) == 0
         with writing(engine) as writer:
@@ -71,7 +71,7 @@ def test_a_read_transaction_sees_one_view_from_its_first_look_on(engine):
         assert reader.scalar(select(func.count()).select_from(Video)) == 1
 
 
-def test_an_error_rolls_the_whole_transaction_back(engine):
+def test_error_rolls_the_whole_transaction_back(engine):
     def fail_midway():
         with writing(engine) as connection:
             add_tasks(connection, add(connection), 3)
@@ -84,12 +84,12 @@ def test_an_error_rolls_the_whole_transaction_back(engine):
         assert connection.scalar(select(func.count()).select_from(Video)) == 0
 
 
-def test_a_row_cannot_refer_to_nothing(library):
+def test_foreign_keys_are_enforced(library):
     with pytest.raises(IntegrityError, match="FOREIGN KEY"):
         library.execute(Frame.__table__.insert().values(video_id=99, timestamp=0.0, image_path="x"))
 
 
-def test_a_migration_may_drop_a_table_without_taking_along_what_refers_to_it(engine):
+def test_migration_may_recreate_a_table_that_others_refer_to(engine):
     with writing(engine) as connection:
         add_tasks(connection, add(connection), 3)
 
@@ -103,11 +103,11 @@ def test_a_migration_may_drop_a_table_without_taking_along_what_refers_to_it(eng
         assert pragma(connection, "foreign_keys") == 1
 
 
-def test_a_migration_that_leaves_rows_referring_to_nothing_is_rolled_back(engine):
+def test_migration_that_breaks_foreign_keys_is_rolled_back(engine):
     with writing(engine) as connection:
         add_tasks(connection, add(connection), 3)
 
-    with pytest.raises(RuntimeError, match="refer to nothing"), migrating(engine) as connection:
+    with pytest.raises(RuntimeError, match="broken foreign keys"), migrating(engine) as connection:
         connection.exec_driver_sql("DELETE FROM videos")
 
     with reading(engine) as connection:
@@ -115,44 +115,44 @@ def test_a_migration_that_leaves_rows_referring_to_nothing_is_rolled_back(engine
         assert pragma(connection, "foreign_keys") == 1
 
 
-def test_the_file_of_a_library_is_known_where_there_is_one(engine, file):
+def test_sqlite_file_is_the_path_or_none(engine, file):
     assert sqlite_file(engine) == file
     assert sqlite_file(make_engine("sqlite://")) is None
 
 
-# moments
+# datetimes
 
 
-def added_at(library, moment):
-    library.execute(update(Video).values(recorded_at=moment))
+def stored(library, value):
+    library.execute(update(Video).values(recorded_at=value))
     return library.scalar(select(Video.recorded_at))
 
 
-def test_a_moment_comes_back_as_the_same_moment_in_utc(library):
+def test_datetime_is_returned_in_utc(library):
     add(library)
     in_india = datetime(2026, 5, 1, 2, 30, 0, 123456, tzinfo=timezone(timedelta(hours=5, minutes=30)))
 
-    back = added_at(library, in_india)
+    returned = stored(library, in_india)
 
-    assert back == in_india
-    assert back.tzinfo is UTC
-    assert (back.day, back.hour, back.microsecond) == (30, 21, 123456)
+    assert returned == in_india
+    assert returned.tzinfo is UTC
+    assert (returned.day, returned.hour, returned.microsecond) == (30, 21, 123456)
 
 
-def test_no_moment_stays_none(library):
+def test_missing_datetime_stays_none(library):
     add(library)
 
-    assert added_at(library, None) is None
+    assert stored(library, None) is None
 
 
-def test_a_moment_without_a_zone_is_refused(library):
+def test_datetime_without_a_zone_is_refused(library):
     add(library)
 
     with pytest.raises(StatementError, match="without a time zone"):
-        added_at(library, datetime(2026, 5, 1))  # noqa: DTZ001 that is what is refused
+        stored(library, datetime(2026, 5, 1))  # noqa: DTZ001 the subject of the test
 
 
-def test_moments_compare_as_moments_whatever_zone_they_came_in(library):
+def test_datetimes_compare_correctly_across_zones(library):
     add(library, recorded_at=NOW.astimezone(timezone(timedelta(hours=-9))))
     same_hour_elsewhere = NOW.replace(tzinfo=timezone(timedelta(hours=9)))
 

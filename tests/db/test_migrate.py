@@ -1,4 +1,4 @@
-"""Opening a library: made, checked, migrated after a copy, or refused in one line; never half migrated."""
+"""Opening a library: created, checked, migrated after a backup, or refused in one line; never half migrated."""
 
 import os
 import re
@@ -12,19 +12,17 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, select, text
 
 from db import migrate
 from db.engine import make_engine, reading, writing
-from db.migrate import OlderSchemaError, SchemaError, check, check_pages, open_library
+from db.migrate import OlderSchemaError, SchemaError, check, check_integrity, open_library
 from db.models import Base, Frame, Task, Video
 from db.search import search
 from tests.db.library import add, describe, extract
 
 ROOT = Path(__file__).parents[2]
-RELEASED = sorted(Path(__file__).parent.glob("schema_*.sql"))
 
 
 def url(file: Path) -> str:
@@ -33,7 +31,7 @@ def url(file: Path) -> str:
 
 @contextmanager
 def disposing(engine: Engine) -> Iterator[Engine]:
-    """An engine, and no open file of it afterwards."""
+    """An engine that is disposed at the end, so that no file stays open."""
     try:
         yield engine
     finally:
@@ -41,12 +39,12 @@ def disposing(engine: Engine) -> Iterator[Engine]:
 
 
 def opened(file: Path) -> AbstractContextManager[Engine]:
-    """The library in `file`, open while the test looks at it."""
+    """The library in `file`, open for the duration of the block."""
     return disposing(open_library(url(file)))
 
 
 def refusal(file: Path) -> str:
-    """What is said about a file that cannot be opened."""
+    """The error message for a file that cannot be opened."""
     with pytest.raises(SchemaError) as caught:
         open_library(url(file))
     return str(caught.value)
@@ -65,7 +63,7 @@ def contents(file: Path) -> dict[str, str]:
 # a new library
 
 
-def test_a_new_library_is_made_with_its_folder(tmp_path):
+def test_new_library_is_created_with_its_folder(tmp_path):
     file = tmp_path / "a folder" / "100%" / "library.db"
 
     with opened(file) as engine:
@@ -76,7 +74,7 @@ def test_a_new_library_is_made_with_its_folder(tmp_path):
         with reading(engine) as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
 
-    assert [path.name for path in file.parent.iterdir()] == ["library.db"], "no copy of nothing is made"
+    assert [path.name for path in file.parent.iterdir()] == ["library.db"], "there was nothing to back up"
 
 
 def test_opening_it_again_changes_nothing(file):
@@ -89,7 +87,7 @@ def test_opening_it_again_changes_nothing(file):
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_programs_that_make_the_same_library_at_once_do_not_disturb_each_other(tmp_path):
+def test_processes_can_create_the_same_library_at_once(tmp_path):
     code = "import sys; from db.migrate import open_library; input(); open_library(sys.argv[1]).dispose()"
     command_line = [sys.executable, "-c", code, url(tmp_path / "library.db")]
     programs = [
@@ -98,23 +96,23 @@ def test_programs_that_make_the_same_library_at_once_do_not_disturb_each_other(t
     for program in programs:
         program.stdin.write(b"\n")
         program.stdin.flush()
-    said = [program.communicate()[1].decode() for program in programs]
+    message = [program.communicate()[1].decode() for program in programs]
 
-    assert said == [""] * 4
+    assert message == [""] * 4
     assert [program.returncode for program in programs] == [0] * 4
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path):
+def test_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("no folder")
 
-    assert "cannot be made" in refusal(tmp_path / "file" / "library.db")
+    assert "cannot be created" in refusal(tmp_path / "file" / "library.db")
 
 
 # migrations and models
 
 
-def described(engine) -> dict[str, object]:
-    """A schema as the database itself tells it, clause order aside."""
+def reflected(engine) -> dict[str, object]:
+    """A schema as reflected from the database, regardless of the order of clauses."""
     inspector = inspect(engine)
     schema: dict[str, object] = {}
     for table in inspector.get_table_names():
@@ -134,15 +132,15 @@ def described(engine) -> dict[str, object]:
     return schema
 
 
-def test_the_migrations_make_the_schema_the_models_say(engine):
+def test_migrations_make_the_schema_of_the_models(engine):
     with disposing(create_engine("sqlite://")) as modelled:
         Base.metadata.create_all(modelled)
 
-        assert described(engine) == described(modelled)
+        assert reflected(engine) == reflected(modelled)
 
 
-def test_the_comparison_sees_tables_constraints_and_indexes(engine):
-    schema = described(engine)
+def test_schema_comparison_covers_tables_constraints_and_indexes(engine):
+    schema = reflected(engine)
 
     assert "timestamp" in schema["frames columns"]
     assert schema["frames foreign_keys"][0]["options"] == {"ondelete": "CASCADE"}
@@ -151,7 +149,7 @@ def test_the_comparison_sees_tables_constraints_and_indexes(engine):
 
 
 def test_every_constraint_and_index_has_a_name(engine):
-    schema = described(engine)
+    schema = reflected(engine)
 
     for table in Base.metadata.tables:
         assert schema[f"{table} primary key"]["name"] == f"pk_{table}"
@@ -163,10 +161,10 @@ def test_there_is_one_line_of_migrations():
     assert ScriptDirectory.from_config(migrate._config()).get_heads() == [migrate.REVISION]
 
 
-# what is refused
+# refused databases
 
 
-def test_an_empty_file_is_refused_with_the_command_that_sets_it_up(tmp_path):
+def test_empty_file_is_refused_with_the_command_to_set_it_up(tmp_path):
     file = tmp_path / "library.db"
     file.touch()
 
@@ -177,27 +175,27 @@ def test_an_empty_file_is_refused_with_the_command_that_sets_it_up(tmp_path):
         check(engine)
 
 
-def test_another_programs_database_is_refused_and_not_touched(tmp_path):
+def test_another_programs_database_is_refused_and_not_changed(tmp_path):
     file = tmp_path / "photos.db"
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE photos (id)")
     before = file.read_bytes()
 
-    assert refusal(file) == f"{file} is not an EveryFrame library: set EVERYFRAME_DATABASE_URL to another"
+    assert refusal(file) == f"{file} is not an EveryFrame library: set EVERYFRAME_DATABASE_URL to another database"
     with disposing(make_engine(url(file))) as engine, pytest.raises(SchemaError, match="not an EveryFrame"):
         migrate.migrate(engine)
 
-    assert file.read_bytes() == before, "not even its journal mode"
+    assert file.read_bytes() == before, "including its journal mode"
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_newer_library_is_refused_with_the_command_that_brings_the_newer_program(file):
+def test_newer_library_is_refused_with_the_upgrade_command(file):
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
         connection.commit()
 
-    said = f"{file} was made by a newer EveryFrame (schema 9999): run `pip install --upgrade everyframe`"
-    assert refusal(file) == said
+    message = f"{file} was made by a newer EveryFrame (schema 9999): run `pip install --upgrade everyframe`"
+    assert refusal(file) == message
     with disposing(make_engine(url(file))) as engine, pytest.raises(SchemaError, match="newer EveryFrame"):
         migrate.migrate(engine)
 
@@ -216,44 +214,44 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
-def test_a_damaged_database_is_refused_in_one_line_that_says_what_to_do(file, damage):
+def test_damaged_database_is_refused_with_the_next_step_in_one_line(file, damage):
     file.write_bytes(damage(file.read_bytes()))
     before = file.read_bytes()
 
-    said = refusal(file)
+    message = refusal(file)
 
-    assert said.startswith(f"{file} cannot be read as a database (")
-    assert said.endswith("): restore a copy, or move it away to begin anew")
-    assert "\n" not in said
+    assert message.startswith(f"{file} cannot be read as a database (")
+    assert message.endswith("): restore a backup, or move the file away to start a new library")
+    assert "\n" not in message
     assert file.read_bytes() == before
 
 
-def test_a_damage_deep_inside_is_found_when_every_page_is_checked(file):
+def test_integrity_check_finds_damage_deep_in_the_file(file):
     with opened(file) as engine:
         with writing(engine) as connection:
             extract(connection, add(connection), 500)
-        check_pages(engine)
+        check_integrity(engine)
     data = bytearray(file.read_bytes())
     data[-20 * 4096 : -18 * 4096] = b"\x55" * 2 * 4096
     file.write_bytes(data)
 
-    with opened(file) as engine, pytest.raises(SchemaError, match="restore a copy") as caught:
-        check_pages(engine)
+    with opened(file) as engine, pytest.raises(SchemaError, match="restore a backup") as caught:
+        check_integrity(engine)
 
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_in_its_place_is_refused(tmp_path):
+def test_folder_instead_of_a_file_is_refused(tmp_path):
     assert "cannot be opened" in refusal(tmp_path)
 
 
-def test_a_library_locked_by_another_is_not_called_damaged(file, monkeypatch, newer):
+def test_locked_library_is_reported_as_locked_not_damaged(file, monkeypatch, newer):
     newer("op.add_column('videos', sa.Column('note', sa.Text()))")
     monkeypatch.setattr("db.engine.BUSY_SECONDS", 0)
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 
-        assert refusal(file) == f"{file} is locked by another program: close that, or try again in a moment"
+        assert refusal(file) == f"{file} is locked by another process: close it, or try again in a moment"
 
 
 # migrating
@@ -261,7 +259,7 @@ def test_a_library_locked_by_another_is_not_called_damaged(file, monkeypatch, ne
 
 @pytest.fixture
 def newer(monkeypatch, tmp_path):
-    """Makes this program one of a newer schema, whose migration is the given lines."""
+    """Make this version one with a newer schema, whose migration consists of the given lines."""
     versions = tmp_path / "versions"
     config_of_this_version = migrate._config
 
@@ -292,55 +290,55 @@ def filled(file):
     return file
 
 
-ANEW = """
+RECREATE = """
     with op.batch_alter_table("videos", recreate="always") as batch:
         batch.add_column(sa.Column("note", sa.Text(), nullable=False, server_default="none"))
 """
 
 
-def copies(file: Path) -> list[Path]:
+def backups(file: Path) -> list[Path]:
     return sorted(file.parent.glob("library.db.*"))
 
 
-def test_an_older_library_is_refused_by_a_check_with_the_command(filled, newer):
-    newer(ANEW)
+def test_check_refuses_an_older_library_with_the_command(filled, newer):
+    newer(RECREATE)
 
     with disposing(make_engine(url(filled))) as engine, pytest.raises(OlderSchemaError) as caught:
         check(engine)
 
-    assert str(caught.value) == f"{filled} is of an older EveryFrame (schema 0001): run `everyframe migrate`"
+    assert str(caught.value) == f"{filled} was made by an older EveryFrame (schema 0001): run `everyframe migrate`"
 
 
-def test_an_older_library_is_migrated_when_it_is_opened_and_loses_nothing(filled, newer):
-    newer(ANEW)
+def test_older_library_is_migrated_on_opening_and_keeps_its_rows(filled, newer):
+    newer(RECREATE)
 
     with opened(filled) as engine:
         check(engine)
         with reading(engine) as connection:
             assert connection.execute(text("SELECT title, note FROM videos")).all() == [("wedding", "none")]
-            assert len(connection.execute(select(Frame.id)).all()) == 3, "though the table above them was made anew"
+            assert len(connection.execute(select(Frame.id)).all()) == 3, "although videos was recreated"
             assert len(connection.execute(select(Task.id)).all()) == 4
             assert len(search(connection, "dog").hits) == 1
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
 
 
-def test_before_it_a_copy_is_made_that_opens_and_has_the_rows(filled, newer):
+def test_backup_made_before_a_migration_has_all_rows(filled, newer):
     before = contents(filled)
-    with opened(filled) as writer, writing(writer) as connection:  # one that lies in the WAL only
+    with opened(filled) as writer, writing(writer) as connection:  # a row that is only in the WAL
         add(connection, "added last")
-    newer(ANEW)
+    newer(RECREATE)
 
     with disposing(make_engine(url(filled))) as engine:
-        copy = migrate.migrate(engine)
+        backup = migrate.migrate(engine)
 
-    assert copies(filled) == [copy]
-    assert copy.name == "library.db.before-next-from-0001"
-    assert contents(copy).keys() == before.keys()
-    with disposing(make_engine(url(copy))) as engine, reading(engine) as connection:
+    assert backups(filled) == [backup]
+    assert backup.name == "library.db.before-next-from-0001"
+    assert contents(backup).keys() == before.keys()
+    with disposing(make_engine(url(backup))) as engine, reading(engine) as connection:
         assert connection.scalars(select(Video.title)).all() == ["wedding", "added last"]
         assert len(search(connection, "dog").hits) == 1
-    with disposing(make_engine(url(copy))) as engine:
-        check_pages(engine)
+    with disposing(make_engine(url(backup))) as engine:
+        check_integrity(engine)
         with pytest.raises(OlderSchemaError):
             check(engine)
 
@@ -353,28 +351,28 @@ MIDWAY = {
 
 
 @pytest.mark.parametrize("breaking", MIDWAY.values(), ids=MIDWAY.keys())
-def test_a_migration_that_fails_midway_leaves_everything_as_it_was(filled, newer, breaking):
+def test_migration_that_fails_midway_changes_nothing(filled, newer, breaking):
     before = contents(filled)
-    newer(f"{ANEW}\n    op.create_table('extra', sa.Column('id', sa.Integer()))\n    {breaking}")
+    newer(f"{RECREATE}\n    op.create_table('extra', sa.Column('id', sa.Integer()))\n    {breaking}")
 
     with pytest.raises((SchemaError, RuntimeError, ZeroDivisionError)):
         open_library(url(filled))
 
     assert contents(filled) == before
-    assert contents(copies(filled)[0]) == before
+    assert contents(backups(filled)[0]) == before
 
 
-def test_a_migration_that_fails_says_so_in_one_line_and_where_the_copy_is(filled, newer):
+def test_failed_migration_is_one_line_with_the_path_of_the_backup(filled, newer):
     newer("op.execute('SELECT * FROM nowhere')")
 
-    said = refusal(filled)
+    message = refusal(filled)
 
-    assert "could not be migrated (no such table: nowhere); it is as it was, and a copy is" in said
-    assert str(copies(filled)[0]) in said
-    assert "\n" not in said
+    assert "could not be migrated (no such table: nowhere); it was not changed (backup: " in message
+    assert str(backups(filled)[0]) in message
+    assert "\n" not in message
 
 
-def test_after_a_failure_the_next_try_may_pass(filled, newer, tmp_path):
+def test_migration_can_be_retried_after_a_failure(filled, newer, tmp_path):
     newer("op.execute('SELECT * FROM nowhere')")
     refusal(filled)
     script = tmp_path / "versions" / "next.py"
@@ -384,22 +382,22 @@ def test_after_a_failure_the_next_try_may_pass(filled, newer, tmp_path):
     with opened(filled) as engine:
         assert inspect(engine).has_table("extra")
 
-    assert len(copies(filled)) == 1
+    assert len(backups(filled)) == 1
 
 
-def test_without_room_for_the_copy_nothing_is_migrated(filled, newer):
+def test_migration_is_refused_if_the_backup_fails(filled, newer):
     before = contents(filled)
-    newer(ANEW)
-    in_its_place = filled.parent / "library.db.before-next-from-0001"
-    in_its_place.mkdir()
+    newer(RECREATE)
+    obstacle = filled.parent / "library.db.before-next-from-0001"
+    obstacle.mkdir()
 
-    assert refusal(filled).startswith("no copy could be made before the migration (")
+    assert refusal(filled).startswith(f"cannot back up {filled} before the migration (")
 
     assert contents(filled) == before
-    assert copies(filled) == [in_its_place], "and nothing half copied lies about"
+    assert backups(filled) == [obstacle], "no partial copy is left"
 
 
-def test_a_damaged_library_is_not_migrated(filled, newer):
+def test_damaged_library_is_not_migrated(filled, newer):
     with opened(filled) as engine, writing(engine) as connection:
         extract(connection, add(connection, "long"), 500)
     data = bytearray(filled.read_bytes())
@@ -407,53 +405,7 @@ def test_a_damaged_library_is_not_migrated(filled, newer):
     filled.write_bytes(data)
     newer("op.create_table('extra', sa.Column('id', sa.Integer()))")
 
-    assert "restore a copy" in refusal(filled)
+    assert "restore a backup" in refusal(filled)
 
     assert filled.read_bytes() == bytes(data)
-    assert copies(filled) == []
-
-
-# released schemas
-
-
-def stored(script: Path, file: Path) -> Path:
-    with closing(sqlite3.connect(file)) as connection:
-        connection.executescript(script.read_text(encoding="utf-8"))
-    return file
-
-
-@pytest.mark.parametrize("script", RELEASED, ids=lambda script: script.stem)
-def test_a_library_of_every_released_schema_opens_and_keeps_what_is_in_it(script, tmp_path):
-    with opened(stored(script, tmp_path / "library.db")) as engine:
-        check(engine)
-        check_pages(engine)
-        with reading(engine) as connection:
-            assert connection.scalars(select(Video.title)).all() == ["wedding"]
-            assert connection.scalars(select(Frame.local_description).order_by(Frame.id)).first() == "Grandma laughs"
-            assert [hit.source for hit in search(connection, "laughs cake").hits] == ["person", "deep"]
-            tasks = connection.execute(select(Task.status, Task.lease_until).order_by(Task.id)).all()
-            assert [task.status for task in tasks] == ["done", "done", "doing"]
-            assert tasks[2].lease_until.tzinfo is not None
-
-
-@pytest.mark.parametrize("script", RELEASED, ids=lambda script: script.stem)
-def test_a_released_migration_is_never_changed_afterwards(script, tmp_path):
-    revision = script.stem.removeprefix("schema_")
-    config = migrate._config()
-    with disposing(make_engine(url(tmp_path / "made.db"))) as made, writing(made) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
-
-    def schema(file: Path) -> dict[str, str]:
-        with closing(sqlite3.connect(file)) as connection:
-            return dict(connection.execute("SELECT name, sql FROM sqlite_master"))
-
-    assert schema(tmp_path / "made.db") == schema(stored(script, tmp_path / "stored.db")), (
-        "write another migration; only before the first release: python -m tests.db.stored_schema"
-    )
-
-
-def test_every_revision_has_its_stored_schema():
-    revisions = {script.revision for script in ScriptDirectory.from_config(migrate._config()).walk_revisions()}
-
-    assert {script.stem.removeprefix("schema_") for script in RELEASED} == revisions
+    assert backups(filled) == []

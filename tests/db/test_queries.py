@@ -1,9 +1,9 @@
-"""Reads: what the dashboard and the command line are told."""
+"""Reads of videos, frames, progress and speed."""
 
 import pytest
 from sqlalchemy import update
 
-from db import editing, extraction, queries, store
+from db import editing, extraction, files, queries, runs, store
 from db.models import DEEP, QUICK, Frame, RunState, Video
 from db.queries import NoSuchVideoError, Progress
 from tests.db.library import (
@@ -11,11 +11,11 @@ from tests.db.library import (
     add,
     add_run,
     claim,
+    claim_extraction,
+    claim_frame,
     describe,
     extract,
-    extract_job,
     fail,
-    job_of,
     new_call,
     new_frame,
 )
@@ -23,7 +23,7 @@ from tests.db.library import (
 # videos
 
 
-def test_a_video_comes_with_its_counts(library):
+def test_video_has_its_counts(library):
     video_id = add(library)
     first, second, _ = extract(library, video_id, 3)
     describe(library, first)
@@ -36,26 +36,26 @@ def test_a_video_comes_with_its_counts(library):
     assert row.enrichment_status.value == "enriching"
 
 
-def test_a_video_nothing_is_known_of_yet_counts_nothing(library):
+def test_video_without_frames_has_zero_counts(library):
     row = queries.video(library, add(library))
 
     assert (row.kept, row.described, row.covered, row.failed) == (0, 0, 0, 0)
 
 
-def test_a_frame_whose_quick_pass_failed_is_not_counted_as_failed(library):
+def test_failed_quick_task_does_not_count_as_a_failed_frame(library):
     video_id = add(library)
     [frame_id] = extract(library, video_id, 1, passes=(QUICK, DEEP))
     for _ in range(3):
-        job = job_of(library, frame_id, QUICK)
-        store.save_failure(library, job, error="x", not_before=None, analyses=[], now=NOW, run_id=None)
+        task = claim_frame(library, frame_id, QUICK)
+        store.save_failure(library, task, error="x", not_before=None, analyses=[], now=NOW, run_id=None)
     assert queries.video(library, video_id).failed == 0
 
     fail(library, frame_id)
 
-    assert queries.video(library, video_id).failed == 1, "one frame, though two of its tasks failed"
+    assert queries.video(library, video_id).failed == 1, "one frame, although two of its tasks failed"
 
 
-def test_what_the_baseline_says_is_not_counted_as_described(library):
+def test_baseline_does_not_count_as_described(library):
     video_id = add(library)
     [frame_id] = extract(library, video_id, 1, passes=[QUICK])
 
@@ -65,7 +65,7 @@ def test_what_the_baseline_says_is_not_counted_as_described(library):
     assert (row.kept, row.described, row.covered) == (1, 0, 0)
 
 
-def test_videos_come_in_the_order_they_were_added_with_their_own_counts(library):
+def test_videos_are_in_the_order_added_with_their_own_counts(library):
     ids = [add(library, name) for name in ("c", "a", "b")]
     for video_id, count in zip(ids, (1, 0, 2), strict=True):
         extract(library, video_id, count)
@@ -75,17 +75,17 @@ def test_videos_come_in_the_order_they_were_added_with_their_own_counts(library)
     assert queries.videos(library, []) == []
 
 
-def test_a_video_that_is_not_there_is_said_not_to_be(library):
-    with pytest.raises(NoSuchVideoError, match="there is no video 7"):
+def test_unknown_video_id_is_reported(library):
+    with pytest.raises(NoSuchVideoError, match="there is no video 7: run `everyframe list`"):
         queries.video(library, 7)
 
 
-# which video is meant
+# finding a video
 
 
 @pytest.fixture
 def named(library):
-    """Videos by their titles."""
+    """Video ids by title."""
     titles = ("Wedding", "Wedding party", "Birthday 1987", "Straße", "2")
     return {title: add(library, title) for title in titles}
 
@@ -97,23 +97,23 @@ def named(library):
         ("1987", "Birthday 1987"),
         ("BIRTH", "Birthday 1987"),
         ("party", "Wedding party"),
-        ("wedding", "Wedding"),  # all of a title, though it is a part of another
+        ("wedding", "Wedding"),  # a whole title, although it is part of another
         ("STRASSE", "Straße"),
         ("1", "Wedding"),
-        ("2", "Wedding party"),  # the id, though another is called so
+        ("2", "Wedding party"),  # the id, although another video has this title
     ],
 )
-def test_a_video_is_found_by_id_path_or_unique_part_of_its_title(library, named, wanted, title):
+def test_video_is_found_by_id_path_or_unique_part_of_its_title(library, named, wanted, title):
     assert queries.find_video(library, wanted).id == named[title]
 
 
-def test_a_video_is_found_by_the_absolute_form_of_what_was_typed(library, named):
+def test_video_is_found_by_its_absolute_path(library, named):
     found = queries.find_video(library, "Straße.mp4", path="/films/Straße.mp4")
 
     assert found.id == named["Straße"]
 
 
-def test_several_that_may_be_meant_are_named_with_their_numbers(library, named):
+def test_ambiguous_name_lists_the_candidates(library, named):
     with pytest.raises(NoSuchVideoError) as caught:
         queries.find_video(library, "wed")
 
@@ -122,20 +122,20 @@ def test_several_that_may_be_meant_are_named_with_their_numbers(library, named):
 
 
 @pytest.mark.parametrize("wanted", ["funeral", "99", "%", "_", "/films/gone.mp4"])
-def test_what_is_no_video_is_said_to_be_none(library, named, wanted):
+def test_name_that_matches_no_video_is_reported(library, named, wanted):
     with pytest.raises(NoSuchVideoError, match="no video is called"):
         queries.find_video(library, wanted)
 
 
 @pytest.mark.parametrize("wanted", ["", "  "])
-def test_no_name_means_no_video_even_if_there_is_only_one(library, wanted):
+def test_empty_name_matches_no_video(library, wanted):
     add(library)
 
     with pytest.raises(NoSuchVideoError, match="no video was named"):
         queries.find_video(library, wanted)
 
 
-def test_of_two_videos_under_one_path_the_newest_is_meant(library):
+def test_newest_of_two_videos_with_one_path_is_found(library):
     add(library, fingerprint="what was there before")
     newest = add(library, fingerprint="what is there now")
 
@@ -145,18 +145,18 @@ def test_of_two_videos_under_one_path_the_newest_is_meant(library):
 # frames
 
 
-def test_frames_come_in_the_order_of_time_page_by_page(library):
+def test_frames_are_paged_in_time_order(library):
     video_id = add(library)
-    job = extract_job(library, video_id)
+    task = claim_extraction(library, video_id)
     for number in (2, 0, 1, 3):
-        store.save_frames(library, job, [new_frame(number)], passes=[DEEP], now=NOW)
+        store.save_frames(library, task, [new_frame(number)], passes=[DEEP], now=NOW)
 
     assert [row.timestamp for row in queries.frames(library, video_id)] == [0.0, 0.1, 0.2, 0.3]
     assert [row.timestamp for row in queries.frames(library, video_id, after=0.1, limit=1)] == [0.2]
     assert queries.frames(library, 99) == []
 
 
-def test_each_source_frame_has_the_kept_frame_that_stands_for_it(library):
+def test_kept_frame_is_found_for_each_source_frame(library):
     video_id, other = add(library), add(library, "other")
     frames = extract(library, video_id, 2)
     extract(library, other, 9)
@@ -166,7 +166,7 @@ def test_each_source_frame_has_the_kept_frame_that_stands_for_it(library):
     assert [row and row.id for row in stands] == [frames[0]] * 3 + [frames[1]] * 3 + [None]
 
 
-def test_a_frame_whose_number_is_not_known_yet_stands_for_nothing(library):
+def test_frame_without_an_index_stands_for_nothing(library):
     video_id = add(library)
     extract(library, video_id, 2)
     library.execute(update(Frame).values(index=None, stands_for=None))
@@ -174,20 +174,20 @@ def test_a_frame_whose_number_is_not_known_yet_stands_for_nothing(library):
     assert queries.frame_of_index(library, video_id, 0) is None
 
 
-@pytest.mark.parametrize(("moment", "shown"), [(-1.0, 0), (0.0, 0), (0.05, 0), (0.1, 1), (0.19, 1), (99.0, 2)])
-def test_the_frame_shown_at_a_moment_is_the_last_before_it(library, moment, shown):
+@pytest.mark.parametrize(("timestamp", "shown"), [(-1.0, 0), (0.0, 0), (0.05, 0), (0.1, 1), (0.19, 1), (99.0, 2)])
+def test_frame_at_a_time_is_the_last_one_before_it(library, timestamp, shown):
     video_id = add(library)
     frames = extract(library, video_id, 3)
 
-    assert queries.frame_at(library, video_id, moment).id == frames[shown]
+    assert queries.frame_at(library, video_id, timestamp).id == frames[shown]
 
 
-def test_a_video_without_frames_shows_none(library):
+def test_video_without_frames_has_no_frame_at_any_time(library):
     assert queries.frame_at(library, add(library), 0.0) is None
     assert queries.frame(library, 1) is None
 
 
-def test_the_best_text_is_a_persons_then_the_deep_one_then_the_quick_one(library):
+def test_best_text_is_a_persons_then_deep_then_quick(library):
     [frame_id] = extract(library, add(library), 1, passes=(QUICK, DEEP))
     seen = [queries.frame(library, frame_id)]
     describe(library, frame_id, "quick", tags=["q"], pass_=QUICK)
@@ -198,10 +198,10 @@ def test_the_best_text_is_a_persons_then_the_deep_one_then_the_quick_one(library
     seen.append(queries.frame(library, frame_id))
 
     assert [row.description for row in seen] == [None, "quick", "deep", "mine"]
-    assert [row.tags for row in seen] == [[], ["q"], ["d"], []], "no tags is what the person wrote"
+    assert [row.tags for row in seen] == [[], ["q"], ["d"], []], "the person removed all tags"
 
 
-def test_a_frame_says_why_it_failed_until_it_is_described(library):
+def test_frame_has_its_error_until_it_is_described(library):
     [frame_id] = extract(library, add(library), 1)
     assert queries.frame(library, frame_id).error is None
     fail(library, frame_id, "the model's reply was empty")
@@ -214,42 +214,39 @@ def test_a_frame_says_why_it_failed_until_it_is_described(library):
     assert queries.frame(library, frame_id).error is None
 
 
-def doubt(problem):
+def warnings_of(problem):
     return [{"problem": problem, "detail": ""}]
 
 
-def test_a_frame_has_the_warnings_of_the_reply_that_was_kept(library):
+def test_frame_has_the_warnings_of_the_kept_reply(library):
     first, second, third = extract(library, add(library), 3)
-    refused = new_call(is_kept=False, warnings=doubt("not json"))
-    describe(library, first, calls=[refused, new_call(warnings=doubt("cut off"))])
+    refused = new_call(is_kept=False, warnings=warnings_of("not json"))
+    describe(library, first, calls=[refused, new_call(warnings=warnings_of("cut off"))])
     describe(library, second, calls=[new_call(), refused])
 
     rows = {row.id: row.warnings for row in queries.frames(library, 1)}
 
-    assert rows == {first: doubt("cut off"), second: [], third: []}
+    assert rows == {first: warnings_of("cut off"), second: [], third: []}
 
 
-def test_the_warnings_are_those_of_the_text_that_is_shown(library):
+def test_warnings_are_those_of_the_shown_text(library):
     [frame_id] = extract(library, add(library), 1, passes=(QUICK, DEEP))
-    describe(library, frame_id, calls=[new_call(warnings=doubt("of the deep text"))])
-    describe(library, frame_id, pass_=QUICK, calls=[new_call(warnings=doubt("of the quick text"))])
+    describe(library, frame_id, calls=[new_call(warnings=warnings_of("of the deep text"))])
+    describe(library, frame_id, pass_=QUICK, calls=[new_call(warnings=warnings_of("of the quick text"))])
 
-    assert queries.frame(library, frame_id).warnings == doubt("of the deep text")
+    assert queries.frame(library, frame_id).warnings == warnings_of("of the deep text")
 
 
-def test_warnings_are_found_for_more_frames_than_one_statement_asks_for(library):
+def test_warnings_are_read_in_several_chunks(library):
     video_id = add(library)
     frames = extract(library, video_id, 1100)
-    job = {job.frame_id: job for job in claim(library, 2000)}
+    task = {task.frame_id: task for task in claim(library, 2000)}
     for frame_id in (frames[0], frames[499], frames[500], frames[-1]):
         store.save_description(
             library,
-            job[frame_id],
-            text="x",
-            tags=[],
-            search_text="x",
-            search_tags=[],
-            analyses=[new_call(warnings=doubt(str(frame_id)))],
+            task[frame_id],
+            store.NewDescription("x", [], "x", []),
+            analyses=[new_call(warnings=warnings_of(str(frame_id)))],
             now=NOW,
             run_id=None,
         )
@@ -257,10 +254,10 @@ def test_warnings_are_found_for_more_frames_than_one_statement_asks_for(library)
     with_warnings = [row for row in queries.frames(library, video_id) if row.warnings]
 
     assert [row.id for row in with_warnings] == [frames[0], frames[499], frames[500], frames[-1]]
-    assert all(row.warnings == doubt(str(row.id)) for row in with_warnings)
+    assert all(row.warnings == warnings_of(str(row.id)) for row in with_warnings)
 
 
-# how it goes
+# progress and speed
 
 
 def test_progress_counts_a_pass_by_status(library):
@@ -278,18 +275,18 @@ def test_progress_counts_a_pass_by_status(library):
     assert queries.progress(library, DEEP, []) == Progress(todo=0, doing=0, done=0, failed=0)
 
 
-def test_only_videos_that_can_still_be_decoded_are_open(library):
+def test_open_extractions_exclude_extracted_and_failed_videos(library):
     pending, doing, done, failed = (add(library, name) for name in "abcd")
-    extract_job(library, doing)
+    claim_extraction(library, doing)
     extraction.begin_extraction(library, doing)
     extract(library, done)
-    extraction.fail_extraction(library, extract_job(library, failed), error="not a video")
+    extraction.fail_extraction(library, claim_extraction(library, failed), error="not a video")
 
     assert [row.id for row in queries.open_extractions(library)] == [pending, doing]
     assert [row.id for row in queries.open_extractions(library, [doing, done])] == [doing]
 
 
-def test_speed_is_learnt_from_the_last_20_calls_without_loading_the_model(library):
+def test_speed_is_the_mean_of_the_last_20_calls_without_loading(library):
     frames = extract(library, add(library), 23)
     assert queries.speed(library, "ollama", "llava:13b") is None
 
@@ -306,7 +303,7 @@ def test_speed_is_learnt_from_the_last_20_calls_without_loading_the_model(librar
     assert queries.speed(library, "claude", "llava:13b") is None
 
 
-def test_a_second_call_for_one_frame_counts_as_that_frames(library):
+def test_retry_counts_towards_the_time_of_its_frame(library):
     [frame_id] = extract(library, add(library), 1)
 
     describe(library, frame_id, calls=[new_call(is_kept=False, latency_seconds=2.0), new_call(latency_seconds=3.0)])
@@ -314,50 +311,52 @@ def test_a_second_call_for_one_frame_counts_as_that_frames(library):
     assert queries.speed(library, "ollama", "llava:13b") == queries.ModelSpeed(calls=2, seconds_per_frame=5.0)
 
 
-def test_calls_of_which_none_was_kept_still_say_how_long_they_take(library):
+def test_speed_includes_calls_that_were_not_kept(library):
     [frame_id] = extract(library, add(library), 1)
     call = new_call(is_kept=False, latency_seconds=4.0)
-    job = job_of(library, frame_id)
-    store.save_failure(library, job, error="x", not_before=None, analyses=[call], now=NOW, run_id=None)
+    task = claim_frame(library, frame_id)
+    store.save_failure(library, task, error="x", not_before=None, analyses=[call], now=NOW, run_id=None)
 
     assert queries.speed(library, "ollama", "llava:13b").seconds_per_frame == 4.0
 
 
-def test_the_kept_share_is_learnt_from_what_was_extracted_with_the_same_sampling(library):
+def test_kept_share_is_from_videos_extracted_with_the_same_sampling(library):
     assert queries.kept_share(library, "distinct") is None
     for name, count in (("a", 2), ("b", 4)):
         extract(library, add(library, name), count)
     exact = add(library, "c", sampling="exact")
-    store.save_frames(library, extract_job(library, exact), [new_frame(0)], passes=[DEEP], now=NOW)
+    store.save_frames(library, claim_extraction(library, exact), [new_frame(0)], passes=[DEEP], now=NOW)
     library.execute(update(Video).where(Video.id == 2).values(frame_count=24))
 
     assert queries.kept_share(library, "distinct") == pytest.approx((2 + 4) / (6 + 24))
-    assert queries.kept_share(library, "exact") is None, "it is not extracted to its end"
+    assert queries.kept_share(library, "exact") is None, "it is not fully extracted"
 
 
-def test_the_newest_pictures_come_first(library):
+def test_newest_images_come_first(library):
     video_id, other = add(library), add(library, "other")
     extract(library, video_id, 3)
     extract(library, other, 1)
 
-    assert queries.image_paths(library, limit=2, video_id=video_id) == ["2.jpg", "1.jpg"]
-    assert queries.image_paths(library, limit=9) == ["0.jpg", "2.jpg", "1.jpg", "0.jpg"]
+    assert files.newest_image_paths(library, limit=2, video_id=video_id) == ["2.jpg", "1.jpg"]
+    assert files.newest_image_paths(library, limit=9) == ["0.jpg", "2.jpg", "1.jpg", "0.jpg"]
 
 
-def test_failures_are_grouped_by_reason_the_commonest_first(library):
+def test_failures_are_grouped_by_error_most_common_first(library):
     video_id, other = add(library), add(library, "other")
     frames = extract(library, video_id, 3)
-    fail(library, frames[0], "broken picture")
+    fail(library, frames[0], "broken image")
     for frame_id in frames[1:]:
         fail(library, frame_id, "empty reply")
-    fail(library, extract(library, other, 1)[0], "broken picture", times=2)
-    extraction.fail_extraction(library, extract_job(library, add(library, "third")), error="not a video")
+    fail(library, extract(library, other, 1)[0], "broken image", times=2)
+    extraction.fail_extraction(library, claim_extraction(library, add(library, "third")), error="not a video")
 
-    assert queries.failures(library, [video_id]) == [("empty reply", 2), ("broken picture", 1)]
+    assert queries.failures(library, [video_id]) == [("empty reply", 2), ("broken image", 1)]
     assert queries.failures(library)[0] == ("empty reply", 2)
     assert ("not a video", 1) in queries.failures(library)
-    assert queries.failures(library, [other]) == [], "it is tried once more"
+    assert queries.failures(library, [other]) == [], "it will be retried"
 
 
-def test_a_runs_state_comes_with_its_reason(library):
-    assert queries.run_state(library, add_run(library)) == (RunState.STARTING, None)
+def test_run_has_its_state_and_reason(library):
+    run = runs.run(library, add_run(library))
+
+    assert (run.state, run.reason) == (RunState.STARTING, None)

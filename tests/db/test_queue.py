@@ -1,4 +1,4 @@
-"""The queue: what each verb does to a task, one connection at a time (`test_queue_race` has the crowd)."""
+"""The queue: what each function does to a task, on one connection (`test_queue_race` has many processes)."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from db import queue
 from db.engine import writing
 from db.models import DEEP, QUICK, Frame, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
-from tests.db.library import LATER, NOW, add, add_run, add_tasks, claim, extract, fail, job_of
+from tests.db.library import LATER, NOW, add, add_run, add_tasks, claim, claim_frame, extract, fail
 
 SECOND = timedelta(seconds=1)
 
@@ -27,138 +27,138 @@ def take_over(library, video_id, frame_id):
     return queue.take_over(library, video_id=video_id, frame_id=frame_id, pass_=DEEP, host="here", now=NOW)
 
 
-def lose(library, job):
-    """Let a task's lease be lost and another claim it."""
+def lose(library, task):
+    """Let a task lose its lease and be claimed again."""
     queue.sweep(library, now=LATER)
     [again] = claim(library, now=LATER)
-    assert again.id == job.id
+    assert again.id == task.id
     return again
 
 
 VERBS = {
     "finish": queue.finish,
-    "fail": lambda library, job: queue.fail(library, job, error="late"),
+    "fail": lambda library, task: queue.fail(library, task, error="late"),
     "release": queue.release,
 }
 verbs = pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS.keys())
 
 
-# take over
+# take_over
 
 
-def test_whatever_its_task_was_a_frame_is_taken_over_and_who_had_it_comes_too_late(library, video_id):
+def test_take_over_claims_a_task_of_any_status_from_its_owner(library, video_id):
     todo, doing, done, failed = extract(library, video_id, 4)
-    queue.finish(library, job_of(library, done))
+    queue.finish(library, claim_frame(library, done))
     fail(library, failed)
-    theirs = job_of(library, doing)
+    theirs = claim_frame(library, doing)
     for frame_id in (todo, doing, done, failed):
-        job = take_over(library, video_id, frame_id)
-        assert state(library, job.id).status == TaskStatus.DOING
-        queue.finish(library, job)
-        row = state(library, job.id)
+        task = take_over(library, video_id, frame_id)
+        assert state(library, task.id).status == TaskStatus.DOING
+        queue.finish(library, task)
+        row = state(library, task.id)
         assert (row.status, row.lease_token, row.run_id, row.error) == (TaskStatus.DONE, None, None, None)
     with pytest.raises(LeaseLostError):
         queue.finish(library, theirs)
     assert library.scalar(select(func.count()).where(Task.kind == TaskKind.DESCRIBE)) == 4
 
 
-def test_a_frame_without_a_task_gets_one_when_it_is_taken_over(library, video_id):
+def test_take_over_creates_a_missing_task(library, video_id):
     [frame_id] = extract(library, video_id, 1, passes=())
-    job = take_over(library, video_id, frame_id)
-    assert (job.frame_id, job.pass_, job.attempts) == (frame_id, DEEP, 0)
-    queue.finish(library, job)
-    assert state(library, job.id).status == TaskStatus.DONE
+    task = take_over(library, video_id, frame_id)
+    assert (task.frame_id, task.pass_, task.attempts) == (frame_id, DEEP, 0)
+    queue.finish(library, task)
+    assert state(library, task.id).status == TaskStatus.DONE
 
 
 # claim
 
 
-def test_the_highest_priority_is_claimed_first_then_the_oldest(library, video_id):
+def test_claim_order_is_priority_then_age(library, video_id):
     low = add_tasks(library, video_id, 2, priority=-1)
     normal = add_tasks(library, video_id, 2)
     high = add_tasks(library, video_id, 2, priority=5)
 
-    together = [job.id for job in claim(library, 5)]
+    together = [task.id for task in claim(library, 5)]
 
     assert together == [*high, *normal, low[0]]
-    assert [job.id for job in claim(library, 5)] == [low[1]]
+    assert [task.id for task in claim(library, 5)] == [low[1]]
 
 
-def test_one_by_one_the_order_is_the_same(library, video_id):
+def test_single_claims_have_the_same_order(library, video_id):
     low = add_tasks(library, video_id, 1, priority=-1)
     high = add_tasks(library, video_id, 2, priority=5)
 
     assert [claim(library)[0].id for _ in range(3)] == [*high, *low]
 
 
-def test_a_claim_is_one_statement_and_takes_no_more_than_its_limit(engine, library, video_id):
+def test_claim_is_one_statement_and_respects_its_limit(engine, library, video_id):
     add_tasks(library, video_id, 50)
     statements = []
     event.listen(engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
 
-    jobs = claim(library, 7)
+    tasks = claim(library, 7)
 
-    assert len(jobs) == 7
+    assert len(tasks) == 7
     assert len(statements) == 1
-    assert library.scalar(select(Task.id).where(Task.status == TaskStatus.DOING).offset(7)) is None, "and not one more"
+    assert library.scalar(select(Task.id).where(Task.status == TaskStatus.DOING).offset(7)) is None, "no eighth task"
 
 
-def test_nobody_claims_what_is_claimed(library, video_id):
+def test_claimed_tasks_are_not_claimed_again(library, video_id):
     add_tasks(library, video_id, 10)
 
     first, second = claim(library, 6), claim(library, 6)
 
     assert len(first) == 6
     assert len(second) == 4
-    assert not {job.id for job in first} & {job.id for job in second}
+    assert not {task.id for task in first} & {task.id for task in second}
     assert claim(library, 6) == []
 
 
-def test_a_claim_says_who_has_the_task_and_until_when(library, video_id):
+def test_claim_records_its_owner_and_lease(library, video_id):
     run_id = add_run(library)
     [task_id] = add_tasks(library, video_id, 1, payload={"gap": 2}, priority=3)
 
-    [job] = claim(library, run_id=run_id, host="gpu", lease_seconds=30)
+    [task] = claim(library, run_id=run_id, host="gpu", lease_seconds=30)
 
     row = state(library, task_id)
-    assert (row.status, row.run_id, row.host, row.lease_token) == (TaskStatus.DOING, run_id, "gpu", job.token)
+    assert (row.status, row.run_id, row.host, row.lease_token) == (TaskStatus.DOING, run_id, "gpu", task.token)
     assert row.lease_until == NOW + timedelta(seconds=30)
-    assert (job.payload, job.priority, job.kind, job.pass_) == ({"gap": 2}, 3, TaskKind.DESCRIBE, DEEP)
+    assert (task.payload, task.priority, task.kind, task.pass_) == ({"gap": 2}, 3, TaskKind.DESCRIBE, DEEP)
 
 
-def test_each_claim_has_a_token_of_its_own(library, video_id):
+def test_each_claim_has_its_own_token(library, video_id):
     add_tasks(library, video_id, 2)
 
     assert claim(library)[0].token != claim(library)[0].token
 
 
-def test_a_task_is_not_due_before_its_time(library, video_id):
+def test_task_is_not_due_before_not_before(library, video_id):
     [task_id] = add_tasks(library, video_id, 1, not_before=NOW)
 
     assert claim(library, now=NOW - SECOND) == []
-    assert [job.id for job in claim(library, now=NOW)] == [task_id]
+    assert [task.id for task in claim(library, now=NOW)] == [task_id]
 
 
-def test_only_the_kind_and_the_pass_asked_for_are_claimed(library, video_id):
+def test_claim_is_limited_to_a_kind_and_a_pass(library, video_id):
     [quick] = add_tasks(library, video_id, 1, pass_=QUICK)
     [deep] = add_tasks(library, video_id, 1, pass_=DEEP)
 
-    assert [job.id for job in claim(library, 9, pass_=QUICK)] == [quick]
-    assert [job.id for job in claim(library, 9, pass_=DEEP)] == [deep]
-    assert [job.kind for job in claim(library, 9, kind=TaskKind.EXTRACT, pass_="")] == [TaskKind.EXTRACT]
+    assert [task.id for task in claim(library, 9, pass_=QUICK)] == [quick]
+    assert [task.id for task in claim(library, 9, pass_=DEEP)] == [deep]
+    assert [task.kind for task in claim(library, 9, kind=TaskKind.EXTRACT, pass_="")] == [TaskKind.EXTRACT]
 
 
-def test_only_the_videos_asked_for_are_claimed(library, video_id):
+def test_claim_is_limited_to_videos(library, video_id):
     other = add(library, "birthday")
     add_tasks(library, video_id, 1, priority=9)
     [theirs] = add_tasks(library, other, 1)
 
     assert claim(library, 9, video_ids=[]) == []
-    assert [job.id for job in claim(library, 9, video_ids=[other])] == [theirs]
+    assert [task.id for task in claim(library, 9, video_ids=[other])] == [theirs]
 
 
 @pytest.mark.parametrize("only_one_video", [False, True])
-def test_a_claim_among_100_000_tasks_walks_its_index_and_sorts_nothing(engine, library, video_id, only_one_video):
+def test_claim_among_100_000_tasks_uses_its_index_and_sorts_nothing(engine, library, video_id, only_one_video):
     add_tasks(library, video_id, 50_000)
     add_tasks(library, video_id, 50_000, pass_=QUICK)
     plan = []
@@ -175,13 +175,13 @@ def test_a_claim_among_100_000_tasks_walks_its_index_and_sorts_nothing(engine, l
     assert not any("SCAN tasks" in line for line in plan), plan
 
 
-# fencing
+# leases
 
 
-def test_a_lease_is_pushed_on_only_by_its_owner(library, video_id):
+def test_lease_is_renewed_only_by_its_owner(library, video_id):
     add_tasks(library, video_id, 2)
     mine, lost = claim(library, 2)
-    library.execute(update(Task).where(Task.id == lost.id).values(lease_token="another's"))  # noqa: S106 it is no secret
+    library.execute(update(Task).where(Task.id == lost.id).values(lease_token="another's"))  # noqa: S106 not a secret
 
     assert queue.renew(library, [mine, lost], now=LATER) == 1
 
@@ -189,30 +189,30 @@ def test_a_lease_is_pushed_on_only_by_its_owner(library, video_id):
     assert state(library, lost.id).lease_until == NOW + timedelta(seconds=queue.LEASE_SECONDS)
 
 
-def test_a_renewed_lease_is_not_swept(library, video_id):
+def test_renewed_lease_is_not_swept(library, video_id):
     add_tasks(library, video_id, 1)
-    jobs = claim(library)
+    tasks = claim(library)
 
-    queue.renew(library, jobs, now=NOW + 60 * SECOND)
+    queue.renew(library, tasks, now=NOW + 60 * SECOND)
 
     assert queue.sweep(library, now=LATER) == 0
 
 
-def test_nothing_to_renew_is_nothing_renewed(library):
+def test_renewing_no_tasks_renews_none(library):
     assert queue.renew(library, [], now=NOW) == 0
 
 
-def test_renewing_a_settled_task_does_not_bring_it_back(library, video_id):
+def test_renewing_a_settled_task_does_nothing(library, video_id):
     add_tasks(library, video_id, 1)
-    [job] = claim(library)
-    queue.finish(library, job)
+    [task] = claim(library)
+    queue.finish(library, task)
 
-    assert queue.renew(library, [job], now=NOW) == 0
-    assert state(library, job.id).lease_until is None
+    assert queue.renew(library, [task], now=NOW) == 0
+    assert state(library, task.id).lease_until is None
 
 
 @verbs
-def test_who_comes_late_changes_nothing_and_is_told(library, video_id, verb):
+def test_lost_lease_raises_and_changes_nothing(library, video_id, verb):
     add_tasks(library, video_id, 1)
     [late] = claim(library)
     owner = lose(library, late)
@@ -226,7 +226,7 @@ def test_who_comes_late_changes_nothing_and_is_told(library, video_id, verb):
 
 
 @verbs
-def test_who_comes_late_to_a_swept_task_that_nobody_has_yet_is_told_too(library, video_id, verb):
+def test_lost_lease_raises_even_if_nobody_claimed_the_task_again(library, video_id, verb):
     add_tasks(library, video_id, 1)
     [late] = claim(library)
     queue.sweep(library, now=LATER)
@@ -238,27 +238,27 @@ def test_who_comes_late_to_a_swept_task_that_nobody_has_yet_is_told_too(library,
 
 
 @verbs
-def test_a_task_is_settled_once(library, video_id, verb):
+def test_task_is_settled_once(library, video_id, verb):
     add_tasks(library, video_id, 1)
-    [job] = claim(library)
-    queue.finish(library, job)
+    [task] = claim(library)
+    queue.finish(library, task)
 
     with pytest.raises(LeaseLostError):
-        verb(library, job)
+        verb(library, task)
 
 
 @verbs
-def test_the_answer_for_a_removed_task_is_refused(library, video_id, verb):
+def test_result_of_a_removed_task_is_refused(library, video_id, verb):
     add_tasks(library, video_id, 1)
-    [job] = claim(library)
+    [task] = claim(library)
     library.execute(Video.__table__.delete().where(Video.id == video_id))
 
     with pytest.raises(LeaseLostError):
-        verb(library, job)
+        verb(library, task)
 
 
 @verbs
-def test_the_result_of_a_late_worker_is_rolled_back_with_its_finish(engine, verb):
+def test_result_of_a_late_worker_is_rolled_back(engine, verb):
     with writing(engine) as library:
         [frame_id] = extract(library, add(library), 1)
         [late] = claim(library)
@@ -281,24 +281,24 @@ def test_the_result_of_a_late_worker_is_rolled_back_with_its_finish(engine, verb
 # finish, fail, release
 
 
-def test_a_finished_task_is_done_and_holds_no_lease(library, video_id):
+def test_finished_task_is_done_and_holds_no_lease(library, video_id):
     add_tasks(library, video_id, 1)
-    [job] = claim(library)
+    [task] = claim(library)
 
-    queue.finish(library, job)
+    queue.finish(library, task)
 
-    row = state(library, job.id)
+    row = state(library, task.id)
     assert (row.status, row.lease_token, row.lease_until, row.error) == (TaskStatus.DONE, None, None, None)
     assert claim(library, now=LATER) == []
 
 
-def test_a_task_fails_for_good_at_the_third_attempt(library, video_id):
+def test_task_fails_at_the_third_attempt(library, video_id):
     [task_id] = add_tasks(library, video_id, 1)
     became = []
     for attempt in range(3):
-        [job] = claim(library)
-        assert job.attempts == attempt
-        became.append(queue.fail(library, job, error=f"bad reply {attempt + 1}"))
+        [task] = claim(library)
+        assert task.attempts == attempt
+        became.append(queue.fail(library, task, error=f"bad reply {attempt + 1}"))
 
     assert became == [TaskStatus.TODO, TaskStatus.TODO, TaskStatus.FAILED]
     row = state(library, task_id)
@@ -306,73 +306,73 @@ def test_a_task_fails_for_good_at_the_third_attempt(library, video_id):
     assert claim(library, now=LATER) == []
 
 
-def test_a_failed_attempt_waits_before_the_next(library, video_id):
+def test_failed_attempt_backs_off_before_the_next(library, video_id):
     add_tasks(library, video_id, 1)
-    [job] = claim(library)
+    [task] = claim(library)
 
-    queue.fail(library, job, error="bad", not_before=NOW + 10 * SECOND)
+    queue.fail(library, task, error="bad", not_before=NOW + 10 * SECOND)
 
     assert claim(library, now=NOW + 9 * SECOND) == []
     assert len(claim(library, now=NOW + 10 * SECOND)) == 1
 
 
-def test_a_released_task_counts_nothing_and_says_what_it_waits_for(library, video_id):
+def test_released_task_counts_no_attempt_and_has_its_reason(library, video_id):
     add_tasks(library, video_id, 1)
-    [job] = claim(library)
+    [task] = claim(library)
 
-    queue.release(library, job, reason="the drive is unplugged", not_before=NOW + SECOND)
+    queue.release(library, task, reason="the drive is unplugged", not_before=NOW + SECOND)
 
-    row = state(library, job.id)
+    row = state(library, task.id)
     assert (row.status, row.attempts, row.crashes) == (TaskStatus.TODO, 0, 0)
     assert row.error == "the drive is unplugged"
     assert claim(library, now=NOW) == []
     assert len(claim(library, now=NOW + SECOND)) == 1
 
 
-# attempts given back
+# refund_attempts
 
 
-def test_attempts_given_back_make_a_failed_task_due_again(library, video_id):
+def test_refunded_attempt_makes_a_failed_task_due_again(library, video_id):
     [task_id] = add_tasks(library, video_id, 1)
     for _ in range(3):
-        queue.fail(library, claim(library)[0], error="the host was to blame")
+        queue.fail(library, claim(library)[0], error="host error")
 
-    assert queue.give_back_attempts(library, [task_id]) == 1
+    assert queue.refund_attempts(library, [task_id]) == 1
 
     assert (state(library, task_id).status, state(library, task_id).attempts) == (TaskStatus.TODO, 2)
     assert len(claim(library)) == 1
 
 
-def test_attempts_are_given_back_to_the_named_tasks_alone_and_never_below_none(library, video_id):
+def test_refund_affects_only_the_given_tasks_and_never_goes_below_zero(library, video_id):
     failed, fresh, other = add_tasks(library, video_id, 3)
-    jobs = {job.id: job for job in claim(library, 3)}
-    queue.fail(library, jobs[failed], error="x")
-    queue.release(library, jobs[fresh])
-    queue.fail(library, jobs[other], error="x")
+    tasks = {task.id: task for task in claim(library, 3)}
+    queue.fail(library, tasks[failed], error="x")
+    queue.release(library, tasks[fresh])
+    queue.fail(library, tasks[other], error="x")
 
-    assert queue.give_back_attempts(library, [failed, fresh]) == 1
-    assert queue.give_back_attempts(library, []) == 0
+    assert queue.refund_attempts(library, [failed, fresh]) == 1
+    assert queue.refund_attempts(library, []) == 0
 
     assert [state(library, task_id).attempts for task_id in (failed, fresh, other)] == [0, 0, 1]
 
 
-def test_giving_back_leaves_what_is_in_hand_in_hand_and_what_is_done_alone(library, video_id):
+def test_refund_leaves_claimed_tasks_claimed_and_done_tasks_alone(library, video_id):
     doing, done = add_tasks(library, video_id, 2, attempts=1)
-    jobs = {job.id: job for job in claim(library, 2)}
-    queue.finish(library, jobs[done])
+    tasks = {task.id: task for task in claim(library, 2)}
+    queue.finish(library, tasks[done])
 
-    assert queue.give_back_attempts(library, [doing, done]) == 1
+    assert queue.refund_attempts(library, [doing, done]) == 1
 
     assert (state(library, doing).status, state(library, doing).attempts) == (TaskStatus.DOING, 0)
     assert (state(library, done).status, state(library, done).attempts) == (TaskStatus.DONE, 1)
 
 
-def test_what_was_given_back_while_in_hand_is_not_counted_when_it_fails_again(library, video_id):
+def test_attempt_refunded_while_claimed_does_not_fail_the_task(library, video_id):
     [task_id] = add_tasks(library, video_id, 1, attempts=2)
-    [job] = claim(library)
-    queue.give_back_attempts(library, [task_id])
+    [task] = claim(library)
+    queue.refund_attempts(library, [task_id])
 
-    assert queue.fail(library, job, error="x") is TaskStatus.TODO
+    assert queue.fail(library, task, error="x") is TaskStatus.TODO
 
     assert state(library, task_id).attempts == 2
 
@@ -380,20 +380,20 @@ def test_what_was_given_back_while_in_hand_is_not_counted_when_it_fails_again(li
 # sweep
 
 
-def test_a_lease_that_ran_out_is_swept_and_counted_as_a_crash_not_an_attempt(library, video_id):
+def test_expired_lease_counts_a_crash_not_an_attempt(library, video_id):
     [task_id] = add_tasks(library, video_id, 1)
     claim(library)
 
-    assert queue.sweep(library, now=NOW + timedelta(seconds=queue.LEASE_SECONDS)) == 0, "it holds to its last moment"
+    assert queue.sweep(library, now=NOW + timedelta(seconds=queue.LEASE_SECONDS)) == 0, "the last second counts"
     assert queue.sweep(library, now=LATER, counts_crash=True) == 1
 
     row = state(library, task_id)
     assert (row.status, row.crashes, row.attempts) == (TaskStatus.TODO, 1, 0)
     assert (row.lease_token, row.lease_until) == (None, None)
-    assert claim(library)[0].crashes == 1, "whoever claims it next can see that it is dangerous"
+    assert claim(library)[0].crashes == 1, "the next claim shows the crash"
 
 
-def test_a_lease_that_ran_out_because_of_a_kill_or_a_power_cut_counts_no_crash(library, video_id):
+def test_expired_lease_after_a_kill_counts_no_crash(library, video_id):
     [task_id] = add_tasks(library, video_id, 1)
     claim(library)
 
@@ -402,7 +402,7 @@ def test_a_lease_that_ran_out_because_of_a_kill_or_a_power_cut_counts_no_crash(l
     assert (state(library, task_id).status, state(library, task_id).crashes) == (TaskStatus.TODO, 0)
 
 
-def test_all_that_a_dead_run_held_is_swept_at_once(library, video_id):
+def test_sweep_returns_all_tasks_of_a_dead_run(library, video_id):
     dead, alive = add_run(library, 1), add_run(library, 2)
     add_tasks(library, video_id, 5)
     lost = claim(library, 2, run_id=dead)
@@ -410,11 +410,11 @@ def test_all_that_a_dead_run_held_is_swept_at_once(library, video_id):
 
     assert queue.sweep(library, now=NOW, dead_runs=[dead], counts_crash=True) == 2
 
-    assert [state(library, job.id).crashes for job in [*lost, *kept]] == [1, 1, 0, 0]
+    assert [state(library, task.id).crashes for task in [*lost, *kept]] == [1, 1, 0, 0]
     assert queue.renew(library, kept, now=NOW) == 2
 
 
-def test_a_sweep_of_dead_runs_takes_what_has_run_out_along(library, video_id):
+def test_sweep_of_dead_runs_includes_expired_leases(library, video_id):
     dead, alive = add_run(library, 1), add_run(library, 2)
     add_tasks(library, video_id, 2)
     claim(library, run_id=dead, lease_seconds=3600)
@@ -423,44 +423,44 @@ def test_a_sweep_of_dead_runs_takes_what_has_run_out_along(library, video_id):
     assert queue.sweep(library, now=LATER, dead_runs=[dead]) == 2
 
 
-def test_a_sweep_counts_no_crash_for_what_a_dead_run_had_settled(library, video_id):
+def test_sweep_ignores_tasks_a_dead_run_had_settled(library, video_id):
     dead = add_run(library)
     done, failed, todo = add_tasks(library, video_id, 3)
-    jobs = {job.id: job for job in claim(library, 3, run_id=dead)}
-    queue.finish(library, jobs[done])
-    queue.fail(library, jobs[failed], error="x", attempt_limit=1)
-    queue.release(library, jobs[todo])
+    tasks = {task.id: task for task in claim(library, 3, run_id=dead)}
+    queue.finish(library, tasks[done])
+    queue.fail(library, tasks[failed], error="x", attempt_limit=1)
+    queue.release(library, tasks[todo])
 
     assert queue.sweep(library, now=LATER, dead_runs=[dead]) == 0
 
     assert [state(library, task_id).status for task_id in (done, failed, todo)] == ["done", "failed", "todo"]
 
 
-# retry, wake
+# retry, make_due
 
 
 @pytest.fixture
 def failed(library):
-    """Three failed tasks: two of the first video, one of the second; the last of the first is of a frame."""
+    """Three failed tasks: two of the first video, one of them with a frame, and one of the second video."""
     first, second = add(library, "first"), add(library, "second")
     [frame_id] = extract(library, first, 1)
     [empty, broken] = [*add_tasks(library, first, 1), *add_tasks(library, second, 1)]
     of_frame = library.execute(select(Task.id).where(Task.frame_id == frame_id)).scalar_one()
-    reasons = {empty: "reply was EMPTY", broken: "picture is 100% broken", of_frame: "the call took too long"}
-    for job in claim(library, 3):
-        queue.fail(library, job, error=reasons[job.id], attempt_limit=1)
+    reasons = {empty: "reply was EMPTY", broken: "image is 100% broken", of_frame: "the call took too long"}
+    for task in claim(library, 3):
+        queue.fail(library, task, error=reasons[task.id], attempt_limit=1)
     library.execute(update(Task).values(crashes=2))
     return {"first": first, "second": second, "frame_id": frame_id, "tasks": (empty, broken, of_frame)}
 
 
 def retried(library, **which):
     count = queue.retry(library, **which)
-    due = {job.id for job in claim(library, 9)}
+    due = {task.id for task in claim(library, 9)}
     assert len(due) == count
     return due
 
 
-def test_retry_puts_every_failed_task_back_as_if_new(library, failed):
+def test_retry_resets_every_failed_task(library, failed):
     assert retried(library) == set(failed["tasks"])
     for task_id in failed["tasks"]:
         row = state(library, task_id)
@@ -478,7 +478,7 @@ def test_retry_by_frame(library, failed):
 @pytest.mark.parametrize(
     ("reason", "which"), [("empty", [0]), ("100%", [1]), ("%", [1]), ("took_too", []), ("the", [2])]
 )
-def test_retry_by_reason_takes_the_text_as_it_is(library, failed, reason, which):
+def test_retry_by_reason_matches_literally(library, failed, reason, which):
     assert retried(library, reason=reason) == {failed["tasks"][number] for number in which}
 
 
@@ -489,27 +489,27 @@ def test_retry_leaves_done_tasks_alone(library, video_id):
     assert queue.retry(library) == 0
 
 
-def test_waking_makes_waiting_tasks_of_a_kind_due_now(library, video_id):
+def test_make_due_affects_postponed_tasks_of_one_kind(library, video_id):
     other = add(library, "other")
     mine, theirs = (add_tasks(library, video, 1, not_before=LATER)[0] for video in (video_id, other))
     library.execute(update(Task).where(Task.kind == TaskKind.EXTRACT).values(not_before=LATER))
 
-    assert queue.wake(library, kind=TaskKind.DESCRIBE, video_ids=[video_id]) == 1
-    assert [job.id for job in claim(library, 9)] == [mine]
+    assert queue.make_due(library, kind=TaskKind.DESCRIBE, video_ids=[video_id]) == 1
+    assert [task.id for task in claim(library, 9)] == [mine]
 
-    assert queue.wake(library, kind=TaskKind.DESCRIBE) == 1
-    assert [job.id for job in claim(library, 9)] == [theirs]
+    assert queue.make_due(library, kind=TaskKind.DESCRIBE) == 1
+    assert [task.id for task in claim(library, 9)] == [theirs]
     assert claim(library, 9, kind=TaskKind.EXTRACT, pass_="") == []
 
 
 # release_run
 
 
-def test_a_run_that_ends_gives_back_what_it_holds_and_nothing_is_counted(library, video_id):
+def test_ending_run_releases_its_tasks_without_counting_an_attempt(library, video_id):
     [mine, others] = add_tasks(library, video_id, 2)
     run, other_run = add_run(library), add_run(library)
     for run_id in (run, other_run):
-        queue.claim(library, kind=TaskKind.DESCRIBE, pass_=DEEP, run_id=run_id, host="here", limit=1, now=NOW)
+        queue.claim(library, queue.TaskFilter(TaskKind.DESCRIBE, DEEP), run_id=run_id, host="here", limit=1, now=NOW)
 
     assert queue.release_run(library, run) == 1
 

@@ -1,6 +1,6 @@
-"""Many processes on one queue, some killed in the middle: every task is done once, and no claim is given twice.
+"""Many processes share a queue and some are killed: every task is done once, and no claim is given twice.
 
-Real processes, a real file, a real SIGKILL. What it cannot show is a power cut: the page cache survives a kill.
+Real processes, a real file, a real SIGKILL. It cannot show a power failure, because the page cache survives a kill.
 """
 
 import random
@@ -42,8 +42,8 @@ def end(racer: "subprocess.Popen[bytes]") -> None:
     racer.stdout.close()
 
 
-def at_work(engine: Engine) -> set[int | None]:
-    """The runs that have tasks in hand just now; the others may still be starting."""
+def working_runs(engine: Engine) -> set[int | None]:
+    """The runs that have claimed tasks now; others may still be starting."""
     with reading(engine) as connection:
         return set(connection.scalars(select(Task.run_id).where(Task.status == TaskStatus.DOING).distinct()))
 
@@ -53,7 +53,7 @@ def done(engine: Engine) -> int:
         return connection.execute(select(func.count()).where(Task.status == TaskStatus.DONE)).scalar_one()
 
 
-def test_every_task_is_done_exactly_once_though_workers_are_killed_and_leases_lost(engine):
+def test_tasks_are_done_exactly_once_despite_kills_and_lost_leases(engine):
     chance = random.Random(7)
     with writing(engine) as connection:
         add_tasks(connection, add(connection), TASKS)
@@ -69,19 +69,19 @@ def test_every_task_is_done_exactly_once_though_workers_are_killed_and_leases_lo
         for _, racer in racers:
             go(racer)
         for kill in range(KILLS):
-            aim = (TASKS * kill + chance.randrange(TASKS)) // (KILLS + 1)  # somewhere on the way
-            while (ready := done(engine)) < TASKS and (ready < aim or not (busy := at_work(engine))):
+            aim = (TASKS * kill + chance.randrange(TASKS)) // (KILLS + 1)  # a random point of this part of the run
+            while (ready := done(engine)) < TASKS and (ready < aim or not (busy := working_runs(engine))):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             if ready == TASKS:
-                break  # they were too fast for the other kills
+                break  # all tasks are done before the remaining kills
             run_id, victim = chance.choice([racer for racer in racers if racer[0] in busy])
             racers.remove((run_id, victim))
             end(victim)
             with writing(engine) as connection:
                 if kill % 4:
                     swept.append(queue.sweep(connection, now=NOW, dead_runs=[run_id], counts_crash=True))
-                else:  # every lease runs out, also those of the living, who now come late
+                else:  # every lease expires, also those of live workers, whose results are now late
                     queue.sweep(connection, now=LATER, counts_crash=True)
             racers.append(start(engine, RACERS + kill))
             go(racers[-1][1])
@@ -99,5 +99,5 @@ def test_every_task_is_done_exactly_once_though_workers_are_killed_and_leases_lo
     assert {task.status for task in tasks} == {TaskStatus.DONE}
     assert finished == {task.id: 1 for task in tasks}
     assert claimed == {task.id: 1 + task.crashes for task in tasks}, "a task is claimed again only after a lost lease"
-    assert sum(map(bool, swept)) > 1, "kills met work in hand, or this test shows nothing"
-    assert late > 0, "living workers came late, or this test shows nothing"
+    assert sum(map(bool, swept)) > 1, "a kill must hit claimed tasks, or this test shows nothing"
+    assert late > 0, "live workers must be late, or this test shows nothing"

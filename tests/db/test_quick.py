@@ -1,4 +1,4 @@
-"""The quick pass in the database: what a look leaves, what stays, what was asked already, what the search finds."""
+"""The quick pass in the database: what it saves and replaces, what was answered already, what the search finds."""
 
 from typing import Any
 
@@ -32,8 +32,8 @@ def call(**changes: Any) -> store.NewAnalysis:
     return new_call(**({"describer": "claude", "model": "m", "prompt_version": "q1", "cost_usd": 0.001} | changes))
 
 
-def save(library: Connection, frame_id: int, look: quick.NewQuickDescription = ANSWER, **changes: Any) -> bool:
-    return quick.save_quick_description(library, frame_id, look, [call(**changes)], now=NOW)
+def save(library: Connection, frame_id: int, description: quick.NewQuickDescription = ANSWER, **changes: Any) -> bool:
+    return quick.save_quick_description(library, frame_id, description, [call(**changes)], now=NOW)
 
 
 def found(library: Connection, words: str) -> list[tuple[int, str]]:
@@ -44,9 +44,7 @@ def column(library: Connection, name: str, frame_id: int) -> Any:
     return library.scalar(select(getattr(Frame, name)).where(Frame.id == frame_id))
 
 
-def test_a_look_fills_the_quick_columns_and_is_found_by_its_words_and_its_event(
-    library: Connection, frames: list[int]
-) -> None:
+def test_quick_description_is_searchable_by_its_words_and_event(library: Connection, frames: list[int]) -> None:
     assert save(library, frames[0])
     assert column(library, "quick_description", frames[0]) == ANSWER.text
     assert column(library, "quick_tags", frames[0]) == ["couple", "lanterns"]
@@ -57,7 +55,7 @@ def test_a_look_fills_the_quick_columns_and_is_found_by_its_words_and_its_event(
 
 
 @pytest.mark.parametrize("quick_first", [True, False])
-def test_the_search_finds_the_words_of_both_passes_and_shows_the_deep_ones_first(
+def test_search_finds_words_of_both_passes_with_the_deep_source(
     library: Connection, frames: list[int], *, quick_first: bool
 ) -> None:
     if quick_first:
@@ -70,9 +68,7 @@ def test_the_search_finds_the_words_of_both_passes_and_shows_the_deep_ones_first
     assert column(library, "local_description", frames[0]) == "Two people on a lawn"
 
 
-def test_a_new_look_takes_the_place_of_the_old_one_and_leaves_the_deep_words(
-    library: Connection, frames: list[int]
-) -> None:
+def test_new_quick_text_replaces_the_old_one_and_keeps_the_deep_text(library: Connection, frames: list[int]) -> None:
     save(library, frames[0])
     describe(library, frames[0], "Two people on a lawn", tags=["lawn"])
     again = quick.NewQuickDescription("A wedding cake", ("cake",), "cake", 5.0, "A wedding cake", ("cake",))
@@ -85,9 +81,7 @@ def test_a_new_look_takes_the_place_of_the_old_one_and_leaves_the_deep_words(
     assert found(library, "cake") == found(library, "knife") == [(frames[0], "deep")]
 
 
-def test_what_a_person_wrote_stays_and_the_look_comes_back_when_they_take_it_back(
-    library: Connection, frames: list[int]
-) -> None:
+def test_quick_text_returns_when_a_persons_text_is_deleted(library: Connection, frames: list[int]) -> None:
     editing.edit_frame(library, frames[0], description="Erna and Karl dance", tags=["erna"], now=NOW)
     save(library, frames[0])
     describe(library, frames[0], "Two people on a lawn")
@@ -97,7 +91,7 @@ def test_what_a_person_wrote_stays_and_the_look_comes_back_when_they_take_it_bac
     assert found(library, "lanterns") == found(library, "lawn") == [(frames[0], "deep")]
 
 
-def test_measurements_never_take_the_place_of_a_models_words(library: Connection, frames: list[int]) -> None:
+def test_measured_text_never_replaces_a_models_text(library: Connection, frames: list[int]) -> None:
     save(library, frames[0])
     save(library, frames[0], MEASURED, describer="baseline", cost_usd=0.0)
     assert column(library, "quick_description", frames[0]) == ANSWER.text
@@ -106,18 +100,16 @@ def test_measurements_never_take_the_place_of_a_models_words(library: Connection
     assert kept == ["claude"]
 
 
-def test_measurements_are_not_found_beside_a_models_words(library: Connection, frames: list[int]) -> None:
+def test_measured_text_is_not_searchable_beside_a_models_text(library: Connection, frames: list[int]) -> None:
     save(library, frames[0], MEASURED, describer="baseline", cost_usd=0.0)
     assert found(library, "dim") == [(frames[0], "quick")]
     describe(library, frames[0], "Two people on a lawn")
     assert found(library, "dim") == []
 
 
-def test_what_was_asked_in_the_same_way_is_known_and_whether_an_answer_came(
-    library: Connection, frames: list[int]
-) -> None:
+def test_answered_frames_are_known_by_model_and_prompt_version(library: Connection, frames: list[int]) -> None:
     save(library, frames[0])
-    quick.record_quick_calls(library, frames[1], [call(is_kept=False)], now=NOW)  # paid, and nothing came of it
+    quick.record_quick_calls(library, frames[1], [call(is_kept=False)], now=NOW)  # paid, but without a usable reply
     quick.record_quick_calls(library, frames[2], [call(is_kept=False, cost_usd=0.0)], now=NOW)
     same = {"describer": "claude", "model": "m", "prompt_version": "q1"}
     assert quick.answered_frame_ids(library, frames, **same) == {frames[0]: True, frames[1]: False}
@@ -125,19 +117,19 @@ def test_what_was_asked_in_the_same_way_is_known_and_whether_an_answer_came(
         assert quick.answered_frame_ids(library, frames, **(same | other)) == {}
 
 
-def test_a_frame_that_is_gone_is_paid_for_and_no_error(library: Connection, frames: list[int]) -> None:
+def test_quick_description_of_a_removed_frame_is_not_an_error(library: Connection, frames: list[int]) -> None:
     assert not save(library, 999)
     assert library.scalar(select(SearchDocument.frame_id)) is None
 
 
-def test_the_key_frames_are_those_named_last(library: Connection, frames: list[int]) -> None:
+def test_setting_key_frames_replaces_the_old_ones(library: Connection, frames: list[int]) -> None:
     quick.set_key_frames(library, 1, frames[:2])
     quick.set_key_frames(library, 1, frames[1:3])
     assert library.scalars(select(Frame.id).where(Frame.is_keyframe)).all() == frames[1:3]
-    assert [look.id for look in quick.candidates(library, 1)] == frames
+    assert [candidate.id for candidate in quick.candidates(library, 1)] == frames
 
 
-def test_a_frames_event_is_its_own_or_that_of_the_nearest_key_frame_of_its_scene(
+def test_event_is_the_frames_own_or_of_the_nearest_key_frame_in_its_scene(
     library: Connection, frames: list[int]
 ) -> None:
     for frame_id, scene in zip(frames, (0, 0, 1, 1), strict=True):
@@ -146,5 +138,5 @@ def test_a_frames_event_is_its_own_or_that_of_the_nearest_key_frame_of_its_scene
     save(library, frames[1])
     assert quick.event_of(library, video_id=1, frame_id=frames[1]) == "first dance"
     assert quick.event_of(library, video_id=1, frame_id=frames[0]) == "first dance"
-    assert quick.event_of(library, video_id=1, frame_id=frames[2]) is None  # beyond a cut
+    assert quick.event_of(library, video_id=1, frame_id=frames[2]) is None  # in another scene
     assert quick.event_of(library, video_id=1, frame_id=999) is None

@@ -1,4 +1,4 @@
-"""Runs: one worker a library, known by its process, asked through its row."""
+"""Runs: one worker per library, identified by its process, controlled through its row."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ def begin(library, process=OURS, *, alive: bool = False) -> tuple[int, list[int]
     return runs.begin(library, process, options={"model": "x"}, is_alive=lambda _: alive, now=NOW)
 
 
-def test_the_first_run_begins_and_finds_nobody_dead(library):
+def test_first_run_starts_and_finds_no_dead_run(library):
     run_id, dead = begin(library)
 
     assert dead == []
@@ -28,7 +28,7 @@ def test_the_first_run_begins_and_finds_nobody_dead(library):
     )
 
 
-def test_a_second_run_is_refused_while_the_first_lives_and_is_told_which(library):
+def test_second_run_is_refused_with_the_first_one_named(library):
     first, _ = begin(library)
 
     with pytest.raises(BusyError) as caught:
@@ -36,13 +36,13 @@ def test_a_second_run_is_refused_while_the_first_lives_and_is_told_which(library
 
     assert caught.value.run.id == first
     assert caught.value.run.process == OURS
-    assert [run.id for run in runs.live_runs(library)] == [first], "no row is left of the refused one"
+    assert [run.id for run in runs.live_runs(library)] == [first], "the refused run has no row"
 
 
-def test_dead_runs_are_found_and_noted_as_crashed_and_their_tasks_can_be_swept(library):
+def test_new_run_marks_dead_runs_crashed_so_that_they_can_be_swept(library):
     dead, _ = begin(library)
     add_tasks(library, add(library), 2)
-    [job] = claim(library, run_id=dead)
+    [task] = claim(library, run_id=dead)
 
     run_id, found = begin(library, OTHER)
 
@@ -53,11 +53,11 @@ def test_dead_runs_are_found_and_noted_as_crashed_and_their_tasks_can_be_swept(l
     )
     assert [run.id for run in runs.live_runs(library)] == [run_id]
     assert queue.sweep(library, now=NOW, dead_runs=found) == 1
-    assert queue.renew(library, [job], now=NOW) == 0
+    assert queue.renew(library, [task], now=NOW) == 0
 
 
 @pytest.mark.parametrize("state", [RunState.STOPPED, RunState.FINISHED, RunState.CRASHED])
-def test_a_run_that_has_ended_is_in_nobodys_way(library, state):
+def test_ended_run_does_not_block_a_new_one(library, state):
     first, _ = begin(library)
     runs.end(library, first, state, counts={}, now=NOW)
 
@@ -67,38 +67,38 @@ def test_a_run_that_has_ended_is_in_nobodys_way(library, state):
 
 
 @pytest.mark.parametrize("state", [RunState.RUNNING, RunState.WAITING, RunState.PAUSED, RunState.STOPPING])
-def test_a_run_that_waits_or_pauses_or_stops_still_has_the_library(library, state):
+def test_waiting_paused_or_stopping_run_blocks_a_new_one(library, state):
     first, _ = begin(library)
-    runs.change(library, first, state, reason="because")
+    runs.set_state(library, first, state, reason="because")
 
     with pytest.raises(BusyError):
         begin(library, OTHER, alive=True)
 
 
-def test_a_beat_writes_heartbeat_and_counts_and_returns_what_was_requested(library):
+def test_heartbeat_stores_counts_and_returns_the_pending_request(library):
     run_id, _ = begin(library)
-    assert runs.beat(library, run_id, counts={"calls": 1}, now=NOW) is None
+    assert runs.record_heartbeat(library, run_id, counts={"calls": 1}, now=NOW) is None
 
     library.execute(update(Run).where(Run.id == run_id).values(requested="stop"))
     later = NOW + timedelta(seconds=2)
 
-    assert runs.beat(library, run_id, counts={"calls": 7}, now=later) == "stop"
+    assert runs.record_heartbeat(library, run_id, counts={"calls": 7}, now=later) == "stop"
     assert library.execute(select(Run.heartbeat_at, Run.counts)).one() == (later, {"calls": 7})
 
 
-def test_a_beat_is_no_progress(library):
+def test_heartbeat_does_not_change_the_progress_timestamp(library):
     run_id, _ = begin(library)
-    runs.beat(library, run_id, counts={}, now=NOW)
+    runs.record_heartbeat(library, run_id, counts={}, now=NOW)
     assert library.scalar(select(Run.progress_at)) is None
 
-    runs.progress(library, run_id, now=NOW)
+    runs.record_progress(library, run_id, now=NOW)
 
     assert library.scalar(select(Run.progress_at)) == NOW
 
 
-def test_the_end_keeps_counts_and_error_and_clears_what_the_run_waited_for(library):
+def test_ending_a_run_stores_counts_and_error_and_clears_its_reason(library):
     run_id, _ = begin(library)
-    runs.change(library, run_id, RunState.WAITING, reason="Ollama is down")
+    runs.set_state(library, run_id, RunState.WAITING, reason="Ollama is down")
 
     runs.end(library, run_id, RunState.STOPPED, counts={"calls": 3}, now=NOW, error="no disk")
 
@@ -107,7 +107,7 @@ def test_the_end_keeps_counts_and_error_and_clears_what_the_run_waited_for(libra
     assert runs.live_runs(library) == []
 
 
-def test_a_crashed_runs_tasks_are_not_taken_from_the_living(library):
+def test_sweeping_a_crashed_run_leaves_the_tasks_of_live_runs(library):
     dead, _ = begin(library)
     alive, _ = begin(library, OTHER)
     ids = add_tasks(library, add(library), 2)
@@ -118,4 +118,4 @@ def test_a_crashed_runs_tasks_are_not_taken_from_the_living(library):
 
     assert kept.id == ids[1]
     assert queue.renew(library, [kept], now=NOW) == 1
-    assert [job.id for job in claim(library, 5)] == [ids[0]]
+    assert [task.id for task in claim(library, 5)] == [ids[0]]

@@ -1,4 +1,4 @@
-"""Search: moments by words, the best source first, and an index that never drifts from what it indexes."""
+"""Search: frames by words, ranked by source and relevance, with an index that matches its documents."""
 
 import contextlib
 
@@ -17,7 +17,7 @@ from tests.db.library import NOW, add, describe, extract
 
 @pytest.fixture
 def frames(library):
-    """Five frames that nothing is said of."""
+    """Five frames without descriptions."""
     return extract(library, add(library), 5, passes=(QUICK, DEEP))
 
 
@@ -26,17 +26,17 @@ def found(library, words, **options):
 
 
 def check_index(connection: Connection) -> None:
-    """Let SQLite compare the index with itself (0) and with the documents (1). Raises DatabaseError."""
+    """Check the index itself (rank 0) and against the documents (rank 1). Raises DatabaseError."""
     for rank in (0, 1):
         connection.execute(
             text("INSERT INTO search_index(search_index, rank) VALUES ('integrity-check', :r)"), {"r": rank}
         )
 
 
-# what is found
+# hits
 
 
-def test_a_hit_says_where_the_moment_is(library, frames):
+def test_hit_has_the_position_of_its_frame(library, frames):
     describe(library, frames[1], "a child blows out the candles")
 
     [hit] = search(library, "candles").hits
@@ -53,7 +53,7 @@ def test_every_word_must_occur_in_text_or_tags(library, frames):
     assert search(library, "dog beach").every_word
 
 
-def test_if_no_moment_has_every_word_those_with_some_are_found_and_it_is_said(library, frames):
+def test_search_falls_back_to_any_word_and_reports_it(library, frames):
     describe(library, frames[0], "a dog runs")
     describe(library, frames[1], "a cat sleeps")
 
@@ -63,7 +63,7 @@ def test_if_no_moment_has_every_word_those_with_some_are_found_and_it_is_said(li
     assert not result.every_word
 
 
-def test_the_better_a_text_fits_the_higher_it_ranks(library, frames):
+def test_better_match_ranks_higher(library, frames):
     describe(library, frames[0], "a dog beside a very long table with flowers and glasses and many people in the sun")
     describe(library, frames[1], "a dog, a dog, a dog")
 
@@ -73,7 +73,7 @@ def test_the_better_a_text_fits_the_higher_it_ranks(library, frames):
     assert hits[0].score < hits[1].score
 
 
-def test_a_word_among_the_tags_weighs_more_than_one_in_the_text(library, frames):
+def test_match_in_tags_ranks_above_match_in_text(library, frames):
     describe(library, frames[0], "a dog", tags=["garden"])
     describe(library, frames[1], "a garden", tags=["dog"])
     for frame_id in frames[2:]:
@@ -82,12 +82,12 @@ def test_a_word_among_the_tags_weighs_more_than_one_in_the_text(library, frames)
     assert found(library, "dog") == [frames[1], frames[0]]
 
 
-def test_what_a_person_wrote_comes_first_then_the_deep_text_then_the_quick_one(library, frames):
+def test_hits_are_ranked_by_source_person_deep_quick(library, frames):
     quick, deep, mine, *_ = frames
     describe(library, quick, "dog", pass_=QUICK)
     describe(library, deep, "a dog in a wide and long and green meadow")
     editing.edit_frame(
-        library, mine, description="here one sees, if one looks for long, our old dog Rex", tags=None, now=NOW
+        library, mine, description="after a long search through the garden, here is our old dog Rex", tags=None, now=NOW
     )
 
     hits = search(library, "dog").hits
@@ -95,7 +95,7 @@ def test_what_a_person_wrote_comes_first_then_the_deep_text_then_the_quick_one(l
     assert [(hit.frame_id, hit.source) for hit in hits] == [(mine, "person"), (deep, "deep"), (quick, "quick")]
 
 
-def test_equal_hits_come_in_the_order_of_time_and_no_more_than_asked_for(library, frames):
+def test_equal_hits_are_in_time_order_and_limited(library, frames):
     for frame_id in reversed(frames):
         describe(library, frame_id, "a dog")
 
@@ -112,7 +112,7 @@ def test_one_video_can_be_searched_alone(library, frames):
     assert set(found(library, "dog")) == {frames[0], theirs}
 
 
-def test_the_found_words_are_marked_in_the_snippet(library, frames):
+def test_matches_are_marked_in_the_snippet(library, frames):
     describe(library, frames[0], "The  dog\nruns after a ball")
 
     [hit] = search(library, "runs ball").hits
@@ -121,7 +121,7 @@ def test_the_found_words_are_marked_in_the_snippet(library, frames):
     assert hit.marked("<b>", "</b>") == "The dog <b>runs</b> after a <b>ball</b>"
 
 
-def test_the_snippet_of_a_long_text_is_the_part_with_the_words(library, frames):
+def test_snippet_of_a_long_text_is_the_matching_part(library, frames):
     describe(library, frames[0], f"{'before ' * 60}balloon {'after ' * 60}")
 
     [hit] = search(library, "balloon").hits
@@ -131,7 +131,7 @@ def test_the_snippet_of_a_long_text_is_the_part_with_the_words(library, frames):
     assert len(hit.snippet.split()) < 30
 
 
-def test_a_phrase_in_quotes_stays_together(library, frames):
+def test_quoted_phrase_matches_as_a_whole(library, frames):
     describe(library, frames[0], "a red car before a house")
     describe(library, frames[1], "a car before a red house")
 
@@ -140,7 +140,7 @@ def test_a_phrase_in_quotes_stays_together(library, frames):
     assert set(found(library, "red car")) == set(frames[:2])
 
 
-def test_a_star_finds_what_begins_so(library, frames):
+def test_star_is_a_prefix_search(library, frames):
     describe(library, frames[0], "a grandmother")
     describe(library, frames[1], "the grandstand")
     describe(library, frames[2], "a mother")
@@ -165,21 +165,21 @@ def test_accents_make_no_difference_however_they_are_typed(library, frames, word
 
 
 @pytest.mark.parametrize("words", ["свадьба", "don't", "AND", "OR", "NOT", "NEAR", "4:3", "e-mail", "snake_case"])
-def test_any_word_of_any_script_is_a_word(library, frames, words):
+def test_words_of_any_script_and_operators_are_plain_words(library, frames, words):
     describe(library, frames[0], f"there is {words} in it")
     describe(library, frames[1], "there is nothing in it")
 
     assert found(library, words) == [frames[0]]
 
 
-def test_names_that_were_kept_out_are_shown_but_not_found(library, frames):
+def test_names_left_out_of_the_search_text_are_not_found(library, frames):
     describe(library, frames[0], "Anna laughs", search_text="a woman laughs")
 
     assert found(library, "Anna") == []
     assert found(library, "woman laughs") == [frames[0]]
 
 
-# what is typed is never an error
+# no input is a syntax error
 
 # fmt: off
 TYPED = [
@@ -203,7 +203,7 @@ def test_bad_syntax_is_no_error(library, frames, words):
 
 
 @pytest.mark.parametrize("words", ["", " ", '"', "*", "()", "___", "…", "!?"])
-def test_no_words_find_nothing(library, frames, words):
+def test_input_without_words_finds_nothing(library, frames, words):
     describe(library, frames[0], "a dog runs")
 
     assert search(library, words).hits == []
@@ -231,7 +231,7 @@ def undone(engine: Engine):
 typed = st.text() | st.text(alphabet='ab "*():^-+{}_,.ANDORT\x00\u0301é\n', max_size=40)
 
 
-def test_nothing_that_can_be_typed_is_an_error(searchable):
+def test_no_input_is_an_error(searchable):
     with undone(searchable) as connection:
         [frame_id] = extract(connection, add(connection), 1)
         describe(connection, frame_id, "a dog runs b")
@@ -246,17 +246,17 @@ def test_nothing_that_can_be_typed_is_an_error(searchable):
 
 
 @given(words=typed, any_word=st.booleans())
-def test_what_is_typed_stays_inside_its_quotes(words, any_word):
+def test_input_stays_inside_quotes_of_the_expression(words, any_word):
     expression = match_expression(words, any_word=any_word)
 
     outside = expression.split('"')[::2]
     assert set("".join(outside).replace("OR", "")) <= {" ", "*"}
 
 
-# the index is true
+# the index matches the documents
 
 
-def test_removed_videos_vanish_from_the_index(library, frames):
+def test_removed_video_disappears_from_the_index(library, frames):
     describe(library, frames[0], "a dog runs")
 
     store.remove_video(library, 1)
@@ -266,7 +266,7 @@ def test_removed_videos_vanish_from_the_index(library, frames):
     check_index(library)
 
 
-def test_the_check_used_here_sees_an_index_that_drifted(library, frames):
+def test_index_check_detects_drift(library, frames):
     describe(library, frames[0], "a dog runs")
     check_index(library)
     library.execute(text("DROP TRIGGER search_documents_updated"))
@@ -289,9 +289,9 @@ changes = st.one_of(
 )
 
 
-def change(connection, frames, happening):
-    """One of the things that happen to a library."""
-    kind, target, words, labels = happening
+def change(connection, frames, action):
+    """Apply one change to a library."""
+    kind, target, words, labels = action
     if kind == "remove":
         video_id = connection.scalar(select(Video.id).where(Video.title == target))
         if video_id is not None:
@@ -311,15 +311,15 @@ def change(connection, frames, happening):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(changes, max_size=20))
-def test_whatever_happens_the_search_finds_exactly_what_the_documents_say(searchable, happened):
+def test_search_finds_exactly_what_the_documents_contain(searchable, actions):
     with undone(searchable) as connection:
         frames = [
             frame_id
             for name in ("first", "second")
             for frame_id in extract(connection, add(connection, name), FRAMES, passes=(QUICK, DEEP))
         ]
-        for happening in happened:
-            change(connection, frames, happening)
+        for action in actions:
+            change(connection, frames, action)
 
         check_index(connection)
         documents = connection.execute(select(SearchDocument.frame_id, SearchDocument.text, SearchDocument.tags)).all()
@@ -328,10 +328,10 @@ def test_whatever_happens_the_search_finds_exactly_what_the_documents_say(search
             assert set(found(connection, word, limit=99)) == says
 
 
-# only some, and as moments
+# filters and moments
 
 
-def test_a_search_may_be_of_some_videos_a_time_or_a_tag(library):
+def test_search_can_be_limited_to_videos_a_time_range_or_a_tag(library):
     one, other = add(library), add(library, "other")
     frames, theirs = extract(library, one, 3), extract(library, other, 1)
     for frame_id, tags in zip([*frames, *theirs], (["joy"], ["big dog"], [], ["joy"]), strict=True):
@@ -342,11 +342,11 @@ def test_a_search_may_be_of_some_videos_a_time_or_a_tag(library):
     assert found(library, "dog", start=0.1, end=0.1) == [frames[1]]
     assert sorted(found(library, "runs", tag="joy")) == sorted([frames[0], *theirs])
     assert found(library, "", tag="Big Dog") == [frames[1]]
-    assert found(library, "runs", tag="runs") == [], "what only the text says is no tag"
+    assert found(library, "runs", tag="runs") == [], "a word of the text is not a tag"
     assert found(library, "", tag="!?") == []
 
 
-def test_hits_next_to_each_other_are_one_moment_in_the_order_of_the_best(library):
+def test_adjacent_hits_are_one_moment_ranked_by_the_best_hit(library):
     one, other = add(library), add(library, "other")
     frames, theirs = extract(library, one, 60), extract(library, other, 1)
     for number in (0, 20, 59):

@@ -1,4 +1,4 @@
-"""Writes: adding, extracting, describing, removing; each leaves the library in one true state."""
+"""Writes: adding, extracting, describing and removing videos; each leaves a consistent library."""
 
 import pytest
 from sqlalchemy import event, func, select, text, update
@@ -15,12 +15,12 @@ from tests.db.library import (
     add,
     add_run,
     claim,
+    claim_extraction,
+    claim_frame,
     describe,
     extract,
-    extract_job,
     fail,
     frame_ids,
-    job_of,
     new_call,
     new_frame,
     new_video,
@@ -39,17 +39,17 @@ def row_of(library, table, row_id):
 # adding
 
 
-def test_a_new_file_becomes_a_video_with_its_extraction_in_the_queue(library):
+def test_new_file_becomes_a_video_with_an_extraction_task(library):
     video_id, adding = store.add_video(library, new_video(), sampling="exact", context="Anna's party", now=NOW)
 
     assert adding is AddResult.ADDED
     row = row_of(library, Video, video_id)
     assert (row.title, row.sampling, row.context, row.added_at) == ("wedding", "exact", "Anna's party", NOW)
     assert (row.extraction_status, row.enrichment_status) == ("pending", "pending")
-    assert [job.video_id for job in claim(library, 9, kind=TaskKind.EXTRACT, pass_="")] == [video_id]
+    assert [task.video_id for task in claim(library, 9, kind=TaskKind.EXTRACT, pass_="")] == [video_id]
 
 
-def test_the_same_file_again_is_known_and_queued_once(library):
+def test_adding_a_file_twice_queues_it_once(library):
     first = add(library)
 
     again = store.add_video(library, new_video(), sampling="distinct", context="", now=LATER)
@@ -58,7 +58,7 @@ def test_the_same_file_again_is_known_and_queued_once(library):
     assert count(library, Video) == count(library, Task) == 1
 
 
-def test_a_moved_file_is_the_same_video_under_its_new_path(library):
+def test_moved_file_is_the_same_video_under_its_new_path(library):
     first = add(library)
 
     again = store.add_video(library, new_video(path="/new/wedding.mp4"), sampling="distinct", context="", now=LATER)
@@ -68,7 +68,7 @@ def test_a_moved_file_is_the_same_video_under_its_new_path(library):
     assert count(library, Video) == count(library, Task) == 1
 
 
-def test_adding_again_changes_the_context_only_if_one_is_given(library):
+def test_adding_again_changes_the_context_only_if_given(library):
     video_id = add(library)
     for context in ("Anna and Ben", ""):
         store.add_video(library, new_video(), sampling="distinct", context=context, now=NOW)
@@ -90,31 +90,31 @@ def test_kept_frames_are_saved_with_a_task_for_each_pass(library):
     assert len(tasks) == 6
 
 
-def test_an_extraction_cut_short_skips_what_it_finds_when_it_runs_again(library):
+def test_interrupted_extraction_resumes_without_duplicates(library):
     video_id = add(library)
-    job = extract_job(library, video_id)
-    assert store.save_frames(library, job, [new_frame(0), new_frame(1)], passes=[DEEP], now=NOW) == 2
+    task = claim_extraction(library, video_id)
+    assert store.save_frames(library, task, [new_frame(0), new_frame(1)], passes=[DEEP], now=NOW) == 2
     first, second = frame_ids(library, video_id)
     describe(library, first, "a cake")
     queue.sweep(library, now=LATER)
 
-    again = extract_job(library, video_id)
+    again = claim_extraction(library, video_id)
     frames = [new_frame(0, stands_for=1), new_frame(1), new_frame(2)]
     assert store.save_frames(library, again, frames, passes=[DEEP], now=NOW) == 1
 
     assert frame_ids(library, video_id)[:2] == [first, second]
     row = row_of(library, Frame, first)
-    assert (row.local_description, row.stands_for) == ("a cake", 1), "described once, and brought up to date"
+    assert (row.local_description, row.stands_for) == ("a cake", 1), "described once, and updated"
     deep = select(func.count()).where(Task.pass_ == DEEP)
     assert library.scalar(deep) == 3, "no frame is queued twice"
     assert library.scalar(deep.where(Task.status == TaskStatus.DONE)) == 1, "no model call is repeated"
 
 
-def test_frames_of_an_extraction_that_is_another_workers_now_are_refused(library):
+def test_frames_of_a_lost_extraction_are_refused(library):
     video_id = add(library)
-    late = extract_job(library, video_id)
+    late = claim_extraction(library, video_id)
     queue.sweep(library, now=LATER)
-    extract_job(library, video_id)
+    claim_extraction(library, video_id)
 
     with pytest.raises(LeaseLostError):
         store.save_frames(library, late, [new_frame(0)], passes=[DEEP], now=NOW)
@@ -125,16 +125,16 @@ def test_frames_of_an_extraction_that_is_another_workers_now_are_refused(library
 @pytest.mark.parametrize(
     "end",
     [
-        lambda library, job: extraction.finish_extraction(library, job, decoded=9, failures=0),
-        lambda library, job: extraction.fail_extraction(library, job, error="no video stream"),
-        lambda library, job: extraction.postpone_extraction(library, job, reason="gone", not_before=None),
+        lambda library, task: extraction.finish_extraction(library, task, decoded=9, failures=0),
+        lambda library, task: extraction.fail_extraction(library, task, error="no video stream"),
+        lambda library, task: extraction.postpone_extraction(library, task, reason="gone", not_before=None),
     ],
     ids=["finish", "fail", "postpone"],
 )
-def test_a_late_extraction_changes_nothing(engine, end):
+def test_late_extraction_changes_nothing(engine, end):
     with writing(engine) as library:
         video_id = add(library)
-        late = extract_job(library, video_id)
+        late = claim_extraction(library, video_id)
         queue.sweep(library, now=LATER)
         before = row_of(library, Video, video_id)
 
@@ -149,21 +149,21 @@ def test_a_late_extraction_changes_nothing(engine, end):
         assert row_of(library, Video, video_id) == before
 
 
-def test_saving_frames_renews_the_lease_and_forgets_crashes(library):
+def test_saving_new_frames_renews_the_lease_and_resets_crashes(library):
     video_id = add(library)
-    store.save_frames(library, extract_job(library, video_id), [new_frame(0)], passes=[DEEP], now=NOW)
+    store.save_frames(library, claim_extraction(library, video_id), [new_frame(0)], passes=[DEEP], now=NOW)
     queue.sweep(library, now=LATER, counts_crash=True)
-    job = extract_job(library, video_id)
-    store.save_frames(library, job, [new_frame(0)], passes=[DEEP], now=LATER)
-    assert row_of(library, Task, job.id).crashes == 1, "it has come no further than before"
+    task = claim_extraction(library, video_id)
+    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=LATER)
+    assert row_of(library, Task, task.id).crashes == 1, "no new frame: no progress"
 
-    store.save_frames(library, job, [new_frame(1)], passes=[DEEP], now=LATER)
+    store.save_frames(library, task, [new_frame(1)], passes=[DEEP], now=LATER)
 
-    assert row_of(library, Task, job.id).crashes == 0
+    assert row_of(library, Task, task.id).crashes == 0
     assert queue.sweep(library, now=LATER) == 0
 
 
-def test_the_end_of_an_extraction_is_noted_with_its_failures(library):
+def test_finished_extraction_records_its_failures(library):
     video_id = add(library)
 
     extract(library, video_id, 3, failures=2)
@@ -173,12 +173,12 @@ def test_the_end_of_an_extraction_is_noted_with_its_failures(library):
     assert library.scalar(select(Task.status).where(Task.kind == TaskKind.EXTRACT)) == TaskStatus.DONE
 
 
-def test_a_file_that_is_not_there_now_waits_with_its_reason_and_nothing_is_counted(library):
+def test_missing_file_postpones_extraction_without_counting_an_attempt(library):
     video_id = add(library)
     extraction.begin_extraction(library, video_id)
 
-    job = extract_job(library, video_id)
-    extraction.postpone_extraction(library, job, reason="the drive is unplugged", not_before=LATER)
+    task = claim_extraction(library, video_id)
+    extraction.postpone_extraction(library, task, reason="the drive is unplugged", not_before=LATER)
 
     row = row_of(library, Video, video_id)
     assert (row.extraction_status, row.error) == ("pending", "the drive is unplugged")
@@ -187,10 +187,10 @@ def test_a_file_that_is_not_there_now_waits_with_its_reason_and_nothing_is_count
     assert (again.attempts, again.crashes) == (0, 0)
 
 
-def test_a_video_that_cannot_be_decoded_fails_at_once_and_retry_begins_anew(library):
+def test_undecodable_video_fails_at_once_and_can_be_retried(library):
     video_id = add(library)
 
-    extraction.fail_extraction(library, extract_job(library, video_id), error="no video stream")
+    extraction.fail_extraction(library, claim_extraction(library, video_id), error="no video stream")
 
     row = row_of(library, Video, video_id)
     assert (row.extraction_status, row.enrichment_status, row.error) == ("failed", "failed", "no video stream")
@@ -199,10 +199,10 @@ def test_a_video_that_cannot_be_decoded_fails_at_once_and_retry_begins_anew(libr
 
     row = row_of(library, Video, video_id)
     assert (row.extraction_status, row.enrichment_status, row.error) == ("pending", "pending", None)
-    assert extract_job(library, video_id).attempts == 0
+    assert claim_extraction(library, video_id).attempts == 0
 
 
-def test_a_pass_is_planned_for_the_frames_that_lack_it(library):
+def test_pass_is_planned_for_frames_without_a_task(library):
     first, second = add(library, "first"), add(library, "second")
     extract(library, first, 2, passes=[DEEP])
     extract(library, second, 3, passes=[])
@@ -212,26 +212,23 @@ def test_a_pass_is_planned_for_the_frames_that_lack_it(library):
     assert store.plan_pass(library, DEEP) == 0
     assert store.plan_pass(library, QUICK, video_ids=[second]) == 3
     assert len(claim(library, 9)) == 5
-    assert {job.video_id for job in claim(library, 9, pass_=QUICK)} == {second}
+    assert {task.video_id for task in claim(library, 9, pass_=QUICK)} == {second}
 
 
 # describing
 
 
-def test_a_description_its_calls_its_place_in_the_search_and_done_are_saved_together(library):
+def test_description_calls_search_text_and_status_are_saved_together(library):
     video_id = add(library)
     run_id = add_run(library)
     frame_id, _, _ = extract(library, video_id)
-    job = job_of(library, frame_id)
+    task = claim_frame(library, frame_id)
     warnings = [{"problem": "cut off", "detail": "…"}]
 
     store.save_description(
         library,
-        job,
-        text="Grandma laughs",
-        tags=["joy"],
-        search_text="a woman laughs",
-        search_tags=["joy", "table"],
+        task,
+        store.NewDescription("Grandma laughs", ["joy"], "a woman laughs", ["joy", "table"]),
         analyses=[new_call(is_kept=False, raw_reply="?"), new_call(warnings=warnings)],
         now=NOW,
         run_id=run_id,
@@ -239,7 +236,7 @@ def test_a_description_its_calls_its_place_in_the_search_and_done_are_saved_toge
 
     frame = row_of(library, Frame, frame_id)
     assert (frame.local_description, frame.local_tags, frame.enriched_at) == ("Grandma laughs", ["joy"], NOW)
-    assert row_of(library, Task, job.id).status == TaskStatus.DONE
+    assert row_of(library, Task, task.id).status == TaskStatus.DONE
     calls = library.execute(select(Analysis.__table__).order_by(Analysis.id)).all()
     assert [(call.frame_id, call.run_id, call.is_kept, call.warnings) for call in calls] == [
         (frame_id, run_id, False, []),
@@ -249,10 +246,10 @@ def test_a_description_its_calls_its_place_in_the_search_and_done_are_saved_toge
     assert library.execute(select(SearchDocument.text, SearchDocument.tags)).one() == ("a woman laughs", "joy table")
 
 
-def test_a_late_description_leaves_no_trace(engine):
+def test_late_description_leaves_no_trace(engine):
     with writing(engine) as library:
         frame_id, _, _ = extract(library, add(library))
-        late = job_of(library, frame_id)
+        late = claim_frame(library, frame_id)
         queue.sweep(library, now=LATER)
 
     def save_late():
@@ -260,10 +257,7 @@ def test_a_late_description_leaves_no_trace(engine):
             store.save_description(
                 library,
                 late,
-                text="late",
-                tags=[],
-                search_text="late",
-                search_tags=[],
+                store.NewDescription("late", [], "late", []),
                 analyses=[new_call()],
                 now=NOW,
                 run_id=None,
@@ -277,39 +271,37 @@ def test_a_late_description_leaves_no_trace(engine):
         assert count(library, Analysis) == count(library, SearchDocument) == 0
 
 
-def test_the_answer_for_a_video_removed_meanwhile_is_dropped(library):
+def test_failure_for_a_removed_video_is_refused(library):
     video_id = add(library)
     frame_id, _, _ = extract(library, video_id)
-    job = job_of(library, frame_id)
+    task = claim_frame(library, frame_id)
     store.remove_video(library, video_id)
 
     with pytest.raises(LeaseLostError):
-        store.save_failure(library, job, error="x", not_before=None, analyses=[], now=NOW, run_id=None)
+        store.save_failure(library, task, error="x", not_before=None, analyses=[], now=NOW, run_id=None)
 
 
-def test_a_task_that_is_not_about_a_frame_has_no_description(library):
-    job = extract_job(library, add(library))
+def test_task_without_a_frame_has_no_description(library):
+    task = claim_extraction(library, add(library))
 
     with pytest.raises(ValueError, match="not about a frame"):
-        store.save_description(
-            library, job, text="x", tags=[], search_text="", search_tags=[], analyses=[], now=NOW, run_id=None
-        )
+        store.save_description(library, task, store.NewDescription("x", [], "", []), analyses=[], now=NOW, run_id=None)
 
 
-def test_a_failed_attempt_keeps_its_calls(library):
+def test_failed_attempt_keeps_its_calls(library):
     frame_id, _, _ = extract(library, add(library))
     calls = [new_call(is_kept=False), new_call(is_kept=False)]
 
     status = store.save_failure(
-        library, job_of(library, frame_id), error="empty", not_before=LATER, analyses=calls, now=NOW, run_id=None
+        library, claim_frame(library, frame_id), error="empty", not_before=LATER, analyses=calls, now=NOW, run_id=None
     )
 
     assert status is TaskStatus.TODO
     assert count(library, Analysis) == 2
-    assert len(claim(library, 9)) == 2, "the failed one rests"
+    assert len(claim(library, 9)) == 2, "the failed one backs off"
 
 
-def test_the_quick_pass_fills_the_quick_columns_alone(library):
+def test_quick_pass_fills_only_the_quick_columns(library):
     frame_id, _, _ = extract(library, add(library), passes=(QUICK, DEEP))
 
     describe(library, frame_id, "dim light", tags=["dark"], pass_=QUICK)
@@ -319,10 +311,10 @@ def test_the_quick_pass_fills_the_quick_columns_alone(library):
     assert (frame.local_description, frame.local_tags, frame.enriched_at) == (None, None, None)
 
 
-# where a video stands
+# enrichment status
 
 
-def test_a_video_goes_from_pending_over_enriching_to_enriched(library):
+def test_video_goes_from_pending_to_enriching_to_enriched(library):
     video_id = add(library)
     frames = extract(library, video_id, 2)
     seen = [status_of(library, video_id)]
@@ -333,20 +325,20 @@ def test_a_video_goes_from_pending_over_enriching_to_enriched(library):
     assert seen == ["pending", "enriching", "enriched"]
 
 
-def test_a_video_is_not_enriched_while_it_is_still_being_decoded(library):
+def test_video_is_not_enriched_while_it_is_being_extracted(library):
     video_id = add(library)
-    job = extract_job(library, video_id)
+    task = claim_extraction(library, video_id)
     extraction.begin_extraction(library, video_id)
-    store.save_frames(library, job, [new_frame(0)], passes=[DEEP], now=NOW)
+    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=NOW)
 
     describe(library, frame_ids(library, video_id)[0])
     assert status_of(library, video_id) == "enriching"
 
-    extraction.finish_extraction(library, job, decoded=3, failures=0)
+    extraction.finish_extraction(library, task, decoded=3, failures=0)
     assert status_of(library, video_id) == "enriched"
 
 
-def test_single_failed_frames_do_not_fail_their_video(library):
+def test_failed_frame_does_not_fail_its_video(library):
     video_id = add(library)
     first, second = extract(library, video_id, 2)
 
@@ -357,7 +349,7 @@ def test_single_failed_frames_do_not_fail_their_video(library):
     assert status_of(library, video_id) == "enriched"
 
 
-def test_a_video_fails_only_if_nothing_could_be_described_and_retry_reopens_it(library):
+def test_video_fails_only_if_all_frames_failed_and_retry_reopens_it(library):
     video_id = add(library)
     frames = extract(library, video_id, 2)
 
@@ -381,20 +373,20 @@ def test_retry_of_one_video_leaves_the_others_failed(library):
     assert [status_of(library, video_id) for video_id in videos] == ["pending", "failed"]
 
 
-def test_a_retried_extraction_that_failed_half_way_makes_its_video_enriching_again(library):
+def test_retried_extraction_makes_its_video_enriching_again(library):
     video_id = add(library)
-    job = extract_job(library, video_id)
-    store.save_frames(library, job, [new_frame(0)], passes=[DEEP], now=NOW)
+    task = claim_extraction(library, video_id)
+    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=NOW)
     describe(library, frame_ids(library, video_id)[0])
-    extraction.fail_extraction(library, job, error="the codec gave up")
-    assert status_of(library, video_id) == "enriched", "what was decoded is described"
+    extraction.fail_extraction(library, task, error="codec error")
+    assert status_of(library, video_id) == "enriched", "all frames so far are described"
 
     store.retry(library)
 
     assert status_of(library, video_id) == "enriching"
 
 
-def test_what_the_baseline_says_never_counts_as_described(library):
+def test_baseline_does_not_enrich_a_video(library):
     video_id = add(library)
     frames = extract(library, video_id, 2, passes=[QUICK])
 
@@ -406,7 +398,7 @@ def test_what_the_baseline_says_never_counts_as_described(library):
     assert status_of(library, video_id) == "pending"
 
 
-def test_a_video_that_was_only_extracted_waits_to_be_described(library):
+def test_extracted_video_without_a_pass_is_pending(library):
     video_id = add(library)
 
     frames = extract(library, video_id, 1, passes=[])
@@ -417,19 +409,19 @@ def test_a_video_that_was_only_extracted_waits_to_be_described(library):
     assert status_of(library, video_id) == "enriched"
 
 
-def test_a_video_with_frames_no_pass_was_planned_for_is_not_enriched(library):
+def test_video_with_unplanned_frames_is_not_enriched(library):
     video_id = add(library)
-    job = extract_job(library, video_id)
-    store.save_frames(library, job, [new_frame(0)], passes=[DEEP], now=NOW)
+    task = claim_extraction(library, video_id)
+    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=NOW)
     describe(library, frame_ids(library, video_id)[0])
-    store.save_frames(library, job, [new_frame(1)], passes=[], now=NOW)
+    store.save_frames(library, task, [new_frame(1)], passes=[], now=NOW)
 
-    extraction.finish_extraction(library, job, decoded=6, failures=0)
+    extraction.finish_extraction(library, task, decoded=6, failures=0)
 
     assert status_of(library, video_id) == "enriching"
 
 
-def test_a_video_of_which_no_frame_could_be_decoded_is_failed(library):
+def test_video_without_decodable_frames_is_failed(library):
     video_id = add(library)
 
     extract(library, video_id, 0, failures=9)
@@ -437,7 +429,7 @@ def test_a_video_of_which_no_frame_could_be_decoded_is_failed(library):
     assert status_of(library, video_id) == "failed"
 
 
-def test_where_a_video_stands_is_looked_up_without_walking_the_whole_library(engine, library):
+def test_enrichment_status_is_computed_from_indexes(engine, library):
     video_id = add(library)
     extract(library, video_id, 1)
     plan = []
@@ -459,7 +451,7 @@ def test_where_a_video_stands_is_looked_up_without_walking_the_whole_library(eng
 # removing
 
 
-def test_a_removed_video_leaves_only_its_calls_without_their_replies(library):
+def test_removed_video_leaves_only_its_calls_without_replies(library):
     gone, stays = add(library, "gone"), add(library, "stays")
     for video_id in (gone, stays):
         frame_id, *_ = extract(library, video_id)
@@ -477,7 +469,7 @@ def test_a_removed_video_leaves_only_its_calls_without_their_replies(library):
     assert sorted(calls, key=str) == sorted([(None, None, 3.0), (kept[0], "a red balloon", 3.0)], key=str)
 
 
-def test_a_run_may_be_forgotten_without_its_calls(library):
+def test_deleting_a_run_keeps_its_calls(library):
     run_id = add_run(library)
     frame_id, *_ = extract(library, add(library))
     describe(library, frame_id, calls=[new_call()])

@@ -57,7 +57,7 @@ def test_a_request_is_handed_on(house: House, run_id: int) -> None:
 
 
 def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    beat, beats = runs.beat, []
+    beat, beats = runs.record_heartbeat, []
 
     def locked_at_first(*arguments: object, **named: object) -> str | None:
         beats.append(1)
@@ -65,7 +65,7 @@ def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatc
             raise OperationalError("UPDATE", {}, Exception("database is locked"))
         return beat(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(heartbeat.runs, "beat", locked_at_first)
+    monkeypatch.setattr(heartbeat.runs, "record_heartbeat", locked_at_first)
     with keep(house, run_id):
         wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
     assert len(beats) >= 4

@@ -31,7 +31,9 @@ def task(house: House, clip: Callable[..., Path]) -> queue.ClaimedTask:
     ago = datetime.now(UTC) - timedelta(hours=1)
     with writing(house.library.engine) as connection:
         run_id, _ = runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)
-        [task] = queue.claim(connection, kind=TaskKind.EXTRACT, run_id=run_id, host="here", limit=1, now=ago)
+        [task] = queue.claim(
+            connection, queue.TaskFilter(TaskKind.EXTRACT), run_id=run_id, host="here", limit=1, now=ago
+        )
     return task
 
 

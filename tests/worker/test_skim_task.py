@@ -12,7 +12,7 @@ from db.editing import PriorityRange
 from db.engine import reading, writing
 from db.models import TaskKind
 from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, REQUEST_PRIORITY, SKIM_PRIORITY, CoverageOrder
-from enrich.worker import decoder, extract_task
+from enrich.worker import decoder
 from enrich.worker.run_options import RunEnd, RunOptions
 from enrich.worker.skim_task import skim_video
 from tests.standin import StandIn
@@ -98,7 +98,9 @@ async def test_a_look_that_is_cut_short_goes_on_and_finds_nothing_twice(
     house.add(film, sampling="every=2s")
     stop = threading.Event()
     with writing(house.library.engine) as connection:
-        [job] = queue.claim(connection, kind=TaskKind.SKIM, run_id=None, host="here", limit=1, now=datetime.now(UTC))
+        [job] = queue.claim(
+            connection, queue.TaskFilter(TaskKind.SKIM), run_id=None, host="here", limit=1, now=datetime.now(UTC)
+        )
     skim_video(house.library, job, passes=("deep",), stop=stop, on_frames=stop.set)
     assert len(house.frames()) == 1
     assert house.tasks("skim") == {"todo": 1}
@@ -120,16 +122,16 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
         go_on.wait(20)
         return extract(*arguments, **named)  # type: ignore[arg-type]
 
-    deeper = extraction.skim_deeper
+    deeper = extraction.extend_skim
 
     def look_deeper(*arguments: object, **named: int) -> bool:
-        taken.append(named["pictures"])
+        taken.append(named["places"])
         done = deeper(*arguments, **named)  # type: ignore[arg-type]
         go_on.set()
         return done
 
     monkeypatch.setattr(decoder, "extract_video", extract_video)
-    monkeypatch.setattr(extraction, "skim_deeper", look_deeper)
+    monkeypatch.setattr(extraction, "extend_skim", look_deeper)
     house.add(clip(frames=600, fps=5, gop=5), sampling="every=1s")
     with writing(house.library.engine) as connection:
         connection.exec_driver_sql("""UPDATE tasks SET payload = '{"pictures": 6, "taken": 0}' WHERE kind = 'skim'""")
@@ -151,7 +153,7 @@ async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
         asked.append(len(asked))
         return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the look, 1: extraction
 
-    monkeypatch.setattr(extract_task.extraction, "unplaced_frames", late)
+    monkeypatch.setattr(extraction, "unplaced_frames", late)
     await house.enrich()
     frames = house.frames()
     assert len(frames) > 10

@@ -1,16 +1,112 @@
-"""The first schema, with the full-text index of the search and the triggers of the sums on SQLite."""
+"""The first schema: all tables, and on SQLite the full-text index and the triggers for counts and costs.
+
+Frozen: it imports nothing of this project, so that it makes the same schema whatever the code of a later version says.
+"""
 
 import sqlalchemy as sa
 from alembic import op
-
-from db.costs import create_expenses
-from db.counts import create_count_triggers
-from db.search import create_search_index
 
 revision = "0001"
 down_revision = None
 
 BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# The full-text index over search_documents, and the triggers that keep it in step.
+SEARCH_INDEX = (
+    """CREATE VIRTUAL TABLE search_index USING fts5(
+        text, tags, content='search_documents', content_rowid='frame_id',
+        tokenize='porter unicode61 remove_diacritics 2'
+    )""",
+    """CREATE TRIGGER search_documents_inserted AFTER INSERT ON search_documents BEGIN
+        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
+    END""",
+    """CREATE TRIGGER search_documents_deleted AFTER DELETE ON search_documents BEGIN
+        INSERT INTO search_index(search_index, rowid, text, tags)
+        VALUES ('delete', old.frame_id, old.text, old.tags);
+    END""",
+    """CREATE TRIGGER search_documents_updated AFTER UPDATE ON search_documents BEGIN
+        INSERT INTO search_index(search_index, rowid, text, tags)
+        VALUES ('delete', old.frame_id, old.text, old.tags);
+        INSERT INTO search_index(rowid, text, tags) VALUES (new.frame_id, new.text, new.tags);
+    END""",
+)
+# The triggers that keep the counts in `tallies` in step with frames and deep describe tasks.
+COUNTS = (
+    """CREATE TRIGGER videos_tallied AFTER INSERT ON videos BEGIN
+        INSERT INTO tallies(video_id, kept, described, covered, planned, done) VALUES (new.id, 0, 0, 0, 0, 0)
+        ON CONFLICT DO NOTHING;
+    END""",
+    """CREATE TRIGGER frames_tallied AFTER INSERT ON frames BEGIN
+        UPDATE tallies SET
+            kept = kept + 1,
+            described = described + (new.local_description IS NOT NULL),
+            covered = covered + coalesce((new.local_description IS NOT NULL) * new.stands_for, 0)
+        WHERE video_id = new.video_id;
+    END""",
+    """CREATE TRIGGER frames_untallied AFTER DELETE ON frames BEGIN
+        UPDATE tallies SET
+            kept = kept - 1,
+            described = described - (old.local_description IS NOT NULL),
+            covered = covered - coalesce((old.local_description IS NOT NULL) * old.stands_for, 0)
+        WHERE video_id = old.video_id;
+    END""",
+    """CREATE TRIGGER frames_retallied AFTER UPDATE OF video_id, stands_for, local_description ON frames BEGIN
+        UPDATE tallies SET
+            kept = kept - 1,
+            described = described - (old.local_description IS NOT NULL),
+            covered = covered - coalesce((old.local_description IS NOT NULL) * old.stands_for, 0)
+        WHERE video_id = old.video_id;
+        UPDATE tallies SET
+            kept = kept + 1,
+            described = described + (new.local_description IS NOT NULL),
+            covered = covered + coalesce((new.local_description IS NOT NULL) * new.stands_for, 0)
+        WHERE video_id = new.video_id;
+    END""",
+    """CREATE TRIGGER tasks_tallied AFTER INSERT ON tasks WHEN new.kind = 'describe' AND new."pass" = 'deep' BEGIN
+        UPDATE tallies SET planned = planned + 1, done = done + (new.status = 'done')
+        WHERE video_id = new.video_id;
+    END""",
+    """CREATE TRIGGER tasks_untallied AFTER DELETE ON tasks WHEN old.kind = 'describe' AND old."pass" = 'deep' BEGIN
+        UPDATE tallies SET planned = planned - 1, done = done - (old.status = 'done')
+        WHERE video_id = old.video_id;
+    END""",
+    (
+        """CREATE TRIGGER tasks_retallied AFTER UPDATE OF video_id, status ON tasks
+    WHEN new.kind = 'describe' AND new."pass" = 'deep' """
+        """AND (old.status = 'done' OR new.status = 'done' OR old.video_id != new.video_id) BEGIN
+        UPDATE tallies SET planned = planned - 1, done = done - (old.status = 'done')
+        WHERE video_id = old.video_id;
+        UPDATE tallies SET planned = planned + 1, done = done + (new.status = 'done')
+        WHERE video_id = new.video_id;
+    END"""
+    ),
+)
+# The trigger that adds each call to `expenses`. `room` is the wall-clock time this call may have used while no other
+# call of its pass ran: the time since the last recorded call, or what that call left of it if both have the same
+# timestamp (a call and its retry).
+COSTS = (
+    """CREATE TRIGGER analyses_booked AFTER INSERT ON analyses BEGIN
+        INSERT INTO expenses(video_id, "pass", describer, model, calls, kept, busy_seconds, slack_seconds,
+            prompt_tokens, output_tokens, cost_usd, last_at)
+        SELECT (SELECT video_id FROM frames WHERE id = new.frame_id), new."pass", new.describer, new.model, 1,
+            new.is_kept, min(new.latency_seconds, room), max(0.0, room - new.latency_seconds),
+            coalesce(new.prompt_tokens, 0), coalesce(new.output_tokens, 0), new.cost_usd, new.created_at
+        FROM (SELECT coalesce((
+            SELECT CASE
+                WHEN new.created_at > last_at THEN (julianday(new.created_at) - julianday(last_at)) * 86400.0
+                WHEN new.created_at = last_at THEN slack_seconds ELSE 0.0 END
+            FROM expenses WHERE "pass" = new."pass" ORDER BY last_at DESC, slack_seconds LIMIT 1
+        ), new.latency_seconds) AS room) WHERE true
+        ON CONFLICT (video_id, "pass", describer, model) DO UPDATE SET
+            calls = calls + 1,
+            kept = kept + excluded.kept,
+            busy_seconds = busy_seconds + excluded.busy_seconds,
+            slack_seconds = excluded.slack_seconds,
+            prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+            output_tokens = output_tokens + excluded.output_tokens,
+            cost_usd = cost_usd + excluded.cost_usd,
+            last_at = max(last_at, excluded.last_at);
+    END""",
+)
 
 
 def create_partial(name: str, table: str, columns: list[str], where: str) -> None:
@@ -227,6 +323,6 @@ def upgrade() -> None:
     op.create_index("ix_tasks_claim", "tasks", ["status", "kind", "pass", sa.text("priority DESC"), "id"], unique=False)
     op.create_index("ix_tasks_lease", "tasks", ["status", "lease_until"], unique=False)
     op.create_index("ix_tasks_video", "tasks", ["video_id", "status", "kind", "pass"], unique=False)
-    create_search_index(op.get_bind())
-    create_count_triggers(op.get_bind())
-    create_expenses(op.get_bind())
+    if op.get_context().dialect.name == "sqlite":
+        for statement in (*SEARCH_INDEX, *COUNTS, *COSTS):
+            op.get_bind().exec_driver_sql(statement)

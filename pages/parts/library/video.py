@@ -9,7 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from db import editing, gallery, queries, store
+from db import editing, files, gallery, queries, store
 from db.queries import VideoRow
 from enrich.jobs.command import run_command
 from enrich.settings import Settings
@@ -82,11 +82,11 @@ def say_removed() -> None:
 def image_bytes(now: Settings, video_id: int) -> int:
     """The bytes of a video's pictures on disk."""
     with reading() as connection:
-        names = queries.image_paths(connection, limit=1, video_id=video_id)
+        names = files.newest_image_paths(connection, limit=1, video_id=video_id)
     if not names:
         return 0
     folder = now.frames_folder / Path(names[0]).parts[0]
-    return sum(_bytes(os.path.join(below, name)) for below, _, files in os.walk(folder) for name in files)  # noqa: PTH118
+    return sum(_bytes(os.path.join(below, name)) for below, _, names in os.walk(folder) for name in names)  # noqa: PTH118
 
 
 def _bytes(path: str) -> int:

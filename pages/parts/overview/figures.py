@@ -14,7 +14,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from db.counts import described_by_minute
+from db.counts import frames_by_minute
 from db.gallery import LatestCard, latest
 from db.models import HostState
 from db.runs import RunRow
@@ -169,7 +169,7 @@ def draw_minutes(run: RunRow, *, is_running: bool) -> None:
     minutes = int((end - run.started_at) / timedelta(minutes=1)) + 2
     minutes = min(MOST_MINUTES, max(FEWEST_MINUTES, minutes))
     with reading() as connection:
-        counts = described_by_minute(connection, run_id=run.id, now=end, minutes=minutes)
+        counts = frames_by_minute(connection, run_id=run.id, now=end, minutes=minutes)
     table = pd.DataFrame(
         {
             # Without a zone: a browser would move the hours into its own.

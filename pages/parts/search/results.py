@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from db import queries, runs
-from db.counts import totals
+from db.counts import total_counts
 from db.models import RunState
 from db.queries import FrameRow, VideoRow
 from db.search import MARK_END, MARK_START, Moment, SearchResult, moments, search
@@ -170,6 +170,6 @@ def _news(wanted: SearchQuery, known: frozenset[int]) -> None:
     if not is_working() or (new and not known):
         st.rerun()
     with reading() as connection:
-        counts = totals(connection)
+        counts = total_counts(connection)
     described = f"{counts.described:,} of {counts.kept:,} frames are described so far"
     st.caption(f"{described}; {counted(new, 'new frame')} found since." if new else f"{described}.")
