@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.ciede2000 import delta_e, lab, linear
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import encode_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
 from tests.clips import picture_clip, read_jpeg
 
 QUALITY = 85  # the settings' own
@@ -133,9 +133,9 @@ def make_clip(space: Space, folder: Path) -> Path:
 def kept_colours(path: Path, space: Space) -> np.ndarray:
     """The means of the patches in the picture that is kept, upright as sRGB."""
     with SourceFrames(path) as frames:
-        picture = next(iter(frames)).picture
+        picture = next(iter(frames)).av_frame
     jpeg = path.with_suffix(".jpg")
-    jpeg.write_bytes(encode_jpeg(picture, rotation=0, edge=max(picture.width, picture.height), quality=QUALITY))
+    jpeg.write_bytes(encode_jpeg(picture, JpegFormat(edge=max(picture.width, picture.height), quality=QUALITY)))
     return means(read_jpeg(jpeg), space.patch)
 
 

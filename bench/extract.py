@@ -26,6 +26,8 @@ from pathlib import Path
 
 from enrich.video.container import open_video
 from enrich.video.extraction import Extraction
+from enrich.video.jpeg import JpegFormat
+from enrich.video.probe import probe
 from enrich.video.sampling import parse_sampling
 from tests.clips import run_ffmpeg
 
@@ -118,9 +120,8 @@ def by_extraction(film: Path) -> Taken:
     """EveryFrame's extraction, within this process."""
     with tempfile.TemporaryDirectory(prefix="everyframe-bench-") as folder:
         clock = Clock(resource.RUSAGE_SELF)
-        with Extraction(
-            film, Path(folder), sampling=parse_sampling("distinct"), edge=EDGE_PIXELS, quality=QUALITY
-        ) as extraction:
+        jpeg = JpegFormat(edge=EDGE_PIXELS, quality=QUALITY, rotation=probe(film).rotation)
+        with Extraction(film, Path(folder), sampling=parse_sampling("distinct"), jpeg=jpeg) as extraction:
             kept = sum(1 for _ in extraction)
         return clock.taken(extraction.decoded, kept)
 

@@ -73,7 +73,7 @@ def _footage(path: Path, cache: Path) -> Footage:
     if not (pictures.exists() and moments.exists()):
         shrinker = LumaShrinker()
         with SourceFrames(path) as frames:
-            found = [(frame.timestamp, shrinker.shrink(frame.picture)) for frame in frames]
+            found = [(frame.timestamp, shrinker.shrink(frame.av_frame)) for frame in frames]
         np.save(moments, np.array([time for time, _ in found]))
         np.save(pictures, np.stack([luma for _, luma in found]))
     return Footage(path.stem, np.load(pictures), np.load(moments))
@@ -93,7 +93,7 @@ def cut_outs(videos: Path = VIDEOS, cache: Path = CACHE) -> list[CutOut]:
 
 def _cut(path: Path) -> Iterator[CutOut]:
     with SourceFrames(path) as frames:
-        pictures = [frame.picture.to_ndarray(format="gray") for n, frame in enumerate(frames) if n % 5 == 0]
+        pictures = [frame.av_frame.to_ndarray(format="gray") for n, frame in enumerate(frames) if n % 5 == 0]
     scene = pictures[0]  # nobody is in it yet
     for picture in pictures[:: len(pictures) // CUT_OUTS // 3]:
         differs = cv2.GaussianBlur(cv2.absdiff(picture, scene), (5, 5), 0) > CUT_OUT_LEVELS

@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 from enrich.errors import VideoError  # noqa: E402  # found once the root is on the path
 from enrich.filenames import is_media_name  # noqa: E402
 from enrich.video.extraction import Extraction  # noqa: E402
+from enrich.video.jpeg import JpegFormat  # noqa: E402
 from enrich.video.probe import probe  # noqa: E402
 from enrich.video.sampling import parse_sampling  # noqa: E402
 from tests.clips import decode_independently  # noqa: E402
@@ -43,9 +44,10 @@ def main() -> None:
         truth = decode_independently(path).frames
         for text in given.sampling:
             start = time.monotonic()
+            jpeg = JpegFormat(edge=768, quality=85, rotation=facts.rotation)
             with (
                 tempfile.TemporaryDirectory(prefix="everyframe-bench-") as folder,
-                Extraction(facts, Path(folder), sampling=parse_sampling(text), edge=768, quality=85) as extraction,
+                Extraction(facts.path, Path(folder), sampling=parse_sampling(text), jpeg=jpeg) as extraction,
             ):
                 stands_for = [frame.stands_for for frame in extraction]
                 fps = extraction.decoded / (time.monotonic() - start)

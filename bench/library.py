@@ -31,7 +31,7 @@ from enrich.filenames import is_media_name
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrames
 from enrich.video.fingerprint import fingerprint
-from enrich.video.jpeg import encode_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
 from enrich.video.kept import image_name
 from enrich.video.probe import probe
 
@@ -119,7 +119,7 @@ def _cut(films: list[Path], folder: Path, count: int) -> list[Path]:
             for number, frame in enumerate(frames):
                 if number % every == 0:
                     found.append(folder / f"{len(found):05d}.jpg")
-                    found[-1].write_bytes(encode_jpeg(frame.picture, rotation=0, edge=EDGE, quality=QUALITY))
+                    found[-1].write_bytes(encode_jpeg(frame.av_frame, JpegFormat(edge=EDGE, quality=QUALITY)))
     return found
 
 

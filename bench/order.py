@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.events import AROUND_SECONDS, Event, Take, takes
 from bench.footage import CACHE, VIDEOS, cut_outs, footages
-from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, CoverageOrder
+from enrich.schedule.coverage import COVERAGE_CALLS_PER_GAP_FILL, CoverageOrder
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import SignalMeter
 from enrich.worker.gap_filling import Gap, GapQueue, has_room, signature
@@ -157,7 +157,7 @@ def make_film(number: int, made: list[list[Stretch]], rng: random.Random) -> Fil
             film.events.append(Happening(begin + event.start, begin + event.end, words, len(one.events) == 1))
         film.kept += [begin + time for time in one.kept]
     even = CoverageOrder(film.seconds)
-    film.looked_at = [rng.uniform(spot.earliest, spot.latest) for spot in even.spots(1, even.skim_count())]
+    film.looked_at = [rng.uniform(spot.earliest, spot.latest) for spot in even.targets(1, even.skim_count())]
     film.kept = sorted({*film.kept, *film.looked_at})
     return film
 
@@ -197,7 +197,7 @@ def calls(name: str, films: list[Film], rng: random.Random) -> Iterator[tuple[Fi
             continue
         yield described(film, at)
         even_calls[film.number] += 1
-        is_due = name in (FILLED, MIDDLES, LONGEST) and even_calls[film.number] % COVERAGE_CALLS_PER_FILL == 0
+        is_due = name in (FILLED, MIDDLES, LONGEST) and even_calls[film.number] % COVERAGE_CALLS_PER_GAP_FILL == 0
         if not is_due or not has_room(priority / 1000, len(film.taken), CoverageOrder(film.seconds)):
             continue
         while (gap := contrast.take(film.number)) is not None:

@@ -81,7 +81,7 @@ def ways(*, levels_only: bool) -> dict[str, Make]:
         usual = PACES[LikenessLevel.NORMAL]
         threshold = DEFAULT_LIKENESS.threshold(LikenessLevel.NORMAL)
         for seconds in PACE_SECONDS:
-            pace = SamplingPace(seconds, usual.surprise_ratio)
+            pace = SamplingPace(seconds, usual.sudden_ratio)
             found[f"pace {seconds:g} s"] = lambda pace=pace: DistinctFrames(DEFAULT_LIKENESS, threshold, pace)
     for seconds in EVEN_SECONDS:
         found[f"every={seconds:g}s"] = parse_sampling(f"every={seconds:g}s").chooser

@@ -14,6 +14,7 @@ from pathlib import Path
 from enrich.errors import VideoError
 from enrich.filenames import is_media_name
 from enrich.schedule.coverage import CoverageOrder
+from enrich.video.jpeg import JpegFormat
 from enrich.video.probe import probe
 from enrich.video.skim import skim
 
@@ -39,19 +40,18 @@ def main() -> None:
             print(f"{path.name:<28} says nothing of its duration")
             continue
         even = CoverageOrder(facts.duration)
-        spots = list(even.spots(1, even.skim_count() if given.pictures is None else given.pictures))
+        targets = list(even.targets(1, even.skim_count() if given.pictures is None else given.pictures))
         start, cpu, first, pictures = time.monotonic(), time.process_time(), 0.0, 0
         with tempfile.TemporaryDirectory(prefix="everyframe-bench-") as folder:
-            found = skim(
-                path, Path(folder), spots, rotation=facts.rotation, edge=1344, quality=85, seconds=given.seconds
-            )
+            jpeg = JpegFormat(edge=1344, quality=85, rotation=facts.rotation)
+            found = skim(path, Path(folder), targets, jpeg=jpeg, time_limit=given.seconds)
             for _ in found:
                 pictures += 1
                 first = first or time.monotonic() - start
         took, cpu = time.monotonic() - start, time.process_time() - cpu
         size = f"{facts.width}x{facts.height}"
         minutes = f"{facts.duration / 60:.1f}"
-        row = (path.name[:28], minutes, size, len(spots), pictures, f"{first:.2f}", f"{took:.2f}", f"{cpu:.2f}")
+        row = (path.name[:28], minutes, size, len(targets), pictures, f"{first:.2f}", f"{took:.2f}", f"{cpu:.2f}")
         print(ROW.format(*row), flush=True)
 
 

@@ -99,12 +99,12 @@ def verify(
         def on_progress(video: "VideoRow", decoded: int) -> None:
             show(f"Checking {first_line(video.title, 30)}", decoded, video.frame_count)
 
-        verdict = check(library, chosen, quick=quick, mend=mend, on_progress=on_progress)
+        verdict = check(library, chosen, quick=quick, repair=mend, on_progress=on_progress)
     if as_json:
         print_json(_verdict_json(verdict))
     else:
         _say_verdict(verdict)
-    if not verdict.is_good:
+    if not verdict.is_consistent:
         raise typer.Exit(1)
 
 
@@ -146,12 +146,12 @@ def _say_audit(plan: "AuditPlan", describer: "Describer", done: "AuditResult") -
     if len(worse) > SHOWN_PAIRS:
         say(f"… and {len(worse) - SHOWN_PAIRS:,} more in {done.folder}")
     moved = f"{report.moved:,} of them had moved, within {report.pace:g} s" if report.moved else ""
-    by_picture = f"{report.by_picture[0]:,} of {report.by_picture[1]:,}{moved and f' ({moved})'}"
+    by_picture = f"{report.by_image[0]:,} of {report.by_image[1]:,}{moved and f' ({moved})'}"
     say(f"By picture {by_picture} agree; {_by_words(report, describer.model)}")
 
 
 def _by_words(report: "Report", model: str) -> str:
-    judge = report.judge
+    judge = report.calibration
     if judge.separation is None:
         return (
             f"by words there is no telling: of {model}'s words for this film too few could be measured "
@@ -163,25 +163,23 @@ def _by_words(report: "Report", model: str) -> str:
             f"twice in {1 - judge.separation:.0%} of cases, so the verdict is the pictures' alone."
         )
     return (
-        f"by words {report.by_words[0]:,} of {report.by_words[1]:,} (alike from {judge.cut:.2f} on; "
+        f"by words {report.by_words[0]:,} of {report.by_words[1]:,} (alike from {judge.cutoff:.2f} on; "
         f"they tell one picture from two in {judge.separation:.0%} of cases)."
     )
 
 
 def _say_pair(report: "Report", pair: "Pair") -> None:
     why = []
-    if not pair.agreement.by_picture:
-        why.append(
-            f"the picture changed (likeness {pair.likenesses.picture:.2f}, {report.least_likeness:.2f} is asked)"
-        )
+    if not pair.agreement.by_image:
+        why.append(f"the picture changed (likeness {pair.likeness.image:.2f}, {report.threshold:.2f} is asked)")
     if pair.agreement.by_words is False:
-        why.append(f"the words differ (likeness {pair.likenesses.words or 0:.2f})")
+        why.append(f"the words differ (likeness {pair.likeness.words or 0:.2f})")
     stands = f"frame {pair.kept_index} at {clock(pair.kept_timestamp)}"
     say(f"  {clock(pair.timestamp)}  frame {pair.index}, left to {stands}: {' and '.join(why)}")
     say(f"    kept:     {first_line(pair.kept_text) or 'not described'}")
     say(f"    left out: {first_line(pair.text) or 'not described'}")
-    say(f"    pictures: {pair.kept_picture}")
-    say(f"              {pair.picture}")
+    say(f"    pictures: {pair.kept_image}")
+    say(f"              {pair.image}")
 
 
 def _audit_json(plan: "AuditPlan", describer: "Describer", done: "AuditResult | None") -> dict[str, object]:
@@ -201,17 +199,17 @@ def _audit_json(plan: "AuditPlan", describer: "Describer", done: "AuditResult | 
         "compared": len(report.pairs),
         "agree": len(report.pairs) - len(report.disagreeing),
         "by_picture": {
-            "agree": report.by_picture[0],
-            "of": report.by_picture[1],
+            "agree": report.by_image[0],
+            "of": report.by_image[1],
             "moved": report.moved,
-            "least": report.least_likeness,
+            "least": report.threshold,
         },
         "by_words": {
             "agree": report.by_words[0],
             "of": report.by_words[1],
-            "can_judge": report.judge.can_judge,
-            "separation": report.judge.separation,
-            "cut": report.judge.cut,
+            "can_judge": report.calibration.can_judge,
+            "separation": report.calibration.separation,
+            "cut": report.calibration.cutoff,
         },
         "calls": done.calls,
         "is_stopped": done.is_stopped,
@@ -230,15 +228,15 @@ def _pair_json(pair: "Pair") -> dict[str, object]:
         "kept_index": pair.kept_index,
         "kept_timestamp": pair.kept_timestamp,
         "agrees": pair.agreement.agrees,
-        "by_picture": pair.agreement.by_picture,
+        "by_picture": pair.agreement.by_image,
         "by_words": pair.agreement.by_words,
         "moved": pair.agreement.moved,
-        "likeness": pair.likenesses.picture,
-        "words_likeness": pair.likenesses.words,
+        "likeness": pair.likeness.image,
+        "words_likeness": pair.likeness.words,
         "text": pair.text,
         "kept_text": pair.kept_text,
-        "picture": path(pair.picture),
-        "kept_picture": path(pair.kept_picture),
+        "picture": path(pair.image),
+        "kept_picture": path(pair.kept_image),
     }
 
 
@@ -246,19 +244,19 @@ def _say_verdict(verdict: "VerifyResult") -> None:
     for group in verdict.groups[:SHOWN_GROUPS]:
         where = f"{first_line(group.title)} ({group.video_id}): " if group.title else ""
         more = f" … and {group.count - len(group.places):,} more" if group.count > len(group.places) else ""
-        mended = f"Mended: {group.mended:,}. " if group.mended else ""
+        mended = f"Mended: {group.repaired:,}. " if group.repaired else ""
         remedy = f"Mend it: {group.remedy}" if group.left else ""
-        say(f"{where}{group.count:,} × {group.what}: {'; '.join(group.places)}{more}. {mended}{remedy}".rstrip())
+        say(f"{where}{group.count:,} × {group.problem}: {'; '.join(group.places)}{more}. {mended}{remedy}".rstrip())
     if len(verdict.groups) > SHOWN_GROUPS:
         say(f"… and {len(verdict.groups) - SHOWN_GROUPS:,} more kinds of problems: --json lists all")
-    if verdict.left_out:
-        titles = ", ".join(first_line(title, 40) for title in verdict.left_out[:5])
-        say(f"A worker runs; left out, since it has them in hand: {counted(len(verdict.left_out), 'video')} ({titles})")
+    if verdict.skipped:
+        titles = ", ".join(first_line(title, 40) for title in verdict.skipped[:5])
+        say(f"A worker runs; left out, since it has them in hand: {counted(len(verdict.skipped), 'video')} ({titles})")
     checked = f"{counted(verdict.frames, 'frame')} of {counted(verdict.videos, 'video')}"
     if not verdict.found:
         say(f"{checked}: all belong together.")
         return
-    mended = f", {verdict.mended:,} mended" if verdict.mended else ""
+    mended = f", {verdict.repaired:,} mended" if verdict.repaired else ""
     say(f"{checked}: {counted(verdict.found, 'problem')}{mended}.")
 
 
@@ -267,16 +265,16 @@ def _verdict_json(verdict: "VerifyResult") -> dict[str, object]:
         "videos": verdict.videos,
         "frames": verdict.frames,
         "problems": verdict.found,
-        "mended": verdict.mended,
-        "left_out": verdict.left_out,
+        "mended": verdict.repaired,
+        "left_out": verdict.skipped,
         "groups": [
             {
                 "kind": group.kind,
                 "video_id": group.video_id,
                 "title": group.title,
                 "count": group.count,
-                "mended": group.mended,
-                "what": group.what,
+                "mended": group.repaired,
+                "what": group.problem,
                 "places": group.places,
                 "remedy": group.remedy,
             }

@@ -241,7 +241,7 @@ def audition(
     What each says of the same frames, and how long it would take for the whole library. No description changes.
     """
     from db.engine import reading
-    from enrich.audition import choose, require_idle_worker
+    from enrich.audition import choose_frames, require_idle_worker
 
     settings = settings_for("ollama")
     models = list(dict.fromkeys(model or [settings.model]))
@@ -251,7 +251,7 @@ def audition(
     video_id = find_one_video(library, video).id if video else None
     require_idle_worker(library)
     with reading(library.engine) as connection:
-        chosen = choose(connection, count=frames, video_id=video_id)
+        chosen = choose_frames(connection, count=frames, video_id=video_id)
     if not chosen:
         raise SettingsError("there are no frames yet: `everyframe extract` takes them out of the videos")
     verdicts = asyncio.run(_hold(library, models, chosen, as_json=as_json))
@@ -278,7 +278,7 @@ async def _hold(
     verdicts = []
     for model in models:
         describer = make_describer(library.settings.model_copy(update={"model": model}))
-        verdict = await run_audition(library, describer, chosen, on_take=on_take)
+        verdict = await run_audition(library, describer, chosen, on_reply=on_take)
         if as_json:
             print_json_line(asdict(verdict))
         verdicts.append(verdict)

@@ -17,7 +17,7 @@ from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
 from enrich.library.library import Library
 from enrich.library.media import STRIPS_FOLDER, strip_folder
-from enrich.library.pictures import jpeg_of, require_same_file
+from enrich.library.pictures import jpeg_format, jpeg_of, require_same_file
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrame
 from enrich.video.jpeg import JpegEncoder, write_jpeg
@@ -74,7 +74,7 @@ def find_source_frame(
 
 def _likeness(kept: SourceFrame, other: SourceFrame) -> float:
     shrinker = LumaShrinker()
-    return DEFAULT_LIKENESS.measure(shrinker.shrink(kept.picture), shrinker.shrink(other.picture))
+    return DEFAULT_LIKENESS.measure(shrinker.shrink(kept.av_frame), shrinker.shrink(other.av_frame))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class _FrameMatcher:
 
     def look(self, source: SourceFrame) -> StripFrame:
         index = source.index or 0
-        luma = self._shrinker.shrink(source.picture)
+        luma = self._shrinker.shrink(source.av_frame)
         if index in self._kept:
             self._now, self._luma = self._kept[index], luma
         now = self._now
@@ -159,13 +159,8 @@ class _StripFolder:
             os.utime(path)
             return
         if self._encoder is None:
-            self._encoder = JpegEncoder(
-                rotation=self._video.rotation,
-                edge=self._settings.stored_edge,
-                quality=self._settings.jpeg_quality,
-                sample_aspect=source.sample_aspect,
-            )
-        write_jpeg(path, self._encoder.encode(source.picture), is_folder_synced=False)
+            self._encoder = JpegEncoder(jpeg_format(self._settings, self._video), sample_aspect=source.sample_aspect)
+        write_jpeg(path, self._encoder.encode(source.av_frame), is_folder_synced=False)
 
     def forget_oldest(self) -> None:
         """Delete what is beyond the library's number of pictures, but nothing that was just left."""

@@ -23,7 +23,7 @@ from enrich.library.library import Library
 from enrich.library.pictures import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
-from enrich.schedule.coverage import GAP_LIMIT, CoverageOrder
+from enrich.schedule.coverage import COVERAGE_PRIORITY_LIMIT, CoverageOrder
 from enrich.worker.activity import Activity
 from enrich.worker.extract_task import ExtractionProgress, extract_video
 from enrich.worker.heartbeat import Heartbeat
@@ -212,11 +212,11 @@ class Decoder:
         with reading(self._library.engine) as connection:
             due = queries.next_priority(connection, self._pass, self._order.video_ids)
             waiting = extraction.skimmed_videos(connection, self._order.video_ids)
-        if due is not None and due > GAP_LIMIT:  # first looks are being described
+        if due is not None and due > COVERAGE_PRIORITY_LIMIT:  # first looks are being described
             return False
         gaps = {video.id: CoverageOrder(video.duration).gap(video.taken) for video in waiting}
         for video in sorted(waiting, key=lambda video: -gaps[video.id]):
-            pictures = CoverageOrder(video.duration).deeper_skim_count(video.taken)
+            pictures = CoverageOrder(video.duration).next_skim_count(video.taken)
             if due is not None and 1000 * gaps[video.id] <= due:
                 return False
             if pictures > video.taken:

@@ -25,6 +25,7 @@ from enrich.library.pictures import (
     WAITS,
     ExtractionStopped,
     folder_name,
+    jpeg_format,
     require_disk,
     require_same_file,
     translated_errors,
@@ -119,9 +120,7 @@ def _decode(
         Path(video.path),
         library.frames_folder / planner.folder,
         sampling=parse_sampling(video.sampling),
-        rotation=video.rotation,
-        edge=settings.stored_edge,
-        quality=settings.jpeg_quality,
+        jpeg=jpeg_format(settings, video),
         wanted=planner.looked_at,
     ) as decoding:
         state = ExtractionProgress(video, decoding)
@@ -178,7 +177,7 @@ class _FramePlanner:
             motion=frame.motion,
             priority=REQUEST_PRIORITY
             if is_wished
-            else self.even.priority(frame.timestamp, frame.until, after=self.places_taken, looked_at=self.looked_at),
+            else self.even.priority(frame.timestamp, frame.until, after=self.places_taken, skimmed=self.looked_at),
         )
 
 

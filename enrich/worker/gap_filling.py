@@ -24,7 +24,13 @@ from db.engine import reading, writing
 from db.queries import FrameRow
 from enrich.describe.describer import Description
 from enrich.library.library import Library
-from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, FILL_PRIORITY, GAP_LIMIT, MISSED_SKIMS, CoverageOrder
+from enrich.schedule.coverage import (
+    COVERAGE_CALLS_PER_GAP_FILL,
+    COVERAGE_PRIORITY_LIMIT,
+    GAP_FILL_PRIORITY,
+    SKIM_COUNTS_TO_REVISIT,
+    CoverageOrder,
+)
 
 SIGNATURE_BITS = 256
 FEWEST_LETTERS = 4  # shorter words say little, in most languages
@@ -104,7 +110,7 @@ def has_room(gap: float, described: int, even: CoverageOrder) -> bool:
 
     Not before the moments that its first look missed have been looked at: until then gaps may be larger.
     """
-    is_settled = gap <= even.gap(MISSED_SKIMS * even.skim_count())
+    is_settled = gap <= even.gap(SKIM_COUNTS_TO_REVISIT * even.skim_count())
     return is_settled and gap * (described + 1) <= ROOM * even.length
 
 
@@ -124,10 +130,10 @@ class GapFiller:
         if not self._contrast.knows(video_id):
             self._recall(video_id)
         self._contrast.learn(video_id, frame.timestamp, signature(said.text, said.tags))
-        if job.priority <= GAP_LIMIT:
+        if job.priority <= COVERAGE_PRIORITY_LIMIT:
             self._even_calls[video_id] += 1
             gap, described = job.priority / 1000, self._contrast.described(video_id)
-            is_due = self._even_calls[video_id] % COVERAGE_CALLS_PER_FILL == 0
+            is_due = self._even_calls[video_id] % COVERAGE_CALLS_PER_GAP_FILL == 0
             if is_due and has_room(gap, described, self._evens[video_id]):
                 self._fill(video_id)
 
@@ -146,6 +152,6 @@ class GapFiller:
                 return
             with writing(self._library.engine) as connection:
                 if editing.prioritize_middle(
-                    connection, video_id, gap.start, gap.end, pass_=self._pass, priority=FILL_PRIORITY
+                    connection, video_id, gap.start, gap.end, pass_=self._pass, priority=GAP_FILL_PRIORITY
                 ):
                     return

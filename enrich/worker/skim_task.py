@@ -22,6 +22,7 @@ from enrich.library.pictures import (
     WAITS,
     ExtractionStopped,
     folder_name,
+    jpeg_format,
     require_disk,
     require_same_file,
     translated_errors,
@@ -101,13 +102,11 @@ class _SkimTask:
             Path(self._video.path),
             self._library.frames_folder / folder_name(self._video.fingerprint),
             spots,
-            rotation=self._video.rotation,
-            edge=settings.stored_edge,
-            quality=settings.jpeg_quality,
+            jpeg=jpeg_format(settings, self._video),
             stop=stop,
-            seconds=MOST_SECONDS,
+            time_limit=MOST_SECONDS,
         ):
-            last = ranks[picture.spot]
+            last = ranks[picture.target]
             found.append(self._planned(picture, last))
             if time.monotonic() - saved_at >= BATCH_SECONDS:
                 require_disk(self._library)
@@ -131,7 +130,7 @@ class _SkimTask:
         with reading(self._library.engine) as connection:
             sought = [timestamp for _, timestamp in extraction.unplaced_frames(connection, self._video.id)]
             decoded = extraction.decoded_until(connection, self._video.id)
-        numbered = enumerate(self._even.spots(self._taken + 1, self._wanted), self._taken + 1)
+        numbered = enumerate(self._even.targets(self._taken + 1, self._wanted), self._taken + 1)
         still_open = [(rank, spot) for rank, spot in numbered if spot.at >= decoded and not _is_taken(spot, sought)]
         return [rank for rank, _ in still_open], [spot for _, spot in still_open]
 
@@ -147,7 +146,7 @@ class _SkimTask:
             sharpness=picture.sharpness,
             brightness=picture.brightness,
             motion=None,
-            priority=SKIM_PRIORITY - rank if is_first_skim else self._even.priority_of(rank),
+            priority=SKIM_PRIORITY - rank if is_first_skim else self._even.priority_of_rank(rank),
         )
 
     def _save(self, found: list[store.NewFrame]) -> None:

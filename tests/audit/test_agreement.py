@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from enrich.audit.agreement import PairLikeness, WordCalibration, agreement_of, calibrate
+from enrich.audit.agreement import PairLikeness, WordCalibration, calibrate, judge_pair
 
 ABLE = WordCalibration(same=10, different=100, separation=1.0, cut=0.5)
 UNABLE = WordCalibration(same=10, different=100, separation=0.5, cut=0.5)
@@ -44,9 +44,9 @@ def test_a_few_pictures_are_too_few() -> None:
 
 def test_what_moved_soon_after_its_kept_frame_is_judged_by_words_alone() -> None:
     for words, judge, agrees in ((0.9, ABLE, True), (0.1, ABLE, False), (0.1, UNABLE, True)):
-        verdict = agreement_of(PairLikeness(0.70, 60, words), judge, least_likeness=0.88, is_soon=True)
+        verdict = judge_pair(PairLikeness(0.70, 60, words), judge, threshold=0.88, is_soon=True)
         assert (verdict.moved, verdict.agrees) == (True, agrees)
-    assert not agreement_of(PairLikeness(0.95, 60, 0.9), ABLE, least_likeness=0.88, is_soon=True).moved
+    assert not judge_pair(PairLikeness(0.95, 60, 0.9), ABLE, threshold=0.88, is_soon=True).moved
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ def test_what_moved_soon_after_its_kept_frame_is_judged_by_words_alone() -> None
     ],
 )
 def test_a_pair_is_judged_by_picture_and_by_words(picture, change, words, judge, by_picture, by_words) -> None:
-    verdict = agreement_of(PairLikeness(picture, change, words), judge, least_likeness=0.88)
-    assert (verdict.by_picture, verdict.by_words) == (by_picture, by_words)
+    verdict = judge_pair(PairLikeness(picture, change, words), judge, threshold=0.88)
+    assert (verdict.by_image, verdict.by_words) == (by_picture, by_words)
     assert verdict.agrees is (by_picture and by_words is not False)

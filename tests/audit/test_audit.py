@@ -82,10 +82,10 @@ async def test_what_was_lost_is_found_and_nothing_else(filmed: House) -> None:
     assert [pair.index for pair in report.disagreeing] == [LOST, RECOLOURED]
     lost, recoloured = report.disagreeing
     assert (lost.kept_index, lost.timestamp) == (24, pytest.approx(LOST / 25))
-    assert (lost.agreement.by_picture, lost.agreement.by_words) == (False, False)
-    assert (recoloured.agreement.by_picture, recoloured.agreement.by_words) == (True, False)
+    assert (lost.agreement.by_image, lost.agreement.by_words) == (False, False)
+    assert (recoloured.agreement.by_image, recoloured.agreement.by_words) == (True, False)
     assert "green band" in (recoloured.text or "")
-    assert report.by_picture == (49, 50)
+    assert report.by_image == (49, 50)
     assert report.by_words == (48, 50)
     assert (done.trouble, done.is_stopped) == (None, False)
 
@@ -96,8 +96,8 @@ async def test_the_pictures_of_a_disagreement_lie_side_by_side(filmed: House) ->
     assert done.folder is not None
     assert done.folder.parent == filmed.settings.home / "audits"
     assert len(list(done.folder.iterdir())) == 4, "the pairs that agree are not kept"
-    assert sorted(done.folder.iterdir())[:2] == [lost.kept_picture, lost.picture]
-    shown = [read_number(read_jpeg(path)) for path in (lost.kept_picture, lost.picture)]
+    assert sorted(done.folder.iterdir())[:2] == [lost.kept_image, lost.picture]
+    shown = [read_number(read_jpeg(path)) for path in (lost.kept_image, lost.picture)]
     assert shown == [700 * 5, 700 * 5 ^ 0b1111_0000_0000]
 
 
@@ -121,7 +121,7 @@ async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
 async def test_what_is_known_already_is_not_asked_again(filmed: House, standin: StandIn) -> None:
     standin.forget()
     ahead = plan(filmed)
-    assert ahead.calls == LEFT_OUT + len(ahead.seen_twice)
+    assert ahead.calls == LEFT_OUT + len(ahead.repeated_ids)
     done = await audited(filmed)
     assert done.calls == len(standin.chats) == ahead.calls
 
@@ -131,7 +131,7 @@ async def test_what_another_model_or_prompt_said_is_not_used(filmed: House, stan
     filmed.change(f"UPDATE analyses SET {column} = 'another', raw_reply = '{{\"text\": \"A cat.\"}}'")  # noqa: S608
     standin.forget()
     done = await audited(filmed)
-    assert len(standin.chats) == LEFT_OUT + SHOTS + len(plan(filmed).seen_twice)
+    assert len(standin.chats) == LEFT_OUT + SHOTS + len(plan(filmed).repeated_ids)
     assert not any("cat" in (pair.kept_text or "") for pair in done.report.pairs)
 
 
@@ -174,7 +174,7 @@ async def test_all_hosts_share_the_work(filmed: House, standin: StandIn) -> None
 async def test_a_host_that_goes_away_leaves_its_pairs_to_the_other(
     filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01,))
+    monkeypatch.setattr(module, "HOST_BACKOFF_SECONDS", (0.01,))
     standin.behave(delay=0.02)
     with StandIn(parallel=4, delay=0.02) as second:
         both = filmed.with_settings(ollama_hosts=(standin.address, second.address))
@@ -185,7 +185,7 @@ async def test_a_host_that_goes_away_leaves_its_pairs_to_the_other(
 
 
 async def test_a_busy_host_is_waited_for(filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(module, "HOST_BACKOFF_SECONDS", (0.01, 0.01, 0.01))
     standin.play(Trick.BUSY, times=2, frames={4200})
     done = await audited(filmed, 40)
     assert len(done.report.pairs) == 40
@@ -197,7 +197,7 @@ async def test_one_frame_that_cannot_be_described_is_judged_by_its_picture(filme
     done = await audited(filmed)
     [lost, _] = done.report.disagreeing
     assert (lost.index, lost.text, lost.agreement.by_words) == (LOST, None, None)
-    assert not lost.agreement.by_picture
+    assert not lost.agreement.by_image
     assert done.report.by_words[1] == 49
     assert isinstance(done.trouble, CallFailedError)
 

@@ -10,7 +10,7 @@ import simplejpeg
 from db import checks
 from db.engine import reading
 from enrich.audit import pairs
-from enrich.audit.pairs import SampledFrame, another, colour_change, compared_frames
+from enrich.audit.pairs import SampledFrame, altered_copy, colour_change, compared_frames
 from enrich.errors import VideoChangedError
 from enrich.video.decode import SourceFrames
 from tests.clips import numbered_clip, numbered_picture, read_number
@@ -39,7 +39,7 @@ def stands(house: House, *wanted: tuple[int, tuple[int, ...]]) -> list[SampledFr
 def test_each_picture_is_the_one_that_was_asked_for(
     long_house: House, monkeypatch: pytest.MonkeyPatch, seek_frames: int
 ) -> None:
-    monkeypatch.setattr(pairs, "SEEK_FRAMES", seek_frames)
+    monkeypatch.setattr(pairs, "SEEK_COST_FRAMES", seek_frames)
     wanted = [(0, (3, 4)), (25, (49,)), (100, (101, 110, 124)), (175, (199,))]
     found = list(compared_frames(long_house.settings, long_house.video(), stands(long_house, *wanted)))
     numbers = [(number_in(one.jpeg), tuple(number_in(other.jpeg) for other in one.others)) for one in found]
@@ -60,7 +60,7 @@ def test_a_far_frame_is_sought_and_a_near_one_decoded_onward(
         close(source)
 
     monkeypatch.setattr(SourceFrames, "close", count)
-    monkeypatch.setattr(pairs, "SEEK_FRAMES", 30)
+    monkeypatch.setattr(pairs, "SEEK_COST_FRAMES", 30)
     list(compared_frames(long_house.settings, long_house.video(), stands(long_house, (150, (151,)), (175, (176,)))))
     assert len(decoded) == 1
     assert decoded[0] < 60, "of 200"
@@ -81,7 +81,7 @@ def test_a_library_that_does_not_fit_its_film_is_said(long_house: House) -> None
 
 def test_a_picture_seen_twice_is_the_same_to_a_person_only(long_house: House) -> None:
     jpeg = long_house.image(long_house.frames()[3]).read_bytes()
-    again = another(jpeg)
+    again = altered_copy(jpeg)
     assert again != jpeg
     assert number_in(again) == number_in(jpeg)
 

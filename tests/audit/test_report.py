@@ -4,7 +4,7 @@ import numpy as np
 
 from db.checks import PlacedFrame
 from enrich.audit.pairs import SkippedFrame
-from enrich.audit.report import DescribedPair, KnownFrame, Report, different, report_on
+from enrich.audit.report import DescribedPair, KnownFrame, Report, build_report, different_pairs
 from enrich.describe.describer import Description
 
 WORDS = ("cat", "dog", "horse", "bird", "fish", "snake", "sheep", "goat", "cow", "duck")
@@ -28,7 +28,7 @@ def report(tell, *, sampling: str = "distinct:normal") -> Report:
         )
         for number in range(10)
     ]
-    return report_on(told, frames, [(tell(number), tell(number)) for number in range(5)], sampling=sampling, seed=1)
+    return build_report(told, frames, [(tell(number), tell(number)) for number in range(5)], sampling=sampling, seed=1)
 
 
 def truthful(number: int) -> Description:
@@ -42,7 +42,7 @@ def constant(_: int) -> Description:
 def test_both_verdicts_are_counted() -> None:
     made = report(truthful)
     assert made.judge.can_judge
-    assert (made.by_picture, made.by_words) == ((9, 10), (9, 10))
+    assert (made.by_image, made.by_words) == ((9, 10), (9, 10))
     assert [pair.index for pair in made.disagreeing] == [45, 95]
 
 
@@ -54,8 +54,8 @@ def test_words_that_are_always_the_same_have_no_say() -> None:
 
 
 def test_the_likeness_that_is_asked_for_is_the_samplings() -> None:
-    assert report(truthful, sampling="distinct:loose").by_picture == (10, 10)
-    assert report(truthful, sampling="every=2s").least_likeness == report(truthful).least_likeness
+    assert report(truthful, sampling="distinct:loose").by_image == (10, 10)
+    assert report(truthful, sampling="every=2s").threshold == report(truthful).threshold
 
 
 def test_different_are_pictures_far_apart_that_look_unlike() -> None:
@@ -66,5 +66,5 @@ def test_different_are_pictures_far_apart_that_look_unlike() -> None:
         known(2, said[2], level=10),
         known(9, said[3]),
     ]
-    pairs = {frozenset((one.text, other.text)) for one, other in different(frames, seed=1)}
+    pairs = {frozenset((one.text, other.text)) for one, other in different_pairs(frames, seed=1)}
     assert pairs == {frozenset(pair) for pair in ("ad", "bc", "bd", "cd")}, "a and b are near, a and c alike"

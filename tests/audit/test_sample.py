@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from db.checks import PlacedFrame
-from enrich.audit.pairs import draw, skipped_frames
+from enrich.audit.pairs import count_skipped, draw_sample
 
 
 def rows(*stands_for: int) -> list[PlacedFrame]:
@@ -17,18 +17,18 @@ def rows(*stands_for: int) -> list[PlacedFrame]:
 
 
 def drawn(kept: list[PlacedFrame], size: int, seed: int = 1) -> list[int]:
-    return [index for stand in draw(kept, skipped_frames(kept), size=size, seed=seed) for index in stand.indexes]
+    return [index for stand in draw_sample(kept, count_skipped(kept), size=size, seed=seed) for index in stand.indexes]
 
 
 def test_all_are_drawn_that_were_left_out_and_no_kept_one() -> None:
     kept = rows(1, 4, 1, 2, 3)
-    assert skipped_frames(kept) == 6
+    assert count_skipped(kept) == 6
     assert drawn(kept, 6) == drawn(kept, 100) == [2, 3, 4, 7, 9, 10]
 
 
 def test_each_is_drawn_with_the_kept_frame_that_stands_for_it() -> None:
     kept = rows(5, 1, 30, 2, 40)
-    for stand in draw(kept, skipped_frames(kept), size=30, seed=3):
+    for stand in draw_sample(kept, count_skipped(kept), size=30, seed=3):
         first = stand.kept.index or 0
         assert all(first < index < first + (stand.kept.stands_for or 0) for index in stand.indexes)
 
@@ -48,5 +48,5 @@ def test_every_left_out_frame_is_as_likely_as_any_other() -> None:
 
 
 def test_where_all_is_kept_nothing_is_drawn() -> None:
-    assert skipped_frames(rows(1, 1, 1)) == 0
+    assert count_skipped(rows(1, 1, 1)) == 0
     assert drawn(rows(1, 1, 1), 5) == []

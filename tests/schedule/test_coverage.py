@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import pytest
 
-from enrich.schedule.coverage import GAP_LIMIT, SKIM_FRAMES, SKIM_PRIORITY, CoverageOrder
+from enrich.schedule.coverage import COVERAGE_PRIORITY_LIMIT, SKIM_FRAMES, SKIM_PRIORITY, CoverageOrder
 
 
 def largest_gap(even: CoverageOrder, count: int) -> float:
-    moments = sorted(even.moment(rank) for rank in range(1, count + 1))
+    moments = sorted(even.point(rank) for rank in range(1, count + 1))
     return max(after - before for before, after in pairwise([*moments, even.length]))
 
 
@@ -39,7 +39,7 @@ def test_the_rank_of_a_stretch_is_the_first_moment_in_it():
         inside = (
             rank
             for rank in range(after + 1, 100_000)
-            if start <= even.moment(rank) < end or even.moment(rank) < end - 600
+            if start <= even.point(rank) < end or even.point(rank) < end - 600
         )
         assert even.rank(start, end, after=after) == next(inside)
 
@@ -54,8 +54,8 @@ def test_pictures_that_share_a_film_without_gaps_have_ranks_of_their_own():
 
 def test_a_longer_film_is_refined_first_until_its_gaps_are_those_of_a_shorter_one():
     long, short = CoverageOrder(3600.0), CoverageOrder(60.0)
-    assert long.priority_of(60) >= short.priority_of(2) >= long.priority_of(90)
-    assert long.priority_of(1) <= GAP_LIMIT < SKIM_PRIORITY - SKIM_FRAMES
+    assert long.priority_of_rank(60) >= short.priority_of_rank(2) >= long.priority_of_rank(90)
+    assert long.priority_of_rank(1) <= COVERAGE_PRIORITY_LIMIT < SKIM_PRIORITY - SKIM_FRAMES
 
 
 def test_an_unknown_length_and_times_behind_the_end_still_have_an_order():
@@ -70,18 +70,18 @@ def test_a_short_film_is_looked_at_in_fewer_places_or_none(duration, count):
 
 
 def test_a_deeper_look_doubles_until_pictures_stand_too_close():
-    assert [CoverageOrder(10_800.0).deeper_skim_count(count) for count in (50, 2000, 2700)] == [100, 2700, 2700]
+    assert [CoverageOrder(10_800.0).next_skim_count(count) for count in (50, 2000, 2700)] == [100, 2700, 2700]
 
 
 def test_the_spots_of_a_look_lie_around_its_moments_and_never_meet():
     even = CoverageOrder(1000.0)
-    spots = sorted(even.spots(1, 50), key=lambda spot: spot.at)
-    assert [spot.at for spot in even.spots(1, 50)] == [even.moment(rank) for rank in range(1, 51)]
+    spots = sorted(even.targets(1, 50), key=lambda spot: spot.at)
+    assert [spot.at for spot in even.targets(1, 50)] == [even.point(rank) for rank in range(1, 51)]
     assert all(spot.earliest <= spot.at < spot.latest for spot in spots)
     assert all(before.latest < after.earliest for before, after in pairwise(spots))
 
 
 def test_moved_as_far_as_it_goes_a_look_leaves_no_gap_of_twice_the_even_spacing():
-    spots = sorted(CoverageOrder(1000.0).spots(1, 50), key=lambda spot: spot.at)
+    spots = sorted(CoverageOrder(1000.0).targets(1, 50), key=lambda spot: spot.at)
     widest = max(after.latest - before.earliest for before, after in pairwise(spots))
     assert widest <= 1.91 * 1000 / 50

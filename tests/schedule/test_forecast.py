@@ -8,7 +8,7 @@ import pytest
 
 from db import queries
 from db.engine import reading
-from enrich.schedule.forecast import FIRST_GUESS_KEPT_SHARE, Estimate, Footage, estimate, seconds_for
+from enrich.schedule.forecast import DEFAULT_KEPT_SHARE, Estimate, Footage, estimate, seconds_for
 from enrich.video.sampling import parse_sampling
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
@@ -37,14 +37,14 @@ def test_before_the_first_call_the_time_is_not_measured(house: House) -> None:
 def test_frames_are_counted_where_they_can_be(house: House) -> None:
     assert ahead(house, "exact").kept_frames == 2500
     assert ahead(house, "every=2s").kept_frames == 51
-    assert ahead(house, "exact").is_learnt
-    assert ahead(house, "every=2s").is_learnt
+    assert ahead(house, "exact").is_measured
+    assert ahead(house, "every=2s").is_measured
 
 
 def test_the_first_guess_of_distinct_frames_says_that_it_is_one(house: House) -> None:
     guess = ahead(house, "distinct")
-    assert guess.kept_frames == round(2500 * FIRST_GUESS_KEPT_SHARE)
-    assert not guess.is_learnt
+    assert guess.kept_frames == round(2500 * DEFAULT_KEPT_SHARE)
+    assert not guess.is_measured
 
 
 def test_a_film_without_a_known_length_is_no_error(house: House) -> None:
@@ -66,11 +66,11 @@ async def test_the_share_and_the_size_are_learnt_from_the_library(house: House, 
     await house.worker(RunOptions(describe=False)).run()
     kept = house.frames()
     guess = ahead(house, "distinct:loose")
-    assert guess.is_learnt
+    assert guess.is_measured
     assert guess.kept_frames == round(2500 * len(kept) / 40)
     mean = sum(house.image(frame).stat().st_size for frame in kept) / len(kept)
     assert guess.disk_bytes == pytest.approx(guess.kept_frames * mean, rel=0.01)
-    assert not ahead(house, "distinct:strict").is_learnt
+    assert not ahead(house, "distinct:strict").is_measured
 
 
 async def test_several_hosts_and_calls_at_once_share_the_time(

@@ -9,7 +9,7 @@ import pytest
 from db.engine import reading
 from enrich.cli.estimate import gap_text, plan_text, planned, reached
 from enrich.schedule.coverage import CoverageOrder
-from enrich.schedule.forecast import RunPlan, VideoState, plan, reachable_gap, reached_gap
+from enrich.schedule.forecast import RunPlan, VideoState, current_gap, plan_run, reachable_gap
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
 from tests.worker.house import House
@@ -55,7 +55,7 @@ async def test_a_run_keeps_to_its_plan(make_house: Callable[..., House], standin
     house.add(clip(frames=240, fps=5, gop=5), sampling="exact")
     await house.enrich(RunOptions(limit=10))
     with reading(house.library.engine) as connection:
-        promised = plan(connection, house.settings, None, seconds=6.0)
+        promised = plan_run(connection, house.settings, None, seconds=6.0)
     assert promised is not None
     assert promised.gap is not None
     assert promised.left == 230
@@ -64,7 +64,7 @@ async def test_a_run_keeps_to_its_plan(make_house: Callable[..., House], standin
     assert summary.seconds < 6.0 + 5.0
     described = summary.counts.frames_described
     with reading(house.library.engine) as connection:
-        gap = reached_gap(connection)
+        gap = current_gap(connection)
     assert gap is not None
     assert gap <= 1.1 * promised.gap * max(1.0, promised.calls / described) + 0.2  # a busy machine makes fewer calls
 
@@ -73,8 +73,8 @@ async def test_the_gap_reached_is_that_between_described_frames_with_others_betw
     house.add(clip(frames=30, fps=10))
     await house.enrich()
     with reading(house.library.engine) as connection:
-        assert reached_gap(connection) is None
+        assert current_gap(connection) is None
     house.change('UPDATE frames SET local_description = NULL WHERE "index" BETWEEN 11 AND 15')
     with reading(house.library.engine) as connection:
-        assert reached_gap(connection) == pytest.approx(0.6)
+        assert current_gap(connection) == pytest.approx(0.6)
     assert reached(house.library, None) == "1 picture at least every 0.6 s"

@@ -17,7 +17,7 @@ import simplejpeg
 from db import editing, runs
 from db.engine import writing
 from enrich.process import this_process
-from enrich.verify.findings import SHOWN_PLACES, FindingGroup
+from enrich.verify.findings import MAX_PLACES, FindingGroup
 from enrich.verify.findings import FindingKind as Kind
 from enrich.verify.verify import VerifyResult, verify
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, shared_videos
@@ -261,7 +261,7 @@ def test_a_film_that_is_gone_is_named_and_the_rest_is_checked(library: House) ->
 def test_many_problems_are_one_group_with_a_few_places(library: House) -> None:
     shutil.rmtree(library.image(library.frames(2)[0]).parent)
     group = the_group(verify(library.library))
-    assert (group.kind, group.count, len(group.places)) == (Kind.PICTURE_MISSING, 12, SHOWN_PLACES)
+    assert (group.kind, group.count, len(group.places)) == (Kind.PICTURE_MISSING, 12, MAX_PLACES)
     assert group.places[3] == "frame 3 at 0.120 s"
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import encode_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
 from tests.clips import read_jpeg
 
 SIZES = {"mpeg2video": (720, 576), "dvvideo": (720, 576), "libx264": (1280, 720), "prores_ks": (1280, 720)}
@@ -63,10 +63,10 @@ def flagged(woven, form, *, is_top_first):
 
 def first_kept(path, edge=1344):
     with SourceFrames(path) as frames:
-        picture = next(iter(frames)).picture
+        picture = next(iter(frames)).av_frame
     assert picture.interlaced_frame
     jpeg = path.with_suffix(".jpg")
-    jpeg.write_bytes(encode_jpeg(picture, rotation=0, edge=edge, quality=95))
+    jpeg.write_bytes(encode_jpeg(picture, JpegFormat(edge=edge, quality=95)))
     return read_jpeg(jpeg).astype(int).mean(axis=2)
 
 

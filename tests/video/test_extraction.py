@@ -8,10 +8,11 @@ import pytest
 from enrich.errors import NotAVideoError
 from enrich.video import jpeg
 from enrich.video.extraction import Extraction, image_name
-from enrich.video.jpeg import is_whole_jpeg
+from enrich.video.jpeg import JpegFormat, is_whole_jpeg
 from enrich.video.sampling import parse_sampling
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, run_ffmpeg
 
+SMALL = JpegFormat(edge=160, quality=80)
 EXACT = parse_sampling("exact")
 
 
@@ -21,7 +22,7 @@ def clip(tmp_path):
 
 
 def start(clip, folder, **how):
-    return Extraction(clip, folder, **{"sampling": EXACT, "edge": 160, "quality": 80} | how)
+    return Extraction(clip, folder, **{"sampling": EXACT, "jpeg": SMALL} | how)
 
 
 def test_a_frame_comes_out_when_its_jpeg_is_on_disk_and_its_count_is_final(clip, tmp_path):
@@ -177,8 +178,10 @@ PEAK_OF_AN_EXTRACTION = """
 import sys
 from pathlib import Path
 from enrich.video.extraction import Extraction
+from enrich.video.jpeg import JpegFormat
 from enrich.video.sampling import parse_sampling
-with Extraction(sys.argv[1], Path(sys.argv[2]), sampling=parse_sampling("exact"), edge=160, quality=80) as extraction:
+jpeg = JpegFormat(edge=160, quality=80)
+with Extraction(sys.argv[1], Path(sys.argv[2]), sampling=parse_sampling("exact"), jpeg=jpeg) as extraction:
     kept = sum(1 for _ in extraction)
 status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 print(kept, status["VmHWM"].split()[0])

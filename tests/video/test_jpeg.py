@@ -8,7 +8,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import encode_jpeg, is_whole_jpeg, write_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg, is_whole_jpeg, write_jpeg
 from enrich.video.probe import probe
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, run_ffmpeg
 
@@ -18,7 +18,7 @@ COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 200, 40), (255, 25
 def stored_picture(path, folder):
     with SourceFrames(path) as frames:
         frame = next(iter(frames))
-    (folder / "one.jpg").write_bytes(encode_jpeg(frame.picture, rotation=0, edge=336, quality=95))
+    (folder / "one.jpg").write_bytes(encode_jpeg(frame.av_frame, JpegFormat(edge=336, quality=95)))
     return read_jpeg(folder / "one.jpg")
 
 
@@ -73,7 +73,7 @@ def test_the_picture_is_turned_clockwise_and_keeps_its_size(rotation, size, tmp_
     upright = numbered_picture(0b1100_1010_0111_0001, size)
     filmed = np.ascontiguousarray(np.rot90(upright, rotation // 90))
     frame = av.VideoFrame.from_ndarray(filmed, format="rgb24").reformat(format="yuv444p")
-    (tmp_path / "a.jpg").write_bytes(encode_jpeg(frame, rotation=rotation, edge=1024, quality=90))
+    (tmp_path / "a.jpg").write_bytes(encode_jpeg(frame, JpegFormat(edge=1024, quality=90, rotation=rotation)))
     picture = read_jpeg(tmp_path / "a.jpg")
     assert picture.shape == upright.shape
     assert read_number(picture) == 0b1100_1010_0111_0001
@@ -92,20 +92,20 @@ def test_the_picture_is_turned_clockwise_and_keeps_its_size(rotation, size, tmp_
 )
 def test_the_long_edge_is_at_most_the_limit_and_nothing_is_enlarged(size, aspect, edge, expected, tmp_path):
     frame = av.VideoFrame.from_ndarray(numbered_picture(5, size), format="rgb24").reformat(format="yuv420p")
-    data = encode_jpeg(frame, rotation=0, edge=edge, quality=80, sample_aspect=Fraction(aspect))
+    data = encode_jpeg(frame, JpegFormat(edge=edge, quality=80), sample_aspect=Fraction(aspect))
     (tmp_path / "a.jpg").write_bytes(data)
     assert read_jpeg(tmp_path / "a.jpg").shape[1::-1] == expected
 
 
 def test_the_jpeg_is_a_baseline_one():
     frame = av.VideoFrame.from_ndarray(numbered_picture(5), format="rgb24")
-    data = encode_jpeg(frame, rotation=0, edge=336, quality=80)
+    data = encode_jpeg(frame, JpegFormat(edge=336, quality=80))
     assert b"\xff\xc0" in data  # start of frame, baseline
     assert b"\xff\xc2" not in data[:1000]  # progressive
 
 
 def small_jpeg():
-    return encode_jpeg(VideoFrame.from_ndarray(numbered_picture(5), format="rgb24"), rotation=0, edge=336, quality=80)
+    return encode_jpeg(VideoFrame.from_ndarray(numbered_picture(5), format="rgb24"), JpegFormat(edge=336, quality=80))
 
 
 def test_a_jpeg_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -147,7 +147,7 @@ def test_a_picture_of_odd_size_is_the_same_whatever_lay_in_memory_before(size):
         litter = [np.full(count, number * 5, np.uint8) for count in (width * height, width * height // 4, 1000)]
         frame = VideoFrame.from_ndarray(pixels, format="rgb24")
         del litter
-        made.add(encode_jpeg(frame, rotation=0, edge=1000, quality=90))
+        made.add(encode_jpeg(frame, JpegFormat(edge=1000, quality=90)))
     assert len(made) == 1
 
 
@@ -164,8 +164,8 @@ def test_a_turned_or_mirrored_picture_is_shown_as_another_ffmpeg_shows_it(matrix
         container.mux(stream.encode())
     run_ffmpeg("-i", clip, "-frames:v", "1", tmp_path / "upright.png")
     with SourceFrames(clip) as frames:
-        picture = next(iter(frames)).picture
-    jpeg = encode_jpeg(picture, rotation=probe(clip).rotation, edge=336, quality=95)
+        picture = next(iter(frames)).av_frame
+    jpeg = encode_jpeg(picture, JpegFormat(edge=336, quality=95, rotation=probe(clip).rotation))
     (tmp_path / "one.jpg").write_bytes(jpeg)
     seen, wanted = read_jpeg(tmp_path / "one.jpg"), read_jpeg(tmp_path / "upright.png")
     assert seen.shape == wanted.shape
@@ -175,7 +175,9 @@ def test_a_turned_or_mirrored_picture_is_shown_as_another_ffmpeg_shows_it(matrix
 def test_matroskas_rotation_is_seen(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mkv", frames=2, first=777, rotation=90)
     with SourceFrames(clip) as frames:
-        picture = next(iter(frames)).picture
-    (tmp_path / "one.jpg").write_bytes(encode_jpeg(picture, rotation=probe(clip).rotation, edge=336, quality=90))
+        picture = next(iter(frames)).av_frame
+    (tmp_path / "one.jpg").write_bytes(
+        encode_jpeg(picture, JpegFormat(edge=336, quality=90, rotation=probe(clip).rotation))
+    )
     assert (probe(clip).width, probe(clip).height) == (320, 180)
     assert read_number(read_jpeg(tmp_path / "one.jpg")) == 777

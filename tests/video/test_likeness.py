@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from enrich.video.distinct import MOVED_SECONDS, PACES
+from enrich.video.distinct import MOVEMENT_SECONDS, PACES
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel, largest_change
 from enrich.video.sampling import parse_sampling
 from enrich.video.signals import SignalMeter
@@ -115,7 +115,7 @@ def test_slow_movement_gets_a_picture_every_two_seconds():
     for frames in (drift, small):
         for level in LikenessLevel:
             kept = [*kept_of(frames, level), len(frames)]
-            assert max(np.diff(kept)) / FPS <= MOVED_SECONDS + 2 / FPS
+            assert max(np.diff(kept)) / FPS <= MOVEMENT_SECONDS + 2 / FPS
 
 
 def test_a_slow_fade_adds_up_against_the_kept_frame():

@@ -10,7 +10,7 @@ import pytest
 
 from enrich.errors import NotAVideoError, VideoMissingError
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import JpegEncoder
+from enrich.video.jpeg import JpegEncoder, JpegFormat
 from enrich.video.probe import probe
 from enrich.video.skim import SkimTarget, skim
 from tests.clips import numbered_clip, picture_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
@@ -55,7 +55,7 @@ def spots_over(seconds, count):
 
 
 def looking(path, folder, spots, **how):
-    return skim(path, folder, spots, rotation=probe(path).rotation, edge=336, quality=85, **how)
+    return skim(path, folder, spots, jpeg=JpegFormat(edge=336, quality=85, rotation=probe(path).rotation), **how)
 
 
 def require_same_as_extracted(found, folder, kept, frames):
@@ -77,7 +77,7 @@ def test_a_picture_found_is_one_the_extraction_keeps(name, extracted, tmp_path):
     spots = spots_over(kept[-1].timestamp, 12)
     found = list(looking(clip, tmp_path / "skim", spots))
     assert len(found) >= WITH_HOLES.get(name, 12)
-    assert all(spots[picture.spot].holds(picture.timestamp) for picture in found)
+    assert all(spots[picture.target].contains(picture.timestamp) for picture in found)
     require_same_as_extracted(found, tmp_path / "skim", kept, tmp_path / "frames")
 
 
@@ -104,12 +104,12 @@ def test_pictures_of_real_footage_are_those_of_a_full_decode(name, tmp_path):
     spots = spots_over(probe(path).duration, 30)
     found = {picture.timestamp: picture for picture in looking(path, tmp_path, spots)}
     assert len(found) >= 5
-    assert all(spots[picture.spot].holds(picture.timestamp) for picture in found.values())
+    assert all(spots[picture.target].contains(picture.timestamp) for picture in found.values())
     with SourceFrames(path) as frames:
-        encoder = JpegEncoder(rotation=rotation, edge=336, quality=85, sample_aspect=frames.sample_aspect)
+        encoder = JpegEncoder(JpegFormat(edge=336, quality=85, rotation=rotation), sample_aspect=frames.sample_aspect)
         for frame in frames:
             if picture := found.pop(frame.timestamp, None):
-                assert (tmp_path / picture.image_path).read_bytes() == encoder.encode(frame.picture)
+                assert (tmp_path / picture.image_path).read_bytes() == encoder.encode(frame.av_frame)
     assert not found
 
 
@@ -163,7 +163,7 @@ def test_what_is_no_video_or_not_there_is_said(tmp_path):
     (tmp_path / "words.mp4").write_text("these are words\n" * 1000)
     for name, error in (("words.mp4", NotAVideoError), ("gone.mp4", VideoMissingError)):
         with pytest.raises(error):
-            list(skim(tmp_path / name, tmp_path, spots_over(1, 2), rotation=0, edge=336, quality=85))
+            list(skim(tmp_path / name, tmp_path, spots_over(1, 2), jpeg=JpegFormat(edge=336, quality=85)))
 
 
 def textured(seed):
@@ -205,7 +205,7 @@ def test_a_blurred_picture_is_known_by_those_seen_before(tmp_path):
     clip = picture_clip(tmp_path / "clip.mp4", pictures, gop=10)
     spots = [*spots_over(2.4, 6), SkimTarget(at=3.0, earliest=2.7, latest=3.5)]
     *_, last = looking(clip, tmp_path / "skim", spots)
-    assert (last.spot, last.timestamp) == (6, 3.2)
+    assert (last.target, last.timestamp) == (6, 3.2)
 
 
 def test_what_is_dark_all_over_still_gets_a_picture(tmp_path):
@@ -225,8 +225,8 @@ def test_spots_are_worked_off_in_the_order_given(tmp_path):
     even = spots_over(4, 8)
     spots = [even[n] for n in (4, 2, 6, 1, 3, 5, 7, 0)]
     found = list(looking(clip, tmp_path / "skim", spots))
-    assert [picture.spot for picture in found] == list(range(8))
-    assert all(spots[picture.spot].holds(picture.timestamp) for picture in found)
+    assert [picture.target for picture in found] == list(range(8))
+    assert all(spots[picture.target].contains(picture.timestamp) for picture in found)
 
 
 def test_of_two_key_frames_the_one_nearer_to_the_middle_is_taken(tmp_path):
@@ -247,18 +247,18 @@ def test_a_spot_outside_of_the_film_gets_no_picture(tmp_path):
 
 def test_what_costs_too_much_to_reach_is_left_out(tmp_path, monkeypatch):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, **ONE_GROUP)
-    monkeypatch.setattr("enrich.video.seek.GROUP_PIXELS", 30 * 320 * 180)
+    monkeypatch.setattr("enrich.video.seek.MAX_GOP_PIXELS", 30 * 320 * 180)
     found = list(looking(clip, tmp_path / "skim", spots_over(4, 10)))
-    assert [picture.spot for picture in found] == [0, 1, 2]
+    assert [picture.target for picture in found] == [0, 1, 2]
 
 
 def test_a_group_of_pictures_is_decoded_once_for_all_its_spots(tmp_path, monkeypatch):
     times = [n / 25 + (4 if n > 30 else 0) for n in range(120)]
     how = {"gop": 60, "options": {"x264-params": "scenecut=0"}}
     clip = numbered_clip(tmp_path / "clip.mp4", frames=120, times=times, **how)
-    monkeypatch.setattr("enrich.video.seek.ALL_GROUPS_PIXELS", 130 * 320 * 180)
+    monkeypatch.setattr("enrich.video.seek.MAX_TOTAL_PIXELS", 130 * 320 * 180)
     spots = [*spots_over(10, 100)[15:50], SkimTarget(at=8.0, earliest=7.9, latest=8.1)]
-    assert [picture.spot for picture in looking(clip, tmp_path / "skim", spots)] == [35]
+    assert [picture.target for picture in looking(clip, tmp_path / "skim", spots)] == [35]
 
 
 def test_pictures_that_are_there_already_are_not_given_again(tmp_path):
@@ -267,8 +267,8 @@ def test_pictures_that_are_there_already_are_not_given_again(tmp_path):
     found = list(looking(clip, tmp_path / "skim", spots))
     taken = [picture.timestamp for picture in found]
     assert len(found) == 8
-    assert list(looking(clip, tmp_path / "skim", spots, taken=taken)) == []
-    assert list(looking(clip, tmp_path / "skim", spots, taken=taken[:3])) == found[3:]
+    assert list(looking(clip, tmp_path / "skim", spots, known=taken)) == []
+    assert list(looking(clip, tmp_path / "skim", spots, known=taken[:3])) == found[3:]
 
 
 def test_a_whole_jpeg_is_kept_and_a_broken_one_made_again(tmp_path):
@@ -287,12 +287,12 @@ def test_it_ends_when_told_to_stop_and_when_its_time_is_over(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=10)
     stop = threading.Event()
     found = looking(clip, tmp_path / "skim", spots_over(4, 8), stop=stop)
-    assert next(found).spot == 0
+    assert next(found).target == 0
     stop.set()
     clip.rename(tmp_path / "gone.mp4")
     assert list(found) == []
     clip = tmp_path / "gone.mp4"
-    assert list(looking(clip, tmp_path / "skim", spots_over(4, 8), seconds=0.0)) == []
+    assert list(looking(clip, tmp_path / "skim", spots_over(4, 8), time_limit=0.0)) == []
 
 
 @pytest.mark.parametrize("gop", [10, 250])

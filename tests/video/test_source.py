@@ -6,7 +6,7 @@ import pytest
 
 from enrich.errors import VideoError
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import encode_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
 from enrich.video.source import read_source_frame, read_source_frames
 from tests.clips import numbered_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
 
@@ -30,7 +30,7 @@ def clip(request, tmp_path):
 
 
 def number_of(frame, folder):
-    (folder / "one.jpg").write_bytes(encode_jpeg(frame.picture, rotation=0, edge=336, quality=85))
+    (folder / "one.jpg").write_bytes(encode_jpeg(frame.av_frame, JpegFormat(edge=336, quality=85)))
     return read_number(read_jpeg(folder / "one.jpg"))
 
 
@@ -94,14 +94,14 @@ def test_one_of_index_and_timestamp_is_asked_for(clip):
 def test_on_real_footage_too(name):
     path = shared_videos() / name
     with SourceFrames(path) as frames:
-        known = [(frame.index, frame.timestamp, bytes(frame.picture.planes[0])[::97]) for frame in frames]
+        known = [(frame.index, frame.timestamp, bytes(frame.av_frame.planes[0])[::97]) for frame in frames]
     choose = random.Random(name)
     for _ in range(5):
         index = choose.randrange(len(known))
         frame = read_source_frame(path, index=index, near=known[choose.randrange(index + 1)][:2])
-        assert (frame.index, frame.timestamp, bytes(frame.picture.planes[0])[::97]) == known[index]
+        assert (frame.index, frame.timestamp, bytes(frame.av_frame.planes[0])[::97]) == known[index]
         frame = read_source_frame(path, timestamp=known[index][1])
-        assert (frame.timestamp, bytes(frame.picture.planes[0])[::97]) == known[index][1:]
+        assert (frame.timestamp, bytes(frame.av_frame.planes[0])[::97]) == known[index][1:]
 
 
 def test_frames_in_a_row_are_those_of_their_numbers_with_and_without_a_known_one_before_them(clip, tmp_path):
