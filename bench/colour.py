@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.ciede2000 import delta_e, lab, linear
 from enrich.video.decode import SourceFrames
 from enrich.video.jpeg import JpegFormat, encode_jpeg
-from tests.clips import picture_clip, read_jpeg
+from tests.clips import image_clip, read_jpeg
 
 QUALITY = 85  # the settings' own
 PATCH_PIXELS = 40
@@ -127,7 +127,7 @@ def patches(space: Space) -> np.ndarray:
 def make_clip(space: Space, folder: Path) -> Path:
     """A clip of the space's patches."""
     path = folder / f"{len(list(folder.iterdir()))}.{space.suffix}"
-    return picture_clip(path, [patches(space)] * 2, **space.how)
+    return image_clip(path, [patches(space)] * 2, **space.how)
 
 
 def kept_colours(path: Path, space: Space) -> np.ndarray:

@@ -40,7 +40,7 @@ def colour_name(number: int) -> str:
     return list(COLOURS)[number // 10 % len(COLOURS)]
 
 
-def numbered_picture(number: int, size: tuple[int, int] = (320, 180)) -> np.ndarray:
+def numbered_image(number: int, size: tuple[int, int] = (320, 180)) -> np.ndarray:
     """An RGB picture of (width, height): 2 rows of 8 black or white cells, and a coloured band below."""
     width, height = size
     picture = np.zeros((height, width, 3), np.uint8)
@@ -92,7 +92,7 @@ def read_jpeg(path: Path | str) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def picture_clip(
+def image_clip(
     path: Path,
     pictures: Iterable[np.ndarray],
     *,
@@ -156,7 +156,7 @@ def numbered_clip(
     path: Path, *, frames: int = 30, size: tuple[int, int] = (320, 180), first: int = 0, **how: object
 ) -> Path:
     """A clip whose pictures carry their numbers, from `first` on; see `picture_clip` for the rest."""
-    return picture_clip(path, (numbered_picture(first + n, size) for n in range(frames)), **how)
+    return image_clip(path, (numbered_image(first + n, size) for n in range(frames)), **how)
 
 
 def run_ffmpeg(*arguments: str | Path) -> str:

@@ -41,24 +41,24 @@ def constant(_: int) -> Description:
 
 def test_both_verdicts_are_counted() -> None:
     made = report(truthful)
-    assert made.judge.can_judge
+    assert made.calibration.can_judge
     assert (made.by_image, made.by_words) == ((9, 10), (9, 10))
     assert [pair.index for pair in made.disagreeing] == [45, 95]
 
 
-def test_words_that_are_always_the_same_have_no_say() -> None:
+def test_words_that_are_always_the_same_are_ignored() -> None:
     made = report(constant)
-    assert not made.judge.can_judge
+    assert not made.calibration.can_judge
     assert made.by_words == (0, 0)
     assert [pair.index for pair in made.disagreeing] == [95]
 
 
-def test_the_likeness_that_is_asked_for_is_the_samplings() -> None:
+def test_the_likeness_threshold_is_the_sampling_level_s() -> None:
     assert report(truthful, sampling="distinct:loose").by_image == (10, 10)
     assert report(truthful, sampling="every=2s").threshold == report(truthful).threshold
 
 
-def test_different_are_pictures_far_apart_that_look_unlike() -> None:
+def test_different_pairs_are_far_apart_and_look_unlike() -> None:
     said = [Description(word) for word in "abcd"]
     frames = [
         known(0, said[0]),

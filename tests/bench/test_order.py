@@ -23,7 +23,7 @@ def made(number: int, seed: int, seconds: float = 1000.0) -> Film:
     return Film(number, seconds, sorted({*kept, *looked_at}), looked_at, scenes, events)
 
 
-def test_a_stretch_that_a_described_picture_stands_for_is_no_gap():
+def test_a_stretch_covered_by_a_described_frame_is_not_a_gap():
     film = Film(0, 100.0, [0.0, 10.0, 60.0, 70.0], [], [(0.0, ())], [])
     assert film.unevenness() == 0.0  # nothing described: no even spacing yet
     film.describe(10.0)
@@ -60,7 +60,7 @@ def test_other_orders_leave_larger_gaps():
     assert 2 * worst[EVEN] < worst[IN_TURN]
 
 
-def test_a_gap_is_filled_by_the_frame_that_stands_shortest_near_its_middle():
+def test_a_gap_is_filled_by_the_shortest_standing_frame_near_its_middle():
     film = Film(0, 40.0, [0.0, 1.0, 1.1, 8.0, 12.0, 13.0, 20.0], [], [], [])
     gap, waiting = Gap(-1.0, 0.0, 20.0), film.kept[1:-1]
     assert chosen(film, gap, waiting) == 12.0

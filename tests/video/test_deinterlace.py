@@ -81,7 +81,7 @@ def combing(luma):
     ("codec", "name"),
     [("mpeg2video", "clip.ts"), ("libx264", "clip.mts"), ("dvvideo", "clip.avi"), ("prores_ks", "clip.mov")],
 )
-def test_what_moves_between_two_fields_shows_no_combs(codec, name, is_top_first, tmp_path):
+def test_movement_between_fields_shows_no_combing(codec, name, is_top_first, tmp_path):
     size = SIZES[codec]
     moments = (bars(size, 0), bars(size, 24))
     clip = interlaced_clip(tmp_path / name, [moments] * 3, codec, is_top_first=is_top_first)
@@ -93,7 +93,7 @@ def test_what_moves_between_two_fields_shows_no_combs(codec, name, is_top_first,
     assert seen[:, 150].mean() == pytest.approx(190, abs=12)
 
 
-def test_a_still_picture_keeps_every_row(tmp_path):
+def test_still_content_keeps_every_row(tmp_path):
     picture = fine_rows(SIZES["libx264"])
     seen = first_kept(interlaced_clip(tmp_path / "still.mp4", [(picture, picture)] * 3, "libx264"))
     assert seen.mean(axis=1).std() > 50

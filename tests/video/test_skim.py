@@ -13,7 +13,7 @@ from enrich.video.decode import SourceFrames
 from enrich.video.jpeg import JpegEncoder, JpegFormat
 from enrich.video.probe import probe
 from enrich.video.skim import SkimTarget, skim
-from tests.clips import numbered_clip, picture_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
+from tests.clips import image_clip, numbered_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
 
 FRAMES = 60
 OPEN_GROUPS = {"x264-params": "open-gop=1:scenecut=0"}
@@ -71,7 +71,7 @@ def require_same_as_extracted(found, folder, kept, frames):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_picture_found_is_one_the_extraction_keeps(name, extracted, tmp_path):
+def test_a_skimmed_frame_is_one_the_extraction_keeps(name, extracted, tmp_path):
     clip = numbered_clip(tmp_path / name, frames=FRAMES, **KINDS[name])
     kept, _ = extracted(clip)
     spots = spots_over(kept[-1].timestamp, 12)
@@ -81,7 +81,7 @@ def test_a_picture_found_is_one_the_extraction_keeps(name, extracted, tmp_path):
     require_same_as_extracted(found, tmp_path / "skim", kept, tmp_path / "frames")
 
 
-def test_files_without_an_index_are_sought_too(extracted, tmp_path):
+def test_files_without_an_index_are_skimmed_too(extracted, tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=FRAMES, bframes=2)
     for name, how in (("live.mkv", ("-live", "1")), ("parts.mp4", ("-movflags", "+frag_keyframe+empty_moov"))):
         run_ffmpeg("-i", clip, "-c", "copy", *how, tmp_path / name)
@@ -99,7 +99,7 @@ def test_files_without_an_index_are_sought_too(extracted, tmp_path):
         for path in (sorted(FOOTAGE.glob("*.[mw]*[4m]")) if FOOTAGE else [])
     ],
 )
-def test_pictures_of_real_footage_are_those_of_a_full_decode(name, tmp_path):
+def test_frames_of_real_footage_match_a_full_decode(name, tmp_path):
     path, rotation = FOOTAGE / name, probe(FOOTAGE / name).rotation
     spots = spots_over(probe(path).duration, 30)
     found = {picture.timestamp: picture for picture in looking(path, tmp_path, spots)}
@@ -119,7 +119,7 @@ def test_pictures_of_real_footage_are_those_of_a_full_decode(name, tmp_path):
     [*((suffix, "cut off") for suffix in ("mp4", "mkv", "ts", "avi")),
      *((suffix, "scratched") for suffix in ("mp4", "mkv", "ts"))],
 )  # fmt: skip
-def test_no_patched_up_picture_of_a_damaged_file_is_taken(suffix, damage, extracted, tmp_path):
+def test_no_frame_with_concealed_errors_is_chosen(suffix, damage, extracted, tmp_path):
     clip = numbered_clip(tmp_path / f"whole.{suffix}", frames=120, codec="mpeg4" if suffix == "avi" else "libx264")
     if suffix == "mp4":
         run_ffmpeg("-i", clip, "-c", "copy", "-movflags", "+faststart", tmp_path / "front.mp4")
@@ -138,7 +138,7 @@ def test_no_patched_up_picture_of_a_damaged_file_is_taken(suffix, damage, extrac
         assert read_number(read_jpeg(tmp_path / "skim" / picture.image_path)) == round(picture.timestamp * 25)
 
 
-def test_a_damaged_key_frame_is_passed_over(extracted, tmp_path):
+def test_a_damaged_key_frame_is_skipped(extracted, tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=10, options={"x264-params": "scenecut=0"})
     data = bytearray(clip.read_bytes())
     with av.open(str(clip)) as container:
@@ -154,12 +154,12 @@ def test_a_damaged_key_frame_is_passed_over(extracted, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["raw.h264", "h264-without-times.avi"])
-def test_pictures_whose_times_must_be_counted_are_left_to_the_extraction(name, tmp_path):
+def test_a_skim_yields_nothing_where_frames_carry_no_timestamps(name, tmp_path):
     clip = numbered_clip(tmp_path / name, frames=FRAMES, bframes=2)
     assert list(looking(clip, tmp_path / "skim", spots_over(2.4, 5))) == []
 
 
-def test_what_is_no_video_or_not_there_is_said(tmp_path):
+def test_missing_files_and_other_files_raise(tmp_path):
     (tmp_path / "words.mp4").write_text("these are words\n" * 1000)
     for name, error in (("words.mp4", NotAVideoError), ("gone.mp4", VideoMissingError)):
         with pytest.raises(error):
@@ -185,42 +185,42 @@ def blurred(seed):
 
 @pytest.mark.parametrize("gop", [10, 250])
 @pytest.mark.parametrize("spoiled", [dark, blurred])
-def test_dark_and_blurred_pictures_are_avoided_where_the_spot_has_better_ones(spoiled, gop, tmp_path):
+def test_dark_and_blurred_frames_are_avoided_if_the_target_has_better(spoiled, gop, tmp_path):
     bad = range(40, 65)
     pictures = [spoiled(n // 5) if n in bad else textured(n // 5) for n in range(100)]
-    clip = picture_clip(tmp_path / "clip.mp4", pictures, gop=gop, options={"x264-params": "scenecut=0"})
+    clip = image_clip(tmp_path / "clip.mp4", pictures, gop=gop, options={"x264-params": "scenecut=0"})
     (found,) = looking(clip, tmp_path / "skim", [SkimTarget(at=2.0, earliest=1.0, latest=3.2)])
     assert round(found.timestamp * 25) not in bad
 
 
-def test_of_two_key_frames_the_brighter_is_taken(tmp_path):
+def test_the_brighter_of_two_key_frames_is_chosen(tmp_path):
     pictures = [dark(1) if 40 <= n < 60 else textured(n // 10) for n in range(100)]
-    clip = picture_clip(tmp_path / "clip.mp4", pictures, gop=10, options={"x264-params": "scenecut=0"})
+    clip = image_clip(tmp_path / "clip.mp4", pictures, gop=10, options={"x264-params": "scenecut=0"})
     (found,) = looking(clip, tmp_path / "skim", [SkimTarget(at=2.1, earliest=1.9, latest=2.7)])
     assert found.timestamp == 2.4
 
 
-def test_a_blurred_picture_is_known_by_those_seen_before(tmp_path):
+def test_a_blurred_frame_is_detected_from_earlier_ones(tmp_path):
     pictures = [blurred(n // 5) if 70 <= n < 80 else textured(n // 5) for n in range(100)]
-    clip = picture_clip(tmp_path / "clip.mp4", pictures, gop=10)
+    clip = image_clip(tmp_path / "clip.mp4", pictures, gop=10)
     spots = [*spots_over(2.4, 6), SkimTarget(at=3.0, earliest=2.7, latest=3.5)]
     *_, last = looking(clip, tmp_path / "skim", spots)
     assert (last.target, last.timestamp) == (6, 3.2)
 
 
-def test_what_is_dark_all_over_still_gets_a_picture(tmp_path):
-    clip = picture_clip(tmp_path / "night.mp4", [dark(1)] * 50)
+def test_a_fully_dark_video_still_gets_a_frame(tmp_path):
+    clip = image_clip(tmp_path / "night.mp4", [dark(1)] * 50)
     assert len(list(looking(clip, tmp_path / "skim", spots_over(2, 4)))) == 1
 
 
 @pytest.mark.parametrize("gop", [10, 250])
 def test_a_still_shot_is_not_repeated(gop, tmp_path):
-    clip = picture_clip(tmp_path / "clip.mp4", [textured(n // 50) for n in range(100)], gop=gop)
+    clip = image_clip(tmp_path / "clip.mp4", [textured(n // 50) for n in range(100)], gop=gop)
     found = list(looking(clip, tmp_path / "skim", spots_over(4, 8)))
     assert [picture.timestamp < 2 for picture in found] == [True, False]
 
 
-def test_spots_are_worked_off_in_the_order_given(tmp_path):
+def test_targets_are_processed_in_order(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=5)
     even = spots_over(4, 8)
     spots = [even[n] for n in (4, 2, 6, 1, 3, 5, 7, 0)]
@@ -229,8 +229,8 @@ def test_spots_are_worked_off_in_the_order_given(tmp_path):
     assert all(spots[picture.target].contains(picture.timestamp) for picture in found)
 
 
-def test_of_two_key_frames_the_one_nearer_to_the_middle_is_taken(tmp_path):
-    clip = picture_clip(tmp_path / "clip.mp4", [textured(n // 10) for n in range(100)], gop=10)
+def test_the_key_frame_nearer_to_the_target_time_is_chosen(tmp_path):
+    clip = image_clip(tmp_path / "clip.mp4", [textured(n // 10) for n in range(100)], gop=10)
     spots = [
         *spots_over(1.6, 4),
         SkimTarget(at=2.1, earliest=1.7, latest=3.9),
@@ -239,20 +239,20 @@ def test_of_two_key_frames_the_one_nearer_to_the_middle_is_taken(tmp_path):
     assert [picture.timestamp for picture in looking(clip, tmp_path / "skim", spots)][-2:] == [2.0, 3.6]
 
 
-def test_a_spot_outside_of_the_film_gets_no_picture(tmp_path):
+def test_a_target_outside_the_video_gets_no_frame(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=FRAMES)
     spots = [SkimTarget(at=90.0, earliest=80.0, latest=100.0), SkimTarget(at=-2.0, earliest=-3.0, latest=-1.0)]
     assert list(looking(clip, tmp_path / "skim", spots)) == []
 
 
-def test_what_costs_too_much_to_reach_is_left_out(tmp_path, monkeypatch):
+def test_targets_too_expensive_to_reach_are_skipped(tmp_path, monkeypatch):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, **ONE_GROUP)
     monkeypatch.setattr("enrich.video.seek.MAX_GOP_PIXELS", 30 * 320 * 180)
     found = list(looking(clip, tmp_path / "skim", spots_over(4, 10)))
     assert [picture.target for picture in found] == [0, 1, 2]
 
 
-def test_a_group_of_pictures_is_decoded_once_for_all_its_spots(tmp_path, monkeypatch):
+def test_a_gop_is_decoded_once_for_all_its_targets(tmp_path, monkeypatch):
     times = [n / 25 + (4 if n > 30 else 0) for n in range(120)]
     how = {"gop": 60, "options": {"x264-params": "scenecut=0"}}
     clip = numbered_clip(tmp_path / "clip.mp4", frames=120, times=times, **how)
@@ -261,7 +261,7 @@ def test_a_group_of_pictures_is_decoded_once_for_all_its_spots(tmp_path, monkeyp
     assert [picture.target for picture in looking(clip, tmp_path / "skim", spots)] == [35]
 
 
-def test_pictures_that_are_there_already_are_not_given_again(tmp_path):
+def test_known_frames_are_not_yielded_again(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=10, bframes=2)
     spots = spots_over(4, 8)
     found = list(looking(clip, tmp_path / "skim", spots))
@@ -271,7 +271,7 @@ def test_pictures_that_are_there_already_are_not_given_again(tmp_path):
     assert list(looking(clip, tmp_path / "skim", spots, known=taken[:3])) == found[3:]
 
 
-def test_a_whole_jpeg_is_kept_and_a_broken_one_made_again(tmp_path):
+def test_a_whole_jpeg_is_reused_and_a_broken_one_recreated(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=10)
     one, other = list(looking(clip, tmp_path / "skim", spots_over(4, 2)))
     whole, broken = tmp_path / "skim" / one.image_path, tmp_path / "skim" / other.image_path
@@ -283,7 +283,7 @@ def test_a_whole_jpeg_is_kept_and_a_broken_one_made_again(tmp_path):
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_it_ends_when_told_to_stop_and_when_its_time_is_over(tmp_path):
+def test_a_skim_ends_on_stop_and_after_its_time_limit(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=10)
     stop = threading.Event()
     found = looking(clip, tmp_path / "skim", spots_over(4, 8), stop=stop)
@@ -296,7 +296,7 @@ def test_it_ends_when_told_to_stop_and_when_its_time_is_over(tmp_path):
 
 
 @pytest.mark.parametrize("gop", [10, 250])
-def test_the_file_is_open_only_while_pictures_are_looked_for(gop, tmp_path):
+def test_the_file_is_open_only_during_the_skim(gop, tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=gop)
 
     def is_open():
@@ -310,7 +310,7 @@ def test_the_file_is_open_only_while_pictures_are_looked_for(gop, tmp_path):
     assert not is_open()
 
 
-def test_a_file_that_vanishes_meanwhile_is_missing(tmp_path):
+def test_a_file_that_vanishes_during_the_skim_is_missing(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=100, gop=10)
     found = looking(clip, tmp_path / "skim", spots_over(4, 8))
     next(found)
