@@ -75,12 +75,12 @@ class Happening:
 
 @dataclass
 class Film:
-    """One film: `kept` are the times of its kept frames, `looked_at` those of the first look, coarse to fine."""
+    """One film: `kept` are the times of its kept frames, `skimmed` those of the first look, coarse to fine."""
 
     number: int
     seconds: float
     kept: list[float]
-    looked_at: list[float]
+    skimmed: list[float]
     scenes: list[tuple[float, tuple[str, ...]]]  # when each begins, and its words
     events: list[Happening]
     taken: list[float] = field(default_factory=list)  # described so far, in the order of time
@@ -157,8 +157,8 @@ def make_film(number: int, made: list[list[Stretch]], rng: random.Random) -> Fil
             film.events.append(Happening(begin + event.start, begin + event.end, words, len(one.events) == 1))
         film.kept += [begin + time for time in one.kept]
     even = CoverageOrder(film.seconds)
-    film.looked_at = [rng.uniform(spot.earliest, spot.latest) for spot in even.targets(1, even.skim_count())]
-    film.kept = sorted({*film.kept, *film.looked_at})
+    film.skimmed = [rng.uniform(spot.earliest, spot.latest) for spot in even.targets(1, even.skim_count())]
+    film.kept = sorted({*film.kept, *film.skimmed})
     return film
 
 
@@ -166,17 +166,17 @@ def even_order(films: list[Film]) -> list[tuple[int, Film, float]]:
     """All frames but those of the first look, with their priorities, in their order."""
     waiting = []
     for film in films:
-        even, known = CoverageOrder(film.seconds), set(film.looked_at)
+        even, known = CoverageOrder(film.seconds), set(film.skimmed)
         for start, end in pairwise([*film.kept, film.seconds]):
             if start not in known:
-                priority = even.priority(start, end, after=len(known), looked_at=film.looked_at)
+                priority = even.priority(start, end, after=len(known), skimmed=film.skimmed)
                 waiting.append((priority, film, start))
     return sorted(waiting, key=lambda one: -one[0])
 
 
 def calls(name: str, films: list[Film], rng: random.Random) -> Iterator[tuple[Film, float]]:
     """The frames in the order of their calls; described as they are taken."""
-    rest, contrast, done = even_order(films), GapQueue(), {film.number: set(film.looked_at) for film in films}
+    rest, contrast, done = even_order(films), GapQueue(), {film.number: set(film.skimmed) for film in films}
     if name == SHUFFLED:
         rng.shuffle(rest)
     if name == IN_TURN:
@@ -188,7 +188,7 @@ def calls(name: str, films: list[Film], rng: random.Random) -> Iterator[tuple[Fi
         contrast.learn(film.number, at, rng.getrandbits(256) if name == LONGEST else film.said(at, rng))
         return film, at
 
-    looks = [(rank, film.number, film, at) for film in films for rank, at in enumerate(film.looked_at)]
+    looks = [(rank, film.number, film, at) for film in films for rank, at in enumerate(film.skimmed)]
     for _, _, film, at in sorted(looks, key=lambda one: one[:2]):
         yield described(film, at)
     even_calls: Counter[int] = Counter()

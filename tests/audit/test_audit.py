@@ -112,8 +112,8 @@ async def test_no_folder_is_left_if_all_pairs_agree(filmed: House) -> None:
 
 async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
     first, again, other = [await audited(filmed, 10, seed) for seed in (5, 5, 6)]
-    assert [asdict(pair) | {"picture": None, "kept_picture": None} for pair in first.report.pairs] == [
-        asdict(pair) | {"picture": None, "kept_picture": None} for pair in again.report.pairs
+    assert [asdict(pair) | {"image": None, "kept_image": None} for pair in first.report.pairs] == [
+        asdict(pair) | {"image": None, "kept_image": None} for pair in again.report.pairs
     ]
     assert [pair.index for pair in first.report.pairs] != [pair.index for pair in other.report.pairs]
 

@@ -16,11 +16,11 @@ def made(number: int, seed: int, seconds: float = 1000.0) -> Film:
         pace = rng.choice((0.4, 0.6, 20.0))
         kept += [at + pace * n for n in range(20) if at + pace * n < seconds]
         at = kept[-1] + pace
-    looked_at = [rng.choice((spot.earliest, spot.latest - 0.001)) for spot in CoverageOrder(seconds).targets(1, 50)]
+    skimmed = [rng.choice((spot.earliest, spot.latest - 0.001)) for spot in CoverageOrder(seconds).targets(1, 50)]
     scenes = [(seconds / 20 * n, (f"scene{n}", f"place{n // 4}")) for n in range(20)]
     starts = [rng.random() * (seconds - 10) for _ in range(20)]
     events = [Happening(start, start + 1.0, (f"event{start}",), is_alone=True) for start in starts]
-    return Film(number, seconds, sorted({*kept, *looked_at}), looked_at, scenes, events)
+    return Film(number, seconds, sorted({*kept, *skimmed}), skimmed, scenes, events)
 
 
 def test_a_stretch_covered_by_a_described_frame_is_not_a_gap():

@@ -66,7 +66,7 @@ def test_what_is_wrong_is_one_line(cli, library, party, home, standin):
 
 def test_a_film_that_is_not_decoded_names_the_command(cli, party, home):
     cli("add", party)
-    cli("audit", "1").refused("party is not decoded to its end yet: run `everyframe extract 1`")
+    cli("audit", "1").refused("party is not fully extracted yet: run `everyframe extract 1`")
 
 
 def test_ollama_that_is_away_is_one_sentence(cli, library):

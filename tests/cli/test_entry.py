@@ -44,7 +44,7 @@ def test_a_moved_film_is_linked_again_and_waits_no_more(cli, film, tmp_path, hom
     cli("add", film, "--sampling", "exact")
     moved = shutil.move(film, tmp_path / "elsewhere.mp4")
     assert cli("enrich").code == 1
-    assert "is not there" in cli("list", "--json").json[0]["error"]
+    assert "does not exist" in cli("list", "--json").json[0]["error"]
     said = cli("relink", "film", moved, "--json")
     assert (said.code, said.json) == (0, {"id": 1, "title": "film", "path": str(moved)})
     assert ask(home, "SELECT path, error FROM videos") == [(str(moved), None)]
@@ -56,7 +56,7 @@ def test_another_film_is_refused_and_nothing_changes(cli, film, numbers, tmp_pat
     cli("add", film)
     before = ask(home, "SELECT * FROM videos")
     cli("relink", "film", numbers).refused(f"{numbers} is another film than film", "everyframe add")
-    cli("relink", "film", tmp_path / "gone.mp4").refused("gone.mp4 is not there")
+    cli("relink", "film", tmp_path / "gone.mp4").refused("gone.mp4 does not exist")
     (tmp_path / "notes.mp4").write_text("no film")
     cli("relink", "film", tmp_path / "notes.mp4").refused("another film")
     assert cli("relink", "film", tmp_path).code == 1

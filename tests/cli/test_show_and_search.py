@@ -78,7 +78,7 @@ def test_a_frame_of_a_film_that_is_gone_is_refused(cli, party, tmp_path, home):
     film.write_bytes(party.read_bytes())
     cli("add", film)
     film.unlink()
-    cli("show", "1", "--frame", "3").refused("film.mp4 is not there")
+    cli("show", "1", "--frame", "3").refused("film.mp4 does not exist")
 
 
 def test_one_frame_can_be_asked_for_in_one_way(cli, library, tmp_path):

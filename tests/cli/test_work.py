@@ -146,7 +146,7 @@ def test_a_video_that_is_gone_waits_and_is_no_good_night(cli, standin, party, tm
     said = cli("enrich")
     assert said.code == 1
     assert "film waits: " in said.err
-    assert "is not there" in said.err
+    assert "does not exist" in said.err
     shutil.copy(party, film)
     assert cli("enrich").code == 0
 
@@ -231,7 +231,7 @@ def test_add_says_the_time_that_was_learnt(cli, standin, party, numbers, home):
 def test_estimate_of_what_is_no_film_fails_after_the_others(cli, party, tmp_path):
     said = cli("estimate", tmp_path / "gone.mp4", party)
     assert said.code == 1
-    assert "gone.mp4 is not there" in said.err
+    assert "gone.mp4 does not exist" in said.err
     assert "Frames:  12 in 1 video," in said.out
 
 

@@ -252,7 +252,7 @@ def test_a_missing_video_is_reported_and_the_rest_is_checked(library: House) -> 
     delete_picture(library)
     verdict = verify(library.library)
     assert [group.kind for group in verdict.groups] == [Kind.FILE, Kind.IMAGE_MISSING]
-    assert "/nowhere/party.mp4 is not there" in verdict.groups[0].places[0]
+    assert "/nowhere/party.mp4 does not exist" in verdict.groups[0].places[0]
     assert verdict.frames == 18
 
 

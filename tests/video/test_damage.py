@@ -74,7 +74,7 @@ def test_threads_lose_no_frame_with_a_damaged_end(seed, tmp_path):
 
 def test_an_mp4_without_an_index_is_refused_in_one_line(tmp_path):
     clip = cut_off(numbered_clip(tmp_path / "clip.mp4"), 0.5)
-    with pytest.raises(NotAVideoError, match=r"not a video, or it is damaged"):
+    with pytest.raises(NotAVideoError, match=r"not a video, or its start is damaged"):
         probe(clip)
 
 
@@ -126,7 +126,7 @@ def test_a_file_that_is_not_a_video_is_refused_by_name(kind, tmp_path):
 
 def test_a_missing_file_and_a_folder_are_reported_as_missing(tmp_path):
     for read in (probe, SourceFrames):
-        with pytest.raises(VideoMissingError, match="is not there"):
+        with pytest.raises(VideoMissingError, match="does not exist"):
             read(tmp_path / "gone.mp4")
         with pytest.raises(VideoMissingError, match="is a folder"):
             read(tmp_path)

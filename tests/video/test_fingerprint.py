@@ -51,5 +51,5 @@ def test_every_byte_of_a_small_file_counts(tmp_path, size):
 
 
 def test_a_missing_file_raises(tmp_path):
-    with pytest.raises(VideoMissingError, match="is not there"):
+    with pytest.raises(VideoMissingError, match="does not exist"):
         fingerprint(tmp_path / "gone.mp4")

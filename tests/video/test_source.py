@@ -58,8 +58,8 @@ def test_a_known_position_saves_decoding(clip, monkeypatch):
         pytest.skip("it has no key frame to jump to, or no index")
     known = places(clip)
     seen = []
-    decode = SourceFrames._numbered
-    monkeypatch.setattr(SourceFrames, "_numbered", lambda self, frame: seen.append(1) or decode(self, frame))
+    decode = SourceFrames._source_frame
+    monkeypatch.setattr(SourceFrames, "_source_frame", lambda self, frame: seen.append(1) or decode(self, frame))
     read_source_frame(clip, index=110, near=known[105])
     assert len(seen) < 60
 
@@ -79,7 +79,7 @@ def test_an_unknown_index_error_states_the_frame_count(clip):
     for near in (None, places(clip)[60]):
         with pytest.raises(VideoError, match="120 frames, 0 to 119"):
             read_source_frame(clip, index=FRAMES, near=near)
-    with pytest.raises(VideoError, match="counted from 0"):
+    with pytest.raises(VideoError, match="numbered from 0"):
         read_source_frame(clip, index=-1)
 
 
