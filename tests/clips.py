@@ -166,7 +166,7 @@ def image_clip(
 def numbered_clip(
     path: Path, *, frames: int = 30, size: tuple[int, int] = (320, 180), first: int = 0, **how: object
 ) -> Path:
-    """A clip whose pictures carry their numbers, from `first` on; see `picture_clip` for the rest."""
+    """A clip whose images show their numbers, from `first` on; other arguments as in `image_clip`."""
     return image_clip(path, (numbered_image(first + n, size) for n in range(frames)), **how)
 
 

@@ -8,7 +8,7 @@ Gap filling: now and then a frame from the gap whose ends are described most dif
 
 Each film fills its own gaps, one for three of its calls in the even order, and only while its largest gap stays about
 even: what is filled makes the even spacing smaller, and the largest gap must not come to be twice as large. In the
-gap, the frame that stands shortest is chosen: something came and went there. What that is worth: docs/coverage-order.md.
+gap, the frame that stands shortest is chosen: something came and went there. Measured in docs/coverage-order.md.
 """
 
 import heapq

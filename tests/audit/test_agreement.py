@@ -1,4 +1,4 @@
-"""When words may calibration, and what makes a pair disagree."""
+"""When words can judge, and what makes a pair disagree."""
 
 import random
 
@@ -50,11 +50,11 @@ def test_movement_soon_after_the_kept_frame_is_judged_by_words_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "change", "words", "calibration", "by_picture", "by_words"),
+    ("image", "change", "words", "calibration", "by_image", "by_words"),
     [
         (0.95, 60, 0.9, ABLE, True, True),
         (0.95, 60, 0.1, ABLE, True, False),
-        (0.99, 5, 0.1, ABLE, True, True),  # all but the same picture: the model's fault
+        (0.99, 5, 0.1, ABLE, True, True),  # nearly the same image: the model's fault
         (0.70, 60, 0.9, ABLE, False, True),
         (0.70, 60, 0.1, ABLE, False, False),
         (0.95, 60, 0.1, UNABLE, True, None),
@@ -62,7 +62,7 @@ def test_movement_soon_after_the_kept_frame_is_judged_by_words_only() -> None:
         (0.95, 60, None, ABLE, True, None),
     ],
 )
-def test_a_pair_is_judged_by_image_and_by_words(picture, change, words, calibration, by_picture, by_words) -> None:
-    verdict = judge_pair(PairLikeness(picture, change, words), calibration, threshold=0.88)
-    assert (verdict.by_image, verdict.by_words) == (by_picture, by_words)
-    assert verdict.agrees is (by_picture and by_words is not False)
+def test_a_pair_is_judged_by_image_and_by_words(image, change, words, calibration, by_image, by_words) -> None:
+    verdict = judge_pair(PairLikeness(image, change, words), calibration, threshold=0.88)
+    assert (verdict.by_image, verdict.by_words) == (by_image, by_words)
+    assert verdict.agrees is (by_image and by_words is not False)

@@ -1,4 +1,4 @@
-"""The audit: what was lost is found, nothing else is, and words calibration only where they can."""
+"""The audit finds what was lost and nothing else; words count only where they can judge."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -31,15 +31,15 @@ def shot(index: int) -> np.ndarray:
     number = 700 * (index // SHOT_FRAMES + 1)
     if index == LOST:
         return numbered_image(number ^ 0b1111_0000_0000)
-    picture = numbered_image(number)
+    image = numbered_image(number)
     if index == RECOLOURED:
-        picture[126:] = (30, 117, 30)  # the band
-    return picture
+        image[126:] = (30, 117, 30)  # the band
+    return image
 
 
 @pytest.fixture(scope="session")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of still shots, each of 6 frames, but for two single frames."""
+    """A video of still shots of 6 frames each, with two single frames."""
     path = tmp_path_factory.mktemp("shots") / "shots.mp4"
     return image_clip(path, (shot(index) for index in range(SHOTS * SHOT_FRAMES)), gop=50)
 

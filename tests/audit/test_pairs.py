@@ -1,4 +1,4 @@
-"""The pictures of a sample: the right ones, wherever decoding begins, and no more decoding than needed."""
+"""The frames of a sample: the right ones, wherever decoding starts, with no more decoding than needed."""
 
 import asyncio
 from pathlib import Path
@@ -23,7 +23,7 @@ def number_in(jpeg: bytes) -> int:
 
 @pytest.fixture
 def long_house(house: House, tmp_path: Path) -> House:
-    """A film of 200 frames with a key frame every 24 and B-frames, of which every 25th is kept."""
+    """A video of 200 frames with a key frame every 24 and B-frames; every 25th frame is kept."""
     house.add(numbered_clip(tmp_path / "long.mp4", frames=200, gop=24, bframes=2), sampling="every=1s")
     asyncio.run(house.enrich())
     return house
@@ -87,6 +87,6 @@ def test_an_altered_copy_looks_the_same_but_differs_in_pixels(long_house: House)
 def test_a_change_of_colour_alone_is_a_change() -> None:
     one, other = numbered_image(5), numbered_image(5)
     other[130:, :] = (30, 117, 30)  # as bright as the red of the first
-    small = [simplejpeg.encode_jpeg(np.ascontiguousarray(picture), 90, "RGB", "420") for picture in (one, other)]
+    small = [simplejpeg.encode_jpeg(np.ascontiguousarray(image), 90, "RGB", "420") for image in (one, other)]
     assert colour_change(small[0], small[0]) == 0
     assert colour_change(*small) > 100

@@ -16,7 +16,7 @@ def known(number: int, words: Description, *, seconds: float | None = None, leve
 
 
 def report(tell, *, sampling: str = "distinct:normal") -> Report:
-    """Of ten pairs, one a kept frame, the last of which changed; `tell` says what is said of which picture."""
+    """The report on ten pairs, the last of which changed; `tell` gives the description of each image."""
     frames = [known(number, tell(number)) for number in range(10)]
     told = [
         DescribedPair(

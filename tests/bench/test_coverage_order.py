@@ -1,10 +1,10 @@
-"""The bench of the order measures what it says, and the order keeps what is promised of it."""
+"""The benchmark of the coverage order measures correctly, and the order keeps its bounds."""
 
 import random
 
 import pytest
 
-from bench.coverage_order import EVEN, FILLED, IN_TURN, ORDERS, SHUFFLED, PlacedEvent, Video, calls, chosen, run
+from bench.coverage_order import EVEN, FILLED, IN_TURN, ORDERS, SHUFFLED, PlacedEvent, Video, calls, gap_frame, run
 from enrich.schedule.coverage import CoverageOrder
 from enrich.worker.gap_filling import Gap
 
@@ -63,6 +63,6 @@ def test_other_orders_leave_larger_gaps():
 def test_a_gap_is_filled_by_the_shortest_standing_frame_near_its_middle():
     video = Video(0, 40.0, [0.0, 1.0, 1.1, 8.0, 12.0, 13.0, 20.0], [], [], [])
     gap, waiting = Gap(-1.0, 0.0, 20.0), video.kept[1:-1]
-    assert chosen(video, gap, waiting) == 12.0
-    assert chosen(video, gap, waiting, by_middle=True) == 8.0
-    assert chosen(video, gap, [1.0, 1.1]) == 1.1
+    assert gap_frame(video, gap, waiting) == 12.0
+    assert gap_frame(video, gap, waiting, by_middle=True) == 8.0
+    assert gap_frame(video, gap, [1.0, 1.1]) == 1.1

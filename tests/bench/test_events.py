@@ -83,7 +83,7 @@ def test_compositing_commutes_with_luma_reduction():
     [
         ([0.0, 1.0, 2.0], True),
         ([0.0, 1.32, 2.32], True),
-        ([0.0, 1.4, 2.0], False),  # too late for what lies within
+        ([0.0, 1.4, 2.0], False),  # too late for frames inside
         ([0.0, 1.0, 2.4], False),  # too late for what comes after
         ([0.0, 0.96, 2.0], False),  # not from within
     ],

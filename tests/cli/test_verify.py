@@ -27,7 +27,8 @@ def test_a_problem_says_what_where_and_what_mends_it(cli, library):
     assert said.code == 1
     first, second, last = said.out.splitlines()
     assert first.startswith(
-        "numbers (1): 2 × description that differs from its model reply: frame 0 at 0.000 s; frame 5 at 0.200 s. Mend it:"
+        "numbers (1): 2 × description that differs from its model reply: frame 0 at 0.000 s; "
+        "frame 5 at 0.200 s. Mend it:"
     )
     assert second == (
         "party (2): 1 × missing image: frame 2 at 0.080 s. Mend it: `everyframe verify --mend` recreates it"

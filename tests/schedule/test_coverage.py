@@ -1,4 +1,4 @@
-"""The even order: gaps, ranks, priorities, and where a look takes its pictures."""
+"""The coverage order: gaps, ranks, priorities and skim targets."""
 
 import random
 from itertools import pairwise
@@ -75,13 +75,13 @@ def test_each_further_skim_doubles_until_frames_are_too_close():
 
 def test_skim_targets_surround_their_points_without_overlap():
     even = CoverageOrder(1000.0)
-    spots = sorted(even.targets(1, 50), key=lambda spot: spot.at)
-    assert [spot.at for spot in even.targets(1, 50)] == [even.point(rank) for rank in range(1, 51)]
-    assert all(spot.earliest <= spot.at < spot.latest for spot in spots)
-    assert all(before.latest < after.earliest for before, after in pairwise(spots))
+    targets = sorted(even.targets(1, 50), key=lambda target: target.at)
+    assert [target.at for target in even.targets(1, 50)] == [even.point(rank) for rank in range(1, 51)]
+    assert all(target.earliest <= target.at < target.latest for target in targets)
+    assert all(before.latest < after.earliest for before, after in pairwise(targets))
 
 
 def test_frames_moved_to_target_edges_keep_gaps_below_twice_even():
-    spots = sorted(CoverageOrder(1000.0).targets(1, 50), key=lambda spot: spot.at)
-    widest = max(after.latest - before.earliest for before, after in pairwise(spots))
+    targets = sorted(CoverageOrder(1000.0).targets(1, 50), key=lambda target: target.at)
+    widest = max(after.latest - before.earliest for before, after in pairwise(targets))
     assert widest <= 1.91 * 1000 / 50

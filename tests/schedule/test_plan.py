@@ -21,7 +21,7 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
 def test_reachable_gap_is_that_of_the_coverage_order():
     films = [VideoState(3600.0, 100_000, 0), VideoState(600.0, 100_000, 0)]
     gap = reachable_gap(films, 1000)
-    even_calls = sum(CoverageOrder(film.duration).count(gap) for film in films)
+    even_calls = sum(CoverageOrder(video.duration).count(gap) for video in films)
     assert 745 <= even_calls <= 750  # one call in four is left for gaps between unlike neighbours
     assert reachable_gap(films, 2000) == pytest.approx(gap / 2, rel=0.02)
 

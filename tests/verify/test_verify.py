@@ -94,16 +94,16 @@ def test_frames_not_reached_by_decoding_may_lack_index_and_motion(library: House
     assert found(library) == {Kind.NOT_IN_FILE: 1}
 
 
-def delete_picture(house: House) -> None:
+def delete_image(house: House) -> None:
     house.image(house.frames(2)[3]).unlink()
 
 
-def truncate_picture(house: House) -> None:
+def truncate_image(house: House) -> None:
     path = house.image(house.frames(2)[3])
     path.write_bytes(path.read_bytes()[:-300])
 
 
-def swap_pictures(house: House) -> None:
+def swap_images(house: House) -> None:
     one, other = (house.image(house.frames(2)[number]) for number in (3, 9))
     data = one.read_bytes()
     one.write_bytes(other.read_bytes())
@@ -116,25 +116,25 @@ def swap_paths(house: House) -> None:
         house.change("UPDATE frames SET image_path = :path WHERE id = :id", path=path, id=frame.id)
 
 
-def fourth_picture(house: House) -> np.ndarray:
+def fourth_image(house: House) -> np.ndarray:
     return read_jpeg(house.image(house.frames(2)[3]))
 
 
-def rewrite_picture(house: House, rgb: np.ndarray) -> None:
+def rewrite_image(house: House, rgb: np.ndarray) -> None:
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), 85, "RGB", "420")
     house.image(house.frames(2)[3]).write_bytes(jpeg)
 
 
-def turn_picture(house: House) -> None:
-    rewrite_picture(house, fourth_picture(house).transpose(1, 0, 2))
+def turn_image(house: House) -> None:
+    rewrite_image(house, fourth_image(house).transpose(1, 0, 2))
 
 
-def turn_picture_over(house: House) -> None:
-    rewrite_picture(house, fourth_picture(house)[::-1, ::-1])
+def turn_image_over(house: House) -> None:
+    rewrite_image(house, fourth_image(house)[::-1, ::-1])
 
 
-def shrink_picture(house: House) -> None:
-    rewrite_picture(house, cv2.resize(fourth_picture(house), (160, 90), interpolation=cv2.INTER_AREA))
+def shrink_image(house: House) -> None:
+    rewrite_image(house, cv2.resize(fourth_image(house), (160, 90), interpolation=cv2.INTER_AREA))
 
 
 def leave_orphan(house: House) -> None:
@@ -142,12 +142,12 @@ def leave_orphan(house: House) -> None:
     shutil.copy(path, path.with_name("000000123456.jpg"))
 
 
-def leave_half_a_picture(house: House) -> None:
+def leave_half_a_image(house: House) -> None:
     path = house.image(house.frames(2)[3])
     shutil.copy(path, path.with_name("000000123456.jpg.part"))
 
 
-def leave_a_strangers_picture(house: House) -> None:
+def leave_a_strangers_image(house: House) -> None:
     folder = house.frames_folder / "123456-abcdef0" / "00000"
     folder.mkdir(parents=True)
     shutil.copy(house.image(house.frames(2)[3]), folder / "000000123456.jpg")
@@ -171,16 +171,16 @@ def sql(*statements: str) -> Callable[[House], None]:
 FOURTH = 'id = (SELECT id FROM frames WHERE video_id = 2 AND "index" = 3)'
 ITS = 'frame_id = (SELECT id FROM frames WHERE video_id = 2 AND "index" = 3)'
 BROKEN = {
-    "deleted": (delete_picture, {Kind.IMAGE_MISSING: 1}),
-    "truncated": (truncate_picture, {Kind.IMAGE_BROKEN: 1}),
-    "swapped": (swap_pictures, {Kind.IMAGE_DIFFERENT: 2}),
+    "deleted": (delete_image, {Kind.IMAGE_MISSING: 1}),
+    "truncated": (truncate_image, {Kind.IMAGE_BROKEN: 1}),
+    "swapped": (swap_images, {Kind.IMAGE_DIFFERENT: 2}),
     "paths swapped": (swap_paths, {Kind.IMAGE_DIFFERENT: 2}),
-    "turned": (turn_picture, {Kind.IMAGE_SIZE: 1}),
-    "upside down": (turn_picture_over, {Kind.IMAGE_DIFFERENT: 1}),
-    "shrunk": (shrink_picture, {Kind.IMAGE_SIZE: 1}),
+    "turned": (turn_image, {Kind.IMAGE_SIZE: 1}),
+    "upside down": (turn_image_over, {Kind.IMAGE_DIFFERENT: 1}),
+    "shrunk": (shrink_image, {Kind.IMAGE_SIZE: 1}),
     "orphan": (leave_orphan, {Kind.ORPHAN: 1}),
-    "half": (leave_half_a_picture, {Kind.ORPHAN: 1}),
-    "stranger": (leave_a_strangers_picture, {Kind.ORPHAN: 1}),
+    "half": (leave_half_a_image, {Kind.ORPHAN: 1}),
+    "stranger": (leave_a_strangers_image, {Kind.ORPHAN: 1}),
     "file": (change_video_file, {Kind.FILE: 1}),
     "index": (sql('UPDATE frames SET "index" = 4 WHERE THE FOURTH'), {Kind.NOT_IN_FILE: 1, Kind.CHAIN: 2}),
     "no index": (sql('UPDATE frames SET "index" = NULL WHERE THE FOURTH'),
@@ -249,7 +249,7 @@ def test_a_damaged_database_is_reported(library: House) -> None:
 
 def test_a_missing_video_is_reported_and_the_rest_is_checked(library: House) -> None:
     library.change("UPDATE videos SET path = '/nowhere/party.mp4' WHERE id = 2")
-    delete_picture(library)
+    delete_image(library)
     verdict = verify(library.library)
     assert [group.kind for group in verdict.groups] == [Kind.FILE, Kind.IMAGE_MISSING]
     assert "/nowhere/party.mp4 does not exist" in verdict.groups[0].places[0]
@@ -286,7 +286,7 @@ def test_repair_recounts_wrong_counts(library: House, change: str) -> None:
 
 
 def test_swapped_images_are_repaired(library: House) -> None:
-    swap_pictures(library)
+    swap_images(library)
     assert verify(library.library, repair=True).is_consistent
     assert [read_number(read_jpeg(library.image(frame))) for frame in library.frames(2)] == list(range(100, 112))
 
@@ -326,8 +326,8 @@ def test_images_of_a_killed_extraction_are_not_orphans(library: House) -> None:
 
 def test_with_a_worker_only_extracted_videos_are_checked(library: House) -> None:
     library.change("UPDATE videos SET extraction_status = 'extracting' WHERE id = 2")
-    leave_a_strangers_picture(library)
-    delete_picture(library)
+    leave_a_strangers_image(library)
+    delete_image(library)
     now = datetime.now(UTC)
     with writing(library.library.engine) as connection:
         runs.begin(connection, this_process(), options={}, is_alive=lambda _: False, now=now)

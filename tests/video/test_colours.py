@@ -1,4 +1,4 @@
-"""Kept pictures have the colours FFmpeg's own filters give the film, whatever space it was filmed in."""
+"""Kept frames have the colours that FFmpeg's own filters give, in every colour space."""
 
 import pytest
 

@@ -40,7 +40,7 @@ def test_a_frame_is_yielded_once_its_jpeg_and_count_are_final(clip, tmp_path):
     [("every=0.4s", {0, 10, 20, 30, 40, 50}), ("scenes", {0}), ("exact", set(range(60)))],
 )
 def test_wanted_frames_are_kept_in_addition_to_the_sampling(sampling, chosen, clip, tmp_path):
-    wanted = [7 / 25, 20 / 25, 59 / 25 + 4e-7, 33.3 / 25]  # the last is the time of no picture
+    wanted = [7 / 25, 20 / 25, 59 / 25 + 4e-7, 33.3 / 25]  # no frame has the last time
     with start(clip, tmp_path / "out", sampling=parse_sampling(sampling), wanted=wanted) as extraction:
         kept = list(extraction)
     assert {frame.index for frame in kept} == chosen | {7, 20, 59}
@@ -101,9 +101,9 @@ def test_closing_early_leaves_no_partial_file_and_no_thread(taken, clip, tmp_pat
     extraction.close()
     assert time.monotonic() - began < 2
     assert list(frames) == []
-    pictures = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(pictures) >= taken
-    assert all(is_whole_jpeg(path) and path.suffix == ".jpg" for path in pictures)
+    images = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(images) >= taken
+    assert all(is_whole_jpeg(path) and path.suffix == ".jpg" for path in images)
 
 
 def test_leaving_the_loop_early_closes_the_extraction(clip, tmp_path):
@@ -161,7 +161,7 @@ def test_image_names_depend_on_time_only_and_folders_stay_small():
 
 @pytest.mark.parametrize(("shift", "count"), [(0.0, 30), (0.02, 60)])
 def test_no_two_frames_are_kept_at_one_time_when_time_runs_back(shift, count, tmp_path):
-    """A second recording that starts at 0 again, as in files put together carelessly."""
+    """A second recording that starts at 0 again, as in files concatenated carelessly."""
     numbered_clip(tmp_path / "a.ts", times=[n / 25 for n in range(30)])
     numbered_clip(tmp_path / "b.ts", times=[n / 25 + shift for n in range(30)], first=100)
     both = tmp_path / "both.ts"

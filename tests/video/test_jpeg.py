@@ -15,7 +15,7 @@ from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, re
 COLOURS = [(200, 30, 30), (30, 160, 60), (40, 60, 200), (220, 200, 40), (255, 255, 255), (0, 0, 0), (128, 128, 128)]
 
 
-def stored_picture(path, folder):
+def stored_image(path, folder):
     with SourceFrames(path) as frames:
         frame = next(iter(frames))
     (folder / "one.jpg").write_bytes(encode_jpeg(frame.av_frame, JpegFormat(edge=336, quality=95)))
@@ -23,7 +23,7 @@ def stored_picture(path, folder):
 
 
 def stored_colour(path, folder):
-    return stored_picture(path, folder)[10:-10, 10:-10].reshape(-1, 3).mean(axis=0)
+    return stored_image(path, folder)[10:-10, 10:-10].reshape(-1, 3).mean(axis=0)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def stored_colour(path, folder):
 )
 def test_colours_match_the_recording(size, matrix, how, tmp_path):
     for number, colour in enumerate(COLOURS):
-        picture = np.full((size[1], size[0], 3), colour, np.uint8)
-        clip = image_clip(tmp_path / f"{number}.mp4", [picture], matrix=matrix, **how)
+        image = np.full((size[1], size[0], 3), colour, np.uint8)
+        clip = image_clip(tmp_path / f"{number}.mp4", [image], matrix=matrix, **how)
         assert np.abs(stored_colour(clip, tmp_path) - colour).max() <= 4
 
 
@@ -50,22 +50,22 @@ def test_colours_match_the_recording(size, matrix, how, tmp_path):
 def test_hdr_keeps_the_original_colours(curve, tmp_path):
     """Made by zscale, with SDR's white at 203 cd/m²: it turns light grey, to leave room for highlights; hues stay."""
     colours = np.array([(200, 30, 30), (40, 60, 200), (200, 200, 200), (90, 90, 90)], np.uint8)
-    picture = np.repeat(np.repeat(colours[None], 80, axis=1), 180, axis=0)
-    plain = image_clip(tmp_path / "plain.mkv", [picture], codec="ffv1", matrix="bt709")
+    image = np.repeat(np.repeat(colours[None], 80, axis=1), 180, axis=0)
+    plain = image_clip(tmp_path / "plain.mkv", [image], codec="ffv1", matrix="bt709")
     scale = f"zscale=tin=bt709:pin=bt709:min=bt709:rin=tv:t={curve}:p=bt2020:m=2020_ncl:r=tv:npl=203"
     tags = f"colorprim=bt2020:transfer={curve}:colormatrix=bt2020nc:log-level=none"
     clip = tmp_path / "hdr.mp4"
     run_ffmpeg("-i", plain, "-vf", f"{scale},format=yuv420p10le", "-c:v", "libx265", "-x265-params", tags, clip)
-    seen = stored_picture(clip, tmp_path)[90, [40, 120, 200, 280]].astype(int)
+    seen = stored_image(clip, tmp_path)[90, [40, 120, 200, 280]].astype(int)
     assert np.abs(seen - colours).max() <= 40
 
 
 def test_rgb_and_grey_frames_keep_their_colours(tmp_path):
     red = np.full((180, 320, 3), (200, 30, 30), np.uint8)
     grey = np.full((180, 320, 3), 77, np.uint8)
-    for codec, pix_fmt, picture in (("png", "rgb24", red), ("png", "gray", grey), ("qtrle", "rgb24", red)):
-        clip = image_clip(tmp_path / f"{codec}-{pix_fmt}.mov", [picture], codec=codec, pix_fmt=pix_fmt)
-        assert np.abs(stored_colour(clip, tmp_path) - picture[0, 0]).max() <= 4
+    for codec, pix_fmt, image in (("png", "rgb24", red), ("png", "gray", grey), ("qtrle", "rgb24", red)):
+        clip = image_clip(tmp_path / f"{codec}-{pix_fmt}.mov", [image], codec=codec, pix_fmt=pix_fmt)
+        assert np.abs(stored_colour(clip, tmp_path) - image[0, 0]).max() <= 4
 
 
 @pytest.mark.parametrize(("rotation", "size"), list(product((0, 90, 180, 270), [(320, 180), (321, 181), (33, 47)])))
@@ -74,9 +74,9 @@ def test_the_image_is_rotated_clockwise_and_keeps_its_size(rotation, size, tmp_p
     filmed = np.ascontiguousarray(np.rot90(upright, rotation // 90))
     frame = av.VideoFrame.from_ndarray(filmed, format="rgb24").reformat(format="yuv444p")
     (tmp_path / "a.jpg").write_bytes(encode_jpeg(frame, JpegFormat(edge=1024, quality=90, rotation=rotation)))
-    picture = read_jpeg(tmp_path / "a.jpg")
-    assert picture.shape == upright.shape
-    assert read_number(picture) == 0b1100_1010_0111_0001
+    image = read_jpeg(tmp_path / "a.jpg")
+    assert image.shape == upright.shape
+    assert read_number(image) == 0b1100_1010_0111_0001
 
 
 @pytest.mark.parametrize(
@@ -159,13 +159,13 @@ def test_rotated_and_mirrored_frames_match_another_ffmpeg(matrix, tmp_path):
         stream = container.add_stream("libx264", rate=25, options={"crf": "10"})
         stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
         stream.set_display_rotation(degrees, *flips)
-        picture = VideoFrame.from_ndarray(numbered_image(0b1100_1010_0111_0001), format="rgb24")
-        container.mux(stream.encode(picture))
+        image = VideoFrame.from_ndarray(numbered_image(0b1100_1010_0111_0001), format="rgb24")
+        container.mux(stream.encode(image))
         container.mux(stream.encode())
     run_ffmpeg("-i", clip, "-frames:v", "1", tmp_path / "upright.png")
     with SourceFrames(clip) as frames:
-        picture = next(iter(frames)).av_frame
-    jpeg = encode_jpeg(picture, JpegFormat(edge=336, quality=95, rotation=probe(clip).rotation))
+        image = next(iter(frames)).av_frame
+    jpeg = encode_jpeg(image, JpegFormat(edge=336, quality=95, rotation=probe(clip).rotation))
     (tmp_path / "one.jpg").write_bytes(jpeg)
     seen, wanted = read_jpeg(tmp_path / "one.jpg"), read_jpeg(tmp_path / "upright.png")
     assert seen.shape == wanted.shape
@@ -175,9 +175,9 @@ def test_rotated_and_mirrored_frames_match_another_ffmpeg(matrix, tmp_path):
 def test_matroska_rotation_is_read(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mkv", frames=2, first=777, rotation=90)
     with SourceFrames(clip) as frames:
-        picture = next(iter(frames)).av_frame
+        image = next(iter(frames)).av_frame
     (tmp_path / "one.jpg").write_bytes(
-        encode_jpeg(picture, JpegFormat(edge=336, quality=90, rotation=probe(clip).rotation))
+        encode_jpeg(image, JpegFormat(edge=336, quality=90, rotation=probe(clip).rotation))
     )
     assert (probe(clip).width, probe(clip).height) == (320, 180)
     assert read_number(read_jpeg(tmp_path / "one.jpg")) == 777

@@ -1,4 +1,4 @@
-"""Likeness and the frames it keeps: what a person would describe anew, and no more."""
+"""Likeness and `distinct`: they keep what a person would describe differently, and no more."""
 
 import time
 
@@ -17,17 +17,17 @@ NORMAL = DEFAULT_LIKENESS.threshold(LikenessLevel.NORMAL)
 
 
 def textured(seed=1, shape=SHAPE, low=90, high=160):
-    """A picture with soft structure, as footage has."""
+    """An image with soft structure, like footage."""
     noise = np.random.default_rng(seed).normal(0, 1, (shape[0] // 12, shape[1] // 12)).astype(np.float32)
     soft = cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC)
     return cv2.normalize(soft, None, low, high, cv2.NORM_MINMAX).astype(np.uint8)
 
 
 def with_box(luma, left, top, *, width=8, height=15, level=30):
-    """Something of 8 % of the picture's height: brighter than what is behind it by `level`."""
-    picture = luma.astype(np.int16)
-    picture[top : top + height, left : left + width] += level
-    return np.clip(picture, 0, 255).astype(np.uint8)
+    """An object of 8 % of the image height, brighter than its background by `level`."""
+    image = luma.astype(np.int16)
+    image[top : top + height, left : left + width] += level
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def kept_of(lumas, level="normal", fps=FPS, times=None):
@@ -109,7 +109,7 @@ def test_moving_footage_is_kept_at_the_level_s_rate():
 
 
 def test_slow_movement_keeps_a_frame_every_two_seconds():
-    """Each step lies within what may move, and adds up all the same."""
+    """Each step is within the tolerance for movement, but the steps add up."""
     small = [np.roll(textured(seed=4, low=0, high=255), 2 * (n % 2), axis=1) for n in range(300)]
     drift = pan(300, 0.12)
     for frames in (drift, small):

@@ -59,9 +59,9 @@ def test_exact_keeps_every_frame_with_its_number_time_and_colour(clip, extracted
     assert all(frame.stands_for == 1 for frame in kept)
     for frame, time in zip(kept, times, strict=True):
         assert frame.timestamp - kept[0].timestamp == pytest.approx(time, abs=0.001)
-        picture = read_jpeg(tmp_path / "frames" / frame.image_path)
-        assert read_number(picture) == frame.index
-        assert read_colour(picture) == colour_name(frame.index)
+        image = read_jpeg(tmp_path / "frames" / frame.image_path)
+        assert read_number(image) == frame.index
+        assert read_colour(image) == colour_name(frame.index)
 
 
 @pytest.mark.parametrize("sampling", ["distinct", "every=0.2s", "scenes"])

@@ -20,10 +20,10 @@ def test_sample_clip_is_small_fast_to_draw_and_has_five_scenes(extracted, tmp_pa
     kept, extraction = extracted(clip, "scenes")
     assert [frame.index for frame in kept] == [0, 18, 36, 54, 72]
     assert extraction.decoded == 90
-    pictures = [read_jpeg(tmp_path / "frames" / frame.image_path).astype(int) for frame in kept]
-    for number, picture in enumerate(pictures):
-        assert picture.std() > 12
-        assert all(np.abs(picture - other).mean() > 20 for other in pictures[:number])
+    images = [read_jpeg(tmp_path / "frames" / frame.image_path).astype(int) for frame in kept]
+    for number, image in enumerate(images):
+        assert image.std() > 12
+        assert all(np.abs(image - other).mean() > 20 for other in images[:number])
 
 
 def test_sample_clip_is_drawn_without_an_h264_encoder(tmp_path, monkeypatch):

@@ -76,8 +76,8 @@ def test_exact_keeps_all():
 
 
 def test_distinct_compares_with_the_kept_frame_so_slow_change_adds_up(extracted, tmp_path):
-    pictures = [numbered_image(0) // 2 + level for level in range(0, 100, 2)]
-    clip = image_clip(tmp_path / "slow.mkv", pictures, codec="ffv1")
+    images = [numbered_image(0) // 2 + level for level in range(0, 100, 2)]
+    clip = image_clip(tmp_path / "slow.mkv", images, codec="ffv1")
     kept = {level: extracted(clip, f"distinct:{level}", folder=level)[0] for level in LikenessLevel}
     counts = [len(kept[level]) for level in LikenessLevel]  # strict, normal, loose
     assert counts == sorted(counts, reverse=True)

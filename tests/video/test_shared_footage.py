@@ -68,14 +68,14 @@ def test_an_upside_down_recording_is_stored_upright(extracted, tmp_path):
     facts = probe(FOLDER / "fire-vfr-rotated.mp4")
     assert facts.rotation == 180
     kept, _ = extracted(FOLDER / "fire-vfr-rotated.mp4", "scenes")
-    picture = read_jpeg(tmp_path / "frames" / kept[0].image_path).astype(int)
-    reference = decode_upright(FOLDER / "fire-vfr-rotated.mp4", tmp_path, picture.shape)
-    assert abs(picture - reference).mean() < 6
-    assert abs(picture[::-1, ::-1] - reference).mean() > 12
+    image = read_jpeg(tmp_path / "frames" / kept[0].image_path).astype(int)
+    reference = decode_upright(FOLDER / "fire-vfr-rotated.mp4", tmp_path, image.shape)
+    assert abs(image - reference).mean() < 6
+    assert abs(image[::-1, ::-1] - reference).mean() > 12
 
 
 def decode_upright(path, folder, shape):
-    """The first picture as the ffmpeg program turns it."""
+    """The first frame, rotated by the ffmpeg program."""
     from tests.clips import run_ffmpeg
 
     run_ffmpeg("-i", path, "-frames:v", "1", "-vf", f"scale={shape[1]}:{shape[0]}", "-q:v", "2", folder / "up.jpg")

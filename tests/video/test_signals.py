@@ -15,9 +15,9 @@ OTHERS = ["yuv420p10le", "yuv422p12le", "p010le", "yuv420p10be", "gray", "gray10
 def ramp(size=(640, 360)):
     """Grey values from 16 to 240 from left to right, black below the middle."""
     width, height = size
-    picture = np.repeat(np.linspace(16, 240, width, dtype=np.uint8)[None, :], height, axis=0)
-    picture[height // 2 :] = 0
-    return np.repeat(picture[:, :, None], 3, axis=2)
+    image = np.repeat(np.linspace(16, 240, width, dtype=np.uint8)[None, :], height, axis=0)
+    image[height // 2 :] = 0
+    return np.repeat(image[:, :, None], 3, axis=2)
 
 
 def as_frame(rgb, pix_fmt="yuv420p"):
@@ -45,9 +45,9 @@ def test_the_reduced_luma_keeps_the_aspect_ratio(size, small):
     assert LumaShrinker().shrink(as_frame(ramp(size))).shape == small[::-1]
 
 
-def lumas(*pictures):
+def lumas(*images):
     shrinker = LumaShrinker()
-    return [shrinker.shrink(as_frame(picture)) for picture in pictures]
+    return [shrinker.shrink(as_frame(image)) for image in images]
 
 
 def solid(level):
@@ -86,9 +86,9 @@ def test_hash_and_sharpness_match_the_reference_formulas(shape):
     assert SignalMeter().measure(luma).sharpness == pytest.approx(variance, rel=1e-9)
 
 
-def cuts(pictures):
+def cuts(images):
     meter = SignalMeter()
-    return [number for number, luma in enumerate(lumas(*pictures)) if meter.measure(luma).is_cut]
+    return [number for number, luma in enumerate(lumas(*images)) if meter.measure(luma).is_cut]
 
 
 def test_a_hard_cut_is_detected_and_the_first_frame_is_none():
