@@ -13,7 +13,7 @@ from tests.clips import numbered_clip
     [
         ({"com.vendor.gamma": "S-Log3"}, "S-Log3"),
         ({"com.panasonic.colour-profile": "V-Log"}, "V-Log"),
-        ({"image_style": "Canon Log 2"}, "Canon Log 2"),
+        ({"picture_style": "Canon Log 2"}, "Canon Log 2"),
         ({"ColorProfile": "D-Log M"}, "D-Log M"),
         ({"com.apple.transfer": "Apple Log"}, "Apple Log"),
         ({"look": "F-Log2"}, "F-Log2"),

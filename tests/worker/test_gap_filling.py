@@ -8,7 +8,7 @@ import pytest
 from db import editing
 from db.engine import writing
 from enrich.schedule.coverage import GAP_FILL_PRIORITY, CoverageOrder
-from enrich.worker.gap_filling import MISSED_LOOKS, GapQueue, difference, has_room, signature
+from enrich.worker.gap_filling import SKIM_COUNTS_TO_REVISIT, GapQueue, difference, has_room, signature
 from enrich.worker.run_options import RunOptions
 from tests.worker.house import House
 
@@ -81,7 +81,7 @@ def test_what_is_filled_never_lets_the_largest_gap_be_twice_the_even_spacing(des
 
 def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_right():
     even = CoverageOrder(7200.0)
-    first = even.skim_count() * MISSED_LOOKS
+    first = even.skim_count() * SKIM_COUNTS_TO_REVISIT
     assert not has_room(even.gap(first - 1), first, even)
     assert has_room(even.gap(first), first, even)
     assert has_room(CoverageOrder(8.0).gap(1), 0, CoverageOrder(8.0))  # nobody looks at so short a film first
