@@ -11,7 +11,7 @@ TICKS = 5
 
 @dataclass(frozen=True)
 class Line:
-    """Points from left to right, each with a name or none."""
+    """Points from left to right, each with a name or an empty string."""
 
     label: str
     points: Sequence[tuple[float, float]]
@@ -21,7 +21,7 @@ class Line:
 
 
 def chart(lines: Sequence[Line], *, x: str, y: str, x_most: float) -> str:
-    """Shares from 0 to `x_most` to the right, from 0 to 1 upwards."""
+    """Draw shares: x from 0 to `x_most`, y from 0 to 1."""
 
     def at(point: tuple[float, float]) -> tuple[float, float]:
         across = MARGIN + point[0] / x_most * (WIDTH - 2 * MARGIN)

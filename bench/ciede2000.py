@@ -28,7 +28,7 @@ def lab(srgb: ArrayLike) -> Floats:
 
 
 def delta_e(first: ArrayLike, second: ArrayLike) -> Floats:
-    """The difference of CIELAB colours; colours are the last axis. 1 is just noticeable, side by side."""
+    """CIEDE2000 of CIELAB colours; colours are the last axis. 1 is just noticeable side by side."""
     (l1, a1, b1), (l2, a2, b2) = (np.moveaxis(np.asarray(colour, np.float64), -1, 0) for colour in (first, second))
     mean = ((np.hypot(a1, b1) + np.hypot(a2, b2)) / 2) ** 7
     stretch = 1.5 - 0.5 * np.sqrt(mean / (mean + HIGH_CHROMA))

@@ -1,9 +1,9 @@
-"""Are the colours of kept pictures true? Patches in every colour space, kept as JPEG, against FFmpeg's own filters.
+"""Colour accuracy of kept frames: patches in many colour spaces, stored as JPEG, compared with FFmpeg's own filters.
 
-    python bench/colour.py          the table of docs/colours.md
+    python bench/colour.py          prints the table of docs/colours.md
 
-Clips are made with PyAV's encoders, without loss where the codec can; what is measured is the way from the file to
-the decoded JPEG. The reference comes from another build of FFmpeg (imageio-ffmpeg's), which has zscale.
+Clips are made with PyAV's encoders, lossless where the codec can. Measured is the path from the file to the decoded
+JPEG. The reference comes from another build of FFmpeg (imageio-ffmpeg's), which has zscale.
 """
 
 import subprocess
@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.ciede2000 import delta_e, lab, linear
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import encode_jpeg
-from tests.clips import picture_clip, read_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
+from tests.clips import image_clip, read_jpeg
 
 QUALITY = 85  # the settings' own
 PATCH_PIXELS = 40
@@ -67,7 +67,7 @@ class Space:
 
 
 def plain(name: str, matrix: str, *, full: bool = False, patch: int = PATCH_PIXELS, **how: Any) -> Space:
-    """An SDR space with a screen's primaries."""
+    """An SDR colour space with BT.709 primaries."""
     zscale = {"bt709": "709", "smpte170m": "170m", "bt2020nc": "2020_ncl"}[matrix]
     reference = PLAIN.format(matrix=zscale, range="pc" if full else "tv")
     how = {"codec": "libx264", "options": {"qp": "0"}} | how | {"matrix": matrix, "full_range": full}
@@ -114,7 +114,7 @@ SPACES = [
 
 
 def patches(space: Space) -> np.ndarray:
-    """The clip's picture: 8 patches a row, for HDR with patches brighter than reference white at the end."""
+    """The clip's frame: 8 patches per row; HDR has patches brighter than reference white at the end."""
     colours = COLOURS
     if space.curve is not None:
         light = np.concatenate([linear(COLOURS), HIGHLIGHTS])
@@ -127,20 +127,20 @@ def patches(space: Space) -> np.ndarray:
 def make_clip(space: Space, folder: Path) -> Path:
     """A clip of the space's patches."""
     path = folder / f"{len(list(folder.iterdir()))}.{space.suffix}"
-    return picture_clip(path, [patches(space)] * 2, **space.how)
+    return image_clip(path, [patches(space)] * 2, **space.how)
 
 
 def kept_colours(path: Path, space: Space) -> np.ndarray:
-    """The means of the patches in the picture that is kept, upright as sRGB."""
+    """The mean colours of the patches in the stored JPEG, as sRGB."""
     with SourceFrames(path) as frames:
-        picture = next(iter(frames)).picture
+        frame = next(iter(frames)).av_frame
     jpeg = path.with_suffix(".jpg")
-    jpeg.write_bytes(encode_jpeg(picture, rotation=0, edge=max(picture.width, picture.height), quality=QUALITY))
+    jpeg.write_bytes(encode_jpeg(frame, JpegFormat(edge=max(frame.width, frame.height), quality=QUALITY)))
     return means(read_jpeg(jpeg), space.patch)
 
 
 def reference_colours(path: Path, space: Space, filters: str) -> np.ndarray:
-    """The means of the patches as FFmpeg's filters show them."""
+    """The mean colours of the patches according to FFmpeg's filters."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-i", str(path), "-vf", filters]
     command += ["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "gbrp", "-"]
     planes = np.frombuffer(subprocess.run(command, check=True, capture_output=True).stdout, np.uint8)
@@ -148,16 +148,16 @@ def reference_colours(path: Path, space: Space, filters: str) -> np.ndarray:
     return means(planes.reshape(3, *shape[:2])[[2, 0, 1]].transpose(1, 2, 0), space.patch)
 
 
-def means(picture: np.ndarray, patch: int) -> np.ndarray:
+def means(frame: np.ndarray, patch: int) -> np.ndarray:
     """The mean colour of the middle of each patch."""
-    height, width, _ = picture.shape
-    cells = picture.reshape(height // patch, patch, width // patch, patch, 3).astype(np.float64)
+    height, width, _ = frame.shape
+    cells = frame.reshape(height // patch, patch, width // patch, patch, 3).astype(np.float64)
     edge = patch // 4
     return cells[:, edge:-edge, :, edge:-edge].mean(axis=(1, 3)).reshape(-1, 3)
 
 
 def differences(space: Space, folder: Path, filters: str | None = None) -> np.ndarray:
-    """ΔE of each patch of the kept picture to the reference."""
+    """ΔE of each patch of the stored JPEG to the reference."""
     path = make_clip(space, folder)
     reference = reference_colours(path, space, filters or space.reference)
     return delta_e(lab(kept_colours(path, space)), lab(reference))

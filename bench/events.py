@@ -1,14 +1,14 @@
-"""Visible events of known times, placed on real footage: what a likeness must not lose.
+"""Visible events at known times, placed on real footage, to test what a likeness must not lose.
 
-Things and cut-out people appear, leave and cross, captions come and change, lights go on or off, and shots are cut
-in; each for 0.5 to 1.2 s, or 0.2 s. Besides there are slow fades (3 s), slow pans (5 s) and people walking (10 s). All
-follow from a seed. Every event differs from what would be seen without it by 25 of 255 on average over its area, in
-each of four pictures from within it; a fade by that from its start to its end, a pan by half of it.
+Objects and cut-out people appear, leave and cross; captions appear and change; lights go on or off; shots are cut in.
+Each lasts 0.5 to 1.2 s, or 0.2 s. There are also slow fades (3 s), slow pans (5 s) and people walking (10 s). All
+follow from a seed. Every event differs from the clean footage by a mean of 25 of 255 over its area, in each of four
+frames inside it; a fade by that much from its start to its end, a pan by half of it.
 
-Events are composed on the small luma, not on the decoded picture. Opacity and luma of what is added are made at four
-times the size (people: as filmed) and shrunk as the footage is, by area; composing and shrinking are both linear, so
-this differs from composing first only in rounding and in pixels at an edge: `tests/bench/test_events.py` holds the two
-ways against each other.
+Events are composited on the reduced luma, not on the decoded frame. Opacity and luma of what is added are drawn at four
+times the size (people: as recorded) and reduced by area, as the footage is. Compositing and reduction are both linear,
+so this differs from compositing first only in rounding and in pixels at an edge: `tests/bench/test_events.py` compares
+the two.
 """
 
 import math
@@ -19,15 +19,15 @@ import cv2
 import numpy as np
 
 from bench.footage import CutOut, Footage
-from bench.sprite import Area, Paint, Picture, Sprite, as_bytes
+from bench.sprite import Area, Luma, Paint, Sprite, as_bytes
 
 CONTRAST_LEVELS = 25.0  # of 255
 CONTRAST_MOST_LEVELS = 110.0
-HEIGHT_SHARES = (0.08, 0.45)  # of the picture's height
+HEIGHT_SHARES = (0.08, 0.45)  # of the frame's height
 EVENT_SECONDS = (0.5, 1.2)
 BRIEF_SECONDS = 0.2
 SLOW_SECONDS = {"fade": 3.0, "pan": 5.0, "walk": 10.0}
-AROUND_SECONDS = 1.2  # how long what leaves was there before, and what changes stays afterwards
+AROUND_SECONDS = 1.2  # how long before it leaves an object is visible, and how long a change lasts
 GAP_SECONDS = (3.0, 4.0)  # between events
 LEAD_SECONDS = 2.0
 TAKE_SECONDS = 60.0  # one pass over a clip at most; a shorter clip is played back and forth for 20 s
@@ -36,7 +36,7 @@ OVERSIZE = 4
 TRIES = 40
 PAN_ZOOM = 1.4
 KINDS = ("appears", "leaves", "crosses", "caption", "caption changes", "lights", "cut")
-SOON = 1e-6  # seconds; times are compared with it
+SOON = 1e-6  # seconds; tolerance for comparing times
 
 WORDS = (
     "ANNA",
@@ -60,18 +60,18 @@ WORDS = (
 )
 
 Made = tuple[Paint, Area, float, Paint]
-Clean = list[tuple[float, Picture]]  # times and pictures from within an event, before it is painted
+Clean = list[tuple[float, Luma]]  # timestamps and frames inside an event, before it is painted
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something to be seen from `start` to `end` (seconds; both are times of source frames)."""
+    """Something visible from `start` to `end` (seconds; both are timestamps of source frames)."""
 
     kind: str
     start: float
     end: float
     is_brief: bool = False
-    contrast: float = 0.0  # the least of four pictures, mean over its area, of 255
+    contrast: float = 0.0  # the smallest of four frames, as a mean over its area, of 255
 
 
 @dataclass
@@ -80,14 +80,14 @@ class Take:
 
     footage: Footage
     events: list[Event] = field(default_factory=list)
-    _paints: list[tuple[float, float, Paint]] = field(default_factory=list)  # from, to, what is painted
+    _paints: list[tuple[float, float, Paint]] = field(default_factory=list)  # start, end, paint function
 
     def place(self, event: Event, paint: Paint, around: float) -> None:
         self.events.append(event)
         self._paints.append((event.start - around, event.end + around, paint))
 
-    def frames(self) -> Iterator[tuple[float, Picture]]:
-        """Times and pictures, in order."""
+    def frames(self) -> Iterator[tuple[float, Luma]]:
+        """Timestamps and frames, in order."""
         waiting = sorted(self._paints, key=lambda one: one[0])
         for time, luma in zip(self.footage.times, self.footage.lumas, strict=True):
             painted = luma
@@ -102,7 +102,7 @@ class Take:
 
 
 def takes(clips: list[Footage], people: list[CutOut], *, usual: int, brief: int, slow: int, seed: int) -> list[Take]:
-    """At least so many events of each length, spread over the clips: half by their length, half the same for each."""
+    """Place at least this many events of each length on the clips: half by clip length, half the same for each clip."""
     clips_long = sum(clip.seconds for clip in clips)
     made = []
     for number, clip in enumerate(clips):
@@ -144,7 +144,7 @@ class _Stage:
         return made
 
     def _place(self, take: Take, kind: str, time: float, name: str) -> Event | None:
-        """The event placed; one of contrast 0, if the kind cannot be seen here; None, if the clip is over."""
+        """Place an event. Its contrast is 0 if the kind is not visible here; None at the end of the clip."""
         seconds = float(self.random.uniform(*EVENT_SECONDS))
         if name != "usual":
             seconds = SLOW_SECONDS.get(kind, BRIEF_SECONDS)
@@ -228,7 +228,7 @@ class _Stage:
             after, _ = self._text(clean[0][1].shape, before)
         first, then = before.at(lambda _: spot), after.at(lambda _: spot)
 
-        def painted(luma: Picture, time: float) -> Picture:
+        def painted(luma: Luma, time: float) -> Luma:
             return (then if start - SOON <= time < end - SOON else first)(luma, time)
 
         return painted, after.box(spot), AROUND_SECONDS, first
@@ -244,7 +244,7 @@ class _Stage:
             radius = self.random.uniform(0.4, 1.0) * height
             reach = np.clip(1.5 - np.hypot(columns - x, rows - y) / radius, 0, 1)
 
-        def lit(luma: Picture, _: float) -> Picture:
+        def lit(luma: Luma, _: float) -> Luma:
             return as_bytes(luma + reach * (luma * (gain - 1) + lift))
 
         painted = _only(lambda time: start - SOON <= time < end - SOON, lit)
@@ -256,7 +256,7 @@ class _Stage:
         since = float(self.random.uniform(0, other.seconds - EVENT_SECONDS[1] - 0.5))
         height, width = clean[0][1].shape
 
-        def shot(_: Picture, time: float) -> Picture:
+        def shot(_: Luma, time: float) -> Luma:
             shown = np.searchsorted(other.times, since + time - start, side="right") - 1
             return cv2.resize(other.lumas[max(0, shown)], (width, height), interpolation=cv2.INTER_AREA)
 
@@ -271,7 +271,7 @@ class _Stage:
             still = other.lumas[self.random.integers(len(other.lumas))]
             target = cv2.resize(still, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
 
-        def painted(luma: Picture, time: float) -> Picture:
+        def painted(luma: Luma, time: float) -> Luma:
             done = min(1.0, max(0.0, (time - start) / (end - start)))
             return as_bytes(luma * (1 - done) + target * done)
 
@@ -281,14 +281,14 @@ class _Stage:
         height, width = clean[0][1].shape
         rise = self.random.uniform(0, (PAN_ZOOM - 1) * height)
 
-        def painted(luma: Picture, time: float) -> Picture:
+        def painted(luma: Luma, time: float) -> Luma:
             done = min(1.0, max(0.0, (time - start) / (end - start)))
             view = np.float32([[PAN_ZOOM, 0, -(PAN_ZOOM - 1) * width * done], [0, PAN_ZOOM, -rise]])
             return cv2.warpAffine(luma, view, (width, height), flags=cv2.INTER_LINEAR)
 
         return painted, _everywhere, AROUND_SECONDS, _untouched
 
-    def _thing(self, luma: Picture) -> Sprite:
+    def _thing(self, luma: Luma) -> Sprite:
         tall = luma.shape[0] * math.exp(self.random.uniform(*map(math.log, HEIGHT_SHARES)))
         return self._person(tall) if self.random.random() < 0.5 else self._object(tall)
 
@@ -317,7 +317,7 @@ class _Stage:
         return Sprite(rough * self.random.uniform(0, 12), cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), True)
 
     def _visible(self, thing: Sprite, spot: tuple[float, float], clean: Clean) -> Sprite:
-        """An object in a luma that stands out by a chosen contrast, often hardly more than asked for; people stay."""
+        """Give an object a luma with a random contrast, often close to the minimum; people keep theirs."""
         if not thing.is_plain:
             return thing
         wanted = math.exp(self.random.uniform(math.log(CONTRAST_LEVELS + 1), math.log(CONTRAST_MOST_LEVELS)))
@@ -336,7 +336,7 @@ class _Stage:
         )
 
     def _text(self, shape: tuple[int, ...], like: Sprite | None = None) -> tuple[Sprite, tuple[float, float]]:
-        """A line of words, white in a dark box or bare with a dark rim, at the bottom or top; `like`: of its size."""
+        """A caption, white in a dark box or with a dark outline, at the bottom or top; `like`: with the same size."""
         height, width = shape
         tall = like.alpha.shape[0] if like else math.ceil(height * self.random.uniform(0.08, 0.16))
         wide = like.alpha.shape[1] if like else round(width * self.random.uniform(0.4, 0.85))
@@ -362,7 +362,7 @@ def _only(when: Callable[[float], bool], paint: Paint) -> Paint:
     return lambda luma, time: paint(luma, time) if when(time) else luma
 
 
-def _untouched(luma: Picture, _: float) -> Picture:
+def _untouched(luma: Luma, _: float) -> Luma:
     return luma
 
 
@@ -370,7 +370,7 @@ def _everywhere(_: float, shape: tuple[int, ...]) -> np.ndarray:
     return np.ones(shape, bool)
 
 
-def _contrast(one: Picture, other: Picture, mask: np.ndarray) -> float:
+def _contrast(one: Luma, other: Luma, mask: np.ndarray) -> float:
     return float(cv2.absdiff(one, other)[mask].mean()) if mask.any() else 0.0
 
 

@@ -1,7 +1,7 @@
-"""The shared footage as small luma pictures, and the people cut out of it.
+"""The shared footage as reduced luma frames, and people cut out of it.
 
-Decoded once through the project's own `LumaShrinker`, then read from `.npy` files in a cache folder. Nothing of the
-footage goes into the project.
+Decoded once with the project's own `LumaShrinker`, then read from `.npy` files in a cache folder. No footage is stored
+in the repository.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ CUT_OUTS = 24
 
 @dataclass(frozen=True)
 class Footage:
-    """A clip: `lumas[n]` is shown from `times[n]` (seconds) on."""
+    """A clip; `lumas[n]` is shown from `times[n]` (seconds)."""
 
     name: str
     lumas: np.ndarray  # frames × height × width, uint8
@@ -33,7 +33,7 @@ class Footage:
 
     @property
     def step(self) -> float:
-        """The usual seconds between two pictures."""
+        """The median seconds between two frames."""
         return float(np.median(np.diff(self.times)))
 
     @property
@@ -41,7 +41,7 @@ class Footage:
         return float(self.times[-1]) + self.step
 
     def at_least(self, seconds: float) -> "Footage":
-        """Played forwards and backwards until it is so long: motion stays motion, and no cut is made."""
+        """The clip played forwards and backwards up to a duration: motion continues, and no cut is added."""
         lumas, gaps = [self.lumas], [np.diff(self.times)]
         forwards = True
         while sum(gap.sum() for gap in gaps) < seconds:
@@ -55,7 +55,7 @@ class Footage:
 
 @dataclass(frozen=True)
 class CutOut:
-    """A person without the scene: luma and opacity (0 to 1), both float32."""
+    """A person cut out of the scene: luma and opacity (0 to 1), both float32."""
 
     luma: np.ndarray
     alpha: np.ndarray
@@ -69,18 +69,18 @@ def footages(videos: Path = VIDEOS, cache: Path = CACHE) -> list[Footage]:
 
 def _footage(path: Path, cache: Path) -> Footage:
     cache.mkdir(exist_ok=True)
-    pictures, moments = cache / f"{path.stem}.npy", cache / f"{path.stem}.t.npy"
-    if not (pictures.exists() and moments.exists()):
+    luma_file, times_file = cache / f"{path.stem}.npy", cache / f"{path.stem}.t.npy"
+    if not (luma_file.exists() and times_file.exists()):
         shrinker = LumaShrinker()
         with SourceFrames(path) as frames:
-            found = [(frame.timestamp, shrinker.shrink(frame.picture)) for frame in frames]
-        np.save(moments, np.array([time for time, _ in found]))
-        np.save(pictures, np.stack([luma for _, luma in found]))
-    return Footage(path.stem, np.load(pictures), np.load(moments))
+            found = [(frame.timestamp, shrinker.shrink(frame.av_frame)) for frame in frames]
+        np.save(times_file, np.array([time for time, _ in found]))
+        np.save(luma_file, np.stack([luma for _, luma in found]))
+    return Footage(path.stem, np.load(luma_file), np.load(times_file))
 
 
 def cut_outs(videos: Path = VIDEOS, cache: Path = CACHE) -> list[CutOut]:
-    """People walking through the still scene, at the size they were filmed, cut out by what differs from it."""
+    """People walking through the still scene, at recorded size, cut out by their difference from it."""
     stored = cache / "cut-outs.npz"
     if not stored.exists():
         found = list(_cut(videos / f"{PEOPLE}.mp4"))[:CUT_OUTS]
@@ -93,16 +93,16 @@ def cut_outs(videos: Path = VIDEOS, cache: Path = CACHE) -> list[CutOut]:
 
 def _cut(path: Path) -> Iterator[CutOut]:
     with SourceFrames(path) as frames:
-        pictures = [frame.picture.to_ndarray(format="gray") for n, frame in enumerate(frames) if n % 5 == 0]
-    scene = pictures[0]  # nobody is in it yet
-    for picture in pictures[:: len(pictures) // CUT_OUTS // 3]:
-        differs = cv2.GaussianBlur(cv2.absdiff(picture, scene), (5, 5), 0) > CUT_OUT_LEVELS
+        grays = [frame.av_frame.to_ndarray(format="gray") for n, frame in enumerate(frames) if n % 5 == 0]
+    scene = grays[0]  # empty
+    for frame in grays[:: len(grays) // CUT_OUTS // 3]:
+        differs = cv2.GaussianBlur(cv2.absdiff(frame, scene), (5, 5), 0) > CUT_OUT_LEVELS
         closed = cv2.morphologyEx(differs.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((25, 25), np.uint8))
         _, labels, stats, _ = cv2.connectedComponentsWithStats(closed)
         for label, (x, y, width, height, area) in enumerate(stats):
             upright = 1.5 < height / width < 4
-            inside = x > 2 and x + width < picture.shape[1] - 2
+            inside = x > 2 and x + width < frame.shape[1] - 2
             if label and area >= CUT_OUT_MIN_PIXELS and upright and inside:
                 box = np.s_[y : y + height, x : x + width]
                 alpha = cv2.GaussianBlur((labels[box] == label).astype(np.float32), (3, 3), 0)
-                yield CutOut(picture[box].astype(np.float32), alpha)
+                yield CutOut(frame[box].astype(np.float32), alpha)

@@ -1,8 +1,8 @@
 """How many frames each sampling keeps: a table over a folder of videos.
 
-Each video is decoded once for each sampling. Printed are the frames that were kept, their share, the frames decoded,
-what all kept frames stand for (which must be the same), the same count by another build of FFmpeg (the program of
-`imageio-ffmpeg`), and decoded frames a second.
+Each video is decoded once per sampling. Printed are the kept frames, their share, the decoded frames, the frames that
+all kept frames stand for (which must be the same number), the count of another build of FFmpeg (the program of
+`imageio-ffmpeg`), and decoded frames per second.
 """
 
 import argparse
@@ -17,12 +17,13 @@ sys.path.insert(0, str(ROOT))
 from enrich.errors import VideoError  # noqa: E402  # found once the root is on the path
 from enrich.filenames import is_media_name  # noqa: E402
 from enrich.video.extraction import Extraction  # noqa: E402
+from enrich.video.jpeg import JpegFormat  # noqa: E402
 from enrich.video.probe import probe  # noqa: E402
 from enrich.video.sampling import parse_sampling  # noqa: E402
 from tests.clips import decode_independently  # noqa: E402
 
 SAMPLINGS = ("exact", "distinct:strict", "distinct:normal", "distinct:loose", "every=500ms", "scenes")
-HEADINGS = ("video", "sampling", "kept", "share", "decoded", "stood for", "ffmpeg", "frames/s")
+HEADINGS = ("video", "sampling", "kept", "share", "decoded", "stand for", "ffmpeg", "frames/s")
 ROW = "{:<28} {:<16} {:>7} {:>7} {:>8} {:>9} {:>7} {:>8}"
 
 
@@ -43,9 +44,10 @@ def main() -> None:
         truth = decode_independently(path).frames
         for text in given.sampling:
             start = time.monotonic()
+            jpeg = JpegFormat(edge=768, quality=85, rotation=facts.rotation)
             with (
                 tempfile.TemporaryDirectory(prefix="everyframe-bench-") as folder,
-                Extraction(facts, Path(folder), sampling=parse_sampling(text), edge=768, quality=85) as extraction,
+                Extraction(facts.path, Path(folder), sampling=parse_sampling(text), jpeg=jpeg) as extraction,
             ):
                 stands_for = [frame.stands_for for frame in extraction]
                 fps = extraction.decoded / (time.monotonic() - start)

@@ -1,12 +1,12 @@
-"""Key frames against even spacing, on the films of a folder: how spread, how different, how good they are.
+"""Key frame selection compared with even spacing, on the videos of a folder: spread, variety and quality.
 
     python -m bench.keyframes FOLDER [--count 12]
 
-The last film is all of them in a row. Key frames are chosen from the frames that extraction keeps; even spacing takes
-as many source frames, in the middles of even stretches. `scenes`: reached by the choice, of those there are. `gap`: the
-longest stretch without a picture, in even spacings. `alike`: pictures that are like an earlier one of the choice, by
-the measure that says what is kept. `bits`: in how many of 64 a picture's hash differs from the most similar other
-one's, in the median. `dark`: below 24 of 255. `soft`: less than half as sharp as the film's usual picture.
+The last video is all of them in a row. Key frames are selected from the frames that extraction keeps. Even spacing
+takes as many source frames, in the middle of equal intervals. `scenes`: scenes reached, of all scenes. `gap`: the
+longest stretch without a selected frame, relative to even spacing. `alike`: frames that are like an earlier selected
+one, by the likeness used for sampling. `bits`: median Hamming distance (of 64) between a frame's hash and the most
+similar other one. `dark`: below 24 of 255. `soft`: less than half as sharp as the video's median frame.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from enrich.video.sampling import parse_sampling
 from enrich.video.signals import Luma, SignalMeter, Signals
 
 ROW = "{:<24} {:<10} {:>7} {:>8} {:>6} {:>6} {:>6} {:>6} {:>6}"
-HEADINGS = ("film", "choice", "frames", "scenes", "gap", "alike", "bits", "dark", "soft")
+HEADINGS = ("video", "selection", "frames", "scenes", "gap", "alike", "bits", "dark", "soft")
 ALIKE = DEFAULT_LIKENESS.threshold(LikenessLevel.NORMAL)
 SOFT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Film:
-    """A clip with all that is measured in it."""
+class MeasuredVideo:
+    """A clip and its measurements."""
 
     name: str
     lumas: Sequence[Luma]
@@ -42,7 +42,7 @@ class Film:
     kept: list[int]  # numbers of the frames that extraction keeps
 
 
-def measured(clip: Footage) -> Film:
+def measured(clip: Footage) -> MeasuredVideo:
     """Every source frame's signals and scene, and which frames are kept."""
     meter, chooser = SignalMeter(), parse_sampling("distinct").chooser()
     signals: list[Signals] = []
@@ -54,84 +54,84 @@ def measured(clip: Footage) -> Film:
         scenes.append((scenes[-1] if scenes else 0) + found.is_cut)
         if chooser.keep(time, luma, found) or number == 0:
             kept.append(number)
-    return Film(clip.name, list(clip.lumas), clip.times, signals, scenes, kept)
+    return MeasuredVideo(clip.name, list(clip.lumas), clip.times, signals, scenes, kept)
 
 
-def strung(films: Sequence[Film]) -> Film:
-    """All films in a row, as one."""
-    whole = Film("all in a row", [], np.zeros(0), [], [], [])
-    for film in films:
-        step = float(np.median(np.diff(film.times)))
+def join(videos: Sequence[MeasuredVideo]) -> MeasuredVideo:
+    """All videos in a row, as one."""
+    whole = MeasuredVideo("all in a row", [], np.zeros(0), [], [], [])
+    for video in videos:
+        step = float(np.median(np.diff(video.times)))
         start = float(whole.times[-1]) + step if len(whole.times) else 0.0
         scene = whole.scenes[-1] + 1 if whole.scenes else 0
-        whole = Film(
+        whole = MeasuredVideo(
             whole.name,
-            [*whole.lumas, *film.lumas],
-            np.concatenate([whole.times, film.times + start]),
-            [*whole.signals, *film.signals],
-            [*whole.scenes, *(number + scene for number in film.scenes)],
-            [*whole.kept, *(number + len(whole.lumas) for number in film.kept)],
+            [*whole.lumas, *video.lumas],
+            np.concatenate([whole.times, video.times + start]),
+            [*whole.signals, *video.signals],
+            [*whole.scenes, *(number + scene for number in video.scenes)],
+            [*whole.kept, *(number + len(whole.lumas) for number in video.kept)],
         )
     return whole
 
 
-def key_frames(film: Film, count: int) -> list[int]:
-    """The numbers of the key frames."""
+def key_frames(video: MeasuredVideo, count: int) -> list[int]:
+    """The indexes of the key frames."""
     candidates = []
-    for number in film.kept:
-        found = film.signals[number]
-        time = float(film.times[number])
-        candidates.append(Candidate(number, time, film.scenes[number], found.sharpness, found.brightness, found.dhash))
-    return choose_key_frames(candidates, count, duration=float(film.times[-1]))
+    for number in video.kept:
+        found = video.signals[number]
+        time = float(video.times[number])
+        candidates.append(Candidate(number, time, video.scenes[number], found.sharpness, found.brightness, found.dhash))
+    return choose_key_frames(candidates, count, duration=float(video.times[-1]))
 
 
-def evenly(film: Film, count: int) -> list[int]:
-    """The numbers of the frames in the middles of even stretches."""
-    times = film.times
+def evenly(video: MeasuredVideo, count: int) -> list[int]:
+    """The indexes of the frames in the middle of equal intervals."""
+    times = video.times
     middles = (np.arange(count) + 0.5) * float(times[-1]) / count
     return sorted({int(np.abs(times - middle).argmin()) for middle in middles})
 
 
-def row(film: Film, choice: str, numbers: Sequence[int]) -> tuple[object, ...]:
-    """What is printed of a choice."""
-    length = float(film.times[-1])
-    times = [0.0, *(float(film.times[number]) for number in numbers), length]
+def row(video: MeasuredVideo, choice: str, numbers: Sequence[int]) -> tuple[object, ...]:
+    """The printed row of one selection."""
+    length = float(video.times[-1])
+    times = [0.0, *(float(video.times[number]) for number in numbers), length]
     spacing = length / len(numbers)
-    hashes = [film.signals[number].dhash for number in numbers]
+    hashes = [video.signals[number].dhash for number in numbers]
     nearest = [
         min((one ^ other).bit_count() for place, other in enumerate(hashes) if place != own) if len(hashes) > 1 else 64
         for own, one in enumerate(hashes)
     ]
     alike = sum(
-        any(DEFAULT_LIKENESS.measure(film.lumas[before], film.lumas[number]) >= ALIKE for before in numbers[:place])
+        any(DEFAULT_LIKENESS.measure(video.lumas[before], video.lumas[number]) >= ALIKE for before in numbers[:place])
         for place, number in enumerate(numbers)
     )
-    usual = statistics.median(one.sharpness for one in film.signals)
+    usual = statistics.median(one.sharpness for one in video.signals)
     return (
-        film.name[:24],
+        video.name[:24],
         choice,
         len(numbers),
-        f"{len({film.scenes[number] for number in numbers})}/{len(set(film.scenes))}",
+        f"{len({video.scenes[number] for number in numbers})}/{len(set(video.scenes))}",
         f"{max(np.diff(times)) / spacing:.1f}",
         alike,
         f"{statistics.median(nearest):.0f}",
-        sum(film.signals[number].brightness < DARK_LEVELS for number in numbers),
-        sum(film.signals[number].sharpness < SOFT_SHARE * usual for number in numbers),
+        sum(video.signals[number].brightness < DARK_LEVELS for number in numbers),
+        sum(video.signals[number].sharpness < SOFT_SHARE * usual for number in numbers),
     )
 
 
 def main() -> None:
-    """See the module."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=12, help="key frames wanted of each")
     given = parser.parse_args()
     print(ROW.format(*HEADINGS))
-    films = [measured(clip) for clip in footages(given.folder)]
-    for film in [*films, strung(films)]:
-        chosen = key_frames(film, given.count)
-        print(ROW.format(*row(film, "key frames", chosen)))
-        print(ROW.format(*row(film, "even", evenly(film, len(chosen)))), flush=True)
+    videos = [measured(clip) for clip in footages(given.folder)]
+    for video in [*videos, join(videos)]:
+        chosen = key_frames(video, given.count)
+        print(ROW.format(*row(video, "key frames", chosen)))
+        print(ROW.format(*row(video, "even", evenly(video, len(chosen)))), flush=True)
 
 
 if __name__ == "__main__":

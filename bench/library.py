@@ -1,9 +1,10 @@
-"""A library as large as a film maker's: 1,000,000 kept frames in 500 videos, described, with real JPEG files.
+"""Makes a large library: 1,000,000 kept and described frames in 500 videos, with real JPEG files.
 
-Pictures are cut from a folder of videos and hard-linked, so that a million of them take the room of a few thousand.
-Rows go straight through SQL, triggers and all, in minutes; `bench/queries.py` then says what each query of the pages
-takes. Words follow Zipf: "bouquet" stands in about 20,000 of 1,000,000 descriptions, "sparkler" in about 800.
-One film is twenty times as long as the usual one. All is made from a seed: two libraries made alike are alike.
+Images are cut from a folder of videos and hard-linked, so that a million of them use the disk space of a few thousand.
+Rows are inserted with SQL, with triggers enabled, in minutes; `bench/queries.py` then measures the queries of the
+pages. Word frequencies follow Zipf's law: "bouquet" occurs in about 20,000 of 1,000,000 descriptions, "sparkler" in
+about 800. One video is twenty times as long as the median. Everything follows from a seed, so libraries made with the
+same options are identical.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from enrich.filenames import is_media_name
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrames
 from enrich.video.fingerprint import fingerprint
-from enrich.video.jpeg import encode_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
 from enrich.video.kept import image_name
 from enrich.video.probe import probe
 
@@ -55,14 +56,14 @@ NAMED = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How large a library is made of what."""
+    """The size of the library to make."""
 
     frames: int
     sizes: list[int]  # kept frames of each video
     described: float  # share of the frames
 
     def order(self, frame_id: int) -> int:
-        """When a frame was described: its place in an order that jumps over all videos, from 0."""
+        """When a frame was described: its position in an order that alternates between all videos, from 0."""
         step = int(self.frames * (math.sqrt(5) - 1) / 2) | 1
         while math.gcd(step, self.frames) != 1:
             step += 2
@@ -70,7 +71,7 @@ class Plan:
 
 
 class Words:
-    """Descriptions with words as common as in a language."""
+    """Descriptions with word frequencies as in a natural language."""
 
     def __init__(self) -> None:
         random_ = random.Random(SEED)  # noqa: S311  # repeatable, not secret
@@ -84,55 +85,55 @@ class Words:
         self._random = np.random.default_rng(SEED)
 
     def texts(self, count: int) -> Iterator[tuple[str, list[str]]]:
-        """So many descriptions with their tags."""
+        """This many descriptions with their tags."""
         drawn = np.searchsorted(self._sums, self._random.random((count, WORDS_A_TEXT)))
         for row in drawn.tolist():
-            said = [self.all[place] for place in row]
+            words = [self.all[place] for place in row]
             yield (
-                f"{' '.join(said[:26]).capitalize()}. {' '.join(said[26:]).capitalize()}.",
-                [word for word in dict.fromkeys(said[:12]) if len(word) > 3][:5],
+                f"{' '.join(words[:26]).capitalize()}. {' '.join(words[26:]).capitalize()}.",
+                [word for word in dict.fromkeys(words[:12]) if len(word) > 3][:5],
             )
 
 
 def make(home: Path, footage: Path, plan: Plan, *, unique: int) -> None:
-    """Make the library at `home`; there must be none."""
+    """Make the library at `home`, where none may exist."""
     settings = Settings(home=home)
     home.mkdir(parents=True)
     open_library(settings.url).dispose()
-    films = sorted(path.resolve() for path in footage.iterdir() if is_media_name(path))
-    pictures = _cut(films, home / "pictures", unique)
-    _say(f"{len(pictures)} pictures are cut")
+    sources = sorted(path.resolve() for path in footage.iterdir() if is_media_name(path))
+    images = _cut(sources, home / "images", unique)
+    _say(f"{len(images)} images cut")
     with closing(sqlite3.connect(home / "library.db", isolation_level=None)) as connection:
         connection.executescript("PRAGMA synchronous=OFF; PRAGMA foreign_keys=OFF; PRAGMA cache_size=-400000;")
-        _fill(connection, settings.frames_folder, films, plan, pictures)
+        _fill(connection, settings.frames_folder, sources, plan, images)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     _say(f"done: {(home / 'library.db').stat().st_size / 1e9:.1f} GB of rows")
 
 
-def _cut(films: list[Path], folder: Path, count: int) -> list[Path]:
-    """Pictures of all films, evenly taken."""
+def _cut(sources: list[Path], folder: Path, count: int) -> list[Path]:
+    """Cut evenly spaced images from all videos."""
     folder.mkdir()
-    every = max(1, sum(probe(film).frame_estimate or 0 for film in films) // count)
+    every = max(1, sum(probe(source).frame_estimate or 0 for source in sources) // count)
     found: list[Path] = []
-    for film in films:
-        with SourceFrames(film) as frames:
+    for source in sources:
+        with SourceFrames(source) as frames:
             for number, frame in enumerate(frames):
                 if number % every == 0:
                     found.append(folder / f"{len(found):05d}.jpg")
-                    found[-1].write_bytes(encode_jpeg(frame.picture, rotation=0, edge=EDGE, quality=QUALITY))
+                    found[-1].write_bytes(encode_jpeg(frame.av_frame, JpegFormat(edge=EDGE, quality=QUALITY)))
     return found
 
 
 def _fill(
-    connection: sqlite3.Connection, frames_folder: Path, films: list[Path], plan: Plan, pictures: list[Path]
+    connection: sqlite3.Connection, frames_folder: Path, sources: list[Path], plan: Plan, images: list[Path]
 ) -> None:
     random_ = random.Random(SEED)  # noqa: S311  # repeatable, not secret
     run_id = _add_run(connection, plan)
     words = Words()
     first_id = 1
     for video_id, size in enumerate(plan.sizes, start=1):
-        film = films[(video_id - 1) % len(films)]
-        known = fingerprint(film) if video_id <= len(films) else f"bench-{video_id}"
+        source = sources[(video_id - 1) % len(sources)]
+        known = fingerprint(source) if video_id <= len(sources) else f"bench-{video_id}"
         rows: list[_Frame] = []
         folder = frames_folder / known
         made: set[Path] = set()
@@ -145,11 +146,11 @@ def _fill(
             if path.parent not in made:
                 path.parent.mkdir(parents=True)
                 made.add(path.parent)
-            os.link(pictures[(frame_id * 7) % len(pictures)], path)
+            os.link(images[(frame_id * 7) % len(images)], path)
             rows.append(_Frame(frame_id, index, stands_for, number // SCENE_FRAMES, f"{known}/{name}", text, tags))
             index += stands_for
         connection.execute("BEGIN")
-        _add_video(connection, video_id, film, known, index)
+        _add_video(connection, video_id, source, known, index)
         _add_frames(connection, video_id, rows, plan, run_id, random_)
         connection.execute("COMMIT")
         first_id += size
@@ -200,12 +201,12 @@ def _add_run(connection: sqlite3.Connection, plan: Plan) -> int:
     return 1
 
 
-def _add_video(connection: sqlite3.Connection, video_id: int, film: Path, known: str, frame_count: int) -> None:
+def _add_video(connection: sqlite3.Connection, video_id: int, source: Path, known: str, frame_count: int) -> None:
     values = {
         "id": video_id,
-        "path": str(film),
+        "path": str(source),
         "fingerprint": known,
-        "title": f"{video_id:03d} {film.stem}",
+        "title": f"{video_id:03d} {source.stem}",
         "duration": frame_count / FPS,
         "fps": FPS,
         "width": 1920,
@@ -244,7 +245,7 @@ def _add_frames(
         is_described = place < done
         is_edited = is_described and random_.random() < CORRECTED
         tags = json.dumps(row.tags)
-        moment = _stored(END - timedelta(seconds=(done - 1 - place) * SECONDS_A_CALL)) if is_described else None
+        timestamp = _stored(END - timedelta(seconds=(done - 1 - place) * SECONDS_A_CALL)) if is_described else None
         frames.append(
             {
                 "id": row.id,
@@ -261,11 +262,11 @@ def _add_frames(
                 "is_keyframe": 0,
                 "local_description": row.text if is_described else None,
                 "local_tags": tags if is_described else None,
-                "enriched_at": moment,
+                "enriched_at": timestamp,
                 "edited_description": f"{row.text} Corrected." if is_edited else None,
                 "edited_tags": tags if is_edited else None,
-                "edited_at": moment if is_edited else None,
-                "reviewed_at": moment if is_described and random_.random() < REVIEWED else None,
+                "edited_at": timestamp if is_edited else None,
+                "reviewed_at": timestamp if is_described and random_.random() < REVIEWED else None,
             }
         )
         is_failed = not is_described and random_.random() < FAILED / (1 - plan.described)
@@ -301,13 +302,13 @@ def _insert(connection: sqlite3.Connection, table: str, rows: list[dict[str, Any
         connection.executemany(statement, [tuple(row.values()) for row in rows])
 
 
-def _stored(moment: datetime) -> str:
-    """A moment as SQLAlchemy keeps it in SQLite."""
-    return f"{moment:%Y-%m-%d %H:%M:%S.%f}"
+def _stored(timestamp: datetime) -> str:
+    """A datetime in the form SQLAlchemy stores in SQLite."""
+    return f"{timestamp:%Y-%m-%d %H:%M:%S.%f}"
 
 
 def _sizes(frames: int, videos: int) -> list[int]:
-    """How many frames each video has: many short ones, and one of twenty times the usual."""
+    """The number of frames of each video: many short ones, and one of twenty times the median."""
     random_ = random.Random(SEED)  # noqa: S311  # repeatable, not secret
     weights = [random_.lognormvariate(0, 0.7) for _ in range(videos)]
     weights[videos // 2] = 20 * statistics.median(weights)
@@ -324,14 +325,14 @@ def main() -> None:
     """Make a library."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("home", type=Path, help="EVERYFRAME_HOME of the new library; must not be there")
-    parser.add_argument("--footage", type=Path, required=True, help="a folder of videos to cut pictures from")
+    parser.add_argument("--footage", type=Path, required=True, help="a folder of videos to cut images from")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--videos", type=int, default=500)
-    parser.add_argument("--pictures", type=int, default=3000, help="different pictures; all else are links to them")
+    parser.add_argument("--images", type=int, default=3000, help="distinct images; the rest are links to them")
     parser.add_argument("--described", type=float, default=0.9, help="share of the frames")
     given = parser.parse_args()
     plan = Plan(given.frames, _sizes(given.frames, given.videos), given.described)
-    make(given.home, given.footage, plan, unique=given.pictures)
+    make(given.home, given.footage, plan, unique=given.images)
 
 
 if __name__ == "__main__":

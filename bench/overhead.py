@@ -1,9 +1,9 @@
-"""What EveryFrame costs on top of the model: a whole run beside the pure model time.
+"""Overhead of EveryFrame: the time of a whole run relative to the pure model time.
 
-A stand-in for Ollama, a process of its own, takes exactly `--delay` seconds a call, so many at once as are asked. A
-real `everyframe enrich` decodes a numbered clip and describes all its frames in one run. Printed for each number of
-calls at once: the wall time of the whole process and of the run by itself (from its row in `runs`), both divided by
-frames × delay ÷ calls at once, and the busiest minute of the machine around it.
+A stand-in for Ollama, in its own process, takes exactly `--delay` seconds per call, at the requested concurrency. A
+real `everyframe enrich` decodes a numbered clip and describes all its frames in one run. Printed for each concurrency:
+the wall time of the whole process and of the run itself (from its row in `runs`), both divided by
+frames × delay ÷ concurrency, and the machine's load during the run.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tests.clips import numbered_clip  # noqa: E402  # found once the root is on
 
 @dataclass(frozen=True)
 class Measured:
-    """One run. Seconds."""
+    """One run; times in seconds."""
 
     process: float
     run: float
@@ -46,13 +46,13 @@ class Measured:
 
 
 def main() -> None:
-    """Measure, print a line a run, and the medians."""
+    """Measure, print one line per run, then the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=500)
     parser.add_argument("--delay", type=float, default=0.2, help="seconds the model takes a call")
     parser.add_argument("--calls", type=int, nargs="+", default=[2, 8], help="calls at once")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--size", default="640x360", help="of the clip's pictures")
+    parser.add_argument("--size", default="640x360", help="of the clip's frames")
     given = parser.parse_args()
     width, height = map(int, given.size.split("x"))
     with tempfile.TemporaryDirectory(prefix="everyframe-bench-") as name:
@@ -75,7 +75,7 @@ def main() -> None:
 
 @contextmanager
 def standin(delay: float, parallel: int) -> Iterator[str]:
-    """A stand-in for Ollama as a process; its address."""
+    """Start a stand-in for Ollama as a process; yields its address."""
     command = [sys.executable, "-m", "tests.standin", "--delay", str(delay), "--parallel", str(parallel)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -86,7 +86,7 @@ def standin(delay: float, parallel: int) -> Iterator[str]:
 
 
 def measure(home: Path, clip: Path, address: str, calls: int, given: argparse.Namespace) -> Measured:
-    """One library, one run."""
+    """Measure one run in a new library."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("EVERYFRAME_")}
     env |= {
         "EVERYFRAME_HOME": str(home),

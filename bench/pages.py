@@ -1,9 +1,9 @@
-"""How fast the dashboard is in a browser, on a library as `bench/library.py` makes it.
+"""Dashboard latency in a browser, on a library made by `bench/library.py`.
 
-`.venv/bin/python -m bench.pages HOME` opens every page in headless Chromium: in profiles that have never been here,
-where the browser fetches and compiles all of Streamlit, and Vega for a chart, and once more in the same one. It turns
-200 pages of the largest film's gallery, looking at each for a second, searches for words, and prints seconds, and the
-server's memory before and after.
+`.venv/bin/python -m bench.pages HOME` opens every page in headless Chromium: in a new profile, where the browser
+fetches and compiles Streamlit (and Vega for charts), and again in the same profile. Then it turns 200 pages of the
+largest video's gallery, one second each, and searches for words. Prints seconds, and the server's memory before and
+after.
 """
 
 import argparse
@@ -29,8 +29,8 @@ TILE = '[class*="st-key-tile-"]'
 FIRST_TILE = f"() => document.querySelector('{TILE} [data-testid=stPageLink-NavLink]').innerText"
 TURNED = f"old => document.querySelector('{TILE} [data-testid=stPageLink-NavLink]')?.innerText !== old"
 COMPLETE = f"""() => {{
-    const pictures = [...document.querySelectorAll('{TILE} img')];
-    return pictures.length > 0 && pictures.every(picture => picture.complete && picture.naturalWidth > 0);
+    const images = [...document.querySelectorAll('{TILE} img')];
+    return images.length > 0 && images.every(image => image.complete && image.naturalWidth > 0);
 }}"""
 FOUND = """word => location.search.includes('q=' + word)
     && [...document.querySelectorAll('strong')].some(mark => mark.innerText.toLowerCase().startsWith(word))"""
@@ -48,15 +48,15 @@ def main() -> None:
         default=["bouquet", "toast", "sparkler", "bouquet", "toast", "sparkler"],
     )
     asked = parser.parse_args()
-    film = largest_film(asked.home)
+    video_id = largest_video(asked.home)
     with serve(asked.home, Path("/dev/null")) as dashboard, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         print(f"load average {psutil.getloadavg()[0]:.1f}, {psutil.cpu_count()} processors")
         for name, address, sign in (
             ("Overview", "/", "text=Described last"),
             ("Library", "/library", "img"),
-            ("a film", f"/library?video={film}", "h1"),
-            ("Frames", f"/frames?video={film}", f"{TILE} img"),
+            ("a video", f"/library?video={video_id}", "h1"),
+            ("Frames", f"/frames?video={video_id}", f"{TILE} img"),
             ("Search", "/search?q=bouquet", "strong"),
             ("Models", "/models", "h1"),
             ("Setup", "/setup", "h1"),
@@ -67,13 +67,13 @@ def main() -> None:
             say(f"open {name}", again)
             say(f"open {name}, never been here", first)
         with tab(browser) as page:
-            page.goto(f"{dashboard.address}/frames?video={film}")
+            page.goto(f"{dashboard.address}/frames?video={video_id}")
             page.wait_for_selector(f"{TILE} img", timeout=PATIENCE_MS)
             page.wait_for_function(COMPLETE, polling=20, timeout=PATIENCE_MS)
             before = memory_bytes(dashboard)
-            texts, pictures = zip(*(turning(page) for _ in range(asked.turns)), strict=True)
+            texts, images = zip(*(turning(page) for _ in range(asked.turns)), strict=True)
             say("turn a page, its texts", texts)
-            say("turn a page, all its pictures", pictures)
+            say("turn a page, all its images", images)
             after = memory_bytes(dashboard)
             print(f"server memory: {before / 1e6:.0f} MB, after {asked.turns} turns {after / 1e6:.0f} MB")
             page.goto(f"{dashboard.address}/search")
@@ -82,14 +82,14 @@ def main() -> None:
         browser.close()
 
 
-def largest_film(home: Path) -> int:
-    """The film with the most kept frames."""
+def largest_video(home: Path) -> int:
+    """The id of the video with the most kept frames."""
     with reading(make_engine(f"sqlite:///{home / 'library.db'}")) as connection:
         return max(queries.videos(connection), key=lambda video: video.kept).id
 
 
 def memory_bytes(dashboard: Dashboard) -> int:
-    """What the process that listens takes."""
+    """The memory of the server process."""
     (pid,) = {
         one.pid for one in psutil.net_connections("tcp") if one.laddr.port == dashboard.port and one.status == "LISTEN"
     }
@@ -98,20 +98,20 @@ def memory_bytes(dashboard: Dashboard) -> int:
 
 @contextmanager
 def tab(browser: Browser) -> Iterator[Page]:
-    """A tab in a profile of its own, which ends with it."""
+    """A tab in a temporary browser profile."""
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
     yield context.new_page()
     context.close()
 
 
 def opening(browser: Browser, address: str, sign: str) -> tuple[float, float]:
-    """Seconds from asking for an address to seeing what belongs on the page: a new profile's, and its second time."""
+    """Seconds until the page's content is visible: in a new profile, and again in the same one."""
     with tab(browser) as page:
         return showing(page, address, sign), showing(page, address, sign)
 
 
 def showing(page: Page, address: str, sign: str) -> float:
-    """Seconds until the sign is on the page; then a pause, as of somebody who looks at it."""
+    """Seconds until the element is visible; then a pause, like that of a reader."""
     began = time.monotonic()
     page.goto(address)
     page.wait_for_selector(sign, timeout=PATIENCE_MS)
@@ -121,7 +121,7 @@ def showing(page: Page, address: str, sign: str) -> float:
 
 
 def turning(page: Page) -> tuple[float, float]:
-    """Seconds from the arrow key to the next page's texts, and to all of its pictures."""
+    """Seconds from the arrow key to the next page's texts, and to all of its images."""
     page.wait_for_timeout(LOOKED_AT_MS)
     old = page.evaluate(FIRST_TILE)
     began = time.monotonic()
@@ -133,7 +133,7 @@ def turning(page: Page) -> tuple[float, float]:
 
 
 def searching(page: Page, word: str) -> float:
-    """Seconds from Enter to the word marked in what was found."""
+    """Seconds from Enter to the highlighted word in the results."""
     box = page.get_by_role("searchbox")
     box.fill(word)
     began = time.monotonic()
@@ -143,7 +143,7 @@ def searching(page: Page, word: str) -> float:
 
 
 def say(what: str, seconds: "list[float] | tuple[float, ...]") -> None:
-    """A line of figures."""
+    """Print one line of figures."""
     slowest = sorted(seconds)[int(0.95 * (len(seconds) - 1))]
     print(f"{what:<36} median {statistics.median(seconds):.2f} s, 95 % {slowest:.2f} s, best {min(seconds):.2f} s")
 

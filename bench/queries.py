@@ -1,7 +1,7 @@
-"""What each query of the dashboard's pages takes on a library, such as the one `bench/library.py` makes.
+"""Latency of every database query of the dashboard, on a library such as `bench/library.py` makes.
 
-Every query is asked again and again, of other videos, moments and words each time, over one engine, as pages do. The
-largest video is asked about by itself. `--plans` prints how SQLite goes about each instead.
+Every query runs repeatedly, each time with another video, time and word, over one engine, as the pages do. The largest
+video is measured separately. `--plans` prints SQLite's query plans instead.
 """
 
 import argparse
@@ -33,7 +33,7 @@ Query = Callable[[Connection, random.Random], Any]
 
 
 def page_queries(connection: Connection) -> dict[str, Query]:
-    """The queries of the pages, by what they are for."""
+    """The queries of the pages, by purpose."""
     largest = connection.execute(select(Tally.video_id).order_by(Tally.kept.desc()).limit(1)).scalar_one()
     usual = list(connection.scalars(select(Tally.video_id).order_by(Tally.video_id)))
     newest = connection.execute(select(func.max(Analysis.created_at))).scalar_one()
@@ -110,7 +110,7 @@ def _search(connection: Connection, words: str, **filters: Any) -> Any:
 
 
 def measure(engine: Engine, rounds: int, only: str) -> None:
-    """Print what each query takes."""
+    """Print the latency of each query."""
     print(f"{'query':<34} {'p50 ms':>8} {'p95 ms':>8}")
     with reading(engine) as connection:
         wanted = page_queries(connection)
@@ -160,7 +160,7 @@ def explain(engine: Engine, only: str) -> None:
 
 
 def main() -> None:
-    """Measure, or explain."""
+    """Measure, or print the query plans."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("home", type=Path, help="EVERYFRAME_HOME of the library")
     parser.add_argument("--rounds", type=int, default=ROUNDS)

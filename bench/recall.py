@@ -1,7 +1,7 @@
-"""The curves of recall against kept share: `strict`, `normal`, `loose`, other paces, and even sampling.
+"""Curves of recall against kept share: `strict`, `normal`, `loose`, other paces, and sampling at regular intervals.
 
 `python bench/recall.py --out docs` writes likeness.csv (every point, by length, kind and video), likeness-tables.md
-and likeness.svg. It takes some minutes of one core; `--part 4` looks at a quarter of the events.
+and likeness.svg. Takes some minutes of one core; `--part 4` uses a quarter of the events.
 """
 
 import argparse
@@ -32,7 +32,7 @@ LENGTHS = ("usual", "brief", "slow")
 
 @dataclass(frozen=True)
 class Point:
-    """One way to choose frames, and how it did."""
+    """One way of choosing frames, and its results."""
 
     name: str
     shares: dict[str, float]
@@ -52,9 +52,9 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, default=VIDEOS)
     parser.add_argument("--cache", type=Path, default=CACHE)
     parser.add_argument("--out", type=Path, help="folder for the csv, the tables and the chart")
-    parser.add_argument("--part", type=int, default=1, help="look at each so many-th clip with events only")
+    parser.add_argument("--part", type=int, default=1, help="use only every n-th clip with events")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--levels-only", action="store_true", help="no other paces: quicker")
+    parser.add_argument("--levels-only", action="store_true", help="skip other paces, which is faster")
     given = parser.parse_args()
     clips = footages(given.videos, given.cache)
     people = cut_outs(given.videos, given.cache)
@@ -66,7 +66,7 @@ def main() -> None:
             makes, kept_shares(clips, list(makes.values())), verdicts(placed, list(makes.values())), strict=True
         )
     ]
-    text = "\n\n".join([summary(points), tables(points), f"Cost of `normal`: {cost(clips):.2f} ms a frame."])
+    text = "\n\n".join([summary(points), tables(points), f"Cost of `normal`: {cost(clips):.2f} ms per frame."])
     print(text)
     if given.out:
         (given.out / "likeness-tables.md").write_text(text + "\n", encoding="utf-8")
@@ -75,13 +75,13 @@ def main() -> None:
 
 
 def ways(*, levels_only: bool) -> dict[str, Make]:
-    """Everything that is compared, by name."""
+    """All ways of choosing frames, by name."""
     found: dict[str, Make] = {str(level): parse_sampling(f"distinct:{level}").chooser for level in LikenessLevel}
     if not levels_only:
         usual = PACES[LikenessLevel.NORMAL]
         threshold = DEFAULT_LIKENESS.threshold(LikenessLevel.NORMAL)
         for seconds in PACE_SECONDS:
-            pace = SamplingPace(seconds, usual.surprise_ratio)
+            pace = SamplingPace(seconds, usual.sudden_ratio)
             found[f"pace {seconds:g} s"] = lambda pace=pace: DistinctFrames(DEFAULT_LIKENESS, threshold, pace)
     for seconds in EVEN_SECONDS:
         found[f"every={seconds:g}s"] = parse_sampling(f"every={seconds:g}s").chooser
@@ -89,28 +89,30 @@ def ways(*, levels_only: bool) -> dict[str, Make]:
 
 
 def summary(points: Sequence[Point]) -> str:
-    """The issue's questions, answered for `normal`."""
+    """The key figures of `normal`."""
     normal = next(point for point in points if point.name == "normal")
     even = sorted((point for point in points if point.is_even), key=lambda point: point.shares["all"])
     usual, share = normal.recall("usual"), normal.shares["all"]
     same_recall = next((point for point in even if point.recall("usual") >= usual), even[-1])
-    same_share = next((point for point in even if point.shares["all"] >= share), even[-1])  # the next denser: in favour
+    same_share = next(
+        (point for point in even if point.shares["all"] >= share), even[-1]
+    )  # the next denser one, which favours it
     misses, even_misses = 1 - normal.recall("brief"), 1 - same_share.recall("brief")
     counts = {length: sum(one.length == length for one in normal.verdicts) for length in LENGTHS}
-    said = (
+    lines = (
         f"Events: {counts['usual']} of 0.5 to 1.2 s, {counts['brief']} of 0.2 s, {counts['slow']} slow ones.",
         f"`normal` strictly catches {usual:.1%} of the events of 0.5 to 1.2 s, keeping {share:.2%} of the frames.",
-        f"The sparsest even sampling with that recall, `{same_recall.name}`, keeps {same_recall.shares['all']:.2%}:",
+        f"The sparsest regular interval with that recall, `{same_recall.name}`, keeps {same_recall.shares['all']:.2%}:",
         f"`normal` keeps {share / same_recall.shares['all']:.2f} of that.",
         f"Of the events of 0.2 s `normal` misses {misses:.1%}; `{same_share.name}`, which keeps",
         f"{same_share.shares['all']:.2%}, misses {even_misses:.1%}: {misses / even_misses:.2f} of its misses.",
         f"Slow events: `normal` {normal.recall('slow'):.1%}.",
     )
-    return "\n".join(said)
+    return "\n".join(lines)
 
 
 def tables(points: Sequence[Point]) -> str:
-    """Recall and kept share: of every point, by kind, by video."""
+    """Recall and kept share of every point, by kind and by video."""
     videos = sorted({one.video for point in points for one in point.verdicts})
     shown = [p for p in points if not p.is_even or p.name in ("every=0.34s", "every=0.4s", "every=0.5s", "every=1s")]
     shown = [p for p in shown if not p.name.startswith("pace")]
@@ -153,27 +155,27 @@ def write_csv(path: Path, points: Sequence[Point]) -> None:
 
 
 def svg(points: Sequence[Point]) -> str:
-    """Recall against kept share: usual and brief events, even sampling and this."""
+    """The chart of recall against kept share, for usual and brief events."""
     lines = []
     for length in ("usual", "brief"):
         for is_even in (False, True):
             some = sorted((p for p in points if p.is_even == is_even), key=lambda p: p.shares["all"])
-            spots = [(p.shares["all"], p.recall(length)) for p in some]
+            positions = [(p.shares["all"], p.recall(length)) for p in some]
             names = [p.name if p.name in tuple(LikenessLevel) else "" for p in some]
             label = f"{'every=' if is_even else 'distinct'}, {'0.2 s' if length == 'brief' else '0.5 to 1.2 s'}"
-            lines.append(Line(label, spots, names, is_dashed=length == "brief", is_first=not is_even))
+            lines.append(Line(label, positions, names, is_dashed=length == "brief", is_first=not is_even))
     return chart(lines, x="kept share of the clean videos", y="strictly caught", x_most=0.3)
 
 
 def cost(clips: Sequence[Footage]) -> float:
-    """Mean milliseconds of this thread that choosing takes a frame, signals not included."""
+    """Mean thread time per frame of choosing, in milliseconds, without the signals."""
     seconds, frames = 0.0, 0
     for clip in clips:
         meter, chooser = SignalMeter(), parse_sampling("distinct:normal").chooser()
-        for moment, luma in zip(clip.times.tolist(), clip.lumas, strict=True):
+        for timestamp, luma in zip(clip.times.tolist(), clip.lumas, strict=True):
             signals = meter.measure(luma)
             start = time.thread_time()
-            chooser.keep(moment, luma, signals)
+            chooser.keep(timestamp, luma, signals)
             seconds += time.thread_time() - start
             frames += 1
     return seconds / frames * 1000

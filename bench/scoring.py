@@ -1,9 +1,9 @@
-"""What a way to choose frames keeps and what it catches, on takes with events and on the clean clips.
+"""What a way of choosing frames keeps and what it catches, on takes with events and on clean clips.
 
-*Strictly caught*: every source frame from the event's start + 0.35 s to its end is stood for by a picture from within
-it, and from its end + 0.35 s on by one from after it. An event of 0.2 s is over before the first rule asks for
-anything, so it must be *seen*, by a picture from within it, and be over by the second rule. A slow one (fade, pan,
-walk) must get a picture every 2 s, counted from its start and to its end.
+*Strictly caught*: every source frame from the event's start + 0.35 s to its end is represented by a frame inside the
+event, and every one from its end + 0.35 s on by a frame after it. An event of 0.2 s is over before the first rule
+applies, so a frame inside it must be kept, and it must be over by the second rule. A slow event (fade, pan, walk) must
+get a frame every 2 s, counted from its start to its end.
 """
 
 from bisect import bisect_left, bisect_right
@@ -37,26 +37,26 @@ class Verdict:
 
 
 def is_caught(event: Event, times: Sequence[float], kept: Sequence[float]) -> bool:
-    """By the rule for its length; `times` of all source frames and of the kept ones, both sorted."""
+    """Apply the rule for the event's length. `times` are those of all source frames; both lists are sorted."""
     if event.kind in SLOW_SECONDS:
-        pictures = [event.start, *(time for time in kept if event.start <= time <= event.end), event.end]
+        frames = [event.start, *(time for time in kept if event.start <= time <= event.end), event.end]
         step = float(np.median(np.diff(times)))
-        return max(np.diff(pictures)) <= SLOW_GAP_SECONDS + step + SOON
+        return max(np.diff(frames)) <= SLOW_GAP_SECONDS + step + SOON
 
-    def stood_for_at(moment: float) -> float:
-        """When the picture was taken that stands for the first source frame from then on."""
-        shown = times[min(bisect_left(times, moment - SOON), len(times) - 1)]
+    def kept_before(seconds: float) -> float:
+        """The timestamp of the kept frame that represents the first source frame at or after `seconds`."""
+        shown = times[min(bisect_left(times, seconds - SOON), len(times) - 1)]
         return kept[bisect_right(kept, shown + SOON) - 1]
 
-    is_over = stood_for_at(event.end + TOLERANCE_SECONDS) >= event.end - SOON
+    is_over = kept_before(event.end + TOLERANCE_SECONDS) >= event.end - SOON
     if event.is_brief:
         return is_over and any(event.start - SOON <= time < event.end - SOON for time in kept)
     follows = times[bisect_left(times, event.start + TOLERANCE_SECONDS - SOON)] < event.end - SOON
-    return is_over and (not follows or stood_for_at(event.start + TOLERANCE_SECONDS) >= event.start - SOON)
+    return is_over and (not follows or kept_before(event.start + TOLERANCE_SECONDS) >= event.start - SOON)
 
 
 def kept_times(frames: Iterable[tuple[float, np.ndarray]], choosers: Sequence[Chooser]) -> list[list[float]]:
-    """What each chooser keeps; the first frame is always kept."""
+    """The timestamps that each chooser keeps; the first frame is always kept."""
     meter = SignalMeter()
     kept: list[list[float]] = [[] for _ in choosers]
     for number, (time, luma) in enumerate(frames):
@@ -68,7 +68,7 @@ def kept_times(frames: Iterable[tuple[float, np.ndarray]], choosers: Sequence[Ch
 
 
 def verdicts(takes: Sequence[Take], makes: Sequence[Make]) -> list[list[Verdict]]:
-    """For each way to choose, all events."""
+    """The verdicts on all events, for each way of choosing."""
     found: list[list[Verdict]] = [[] for _ in makes]
     for take in takes:
         times = take.footage.times.tolist()
@@ -78,7 +78,7 @@ def verdicts(takes: Sequence[Take], makes: Sequence[Make]) -> list[list[Verdict]
 
 
 def kept_shares(clips: Sequence[Footage], makes: Sequence[Make]) -> list[dict[str, float]]:
-    """For each way to choose, the kept share of each clean clip, and of `all` frames together."""
+    """The kept share of each clean clip, and of `all` frames together, for each way of choosing."""
     shares: list[dict[str, float]] = [{} for _ in makes]
     counts = [0] * len(makes)
     for clip in clips:
@@ -93,6 +93,6 @@ def kept_shares(clips: Sequence[Footage], makes: Sequence[Make]) -> list[dict[st
 
 
 def recall(found: Iterable[Verdict]) -> float:
-    """The share that was caught; not a number if there are none."""
+    """The share of caught events; NaN without events."""
     caught = [one.is_caught for one in found]
     return sum(caught) / len(caught) if caught else float("nan")

@@ -1,10 +1,10 @@
-"""Pictures of every page, light and dark, wide and narrow, of a library of a folder of films.
+"""Screenshots of every page, light and dark, wide and narrow, of a library made from a folder of videos.
 
     python -m bench.screenshots [FOLDER] [--out docs/screenshots] [--ollama ADDRESS --model NAME]
 
-A real dashboard and a real worker in a library of their own, which is thrown away; films are copied. Where no Ollama
-is named the tests' stand-in describes, which sees colours and light alone: its words are plain, and true. The quick
-look is the baseline's: nobody is paid, and the costs page shows that.
+Uses a real dashboard and a real worker with a temporary library; the videos are copied. Without `--ollama`, the tests'
+stand-in describes the frames; it only sees colours and light, so its descriptions are plain but true. The quick pass
+uses the baseline, so nothing is paid, and the costs page shows that.
 """
 
 import argparse
@@ -32,11 +32,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 SIZES = {"wide": (1280, 900), "narrow": (400, 860)}
 SCHEMES = ("light", "dark")
 MOST_BYTES = 150_000
-FADE_MS = 700  # pictures fade in
+FADE_MS = 700  # images fade in
 COLOURS = (256, 128, 64)
 SHARES = (1.0, 0.85, 0.7, 0.55, 0.4)  # of the size, where fewer colours are not enough
 STANDIN = "stand-in"
-BEGUN_SECONDS = 0.25  # a call, while films are still being read
+BEGUN_SECONDS = 0.25  # per call, while videos are being extracted
 WATCHED_SECONDS = 1.2  # while the overview is watched
 AS_PEOPLE_HAVE_IT = {"EVERYFRAME_STORED_EDGE": None, "EVERYFRAME_DISK_RESERVE_MB": None}  # not as tests do
 WORDS = "brown"
@@ -45,7 +45,7 @@ CONTEXT = "Clips to try EveryFrame with"
 
 @dataclass(frozen=True)
 class Shot:
-    """A page to be pictured. `prepare` does what a visitor would do before."""
+    """A page to capture. `prepare` performs what a user does first."""
 
     name: str
     path: str
@@ -53,16 +53,16 @@ class Shot:
 
 
 def main() -> None:
-    """See the module."""
+    """Take all screenshots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=VIDEOS)
     parser.add_argument("--out", type=Path, default=PROJECT / "docs" / "screenshots")
-    parser.add_argument("--ollama", help="address of an Ollama that describes; the stand-in unless told")
+    parser.add_argument("--ollama", help="address of an Ollama server; default: the tests' stand-in")
     parser.add_argument("--model", default=STANDIN)
     given = parser.parse_args()
     path = chromium()
     if path is None or not given.folder.is_dir():
-        parser.exit(1, f"Chromium and a folder of films are needed: {path}, {given.folder}\n")
+        parser.exit(1, f"Chromium and a folder of videos are required: {path}, {given.folder}\n")
     given.out.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="everyframe-") as folder,
@@ -71,13 +71,13 @@ def main() -> None:
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=path, args=FLAGS) as browser,
     ):
-        films = Path(folder) / "Films"
-        shutil.copytree(given.folder, films)
-        begin = [Shot("first-steps", "/", lacking), Shot("add", "/library?do=add", choose(films))]
+        originals = Path(folder) / "Films"
+        shutil.copytree(given.folder, originals)
+        begin = [Shot("first-steps", "/", lacking), Shot("add", "/library?do=add", choose(originals))]
         take(browser, served, given.out, begin)
         run(served, "settings", "set", "model", given.model)
         hurry(BEGUN_SECONDS)
-        run(served, "add", "--context", CONTEXT, str(films))
+        run(served, "add", "--context", CONTEXT, str(originals))
         run(served, "start")
         wait_until_described(served, 0.3)
         hurry(WATCHED_SECONDS)
@@ -92,7 +92,7 @@ def main() -> None:
 
 @contextmanager
 def ollama(address: str | None) -> Iterator[tuple[str, Callable[[float], None]]]:
-    """Where Ollama is, and how to make its calls take so many seconds, which a real one does not obey."""
+    """Ollama's address, and a function that sets the seconds per call (no effect on a real server)."""
     if address is not None:
         yield address, lambda _: None
         return
@@ -101,13 +101,13 @@ def ollama(address: str | None) -> Iterator[tuple[str, Callable[[float], None]]]
 
 
 def run(served: Dashboard, *words: str) -> None:
-    """Run a command on the library; it may say that single files were no films."""
+    """Run a command on the library; files that are not videos are allowed."""
     done = served.command(*words)
     print(f"everyframe {words[0]}: {done.stdout.splitlines()[-1:] or done.stderr.splitlines()[-1:]}")
 
 
 def wait_until_described(served: Dashboard, share: float) -> None:
-    """Wait until all films are decoded and this share of their frames is described."""
+    """Wait until all videos are extracted and this share of their frames is described."""
     while True:
         waiting = ask(served.home, "SELECT count(*) FROM videos WHERE extraction_status NOT IN ('extracted', 'failed')")
         counts = ask(served.home, "SELECT count(local_description), count(*) FROM frames")
@@ -118,7 +118,7 @@ def wait_until_described(served: Dashboard, share: float) -> None:
 
 
 def finished(served: Dashboard) -> list[Shot]:
-    """The pages of a library in which all is described."""
+    """The pages of a fully described library."""
     [(video,)] = ask(served.home, "SELECT video_id FROM frames GROUP BY video_id ORDER BY count(*) DESC LIMIT 1")
     frames = ask(served.home, f"SELECT id FROM frames WHERE video_id = {video:d} ORDER BY timestamp")  # noqa: S608
     frame = frames[len(frames) // 3][0]
@@ -137,12 +137,12 @@ def finished(served: Dashboard) -> list[Shot]:
 
 
 def lacking(tab: Tab) -> None:
-    """It takes a moment until Ollama was asked for the model."""
+    """Wait until the model's state has been read from Ollama."""
     expect(tab.button(re.compile("^Get "))).to_be_visible()
 
 
 def choose(folder: Path) -> Callable[[Tab], None]:
-    """What somebody does who adds a folder by its path."""
+    """Add a folder by its path."""
 
     def prepare(tab: Tab) -> None:
         tab.page.get_by_text("Path", exact=True).click()
@@ -159,7 +159,7 @@ def choose(folder: Path) -> Callable[[Tab], None]:
 
 
 def play(tab: Tab) -> None:
-    """Play the first moment that was found."""
+    """Play the first search result."""
     tab.page.locator("[class*=st-key-play-] button").first.click()
     expect(tab.page.get_by_role("dialog")).to_be_visible()
     tab.page.wait_for_function("() => document.querySelector('video')?.readyState >= 2")
@@ -172,7 +172,7 @@ def asked(tab: Tab) -> None:
 
 
 def take(browser: Browser, served: Dashboard, out: Path, shots: list[Shot]) -> None:
-    """Picture these pages in every light and width."""
+    """Capture these pages in every theme and width."""
     for shot in shots:
         for width, (across, down) in SIZES.items():
             context = browser.new_context(viewport={"width": across, "height": down})
@@ -191,9 +191,9 @@ def take(browser: Browser, served: Dashboard, out: Path, shots: list[Shot]) -> N
 
 
 def small_png(data: bytes) -> bytes:
-    """The picture as a PNG of few colours, at most MOST_BYTES long: rather fewer colours than a smaller picture."""
-    with Image.open(io.BytesIO(data)) as picture:
-        whole = picture.convert("RGB")
+    """The screenshot as a PNG of at most MOST_BYTES: reduces the number of colours, not the size."""
+    with Image.open(io.BytesIO(data)) as image:
+        whole = image.convert("RGB")
     made = b""
     for share in SHARES:
         sized = whole.resize((round(whole.width * share), round(whole.height * share)), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""A sprite: a thing, a person or a caption that is painted onto small luma pictures."""
+"""Sprites: objects, people and captions that are painted onto reduced luma frames."""
 
 import math
 from collections.abc import Callable
@@ -7,25 +7,25 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-Picture = np.ndarray  # a small luma
-Paint = Callable[[Picture, float], Picture]  # a small luma and its time to the small luma with the event
+Luma = np.ndarray  # a reduced luma frame
+Paint = Callable[[Luma, float], Luma]  # a reduced luma and its time to the luma with the event
 Area = Callable[[float, tuple[int, ...]], np.ndarray]  # a time and a shape to a mask
 Track = Callable[[float], tuple[float, float]]  # a time to the left and top of a sprite
 
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """Luma and opacity of what is added, at the size it has in the small picture (float32)."""
+    """Luma and opacity of what is added, at its size in the reduced luma (float32)."""
 
     luma: np.ndarray
     alpha: np.ndarray
-    is_plain: bool = False  # its luma is still a deviation from a level to be chosen
+    is_plain: bool = False  # its luma is a deviation from a level chosen later
     is_boxed: bool = False
 
     def at(self, spot: Track) -> Paint:
-        """Painted with its top left corner there, between pixels if need be, as far as that is inside."""
+        """Paint with the top left corner at `spot`, at subpixel positions, clipped to the frame."""
 
-        def paint(luma: Picture, time: float) -> Picture:
+        def paint(luma: Luma, time: float) -> Luma:
             placed = self._placed(spot(time), luma.shape)
             if placed is None:
                 return luma
@@ -41,7 +41,7 @@ class Sprite:
         return lambda time, shape: self.mask(spot(time), shape)
 
     def box(self, spot: tuple[float, float]) -> Area:
-        """The whole rectangle: a caption's area is not its ink."""
+        """The bounding rectangle, which is a caption's area."""
         whole = Sprite(self.luma, np.ones_like(self.alpha))
         return whole.area(lambda _: spot)
 
@@ -67,6 +67,6 @@ class Sprite:
         return (y, x), alpha[inner], value[inner]
 
 
-def as_bytes(values: np.ndarray) -> Picture:
+def as_bytes(values: np.ndarray) -> Luma:
     """Rounded and clipped to 8 bits."""
     return np.clip(values + 0.5, 0, 255).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""Clips made for tests, and an independent reader of videos to hold them against.
+"""Makes clips for tests, and decodes videos independently for comparison.
 
-`numbered_clip` writes each frame's number into its picture, large enough to be read from a JPEG of 336 pixels, so
-that a test (or a stand-in for a vision model) can tell which frame a picture shows. PyAV writes most clips; the
-ffmpeg program of `imageio-ffmpeg`, another build than PyAV's, is the independent decoder.
+`numbered_clip` draws each frame's number into its image, large enough to be read from a JPEG of 336 pixels, so that a
+test (or a stand-in for a vision model) can tell which frame an image shows. PyAV writes most clips; the ffmpeg program
+of `imageio-ffmpeg`, another build than PyAV's, is the independent decoder.
 """
 
 import os
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -23,7 +24,7 @@ NUMBER_COLUMNS = 8
 NUMBER_BITS = NUMBER_ROWS * NUMBER_COLUMNS
 NUMBER_SHARE = 0.7  # of the height; the rest is the coloured band
 CLOCK_HZ = 90_000
-MPEG4_CLOCK_HZ = 50_000  # MPEG-4 part 2 counts with 16 bits
+MPEG4_CLOCK_HZ = 50_000  # MPEG-4 part 2 counts in 16 bits
 
 COLOURS = {
     "red": (200, 30, 30),
@@ -36,27 +37,27 @@ COLOURS = {
 
 
 def colour_name(number: int) -> str:
-    """The name of the band's colour in the frame of this number; it changes every 10 frames."""
+    """The name of the band's colour in the frame with this number; it changes every 10 frames."""
     return list(COLOURS)[number // 10 % len(COLOURS)]
 
 
-def numbered_picture(number: int, size: tuple[int, int] = (320, 180)) -> np.ndarray:
-    """An RGB picture of (width, height): 2 rows of 8 black or white cells, and a coloured band below."""
+def numbered_image(number: int, size: tuple[int, int] = (320, 180)) -> np.ndarray:
+    """An RGB image of size (width, height): 2 rows of 8 black or white cells, and a coloured band below."""
     width, height = size
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     band = round(height * NUMBER_SHARE)
     for bit in range(NUMBER_BITS):
         row, column = divmod(bit, NUMBER_COLUMNS)
         if number >> (NUMBER_BITS - 1 - bit) & 1:
             top, bottom = (band * edge // NUMBER_ROWS for edge in (row, row + 1))
             left, right = (width * edge // NUMBER_COLUMNS for edge in (column, column + 1))
-            picture[top:bottom, left:right] = 255
-    picture[band:] = COLOURS[colour_name(number)]
-    return picture
+            image[top:bottom, left:right] = 255
+    image[band:] = COLOURS[colour_name(number)]
+    return image
 
 
 def read_number(rgb: np.ndarray) -> int:
-    """The number in an upright picture of a numbered clip, whatever its size."""
+    """The number in an upright image of a numbered clip, of any size."""
     height, width = rgb.shape[:2]
     gray = rgb.astype(np.float32).mean(axis=2)
     band = height * NUMBER_SHARE
@@ -72,7 +73,7 @@ def read_number(rgb: np.ndarray) -> int:
 
 
 def band_colour(rgb: np.ndarray) -> tuple[int, int, int]:
-    """The mean colour of the middle of a numbered picture's band."""
+    """The mean colour of the middle of a numbered image's band."""
     height, width = rgb.shape[:2]
     band = rgb[round(height * 0.8) : round(height * 0.92), width // 4 : width * 3 // 4]
     red, green, blue = band.reshape(-1, 3).mean(axis=0)
@@ -88,63 +89,73 @@ def read_colour(rgb: np.ndarray) -> str:
 def read_jpeg(path: Path | str) -> np.ndarray:
     """A JPEG as RGB."""
     bgr = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None, f"{path} is no JPEG"
+    assert bgr is not None, f"{path} is not a JPEG"
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def picture_clip(
-    path: Path,
-    pictures: Iterable[np.ndarray],
-    *,
-    fps: float = 25,
-    times: Sequence[float] | None = None,
-    codec: str = "libx264",
-    pix_fmt: str = "yuv420p",
-    rotation: int = 0,
-    sample_aspect: Fraction | None = None,
-    gop: int = 12,
-    bframes: int = 0,
-    matrix: str | None = None,
-    is_matrix_named: bool = True,
-    full_range: bool = False,
-    options: dict[str, str] | None = None,
-    tags: dict[str, str] | None = None,
-) -> Path:
-    """A clip of upright RGB pictures; `rotation` is what turns the stored ones upright, clockwise.
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How a clip is encoded."""
 
-    `times` are seconds, one a picture, and replace the constant rate. `matrix` is bt709, smpte170m or bt2020nc,
-    in the pixels and (unless told otherwise) in the header.
+    codec: str = "libx264"
+    pix_fmt: str = "yuv420p"
+    rotation: int = 0  # degrees clockwise that turn the stored images upright
+    sample_aspect: Fraction | None = None  # width of a pixel divided by its height
+    gop: int = 12
+    bframes: int = 0
+    matrix: str | None = None  # bt709, smpte170m or bt2020nc
+    is_matrix_named: bool = True  # in the header
+    full_range: bool = False
+    options: dict[str, str] | None = None  # of the codec
+    tags: dict[str, str] | None = None
+
+    @property
+    def clock_hz(self) -> int:
+        return MPEG4_CLOCK_HZ if self.codec == "mpeg4" else 25 if self.codec == "mpeg2video" else CLOCK_HZ
+
+    @property
+    def codec_options(self) -> dict[str, str]:
+        named = {"g": str(self.gop), "bf": str(self.bframes)}
+        if self.codec == "libx264":
+            named |= {"preset": "veryfast", "crf": "18"}
+        if self.matrix is not None and self.is_matrix_named:
+            named["colorspace"] = self.matrix
+        named["color_range"] = "pc" if self.full_range else "tv"
+        return named | (self.options or {})
+
+
+def image_clip(
+    path: Path, images: Iterable[np.ndarray], *, fps: float = 25, times: Sequence[float] | None = None, **encoding: Any
+) -> Path:
+    """A clip of upright RGB images; `encoding` as in `Encoding`.
+
+    `times` are seconds, one per image, and replace the constant rate.
     """
-    clock = MPEG4_CLOCK_HZ if codec == "mpeg4" else 25 if codec == "mpeg2video" else CLOCK_HZ
-    settings = {"g": str(gop), "bf": str(bframes)}
-    if codec == "libx264":
-        settings |= {"preset": "veryfast", "crf": "18"}
-    if matrix is not None and is_matrix_named:
-        settings["colorspace"] = matrix
-    settings["color_range"] = "pc" if full_range else "tv"
-    settings |= options or {}
-    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"} if tags else {}) as container:
-        container.metadata.update(tags or {})
+    how = Encoding(**encoding)
+    clock = how.clock_hz
+    with av.open(str(path), "w", options={"movflags": "use_metadata_tags"} if how.tags else {}) as container:
+        container.metadata.update(how.tags or {})
         stream = None
-        for number, upright in enumerate(pictures):
-            stored = np.ascontiguousarray(np.rot90(upright, rotation // 90))
+        for number, upright in enumerate(images):
+            stored = np.ascontiguousarray(np.rot90(upright, how.rotation // 90))
             if stream is None:
-                stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options=settings)
+                rate = Fraction(fps).limit_denominator(1001)
+                stream = container.add_stream(how.codec, rate=rate, options=how.codec_options)
                 stream.height, stream.width = stored.shape[:2]
-                stream.pix_fmt = pix_fmt
+                stream.pix_fmt = how.pix_fmt
                 stream.codec_context.time_base = Fraction(1, clock)
-                if sample_aspect is not None:
-                    stream.codec_context.sample_aspect_ratio = sample_aspect
-                if rotation:
-                    stream.set_display_rotation(-rotation)
+                if how.sample_aspect is not None:
+                    stream.codec_context.sample_aspect_ratio = how.sample_aspect
+                if how.rotation:
+                    stream.set_display_rotation(-how.rotation)
             frame = av.VideoFrame.from_ndarray(stored, format="rgb24").reformat(
-                format=pix_fmt,
-                dst_colorspace={"bt709": "ITU709", "smpte170m": "ITU601", "bt2020nc": "BT2020"}.get(matrix or ""),
-                dst_color_range="JPEG" if full_range else "MPEG",
-                threads=1,  # swscale's threads now and then garble rows of odd 10-bit pictures
+                format=how.pix_fmt,
+                dst_colorspace={"bt709": "ITU709", "smpte170m": "ITU601", "bt2020nc": "BT2020"}.get(how.matrix or ""),
+                dst_color_range="JPEG" if how.full_range else "MPEG",
+                threads=1,  # with threads, swscale sometimes corrupts rows of odd 10-bit frames
             )
-            moment = times[number] if times is not None else number / fps
-            frame.pts = round(moment * clock)
+            seconds = times[number] if times is not None else number / fps
+            frame.pts = round(seconds * clock)
             frame.time_base = Fraction(1, clock)
             container.mux(stream.encode(frame))
         if stream is not None:
@@ -155,12 +166,12 @@ def picture_clip(
 def numbered_clip(
     path: Path, *, frames: int = 30, size: tuple[int, int] = (320, 180), first: int = 0, **how: object
 ) -> Path:
-    """A clip whose pictures carry their numbers, from `first` on; see `picture_clip` for the rest."""
-    return picture_clip(path, (numbered_picture(first + n, size) for n in range(frames)), **how)
+    """A clip whose images show their numbers, from `first` on; other arguments as in `image_clip`."""
+    return image_clip(path, (numbered_image(first + n, size) for n in range(frames)), **how)
 
 
 def run_ffmpeg(*arguments: str | Path) -> str:
-    """Runs the independent ffmpeg and returns its log; fails with it."""
+    """Run the independent ffmpeg and return its log; fails if it fails."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, done.stderr
@@ -169,7 +180,7 @@ def run_ffmpeg(*arguments: str | Path) -> str:
 
 @dataclass(frozen=True)
 class Truth:
-    """What the independent decoder makes of a video: the pts of every picture, as seconds from the first."""
+    """The result of the independent decoder: the pts of every frame, in seconds from the first."""
 
     times: list[float]
 
@@ -179,7 +190,7 @@ class Truth:
 
 
 def decode_independently(path: Path) -> Truth:
-    """Decodes the first video stream that is no attached picture with another build of FFmpeg."""
+    """Decode the first video stream that is not an attached image, with another build of FFmpeg."""
     log = run_ffmpeg(
         "-copyts", "-i", path, "-map", "0:V:0", "-vf", "showinfo", "-fps_mode", "passthrough", "-f", "null", "-"
     )  # fmt: skip
@@ -191,7 +202,7 @@ def decode_independently(path: Path) -> Truth:
 
 
 def shared_videos() -> Path | None:
-    """The folder of real footage, which is not part of the project; None where there is none."""
+    """The folder of real footage, which is not part of the project; None if it is missing."""
     named = os.environ.get("EVERYFRAME_TEST_SHARED")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
     return folder / "videos" if (folder / "videos").is_dir() else None

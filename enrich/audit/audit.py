@@ -1,10 +1,8 @@
-"""The audit: a model describes frames that were left out, and it is said whether anything was lost with them.
+"""An audit: a model describes frames that were skipped, to show whether anything was lost with them.
 
-One asyncio loop; one thread decodes. The frames of a pair are described by the same host, one after the other, so
-that model, prompt and settings are the same. Its calls are booked under a pass of their own: nothing of the library's
-descriptions, states or speeds changes, and a worker may run beside it.
-
-The album: pairs of pictures in a folder the user can open, the kept one beside the one left out.
+Runs on one asyncio loop; one thread decodes. The frames of a pair are described by the same host, one after the other,
+so that model, prompt and settings are the same. Calls are recorded under a pass of their own: no description, state or
+speed in the library changes, and a worker may run at the same time.
 """
 
 import asyncio
@@ -22,49 +20,54 @@ from db.checks import PlacedFrame
 from db.engine import reading, writing
 from db.models import AUDIT
 from db.queries import VideoRow
-from enrich.audit.pairs import AuditPlan, ComparedFrame, SkippedFrame, another, compared_frames, is_of
-from enrich.audit.report import DescribedPair, KnownFrame, Report, Twice, report_on
-from enrich.describe.asking import ask, run_on_hosts
-from enrich.describe.describer import Answer, Describer, Description, HostReport, Image, Question
+from enrich.audit.pairs import AuditPlan, ComparedFrame, SkippedFrame, altered_copy, compared_frames, is_reusable
+from enrich.audit.report import DescribedPair, DescriptionPair, KnownFrame, Report, build_report
+from enrich.describe.asking import ask
+from enrich.describe.describer import Answer, Describer, Description, Image, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, HostError, SettingsError
 from enrich.library.library import Library
 from enrich.settings import Settings
-from enrich.verify.rows import source_of
+from enrich.verify.rows import parse_stored_reply
 
-LONGEST_NAME = 40
-MOST_KNOWN = 100  # kept frames whose small pictures are held, to find different ones among them
-HOST_PAUSES_SECONDS = (1.0, 2.0, 4.0)  # a host that is down or busy is asked again so often
-FAILURES_IN_A_ROW = 3  # calls: then it is the host
+MAX_NAME_CHARACTERS = 40
+MAX_KNOWN_FRAMES = 100  # described kept frames held in memory, to find images that look different
+HOST_BACKOFF_SECONDS = (1.0, 2.0, 4.0)  # between retries when a host is down or busy
+MAX_CONSECUTIVE_FAILURES = 3  # failed calls, after which the host is blamed
 
 
 class PairFolder:
-    """One folder of pairs, made with the first picture; those that agree are taken out again."""
+    """A folder with the images of each pair, the kept frame beside the skipped one, for the user to open.
+
+    It is created with the first pair. Pairs that agree are removed at the end.
+    """
 
     def __init__(self, settings: Settings, video: VideoRow, now: datetime) -> None:
-        title = re.sub(r"[^\w-]+", "-", video.title).strip("-")[:LONGEST_NAME] or str(video.id)
+        title = re.sub(r"[^\w-]+", "-", video.title).strip("-")[:MAX_NAME_CHARACTERS] or str(video.id)
         name = f"{title}-{now.astimezone():%Y%m%d-%H%M%S}"
-        every = (
+        candidates = (
             settings.home / "audits" / f"{name}{suffix}"
             for suffix in chain(("",), (f"-{number}" for number in count(2)))
         )
-        self.folder = next(folder for folder in every if not folder.exists())
+        self.folder = next(folder for folder in candidates if not folder.exists())
 
-    def put(self, seen: ComparedFrame, other: SkippedFrame) -> tuple[Path, Path]:
-        """Write a pair; the paths of the kept picture and of the one left out. Raises SettingsError."""
+    def add(self, compared: ComparedFrame, other: SkippedFrame) -> tuple[Path, Path]:
+        """Write a pair; returns the paths of the kept and the skipped image. Raises SettingsError."""
         name = f"{other.timestamp:010.3f}-frame-{other.index}"
-        kept = self.folder / f"{name}-a-kept-as-frame-{seen.kept.index}.jpg"
-        left = self.folder / f"{name}-b-left-out.jpg"
+        kept = self.folder / f"{name}-a-kept-as-frame-{compared.kept.index}.jpg"
+        skipped = self.folder / f"{name}-b-left-out.jpg"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            kept.write_bytes(seen.jpeg)
-            left.write_bytes(other.jpeg)
+            kept.write_bytes(compared.jpeg)
+            skipped.write_bytes(other.jpeg)
         except OSError as error:
-            raise SettingsError(f"{self.folder} cannot be written to ({error.strerror}): look at its disk") from error
-        return kept, left
+            raise SettingsError(
+                f"{self.folder} cannot be written to ({error.strerror}): check its disk and permissions"
+            ) from error
+        return kept, skipped
 
-    def take_out(self, *pair: Path) -> None:
-        """Delete a pair again, and the folder with the last one."""
+    def remove(self, *pair: Path) -> None:
+        """Delete a pair, and the folder if it is empty then."""
         for path in pair:
             path.unlink(missing_ok=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
@@ -73,44 +76,45 @@ class PairFolder:
 
 @dataclass(slots=True)
 class _HostState:
-    """One host's part in an audit."""
+    """The state of one host in an audit."""
 
     host: str
     digest: str
     prompt_version: str = ""
-    failures: int = 0  # in a row
-    is_over: bool = False
-    kept_words: dict[int, Description] = field(default_factory=dict)  # by the kept frame's id
+    failures: int = 0  # consecutive
+    is_stopped: bool = False
+    kept_descriptions: dict[int, Description] = field(default_factory=dict)  # by the kept frame's id
     locks: defaultdict[int, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """An audit from its end. `trouble`: why not all pairs were compared; `folder`: where pairs that disagree lie."""
+    """The result of an audit."""
 
     report: Report
     calls: int
-    folder: Path | None
+    folder: Path | None  # with the images of the pairs that disagree
     is_stopped: bool
-    trouble: DescribeError | None
+    trouble: DescribeError | None  # why not all pairs were compared
 
 
 class Audit:
-    """One audit; made and run once. `stop` may be called from anywhere."""
+    """Runs one audit. Use once. `stop` may be called from any thread or signal handler."""
 
     def __init__(self, library: Library, describer: Describer, plan: AuditPlan) -> None:
         self._library = library
         self._describer = describer
         self._plan = plan
-        self._album = PairFolder(library.settings, plan.video, datetime.now(UTC))
-        self._guard = ReplyHistory()
-        self._seen: Generator[ComparedFrame, None, None] = compared_frames(library.settings, plan.video, plan.stands)
+        self._pair_folder = PairFolder(library.settings, plan.video, datetime.now(UTC))
+        self._history = ReplyHistory()
+        self._compared: Generator[ComparedFrame, None, None] = compared_frames(
+            library.settings, plan.video, plan.samples
+        )
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="everyframe-audit")
-        self._back: list[ComparedFrame] = []  # given back by a host that went away
-        self._told: list[DescribedPair] = []
+        self._returned: list[ComparedFrame] = []  # by a host that stopped
+        self._described: list[DescribedPair] = []
         self._known: list[KnownFrame] = []
-        self._twice: list[Twice] = []
-        self._hosts: dict[str, _HostState] = {}
+        self._repeated: list[DescriptionPair] = []
         self._trouble: DescribeError | None = None
         self._work: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -120,18 +124,18 @@ class Audit:
     @property
     def done(self) -> int:
         """Pairs compared so far."""
-        return len(self._told)
+        return len(self._described)
 
     def stop(self) -> None:
-        """End soon, with what has been compared so far."""
+        """Stop early and keep the pairs compared so far."""
         self.is_stopped = True
         if self._loop is not None and self._work is not None:
             self._loop.call_soon_threadsafe(self._work.cancel)
 
     async def run(self) -> AuditResult:
-        """Compare all pairs. Raises VideoError, or DescribeError if not one could be compared."""
+        """Compare all pairs. Raises VideoError, or DescribeError if no pair could be compared."""
         self._loop = asyncio.get_running_loop()
-        self._work = asyncio.ensure_future(self._serve_all())
+        self._work = asyncio.ensure_future(self._run_hosts())
         if self.is_stopped:
             self._work.cancel()
         try:
@@ -140,123 +144,143 @@ class Audit:
             if not self.is_stopped:
                 raise
         finally:
-            await self._loop.run_in_executor(self._decoder, self._seen.close)
+            await self._loop.run_in_executor(self._decoder, self._compared.close)
             self._decoder.shutdown()
-        if not self._told and self._trouble is not None and not self.is_stopped:
+        if not self._described and self._trouble is not None and not self.is_stopped:
             raise self._trouble
-        return await asyncio.to_thread(self._audited)
+        return await asyncio.to_thread(self._result)
 
-    async def _serve_all(self) -> None:
-        problem = await run_on_hosts(self._describer, self._library.settings.concurrency, self._describe_pairs)
-        self._trouble = self._trouble or problem
+    async def _run_hosts(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for host in self._describer.hosts:
+                    group.create_task(self._run_host(host, group))
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from errors
 
-    async def _describe_pairs(self, report: HostReport) -> None:
-        """One slot of a host: describe until nothing is left or the host fails."""
-        turn = self._hosts.setdefault(report.host, _HostState(report.host, report.model_digest))
+    async def _run_host(self, host: str, group: asyncio.TaskGroup) -> None:
+        """Start as many concurrent calls as the host allows."""
+        try:
+            report = await self._describer.prepare(host)
+        except DescribeError as error:
+            self._trouble = error
+            return
+        state = _HostState(host, report.model_digest)
+        slots = self._library.settings.concurrency
+        for _ in range(min(slots, report.calls_at_once or slots)):
+            group.create_task(self._describe_all(state))
+
+    async def _describe_all(self, state: _HostState) -> None:
         loop = asyncio.get_running_loop()
-        while not turn.is_over:
-            stand = (
-                self._back.pop() if self._back else await loop.run_in_executor(self._decoder, next, self._seen, None)
+        while not state.is_stopped:
+            batch = (
+                self._returned.pop()
+                if self._returned
+                else await loop.run_in_executor(self._decoder, next, self._compared, None)
             )
-            if stand is None:
+            if batch is None:
                 return
             try:
-                await self._tell(turn, stand)
+                await self._describe_batch(state, batch)
             except DescribeError as error:
-                turn.is_over = True
+                state.is_stopped = True
                 self._trouble = error
-                self._back.append(stand)
+                self._returned.append(batch)
 
-    async def _tell(self, turn: _HostState, stand: ComparedFrame) -> None:
-        """Describe a kept frame and those of the sample it stands for. Raises DescribeError if the host is to blame."""
-        said = [await self._describe(turn, stand.kept, other.jpeg, other.timestamp) for other in stand.others]
-        async with turn.locks[stand.kept.id]:  # another call may be about this very kept frame
-            kept = turn.kept_words.get(stand.kept.id) or await asyncio.to_thread(self._stored_words, turn, stand.kept)
+    async def _describe_batch(self, state: _HostState, batch: ComparedFrame) -> None:
+        """Describe a kept frame and the sampled frames it stands for. Raises DescribeError if the host is to blame."""
+        descriptions = [await self._describe(state, batch.kept, other.jpeg, other.timestamp) for other in batch.others]
+        async with state.locks[batch.kept.id]:  # a concurrent call may describe the same kept frame
+            kept = state.kept_descriptions.get(batch.kept.id) or await asyncio.to_thread(
+                self._stored_description, state, batch.kept
+            )
             if kept is None:
-                kept = await self._describe(turn, stand.kept, stand.jpeg, stand.kept.timestamp)
+                kept = await self._describe(state, batch.kept, batch.jpeg, batch.kept.timestamp)
             if kept is not None:
-                turn.kept_words[stand.kept.id] = kept
-        if kept is not None and stand.is_first:
-            await self._measure_words(turn, stand, kept)
-        for other, words in zip(stand.others, said, strict=True):
-            paths = await asyncio.to_thread(self._album.put, stand, other)
-            self._told.append(DescribedPair(stand.kept, other, kept, words, paths))
+                state.kept_descriptions[batch.kept.id] = kept
+        if kept is not None and batch.is_first:
+            await self._calibrate_words(state, batch, kept)
+        for other, words in zip(batch.others, descriptions, strict=True):
+            paths = await asyncio.to_thread(self._pair_folder.add, batch, other)
+            self._described.append(DescribedPair(batch.kept, other, kept, words, paths))
 
-    async def _measure_words(self, turn: _HostState, stand: ComparedFrame, words: Description) -> None:
-        """Collect what words are measured by. Raises as above."""
-        if len(self._known) < MOST_KNOWN:
-            self._known.append(KnownFrame(stand.kept.timestamp, stand.luma, words))
-        if stand.kept.id in self._plan.seen_twice:
-            jpeg = await asyncio.to_thread(another, stand.jpeg)
-            again = await self._describe(turn, stand.kept, jpeg, stand.kept.timestamp)
+    async def _calibrate_words(self, state: _HostState, batch: ComparedFrame, words: Description) -> None:
+        """Collect descriptions for the calibration of words. Raises DescribeError if the host is to blame."""
+        if len(self._known) < MAX_KNOWN_FRAMES:
+            self._known.append(KnownFrame(batch.kept.timestamp, batch.luma, words))
+        if batch.kept.id in self._plan.repeated_ids:
+            jpeg = await asyncio.to_thread(altered_copy, batch.jpeg)
+            again = await self._describe(state, batch.kept, jpeg, batch.kept.timestamp)
             if again is not None:
-                self._twice.append((words, again))
+                self._repeated.append((words, again))
 
-    async def _describe(self, turn: _HostState, kept: PlacedFrame, jpeg: bytes, timestamp: float) -> Description | None:
-        """What the model says of a picture; None if nothing. Raises DescribeError if the host is to blame."""
+    async def _describe(
+        self, state: _HostState, kept: PlacedFrame, jpeg: bytes, timestamp: float
+    ) -> Description | None:
+        """Describe an image; None if the call failed. Raises DescribeError if the host is to blame."""
         question = Question(
             (Image(jpeg, timestamp),),
             context=self._plan.video.context,
             language=self._library.settings.language,
         )
-        for pause in (*HOST_PAUSES_SECONDS, None):
+        for pause in (*HOST_BACKOFF_SECONDS, None):
             try:
                 answer = await ask(
-                    self._describer, question, host=turn.host, worth_retrying=self._guard.is_worth_retrying
+                    self._describer, question, host=state.host, worth_retrying=self._history.is_worth_retrying
                 )
             except HostError:
-                if pause is None or turn.is_over:
+                if pause is None or state.is_stopped:
                     raise
                 await asyncio.sleep(pause)
             except DescribeError as error:
-                turn.failures += 1
-                if turn.failures >= FAILURES_IN_A_ROW:
+                state.failures += 1
+                if state.failures >= MAX_CONSECUTIVE_FAILURES:
                     raise
                 self._trouble = error
                 return None
             else:
                 break
-        turn.failures = 0
-        turn.prompt_version = answer.calls[0].prompt_version
-        self._guard.learn(answer, 0)
+        state.failures = 0
+        state.prompt_version = answer.calls[0].prompt_version
+        self._history.learn(answer, 0)
         self.calls += len(answer.calls)
-        await asyncio.to_thread(self._book, kept, answer)
+        await asyncio.to_thread(self._record, kept, answer)
         return answer.description
 
-    def _stored_words(self, turn: _HostState, kept: PlacedFrame) -> Description | None:
-        """What this very model said of a kept frame before, asked with the same prompt."""
+    def _stored_description(self, state: _HostState, kept: PlacedFrame) -> Description | None:
+        """The library's description of a kept frame, if the same model gave it for the same prompt; else None."""
         with reading(self._library.engine) as connection:
-            saying = checks.source_calls(connection, [kept.id]).get((kept.id, self._describer.target_pass))
-        if saying is None or not is_of(saying, self._describer):
+            call = checks.source_calls(connection, [kept.id]).get((kept.id, self._describer.target_pass))
+        if call is None or not is_reusable(call, self._describer):
             return None
-        if (saying.model_digest, saying.prompt_version) != (turn.digest, turn.prompt_version):
+        if (call.model_digest, call.prompt_version) != (state.digest, state.prompt_version):
             return None
-        return source_of(saying)
+        return parse_stored_reply(call)
 
-    def _book(self, kept: PlacedFrame, answer: Answer) -> None:
+    def _record(self, kept: PlacedFrame, answer: Answer) -> None:
         rows = [
             store.NewAnalysis(
-                **(asdict(call) | {"warnings": [asdict(doubt) for doubt in call.warnings], "is_kept": False})
+                **(asdict(call) | {"warnings": [asdict(warning) for warning in call.warnings], "is_kept": False})
             )
             for call in answer.calls
         ]
         with writing(self._library.engine) as connection:
             store.record_calls(connection, kept.id, rows, pass_=AUDIT, now=datetime.now(UTC))
 
-    def _audited(self) -> AuditResult:
-        report = report_on(
-            self._told, self._known, self._twice, sampling=self._plan.video.sampling, seed=self._plan.seed
+    def _result(self) -> AuditResult:
+        report = build_report(
+            self._described, self._known, self._repeated, sampling=self._plan.video.sampling, seed=self._plan.seed
         )
         for pair in report.pairs:
             if pair.agreement.agrees:
-                self._album.take_out(pair.kept_picture, pair.picture)
-        is_whole = len(report.pairs) == self._plan.sampled and all(
-            told.words and told.kept_words for told in self._told
+                self._pair_folder.remove(pair.kept_image, pair.image)
+        is_complete = len(report.pairs) == self._plan.sampled and all(
+            pair.words and pair.kept_words for pair in self._described
         )
         return AuditResult(
             report=report,
             calls=self.calls,
-            folder=self._album.folder if report.disagreeing else None,
+            folder=self._pair_folder.folder if report.disagreeing else None,
             is_stopped=self.is_stopped,
-            trouble=None if is_whole or self.is_stopped else self._trouble,
+            trouble=None if is_complete or self.is_stopped else self._trouble,
         )

@@ -1,4 +1,4 @@
-"""What an audit came to: pair by pair, and in all."""
+"""The result of an audit: the verdict on each pair, and the totals."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -13,9 +13,9 @@ from enrich.audit.agreement import (
     PairLikeness,
     WordCalibration,
     WordWeights,
-    agreement_of,
     calibrate,
     content_words,
+    judge_pair,
 )
 from enrich.audit.pairs import SkippedFrame
 from enrich.describe.describer import Description
@@ -24,40 +24,40 @@ from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.sampling import SamplingKind, parse_sampling
 from enrich.video.signals import Luma
 
-MOST_DIFFERENT = 1000  # pairs
-FAR_SHARE = 0.05  # of the film lies between frames known to be different
+MAX_DIFFERENT_PAIRS = 1000  # pairs
+MIN_DISTANCE_SHARE = 0.05  # of the video's length, between frames taken as different
 
-Twice: TypeAlias = tuple[Description, Description]
+DescriptionPair: TypeAlias = tuple[Description, Description]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A frame that was left out, its kept frame, what was said of both, and the verdict."""
+    """A skipped frame, its kept frame, the descriptions of both, and the verdict."""
 
     index: int
     timestamp: float
     kept_index: int
     kept_timestamp: float
-    likenesses: PairLikeness
+    likeness: PairLikeness
     agreement: Agreement
     text: str | None
     kept_text: str | None
-    picture: Path  # where it lies while the audit runs; of pairs that disagree also afterwards
-    kept_picture: Path
+    image: Path  # the files exist during the audit; afterwards only those of pairs that disagree
+    kept_image: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an audit came to."""
+    """The verdicts of an audit and how they were reached."""
 
     pairs: list[Pair]
-    judge: WordCalibration
-    least_likeness: float
-    pace: float  # seconds after a kept frame in which what moves is left to it
+    calibration: WordCalibration
+    threshold: float  # the smallest image likeness that counts as the same
+    pace: float  # seconds after a kept frame in which movement is skipped on purpose
 
     @property
     def moved(self) -> int:
-        """How many are unlike and left to their kept frame on purpose."""
+        """How many skipped frames differ from their kept frame by movement that is skipped on purpose."""
         return sum(pair.agreement.moved for pair in self.pairs)
 
     @property
@@ -65,20 +65,20 @@ class Report:
         return [pair for pair in self.pairs if not pair.agreement.agrees]
 
     @property
-    def by_picture(self) -> tuple[int, int]:
-        """How many agree by picture, of how many."""
-        return sum(pair.agreement.by_picture for pair in self.pairs), len(self.pairs)
+    def by_image(self) -> tuple[int, int]:
+        """How many pairs agree by image, and how many were judged."""
+        return sum(pair.agreement.by_image for pair in self.pairs), len(self.pairs)
 
     @property
     def by_words(self) -> tuple[int, int]:
-        """How many agree by words, of how many on which words have a say."""
-        said = [pair.agreement.by_words for pair in self.pairs if pair.agreement.by_words is not None]
-        return sum(said), len(said)
+        """How many pairs agree by words, and how many could be judged by words."""
+        verdicts = [pair.agreement.by_words for pair in self.pairs if pair.agreement.by_words is not None]
+        return sum(verdicts), len(verdicts)
 
 
 @dataclass(frozen=True, slots=True)
 class DescribedPair:
-    """A pair that was described as far as it could be."""
+    """A pair with its descriptions; None where describing failed."""
 
     kept: PlacedFrame
     other: SkippedFrame
@@ -89,17 +89,22 @@ class DescribedPair:
 
 @dataclass(frozen=True, slots=True)
 class KnownFrame:
-    """A kept frame that was described: its small picture, for finding different ones."""
+    """A described kept frame, with its reduced luma to find frames that look different."""
 
     timestamp: float
     luma: Luma
     words: Description
 
 
-def report_on(
-    told: Sequence[DescribedPair], known: Sequence[KnownFrame], twice: Sequence[Twice], *, sampling: str, seed: int
+def build_report(
+    described: Sequence[DescribedPair],
+    known: Sequence[KnownFrame],
+    repeated: Sequence[DescriptionPair],
+    *,
+    sampling: str,
+    seed: int,
 ) -> Report:
-    """Judge all pairs. `known` and `twice` are what words are measured by; `sampling` is the video's."""
+    """Judge all pairs. `known` and `repeated` calibrate the words; `sampling` is the video's."""
     weights = WordWeights([content_words(frame.words) for frame in known])
 
     def likeness(one: Description | None, other: Description | None) -> float | None:
@@ -107,42 +112,46 @@ def report_on(
             return None
         return weights.likeness(content_words(one), content_words(other))
 
-    same = [weights.likeness(content_words(one), content_words(other)) for one, other in twice]
-    unlike = [weights.likeness(content_words(one), content_words(other)) for one, other in different(known, seed=seed)]
-    judge = calibrate(same, unlike)
+    same = [weights.likeness(content_words(one), content_words(other)) for one, other in repeated]
+    different = [
+        weights.likeness(content_words(one), content_words(other)) for one, other in different_pairs(known, seed=seed)
+    ]
+    calibration = calibrate(same, different)
     chosen = parse_sampling(sampling)
-    least = DEFAULT_LIKENESS.threshold(chosen.likeness)
+    threshold = DEFAULT_LIKENESS.threshold(chosen.likeness)
     pace = PACES[chosen.likeness].seconds if chosen.kind is SamplingKind.DISTINCT else 0.0
     pairs = []
-    for pair in sorted(told, key=lambda pair: pair.other.index):
-        likenesses = PairLikeness(pair.other.likeness, pair.other.change, likeness(pair.words, pair.kept_words))
+    for pair in sorted(described, key=lambda pair: pair.other.index):
+        alike = PairLikeness(pair.other.likeness, pair.other.change, likeness(pair.words, pair.kept_words))
         is_soon = pair.other.timestamp - pair.kept.timestamp < pace
-        verdict = agreement_of(likenesses, judge, least_likeness=least, is_soon=is_soon)
-        pairs.append(_pair(pair, likenesses, verdict))
-    return Report(pairs, judge, least, pace)
+        verdict = judge_pair(alike, calibration, threshold=threshold, is_soon=is_soon)
+        pairs.append(_pair(pair, alike, verdict))
+    return Report(pairs, calibration, threshold, pace)
 
 
-def different(known: Collection[KnownFrame], *, seed: int) -> list[Twice]:
-    """What was said of kept frames that are far apart and look unlike each other, two by two."""
-    least = DEFAULT_LIKENESS.threshold(LikenessLevel.LOOSE)
-    far = FAR_SHARE * max((frame.timestamp for frame in known), default=0.0)
-    every = [(one, other) for one, other in combinations(known, 2) if abs(one.timestamp - other.timestamp) >= far]
-    random.Random(seed).shuffle(every)  # noqa: S311  # no secret
-    unlike = ((one, other) for one, other in every if DEFAULT_LIKENESS.measure(one.luma, other.luma) < least)
-    return [(one.words, other.words) for one, other in islice(unlike, MOST_DIFFERENT)]
+def different_pairs(known: Collection[KnownFrame], *, seed: int) -> list[DescriptionPair]:
+    """Pairs of descriptions of kept frames that are far apart in time and look different."""
+    threshold = DEFAULT_LIKENESS.threshold(LikenessLevel.LOOSE)
+    min_distance = MIN_DISTANCE_SHARE * max((frame.timestamp for frame in known), default=0.0)
+    distant = [
+        (one, other) for one, other in combinations(known, 2) if abs(one.timestamp - other.timestamp) >= min_distance
+    ]
+    random.Random(seed).shuffle(distant)  # noqa: S311  # no secret
+    unlike = ((one, other) for one, other in distant if DEFAULT_LIKENESS.measure(one.luma, other.luma) < threshold)
+    return [(one.words, other.words) for one, other in islice(unlike, MAX_DIFFERENT_PAIRS)]
 
 
-def _pair(told: DescribedPair, likenesses: PairLikeness, agreement: Agreement) -> Pair:
-    kept_picture, picture = told.paths
+def _pair(described: DescribedPair, likeness: PairLikeness, agreement: Agreement) -> Pair:
+    kept_image, image = described.paths
     return Pair(
-        index=told.other.index,
-        timestamp=told.other.timestamp,
-        kept_index=told.kept.index or 0,
-        kept_timestamp=told.kept.timestamp,
-        likenesses=likenesses,
+        index=described.other.index,
+        timestamp=described.other.timestamp,
+        kept_index=described.kept.index or 0,
+        kept_timestamp=described.kept.timestamp,
+        likeness=likeness,
         agreement=agreement,
-        text=told.words.text if told.words else None,
-        kept_text=told.kept_words.text if told.kept_words else None,
-        picture=picture,
-        kept_picture=kept_picture,
+        text=described.words.text if described.words else None,
+        kept_text=described.kept_words.text if described.kept_words else None,
+        image=image,
+        kept_image=kept_image,
     )

@@ -104,12 +104,12 @@ def verify(
         def on_progress(video: "VideoRow", decoded: int) -> None:
             show(f"Checking {first_line(video.title, 30)}", decoded, video.frame_count)
 
-        result = verify_library(library, chosen, quick=quick, mend=mend, on_progress=on_progress)
+        result = verify_library(library, chosen, quick=quick, repair=mend, on_progress=on_progress)
     if as_json:
         print_json(_verify_json(result))
     else:
         _say_verify_result(result)
-    if not result.is_good:
+    if not result.is_consistent:
         raise typer.Exit(1)
 
 
@@ -151,12 +151,12 @@ def _say_audit(plan: "AuditPlan", describer: "Describer", done: "AuditResult") -
     if len(worse) > SHOWN_PAIRS:
         say(f"… and {len(worse) - SHOWN_PAIRS:,} more in {done.folder}")
     moved = f" ({report.moved:,} differ but are within {report.pace:g} s of the kept frame)" if report.moved else ""
-    say(f"By image: {report.by_picture[0]:,} of {report.by_picture[1]:,} match{moved}.")
+    say(f"By image: {report.by_image[0]:,} of {report.by_image[1]:,} match{moved}.")
     say(f"By description: {_by_words(report, describer.model)}")
 
 
 def _by_words(report: "Report", model: str) -> str:
-    judge = report.judge
+    judge = report.calibration
     if judge.separation is None:
         return (
             f"not enough descriptions by {model} to compare wording "
@@ -168,25 +168,23 @@ def _by_words(report: "Report", model: str) -> str:
             "images get descriptions as similar as two of the same image. Only the images were compared."
         )
     return (
-        f"{report.by_words[0]:,} of {report.by_words[1]:,} match (similarity of at least {judge.cut:.2f}, which tells "
+        f"{report.by_words[0]:,} of {report.by_words[1]:,} match (similarity at least {judge.cutoff:.2f}, which tells "
         f"different images apart in {judge.separation:.0%} of cases)."
     )
 
 
 def _say_pair(report: "Report", pair: "Pair") -> None:
     reasons = []
-    if not pair.agreement.by_picture:
-        reasons.append(
-            f"the image differs (likeness {pair.likenesses.picture:.2f}, threshold {report.least_likeness:.2f})"
-        )
+    if not pair.agreement.by_image:
+        reasons.append(f"the image differs (likeness {pair.likeness.image:.2f}, threshold {report.threshold:.2f})")
     if pair.agreement.by_words is False:
-        reasons.append(f"the description differs (similarity {pair.likenesses.words or 0:.2f})")
+        reasons.append(f"the description differs (similarity {pair.likeness.words or 0:.2f})")
     kept = f"frame {pair.kept_index} at {clock(pair.kept_timestamp)}"
     say(f"  {clock(pair.timestamp)}  frame {pair.index}, represented by {kept}: {' and '.join(reasons)}")
     say(f"    kept:    {first_line(pair.kept_text) or 'not described'}")
     say(f"    skipped: {first_line(pair.text) or 'not described'}")
-    say(f"    images:  {pair.kept_picture}")
-    say(f"             {pair.picture}")
+    say(f"    images:  {pair.kept_image}")
+    say(f"             {pair.image}")
 
 
 def _audit_json(plan: "AuditPlan", describer: "Describer", done: "AuditResult | None") -> dict[str, object]:
@@ -206,17 +204,17 @@ def _audit_json(plan: "AuditPlan", describer: "Describer", done: "AuditResult | 
         "compared": len(report.pairs),
         "agree": len(report.pairs) - len(report.disagreeing),
         "by_picture": {
-            "agree": report.by_picture[0],
-            "of": report.by_picture[1],
+            "agree": report.by_image[0],
+            "of": report.by_image[1],
             "moved": report.moved,
-            "least": report.least_likeness,
+            "least": report.threshold,
         },
         "by_words": {
             "agree": report.by_words[0],
             "of": report.by_words[1],
-            "can_judge": report.judge.can_judge,
-            "separation": report.judge.separation,
-            "cut": report.judge.cut,
+            "can_judge": report.calibration.can_judge,
+            "separation": report.calibration.separation,
+            "cut": report.calibration.cutoff,
         },
         "calls": done.calls,
         "is_stopped": done.is_stopped,
@@ -235,15 +233,15 @@ def _pair_json(pair: "Pair") -> dict[str, object]:
         "kept_index": pair.kept_index,
         "kept_timestamp": pair.kept_timestamp,
         "agrees": pair.agreement.agrees,
-        "by_picture": pair.agreement.by_picture,
+        "by_picture": pair.agreement.by_image,
         "by_words": pair.agreement.by_words,
         "moved": pair.agreement.moved,
-        "likeness": pair.likenesses.picture,
-        "words_likeness": pair.likenesses.words,
+        "likeness": pair.likeness.image,
+        "words_likeness": pair.likeness.words,
         "text": pair.text,
         "kept_text": pair.kept_text,
-        "picture": path(pair.picture),
-        "kept_picture": path(pair.kept_picture),
+        "picture": path(pair.image),
+        "kept_picture": path(pair.kept_image),
     }
 
 
@@ -251,19 +249,19 @@ def _say_verify_result(result: "VerifyResult") -> None:
     for group in result.groups[:SHOWN_GROUPS]:
         where = f"{first_line(group.title)} ({group.video_id}): " if group.title else ""
         more = f" … and {group.count - len(group.places):,} more" if group.count > len(group.places) else ""
-        repaired = f"Repaired: {group.mended:,}. " if group.mended else ""
+        repaired = f"Repaired: {group.repaired:,}. " if group.repaired else ""
         fix = f"Fix: {group.remedy}" if group.left else ""
-        say(f"{where}{group.count:,} × {group.what}: {'; '.join(group.places)}{more}. {repaired}{fix}".rstrip())
+        say(f"{where}{group.count:,} × {group.problem}: {'; '.join(group.places)}{more}. {repaired}{fix}".rstrip())
     if len(result.groups) > SHOWN_GROUPS:
         say(f"… and {len(result.groups) - SHOWN_GROUPS:,} more kinds of problems; list all with --json")
-    if result.left_out:
-        titles = ", ".join(first_line(title, 40) for title in result.left_out[:5])
-        say(f"Skipped {counted(len(result.left_out), 'video')} that the running worker is processing: {titles}")
+    if result.skipped:
+        titles = ", ".join(first_line(title, 40) for title in result.skipped[:5])
+        say(f"Skipped {counted(len(result.skipped), 'video')} that the running worker is processing: {titles}")
     checked = f"{counted(result.frames, 'frame')} of {counted(result.videos, 'video')}"
     if not result.found:
         say(f"{checked}: no problems found.")
         return
-    repaired = f", {result.mended:,} repaired" if result.mended else ""
+    repaired = f", {result.repaired:,} repaired" if result.repaired else ""
     say(f"{checked}: {counted(result.found, 'problem')} found{repaired}.")
 
 
@@ -272,16 +270,16 @@ def _verify_json(result: "VerifyResult") -> dict[str, object]:
         "videos": result.videos,
         "frames": result.frames,
         "problems": result.found,
-        "mended": result.mended,
-        "left_out": result.left_out,
+        "mended": result.repaired,
+        "left_out": result.skipped,
         "groups": [
             {
                 "kind": group.kind,
                 "video_id": group.video_id,
                 "title": group.title,
                 "count": group.count,
-                "mended": group.mended,
-                "what": group.what,
+                "mended": group.repaired,
+                "what": group.problem,
                 "places": group.places,
                 "remedy": group.remedy,
             }

@@ -45,7 +45,7 @@ By = Annotated[str | None, typer.Option("--by", metavar="TIME", help="Stop at th
 def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: float) -> str | None:
     """What a run of this many seconds will achieve, in words; None if the model has not been timed yet."""
     from db.engine import reading
-    from enrich.schedule.forecast import plan as make_plan
+    from enrich.schedule.forecast import plan_run as make_plan
 
     with reading(library.engine) as connection:
         found = make_plan(connection, library.settings, video_ids, seconds=seconds)
@@ -54,7 +54,7 @@ def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: f
 
 def plan_text(found: "RunPlan", now: datetime) -> str:
     """A plan in words: one frame every 6 s by 07:00, all 12,345 frames by Thursday 14:00."""
-    whole = f"all {found.left:,} frames by {moment(found.all_seconds, now)}"
+    whole = f"all {found.left:,} frames by {moment(found.total_seconds, now)}"
     if found.gap is None:
         return whole
     return f"one frame every {gap_text(found.gap)} by {moment(found.seconds, now)}, {whole}"
@@ -63,10 +63,10 @@ def plan_text(found: "RunPlan", now: datetime) -> str:
 def reached(library: "Library", video_ids: Collection[int] | None) -> str | None:
     """How densely the videos are described now, in words; None if every frame is described."""
     from db.engine import reading
-    from enrich.schedule.forecast import reached_gap
+    from enrich.schedule.forecast import current_gap
 
     with reading(library.engine) as connection:
-        gap = reached_gap(connection, video_ids)
+        gap = current_gap(connection, video_ids)
     return None if gap is None else f"one frame at least every {gap_text(gap)}"
 
 
@@ -144,7 +144,7 @@ def say_estimate(
                 "model": model,
                 "source_frames": ahead.source_frames,
                 "kept_frames": ahead.kept_frames,
-                "is_learnt": ahead.is_learnt,
+                "is_learnt": ahead.is_measured,
                 "seconds": ahead.seconds,
                 "disk_bytes": ahead.disk_bytes,
                 "free_bytes": max(0, room),
@@ -153,7 +153,7 @@ def say_estimate(
             }
         )
         return
-    guess = "" if ahead.is_learnt else ", rough estimate"
+    guess = "" if ahead.is_measured else ", rough estimate"
     kept = f"about {ahead.kept_frames:,} to describe ({sampling}{guess})"
     say(f"Frames:  {ahead.source_frames:,} in {counted(len(facts), 'video')}, {kept}")
     say(f"Time:    {span(ahead.seconds)} with {model} on this computer")
@@ -200,7 +200,7 @@ def plan(
     Example: everyframe plan --by 07:00
     """
     from db.engine import reading
-    from enrich.schedule.forecast import plan as make_plan
+    from enrich.schedule.forecast import plan_run as make_plan
 
     now = datetime.now(UTC)
     end = end_of(within, by, now)
@@ -226,7 +226,7 @@ def plan(
             "calls": found.calls if found else None,
             "left": found.left if found else None,
             "gap_seconds": found.gap if found else None,
-            "all_seconds": found.all_seconds if found else None,
+            "all_seconds": found.total_seconds if found else None,
             "text": text,
             "reason": reason,
         }

@@ -257,7 +257,7 @@ def audition(
     Example: everyframe audition --model llava:13b --model moondream
     """
     from db.engine import reading
-    from enrich.audition import choose, require_idle_worker
+    from enrich.audition import choose_frames, require_idle_worker
 
     settings = settings_for("ollama")
     models = list(dict.fromkeys(model or [settings.model]))
@@ -267,7 +267,7 @@ def audition(
     video_id = find_one_video(library, video).id if video else None
     require_idle_worker(library)
     with reading(library.engine) as connection:
-        chosen = choose(connection, count=frames, video_id=video_id)
+        chosen = choose_frames(connection, count=frames, video_id=video_id)
     if not chosen:
         raise SettingsError("there are no frames yet. Extract some with `everyframe extract`")
     results = asyncio.run(_audition(library, models, chosen, as_json=as_json))
@@ -294,7 +294,7 @@ async def _audition(
     results = []
     for model in models:
         describer = make_describer(library.settings.model_copy(update={"model": model}))
-        result = await run_audition(library, describer, chosen, on_take=on_take)
+        result = await run_audition(library, describer, chosen, on_reply=on_take)
         if as_json:
             print_json_line(asdict(result))
         results.append(result)

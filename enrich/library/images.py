@@ -19,7 +19,7 @@ from enrich.library.media import strip_folder
 from enrich.settings import Settings
 from enrich.video.decode import SourceFrame
 from enrich.video.fingerprint import fingerprint
-from enrich.video.jpeg import encode_jpeg, is_whole_jpeg, write_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg, is_whole_jpeg, write_jpeg
 from enrich.video.source import read_source_frame
 
 FOLDER_NAME_CHARACTERS = 16
@@ -79,15 +79,14 @@ def load_image(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
     return path.read_bytes() if is_whole_jpeg(path) else restore_image(settings, video, frame)
 
 
+def jpeg_format(settings: Settings, video: VideoRow) -> JpegFormat:
+    """How the video's frames are stored."""
+    return JpegFormat(edge=settings.stored_edge, quality=settings.jpeg_quality, rotation=video.rotation)
+
+
 def encode_frame(settings: Settings, video: VideoRow, source: SourceFrame) -> bytes:
     """A source frame as a stored JPEG: upright and in the stored size."""
-    return encode_jpeg(
-        source.picture,
-        rotation=video.rotation,
-        edge=settings.stored_edge,
-        quality=settings.jpeg_quality,
-        sample_aspect=source.sample_aspect,
-    )
+    return encode_jpeg(source.av_frame, jpeg_format(settings, video), sample_aspect=source.sample_aspect)
 
 
 def remove_images(settings: Settings, video: VideoRow) -> None:

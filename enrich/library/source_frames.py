@@ -14,7 +14,7 @@ from db import queries
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
-from enrich.library.images import encode_frame, require_same_file
+from enrich.library.images import encode_frame, jpeg_format, require_same_file
 from enrich.library.library import Library
 from enrich.library.media import STRIPS_FOLDER, strip_folder
 from enrich.settings import Settings
@@ -73,7 +73,7 @@ def find_source_frame(
 
 def _likeness(kept: SourceFrame, other: SourceFrame) -> float:
     shrinker = LumaShrinker()
-    return DEFAULT_LIKENESS.measure(shrinker.shrink(kept.picture), shrinker.shrink(other.picture))
+    return DEFAULT_LIKENESS.measure(shrinker.shrink(kept.av_frame), shrinker.shrink(other.av_frame))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class _FrameMatcher:
 
     def match(self, source: SourceFrame) -> StripFrame:
         index = source.index or 0
-        luma = self._shrinker.shrink(source.picture)
+        luma = self._shrinker.shrink(source.av_frame)
         if index in self._kept:
             self._current, self._luma = self._kept[index], luma
         current = self._current
@@ -158,13 +158,8 @@ class _StripFolder:
             os.utime(path)
             return
         if self._encoder is None:
-            self._encoder = JpegEncoder(
-                rotation=self._video.rotation,
-                edge=self._settings.stored_edge,
-                quality=self._settings.jpeg_quality,
-                sample_aspect=source.sample_aspect,
-            )
-        write_jpeg(path, self._encoder.encode(source.picture), is_folder_synced=False)
+            self._encoder = JpegEncoder(jpeg_format(self._settings, self._video), sample_aspect=source.sample_aspect)
+        write_jpeg(path, self._encoder.encode(source.av_frame), is_folder_synced=False)
 
     def delete_oldest(self) -> None:
         """Delete the library's oldest images beyond the limit, except those just saved."""

@@ -7,7 +7,7 @@ weight of a gap is its length times the Jaccard distance of the words at its two
 Every video fills its own gaps: one for every three of its calls in coverage order, and only while its largest gap stays
 close to the even spacing. A filled gap makes the even spacing smaller, and the largest gap must not become twice as
 large. In the gap, the frame that stands for the fewest source frames is chosen: something was visible there only
-briefly. docs/order.md measures what this is worth.
+briefly. docs/coverage-order.md measures what this is worth.
 """
 
 import heapq
@@ -23,7 +23,13 @@ from sqlalchemy import Engine
 from db import editing, queries
 from db.engine import reading, writing
 from db.queue import ClaimedTask
-from enrich.schedule.coverage import COVERAGE_CALLS_PER_FILL, FILL_PRIORITY, GAP_LIMIT, MISSED_SKIMS, CoverageOrder
+from enrich.schedule.coverage import (
+    COVERAGE_CALLS_PER_GAP_FILL,
+    COVERAGE_PRIORITY_LIMIT,
+    GAP_FILL_PRIORITY,
+    SKIM_COUNTS_TO_REVISIT,
+    CoverageOrder,
+)
 
 SIGNATURE_BITS = 256
 FEWEST_LETTERS = 4  # shorter words carry little meaning in most languages
@@ -103,7 +109,7 @@ def has_room(gap: float, described: int, order: CoverageOrder) -> bool:
 
     Not before the moments that skimming missed are described: until then gaps may be larger.
     """
-    is_settled = gap <= order.gap(MISSED_SKIMS * order.skim_count())
+    is_settled = gap <= order.gap(SKIM_COUNTS_TO_REVISIT * order.skim_count())
     return is_settled and gap * (described + 1) <= ROOM * order.length
 
 
@@ -126,10 +132,10 @@ class GapFiller:
         if not self._gaps.knows(video_id):
             self._recall(video_id)
         self._gaps.learn(video_id, timestamp, signature(text, tags))
-        if task.priority <= GAP_LIMIT:
+        if task.priority <= COVERAGE_PRIORITY_LIMIT:
             self._coverage_calls[video_id] += 1
             gap, described = task.priority / 1000, self._gaps.described(video_id)
-            is_due = self._coverage_calls[video_id] % COVERAGE_CALLS_PER_FILL == 0
+            is_due = self._coverage_calls[video_id] % COVERAGE_CALLS_PER_GAP_FILL == 0
             if is_due and has_room(gap, described, self._orders[video_id]):
                 self._fill(video_id)
 
@@ -148,6 +154,6 @@ class GapFiller:
                 return
             with writing(self._engine) as connection:
                 if editing.prioritize_middle(
-                    connection, video_id, gap.start, gap.end, pass_=self._pass, priority=FILL_PRIORITY
+                    connection, video_id, gap.start, gap.end, pass_=self._pass, priority=GAP_FILL_PRIORITY
                 ):
                     return

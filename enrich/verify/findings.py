@@ -1,31 +1,33 @@
-"""Findings: what does not belong together, grouped, so that a million of them take as much room as a dozen."""
+"""Findings of a verification, grouped by kind and video, so that memory use does not grow with their number."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from db.queries import VideoRow
 
-SHOWN_PLACES = 5
-MEND_PICTURE = "`everyframe verify --mend` makes it again"
-MEND_ORPHAN = "`everyframe verify --mend` deletes it"
-MEND_ROWS = "restore a copy of the database, or `everyframe remove` the video and `add` it again"
-MEND_STATUS = "`everyframe verify` again once no worker runs; if it stays, restore a copy of the database"
-MEND_TALLY = "`everyframe verify --mend` counts again"
-MEND_INDEX = "restore a copy of the database"
+MAX_PLACES = 5
+RECREATE_IMAGE = "`everyframe verify --mend` recreates it"
+DELETE_ORPHAN = "`everyframe verify --mend` deletes it"
+RESTORE_ROWS = "restore a backup of the database, or `everyframe remove` the video and `everyframe add` it again"
+RECHECK_STATUS = (
+    "run `everyframe verify` again while no worker runs; if the problem remains, restore a backup of the database"
+)
+RECOUNT = "`everyframe verify --mend` recounts"
+RESTORE_DATABASE = "restore a backup of the database"
 
 
 class FindingKind(StrEnum):
-    """What can be wrong with what is stored."""
+    """The kinds of inconsistency."""
 
     DATABASE = "database"
     REFERENCE = "reference"
     SEARCH_INDEX = "search_index"
     FILE = "file"
     UNDECODED = "undecoded"
-    PICTURE_MISSING = "picture_missing"
-    PICTURE_BROKEN = "picture_broken"
-    PICTURE_SIZE = "picture_size"
-    PICTURE_OTHER = "picture_other"
+    IMAGE_MISSING = "picture_missing"
+    IMAGE_BROKEN = "picture_broken"
+    IMAGE_SIZE = "picture_size"
+    IMAGE_DIFFERENT = "picture_other"
     ORPHAN = "orphan"
     NOT_IN_FILE = "not_in_file"
     UNPLACED = "unplaced"
@@ -36,98 +38,98 @@ class FindingKind(StrEnum):
     TASK = "task"
     REPLY = "reply"
     TEXT = "text"
-    UNSAID = "unsaid"
+    MISSING_DESCRIPTION = "unsaid"
     DOCUMENT_MISSING = "document_missing"
     DOCUMENT_EXTRA = "document_extra"
-    TALLY = "tally"
+    COUNTS = "tally"
 
 
-# What it says, and what mends it.
-WORDS = {
-    FindingKind.DATABASE: ("the database is damaged", MEND_INDEX),
-    FindingKind.REFERENCE: ("row that refers to nothing", MEND_INDEX),
-    FindingKind.SEARCH_INDEX: ("the search index does not hold what was said", MEND_INDEX),
+# The problem, and how to fix it.
+FINDING_TEXTS = {
+    FindingKind.DATABASE: ("the database is damaged", RESTORE_DATABASE),
+    FindingKind.REFERENCE: ("row that refers to a missing row", RESTORE_DATABASE),
+    FindingKind.SEARCH_INDEX: ("the search index does not match the descriptions", RESTORE_DATABASE),
     FindingKind.FILE: (
-        "the film cannot be checked",
-        "put it back, connect its drive, or `everyframe add` it where it is now",
+        "the video file cannot be checked",
+        "restore the file, connect its drive, or `everyframe add` it from its new location",
     ),
-    FindingKind.UNDECODED: ("the film cannot be decoded any more", "copy it again from where it came from"),
-    FindingKind.PICTURE_MISSING: ("picture missing", MEND_PICTURE),
-    FindingKind.PICTURE_BROKEN: ("picture that cannot be decoded", MEND_PICTURE),
-    FindingKind.PICTURE_SIZE: ("picture of another size or turned", MEND_PICTURE),
-    FindingKind.PICTURE_OTHER: ("picture that shows something else than its frame", MEND_PICTURE),
-    FindingKind.ORPHAN: ("file that belongs to no frame", MEND_ORPHAN),
-    FindingKind.NOT_IN_FILE: ("frame whose number and time the film does not have", MEND_ROWS),
-    FindingKind.UNPLACED: ("frame without its number or what it stands for", MEND_ROWS),
-    FindingKind.CHAIN: ("frame that does not follow on the one before", MEND_ROWS),
-    FindingKind.SCENE: ("frame of an earlier scene than the one before", MEND_ROWS),
-    FindingKind.COUNT: ("the source frames do not add up", MEND_ROWS),
-    FindingKind.STATUS: ("the video's state is not that of its tasks", MEND_STATUS),
-    FindingKind.TASK: ("description whose task is not done", MEND_ROWS),
-    FindingKind.REPLY: ("description without the reply it came from", MEND_ROWS),
-    FindingKind.TEXT: ("description that is not what its reply says", MEND_ROWS),
-    FindingKind.UNSAID: ("task that is done and brought no description", MEND_ROWS),
-    FindingKind.DOCUMENT_MISSING: ("description that the search does not know", MEND_ROWS),
-    FindingKind.DOCUMENT_EXTRA: ("frame that the search knows better than it should", MEND_ROWS),
-    FindingKind.TALLY: ("the video's counts are not those of its rows", MEND_TALLY),
+    FindingKind.UNDECODED: ("the video file can no longer be decoded", "copy it again from the original"),
+    FindingKind.IMAGE_MISSING: ("missing image", RECREATE_IMAGE),
+    FindingKind.IMAGE_BROKEN: ("image that cannot be decoded", RECREATE_IMAGE),
+    FindingKind.IMAGE_SIZE: ("image with the wrong size or rotation", RECREATE_IMAGE),
+    FindingKind.IMAGE_DIFFERENT: ("image that does not show its frame", RECREATE_IMAGE),
+    FindingKind.ORPHAN: ("image file without a frame", DELETE_ORPHAN),
+    FindingKind.NOT_IN_FILE: ("frame whose index and time are not in the video file", RESTORE_ROWS),
+    FindingKind.UNPLACED: ("frame without an index or its number of source frames", RESTORE_ROWS),
+    FindingKind.CHAIN: ("gap or overlap before a frame", RESTORE_ROWS),
+    FindingKind.SCENE: ("frame in an earlier scene than the frame before it", RESTORE_ROWS),
+    FindingKind.COUNT: ("wrong number of source frames", RESTORE_ROWS),
+    FindingKind.STATUS: ("the video's status does not match its tasks", RECHECK_STATUS),
+    FindingKind.TASK: ("description without a finished task", RESTORE_ROWS),
+    FindingKind.REPLY: ("description without its model reply", RESTORE_ROWS),
+    FindingKind.TEXT: ("description that differs from its model reply", RESTORE_ROWS),
+    FindingKind.MISSING_DESCRIPTION: ("finished task without a description", RESTORE_ROWS),
+    FindingKind.DOCUMENT_MISSING: ("description missing from search", RESTORE_ROWS),
+    FindingKind.DOCUMENT_EXTRA: ("search entry that does not match its frame", RESTORE_ROWS),
+    FindingKind.COUNTS: ("the video's counts do not match its rows", RECOUNT),
 }
 
 
 @dataclass(slots=True)
 class FindingGroup:
-    """All findings of one kind in one video (None: in the library), with the first few places."""
+    """All findings of one kind in one video (None: in the library), with the first few places where they occur."""
 
     kind: FindingKind
     video_id: int | None
     title: str | None
     count: int = 0
-    mended: int = 0
+    repaired: int = 0
     places: list[str] = field(default_factory=list)
 
     @property
-    def what(self) -> str:
-        return WORDS[self.kind][0]
+    def problem(self) -> str:
+        return FINDING_TEXTS[self.kind][0]
 
     @property
     def remedy(self) -> str:
-        return WORDS[self.kind][1]
+        return FINDING_TEXTS[self.kind][1]
 
     @property
     def left(self) -> int:
-        """How many are not mended."""
-        return self.count - self.mended
+        """How many are not repaired."""
+        return self.count - self.repaired
 
 
 class FindingLog:
-    """Where findings are written down. For one thread at a time."""
+    """Collects findings. Not thread-safe."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[int | None, FindingKind], FindingGroup] = {}
 
-    def note(self, kind: FindingKind, video: VideoRow | None, place: str, *, mended: bool = False) -> None:
-        """Write one finding down."""
+    def add(self, kind: FindingKind, video: VideoRow | None, place: str, *, repaired: bool = False) -> None:
+        """Record one finding."""
         key = (video.id if video else None, kind)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = FindingGroup(kind, key[0], video.title if video else None)
         group.count += 1
-        group.mended += mended
-        if len(group.places) < SHOWN_PLACES:
+        group.repaired += repaired
+        if len(group.places) < MAX_PLACES:
             group.places.append(place)
 
-    def forget(self, video_id: int) -> None:
-        """Drop what was found in a video that has been removed meanwhile."""
+    def discard_video(self, video_id: int) -> None:
+        """Discard the findings of a video that was removed during the verification."""
         self._groups = {key: group for key, group in self._groups.items() if key[0] != video_id}
 
     @property
     def groups(self) -> list[FindingGroup]:
-        """What was found, the library's first, then video by video."""
+        """The groups: the library's first, then video by video."""
         return [self._groups[key] for key in sorted(self._groups, key=_order)]
 
 
-def place_of(index: int | None, timestamp: float) -> str:
-    """A frame as people read it."""
-    number = "without number" if index is None else str(index)
+def frame_label(index: int | None, timestamp: float) -> str:
+    """A frame's index and time for display."""
+    number = "without index" if index is None else str(index)
     return f"frame {number} at {timestamp:.3f} s"
 
 

@@ -1,4 +1,4 @@
-"""What the database alone can say: the chain of frames, and what belongs to every description."""
+"""Checks of database rows: the sequence of kept frames, statuses and counts, and the parts of each description."""
 
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -14,15 +14,15 @@ from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Call, Description, Question
 from enrich.describe.quick.local import stored_description
 from enrich.describe.reply import read_reply
-from enrich.verify.findings import FindingKind, FindingLog, place_of
+from enrich.verify.findings import FindingKind, FindingLog, frame_label
 
-NO_QUESTION = Question(())  # what is read in a reply does not depend on what was asked, only the doubts do
+NO_QUESTION = Question(())  # only the warnings depend on the question, not the parsed description
 Row = TypeVar("Row")
 Key = TypeVar("Key")
 
 
 def placed_frames(engine: Engine, video_id: int) -> Iterator[PlacedFrame]:
-    """All frames of a video that have an index, in its order."""
+    """All frames of a video that have an index, in order."""
     return _paged(
         engine,
         lambda connection, after: checks.placed_frames(connection, video_id, after),
@@ -32,125 +32,129 @@ def placed_frames(engine: Engine, video_id: int) -> Iterator[PlacedFrame]:
 
 
 def described_frames(engine: Engine, video_id: int) -> Iterator[DescribedFrame]:
-    """All frames of a video, with what is said of them."""
+    """All frames of a video, with their descriptions."""
     return _paged(
         engine, lambda connection, after: checks.described_frames(connection, video_id, after), lambda row: row.id, 0
     )
 
 
-def check_chain(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
-    """Check that the kept frames stand for all source frames, one after the other, and that scenes do not go down."""
+def check_sequence(engine: Engine, video: VideoRow, findings: FindingLog) -> None:
+    """Check that the kept frames stand for all source frames, without gap or overlap, and that scenes are in order."""
     expected, scene, covered = 0, 0, 0
     for row in placed_frames(engine, video.id):
-        place = place_of(row.index, row.timestamp)
+        place = frame_label(row.index, row.timestamp)
         if row.stands_for is None or row.scene is None:
-            ledger.note(FindingKind.UNPLACED, video, place)
+            findings.add(FindingKind.UNPLACED, video, place)
             continue
         if row.index != expected or row.stands_for < 1:
-            ledger.note(FindingKind.CHAIN, video, f"{place}, where frame {expected} comes next")
+            findings.add(FindingKind.CHAIN, video, f"{place}, expected frame {expected}")
         if row.scene < scene:
-            ledger.note(FindingKind.SCENE, video, place)
+            findings.add(FindingKind.SCENE, video, place)
         expected, scene = (row.index or 0) + row.stands_for, row.scene
         covered += row.stands_for
     if video.extraction_status is ExtractionStatus.EXTRACTED:
         with reading(engine) as connection:
-            loose = checks.unplaced_frames(connection, video.id)
-        for row in loose:
-            ledger.note(FindingKind.UNPLACED, video, place_of(None, row.timestamp))
+            unplaced = checks.unplaced_frames(connection, video.id)
+        for row in unplaced:
+            findings.add(FindingKind.UNPLACED, video, frame_label(None, row.timestamp))
         if covered != video.frame_count:
-            ledger.note(FindingKind.COUNT, video, f"the kept frames stand for {covered} of {video.frame_count}")
+            findings.add(FindingKind.COUNT, video, f"the kept frames stand for {covered} of {video.frame_count}")
 
 
-def check_state(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
-    """Check that a video's states are those of its tasks."""
+def check_status(engine: Engine, video: VideoRow, findings: FindingLog) -> None:
+    """Check that a video's statuses match its tasks."""
     with reading(engine) as connection:
-        due = store.enrichment_due(connection, video.id)
+        expected = store.enrichment_due(connection, video.id)
         extraction = checks.extraction_task_status(connection, video.id)
-    if due is not None and due is not video.enrichment_status:
-        ledger.note(FindingKind.STATUS, video, f"enrichment {video.enrichment_status}, its tasks say {due}")
+    if expected is not None and expected is not video.enrichment_status:
+        findings.add(
+            FindingKind.STATUS, video, f"enrichment {video.enrichment_status}, expected {expected} from its tasks"
+        )
     if (extraction == TaskStatus.DONE) != (video.extraction_status is ExtractionStatus.EXTRACTED):
-        ledger.note(
+        findings.add(
             FindingKind.STATUS, video, f"extraction {video.extraction_status}, its task is {extraction or 'missing'}"
         )
 
 
-def check_tally(engine: Engine, video: VideoRow, ledger: FindingLog, *, mend: bool) -> None:
-    """Check that a video's tally says what its rows say; to mend it, they are counted under the write lock."""
+def check_counts(engine: Engine, video: VideoRow, findings: FindingLog, *, repair: bool) -> None:
+    """Check a video's stored counts against its rows; `repair` recounts them under the write lock."""
     with reading(engine) as connection:
-        kept, true = counts.stored_counts(connection, video.id), counts.actual_counts(connection, video.id)
-    if kept == true:
+        stored, actual = counts.stored_counts(connection, video.id), counts.actual_counts(connection, video.id)
+    if stored == actual:
         return
-    if mend:
+    if repair:
         with writing(engine) as connection:
             counts.recount(connection, video.id)
-    ledger.note(FindingKind.TALLY, video, f"{kept or 'none'}; its rows say {true}", mended=mend)
+    findings.add(FindingKind.COUNTS, video, f"{stored or 'none'} stored, {actual} counted", repaired=repair)
 
 
-def check_words(engine: Engine, video: VideoRow, ledger: FindingLog) -> None:
-    """Check that each description has a done task, the reply that says it, and a search document."""
+def check_descriptions(engine: Engine, video: VideoRow, findings: FindingLog) -> None:
+    """Check that each description has a finished task, a matching reply and a search document."""
     for row in described_frames(engine, video.id):
-        place = place_of(row.index, row.timestamp)
-        _check_pass(video, ledger, place, row.local_description, row.local_tags, row.deep_status, row.deep)
+        place = frame_label(row.index, row.timestamp)
+        _check_pass(video, findings, place, row.local_description, row.local_tags, row.deep_status, row.deep)
         if row.quick is None or row.quick.describer == BaselineDescriber.name:
-            status = row.quick_status if row.quick_description is None else TaskStatus.DONE  # a look needs no task
-            _check_pass(video, ledger, place, row.quick_description, None, status, row.quick)
+            status = (
+                row.quick_status if row.quick_description is None else TaskStatus.DONE
+            )  # a quick pass needs no task
+            _check_pass(video, findings, place, row.quick_description, None, status, row.quick)
         else:
-            _check_look(video, ledger, place, row)
+            _check_quick_pass(video, findings, place, row)
         best = _best_source(row)
         if best is None and row.source is not None:
-            ledger.note(FindingKind.DOCUMENT_EXTRA, video, place)
+            findings.add(FindingKind.DOCUMENT_EXTRA, video, place)
         elif best is not None and row.source is None:
-            ledger.note(FindingKind.DOCUMENT_MISSING, video, place)
+            findings.add(FindingKind.DOCUMENT_MISSING, video, place)
         elif best != row.source:
-            ledger.note(FindingKind.DOCUMENT_EXTRA, video, f"{place}, known by another text than its best")
+            findings.add(FindingKind.DOCUMENT_EXTRA, video, f"{place}, indexed by another text than its best")
 
 
-def source_of(saying: SourceCall) -> Description | None:
-    """The description in a stored reply, read as it was read then."""
+def parse_stored_reply(source: SourceCall) -> Description | None:
+    """Parse a stored reply in the same way as when it was received."""
     call = Call(
-        describer=saying.describer,
-        model=saying.model,
-        model_digest=saying.model_digest,
+        describer=source.describer,
+        model=source.model,
+        model_digest=source.model_digest,
         host="",
-        prompt_version=saying.prompt_version,
+        prompt_version=source.prompt_version,
         latency_seconds=0.0,
-        raw_reply=saying.raw_reply or "",
+        raw_reply=source.raw_reply or "",
     )
-    if saying.describer == BaselineDescriber.name:
+    if source.describer == BaselineDescriber.name:
         return BaselineDescriber().read(NO_QUESTION, call)[0]
     return read_reply(NO_QUESTION, call)[0]
 
 
 def _check_pass(
     video: VideoRow,
-    ledger: FindingLog,
+    findings: FindingLog,
     place: str,
     text: str | None,
     tags: list[str] | None,
     status: str | None,
-    saying: SourceCall | None,
+    source: SourceCall | None,
 ) -> None:
     if text is None:
         if status == TaskStatus.DONE:
-            ledger.note(FindingKind.UNSAID, video, place)
+            findings.add(FindingKind.MISSING_DESCRIPTION, video, place)
         return
     if status != TaskStatus.DONE:
-        ledger.note(FindingKind.TASK, video, f"{place}, its task is {status or 'missing'}")
-    said = source_of(saying) if saying is not None and saying.raw_reply else None
-    if said is None:
-        ledger.note(FindingKind.REPLY, video, place)
-    elif said.text != text or (tags is not None and list(said.tags) != tags):
-        ledger.note(FindingKind.TEXT, video, place)
+        findings.add(FindingKind.TASK, video, f"{place}, its task is {status or 'missing'}")
+    parsed = parse_stored_reply(source) if source is not None and source.raw_reply else None
+    if parsed is None:
+        findings.add(FindingKind.REPLY, video, place)
+    elif parsed.text != text or (tags is not None and list(parsed.tags) != tags):
+        findings.add(FindingKind.TEXT, video, place)
 
 
-def _check_look(video: VideoRow, ledger: FindingLog, place: str, row: DescribedFrame) -> None:
-    """Check that what a model said at a quick look is in its reply; such a look needs no task."""
+def _check_quick_pass(video: VideoRow, findings: FindingLog, place: str, row: DescribedFrame) -> None:
+    """Check that a quick pass description matches its model reply. A quick pass needs no task."""
     raw = row.quick.raw_reply if row.quick is not None else None
-    said = stored_description(raw) if raw else None
-    if said is None:
-        ledger.note(FindingKind.REPLY, video, place)
-    elif said != row.quick_description:
-        ledger.note(FindingKind.TEXT, video, place)
+    parsed = stored_description(raw) if raw else None
+    if parsed is None:
+        findings.add(FindingKind.REPLY, video, place)
+    elif parsed != row.quick_description:
+        findings.add(FindingKind.TEXT, video, place)
 
 
 def _best_source(row: DescribedFrame) -> int | None:
@@ -164,7 +168,7 @@ def _best_source(row: DescribedFrame) -> int | None:
 def _paged(
     engine: Engine, read: Callable[[Connection, Key], list[Row]], key: Callable[[Row], Key], first: Key
 ) -> Iterator[Row]:
-    """All rows, a page a transaction: none is held open while somebody works on them."""
+    """All rows, one page per transaction, so that none is open while the caller works on a page."""
     after = first
     while True:
         with reading(engine) as connection:

@@ -1,8 +1,7 @@
-"""Verification: whether every row, picture, source frame and answer of a library belong together.
+"""Verifies that the rows, images, source frames and model replies of a library are consistent.
 
-It may run beside a worker, and then judges only what is settled: videos that are extracted. Nothing is held in memory
-but one page of rows, and nothing is written unless it is asked to mend, which makes pictures again, brings tallies in
-line and deletes orphans.
+May run while a worker runs; then videos that are not fully extracted are skipped. Memory holds one page of rows.
+Nothing is written unless `repair` is set, which recreates images, recounts rows and deletes orphaned files.
 """
 
 from collections.abc import Callable, Collection
@@ -18,31 +17,31 @@ from enrich.library.images import require_same_file
 from enrich.library.library import Library
 from enrich.process import is_alive
 from enrich.verify.findings import FindingGroup, FindingKind, FindingLog
-from enrich.verify.pictures import ImageCheck, check_orphans, check_strangers
-from enrich.verify.rows import check_chain, check_state, check_tally, check_words
+from enrich.verify.images import ImageCheck, find_orphans, find_unknown_folders
+from enrich.verify.rows import check_counts, check_descriptions, check_sequence, check_status
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyResult:
-    """What a verification came to. `left_out`: titles of videos a worker has in hand."""
+    """The result of a verification."""
 
     videos: int
     frames: int
     groups: list[FindingGroup]
-    left_out: list[str]
+    skipped: list[str]  # titles of videos that a worker is extracting
 
     @property
     def found(self) -> int:
         return sum(group.count for group in self.groups)
 
     @property
-    def mended(self) -> int:
-        return sum(group.mended for group in self.groups)
+    def repaired(self) -> int:
+        return sum(group.repaired for group in self.groups)
 
     @property
-    def is_good(self) -> bool:
-        """Whether all belongs together, now that what could be mended is."""
-        return self.found == self.mended
+    def is_consistent(self) -> bool:
+        """Whether no problem is left after repairs."""
+        return self.found == self.repaired
 
 
 def verify(
@@ -50,76 +49,76 @@ def verify(
     video_ids: Collection[int] | None = None,
     *,
     quick: bool = False,
-    mend: bool = False,
+    repair: bool = False,
     on_progress: Callable[[VideoRow, int], None] = lambda *_: None,
 ) -> VerifyResult:
-    """Check the library, or some of its videos; `on_progress` is told how many frames of which are decoded."""
-    ledger = FindingLog()
+    """Check the library, or some of its videos. `on_progress` gets the video and the number of frames decoded."""
+    findings = FindingLog()
     with reading(library.engine) as connection:
         has_worker = any(is_alive(run) for run in runs.live_runs(connection))
-    if not _is_database_whole(library, ledger, quick=quick, has_worker=has_worker):
-        return VerifyResult(0, 0, ledger.groups, [])  # what a damaged one says is not worth comparing
+    if not _is_database_intact(library, findings, quick=quick, has_worker=has_worker):
+        return VerifyResult(0, 0, findings.groups, [])  # the rows of a damaged database are not worth comparing
     with reading(library.engine) as connection:
         rows = queries.videos(connection, video_ids)
-    frames, left_out = 0, []
+    frames, skipped = 0, []
     for video in rows:
-        is_settled = video.extraction_status is ExtractionStatus.EXTRACTED
-        if has_worker and not is_settled:
-            left_out.append(video.title)
+        is_extracted = video.extraction_status is ExtractionStatus.EXTRACTED
+        if has_worker and not is_extracted:
+            skipped.append(video.title)
             continue
-        frames += _check_video(library, video, ledger, quick=quick, mend=mend, on_progress=on_progress)
-        if is_settled:
-            check_orphans(library, video, ledger, mend=mend)
+        frames += _check_video(library, video, findings, quick=quick, repair=repair, on_progress=on_progress)
+        if is_extracted:
+            find_orphans(library, video, findings, repair=repair)
         with reading(library.engine) as connection:
             if not queries.videos(connection, [video.id]):
-                ledger.forget(video.id)
+                findings.discard_video(video.id)
     if video_ids is None and not has_worker:
-        check_strangers(library, ledger, mend=mend)
-    return VerifyResult(len(rows) - len(left_out), frames, ledger.groups, left_out)
+        find_unknown_folders(library, findings, repair=repair)
+    return VerifyResult(len(rows) - len(skipped), frames, findings.groups, skipped)
 
 
-def _is_database_whole(library: Library, ledger: FindingLog, *, quick: bool, has_worker: bool) -> bool:
+def _is_database_intact(library: Library, findings: FindingLog, *, quick: bool, has_worker: bool) -> bool:
     try:
         check_integrity(library.engine)
     except SchemaError as error:
-        ledger.note(FindingKind.DATABASE, None, str(error))
+        findings.add(FindingKind.DATABASE, None, str(error))
         return False
     with reading(library.engine) as connection:
         for table, count in checks.dangling_rows(connection):
-            ledger.note(FindingKind.REFERENCE, None, f"{count} in {table}")
-    if not quick and not has_worker:  # it needs the write lock, for as long as all texts take to read
+            findings.add(FindingKind.REFERENCE, None, f"{count} in {table}")
+    if not quick and not has_worker:  # needs the write lock while it reads all texts
         with writing(library.engine) as connection:
             if not checks.is_search_index_consistent(connection):
-                ledger.note(FindingKind.SEARCH_INDEX, None, "search_index")
+                findings.add(FindingKind.SEARCH_INDEX, None, "search_index")
     return True
 
 
 def _check_video(
     library: Library,
     video: VideoRow,
-    ledger: FindingLog,
+    findings: FindingLog,
     *,
     quick: bool,
-    mend: bool,
+    repair: bool,
     on_progress: Callable[[VideoRow, int], None],
 ) -> int:
-    """Check one video; how many kept frames were looked at."""
-    check_chain(library.engine, video, ledger)
-    check_state(library.engine, video, ledger)
-    check_tally(library.engine, video, ledger, mend=mend)
-    check_words(library.engine, video, ledger)
+    """Check one video; returns the number of kept frames checked."""
+    check_sequence(library.engine, video, findings)
+    check_status(library.engine, video, findings)
+    check_counts(library.engine, video, findings, repair=repair)
+    check_descriptions(library.engine, video, findings)
     has_file = True
     try:
         require_same_file(video)
     except VideoError as error:
-        ledger.note(FindingKind.FILE, video, str(error))
+        findings.add(FindingKind.FILE, video, str(error))
         has_file = False
-    pictures = ImageCheck(library, video, ledger, mend=mend)
+    images = ImageCheck(library, video, findings, repair=repair)
     if quick or not has_file or not video.kept:
-        pictures.quick(has_file=has_file)
-        return pictures.frames
+        images.check_files(has_file=has_file)
+        return images.frames
     try:
-        pictures.full(lambda decoded: on_progress(video, decoded))
+        images.check_with_video(lambda decoded: on_progress(video, decoded))
     except VideoError as error:
-        ledger.note(FindingKind.UNDECODED, video, str(error))
-    return pictures.frames
+        findings.add(FindingKind.UNDECODED, video, str(error))
+    return images.frames

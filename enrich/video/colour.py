@@ -1,8 +1,8 @@
-"""True colours: which matrix, range, curve and primaries a picture has, and how HDR becomes what a screen shows.
+"""Colour conversion: the matrix, range, transfer curve and primaries of a frame, and HDR to SDR tone mapping.
 
-Formulas: HLG and PQ to light, ITU-R BT.2100-2, tables 4 and 5; reference white at 203 cd/m², ITU-R BT.2408-7, where
-HLG's 75 % lies; screens' gamma of 2.4, ITU-R BT.1886; primaries, ITU-T H.273, table 2. The tone curve is FFmpeg's
-"mobius" (libavfilter/vf_tonemap.c): a straight line up to a knee, then a hyperbola that ends at the peak.
+Sources of the formulas: HLG and PQ to linear light, ITU-R BT.2100-2, tables 4 and 5; reference white at 203 cd/m² (75 %
+of the HLG signal), ITU-R BT.2408-7; display gamma 2.4, ITU-R BT.1886; primaries, ITU-T H.273, table 2. The tone curve
+is FFmpeg's "mobius" (libavfilter/vf_tonemap.c): linear up to a knee, then a hyperbola that ends at the peak.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 HD_WIDTH_PIXELS = 1280
 HD_HEIGHT_PIXELS = 720
-# ISO/IEC 23091-2 numbers of the matrices files name, as swscale calls them.
+# Matrix coefficients by their code in ISO/IEC 23091-2, with swscale's names.
 MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
             7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}  # fmt: skip
-HDR_CURVES = (ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084)  # HLG, as phones film; PQ
+HDR_CURVES = (ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084)  # HLG (used by phones) and PQ
 REFERENCE_WHITE_NITS = 203
-PEAK_NITS = 1000  # brighter light is clipped: what consumer cameras and screens go up to
-KNEE = 0.15  # of reference white: within ΔE 5 of every usual rendering of FFmpeg's (docs/colours.md), which differ by 8
+PEAK_NITS = 1000  # the peak of consumer cameras and screens; brighter light is clipped
+KNEE = 0.15  # share of reference white; within ΔE 5 of FFmpeg's usual renderings, which differ by 8 (docs/colours.md)
 SCREEN_GAMMA = 2.4
-HLG_GAMMA = 1.2  # at a peak of 1,000 cd/m²
+HLG_GAMMA = 1.2  # system gamma at a peak of 1,000 cd/m²
 CODES = 1 << 16
-SHADES = 1 << 12  # steps of the square root of light; finer than 8 bits of any brightness
+SHADES = 1 << 12  # steps of the square root of light; finer than 8 bits at any brightness
 D65 = (0.3127, 0.3290)
 DCI_WHITE = (0.314, 0.351)
 SCREEN_PRIMARIES = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), D65)  # BT.709
@@ -39,15 +39,15 @@ Chromaticities = tuple[tuple[float, float], tuple[float, float], tuple[float, fl
 
 
 @dataclass(frozen=True, slots=True)
-class Colours:
-    """A curve and primaries that an ordinary screen does not have."""
+class SourceColours:
+    """A transfer curve and primaries outside what an SDR screen shows."""
 
-    curve: ColorTrc | None  # None: an ordinary one
+    curve: ColorTrc | None  # None: SDR
     primaries: ColorPrimaries
 
 
 def source_matrix(frame: VideoFrame) -> Colorspace:
-    """The matrix the file names; if it names none, players' choice: BT.2020 for HDR, BT.709 for HD, else BT.601."""
+    """The matrix named in the file, or the default of video players: BT.2020 for HDR, BT.709 for HD, else BT.601."""
     named = MATRICES.get(int(frame.colorspace))
     if named is not None:
         return named
@@ -58,41 +58,41 @@ def source_matrix(frame: VideoFrame) -> Colorspace:
 
 
 def source_range(frame: VideoFrame) -> ColorRange:
-    """Full range where the file or its pixel format says so, else limited."""
+    """Full range if the file or its pixel format says so, else limited range."""
     full = frame.color_range == ColorRange.JPEG or frame.format.is_rgb
     return ColorRange.JPEG if full or frame.format.name.startswith(("yuvj", "gray", "pal")) else ColorRange.MPEG
 
 
-def beyond_screen(frame: VideoFrame) -> Colours | None:
-    """The picture's HDR curve or wide primaries; None for what a screen shows as it is."""
+def wide_colours(frame: VideoFrame) -> SourceColours | None:
+    """The frame's HDR curve or wide primaries; None if an SDR screen shows it without conversion."""
     curve = next((curve for curve in HDR_CURVES if curve == frame.color_trc), None)
     wide = next((primaries for primaries in WIDE_PRIMARIES if primaries == frame.color_primaries), None)
     if curve is not None:
         is_narrow = frame.color_primaries == ColorPrimaries.BT709
-        return Colours(curve, ColorPrimaries.BT709 if is_narrow else wide or ColorPrimaries.BT2020)
-    return Colours(None, wide) if wide is not None else None
+        return SourceColours(curve, ColorPrimaries.BT709 if is_narrow else wide or ColorPrimaries.BT2020)
+    return SourceColours(None, wide) if wide is not None else None
 
 
-def for_screen(planes: NDArray[np.uint16], colours: Colours) -> NDArray[np.uint8]:
-    """Pictures of 3 × height × width (red, green, blue; full range) as height × width × 3 for an ordinary screen.
+def to_screen(planes: NDArray[np.uint16], colours: SourceColours) -> NDArray[np.uint8]:
+    """Convert full-range planes (3 × height × width, RGB, 16 bits) to 8-bit BT.709 pixels (height × width × 3).
 
-    Light is linear, 1 for reference white; highlights roll off by their strongest channel, so that hues stay; what no
-    screen can show is clipped.
+    Works in linear light, where 1 is reference white. Highlights roll off by their strongest channel, which preserves
+    hue. Colours outside BT.709 are clipped.
     """
-    light: NDArray[np.float32] = _light_of_codes(colours.curve)[planes.reshape(3, -1)]
+    light: NDArray[np.float32] = _codes_to_light(colours.curve)[planes.reshape(3, -1)]
     if colours.curve == ColorTrc.ARIB_STD_B67:
         light *= np.power(_luminance_row(colours.primaries) @ light + np.float32(1e-9), np.float32(HLG_GAMMA - 1))
         light *= np.float32(PEAK_NITS / REFERENCE_WHITE_NITS)
-    light = _to_screen(colours.primaries) @ light
+    light = _to_bt709(colours.primaries) @ light
     if colours.curve is not None:
-        light *= _gain(light.max(axis=0))
+        light *= _tone_gain(light.max(axis=0))
     shades = np.sqrt(np.clip(light, 0, 1)) * np.float32(SHADES - 1)
-    pixels: NDArray[np.uint8] = _code_of_shades()[(shades + np.float32(0.5)).astype(np.uint16)]
+    pixels: NDArray[np.uint8] = _shades_to_codes()[(shades + np.float32(0.5)).astype(np.uint16)]
     return np.ascontiguousarray(pixels.T.reshape(*planes.shape[1:], 3))
 
 
-def _gain(strongest: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What the tone curve multiplies light by."""
+def _tone_gain(strongest: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The factor that the tone curve applies, from each pixel's strongest channel."""
     peak, knee = PEAK_NITS / REFERENCE_WHITE_NITS, KNEE
     a = -(knee**2) * (peak - 1) / (knee**2 - 2 * knee + peak)
     b = (knee**2 - 2 * knee * peak + peak) / (peak - 1)
@@ -103,8 +103,8 @@ def _gain(strongest: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @cache
-def _light_of_codes(curve: ColorTrc | None) -> NDArray[np.float32]:
-    """The light of each 16-bit code: of PQ and SDR 1 for reference white, of HLG 1 for the scene's peak."""
+def _codes_to_light(curve: ColorTrc | None) -> NDArray[np.float32]:
+    """Linear light of each 16-bit code: 1 is reference white for PQ and SDR, the scene's peak for HLG."""
     code = np.linspace(0, 1, CODES)
     if curve == ColorTrc.SMPTE2084:
         m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
@@ -118,14 +118,14 @@ def _light_of_codes(curve: ColorTrc | None) -> NDArray[np.float32]:
 
 
 @cache
-def _code_of_shades() -> NDArray[np.uint8]:
+def _shades_to_codes() -> NDArray[np.uint8]:
     shades = np.linspace(0, 1, SHADES)
     return np.round(255 * shades ** (2 / SCREEN_GAMMA)).astype(np.uint8)
 
 
 @cache
-def _to_screen(primaries: ColorPrimaries) -> NDArray[np.float32]:
-    """The matrix from light of these primaries to that of a screen's; white stays white."""
+def _to_bt709(primaries: ColorPrimaries) -> NDArray[np.float32]:
+    """The matrix from linear RGB with these primaries to linear BT.709; white maps to white."""
     source = WIDE_PRIMARIES.get(primaries, SCREEN_PRIMARIES)
     return (np.linalg.inv(_to_xyz(SCREEN_PRIMARIES)) @ _to_xyz(source)).astype(np.float32)
 
@@ -137,7 +137,7 @@ def _luminance_row(primaries: ColorPrimaries) -> NDArray[np.float32]:
 
 
 def _to_xyz(chromaticities: Chromaticities) -> NDArray[np.float64]:
-    """From linear RGB to XYZ (SMPTE RP 177), the white taken for a screen's."""
+    """The matrix from linear RGB to XYZ (SMPTE RP 177), with the white point mapped to D65."""
     columns = np.array([(x / y, 1, (1 - x - y) / y) for x, y in chromaticities]).T
     strengths = np.linalg.solve(columns[:, :3], columns[:, 3])
     white = np.array([D65[0] / D65[1], 1, (1 - sum(D65)) / D65[1]]) / columns[:, 3]

@@ -1,8 +1,8 @@
-"""Every picture of a video, in the decoder's order.
+"""Decodes every source frame of a video, in decoder order.
 
-Guarantees: one decoder reads the whole file and is flushed at its end, so no picture is lost; what cannot be
-decoded is counted in `failures`, and decoding goes on; a file that breaks off ends the stream. Memory does
-not grow with the length of the video. Not for use by several threads at once.
+Guarantees: one decoder reads the whole file and is flushed at the end, so no frame is lost. Packets that cannot be
+decoded are counted in `failures` and skipped. A truncated file ends the stream without an error. Memory use does not
+grow with the length of the video. Not thread-safe.
 """
 
 from collections.abc import Iterator
@@ -23,35 +23,34 @@ from enrich.video.container import open_video
 from enrich.video.fingerprint import require_readable
 from enrich.video.probe import sample_aspect
 
-FALLBACK_FPS = 25  # for streams that carry neither timestamps nor a rate
+FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFrame:
-    """One decoded picture; the picture belongs to the decoder's pool and is large, so let go of it soon."""
+    """One decoded frame. `av_frame` is large and belongs to the decoder's pool: release it soon."""
 
-    index: int | None  # from 0 in decoder order; None when decoding did not start at the beginning
+    index: int | None  # from 0 in decoder order; None if decoding did not start at the beginning
     timestamp: float  # seconds from the start of the stream
-    picture: VideoFrame
-    sample_aspect: Fraction  # width of a pixel over its height
+    av_frame: VideoFrame
+    sample_aspect: Fraction  # width of a pixel divided by its height
 
 
 class SourceFrames:
-    """Iterates over the pictures of a video; a context manager.
+    """Iterates over the source frames of a video; a context manager.
 
-    The timestamp is (pts - the stream's start) in seconds, never smoothed or sorted. A picture without pts has
-    its dts, which PyAV reads in the order of presentation; one with neither comes a `step` after the picture
-    before it.
+    Timestamps are (pts - start of the stream) in seconds, never smoothed or sorted. A frame without pts uses its dts,
+    which PyAV gives in presentation order. A frame with neither is placed one `step` after the previous frame.
 
-    With `start`, decoding begins at the last key frame the container knows at or before that second; the
-    first pictures may lie a little after it if the container's index is coarse. Their index is None.
+    With `start` (seconds), decoding begins at the last key frame in the container's index at or before that time. If
+    the index is coarse, the first frames may come a little later than `start`. The index of all frames is then None.
 
-    `step` is the time between the last two pictures, in seconds; at first, one frame at the average rate.
+    `step` is the time between the last two frames in seconds; at first, one frame at the average rate.
 
-    `failures` counts packets that could not be decoded, those an MP4's index lists but a broken-off file lacks,
-    and a broken end of the file itself. Pictures that a codec patched up are pictures, as in every player.
+    `failures` counts packets that could not be decoded, packets that an MP4's index lists but a truncated file lacks,
+    and an unreadable end of the file. Frames with errors concealed by the decoder count as frames, as in any player.
 
-    Raises NotAVideoError when opened, or at the end if nothing could be decoded, and VideoMissingError.
+    Raises VideoMissingError, and NotAVideoError when opened or at the end if no frame could be decoded.
     """
 
     def __init__(self, path: Path | str, *, start: float | None = None, threads: bool = True) -> None:
@@ -62,13 +61,13 @@ class SourceFrames:
         rate = self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS
         self.step = float(1 / Fraction(rate))
         self.sample_aspect = sample_aspect(self._stream)
-        self._seen = 0  # packets read
-        self._sent = 0  # packets a picture is expected of
+        self._packets_read = 0
+        self._frames_expected = 0  # packets read that should each give a frame
         self.failures = 0
         self.decoded = 0
-        self._sought = start is not None
-        self._last: float | None = None
-        self._pictures: Iterator[SourceFrame] | None = None
+        self._has_seeked = start is not None
+        self._last: float | None = None  # timestamp of the last frame
+        self._frames: Iterator[SourceFrame] | None = None
         if start is not None:
             self._seek(start)
 
@@ -77,9 +76,9 @@ class SourceFrames:
         return self._stream
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        if self._pictures is None:  # a second decoder run would lose what the first holds back
-            self._pictures = self._decode()
-        return self._pictures
+        if self._frames is None:  # a second iterator would lose the frames buffered in the decoder
+            self._frames = self._decode()
+        return self._frames
 
     def __enter__(self) -> Self:
         return self
@@ -90,9 +89,9 @@ class SourceFrames:
         self.close()
 
     def close(self) -> None:
-        """Stops decoding and closes the file; may be called twice."""
-        if self._pictures is not None:
-            self._pictures.close()  # type: ignore[attr-defined]  # a generator
+        """Stop decoding and close the file. Idempotent."""
+        if self._frames is not None:
+            self._frames.close()  # type: ignore[attr-defined]  # a generator
         self._container.close()
 
     def _seek(self, start: float) -> None:
@@ -105,32 +104,36 @@ class SourceFrames:
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
             try:
-                pictures = packet.decode()
-            except av.EOFError:  # an FFmpegError too: the flush found nothing
-                pictures = []
+                av_frames = packet.decode()
+            except av.EOFError:  # also an FFmpegError; the flush returned no frames
+                av_frames = []
             except av.FFmpegError:
                 self.failures += 1
                 continue
-            for picture in pictures:
-                yield self._numbered(picture)
-        if self._sent > self.decoded + self.failures and self._stream.thread_type != ThreadType.NONE:
-            yield from self._rest()
-        require_readable(self.path)  # an unplugged drive looks like the end of the file
-        if not self._sought:
-            self._count_missing()
+            for av_frame in av_frames:
+                yield self._source_frame(av_frame)
+        is_incomplete = self._frames_expected > self.decoded + self.failures
+        if is_incomplete and self._stream.thread_type != ThreadType.NONE:
+            yield from self._decode_dropped()
+        require_readable(self.path)  # a disconnected drive looks like the end of the file
+        if not self._has_seeked:
+            self._count_missing_packets()
             if not self.decoded:
-                raise NotAVideoError(f"{self.path} holds a video stream, but none of its pictures can be decoded")
+                raise NotAVideoError(
+                    f"{self.path} has a video stream, but none of its frames can be decoded: "
+                    "copy it again from the original"
+                )
 
     def _packets(self) -> "Iterator[Packet[VideoStream]]":
-        """Packets to the end or to where the file breaks off, then the one that flushes the decoder.
+        """All packets up to the end or the point of truncation, then a packet that flushes the decoder.
 
-        Empty packets, which some files hold, are left out: to a decoder they mean the end.
+        Empty packets, which some files contain, are skipped: a decoder takes them for the end of the stream.
         """
         try:
             for packet in self._container.demux(self._stream):
                 if packet.size:
-                    self._seen += 1
-                    self._sent += not packet.is_discard
+                    self._packets_read += 1
+                    self._frames_expected += not packet.is_discard
                     yield packet
         except av.EOFError:
             pass
@@ -140,11 +143,11 @@ class SourceFrames:
         flush.stream = self._stream
         yield flush
 
-    def _rest(self) -> Iterator[SourceFrame]:
-        """What PyAV drops when a threaded decoder finds damage in the packets it is flushed of.
+    def _decode_dropped(self) -> Iterator[SourceFrame]:
+        """Frames that PyAV drops when a threaded decoder meets damaged packets while it is flushed.
 
-        The last pictures are decoded again without threads, which give back every error at its packet. A
-        stream with hidden pictures (VP8) comes here too, and finds nothing.
+        Decodes the last frames again without threads, where every error is raised at its own packet. Streams with
+        hidden frames (VP8) get here too; nothing is found for them.
         """
         if self._last is None:
             return
@@ -153,28 +156,28 @@ class SourceFrames:
         with SourceFrames(self.path, start=last, threads=False) as frames:
             for frame in frames:
                 if frame.timestamp > last:
-                    yield self._numbered(frame.picture)
+                    yield self._source_frame(frame.av_frame)
                 else:
                     counted = frames.failures
-            self.failures += frames.failures > counted  # the one error PyAV swallowed
+            self.failures += frames.failures > counted  # the one error that PyAV swallowed
 
-    def _count_missing(self) -> None:
-        """MP4 and MOV list every picture at the start or end: those the file no longer holds have failed."""
+    def _count_missing_packets(self) -> None:
+        """Count the packets that the index of an MP4 or MOV lists but the file does not contain."""
         if "mp4" in self._container.format.name.split(","):
             listed = len(self._stream.index_entries)
-            self.failures += max(0, listed - self._seen)
+            self.failures += max(0, listed - self._packets_read)
 
-    def _numbered(self, picture: VideoFrame) -> SourceFrame:
-        timestamp = self._timestamp(picture)
+    def _source_frame(self, av_frame: VideoFrame) -> SourceFrame:
+        timestamp = self._timestamp(av_frame)
         if self._last is not None and timestamp > self._last:
             self.step = timestamp - self._last
         self._last = timestamp
-        index = None if self._sought else self.decoded
+        index = None if self._has_seeked else self.decoded
         self.decoded += 1
-        return SourceFrame(index, timestamp, picture, self.sample_aspect)
+        return SourceFrame(index, timestamp, av_frame, self.sample_aspect)
 
-    def _timestamp(self, picture: VideoFrame) -> float:
-        ticks = picture.pts if picture.pts is not None else picture.dts
+    def _timestamp(self, av_frame: VideoFrame) -> float:
+        ticks = av_frame.pts if av_frame.pts is not None else av_frame.dts
         if ticks is not None:
             return float((ticks - (self._stream.start_time or 0)) * self._time_base)
         return 0.0 if self._last is None else self._last + self.step

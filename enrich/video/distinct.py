@@ -1,14 +1,14 @@
-"""Distinct: the frames that a person would describe differently from the kept one before.
+"""The `distinct` sampling: keeps the frames that a person would describe differently from the last kept one.
 
-Likeness says what is new; time says how soon it must be looked at again. A frame is kept
+A frame is kept only if it differs from the last kept frame, and then
 
-- where a scene begins, at once;
-- where something in it surprises, 0.1 s after the last kept frame at the earliest;
-- where it holds new content, once the level's pace is over (0.4 s for `normal`: moving pictures get that many), or
-  0.4 s after a surprise, which may have been a short one;
-- where things only moved, after 2 s;
+- at once, where a scene begins;
+- after a sudden change, at the earliest 0.1 s after the last kept frame;
+- for new content, once the level's interval has passed (0.4 s for `normal`; moving footage is sampled at that rate), or
+  0.4 s after a sudden change, which may have been brief;
+- for movement alone, after 2 s.
 
-each time only if it differs from the kept frame. docs/likeness.md compares this with a clock.
+docs/likeness.md compares this with sampling at regular intervals.
 """
 
 from dataclasses import dataclass
@@ -16,62 +16,62 @@ from dataclasses import dataclass
 from enrich.video.likeness import ChangeDetector, Likeness, LikenessLevel, largest_change
 from enrich.video.signals import Luma, Signals
 
-SURPRISE_SECONDS = 0.1
+SUDDEN_CHANGE_SECONDS = 0.1
 SETTLED_SECONDS = 0.4
-MOVED_SECONDS = 2.0  # a long movement gets a picture at least so often
-MOVED_LEVELS = 20.0  # of 255: less than that is noise, or the same to a person
+MOVEMENT_SECONDS = 2.0  # a long movement gets a frame at least this often
+MIN_CHANGE_LEVELS = 20.0  # of 255; less is noise, or the same to a person
 ROUNDING_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingPace:
-    """How eager a level is."""
+    """How often a level keeps frames."""
 
     seconds: float  # between frames with new content
-    surprise_ratio: float  # see Surprises
+    sudden_ratio: float  # see ChangeDetector
 
 
 PACES = {
-    LikenessLevel.STRICT: SamplingPace(seconds=0.25, surprise_ratio=3.0),
-    LikenessLevel.NORMAL: SamplingPace(seconds=0.4, surprise_ratio=4.5),
-    LikenessLevel.LOOSE: SamplingPace(seconds=1.0, surprise_ratio=6.0),
+    LikenessLevel.STRICT: SamplingPace(seconds=0.25, sudden_ratio=3.0),
+    LikenessLevel.NORMAL: SamplingPace(seconds=0.4, sudden_ratio=4.5),
+    LikenessLevel.LOOSE: SamplingPace(seconds=1.0, sudden_ratio=6.0),
 }
 
 
 class DistinctFrames:
-    """The chooser; it holds the kept frame and the last one."""
+    """Decides frame by frame. Holds the luma of the last kept frame and the state of the change detector."""
 
     def __init__(self, likeness: Likeness, threshold: float, pace: SamplingPace) -> None:
         self._likeness = likeness
         self._threshold = threshold
         self._pace = pace
-        self._surprises = ChangeDetector(pace.surprise_ratio)
-        self._is_waiting = False  # a surprise that came too soon after the kept frame
+        self._changes = ChangeDetector(pace.sudden_ratio)
+        self._has_pending_change = False  # a sudden change came too soon after the kept frame
         self._kept: Luma | None = None
         self._kept_time = 0.0
-        self._wait = pace.seconds
+        self._interval = pace.seconds
 
     def keep(self, timestamp: float, luma: Luma, signals: Signals, *, is_wanted: bool = False) -> bool:
-        """Whether this frame is kept, as a wanted one always is; if so, later frames are compared with it."""
-        self._is_waiting |= self._surprises.sees(timestamp, luma)
-        # Where a stream's times jump back, as much time is over as they jumped.
+        """Whether to keep this frame, as a wanted one always is; later frames are compared with the last kept one."""
+        self._has_pending_change |= self._changes.is_sudden(timestamp, luma)
+        # Where timestamps jump back, the size of the jump counts as elapsed time.
         seconds = abs(timestamp - self._kept_time) + ROUNDING_SECONDS
-        is_surprise = self._is_surprise(seconds, luma)
-        if not (is_wanted or signals.is_cut or is_surprise or self._is_due(seconds, luma)):
+        is_sudden = self._is_sudden_change(seconds, luma)
+        if not (is_wanted or signals.is_cut or is_sudden or self._is_due(seconds, luma)):
             return False
-        self._kept, self._kept_time, self._is_waiting = luma, timestamp, False
-        self._wait = min(self._pace.seconds, SETTLED_SECONDS) if is_surprise else self._pace.seconds
+        self._kept, self._kept_time, self._has_pending_change = luma, timestamp, False
+        self._interval = min(self._pace.seconds, SETTLED_SECONDS) if is_sudden else self._pace.seconds
         return True
 
-    def _is_surprise(self, seconds: float, luma: Luma) -> bool:
-        if self._kept is None or not self._is_waiting or seconds < SURPRISE_SECONDS:
+    def _is_sudden_change(self, seconds: float, luma: Luma) -> bool:
+        if self._kept is None or not self._has_pending_change or seconds < SUDDEN_CHANGE_SECONDS:
             return False
-        self._is_waiting = False  # if all is as it was, it has passed
-        return largest_change(self._kept, luma) > MOVED_LEVELS
+        self._has_pending_change = False  # if the frame looks like the kept one again, the change is over
+        return largest_change(self._kept, luma) > MIN_CHANGE_LEVELS
 
     def _is_due(self, seconds: float, luma: Luma) -> bool:
         if self._kept is None:
             return True
-        if seconds < self._wait or largest_change(self._kept, luma) <= MOVED_LEVELS:
+        if seconds < self._interval or largest_change(self._kept, luma) <= MIN_CHANGE_LEVELS:
             return False
-        return seconds >= MOVED_SECONDS or self._likeness.measure(self._kept, luma) < self._threshold
+        return seconds >= MOVEMENT_SECONDS or self._likeness.measure(self._kept, luma) < self._threshold

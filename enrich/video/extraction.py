@@ -1,9 +1,11 @@
-"""Extraction: every frame decoded and measured, the chosen ones kept as JPEGs.
+"""Extraction: decodes and measures every source frame and stores the frames that the sampling keeps as JPEGs.
 
-Two threads of its own: one decodes, measures and chooses; one encodes and writes. Bounded queues join them to the
-consumer, so a slow disk or consumer slows decoding down and memory stays flat. Guarantees: a KeptFrame comes out
-only when its `stands_for` is final and its JPEG durable; `sum(stands_for)` of all of them is `decoded`; what goes
-wrong in a thread is raised in the consumer; after `close`, no thread and no `*.part` is left.
+Two threads: "decode" decodes, measures and chooses; "encode" encodes and writes. Bounded queues connect them with each
+other and with the consumer, so a slow disk or consumer slows decoding down and memory use stays flat.
+
+Guarantees: a KeptFrame is yielded only when its `stands_for` is final and its JPEG is durable on disk. The sum of
+`stands_for` over all kept frames equals `decoded`. An exception in a thread is raised in the consumer. After `close`,
+no thread and no `*.part` file is left.
 """
 
 import queue
@@ -15,70 +17,64 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from enrich.video.decode import SourceFrame, SourceFrames
-from enrich.video.jpeg import JpegEncoder, is_whole_jpeg, sync_folder, write_jpeg
+from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
 from enrich.video.kept import KeptFrame, KeptTimes, OpenFrame, image_name, microseconds
 from enrich.video.likeness import DEFAULT_LIKENESS, Likeness
-from enrich.video.probe import VideoFacts, probe
 from enrich.video.sampling import Sampling
 from enrich.video.signals import Luma, LumaShrinker, SignalMeter, Signals
 
-WAITING_PICTURES = 4  # a decoded 4K picture is 12 MB
-WAITING_RESULTS = 64
-BATCH_FRAMES = 16  # frames whose folder is synced at once when pictures queue up
-POLL_SECONDS = 0.1  # how long a thread waits before it looks whether it should stop
+MAX_QUEUED_FRAMES = 4  # a decoded 4K frame takes 12 MB
+MAX_QUEUED_RESULTS = 64
+BATCH_FRAMES = 16  # written frames per sync of their folders, if more are queued
+POLL_SECONDS = 0.1  # how often a blocked thread checks whether to stop
 
 __all__ = ["Extraction", "KeptFrame", "image_name"]
 
 T = TypeVar("T")
 
 
-class _Stop(Exception):  # noqa: N818  # not an error: the consumer has had enough
+class _Stop(Exception):  # noqa: N818  # not an error: the consumer closed the extraction
     pass
 
 
 @dataclass(frozen=True, slots=True)
 class _End:
+    """Follows the last item in a queue."""
+
     error: BaseException | None
 
 
 class Extraction:
-    """One extraction into `folder` in progress; iterate over it once, as a context manager, or close it.
+    """An extraction of one video into `folder`. Iterate over it once, as a context manager, or call `close`.
 
-    `wanted` are timestamps of pictures that are kept whatever the sampling says, if decoding meets them.
+    `wanted` are timestamps in seconds; source frames at these times are kept regardless of the sampling.
     """
 
     def __init__(
         self,
-        video: VideoFacts | Path | str,
+        path: Path | str,
         folder: Path,
         *,
         sampling: Sampling,
-        edge: int,
-        quality: int,
-        rotation: int | None = None,
+        jpeg: JpegFormat,
         skip_existing: bool = True,
         likeness: Likeness = DEFAULT_LIKENESS,
         wanted: Collection[float] = (),
     ) -> None:
-        path = video.path if isinstance(video, VideoFacts) else Path(video)
-        if rotation is None:
-            rotation = (video if isinstance(video, VideoFacts) else probe(path)).rotation
         self._folder = folder
         self._chooser = sampling.chooser(likeness)
         self._wanted = frozenset(map(microseconds, wanted))
         self._skip_existing = skip_existing
         self._source = SourceFrames(path)
-        self._encoder = JpegEncoder(
-            rotation=rotation, edge=edge, quality=quality, sample_aspect=self._source.sample_aspect
-        )
-        self._closed: list[KeptFrame] = []
+        self._encoder = JpegEncoder(jpeg, sample_aspect=self._source.sample_aspect)
+        self._finished: list[KeptFrame] = []  # written, but their folders may not be synced yet
         self._unsynced: set[Path] = set()
         self._decoded = 0
         self._position = 0.0
         self._stopping = threading.Event()
         self._closing = threading.Lock()
-        self._pictures: queue.Queue[SourceFrame | KeptFrame | _End] = queue.Queue(WAITING_PICTURES)
-        self._results: queue.Queue[KeptFrame | _End] = queue.Queue(WAITING_RESULTS)
+        self._to_encode: queue.Queue[SourceFrame | KeptFrame | _End] = queue.Queue(MAX_QUEUED_FRAMES)
+        self._results: queue.Queue[KeptFrame | _End] = queue.Queue(MAX_QUEUED_RESULTS)
         self._threads = [
             threading.Thread(target=self._run_decoder, name="everyframe-decode", daemon=True),
             threading.Thread(target=self._run_encoder, name="everyframe-encode", daemon=True),
@@ -93,7 +89,7 @@ class Extraction:
 
     @property
     def failures(self) -> int:
-        """What could not be decoded so far."""
+        """Packets that could not be decoded so far."""
         return self._source.failures
 
     @property
@@ -113,9 +109,9 @@ class Extraction:
         self.close()
 
     def close(self) -> None:
-        """Stops early or cleans up at the end; waits for the threads. May be called twice, and from any thread."""
+        """Stop early, or clean up at the end; waits for the threads. Idempotent; may be called from any thread."""
         self._stopping.set()
-        with self._closing:  # the consumer closes too, when it notices: a codec freed twice ends the process
+        with self._closing:  # the consumer closes too; freeing a codec twice would crash the process
             for thread in self._threads:
                 if thread.ident is not None:
                     thread.join()
@@ -146,9 +142,9 @@ class Extraction:
             self._decode()
         except _Stop:
             return
-        except BaseException as error:  # noqa: BLE001  # raised in the consumer
+        except BaseException as error:  # noqa: BLE001  # raised again in the consumer
             end = _End(error)
-        self._put_end(self._pictures, end)
+        self._put_end(self._to_encode, end)
 
     def _decode(self) -> None:
         shrinker = LumaShrinker()
@@ -156,21 +152,21 @@ class Extraction:
         kept: OpenFrame | None = None
         scene = 0
         for frame in self._source:
-            luma = shrinker.shrink(frame.picture)
+            luma = shrinker.shrink(frame.av_frame)
             signals = meter.measure(luma)
             scene += signals.is_cut
             if self._is_kept(frame, luma, signals) or kept is None:
                 if kept is not None:
-                    self._put(self._pictures, kept.closed(frame.timestamp))
+                    self._put(self._to_encode, kept.finish(frame.timestamp))
                 self._times.add(frame.timestamp)
                 kept = OpenFrame(self._decoded, frame.timestamp, scene, signals)
-                self._put(self._pictures, frame)
+                self._put(self._to_encode, frame)
             else:
                 kept.stands_for += 1
             self._decoded += 1
             self._position = frame.timestamp
         if kept is not None:
-            self._put(self._pictures, kept.closed(self._position + self._source.step))
+            self._put(self._to_encode, kept.finish(self._position + self._source.step))
 
     def _is_kept(self, frame: SourceFrame, luma: Luma, signals: Signals) -> bool:
         is_wanted = microseconds(frame.timestamp) in self._wanted
@@ -181,36 +177,36 @@ class Extraction:
     def _run_encoder(self) -> None:
         end = _End(None)
         try:
-            while not isinstance(work := self._get(self._pictures), _End):
-                if isinstance(work, KeptFrame):
-                    self._closed.append(work)
-                    if self._pictures.empty() or len(self._closed) >= BATCH_FRAMES:
-                        self._release()
+            while not isinstance(item := self._get(self._to_encode), _End):
+                if isinstance(item, KeptFrame):
+                    self._finished.append(item)
+                    if self._to_encode.empty() or len(self._finished) >= BATCH_FRAMES:
+                        self._yield_finished()
                 else:
-                    self._store(work)
-                del work  # a picture is large
-            end = work
-            self._release()
+                    self._store(item)
+                del item  # a decoded frame is large
+            end = item
+            self._yield_finished()
         except _Stop:
             return
-        except BaseException as error:  # noqa: BLE001  # raised in the consumer
+        except BaseException as error:  # noqa: BLE001  # raised again in the consumer
             end = _End(error)
         self._put_end(self._results, end)
 
     def _store(self, frame: SourceFrame) -> None:
         path = self._folder / image_name(frame.timestamp)
         if not (self._skip_existing and is_whole_jpeg(path)):
-            write_jpeg(path, self._encoder.encode(frame.picture), is_folder_synced=False)
+            write_jpeg(path, self._encoder.encode(frame.av_frame), is_folder_synced=False)
         self._unsynced.add(path.parent)
 
-    def _release(self) -> None:
-        """Hands closed frames over, once the folders of their pictures are durable: one sync for many."""
+    def _yield_finished(self) -> None:
+        """Pass finished frames to the consumer, after one sync of their folders for the whole batch."""
         for folder in self._unsynced:
             sync_folder(folder)
         self._unsynced.clear()
-        for frame in self._closed:
+        for frame in self._finished:
             self._put(self._results, frame)
-        self._closed.clear()
+        self._finished.clear()
 
     def _put(self, target: queue.Queue[T], item: T) -> None:
         while not self._stopping.is_set():

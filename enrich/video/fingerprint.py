@@ -1,7 +1,4 @@
-"""What identifies a video by its content: a moved or renamed file keeps its fingerprint.
-
-Whether a file can be read now, and why not.
-"""
+"""Fingerprints identify a video by its content, so a moved or renamed file keeps its fingerprint."""
 
 import hashlib
 import os
@@ -14,28 +11,28 @@ BLOCKS = 16
 
 
 def require_readable(path: Path) -> os.stat_result:
-    """The file's status, or VideoMissingError that says why it cannot be read now."""
+    """The file's status. Raises VideoMissingError, which says why the file cannot be read."""
     try:
         status = path.stat()
         if path.is_dir():
-            raise VideoMissingError(f"{path} is a folder: name a video file in it")
+            raise VideoMissingError(f"{path} is a folder: choose a video file in it")
         with path.open("rb"):
             return status
     except FileNotFoundError:
-        remedy = "check the name, put it back, or connect the drive it lies on"
-        raise VideoMissingError(f"{path} is not there: {remedy}") from None
+        remedy = "check the path, restore the file, or connect its drive"
+        raise VideoMissingError(f"{path} does not exist: {remedy}") from None
     except PermissionError:
-        raise VideoMissingError(f"{path} may not be read: give yourself permission to read it") from None
+        raise VideoMissingError(f"{path} cannot be read (permission denied): allow your user to read it") from None
     except OSError as error:
         reason = error.strerror or str(error)
-        raise VideoMissingError(f"{path} cannot be read ({reason}): check the drive it lies on") from error
+        raise VideoMissingError(f"{path} cannot be read ({reason}): check its drive") from error
 
 
 def fingerprint(path: Path | str) -> str:
-    """`<size in bytes>-<hash>`: SHA-256 over 16 evenly spread blocks, the first and the last among them.
+    """`<size in bytes>-<hash>`: SHA-256 over 16 evenly spaced blocks, including the first and the last.
 
-    Reads at most 1 MiB, so it is as quick for a film as for a clip; a change between the blocks that leaves
-    the size as it is goes unnoticed. Raises VideoMissingError.
+    Reads at most 1 MiB, whatever the file's size. A change between the blocks that keeps the file size is not detected.
+    Raises VideoMissingError.
     """
     path = Path(path)
     size = require_readable(path).st_size
@@ -50,5 +47,5 @@ def fingerprint(path: Path | str) -> str:
                 digest.update(file.read(BLOCK_BYTES))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise VideoMissingError(f"{path} cannot be read ({reason}): check the drive it lies on") from error
+        raise VideoMissingError(f"{path} cannot be read ({reason}): check its drive") from error
     return f"{size}-{digest.hexdigest()[:32]}"

@@ -1,12 +1,11 @@
-"""A decoded picture as a JPEG: upright, square pixels, true colours, durable on disk.
+"""Encodes decoded frames as JPEGs (upright, square pixels, correct colours) and writes them durably to disk.
 
-Interlaced pictures without combs: where the two fields show two moments, the upper one alone is taken.
-
-A picture is only halved if combs are seen in it: what stands still, and film that is merely flagged as interlaced,
-keeps every row.
+Interlaced frames are deinterlaced only where combing is visible: the two fields then show different moments, and only
+the top field is used. Still content, and progressive video merely flagged as interlaced, keeps every row.
 """
 
 import os
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
@@ -18,30 +17,39 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from enrich.video.colour import Colours, beyond_screen, for_screen, source_matrix, source_range
+from enrich.video.colour import SourceColours, source_matrix, source_range, to_screen, wide_colours
 from enrich.video.container import RIGHT_ANGLE, is_mirrored, upright_size
 
-COMB_STEP = 10  # of 255: how much a row must differ from both its neighbours, to the same side
+COMB_LEVELS = 10  # of 255: how much a row must be brighter, or darker, than both its neighbours
 BLOCK_PIXELS = 8
-COMBED_SHARE = 0.2  # of a block
+MIN_COMBED_SHARE = 0.2  # of the pixels of a block
 EIGHT_BITS = 8
-TICK = Fraction(1, 1000)  # of the filters' clock, which nobody reads
+TICK = Fraction(1, 1000)  # the filters' time base, which is not used
 START_OF_IMAGE = b"\xff\xd8\xff"
 END_OF_IMAGE = b"\xff\xd9"
 PART_SUFFIX = ".part"
 MARGIN_ROWS = 2
-SMALLEST_EIGHTH = 8  # as small as libjpeg decodes: only whether it can counts
+SMALLEST_SCALE = 8  # decode at 1/8, libjpeg's smallest size: only success counts
 Sample = TypeVar("Sample", np.uint8, np.uint16)
 
 
+@dataclass(frozen=True, slots=True)
+class JpegFormat:
+    """How the frames of one video are stored."""
+
+    edge: int  # pixels of the long side, at most; frames are never enlarged
+    quality: int  # 1 to 100
+    rotation: int = 0  # degrees clockwise that turn a decoded frame upright
+
+
 class Deinterlacer:
-    """For the pictures of one video; keeps its filters between them. For one thread at a time."""
+    """Deinterlaces the frames of one video; reuses its filter graphs. Not thread-safe."""
 
     def __init__(self) -> None:
         self._graphs: dict[tuple[str, int, int, bool], Graph] = {}
 
-    def one_moment(self, frame: VideoFrame) -> VideoFrame:
-        """The picture itself, or its upper field (half as high) if its fields show different moments."""
+    def deinterlace(self, frame: VideoFrame) -> VideoFrame:
+        """The frame itself, or its top field (half the height) if its fields show different moments."""
         if not frame.interlaced_frame:
             return frame
         is_combed = _is_combed(frame)
@@ -53,86 +61,87 @@ class Deinterlacer:
 
 
 def _graph(frame: VideoFrame, *, is_combed: bool) -> Graph:
-    """The upper field; or the picture as it is, no longer flagged: swscale would scale its fields one by one."""
+    """A filter for the top field, or one that clears the interlaced flag: else swscale scales each field separately."""
     graph = Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=TICK)
-    wanted = graph.add("field", "type=top") if is_combed else graph.add("setfield", "mode=prog")
-    graph.link_nodes(source, wanted, graph.add("buffersink")).configure()
+    field_filter = graph.add("field", "type=top") if is_combed else graph.add("setfield", "mode=prog")
+    graph.link_nodes(source, field_filter, graph.add("buffersink")).configure()
     return graph
 
 
 def _is_combed(frame: VideoFrame) -> bool:
-    """Whether rows differ from both their neighbours, all to the same side, somewhere in the picture."""
+    """Whether some block shows combing: every other row brighter, or darker, than both its neighbours."""
     luma = _luma(frame)
     if luma is None:
         return True
     rows = luma[: luma.shape[0] // 2 * 2]
     upper, lower, next_upper = rows[0:-2:2], rows[1:-2:2], rows[2::2]
     up, down = upper - lower, next_upper - lower
-    combs = (np.minimum(up, down) > COMB_STEP) | (np.maximum(up, down) < -COMB_STEP)
+    combs = (np.minimum(up, down) > COMB_LEVELS) | (np.maximum(up, down) < -COMB_LEVELS)
     height, width = (length // BLOCK_PIXELS * BLOCK_PIXELS for length in combs.shape)
     if not height or not width:
-        return bool(combs.mean() > COMBED_SHARE)
+        return bool(combs.mean() > MIN_COMBED_SHARE)
     blocks = combs[:height, :width].reshape(height // BLOCK_PIXELS, BLOCK_PIXELS, width // BLOCK_PIXELS, BLOCK_PIXELS)
-    return bool(blocks.mean(axis=(1, 3)).max() >= COMBED_SHARE)
+    return bool(blocks.mean(axis=(1, 3)).max() >= MIN_COMBED_SHARE)
 
 
 def _luma(frame: VideoFrame) -> NDArray[np.int16] | None:
-    """The luma in 8 bits; None of pictures that have no plane of it."""
+    """The luma in 8 bits; None if the pixel format has no luma plane."""
     component = frame.format.components[0]
     if frame.format.is_rgb or not frame.format.is_planar or frame.format.is_big_endian:
         return None
     plane = frame.planes[0]
     kind = np.uint8 if component.bits <= EIGHT_BITS else np.uint16
     samples = np.frombuffer(plane, kind)  # type: ignore[call-overload]  # a plane is a buffer
-    picture = samples.reshape(plane.height, -1)[:, : plane.width]
+    rows = samples.reshape(plane.height, -1)[:, : plane.width]
     shift = max(0, component.bits - EIGHT_BITS)
-    luma: NDArray[np.int16] = (picture >> shift).astype(np.int16)
+    luma: NDArray[np.int16] = (rows >> shift).astype(np.int16)
     return luma
 
 
 class JpegEncoder:
-    """Turns pictures of one video into JPEGs; keeps the scaler between them. For one thread at a time."""
+    """Encodes the frames of one video; reuses its scaler. Not thread-safe.
 
-    def __init__(self, *, rotation: int, edge: int, quality: int, sample_aspect: Fraction = Fraction(1)) -> None:
-        self._rotation = rotation
-        self._edge = edge
-        self._quality = quality
+    `sample_aspect` is the width of a pixel divided by its height.
+    """
+
+    def __init__(self, jpeg: JpegFormat, *, sample_aspect: Fraction = Fraction(1)) -> None:
+        self._format = jpeg
         self._sample_aspect = sample_aspect
         self._scaler = VideoReformatter()
         self._deinterlacer = Deinterlacer()
 
     def encode(self, frame: VideoFrame) -> bytes:
-        """Baseline JPEG, 4:2:0, at most `edge` pixels on the long side, never enlarged, in a screen's colours."""
-        colours = beyond_screen(frame)
+        """A baseline JPEG, 4:2:0, at most `edge` pixels on the long side, in SDR colours."""
+        colours = wide_colours(frame)
         if colours is not None:
             return self._encode_converted(frame, colours)
         planes = []
         for plane in self._scaled(frame, "yuv420p", Colorspace.ITU601).planes:
             rows = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a plane is a buffer
             planes.append(_with_margin(self._upright(frame, rows.reshape(plane.height, -1)[:, : plane.width])))
-        data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=self._quality)
+        data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=self._format.quality)
         return data
 
-    def _encode_converted(self, frame: VideoFrame, colours: Colours) -> bytes:
-        """HDR and wide gamuts: converted in 16 bits, once the picture is small."""
+    def _encode_converted(self, frame: VideoFrame, colours: SourceColours) -> bytes:
+        """Encode HDR and wide-gamut frames: scale first, then convert the colours in 16 bits."""
         planes = {}
         scaled = self._scaled(frame, "gbrp16le", Colorspace.ITU709)
         for name, plane in zip("gbr", scaled.planes, strict=True):
             rows = np.frombuffer(plane, "<u2")  # type: ignore[call-overload]  # a plane is a buffer
             planes[name] = self._upright(frame, rows.reshape(plane.height, -1)[:, : plane.width])
-        pixels = for_screen(np.stack([planes[name] for name in "rgb"]), colours)
-        data: bytes = simplejpeg.encode_jpeg(pixels, self._quality, "RGB", "420")
+        pixels = to_screen(np.stack([planes[name] for name in "rgb"]), colours)
+        data: bytes = simplejpeg.encode_jpeg(pixels, self._format.quality, "RGB", "420")
         return data
 
     def _scaled(self, frame: VideoFrame, form: str, matrix: Colorspace) -> VideoFrame:
-        """The picture of one moment, small, in full range, not yet upright."""
+        """The frame deinterlaced, scaled and in full range, but not yet upright."""
         width, height = upright_size(frame.width, frame.height, 0, self._sample_aspect)
-        scale = min(1.0, self._edge / max(width, height))
-        moment = self._deinterlacer.one_moment(frame)
-        is_field = moment.height < frame.height
+        scale = min(1.0, self._format.edge / max(width, height))
+        progressive = self._deinterlacer.deinterlace(frame)
+        is_field = progressive.height < frame.height
         return self._scaler.reformat(
-            moment,
+            progressive,
             width=max(1, round(width * scale)),
             height=max(1, round(height * scale)),
             format=form,
@@ -145,28 +154,26 @@ class JpegEncoder:
         )
 
     def _upright(self, frame: VideoFrame, plane: NDArray[Sample]) -> NDArray[Sample]:
-        return np.rot90(np.flipud(plane) if is_mirrored(frame) else plane, -self._rotation // RIGHT_ANGLE)
+        return np.rot90(np.flipud(plane) if is_mirrored(frame) else plane, -self._format.rotation // RIGHT_ANGLE)
 
 
 def _with_margin(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The plane, contiguous, with its last row repeated behind it: of odd sizes simplejpeg reads on past the end."""
-    room = np.empty((plane.shape[0] + MARGIN_ROWS, plane.shape[1]), np.uint8)
-    room[:-MARGIN_ROWS] = plane
-    room[-MARGIN_ROWS:] = plane[-1]
-    return room[:-MARGIN_ROWS]
+    """A contiguous copy, with its last row repeated after the end: simplejpeg reads past the end of odd sizes."""
+    padded = np.empty((plane.shape[0] + MARGIN_ROWS, plane.shape[1]), np.uint8)
+    padded[:-MARGIN_ROWS] = plane
+    padded[-MARGIN_ROWS:] = plane[-1]
+    return padded[:-MARGIN_ROWS]
 
 
-def encode_jpeg(
-    frame: VideoFrame, *, rotation: int, edge: int, quality: int, sample_aspect: Fraction = Fraction(1)
-) -> bytes:
-    """One picture as a JPEG; see JpegEncoder for many."""
-    return JpegEncoder(rotation=rotation, edge=edge, quality=quality, sample_aspect=sample_aspect).encode(frame)
+def encode_jpeg(frame: VideoFrame, jpeg: JpegFormat, *, sample_aspect: Fraction = Fraction(1)) -> bytes:
+    """Encode one frame; use JpegEncoder for many."""
+    return JpegEncoder(jpeg, sample_aspect=sample_aspect).encode(frame)
 
 
 def write_jpeg(path: Path, data: bytes, *, is_folder_synced: bool = True) -> None:
-    """Puts a JPEG on disk whole or not at all: it survives a power cut once this returns.
+    """Write a JPEG atomically and durably: it survives a power cut once this returns.
 
-    Who writes many may leave the folder out and call `sync_folder` once for all of them.
+    With `is_folder_synced=False`, the caller syncs the folder with `sync_folder`, once for many files.
     """
     part = path.with_name(path.name + PART_SUFFIX)
     if not path.parent.is_dir():
@@ -186,7 +193,7 @@ def write_jpeg(path: Path, data: bytes, *, is_folder_synced: bool = True) -> Non
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a folder's entries durable, where the system can (Windows cannot open folders)."""
+    """Make a folder's entries durable, where the system can (Windows cannot open folders)."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -197,12 +204,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_whole_jpeg(path: Path) -> bool:
-    """Whether the file is there and decodes from its first byte to its last; some 7 ms."""
+    """Whether the file exists and decodes completely; takes about 7 ms."""
     try:
         data = path.read_bytes()
         if not (data.startswith(START_OF_IMAGE) and data.endswith(END_OF_IMAGE)):
             return False
-        simplejpeg.decode_jpeg(data, colorspace="GRAY", min_factor=SMALLEST_EIGHTH)
-    except (OSError, ValueError):  # simplejpeg raises what libjpeg only warns of
+        simplejpeg.decode_jpeg(data, colorspace="GRAY", min_factor=SMALLEST_SCALE)
+    except (OSError, ValueError):  # simplejpeg raises where libjpeg only warns
         return False
     return True

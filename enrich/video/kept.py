@@ -1,4 +1,4 @@
-"""A kept frame: what an extraction says of it, what its picture is called, and which times are taken."""
+"""Kept frames: the values an extraction yields, the names of their images, and uniqueness of their timestamps."""
 
 from array import array
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enrich.video.signals import Signals
 
 MICROSECONDS = 1_000_000
-FOLDER_SECONDS = 60  # 3,600 pictures a folder at 60 frames a second
+FOLDER_SECONDS = 60  # at most 3,600 images per folder at 60 frames per second
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class KeptFrame:
 
     index: int  # from 0 in decoder order
     timestamp: float  # seconds from the start of the stream
-    until: float  # the next kept frame's timestamp; of the last one, a step after the last source frame's
+    until: float  # timestamp of the next kept frame; for the last one, one step after the last source frame
     stands_for: int  # source frames, itself included
     scene: int  # from 0
     image_path: str  # relative to the extraction's folder, with forward slashes
@@ -26,12 +26,12 @@ class KeptFrame:
 
 
 def microseconds(timestamp: float) -> int:
-    """A timestamp as kept frames are told apart by it."""
+    """The timestamp as an integer, by which kept frames are distinguished."""
     return round(timestamp * MICROSECONDS)
 
 
 def image_name(timestamp: float) -> str:
-    """The JPEG's path below the video's folder, from the timestamp alone: the same in every extraction."""
+    """The JPEG's path below the video's folder. Depends on the timestamp only, so every extraction gives the same."""
     micros = microseconds(timestamp)
     minute = max(0, micros) // (FOLDER_SECONDS * MICROSECONDS)
     sign = "-" if micros < 0 else ""
@@ -40,7 +40,7 @@ def image_name(timestamp: float) -> str:
 
 @dataclass(slots=True)
 class OpenFrame:
-    """The kept frame that frames are still being left to."""
+    """The latest kept frame, whose `stands_for` still grows."""
 
     index: int
     timestamp: float
@@ -48,8 +48,8 @@ class OpenFrame:
     signals: Signals
     stands_for: int = 1
 
-    def closed(self, until: float) -> KeptFrame:
-        """The frame, once it is known until when it stands; see KeptFrame."""
+    def finish(self, until: float) -> KeptFrame:
+        """The final KeptFrame, once its end is known."""
         signals = self.signals
         return KeptFrame(
             self.index,
@@ -66,7 +66,7 @@ class OpenFrame:
 
 
 class KeptTimes:
-    """Which timestamps were kept, to the microsecond: no two kept frames of a video share one."""
+    """The timestamps kept so far, in microseconds; no two kept frames of a video share one."""
 
     def __init__(self) -> None:
         self._micros = array("q")
@@ -77,7 +77,7 @@ class KeptTimes:
         micros = microseconds(timestamp)
         if self._latest is None or micros > self._latest:
             return True
-        if self._lookup is None:  # only once time has gone backwards; a set takes ten times the memory
+        if self._lookup is None:  # built only when time goes backwards; a set takes ten times the memory of the array
             self._lookup = set(self._micros)
         return micros not in self._lookup
 

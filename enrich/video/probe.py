@@ -1,9 +1,8 @@
-"""What a video file says about itself, read within a moment: nothing but its first picture is decoded.
+"""Reads a video file's metadata quickly: only the first frame is decoded.
 
-Footage filmed with a logarithmic curve: it looks grey until it is graded, so descriptions of colours may suffer.
-
-Known by what files say: their transfer characteristic, tags about the picture's look, and what Sony's cameras write
-behind their films. Footage that says nothing is not guessed at: fog and shadows look the same.
+Detects log footage, which looks grey until it is graded, so that descriptions of its colours may suffer. The log curve
+is taken from the file's transfer characteristic, from tags about the look, and from the XML that Sony cameras append to
+their files. Footage without such metadata is not guessed at, because fog and shadows look the same.
 """
 
 import re
@@ -29,66 +28,66 @@ LOG_NAME = re.compile(
     r"|log-?c ?[34]?|l-?log|i-?log|apple ?log ?2?|gp-?log)\b",
     re.IGNORECASE,
 )
-ABOUT_LOOK = ("gamma", "transfer", "color", "colour", "curve", "profile", "picturestyle", "look", "logcurve")
+LOOK_TAGS = ("gamma", "transfer", "color", "colour", "curve", "profile", "picturestyle", "look", "logcurve")
 SONY_BRANDS = ("xavc", "mss ")
 SONY_TAIL_BYTES = 256 * 1024
 SONY_GAMMA = re.compile(rb'CaptureGammaEquation"\s+value="([^"]{1,40})"')
-FIRST_PICTURE_PACKETS = 64
-# Cameras without a clock write the epoch of their format: 1904 (QuickTime) or 1970.
-EARLIEST_YEAR = 1971
+MAX_FIRST_FRAME_PACKETS = 64
+# Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970.
+MIN_YEAR = 1971
 
 
 def log_curve(path: Path, curve: int, tags: Mapping[str, str]) -> str | None:
-    """The name of the logarithmic curve the file says it was filmed with, None if it says none."""
+    """The name of the log curve that the file's metadata names; None if it names none."""
     for name, value in tags.items():
-        is_about_look = any(word in re.sub("[^a-z]", "", name.lower()) for word in ABOUT_LOOK)
+        is_about_look = any(word in re.sub("[^a-z]", "", name.lower()) for word in LOOK_TAGS)
         if is_about_look and (found := LOG_NAME.search(value)):
             return found[1]
     if tags.get("major_brand", "").lower() in SONY_BRANDS:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - SONY_TAIL_BYTES))
-            written = SONY_GAMMA.search(file.read())
-        if written and (found := LOG_NAME.search(written[1].decode("ascii", "replace"))):
+            gamma = SONY_GAMMA.search(file.read())
+        if gamma and (found := LOG_NAME.search(gamma[1].decode("ascii", "replace"))):
             return found[1]
     return "a log curve" if curve in LOG_CURVES else None
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What is known of a video before it is decoded; width and height are those of the upright picture."""
+    """A video's metadata, before it is decoded. Width and height are those of the upright frame."""
 
     path: Path
     fingerprint: str
     title: str
     duration: float | None  # seconds
-    fps: float | None  # the average, for a variable rate
+    fps: float | None  # frames per second; the average for a variable rate
     width: int  # square pixels, rotation and sample aspect ratio applied
     height: int
     codec: str
-    rotation: int  # degrees clockwise that turn the decoded picture upright: 0, 90, 180, 270
-    sample_aspect: Fraction  # width of a pixel over its height, before rotation
+    rotation: int  # degrees clockwise that turn a decoded frame upright: 0, 90, 180, 270
+    sample_aspect: Fraction  # width of a pixel divided by its height, before rotation
     recorded_at: datetime | None  # aware, UTC
-    start_timecode: str | None  # as the camera wrote it, such as 10:00:00:00
+    start_timecode: str | None  # as written by the camera, such as 10:00:00:00
     camera: str | None
-    frame_estimate: int | None  # a guess: headers are often wrong
+    frame_estimate: int | None  # headers are often wrong
     size_bytes: int
-    warnings: tuple[str, ...]  # what may make its pictures or descriptions worse
+    warnings: tuple[str, ...]  # reasons why its images or descriptions may be worse
 
 
 def probe(path: Path | str) -> VideoFacts:
-    """The facts of the file's first video stream that is not an attached picture.
+    """Read the metadata of the file's first video stream that is not an attached image.
 
-    Raises NotAVideoError, or VideoMissingError when the file is gone, a folder, or may not be read.
+    Raises NotAVideoError, or VideoMissingError if the file does not exist, is a folder, or cannot be read.
     """
     path = Path(path).absolute()
     content = fingerprint(path)
     container, stream = open_video(path)
     with container:
-        picture = _first_picture(container, stream)
+        first_frame = _first_frame(container, stream)
         context = stream.codec_context
         if not context.width or not context.height:
-            raise NotAVideoError(f"{path} is damaged: its video has no size")
-        rotation = upright_rotation(picture) if picture else 0
+            raise NotAVideoError(f"{path} is damaged (its video has no size): copy it again from the original")
+        rotation = upright_rotation(first_frame) if first_frame else 0
         aspect = sample_aspect(stream)
         width, height = upright_size(context.width, context.height, rotation, aspect)
         tags = _tags(container, stream)
@@ -115,7 +114,7 @@ def probe(path: Path | str) -> VideoFacts:
 
 
 def sample_aspect(stream: VideoStream) -> Fraction:
-    """The width of one pixel over its height; 1 where the file does not say."""
+    """The width of a pixel divided by its height; 1 if the file does not say."""
     aspect = stream.sample_aspect_ratio
     return aspect or Fraction(1)
 
@@ -123,16 +122,16 @@ def sample_aspect(stream: VideoStream) -> Fraction:
 def _warnings(curve: str | None) -> tuple[str, ...]:
     if curve is None:
         return ()
-    return (f"filmed with {curve}: its pictures look grey until they are graded, and so will their descriptions",)
+    return (f"recorded with {curve}: colours look grey until the footage is graded, also in the descriptions",)
 
 
-def _first_picture(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """Rotation stands on pictures, not in what PyAV shows of the header; None if it cannot be had quickly."""
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+    """The first frame, for its rotation, which PyAV does not read from the header; None if it is not found quickly."""
     try:
         for number, packet in enumerate(container.demux(stream)):
-            for picture in packet.decode():
-                return picture
-            if number >= FIRST_PICTURE_PACKETS:
+            for frame in packet.decode():
+                return frame
+            if number >= MAX_FIRST_FRAME_PACKETS:
                 break
     except av.FFmpegError:
         pass
@@ -140,13 +139,13 @@ def _first_picture(container: InputContainer, stream: VideoStream) -> VideoFrame
 
 
 def _duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds of the video stream, which may be shorter than the file."""
+    """Seconds of the video stream, which may be shorter than those of the file."""
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     start = float((stream.start_time or 0) * (stream.time_base or 0))
-    written = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if written:  # Matroska counts from 0, wherever the stream starts
-        hours, minutes, seconds = written.groups()
+    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if tag:  # Matroska counts from 0, even if the stream starts later
+        hours, minutes, seconds = tag.groups()
         return max(0.0, int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start)
     if not container.duration:
         return None
@@ -160,7 +159,7 @@ def _fps(stream: VideoStream) -> float | None:
 
 
 def _tags(container: InputContainer, stream: VideoStream) -> dict[str, str]:
-    """All tags with lower-case names; those of the file win over the stream's, and those over others'."""
+    """All tags, with lower-case names. The container's win over the video stream's, and those over other streams'."""
     tags: dict[str, str] = {}
     for source in (container.metadata, stream.metadata, *(other.metadata for other in container.streams)):
         for name, value in source.items():
@@ -170,22 +169,22 @@ def _tags(container: InputContainer, stream: VideoStream) -> dict[str, str]:
 
 
 def _recorded_at(tags: dict[str, str]) -> datetime | None:
-    """The moment of recording; Apple's own tag first, since `creation_time` is rewritten by every export."""
+    """The time of recording. Apple's own tag comes first, because every export rewrites `creation_time`."""
     for name in ("com.apple.quicktime.creationdate", "creation_time", "date"):
         try:
             moment = datetime.fromisoformat(tags.get(name, ""))
         except ValueError:
             continue
         if name == "date" and moment.tzinfo is None:
-            continue  # a day, or a year, is not a moment
+            continue  # a year or a day only
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        if moment.year >= EARLIEST_YEAR:
+        if moment.year >= MIN_YEAR:
             return moment
     return None
 
 
 def _camera(tags: dict[str, str]) -> str | None:
-    """Maker and model as one text, the maker only once."""
+    """Maker and model as one text, without repeating the maker."""
     makers = ("com.apple.quicktime.make", "make", "com.android.manufacturer", "manufacturer")
     models = ("com.apple.quicktime.model", "model", "com.android.model")
     maker = next((tags[name] for name in makers if name in tags), "")

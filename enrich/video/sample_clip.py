@@ -1,4 +1,4 @@
-"""The sample clip of `everyframe demo`: five drawn scenes with hard cuts, made within seconds on any machine."""
+"""Draws the sample clip of `everyframe demo`: five animated scenes with hard cuts, made in seconds on any machine."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -14,16 +14,16 @@ from av.video.stream import VideoStream
 WIDTH_PIXELS = 640
 HEIGHT_PIXELS = 360
 FPS = 15
-SCENE_FRAMES = 18  # 1.2 seconds; five scenes make six
+SCENE_FRAMES = 18  # 1.2 seconds; five scenes make 6 seconds
 SUBPIXEL_BITS = 4  # cv2 draws at sixteenths of a pixel
 
 Canvas: TypeAlias = np.ndarray
 Colour: TypeAlias = tuple[int, int, int]  # red, green, blue
-Scene: TypeAlias = Callable[[Canvas, float], None]  # draws a moment from 0 to 1
+Scene: TypeAlias = Callable[[Canvas, float], None]  # draws the scene at a time from 0 (start) to 1 (end)
 
 
 def draw_sample_clip(path: Path | str) -> Path:
-    """Writes the clip as MP4: 6 s, 640x360, H.264 (MPEG-4 where FFmpeg was built without an H.264 encoder)."""
+    """Write the clip as MP4: 6 s, 640x360, H.264 (MPEG-4 if FFmpeg was built without an H.264 encoder)."""
     path = Path(path)
     try:
         _write(path, "libx264", {"preset": "veryfast", "crf": "23", "bf": "0"})
@@ -32,8 +32,8 @@ def draw_sample_clip(path: Path | str) -> Path:
     return path
 
 
-def sample_pictures() -> Iterator[Canvas]:
-    """The clip's pictures, RGB."""
+def sample_frames() -> Iterator[Canvas]:
+    """The clip's frames, RGB."""
     for scene in (_ball, _house, _night, _caption, _car):
         for number in range(SCENE_FRAMES):
             canvas = np.empty((HEIGHT_PIXELS, WIDTH_PIXELS, 3), np.uint8)
@@ -45,7 +45,7 @@ def _write(path: Path, codec: str, options: dict[str, str]) -> None:
     with av.open(str(path), "w", format="mp4") as container:
         stream = cast("VideoStream", container.add_stream(codec, rate=Fraction(FPS), options=options))
         stream.width, stream.height, stream.pix_fmt = WIDTH_PIXELS, HEIGHT_PIXELS, "yuv420p"
-        for number, canvas in enumerate(sample_pictures()):
+        for number, canvas in enumerate(sample_frames()):
             frame = av.VideoFrame.from_ndarray(canvas, format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(stream.encode(frame))
@@ -73,15 +73,15 @@ def _shape(canvas: Canvas, points: Sequence[tuple[float, float]], colour: Colour
     cv2.fillPoly(canvas, [np.array(points).round().astype(np.int32)], colour, cv2.LINE_AA)
 
 
-def _words(canvas: Canvas, text: str, y: int, size: float, colour: Colour) -> None:
+def _text(canvas: Canvas, text: str, y: int, size: float, colour: Colour) -> None:
     """A line of text, centred."""
     thickness = round(1.6 * size)
     (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, size, thickness)
-    at = ((WIDTH_PIXELS - width) // 2, y)
-    cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_DUPLEX, size, colour, thickness, cv2.LINE_AA)
+    origin = ((WIDTH_PIXELS - width) // 2, y)
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_DUPLEX, size, colour, thickness, cv2.LINE_AA)
 
 
-def _ball(canvas: Canvas, moment: float) -> None:
+def _ball(canvas: Canvas, time: float) -> None:
     """A red ball bounces over a green meadow."""
     _gradient(canvas, (140, 200, 245), (225, 242, 252), 0, 230)
     _gradient(canvas, (96, 180, 72), (46, 122, 44), 230)
@@ -90,8 +90,8 @@ def _ball(canvas: Canvas, moment: float) -> None:
             turn = math.radians(angle)
             _disc(canvas, x + 6 * math.cos(turn), y + 6 * math.sin(turn), 4, (255, 255, 255))
         _disc(canvas, x, y, 4, (250, 205, 60))
-    along = 90 + 460 * moment
-    height = 150 * abs(math.cos(moment * 2.5 * math.pi))
+    along = 90 + 460 * time
+    height = 150 * abs(math.cos(time * 2.5 * math.pi))
     shadow = max(0.35, 1 - height / 260)
     cv2.ellipse(
         canvas, (round(along), 300), (round(44 * shadow), round(9 * shadow)), 0, 0, 360, (36, 96, 36), -1, cv2.LINE_AA
@@ -100,19 +100,19 @@ def _ball(canvas: Canvas, moment: float) -> None:
     _disc(canvas, along - 14, 244 - height, 12, (240, 120, 120))
 
 
-def _house(canvas: Canvas, moment: float) -> None:
+def _house(canvas: Canvas, time: float) -> None:
     """A yellow house with a red roof under the sun; smoke rises."""
     _gradient(canvas, (92, 170, 240), (200, 230, 250), 0, 280)
     _gradient(canvas, (120, 190, 90), (80, 150, 60), 280)
     for ray in range(12):
-        turn = math.radians(ray * 30 + 30 * moment)
+        turn = math.radians(ray * 30 + 30 * time)
         tip = (540 + 78 * math.cos(turn), 76 + 78 * math.sin(turn))
         sides = [(540 + 48 * math.cos(turn + off), 76 + 48 * math.sin(turn + off)) for off in (-0.13, 0.13)]
         _shape(canvas, [*sides, tip], (255, 214, 70))
     _disc(canvas, 540, 76, 42, (255, 205, 40))
     _box(canvas, 350, 96, (26, 70), (150, 80, 60))
     for puff in range(4):
-        rise = (puff / 4 + moment) % 1
+        rise = (puff / 4 + time) % 1
         shade = round(235 - 30 * rise)
         _disc(canvas, 363 + 34 * rise, 84 - 70 * rise, 8 + 12 * rise, (shade, shade, shade))
     _box(canvas, 210, 180, (200, 130), (245, 222, 150))
@@ -129,16 +129,16 @@ def _house(canvas: Canvas, moment: float) -> None:
         _disc(canvas, x, y, radius, (52, 128, 58))
 
 
-def _night(canvas: Canvas, moment: float) -> None:
+def _night(canvas: Canvas, time: float) -> None:
     """A night sky with a moon and stars over mountains; a star falls."""
     _gradient(canvas, (6, 8, 34), (36, 44, 98))
     sky = np.random.default_rng(7)
     for x, y, size, phase in zip(*sky.random((4, 90)), strict=True):
-        glow = round(150 + 105 * math.sin(6 * (phase + moment)) ** 2)
+        glow = round(150 + 105 * math.sin(6 * (phase + time)) ** 2)
         _disc(canvas, x * WIDTH_PIXELS, y * 240, 0.7 + 1.1 * size, (glow, glow, round(glow * 0.92)))
     _disc(canvas, 470, 92, 50, (246, 240, 212))
     _disc(canvas, 496, 78, 44, (16, 19, 52))
-    head = (120 + 240 * moment, 40 + 90 * moment)
+    head = (120 + 240 * time, 40 + 90 * time)
     for step in range(24):
         fade = 1 - step / 24
         colour = (round(30 + 225 * fade), round(34 + 216 * fade), round(80 + 140 * fade))
@@ -149,20 +149,20 @@ def _night(canvas: Canvas, moment: float) -> None:
     _shape(canvas, [(330, 218), (350, 200), (371, 218), (358, 214), (349, 222), (341, 214)], (220, 226, 240))
 
 
-def _caption(canvas: Canvas, moment: float) -> None:
+def _caption(canvas: Canvas, time: float) -> None:
     """A card with words on it; a line grows below them."""
     _gradient(canvas, (250, 244, 228), (240, 226, 198))
     cv2.rectangle(canvas, (28, 28), (WIDTH_PIXELS - 29, HEIGHT_PIXELS - 29), (122, 38, 52), 3)
     cv2.rectangle(canvas, (38, 38), (WIDTH_PIXELS - 39, HEIGHT_PIXELS - 39), (122, 38, 52), 1)
-    _words(canvas, "HAPPY BIRTHDAY", 150, 1.9, (122, 38, 52))
-    _words(canvas, "Grandma is 80 today", 218, 1.1, (70, 60, 54))
-    half = round(30 + 180 * moment)
+    _text(canvas, "HAPPY BIRTHDAY", 150, 1.9, (122, 38, 52))
+    _text(canvas, "Grandma is 80 today", 218, 1.1, (70, 60, 54))
+    half = round(30 + 180 * time)
     _box(canvas, WIDTH_PIXELS / 2 - half, 254, (2 * half, 4), (206, 150, 60))
     for side in (-1, 1):
         _disc(canvas, WIDTH_PIXELS / 2 + side * (half + 12), 256, 7, (206, 150, 60))
 
 
-def _car(canvas: Canvas, moment: float) -> None:
+def _car(canvas: Canvas, time: float) -> None:
     """A blue car drives through a town in the evening."""
     _gradient(canvas, (250, 150, 90), (255, 214, 150), 0, 240)
     town = np.random.default_rng(3)
@@ -178,7 +178,7 @@ def _car(canvas: Canvas, moment: float) -> None:
     _gradient(canvas, (84, 84, 92), (58, 58, 64), 240)
     for stripe in range(-1, 6):
         _box(canvas, stripe * 130 + 40, 318, (70, 7), (240, 236, 220))
-    left = -40 + 480 * moment
+    left = -40 + 480 * time
     _shape(canvas, [(left + x, y) for x, y in ((52, 232), (78, 192), (160, 192), (192, 232))], (30, 74, 178))
     _shape(canvas, [(left + x, y) for x, y in ((64, 230), (84, 199), (116, 199), (116, 230))], (190, 224, 244))
     _shape(canvas, [(left + x, y) for x, y in ((123, 230), (123, 199), (156, 199), (180, 230))], (190, 224, 244))
@@ -191,6 +191,6 @@ def _car(canvas: Canvas, moment: float) -> None:
         _disc(canvas, left + wheel, 278, 25, (24, 24, 28))
         _disc(canvas, left + wheel, 278, 13, (178, 182, 190))
         for spoke in range(5):
-            turn = math.radians(72 * spoke) + moment * 19
+            turn = math.radians(72 * spoke) + time * 19
             end = (round(left + wheel + 12 * math.cos(turn)), round(278 + 12 * math.sin(turn)))
             cv2.line(canvas, (round(left + wheel), 278), end, (90, 94, 100), 2, cv2.LINE_AA)

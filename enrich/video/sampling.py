@@ -1,7 +1,7 @@
-"""Sampling: which source frames are kept, and the texts people write for it.
+"""Sampling: which source frames are kept, and the text form of this setting.
 
-`distinct` (with a level of likeness: `distinct:strict`), `exact`, `every=2s`, `scenes`. The first frame is always
-kept; a kept frame stands for what follows it up to the next kept one.
+The forms are `distinct` (optionally with a likeness level: `distinct:strict`), `exact`, `every=2s` and `scenes`. The
+first frame is always kept. A kept frame stands for the frames after it, up to the next kept one.
 """
 
 import math
@@ -14,9 +14,9 @@ from enrich.video.distinct import PACES, DistinctFrames
 from enrich.video.likeness import DEFAULT_LIKENESS, Likeness, LikenessLevel
 from enrich.video.signals import Luma, Signals
 
-ALLOWED = "distinct, distinct:strict, distinct:normal, distinct:loose, exact, scenes, every=2s (or 500ms, 1m)"
+SAMPLING_EXAMPLES = "distinct, distinct:strict, distinct:normal, distinct:loose, exact, scenes, every=2s (or 500ms, 1m)"
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-ROUNDING_SECONDS = 1e-6  # a frame this little before a multiple of the period is on it
+ROUNDING_SECONDS = 1e-6  # a frame this close before a multiple of the period counts as on it
 
 
 class SamplingKind(StrEnum):
@@ -29,19 +29,19 @@ class SamplingKind(StrEnum):
 
 
 class Chooser(Protocol):
-    """Decides frame by frame, in decoder order, after the first; it remembers what it kept."""
+    """Decides frame by frame, in decoder order. Stateful: one chooser per video."""
 
     def keep(self, timestamp: float, luma: Luma, signals: Signals, *, is_wanted: bool = False) -> bool:
-        """Whether this frame is kept, as a wanted one always is; if so, later frames are compared with it."""
+        """Whether to keep this frame, as a wanted one always is; later frames are compared with the last kept one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """One way to choose frames; `str()` is the text that is stored."""
+    """One way to choose frames; `str()` gives the text form stored in the database."""
 
     kind: SamplingKind
-    likeness: LikenessLevel = LikenessLevel.NORMAL  # for distinct
-    period: float = 0.0  # seconds, for every
+    likeness: LikenessLevel = LikenessLevel.NORMAL  # for DISTINCT
+    period: float = 0.0  # seconds, for EVERY
 
     def __str__(self) -> str:
         match self.kind:
@@ -54,7 +54,7 @@ class Sampling:
         assert_never(self.kind)
 
     def chooser(self, likeness: Likeness = DEFAULT_LIKENESS) -> Chooser:
-        """A fresh chooser for one video."""
+        """A new chooser for one video."""
         match self.kind:
             case SamplingKind.DISTINCT:
                 return DistinctFrames(likeness, likeness.threshold(self.likeness), PACES[self.likeness])
@@ -68,7 +68,7 @@ class Sampling:
 
 
 def parse_sampling(text: str, likeness: str = LikenessLevel.NORMAL) -> Sampling:
-    """The sampling a text names; `likeness` is the level of a plain `distinct`. Raises ValueError."""
+    """Parse the text form; `likeness` is the level of `distinct` without one. Raises ValueError."""
     name = text.strip().lower()
     if name in (SamplingKind.EXACT, SamplingKind.SCENES):
         return Sampling(SamplingKind(name))
@@ -81,7 +81,7 @@ def parse_sampling(text: str, likeness: str = LikenessLevel.NORMAL) -> Sampling:
         period = float(every[1]) * UNIT_SECONDS[every[2] or "s"]
         if period >= UNIT_SECONDS["ms"]:
             return Sampling(SamplingKind.EVERY, period=period)
-    raise ValueError(f"{text!r} is no sampling: use one of {ALLOWED}")
+    raise ValueError(f"{text!r} is not a valid sampling: use one of {SAMPLING_EXAMPLES}")
 
 
 class _Exact:
@@ -91,7 +91,7 @@ class _Exact:
 
 
 class _Scenes:
-    """The first frame of a scene: whatever stands for the scene must not come before it."""
+    """The first frame of each scene: the frame that stands for a scene must be inside it."""
 
     def __init__(self) -> None:
         self._is_first = True
@@ -103,7 +103,7 @@ class _Scenes:
 
 
 class _Every:
-    """The first frame at or after each multiple of the period; a wanted one between two takes no multiple's place."""
+    """The first frame at or after each multiple of the period; wanted frames are kept in addition."""
 
     def __init__(self, period: float) -> None:
         self._period = period

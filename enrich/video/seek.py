@@ -1,9 +1,9 @@
-"""Single pictures of a video, found by seeking instead of decoding all of it.
+"""Reads single frames of a video by seeking instead of decoding all of it.
 
-Guarantees: a picture that comes out is the one a full decode gives at the same timestamp, to the bit. So none comes
-out that was patched up, or that needs pictures from before the key frame it was decoded from; nothing at all comes out
-where the container cannot seek or pictures do not carry their times. Not guaranteed of damaged files: a full decode
-may lose a picture that is found here. Not for use by several threads at once.
+Guarantees: a returned frame is bit-identical to the one a full decode gives at the same timestamp. Frames with
+concealed errors, and frames that depend on frames before the key frame, are not returned. Nothing is returned if the
+container cannot seek or its frames carry no timestamps. Not guaranteed for damaged files: a full decode may lose a
+frame that is found here. Not thread-safe.
 """
 
 from collections.abc import Iterator
@@ -24,21 +24,21 @@ from enrich.video.container import open_video
 from enrich.video.decode import FALLBACK_FPS, SourceFrame
 from enrich.video.probe import sample_aspect
 
-# MPEG-TS is sought by position: the next key frame may lie behind the time that was asked for.
+# Seeking in MPEG-TS is by byte position and may land after the requested time; then seek further back.
 STEPS_BACK_SECONDS = (0.0, 2.0, 10.0)
-# 1080p H.264 takes 2 s of one core for a billion pixels, 4K HEVC with 10 bits 5 s.
-GROUP_PIXELS = 600_000_000  # 300 pictures of 1080p
-ALL_GROUPS_PIXELS = 1_200_000_000
-MOST_PACKETS = 600  # read in search of a key frame; some streams have none but the first
-FIELDS = 2  # of an interlaced picture; in MPEG-TS each may have a packet
+# Limits on decoding; a billion pixels take one core 2 s (1080p H.264) to 5 s (4K HEVC, 10 bits).
+MAX_GOP_PIXELS = 600_000_000  # 300 frames of 1080p
+MAX_TOTAL_PIXELS = 1_200_000_000
+MAX_PACKETS = 600  # read in search of a key frame; some streams have only the first
+FIELDS_PER_FRAME = 2  # of an interlaced frame; in MPEG-TS each may have its own packet
 
 
 @dataclass(frozen=True, slots=True)
 class KeyFrame:
-    """A key frame that was found but not decoded yet."""
+    """A key frame that is not decoded yet."""
 
     timestamp: float  # seconds from the start of the stream
-    packets: "list[Packet[VideoStream]]"  # its own and the next one
+    packets: "list[Packet[VideoStream]]"  # its own packet and the next one
 
 
 class Seeker:
@@ -46,12 +46,12 @@ class Seeker:
 
     def __init__(self, path: Path) -> None:
         self._container, self._stream = open_video(path)
-        self._stream.thread_type = "NONE"  # threads only delay the one picture that is wanted
+        self._stream.thread_type = "NONE"  # threads would only delay a single frame
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         self.sample_aspect = sample_aspect(self._stream)
         self._is_timed = _is_timed(self._container, self._stream)
-        self._groups: set[int] = set()  # pts of the key frames of those that were decoded
-        self._pixels_left = ALL_GROUPS_PIXELS
+        self._decoded_gops: set[int] = set()  # pts of their key frames
+        self._pixels_left = MAX_TOTAL_PIXELS
 
     def __enter__(self) -> Self:
         return self
@@ -62,43 +62,43 @@ class Seeker:
         self._container.close()
 
     def key_frames_around(self, seconds: float) -> list[KeyFrame]:
-        """The key frames the container finds before and after a moment, nearest first; nothing is decoded."""
+        """The key frames before and after a time according to the container, nearest first; decodes nothing."""
         found: dict[float, KeyFrame] = {}
         for is_backward in (True, False):
-            packets = list(islice(self._packets_from_key_frame(seconds, is_backward=is_backward), FIELDS))
+            packets = list(islice(self._packets_from_key_frame(seconds, is_backward=is_backward), FIELDS_PER_FRAME))
             if packets and packets[0].pts is not None:
                 key = KeyFrame(self._seconds(packets[0].pts), packets)
                 found[key.timestamp] = key
         return sorted(found.values(), key=lambda key: abs(key.timestamp - seconds))
 
     def decode_key_frame(self, key: KeyFrame) -> SourceFrame | None:
-        """The picture of a key frame, decoded without waiting for those after it; None if it is not clean."""
-        picture = self._decode_alone(key.packets[:1])
-        if picture is not None and picture.interlaced_frame:  # it may lack its second field
-            picture = self._decode_alone(key.packets)
-        return None if picture is None else self._frame(picture)
+        """Decode a key frame without the frames after it; None if it has errors."""
+        av_frame = self._decode_single(key.packets[:1])
+        if av_frame is not None and av_frame.interlaced_frame:  # its second field may be in the next packet
+            av_frame = self._decode_single(key.packets)
+        return None if av_frame is None else self._source_frame(av_frame)
 
-    def group_at(self, seconds: float) -> Iterator[SourceFrame]:
-        """The pictures from the last key frame at or before a moment to the next one, as far as they are clean.
+    def gop_at(self, seconds: float) -> Iterator[SourceFrame]:
+        """The frames of the group of pictures (GOP) around a time, up to the first frame with errors.
 
-        Each group comes once only. It ends early after `GROUP_PIXELS`, and when `ALL_GROUPS_PIXELS` were decoded for
-        all groups; it does not come at all if it would end before the moment.
+        Each GOP is decoded once; a second call yields nothing. Decoding ends early after `MAX_GOP_PIXELS`, or after
+        `MAX_TOTAL_PIXELS` over all GOPs. A GOP that would end before the requested time is not decoded at all.
         """
         size = max(1, self._stream.width * self._stream.height)
-        most = min(GROUP_PIXELS, self._pixels_left) // size
+        max_frames = min(MAX_GOP_PIXELS, self._pixels_left) // size
         packets: list[Packet[VideoStream]] = []
         for back in STEPS_BACK_SECONDS:
-            packets = packets or self._group_packets(seconds, most, back=back)
-        if not packets or packets[0].pts is None or packets[0].pts in self._groups:
+            packets = packets or self._gop_packets(seconds, max_frames, back=back)
+        if not packets or packets[0].pts is None or packets[0].pts in self._decoded_gops:
             return
-        if (seconds - self._seconds(packets[0].pts)) * self._fps() < most:
-            self._groups.add(packets[0].pts)
+        if (seconds - self._seconds(packets[0].pts)) * self._fps() < max_frames:
+            self._decoded_gops.add(packets[0].pts)
             for frame in self._decode(packets, packets[0].pts):
                 self._pixels_left -= size
                 yield frame
 
-    def _group_packets(self, seconds: float, most: int, *, back: float) -> "list[Packet[VideoStream]]":
-        """Up to `most` packets from the last key frame at or before a moment to the next one; none if none is found."""
+    def _gop_packets(self, seconds: float, limit: int, *, back: float) -> "list[Packet[VideoStream]]":
+        """Up to `limit` packets from the last key frame at or before a time to the next one; empty if there is none."""
         packets: list[Packet[VideoStream]] = []
         for packet in self._packets_from_key_frame(seconds - back, is_backward=True):
             if packet.is_keyframe and packet.pts is not None:
@@ -107,12 +107,12 @@ class Seeker:
                 packets = [packet]
             elif packets:
                 packets.append(packet)
-            if len(packets) >= most:
+            if len(packets) >= limit:
                 break
         return packets
 
     def _packets_from_key_frame(self, seconds: float, *, is_backward: bool) -> "Iterator[Packet[VideoStream]]":
-        """Seeks; the packets from the first key frame on, to the end or to where the file breaks off."""
+        """Seek, then yield the packets from the first key frame to the end or the point of truncation."""
         if not self._is_timed:
             return
         offset = round(seconds / self._time_base) + (self._stream.start_time or 0)
@@ -123,21 +123,21 @@ class Seeker:
                 is_found = is_found or packet.is_keyframe
                 if packet.size and is_found:
                     yield packet
-                elif count > MOST_PACKETS:
+                elif count > MAX_PACKETS:
                     return
         except av.FFmpegError:
             return
 
-    def _decode_alone(self, packets: "list[Packet[VideoStream]]") -> VideoFrame | None:
+    def _decode_single(self, packets: "list[Packet[VideoStream]]") -> VideoFrame | None:
         context = self._stream.codec_context
         context.flush_buffers()
         try:
-            pictures = [picture for packet in (*packets, None) for picture in context.decode(packet)]
+            av_frames = [av_frame for packet in (*packets, None) for av_frame in context.decode(packet)]
         except av.FFmpegError:
             return None
-        for picture in pictures:
-            if picture.pts == packets[0].pts:
-                return picture if picture.key_frame and not picture.is_corrupt else None
+        for av_frame in av_frames:
+            if av_frame.pts == packets[0].pts:
+                return av_frame if av_frame.key_frame and not av_frame.is_corrupt else None
         return None
 
     def _decode(self, packets: "list[Packet[VideoStream]]", key_pts: int) -> Iterator[SourceFrame]:
@@ -145,20 +145,20 @@ class Seeker:
         context.flush_buffers()
         try:
             for packet in (*packets, None):
-                for picture in context.decode(packet):
-                    if picture.pts is None or picture.pts < key_pts:  # made of pictures from before the key frame
+                for av_frame in context.decode(packet):
+                    if av_frame.pts is None or av_frame.pts < key_pts:  # depends on frames before the key frame
                         continue
-                    if picture.is_corrupt:
+                    if av_frame.is_corrupt:
                         return
-                    yield self._frame(picture)
+                    yield self._source_frame(av_frame)
         except av.FFmpegError:
             return
 
-    def _frame(self, picture: VideoFrame) -> SourceFrame:
-        return SourceFrame(None, self._seconds(picture.pts or 0), picture, self.sample_aspect)
+    def _source_frame(self, av_frame: VideoFrame) -> SourceFrame:
+        return SourceFrame(None, self._seconds(av_frame.pts or 0), av_frame, self.sample_aspect)
 
     def _seconds(self, pts: int) -> float:
-        """As SourceFrames has it: the same picture must get the same float."""
+        """Computed as in SourceFrames: the same frame must get the same float."""
         return float((pts - (self._stream.start_time or 0)) * self._time_base)
 
     def _fps(self) -> float:
@@ -166,7 +166,7 @@ class Seeker:
 
 
 def _is_timed(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether times are known wherever reading begins. AVI counts pictures: by its index, if that is whole."""
+    """Whether timestamps are right after a seek. AVI counts frames, so its index must be complete."""
     if stream.start_time is None:
         return False
     if container.format.name != "avi":

@@ -1,4 +1,4 @@
-"""One source frame of a video, found again: by its number or by its time, whether it was kept or not."""
+"""Reads single source frames of a video by index or by time, whether they were kept or not."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,21 +7,21 @@ from pathlib import Path
 from enrich.errors import NotAVideoError, VideoError
 from enrich.video.decode import SourceFrame, SourceFrames
 
-# Seeking to a picture may land behind it, or on pictures that need others before them: then farther back.
+# A seek may land after the frame, or on frames that depend on earlier ones; then seek further back.
 STEPS_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
 SAME_SECONDS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class FramePosition:
-    """A frame whose number and time are both known, such as a kept frame."""
+    """A frame whose index and timestamp are both known, such as a kept frame."""
 
     index: int
     timestamp: float  # seconds from the start of the stream
 
 
 class FrameNotFoundError(VideoError):
-    """The video has no frame of this number."""
+    """The video has no frame with this index."""
 
 
 def read_source_frame(
@@ -31,43 +31,43 @@ def read_source_frame(
     timestamp: float | None = None,
     near: tuple[int, float] | None = None,
 ) -> SourceFrame:
-    """The frame of this number (decoder order), or the one shown at this time (the last at or before it).
+    """Read the frame with this index (decoder order), or the frame shown at this time (the last at or before it).
 
-    `near` is the (index, timestamp) of a known frame at or before the wanted one: it saves decoding from the
-    start. It is checked: if the video has no frame at its time, frames are counted from 0. A frame
-    found by time without `near` may have index None. A time before the first frame gives the first, one
-    behind the end the last.
+    `near` is the (index, timestamp) of a known frame at or before the requested one, which saves decoding from the
+    start. It is verified: if the video has no frame at that time, frames are counted from 0. A frame found by time
+    without `near` may have index None. A time before the first frame gives the first frame, a time after the end the
+    last.
 
-    Raises FrameNotFoundError, whose message names how many frames there are, NotAVideoError, VideoMissingError.
+    Raises FrameNotFoundError, whose message states the number of frames, NotAVideoError or VideoMissingError.
     """
-    place = FramePosition(*near) if near is not None else None
+    known = FramePosition(*near) if near is not None else None
     if index is not None and timestamp is None:
         if index < 0:
-            raise FrameNotFoundError(f"there is no frame {index}: frames are counted from 0")
-        return _by_index(Path(path), index, place)
+            raise FrameNotFoundError(f"frame {index} does not exist: frames are numbered from 0")
+        return _by_index(Path(path), index, known)
     if timestamp is not None and index is None:
-        return _by_time(Path(path), timestamp, place)
-    raise TypeError("give either an index or a timestamp")
+        return _by_time(Path(path), timestamp, known)
+    raise TypeError("pass either an index or a timestamp")
 
 
 def read_source_frames(
     path: Path | str, first: int, last: int, *, near: tuple[int, float] | None = None
 ) -> Iterator[SourceFrame]:
-    """The frames of these numbers, both included, as far as there are any, decoded in one go; `near` as above.
+    """Read the frames from index `first` to `last`, both included, in one pass; `near` as in `read_source_frame`.
 
-    Raises NotAVideoError, VideoMissingError.
+    Ends early if the video has fewer frames. Raises NotAVideoError or VideoMissingError.
     """
     found = False
     if near is not None and near[0] <= first:
-        for frame in _numbered(_from_place(Path(path), FramePosition(*near)), first, last):
+        for frame in _in_range(_from_position(Path(path), FramePosition(*near)), first, last):
             found = True
             yield frame
     if not found:
         with SourceFrames(path) as frames:
-            yield from _numbered(iter(frames), first, last)
+            yield from _in_range(iter(frames), first, last)
 
 
-def _numbered(frames: Iterator[SourceFrame], first: int, last: int) -> Iterator[SourceFrame]:
+def _in_range(frames: Iterator[SourceFrame], first: int, last: int) -> Iterator[SourceFrame]:
     for frame in frames:
         index = frame.index if frame.index is not None else -1
         if index > last:
@@ -78,7 +78,7 @@ def _numbered(frames: Iterator[SourceFrame], first: int, last: int) -> Iterator[
 
 def _by_index(path: Path, index: int, near: FramePosition | None) -> SourceFrame:
     if near is not None and near.index <= index:
-        for frame in _from_place(path, near):
+        for frame in _from_position(path, near):
             if frame.index == index:
                 return frame
     with SourceFrames(path) as frames:
@@ -91,7 +91,7 @@ def _by_index(path: Path, index: int, near: FramePosition | None) -> SourceFrame
 
 def _by_time(path: Path, timestamp: float, near: FramePosition | None) -> SourceFrame:
     if near is not None and near.timestamp <= timestamp + SAME_SECONDS:
-        found = _last_until(_from_place(path, near), timestamp)
+        found = _last_until(_from_position(path, near), timestamp)
         if found is not None:
             return found
     for back in STEPS_BACK_SECONDS:
@@ -103,42 +103,42 @@ def _by_time(path: Path, timestamp: float, near: FramePosition | None) -> Source
     with SourceFrames(path) as frames:
         found = _last_until(iter(frames), timestamp)
     if found is None:
-        raise NotAVideoError(f"{path} has no pictures")
+        raise NotAVideoError(f"{path} has no frames that can be decoded: copy it again from the original")
     return found
 
 
-def _from_place(path: Path, place: FramePosition) -> Iterator[SourceFrame]:
-    """The frames from a known place on, numbered; none at all if the place is not found in the video."""
+def _from_position(path: Path, position: FramePosition) -> Iterator[SourceFrame]:
+    """The frames from a known position on, with indexes; none if the video has no frame at that position."""
     for back in STEPS_BACK_SECONDS:
         index: int | None = None
-        for frame in _from_key_frame(path, place.timestamp - back, place.timestamp):
-            if index is None and abs(frame.timestamp - place.timestamp) <= SAME_SECONDS:
-                index = place.index
+        for frame in _from_key_frame(path, position.timestamp - back, position.timestamp):
+            if index is None and abs(frame.timestamp - position.timestamp) <= SAME_SECONDS:
+                index = position.index
             if index is not None:
                 yield replace(frame, index=index)
                 index += 1
-            elif frame.timestamp > place.timestamp:
+            elif frame.timestamp > position.timestamp:
                 return
-        if index is not None or place.timestamp < back:
+        if index is not None or position.timestamp < back:
             return
 
 
 def _from_key_frame(path: Path, start: float, until: float) -> Iterator[SourceFrame]:
     """The frames after a seek to `start`; none if it lands after `until` or not on a key frame.
 
-    Pictures before a key frame in time but behind it in the file need pictures from before the seek.
+    Frames that precede a key frame in time but follow it in the file depend on frames from before the seek.
     """
     with SourceFrames(path, start=start) as frames:
         is_first = True
         for frame in frames:
-            if is_first and (not frame.picture.key_frame or frame.timestamp > until + SAME_SECONDS):
+            if is_first and (not frame.av_frame.key_frame or frame.timestamp > until + SAME_SECONDS):
                 return
             is_first = False
             yield frame
 
 
 def _last_until(frames: Iterator[SourceFrame], timestamp: float) -> SourceFrame | None:
-    """The last frame at or before a time, or the first frame if all are later; None if there are none."""
+    """The last frame at or before a time, or the first frame if all are later; None without frames."""
     found = None
     for frame in frames:
         if found is not None and frame.timestamp > timestamp + SAME_SECONDS:

@@ -22,7 +22,7 @@ from db.store import SUSPECT_CRASHES
 from enrich.library.images import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
-from enrich.schedule.coverage import GAP_LIMIT, CoverageOrder
+from enrich.schedule.coverage import COVERAGE_PRIORITY_LIMIT, CoverageOrder
 from enrich.worker.database_thread import LOCKED_RETRY_SECONDS
 from enrich.worker.extract_task import ExtractionProgress, extract_video
 from enrich.worker.run_context import RunContext
@@ -197,11 +197,11 @@ class Decoder:
         with reading(self._library.engine) as connection:
             due = queries.next_priority(connection, self._context.pass_, self._options.video_ids)
             waiting = extraction.skimmed_videos(connection, self._options.video_ids)
-        if due is not None and due > GAP_LIMIT:  # first skims are being described
+        if due is not None and due > COVERAGE_PRIORITY_LIMIT:  # first skims are being described
             return False
         gaps = {video.id: CoverageOrder(video.duration).gap(video.places) for video in waiting}
         for video in sorted(waiting, key=lambda video: -gaps[video.id]):
-            count = CoverageOrder(video.duration).deeper_skim_count(video.places)
+            count = CoverageOrder(video.duration).next_skim_count(video.places)
             if due is not None and 1000 * gaps[video.id] <= due:
                 return False
             if count > video.places:

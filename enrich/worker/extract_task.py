@@ -24,6 +24,7 @@ from enrich.library.images import (
     RETRYABLE_ERRORS,
     ExtractionStopped,
     image_folder_name,
+    jpeg_format,
     require_disk,
     require_same_file,
     translated_errors,
@@ -115,14 +116,11 @@ def _decode(
             skimmed_at=tuple(timestamp for _, timestamp in skimmed),
             folder=image_folder_name(video.fingerprint),
         )
-    settings = library.settings
     with Extraction(
         Path(video.path),
         library.frames_folder / planner.folder,
         sampling=parse_sampling(video.sampling),
-        rotation=video.rotation,
-        edge=settings.stored_edge,
-        quality=settings.jpeg_quality,
+        jpeg=jpeg_format(library.settings, video),
         wanted=planner.skimmed_at,
     ) as decoding:
         state = ExtractionProgress(video, decoding)
@@ -179,7 +177,7 @@ class _FramePlanner:
             motion=frame.motion,
             priority=REQUEST_PRIORITY
             if is_requested
-            else self.order.priority(frame.timestamp, frame.until, after=self.places_taken, looked_at=self.skimmed_at),
+            else self.order.priority(frame.timestamp, frame.until, after=self.places_taken, skimmed=self.skimmed_at),
         )
 
 

@@ -21,6 +21,7 @@ from enrich.library.images import (
     RETRYABLE_ERRORS,
     ExtractionStopped,
     image_folder_name,
+    jpeg_format,
     require_disk,
     require_same_file,
     translated_errors,
@@ -93,7 +94,6 @@ class _SkimTask:
         """Skim. Returns how many places of the coverage order are taken afterwards. Raises ExtractionStopped."""
         began = time.monotonic()
         ranks, targets = self._open_targets()
-        settings = self._library.settings
         found: list[store.NewFrame] = []
         saved_at = float("-inf")
         last = self._taken
@@ -101,13 +101,11 @@ class _SkimTask:
             Path(self._video.path),
             self._library.frames_folder / image_folder_name(self._video.fingerprint),
             targets,
-            rotation=self._video.rotation,
-            edge=settings.stored_edge,
-            quality=settings.jpeg_quality,
+            jpeg=jpeg_format(self._library.settings, self._video),
             stop=stop,
-            seconds=MOST_SECONDS,
+            time_limit=MOST_SECONDS,
         ):
-            last = ranks[frame.spot]
+            last = ranks[frame.target]
             found.append(self._planned(frame, last))
             if time.monotonic() - saved_at >= BATCH_SECONDS:
                 require_disk(self._library)
@@ -131,7 +129,7 @@ class _SkimTask:
         with reading(self._library.engine) as connection:
             taken_at = [timestamp for _, timestamp in extraction.unplaced_frames(connection, self._video.id)]
             decoded = extraction.decoded_until(connection, self._video.id)
-        numbered = enumerate(self._order.spots(self._taken + 1, self._wanted), self._taken + 1)
+        numbered = enumerate(self._order.targets(self._taken + 1, self._wanted), self._taken + 1)
         still_open = [
             (rank, target) for rank, target in numbered if target.at >= decoded and not _is_taken(target, taken_at)
         ]
@@ -149,7 +147,7 @@ class _SkimTask:
             sharpness=frame.sharpness,
             brightness=frame.brightness,
             motion=None,
-            priority=SKIM_PRIORITY - rank if is_first_skim else self._order.priority_of(rank),
+            priority=SKIM_PRIORITY - rank if is_first_skim else self._order.priority_of_rank(rank),
         )
 
     def _save(self, found: list[store.NewFrame]) -> None:

@@ -15,7 +15,7 @@ from tests.worker.house import House, open_house
 
 @pytest.fixture(scope="session")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two films; only to be read."""
+    """Two videos; read-only."""
     folder = tmp_path_factory.mktemp("films")
     numbered_clip(folder / "numbers.mp4", frames=30)
     numbered_clip(folder / "party.mp4", frames=12, first=100)

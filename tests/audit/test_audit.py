@@ -1,4 +1,4 @@
-"""The audit: what was lost is found, nothing else is, and words judge only where they can."""
+"""The audit finds what was lost and nothing else; words count only where they can judge."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +16,7 @@ from enrich.audit import audit as module
 from enrich.audit.audit import Audit, AuditResult
 from enrich.audit.pairs import AuditPlan, plan_audit
 from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
-from tests.clips import numbered_picture, picture_clip, read_jpeg, read_number
+from tests.clips import image_clip, numbered_image, read_jpeg, read_number
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, until
 
@@ -30,18 +30,18 @@ RECOLOURED = 50  # is as bright as its shot, in another colour
 def shot(index: int) -> np.ndarray:
     number = 700 * (index // SHOT_FRAMES + 1)
     if index == LOST:
-        return numbered_picture(number ^ 0b1111_0000_0000)
-    picture = numbered_picture(number)
+        return numbered_image(number ^ 0b1111_0000_0000)
+    image = numbered_image(number)
     if index == RECOLOURED:
-        picture[126:] = (30, 117, 30)  # the band
-    return picture
+        image[126:] = (30, 117, 30)  # the band
+    return image
 
 
 @pytest.fixture(scope="session")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film of still shots, each of 6 frames, but for two single frames."""
+    """A video of still shots of 6 frames each, with two single frames."""
     path = tmp_path_factory.mktemp("shots") / "shots.mp4"
-    return picture_clip(path, (shot(index) for index in range(SHOTS * SHOT_FRAMES)), gop=50)
+    return image_clip(path, (shot(index) for index in range(SHOTS * SHOT_FRAMES)), gop=50)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def plan(house: House, size: int = 1000, seed: int = 1) -> AuditPlan:
 
 
 def drawn(ahead: AuditPlan) -> set[int]:
-    return {index for stand in ahead.stands for index in stand.indexes}
+    return {index for sample in ahead.samples for index in sample.indexes}
 
 
 @asynccontextmanager
@@ -75,33 +75,33 @@ async def audited(house: House, size: int = 1000, seed: int = 1) -> AuditResult:
         return await audit.run()
 
 
-async def test_what_was_lost_is_found_and_nothing_else(filmed: House) -> None:
+async def test_an_audit_finds_what_was_lost_and_nothing_else(filmed: House) -> None:
     done = await audited(filmed)
     report = done.report
     assert len(report.pairs) == LEFT_OUT
     assert [pair.index for pair in report.disagreeing] == [LOST, RECOLOURED]
     lost, recoloured = report.disagreeing
     assert (lost.kept_index, lost.timestamp) == (24, pytest.approx(LOST / 25))
-    assert (lost.agreement.by_picture, lost.agreement.by_words) == (False, False)
-    assert (recoloured.agreement.by_picture, recoloured.agreement.by_words) == (True, False)
+    assert (lost.agreement.by_image, lost.agreement.by_words) == (False, False)
+    assert (recoloured.agreement.by_image, recoloured.agreement.by_words) == (True, False)
     assert "green band" in (recoloured.text or "")
-    assert report.by_picture == (49, 50)
+    assert report.by_image == (49, 50)
     assert report.by_words == (48, 50)
     assert (done.trouble, done.is_stopped) == (None, False)
 
 
-async def test_the_pictures_of_a_disagreement_lie_side_by_side(filmed: House) -> None:
+async def test_images_of_a_disagreeing_pair_are_sorted_side_by_side(filmed: House) -> None:
     done = await audited(filmed)
     lost = done.report.disagreeing[0]
     assert done.folder is not None
     assert done.folder.parent == filmed.settings.home / "audits"
     assert len(list(done.folder.iterdir())) == 4, "the pairs that agree are not kept"
-    assert sorted(done.folder.iterdir())[:2] == [lost.kept_picture, lost.picture]
-    shown = [read_number(read_jpeg(path)) for path in (lost.kept_picture, lost.picture)]
+    assert sorted(done.folder.iterdir())[:2] == [lost.kept_image, lost.image]
+    shown = [read_number(read_jpeg(path)) for path in (lost.kept_image, lost.image)]
     assert shown == [700 * 5, 700 * 5 ^ 0b1111_0000_0000]
 
 
-async def test_where_nothing_was_lost_no_folder_is_left(filmed: House) -> None:
+async def test_no_folder_is_left_if_all_pairs_agree(filmed: House) -> None:
     seed = next(seed for seed in count() if not drawn(plan(filmed, 20, seed)) & {LOST, RECOLOURED})
     done = await audited(filmed, 20, seed)
     assert len(done.report.pairs) == 20
@@ -112,30 +112,32 @@ async def test_where_nothing_was_lost_no_folder_is_left(filmed: House) -> None:
 
 async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
     first, again, other = [await audited(filmed, 10, seed) for seed in (5, 5, 6)]
-    assert [asdict(pair) | {"picture": None, "kept_picture": None} for pair in first.report.pairs] == [
-        asdict(pair) | {"picture": None, "kept_picture": None} for pair in again.report.pairs
+    assert [asdict(pair) | {"image": None, "kept_image": None} for pair in first.report.pairs] == [
+        asdict(pair) | {"image": None, "kept_image": None} for pair in again.report.pairs
     ]
     assert [pair.index for pair in first.report.pairs] != [pair.index for pair in other.report.pairs]
 
 
-async def test_what_is_known_already_is_not_asked_again(filmed: House, standin: StandIn) -> None:
+async def test_known_descriptions_are_reused(filmed: House, standin: StandIn) -> None:
     standin.forget()
     ahead = plan(filmed)
-    assert ahead.calls == LEFT_OUT + len(ahead.seen_twice)
+    assert ahead.calls == LEFT_OUT + len(ahead.repeated_ids)
     done = await audited(filmed)
     assert done.calls == len(standin.chats) == ahead.calls
 
 
 @pytest.mark.parametrize("column", ["model_digest", "prompt_version"])
-async def test_what_another_model_or_prompt_said_is_not_used(filmed: House, standin: StandIn, column: str) -> None:
+async def test_descriptions_of_another_model_or_prompt_are_not_used(
+    filmed: House, standin: StandIn, column: str
+) -> None:
     filmed.change(f"UPDATE analyses SET {column} = 'another', raw_reply = '{{\"text\": \"A cat.\"}}'")  # noqa: S608
     standin.forget()
     done = await audited(filmed)
-    assert len(standin.chats) == LEFT_OUT + SHOTS + len(plan(filmed).seen_twice)
+    assert len(standin.chats) == LEFT_OUT + SHOTS + len(plan(filmed).repeated_ids)
     assert not any("cat" in (pair.kept_text or "") for pair in done.report.pairs)
 
 
-async def test_calls_are_booked_and_change_nothing_else(filmed: House, standin: StandIn) -> None:
+async def test_calls_are_recorded_and_change_nothing_else(filmed: House, standin: StandIn) -> None:
     tables = ("frames", "tasks", "videos", "search_documents")
     before = {table: filmed.ask(f"SELECT * FROM {table}") for table in tables}  # noqa: S608
     with reading(filmed.library.engine) as connection:
@@ -151,7 +153,7 @@ async def test_calls_are_booked_and_change_nothing_else(filmed: House, standin: 
         assert queries.speed(connection, "ollama", "llava:13b") == speed
 
 
-async def test_both_pictures_are_asked_about_in_the_same_way(filmed: House, standin: StandIn) -> None:
+async def test_both_images_of_a_pair_get_the_same_question(filmed: House, standin: StandIn) -> None:
     filmed.change("UPDATE analyses SET model_digest = 'another'")
     filmed.change("UPDATE videos SET context = 'A film of squares'")
     standin.forget()
@@ -171,10 +173,10 @@ async def test_all_hosts_share_the_work(filmed: House, standin: StandIn) -> None
         assert len(standin.chats) + len(second.chats) == done.calls
 
 
-async def test_a_host_that_goes_away_leaves_its_pairs_to_the_other(
+async def test_pairs_of_a_stopped_host_go_to_the_other(
     filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01,))
+    monkeypatch.setattr(module, "HOST_BACKOFF_SECONDS", (0.01,))
     standin.behave(delay=0.02)
     with StandIn(parallel=4, delay=0.02) as second:
         both = filmed.with_settings(ollama_hosts=(standin.address, second.address))
@@ -184,25 +186,25 @@ async def test_a_host_that_goes_away_leaves_its_pairs_to_the_other(
     assert done.trouble is None
 
 
-async def test_a_busy_host_is_waited_for(filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01, 0.01, 0.01))
+async def test_a_busy_host_is_retried(filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HOST_BACKOFF_SECONDS", (0.01, 0.01, 0.01))
     standin.play(Trick.BUSY, times=2, frames={4200})
     done = await audited(filmed, 40)
     assert len(done.report.pairs) == 40
     assert [play.times for play in standin.plays] == [0]
 
 
-async def test_one_frame_that_cannot_be_described_is_judged_by_its_picture(filmed: House, standin: StandIn) -> None:
+async def test_a_frame_that_cannot_be_described_is_judged_by_its_image(filmed: House, standin: StandIn) -> None:
     standin.play(Trick.ERROR, frames={700 * 5 ^ 0b1111_0000_0000})
     done = await audited(filmed)
     [lost, _] = done.report.disagreeing
     assert (lost.index, lost.text, lost.agreement.by_words) == (LOST, None, None)
-    assert not lost.agreement.by_picture
+    assert not lost.agreement.by_image
     assert done.report.by_words[1] == 49
     assert isinstance(done.trouble, CallFailedError)
 
 
-async def test_a_host_that_only_fails_ends_it_with_its_reason(filmed: House, standin: StandIn) -> None:
+async def test_an_audit_ends_with_the_error_of_its_only_host(filmed: House, standin: StandIn) -> None:
     standin.play(Trick.ERROR, frames=set(range(65536)))
     standin.forget()
     with pytest.raises(CallFailedError, match="exit status 2"):
@@ -211,7 +213,7 @@ async def test_a_host_that_only_fails_ends_it_with_its_reason(filmed: House, sta
     assert not list((filmed.settings.home / "audits").rglob("*"))
 
 
-async def test_no_host_and_no_model_are_said(filmed: House, standin: StandIn) -> None:
+async def test_a_missing_host_or_model_is_reported(filmed: House, standin: StandIn) -> None:
     with pytest.raises(HostDownError, match="ollama serve"):
         await audited(filmed.with_settings(ollama_hosts=("http://127.0.0.1:9",)))
     standin.behave(models=())
@@ -219,7 +221,7 @@ async def test_no_host_and_no_model_are_said(filmed: House, standin: StandIn) ->
         await audited(filmed)
 
 
-async def test_it_can_be_stopped_with_what_there_is(filmed: House, standin: StandIn) -> None:
+async def test_a_stopped_audit_keeps_its_pairs(filmed: House, standin: StandIn) -> None:
     standin.behave(delay=0.03)
     async with an_audit(filmed) as running:
         work = asyncio.create_task(running.run())
@@ -231,13 +233,13 @@ async def test_it_can_be_stopped_with_what_there_is(filmed: House, standin: Stan
     assert done.trouble is None
 
 
-async def test_stopped_before_it_began_it_has_nothing(filmed: House) -> None:
+async def test_an_audit_stopped_before_its_start_is_empty(filmed: House) -> None:
     async with an_audit(filmed) as running:
         running.stop()
         assert (await running.run()).report.pairs == []
 
 
-def test_a_video_that_is_not_extracted_or_not_there_is_refused(house: House, shots: Path, tmp_path: Path) -> None:
+def test_a_video_not_extracted_or_missing_is_refused(house: House, shots: Path, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(shots.read_bytes())
     house.add(film, sampling="every=2s")
@@ -249,7 +251,7 @@ def test_a_video_that_is_not_extracted_or_not_there_is_refused(house: House, sho
         plan(house)
 
 
-async def test_a_film_of_which_all_is_kept_has_nothing_to_compare(house: House, clip: Callable[..., Path]) -> None:
+async def test_a_fully_kept_video_has_nothing_to_compare(house: House, clip: Callable[..., Path]) -> None:
     house.add(clip(frames=5))
     await house.enrich()
     assert (plan(house).left_out, plan(house).sampled) == (0, 0)
@@ -261,7 +263,7 @@ async def test_the_baseline_can_be_audited_too(filmed: House) -> None:
     assert LOST in [pair.index for pair in done.report.disagreeing]
 
 
-async def test_it_runs_beside_a_worker(filmed: House, standin: StandIn, clip: Callable[..., Path]) -> None:
+async def test_an_audit_runs_beside_a_worker(filmed: House, standin: StandIn, clip: Callable[..., Path]) -> None:
     standin.behave(delay=0.005)
     filmed.add(clip(frames=40))
     async with Running(filmed):

@@ -1,4 +1,4 @@
-"""The pictures of a sample: the right ones, wherever decoding begins, and no more decoding than needed."""
+"""The frames of a sample: the right ones, wherever decoding starts, with no more decoding than needed."""
 
 import asyncio
 from pathlib import Path
@@ -10,10 +10,10 @@ import simplejpeg
 from db import checks
 from db.engine import reading
 from enrich.audit import pairs
-from enrich.audit.pairs import SampledFrame, another, colour_change, compared_frames
+from enrich.audit.pairs import SampledFrame, altered_copy, colour_change, compared_frames
 from enrich.errors import VideoChangedError
 from enrich.video.decode import SourceFrames
-from tests.clips import numbered_clip, numbered_picture, read_number
+from tests.clips import numbered_clip, numbered_image, read_number
 from tests.worker.house import House
 
 
@@ -23,7 +23,7 @@ def number_in(jpeg: bytes) -> int:
 
 @pytest.fixture
 def long_house(house: House, tmp_path: Path) -> House:
-    """A film of 200 frames with a key frame every 24 and B-frames, of which every 25th is kept."""
+    """A video of 200 frames with a key frame every 24 and B-frames; every 25th frame is kept."""
     house.add(numbered_clip(tmp_path / "long.mp4", frames=200, gop=24, bframes=2), sampling="every=1s")
     asyncio.run(house.enrich())
     return house
@@ -36,10 +36,10 @@ def stands(house: House, *wanted: tuple[int, tuple[int, ...]]) -> list[SampledFr
 
 
 @pytest.mark.parametrize("seek_frames", [0, 30, 1000])
-def test_each_picture_is_the_one_that_was_asked_for(
+def test_each_image_shows_the_requested_frame(
     long_house: House, monkeypatch: pytest.MonkeyPatch, seek_frames: int
 ) -> None:
-    monkeypatch.setattr(pairs, "SEEK_FRAMES", seek_frames)
+    monkeypatch.setattr(pairs, "SEEK_COST_FRAMES", seek_frames)
     wanted = [(0, (3, 4)), (25, (49,)), (100, (101, 110, 124)), (175, (199,))]
     found = list(compared_frames(long_house.settings, long_house.video(), stands(long_house, *wanted)))
     numbers = [(number_in(one.jpeg), tuple(number_in(other.jpeg) for other in one.others)) for one in found]
@@ -49,9 +49,7 @@ def test_each_picture_is_the_one_that_was_asked_for(
         assert [other.timestamp for other in one.others] == pytest.approx([other.index / 25 for other in one.others])
 
 
-def test_a_far_frame_is_sought_and_a_near_one_decoded_onward(
-    long_house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_distant_frame_is_seeked_and_a_near_one_decoded(long_house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[int] = []
     close = SourceFrames.close
 
@@ -60,35 +58,35 @@ def test_a_far_frame_is_sought_and_a_near_one_decoded_onward(
         close(source)
 
     monkeypatch.setattr(SourceFrames, "close", count)
-    monkeypatch.setattr(pairs, "SEEK_FRAMES", 30)
+    monkeypatch.setattr(pairs, "SEEK_COST_FRAMES", 30)
     list(compared_frames(long_house.settings, long_house.video(), stands(long_house, (150, (151,)), (175, (176,)))))
     assert len(decoded) == 1
     assert decoded[0] < 60, "of 200"
 
 
-def test_a_long_still_is_shared_out(long_house: House) -> None:
+def test_a_long_still_is_split_into_batches(long_house: House) -> None:
     parts = list(compared_frames(long_house.settings, long_house.video(), stands(long_house, (0, tuple(range(1, 21))))))
     assert [len(part.others) for part in parts] == [8, 8, 4]
     assert [part.is_first for part in parts] == [True, False, False]
     assert [number_in(other.jpeg) for part in parts for other in part.others] == list(range(1, 21))
 
 
-def test_a_library_that_does_not_fit_its_film_is_said(long_house: House) -> None:
+def test_a_changed_video_is_reported(long_house: House) -> None:
     long_house.change('UPDATE frames SET timestamp = timestamp + 0.002 WHERE "index" = 150')
     with pytest.raises(VideoChangedError, match="everyframe verify"):
         list(compared_frames(long_house.settings, long_house.video(), stands(long_house, (150, (151,)))))
 
 
-def test_a_picture_seen_twice_is_the_same_to_a_person_only(long_house: House) -> None:
+def test_an_altered_copy_looks_the_same_but_differs_in_pixels(long_house: House) -> None:
     jpeg = long_house.image(long_house.frames()[3]).read_bytes()
-    again = another(jpeg)
+    again = altered_copy(jpeg)
     assert again != jpeg
     assert number_in(again) == number_in(jpeg)
 
 
 def test_a_change_of_colour_alone_is_a_change() -> None:
-    one, other = numbered_picture(5), numbered_picture(5)
+    one, other = numbered_image(5), numbered_image(5)
     other[130:, :] = (30, 117, 30)  # as bright as the red of the first
-    small = [simplejpeg.encode_jpeg(np.ascontiguousarray(picture), 90, "RGB", "420") for picture in (one, other)]
+    small = [simplejpeg.encode_jpeg(np.ascontiguousarray(image), 90, "RGB", "420") for image in (one, other)]
     assert colour_change(small[0], small[0]) == 0
     assert colour_change(*small) > 100

@@ -4,7 +4,7 @@ import numpy as np
 
 from db.checks import PlacedFrame
 from enrich.audit.pairs import SkippedFrame
-from enrich.audit.report import DescribedPair, KnownFrame, Report, different, report_on
+from enrich.audit.report import DescribedPair, KnownFrame, Report, build_report, different_pairs
 from enrich.describe.describer import Description
 
 WORDS = ("cat", "dog", "horse", "bird", "fish", "snake", "sheep", "goat", "cow", "duck")
@@ -16,7 +16,7 @@ def known(number: int, words: Description, *, seconds: float | None = None, leve
 
 
 def report(tell, *, sampling: str = "distinct:normal") -> Report:
-    """Of ten pairs, one a kept frame, the last of which changed; `tell` says what is said of which picture."""
+    """The report on ten pairs, the last of which changed; `tell` gives the description of each image."""
     frames = [known(number, tell(number)) for number in range(10)]
     told = [
         DescribedPair(
@@ -28,7 +28,7 @@ def report(tell, *, sampling: str = "distinct:normal") -> Report:
         )
         for number in range(10)
     ]
-    return report_on(told, frames, [(tell(number), tell(number)) for number in range(5)], sampling=sampling, seed=1)
+    return build_report(told, frames, [(tell(number), tell(number)) for number in range(5)], sampling=sampling, seed=1)
 
 
 def truthful(number: int) -> Description:
@@ -41,24 +41,24 @@ def constant(_: int) -> Description:
 
 def test_both_verdicts_are_counted() -> None:
     made = report(truthful)
-    assert made.judge.can_judge
-    assert (made.by_picture, made.by_words) == ((9, 10), (9, 10))
+    assert made.calibration.can_judge
+    assert (made.by_image, made.by_words) == ((9, 10), (9, 10))
     assert [pair.index for pair in made.disagreeing] == [45, 95]
 
 
-def test_words_that_are_always_the_same_have_no_say() -> None:
+def test_words_that_are_always_the_same_are_ignored() -> None:
     made = report(constant)
-    assert not made.judge.can_judge
+    assert not made.calibration.can_judge
     assert made.by_words == (0, 0)
     assert [pair.index for pair in made.disagreeing] == [95]
 
 
-def test_the_likeness_that_is_asked_for_is_the_samplings() -> None:
-    assert report(truthful, sampling="distinct:loose").by_picture == (10, 10)
-    assert report(truthful, sampling="every=2s").least_likeness == report(truthful).least_likeness
+def test_the_likeness_threshold_is_the_sampling_level_s() -> None:
+    assert report(truthful, sampling="distinct:loose").by_image == (10, 10)
+    assert report(truthful, sampling="every=2s").threshold == report(truthful).threshold
 
 
-def test_different_are_pictures_far_apart_that_look_unlike() -> None:
+def test_different_pairs_are_far_apart_and_look_unlike() -> None:
     said = [Description(word) for word in "abcd"]
     frames = [
         known(0, said[0]),
@@ -66,5 +66,5 @@ def test_different_are_pictures_far_apart_that_look_unlike() -> None:
         known(2, said[2], level=10),
         known(9, said[3]),
     ]
-    pairs = {frozenset((one.text, other.text)) for one, other in different(frames, seed=1)}
+    pairs = {frozenset((one.text, other.text)) for one, other in different_pairs(frames, seed=1)}
     assert pairs == {frozenset(pair) for pair in ("ad", "bc", "bd", "cd")}, "a and b are near, a and c alike"

@@ -43,7 +43,7 @@ PAIRS = """
 """
 
 
-def test_published_pairs_are_as_far_apart_as_published():
+def test_delta_e_matches_the_published_pairs():
     rows = np.array(PAIRS.split(), float).reshape(-1, 7)
     assert len(rows) == 34
     assert delta_e(rows[:, :3], rows[:, 3:6]) == pytest.approx(rows[:, 6], abs=1e-4)

@@ -40,7 +40,7 @@ def test_events_follow_from_their_seed(made):
     assert one != other
 
 
-def test_there_are_so_many_events_of_every_kind_and_all_are_visible(made):
+def test_every_kind_has_its_number_of_events_and_all_are_visible(made):
     events = [event for take in made(1) for event in take.events]
     assert {event.kind for event in events} >= {*KINDS, "fade"}
     assert sum(not event.is_brief and event.kind in KINDS for event in events) >= 28
@@ -52,14 +52,14 @@ def test_there_are_so_many_events_of_every_kind_and_all_are_visible(made):
             assert seconds == pytest.approx(0.2) if event.is_brief else 0.5 - 0.001 <= seconds <= 1.2 + 1 / FPS
 
 
-def test_what_is_painted_is_there_during_the_event_only(made):
+def test_painted_content_is_visible_during_the_event_only(made):
     take, event = next((t, e) for t in made(1) for e in t.events if e.kind == "appears")
     for (time, luma), clean in zip(take.frames(), take.footage.lumas, strict=True):
         if abs(time - event.start) < 1.0 or event.start <= time < event.end:
             assert (luma != clean).any() == (event.start <= time < event.end)
 
 
-def test_composing_on_the_small_picture_is_composing_before_shrinking():
+def test_compositing_commutes_with_luma_reduction():
     scene, person = soft(1, (720, 1280)).astype(np.float32), soft(2, (240, 120), 0, 90)
     alpha = np.zeros((240, 120), np.float32)
     cv2.ellipse(alpha, (60, 120), (56, 116), 0, 0, 360, 1.0, -1)
@@ -83,7 +83,7 @@ def test_composing_on_the_small_picture_is_composing_before_shrinking():
     [
         ([0.0, 1.0, 2.0], True),
         ([0.0, 1.32, 2.32], True),
-        ([0.0, 1.4, 2.0], False),  # too late for what lies within
+        ([0.0, 1.4, 2.0], False),  # too late for frames inside
         ([0.0, 1.0, 2.4], False),  # too late for what comes after
         ([0.0, 0.96, 2.0], False),  # not from within
     ],
@@ -96,6 +96,6 @@ def test_strictly_caught_allows_a_third_of_a_second(kept, caught):
 @pytest.mark.parametrize(
     ("kept", "caught"), [([0.0, 1.16, 1.4], True), ([0.0, 1.16, 1.6], False), ([0.0, 0.96, 1.4], False)]
 )
-def test_a_brief_event_must_be_seen_and_be_over(kept, caught):
+def test_a_brief_event_must_be_caught_before_it_ends(kept, caught):
     times = (np.arange(100) / FPS).tolist()
     assert is_caught(Event("appears", 1.0, 1.2, is_brief=True), times, kept) == caught

@@ -12,7 +12,7 @@ import pytest
 from enrich.cli import run
 from enrich.worker import host_runner, result_writer
 from tests.cli.terminal import Terminal, run_here
-from tests.clips import numbered_clip, numbered_picture, picture_clip, run_ffmpeg
+from tests.clips import image_clip, numbered_clip, numbered_image, run_ffmpeg
 from tests.standin import StandIn
 from tests.standin_claude import KEY, ClaudeStandIn
 
@@ -122,8 +122,8 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def moments(clips: Path) -> Path:
     """A video of 24 frames that shows twelve moments, two frames each."""
-    pictures = (numbered_picture(number + n) for number in MOMENTS for n in (0, 1))
-    return picture_clip(clips / "moments.mp4", pictures)
+    pictures = (numbered_image(number + n) for number in MOMENTS for n in (0, 1))
+    return image_clip(clips / "moments.mp4", pictures)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,7 @@ def test_errors_are_one_line(cli, library, party, home, standin):
 
 def test_unextracted_video_names_the_command(cli, party, home):
     cli("add", party)
-    cli("audit", "1").refused("party is not decoded to its end yet: run `everyframe extract 1`")
+    cli("audit", "1").refused("party is not fully extracted yet: run `everyframe extract 1`")
 
 
 def test_unreachable_ollama_is_one_line(cli, library):

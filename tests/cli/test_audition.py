@@ -9,7 +9,7 @@ from db import runs
 from db.engine import reading, writing
 from db.models import RunState
 from db.queries import speed
-from enrich.audition import choose
+from enrich.audition import choose_frames
 from enrich.library.library import open_engine
 from enrich.process import this_process
 from enrich.settings import load_settings
@@ -78,9 +78,9 @@ def test_retried_frame_counts_once_for_the_speed(cli, library, standin):
 def test_sample_is_spread_and_deterministic(library):
     engine = open_engine(load_settings())
     with reading(engine) as connection:
-        first, again = (choose(connection, count=6) for _ in range(2))
-        everything = choose(connection, count=100)
-        of_one = choose(connection, count=3, video_id=2)
+        first, again = (choose_frames(connection, count=6) for _ in range(2))
+        everything = choose_frames(connection, count=100)
+        of_one = choose_frames(connection, count=3, video_id=2)
     engine.dispose()
     assert [one.frame.id for one in first] == [one.frame.id for one in again]
     assert [one.video.id for one in first] == [1, 1, 2, 2, 2, 2]

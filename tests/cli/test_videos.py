@@ -94,8 +94,8 @@ def test_log_footage_gets_a_warning(cli, tmp_path):
     numbered_clip(tmp_path / "grey.mov", frames=2, tags={"com.vendor.gamma": "S-Log3"})
     said = cli("add", tmp_path / "grey.mov")
     assert said.code == 0
-    assert "warning  1 grey: filmed with S-Log3" in said.out
-    assert "1 grey: filmed with S-Log3" in cli("list").out
+    assert "warning  1 grey: recorded with S-Log3" in said.out
+    assert "1 grey: recorded with S-Log3" in cli("list").out
     assert "S-Log3" in cli("list", "--json").json[0]["warnings"][0]
     assert "S-Log3" in cli("add", tmp_path / "grey.mov", "--json").json[0]["warnings"][0]
 

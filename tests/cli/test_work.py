@@ -234,7 +234,7 @@ def test_add_uses_the_measured_speed(cli, standin, party, numbers, home):
 def test_estimate_of_a_missing_file_fails_after_the_others(cli, party, tmp_path):
     said = cli("estimate", tmp_path / "gone.mp4", party)
     assert said.code == 1
-    assert "gone.mp4 is not there" in said.err
+    assert "gone.mp4 does not exist" in said.err
     assert "Frames:  12 in 1 video," in said.out
 
 

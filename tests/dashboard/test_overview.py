@@ -115,7 +115,7 @@ def test_failures_are_grouped_by_reason_and_tried_again_together_or_one_by_one(l
 def test_a_film_that_waits_says_for_what(launch, failed):
     app = launch()
     assert "Films that wait" in said(app)
-    assert "is not there" in said(app)
+    assert "does not exist" in said(app)
 
 
 def test_what_files_are_called_and_errors_say_is_text(launch, working):

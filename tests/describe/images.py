@@ -7,7 +7,7 @@ import numpy as np
 import simplejpeg
 
 from enrich.describe.describer import Call, Image, Question, ReplyWarning
-from tests.clips import numbered_picture
+from tests.clips import numbered_image
 
 
 def jpeg(pixels: np.ndarray) -> bytes:
@@ -19,7 +19,7 @@ def plain_jpeg(colour: tuple[int, int, int], size: tuple[int, int] = (320, 180))
 
 
 def numbered_jpeg(number: int, size: tuple[int, int] = (320, 180)) -> bytes:
-    return jpeg(numbered_picture(number, size))
+    return jpeg(numbered_image(number, size))
 
 
 def question(number: int = 7, *, size: tuple[int, int] = (320, 180), **more: Any) -> Question:

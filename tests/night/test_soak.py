@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.clips import numbered_picture, picture_clip
+from tests.clips import image_clip, numbered_image
 from tests.night.night import ROOT, Night, assert_in_order
 
 FRAMES = int(os.environ.get("EVERYFRAME_TEST_SOAK_FRAMES", "4000"))
@@ -55,7 +55,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def pictures(first: int, number: int) -> Iterator[np.ndarray]:
-    return (numbered_picture(n, SIZE) for n in range(first, first + number))
+    return (numbered_image(n, SIZE) for n in range(first, first + number))
 
 
 def test_memory_files_and_threads_stay_as_they_were(
@@ -63,7 +63,7 @@ def test_memory_files_and_threads_stay_as_they_were(
 ) -> None:
     house = night.house
     clips = [
-        picture_clip(tmp_path / f"{first}.mp4", pictures(first, min(CLIP_FRAMES, FRAMES - first)), codec="mpeg4")
+        image_clip(tmp_path / f"{first}.mp4", pictures(first, min(CLIP_FRAMES, FRAMES - first)), codec="mpeg4")
         for first in range(0, FRAMES, CLIP_FRAMES)
     ]
     house.add(*clips)

@@ -10,7 +10,7 @@ from enrich.cli import run
 from enrich.quick import batches
 from tests.cli.conftest import NOBODY, live_in, living_in
 from tests.cli.terminal import Terminal, run_here
-from tests.clips import numbered_picture, picture_clip
+from tests.clips import image_clip, numbered_image
 from tests.standin_claude import KEY, ClaudeStandIn
 
 FRAMES = 30  # each unlike all others; three requests
@@ -25,7 +25,7 @@ def different(number: int) -> int:
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video with one image a second. Read-only."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
-    return picture_clip(path, (numbered_picture(different(number)) for number in range(FRAMES)), fps=1)
+    return image_clip(path, (numbered_image(different(number)) for number in range(FRAMES)), fps=1)
 
 
 @pytest.fixture(scope="session")

@@ -1,37 +1,37 @@
-"""The even order: gaps, ranks, priorities, and where a look takes its pictures."""
+"""The coverage order: gaps, ranks, priorities and skim targets."""
 
 import random
 from itertools import pairwise
 
 import pytest
 
-from enrich.schedule.coverage import GAP_LIMIT, SKIM_FRAMES, SKIM_PRIORITY, CoverageOrder
+from enrich.schedule.coverage import COVERAGE_PRIORITY_LIMIT, SKIM_FRAMES, SKIM_PRIORITY, CoverageOrder
 
 
 def largest_gap(even: CoverageOrder, count: int) -> float:
-    moments = sorted(even.moment(rank) for rank in range(1, count + 1))
+    moments = sorted(even.point(rank) for rank in range(1, count + 1))
     return max(after - before for before, after in pairwise([*moments, even.length]))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 50, 777])
-def test_after_any_number_of_moments_the_largest_gap_is_the_one_told(count):
+def test_the_largest_gap_after_n_points_matches_the_formula(count):
     even = CoverageOrder(1000.0)
     assert even.gap(count) == pytest.approx(largest_gap(even, count))
 
 
-def test_no_gap_is_ever_half_as_large_again_as_the_even_spacing():
+def test_no_gap_exceeds_1_443_times_the_even_spacing():
     even = CoverageOrder(1.0)
     assert max(largest_gap(even, count) * count for count in range(1, 300)) < 1.4428
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 50, 1234])
-def test_the_count_for_a_gap_is_the_first_that_reaches_it(count):
+def test_the_count_for_a_gap_is_the_smallest_that_reaches_it(count):
     even = CoverageOrder(5400.0)
     assert even.count(even.gap(count)) == count
     assert even.count(even.gap(count) * 0.9999) == count + 1
 
 
-def test_the_rank_of_a_stretch_is_the_first_moment_in_it():
+def test_the_rank_of_a_stretch_is_its_first_point():
     rng, even = random.Random(1), CoverageOrder(600.0)  # not a secret
     for _ in range(300):
         start = rng.random() * 599
@@ -39,12 +39,12 @@ def test_the_rank_of_a_stretch_is_the_first_moment_in_it():
         inside = (
             rank
             for rank in range(after + 1, 100_000)
-            if start <= even.moment(rank) < end or even.moment(rank) < end - 600
+            if start <= even.point(rank) < end or even.point(rank) < end - 600
         )
         assert even.rank(start, end, after=after) == next(inside)
 
 
-def test_pictures_that_share_a_film_without_gaps_have_ranks_of_their_own():
+def test_frames_that_cover_a_video_without_gaps_have_distinct_ranks():
     even = CoverageOrder(100.0)
     starts = [0.0, 3.0, 3.1, 20.0, 55.5, 99.9]
     ranks = [even.rank(start, end) for start, end in pairwise([*starts, 100.0])]
@@ -52,36 +52,36 @@ def test_pictures_that_share_a_film_without_gaps_have_ranks_of_their_own():
     assert min(ranks) == 1
 
 
-def test_a_longer_film_is_refined_first_until_its_gaps_are_those_of_a_shorter_one():
+def test_a_longer_video_is_refined_until_its_gaps_match_a_shorter_one():
     long, short = CoverageOrder(3600.0), CoverageOrder(60.0)
-    assert long.priority_of(60) >= short.priority_of(2) >= long.priority_of(90)
-    assert long.priority_of(1) <= GAP_LIMIT < SKIM_PRIORITY - SKIM_FRAMES
+    assert long.priority_of_rank(60) >= short.priority_of_rank(2) >= long.priority_of_rank(90)
+    assert long.priority_of_rank(1) <= COVERAGE_PRIORITY_LIMIT < SKIM_PRIORITY - SKIM_FRAMES
 
 
-def test_an_unknown_length_and_times_behind_the_end_still_have_an_order():
+def test_unknown_duration_and_times_after_the_end_have_an_order():
     for even in (CoverageOrder(None), CoverageOrder(0.0), CoverageOrder(10.0)):
         assert even.rank(7200.0, 7200.04) >= 1
         assert even.priority(10_000.0, 9_000.0) >= 0
 
 
 @pytest.mark.parametrize(("duration", "count"), [(None, 0), (12.0, 0), (40.0, 10), (10_800.0, 50)])
-def test_a_short_film_is_looked_at_in_fewer_places_or_none(duration, count):
+def test_a_short_video_is_skimmed_at_fewer_points_or_none(duration, count):
     assert CoverageOrder(duration).skim_count() == count
 
 
-def test_a_deeper_look_doubles_until_pictures_stand_too_close():
-    assert [CoverageOrder(10_800.0).deeper_skim_count(count) for count in (50, 2000, 2700)] == [100, 2700, 2700]
+def test_each_further_skim_doubles_until_frames_are_too_close():
+    assert [CoverageOrder(10_800.0).next_skim_count(count) for count in (50, 2000, 2700)] == [100, 2700, 2700]
 
 
-def test_the_spots_of_a_look_lie_around_its_moments_and_never_meet():
+def test_skim_targets_surround_their_points_without_overlap():
     even = CoverageOrder(1000.0)
-    spots = sorted(even.spots(1, 50), key=lambda spot: spot.at)
-    assert [spot.at for spot in even.spots(1, 50)] == [even.moment(rank) for rank in range(1, 51)]
-    assert all(spot.earliest <= spot.at < spot.latest for spot in spots)
-    assert all(before.latest < after.earliest for before, after in pairwise(spots))
+    targets = sorted(even.targets(1, 50), key=lambda target: target.at)
+    assert [target.at for target in even.targets(1, 50)] == [even.point(rank) for rank in range(1, 51)]
+    assert all(target.earliest <= target.at < target.latest for target in targets)
+    assert all(before.latest < after.earliest for before, after in pairwise(targets))
 
 
-def test_moved_as_far_as_it_goes_a_look_leaves_no_gap_of_twice_the_even_spacing():
-    spots = sorted(CoverageOrder(1000.0).spots(1, 50), key=lambda spot: spot.at)
-    widest = max(after.latest - before.earliest for before, after in pairwise(spots))
+def test_frames_moved_to_target_edges_keep_gaps_below_twice_even():
+    targets = sorted(CoverageOrder(1000.0).targets(1, 50), key=lambda target: target.at)
+    widest = max(after.latest - before.earliest for before, after in pairwise(targets))
     assert widest <= 1.91 * 1000 / 50

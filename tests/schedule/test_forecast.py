@@ -8,7 +8,7 @@ import pytest
 
 from db import queries
 from db.engine import reading
-from enrich.schedule.forecast import FIRST_GUESS_KEPT_SHARE, Estimate, Footage, estimate, seconds_for
+from enrich.schedule.forecast import DEFAULT_KEPT_SHARE, Estimate, Footage, estimate, seconds_for
 from enrich.video.sampling import parse_sampling
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
@@ -37,23 +37,23 @@ def test_before_the_first_call_the_time_is_not_measured(house: House) -> None:
 def test_frames_are_counted_where_they_can_be(house: House) -> None:
     assert ahead(house, "exact").kept_frames == 2500
     assert ahead(house, "every=2s").kept_frames == 51
-    assert ahead(house, "exact").is_learnt
-    assert ahead(house, "every=2s").is_learnt
+    assert ahead(house, "exact").is_measured
+    assert ahead(house, "every=2s").is_measured
 
 
-def test_the_first_guess_of_distinct_frames_says_that_it_is_one(house: House) -> None:
+def test_an_estimate_from_the_default_share_is_marked_as_such(house: House) -> None:
     guess = ahead(house, "distinct")
-    assert guess.kept_frames == round(2500 * FIRST_GUESS_KEPT_SHARE)
-    assert not guess.is_learnt
+    assert guess.kept_frames == round(2500 * DEFAULT_KEPT_SHARE)
+    assert not guess.is_measured
 
 
-def test_a_film_without_a_known_length_is_no_error(house: House) -> None:
+def test_a_video_of_unknown_duration_can_be_estimated(house: House) -> None:
     unknown = Footage(duration=None, source_frames=None, width=0, height=0)
     for sampling in ("distinct", "exact", "scenes", "every=1s"):
         assert ahead(house, sampling, unknown).kept_frames in (0, 1)
 
 
-def test_smaller_and_plainer_pictures_take_less_disk(house: House) -> None:
+def test_smaller_and_lower_quality_images_take_less_disk(house: House) -> None:
     as_it_is = ahead(house, "exact").disk_bytes
     assert as_it_is == pytest.approx(2500 * 320 * 180 * 0.1, rel=0.01)
     assert ahead(house.with_settings(stored_edge=160), "exact").disk_bytes == pytest.approx(as_it_is / 4, rel=0.01)
@@ -61,19 +61,19 @@ def test_smaller_and_plainer_pictures_take_less_disk(house: House) -> None:
     assert ahead(house.with_settings(jpeg_quality=95), "exact").disk_bytes > as_it_is * 1.5
 
 
-async def test_the_share_and_the_size_are_learnt_from_the_library(house: House, clip: Callable[..., Path]) -> None:
+async def test_share_and_image_size_are_measured_from_the_library(house: House, clip: Callable[..., Path]) -> None:
     house.add(clip(frames=40), sampling="distinct:loose")
     await house.worker(RunOptions(describe=False)).run()
     kept = house.frames()
     guess = ahead(house, "distinct:loose")
-    assert guess.is_learnt
+    assert guess.is_measured
     assert guess.kept_frames == round(2500 * len(kept) / 40)
     mean = sum(house.image(frame).stat().st_size for frame in kept) / len(kept)
     assert guess.disk_bytes == pytest.approx(guess.kept_frames * mean, rel=0.01)
-    assert not ahead(house, "distinct:strict").is_learnt
+    assert not ahead(house, "distinct:strict").is_measured
 
 
-async def test_several_hosts_and_calls_at_once_share_the_time(
+async def test_hosts_and_concurrent_calls_divide_the_time(
     make_house: Callable[..., House], standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     standin.behave(delay=0.05)
@@ -89,7 +89,7 @@ async def test_several_hosts_and_calls_at_once_share_the_time(
     assert ahead(two_hosts, "exact").seconds == pytest.approx(seconds / 2)
 
 
-async def test_a_second_call_counts_as_time_of_its_frame(
+async def test_a_second_call_counts_towards_its_frame(
     house: House, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     standin.behave(delay=0.05)
@@ -128,7 +128,7 @@ async def test_time_left_follows_a_model_that_has_become_ten_times_slower(
 
 
 @pytest.mark.slow
-async def test_time_left_is_right_within_a_tenth_after_20_calls_of_2_seconds_instead_of_0_2(
+async def test_time_left_adapts_within_20_calls_to_a_tenfold_slowdown(
     make_house: Callable[..., House], standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     said, true = await slowed(make_house(concurrency=8), standin, clip(frames=180), fast=0.2, slow=2.0)

@@ -7,8 +7,8 @@ import pytest
 
 from db import editing
 from db.engine import writing
-from enrich.schedule.coverage import FILL_PRIORITY, CoverageOrder
-from enrich.schedule.gap_filling import MISSED_SKIMS, GapQueue, difference, has_room, signature
+from enrich.schedule.coverage import GAP_FILL_PRIORITY, CoverageOrder
+from enrich.worker.gap_filling import SKIM_COUNTS_TO_REVISIT, GapQueue, difference, has_room, signature
 from enrich.worker.run_options import RunOptions
 from tests.worker.house import House
 
@@ -81,7 +81,7 @@ def test_what_is_filled_never_lets_the_largest_gap_be_twice_the_even_spacing(des
 
 def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_right():
     even = CoverageOrder(7200.0)
-    first = even.skim_count() * MISSED_SKIMS
+    first = even.skim_count() * SKIM_COUNTS_TO_REVISIT
     assert not has_room(even.gap(first - 1), first, even)
     assert has_room(even.gap(first), first, even)
     assert has_room(CoverageOrder(8.0).gap(1), 0, CoverageOrder(8.0))  # nobody looks at so short a film first
@@ -89,9 +89,9 @@ def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_r
 
 def raised(house: House, start: float, end: float) -> list[float]:
     with writing(house.library.engine) as connection:
-        editing.prioritize_middle(connection, 1, start, end, pass_=DEEP, priority=FILL_PRIORITY)
+        editing.prioritize_middle(connection, 1, start, end, pass_=DEEP, priority=GAP_FILL_PRIORITY)
     rows = house.ask(
-        "SELECT timestamp FROM frames JOIN tasks ON frame_id = frames.id WHERE priority = :fill", fill=FILL_PRIORITY
+        "SELECT timestamp FROM frames JOIN tasks ON frame_id = frames.id WHERE priority = :fill", fill=GAP_FILL_PRIORITY
     )
     return sorted(row.timestamp for row in rows)
 
@@ -103,7 +103,7 @@ async def test_the_frame_that_stands_shortest_in_the_middle_half_fills_a_gap(
     await house.worker(RunOptions(describe=False), None).run()
     house.change('UPDATE frames SET stands_for = 5 WHERE "index" NOT IN (1, 7)')
     assert raised(house, 0.0, 1.0) == [0.7]  # 0.1 s lies too near to the edge
-    house.change("UPDATE tasks SET status = 'done' WHERE priority = :fill", fill=FILL_PRIORITY)
+    house.change("UPDATE tasks SET status = 'done' WHERE priority = :fill", fill=GAP_FILL_PRIORITY)
     assert raised(house, 0.0, 1.0) == [0.5, 0.7]  # all alike: the nearest to the middle
     house.change("UPDATE tasks SET status = 'done' WHERE frame_id NOT IN (SELECT id FROM frames WHERE \"index\" = 1)")
     assert raised(house, 0.0, 1.0) == [0.1, 0.5, 0.7]  # what there is

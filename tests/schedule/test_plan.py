@@ -9,7 +9,7 @@ import pytest
 from db.engine import reading
 from enrich.cli.estimate import gap_text, plan_text, planned, reached
 from enrich.schedule.coverage import CoverageOrder
-from enrich.schedule.forecast import RunPlan, VideoState, plan, reachable_gap, reached_gap
+from enrich.schedule.forecast import RunPlan, VideoState, current_gap, plan_run, reachable_gap
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
 from tests.worker.house import House
@@ -18,21 +18,21 @@ Clip = Callable[..., Path]
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
 
 
-def test_the_gap_that_can_be_reached_is_that_of_the_even_order():
+def test_reachable_gap_is_that_of_the_coverage_order():
     films = [VideoState(3600.0, 100_000, 0), VideoState(600.0, 100_000, 0)]
     gap = reachable_gap(films, 1000)
-    even_calls = sum(CoverageOrder(film.duration).count(gap) for film in films)
+    even_calls = sum(CoverageOrder(video.duration).count(gap) for video in films)
     assert 745 <= even_calls <= 750  # one call in four is left for gaps between unlike neighbours
     assert reachable_gap(films, 2000) == pytest.approx(gap / 2, rel=0.02)
 
 
-def test_what_is_described_already_and_what_a_still_film_never_has_cost_no_calls():
+def test_described_frames_and_a_still_video_need_no_calls():
     whole = reachable_gap([VideoState(3600.0, 100_000, 0)], 400)
     assert reachable_gap([VideoState(3600.0, 100_000, 100)], 300) < whole
     assert reachable_gap([VideoState(3600.0, 100_000, 0), VideoState(7200.0, 3, 0)], 404) == pytest.approx(whole)
 
 
-def test_a_plan_is_told_as_people_say_it():
+def test_a_plan_is_shown_in_words():
     assert plan_text(RunPlan(8 * 3600, 4000, 50_000, 6.02, 30 * 3600), NOON) == (
         "one frame every 6.1 s by 20:00, all 50,000 frames by Monday 18:00"
     )
@@ -55,7 +55,7 @@ async def test_a_run_keeps_to_its_plan(make_house: Callable[..., House], standin
     house.add(clip(frames=240, fps=5, gop=5), sampling="exact")
     await house.enrich(RunOptions(limit=10))
     with reading(house.library.engine) as connection:
-        promised = plan(connection, house.settings, None, seconds=6.0)
+        promised = plan_run(connection, house.settings, None, seconds=6.0)
     assert promised is not None
     assert promised.gap is not None
     assert promised.left == 230
@@ -64,17 +64,17 @@ async def test_a_run_keeps_to_its_plan(make_house: Callable[..., House], standin
     assert summary.seconds < 6.0 + 5.0
     described = summary.counts.frames_described
     with reading(house.library.engine) as connection:
-        gap = reached_gap(connection)
+        gap = current_gap(connection)
     assert gap is not None
     assert gap <= 1.1 * promised.gap * max(1.0, promised.calls / described) + 0.2  # a busy machine makes fewer calls
 
 
-async def test_the_gap_reached_is_that_between_described_frames_with_others_between(house: House, clip: Clip) -> None:
+async def test_current_gap_spans_described_frames_with_undescribed_between(house: House, clip: Clip) -> None:
     house.add(clip(frames=30, fps=10))
     await house.enrich()
     with reading(house.library.engine) as connection:
-        assert reached_gap(connection) is None
+        assert current_gap(connection) is None
     house.change('UPDATE frames SET local_description = NULL WHERE "index" BETWEEN 11 AND 15')
     with reading(house.library.engine) as connection:
-        assert reached_gap(connection) == pytest.approx(0.6)
-    assert reached(house.library, None) == "one frame at least every 0.6 s"
+        assert current_gap(connection) == pytest.approx(0.6)
+    assert reached(house.library, None) == "1 picture at least every 0.6 s"

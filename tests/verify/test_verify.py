@@ -17,10 +17,10 @@ import simplejpeg
 from db import editing, runs
 from db.engine import writing
 from enrich.process import this_process
-from enrich.verify.findings import SHOWN_PLACES, FindingGroup
+from enrich.verify.findings import MAX_PLACES, FindingGroup
 from enrich.verify.findings import FindingKind as Kind
 from enrich.verify.verify import VerifyResult, verify
-from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, shared_videos
+from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, read_number, shared_videos
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, until
 
@@ -38,21 +38,21 @@ def the_group(verdict: VerifyResult) -> FindingGroup:
     return group
 
 
-def test_a_healthy_library_has_no_problem(library: House) -> None:
+def test_a_consistent_library_has_no_findings(library: House) -> None:
     for quick in (False, True):
         verdict = verify(library.library, quick=quick)
-        assert (verdict.videos, verdict.frames, verdict.groups, verdict.left_out) == (2, 18, [], [])
-        assert verdict.is_good
+        assert (verdict.videos, verdict.frames, verdict.groups, verdict.skipped) == (2, 18, [], [])
+        assert verdict.is_consistent
 
 
 def test_some_videos_can_be_checked_alone(library: House) -> None:
     library.image(library.frames(2)[3]).unlink()
-    assert verify(library.library, [1]).is_good
+    assert verify(library.library, [1]).is_consistent
     verdict = verify(library.library, [2])
     assert (verdict.videos, verdict.frames, the_group(verdict).title) == (1, 12, "party")
 
 
-async def test_a_film_on_its_side_an_edited_frame_and_the_baseline_are_healthy(
+async def test_rotated_video_edited_frame_and_baseline_are_consistent(
     make_house: Callable[..., House], tmp_path: Path
 ) -> None:
     house = make_house(describer="baseline", stored_edge=160)
@@ -65,9 +65,7 @@ async def test_a_film_on_its_side_an_edited_frame_and_the_baseline_are_healthy(
     assert found(house) == {}
 
 
-async def test_doubtful_replies_that_were_kept_are_healthy(
-    make_house: Callable[..., House], standin: StandIn, films: Path
-) -> None:
+async def test_flagged_replies_are_consistent(make_house: Callable[..., House], standin: StandIn, films: Path) -> None:
     house = make_house()
     standin.play(Trick.CUT_OFF, frames={100, 101}, stubborn=True)
     standin.play(Trick.NOT_JSON, frames={102, 103})
@@ -79,13 +77,13 @@ async def test_doubtful_replies_that_were_kept_are_healthy(
     assert found(house) == {}
 
 
-def test_a_video_that_is_only_added_is_healthy(house: House, films: Path) -> None:
+def test_a_video_not_extracted_yet_is_consistent(house: House, films: Path) -> None:
     house.add(films / "party.mp4")
     assert verify(house.library).videos == 1
     assert found(house) == {}
 
 
-def test_frames_that_decoding_has_not_reached_may_lack_what_only_it_knows(library: House) -> None:
+def test_frames_not_reached_by_decoding_may_lack_index_and_motion(library: House) -> None:
     library.change("UPDATE videos SET extraction_status = 'skimmed', enrichment_status = 'enriching' WHERE id = 1")
     library.change("UPDATE tasks SET status = 'todo' WHERE video_id = 1 AND kind = 'extract'")
     library.change(
@@ -96,16 +94,16 @@ def test_frames_that_decoding_has_not_reached_may_lack_what_only_it_knows(librar
     assert found(library) == {Kind.NOT_IN_FILE: 1}
 
 
-def delete_picture(house: House) -> None:
+def delete_image(house: House) -> None:
     house.image(house.frames(2)[3]).unlink()
 
 
-def truncate_picture(house: House) -> None:
+def truncate_image(house: House) -> None:
     path = house.image(house.frames(2)[3])
     path.write_bytes(path.read_bytes()[:-300])
 
 
-def swap_pictures(house: House) -> None:
+def swap_images(house: House) -> None:
     one, other = (house.image(house.frames(2)[number]) for number in (3, 9))
     data = one.read_bytes()
     one.write_bytes(other.read_bytes())
@@ -118,25 +116,25 @@ def swap_paths(house: House) -> None:
         house.change("UPDATE frames SET image_path = :path WHERE id = :id", path=path, id=frame.id)
 
 
-def fourth_picture(house: House) -> np.ndarray:
+def fourth_image(house: House) -> np.ndarray:
     return read_jpeg(house.image(house.frames(2)[3]))
 
 
-def rewrite_picture(house: House, rgb: np.ndarray) -> None:
+def rewrite_image(house: House, rgb: np.ndarray) -> None:
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), 85, "RGB", "420")
     house.image(house.frames(2)[3]).write_bytes(jpeg)
 
 
-def turn_picture(house: House) -> None:
-    rewrite_picture(house, fourth_picture(house).transpose(1, 0, 2))
+def turn_image(house: House) -> None:
+    rewrite_image(house, fourth_image(house).transpose(1, 0, 2))
 
 
-def turn_picture_over(house: House) -> None:
-    rewrite_picture(house, fourth_picture(house)[::-1, ::-1])
+def turn_image_over(house: House) -> None:
+    rewrite_image(house, fourth_image(house)[::-1, ::-1])
 
 
-def shrink_picture(house: House) -> None:
-    rewrite_picture(house, cv2.resize(fourth_picture(house), (160, 90), interpolation=cv2.INTER_AREA))
+def shrink_image(house: House) -> None:
+    rewrite_image(house, cv2.resize(fourth_image(house), (160, 90), interpolation=cv2.INTER_AREA))
 
 
 def leave_orphan(house: House) -> None:
@@ -144,12 +142,12 @@ def leave_orphan(house: House) -> None:
     shutil.copy(path, path.with_name("000000123456.jpg"))
 
 
-def leave_half_a_picture(house: House) -> None:
+def leave_half_a_image(house: House) -> None:
     path = house.image(house.frames(2)[3])
     shutil.copy(path, path.with_name("000000123456.jpg.part"))
 
 
-def leave_a_strangers_picture(house: House) -> None:
+def leave_a_strangers_image(house: House) -> None:
     folder = house.frames_folder / "123456-abcdef0" / "00000"
     folder.mkdir(parents=True)
     shutil.copy(house.image(house.frames(2)[3]), folder / "000000123456.jpg")
@@ -173,16 +171,16 @@ def sql(*statements: str) -> Callable[[House], None]:
 FOURTH = 'id = (SELECT id FROM frames WHERE video_id = 2 AND "index" = 3)'
 ITS = 'frame_id = (SELECT id FROM frames WHERE video_id = 2 AND "index" = 3)'
 BROKEN = {
-    "deleted": (delete_picture, {Kind.PICTURE_MISSING: 1}),
-    "truncated": (truncate_picture, {Kind.PICTURE_BROKEN: 1}),
-    "swapped": (swap_pictures, {Kind.PICTURE_OTHER: 2}),
-    "paths swapped": (swap_paths, {Kind.PICTURE_OTHER: 2}),
-    "turned": (turn_picture, {Kind.PICTURE_SIZE: 1}),
-    "upside down": (turn_picture_over, {Kind.PICTURE_OTHER: 1}),
-    "shrunk": (shrink_picture, {Kind.PICTURE_SIZE: 1}),
+    "deleted": (delete_image, {Kind.IMAGE_MISSING: 1}),
+    "truncated": (truncate_image, {Kind.IMAGE_BROKEN: 1}),
+    "swapped": (swap_images, {Kind.IMAGE_DIFFERENT: 2}),
+    "paths swapped": (swap_paths, {Kind.IMAGE_DIFFERENT: 2}),
+    "turned": (turn_image, {Kind.IMAGE_SIZE: 1}),
+    "upside down": (turn_image_over, {Kind.IMAGE_DIFFERENT: 1}),
+    "shrunk": (shrink_image, {Kind.IMAGE_SIZE: 1}),
     "orphan": (leave_orphan, {Kind.ORPHAN: 1}),
-    "half": (leave_half_a_picture, {Kind.ORPHAN: 1}),
-    "stranger": (leave_a_strangers_picture, {Kind.ORPHAN: 1}),
+    "half": (leave_half_a_image, {Kind.ORPHAN: 1}),
+    "stranger": (leave_a_strangers_image, {Kind.ORPHAN: 1}),
     "file": (change_video_file, {Kind.FILE: 1}),
     "index": (sql('UPDATE frames SET "index" = 4 WHERE THE FOURTH'), {Kind.NOT_IN_FILE: 1, Kind.CHAIN: 2}),
     "no index": (sql('UPDATE frames SET "index" = NULL WHERE THE FOURTH'),
@@ -198,7 +196,7 @@ BROKEN = {
     "text": (sql("UPDATE frames SET local_description = 'A cat.' WHERE THE FOURTH"), {Kind.TEXT: 1}),
     "tags": (sql("UPDATE frames SET local_tags = '[\"cat\"]' WHERE THE FOURTH"), {Kind.TEXT: 1}),
     "no text": (sql("UPDATE frames SET local_description = NULL, local_tags = NULL WHERE THE FOURTH"),
-                {Kind.UNSAID: 1, Kind.DOCUMENT_EXTRA: 1}),
+                {Kind.MISSING_DESCRIPTION: 1, Kind.DOCUMENT_EXTRA: 1}),
     "no document": (sql("DELETE FROM search_documents WHERE ITS OWN"), {Kind.DOCUMENT_MISSING: 1}),
     "another source": (sql("UPDATE search_documents SET source = 2 WHERE ITS OWN"),
                        {Kind.DOCUMENT_EXTRA: 1}),
@@ -217,27 +215,27 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_broken_is_named(library: House, name: str) -> None:
+def test_damage_is_reported(library: House, name: str) -> None:
     break_it, kinds = BROKEN[name]
     break_it(library)
     assert found(library) == kinds
 
 
 @pytest.mark.parametrize("name", ["deleted", "truncated", "turned", "shrunk", "orphan", "stands for", "text"])
-def test_much_is_seen_without_decoding(library: House, name: str) -> None:
+def test_a_quick_check_finds_much(library: House, name: str) -> None:
     break_it, kinds = BROKEN[name]
     break_it(library)
     assert found(library, quick=True) == kinds
 
 
-def test_a_row_that_refers_to_nothing_is_named(library: House) -> None:
+def test_a_dangling_reference_is_reported(library: House) -> None:
     with sqlite3.connect(library.settings.home / "library.db") as connection:
         connection.execute("UPDATE tasks SET run_id = 99 WHERE id = 1")
     connection.close()
     assert found(library) == {Kind.REFERENCE: 1}
 
 
-def test_a_damaged_database_is_named(library: House) -> None:
+def test_a_damaged_database_is_reported(library: House) -> None:
     library.library.engine.dispose()
     file = library.settings.home / "library.db"
     root = library.value("SELECT rootpage FROM sqlite_master WHERE name = 'ix_frames_video_id_index'")
@@ -249,98 +247,98 @@ def test_a_damaged_database_is_named(library: House) -> None:
     assert Kind.DATABASE in found(library, quick=True)
 
 
-def test_a_film_that_is_gone_is_named_and_the_rest_is_checked(library: House) -> None:
+def test_a_missing_video_is_reported_and_the_rest_is_checked(library: House) -> None:
     library.change("UPDATE videos SET path = '/nowhere/party.mp4' WHERE id = 2")
-    delete_picture(library)
+    delete_image(library)
     verdict = verify(library.library)
-    assert [group.kind for group in verdict.groups] == [Kind.FILE, Kind.PICTURE_MISSING]
-    assert "/nowhere/party.mp4 is not there" in verdict.groups[0].places[0]
+    assert [group.kind for group in verdict.groups] == [Kind.FILE, Kind.IMAGE_MISSING]
+    assert "/nowhere/party.mp4 does not exist" in verdict.groups[0].places[0]
     assert verdict.frames == 18
 
 
 def test_many_problems_are_one_group_with_a_few_places(library: House) -> None:
     shutil.rmtree(library.image(library.frames(2)[0]).parent)
     group = the_group(verify(library.library))
-    assert (group.kind, group.count, len(group.places)) == (Kind.PICTURE_MISSING, 12, SHOWN_PLACES)
+    assert (group.kind, group.count, len(group.places)) == (Kind.IMAGE_MISSING, 12, MAX_PLACES)
     assert group.places[3] == "frame 3 at 0.120 s"
 
 
 @pytest.mark.parametrize("quick", [False, True], ids=["decoding", "quick"])
 @pytest.mark.parametrize("name", ["deleted", "truncated", "turned", "shrunk", "orphan", "half", "stranger"])
-def test_pictures_are_made_again_and_orphans_deleted(library: House, name: str, quick: bool) -> None:
+def test_repair_recreates_images_and_deletes_orphans(library: House, name: str, quick: bool) -> None:
     before = {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")}
     break_it, kinds = BROKEN[name]
     break_it(library)
-    verdict = verify(library.library, quick=quick, mend=True)
-    assert verdict.is_good
-    assert (verdict.found, verdict.mended) == (sum(kinds.values()), sum(kinds.values()))
+    verdict = verify(library.library, quick=quick, repair=True)
+    assert verdict.is_consistent
+    assert (verdict.found, verdict.repaired) == (sum(kinds.values()), sum(kinds.values()))
     assert {path: path.read_bytes() for path in library.frames_folder.rglob("*") if path.is_file()} == before
     assert found(library) == {}
 
 
 @pytest.mark.parametrize("change", ["UPDATE tallies SET kept = kept + 1", "DELETE FROM tallies"])
-def test_tallies_that_are_wrong_are_counted_again(library: House, change: str) -> None:
+def test_repair_recounts_wrong_counts(library: House, change: str) -> None:
     with writing(library.library.engine) as connection:
         connection.exec_driver_sql(f"{change} WHERE video_id = 2")
-    assert found(library, quick=True) == {Kind.TALLY: 1}
-    assert verify(library.library, quick=True, mend=True).is_good
+    assert found(library, quick=True) == {Kind.COUNTS: 1}
+    assert verify(library.library, quick=True, repair=True).is_consistent
     assert found(library, quick=True) == {}
 
 
-def test_swapped_pictures_are_put_right(library: House) -> None:
-    swap_pictures(library)
-    assert verify(library.library, mend=True).is_good
+def test_swapped_images_are_repaired(library: House) -> None:
+    swap_images(library)
+    assert verify(library.library, repair=True).is_consistent
     assert [read_number(read_jpeg(library.image(frame))) for frame in library.frames(2)] == list(range(100, 112))
 
 
 @pytest.mark.parametrize("name", ["index", "timestamp", "text", "no document", "task todo", "scene", "paths swapped"])
-def test_nothing_else_is_mended(library: House, name: str) -> None:
+def test_nothing_else_is_repaired(library: House, name: str) -> None:
     BROKEN[name][0](library)
     rows = {table: library.ask(f"SELECT * FROM {table}") for table in ("frames", "tasks", "analyses", "videos")}  # noqa: S608
     files = {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")}
-    verdict = verify(library.library, mend=True)
-    assert not verdict.is_good
-    assert verdict.mended == 0
+    verdict = verify(library.library, repair=True)
+    assert not verdict.is_consistent
+    assert verdict.repaired == 0
     assert {table: library.ask(f"SELECT * FROM {table}") for table in rows} == rows  # noqa: S608
     assert {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")} == files
 
 
-def test_what_somebody_else_put_there_is_no_orphan(library: House) -> None:
+def test_files_of_other_programs_are_not_orphans(library: House) -> None:
     strangers = [library.frames_folder / "notes.txt", library.image(library.frames(2)[0]).parent / "best.jpg"]
     for path in strangers:
         path.write_text("mine", encoding="utf-8")
-    assert verify(library.library, mend=True).is_good
+    assert verify(library.library, repair=True).is_consistent
     assert all(path.exists() for path in strangers)
 
 
-def test_pictures_of_earlier_settings_are_no_problem(open_copy: Callable[..., House]) -> None:
+def test_images_of_earlier_settings_are_accepted(open_copy: Callable[..., House]) -> None:
     for changed in ({"stored_edge": 160}, {"jpeg_quality": 50}, {"stored_edge": 240, "jpeg_quality": 95}):
         assert found(open_copy(**changed)) == {}
         assert found(open_copy(**changed), quick=True) == {}
 
 
-def test_pictures_left_by_a_killed_extraction_are_no_orphans(library: House) -> None:
+def test_images_of_a_killed_extraction_are_not_orphans(library: House) -> None:
     leave_orphan(library)
     library.change("UPDATE videos SET extraction_status = 'extracting', enrichment_status = 'enriching' WHERE id = 2")
     library.change("UPDATE tasks SET status = 'doing' WHERE video_id = 2 AND kind = 'extract'")
     assert found(library) == {}
 
 
-def test_beside_a_worker_only_what_is_settled_is_judged(library: House) -> None:
+def test_with_a_worker_only_extracted_videos_are_checked(library: House) -> None:
     library.change("UPDATE videos SET extraction_status = 'extracting' WHERE id = 2")
-    leave_a_strangers_picture(library)
-    delete_picture(library)
+    leave_a_strangers_image(library)
+    delete_image(library)
     now = datetime.now(UTC)
     with writing(library.library.engine) as connection:
         runs.begin(connection, this_process(), options={}, is_alive=lambda _: False, now=now)
     verdict = verify(library.library)
-    assert (verdict.groups, verdict.left_out, verdict.videos) == ([], ["party"], 1)
+    assert (verdict.groups, verdict.skipped, verdict.videos) == ([], ["party"], 1)
     gone = psutil.Process(os.getpid()).create_time() - timedelta(days=1).total_seconds()
     library.change("UPDATE runs SET process_created_at = :at", at=gone)
-    assert found(library) == {Kind.PICTURE_MISSING: 1, Kind.ORPHAN: 1, Kind.STATUS: 2}
+    assert found(library) == {Kind.IMAGE_MISSING: 1, Kind.ORPHAN: 1, Kind.STATUS: 2}
 
 
-async def test_a_worker_at_work_makes_no_false_alarm(house: House, standin: StandIn, tmp_path: Path) -> None:
+async def test_a_running_worker_causes_no_findings(house: House, standin: StandIn, tmp_path: Path) -> None:
     standin.behave(delay=0.01)
     house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
     async with Running(house):
@@ -351,9 +349,9 @@ async def test_a_worker_at_work_makes_no_false_alarm(house: House, standin: Stan
     assert found(house) == {}
 
 
-def test_a_stream_that_changes_its_size_is_healthy(house: House, tmp_path: Path) -> None:
+def test_a_stream_that_changes_its_size_is_consistent(house: House, tmp_path: Path) -> None:
     parts = [
-        picture_clip(tmp_path / f"{number}.ts", [numbered_picture(n, size) for n in range(8)], codec="mpeg2video")
+        image_clip(tmp_path / f"{number}.ts", [numbered_image(n, size) for n in range(8)], codec="mpeg2video")
         for number, size in enumerate([(320, 180), (240, 180)])
     ]
     film = tmp_path / "both.ts"
@@ -365,7 +363,7 @@ def test_a_stream_that_changes_its_size_is_healthy(house: House, tmp_path: Path)
     assert found(house) == found(house, quick=True) == {}
 
 
-def test_progress_is_told(library: House) -> None:
+def test_progress_is_reported(library: House) -> None:
     told: list[tuple[str, int]] = []
     verify(library.library, on_progress=lambda video, decoded: told.append((video.title, decoded)))
     assert told[0] == ("numbers", 1)
@@ -374,7 +372,7 @@ def test_progress_is_told(library: House) -> None:
 
 
 @pytest.mark.slow
-def test_real_footage_is_healthy(house: House) -> None:
+def test_real_footage_is_consistent(house: House) -> None:
     folder = shared_videos()
     if folder is None:
         pytest.skip("no real footage here")

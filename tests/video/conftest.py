@@ -5,6 +5,7 @@ from threading import enumerate as running_threads
 import pytest
 
 from enrich.video.extraction import Extraction, KeptFrame
+from enrich.video.jpeg import JpegFormat
 from enrich.video.probe import probe
 from enrich.video.sampling import parse_sampling
 
@@ -21,9 +22,8 @@ def extracted(tmp_path):
     """Extracts a clip into `tmp_path / "frames"`; returns the kept frames and the finished extraction."""
 
     def run(path: Path, sampling: str = "exact", *, edge: int = 336, folder: str = "frames"):
-        with Extraction(
-            probe(path), tmp_path / folder, sampling=parse_sampling(sampling), edge=edge, quality=85
-        ) as extraction:
+        jpeg = JpegFormat(edge=edge, quality=85, rotation=probe(path).rotation)
+        with Extraction(path, tmp_path / folder, sampling=parse_sampling(sampling), jpeg=jpeg) as extraction:
             kept: list[KeptFrame] = list(extraction)
         return kept, extraction
 

@@ -37,7 +37,7 @@ def fast_start(folder, **how):
     return folder / "clip.mp4"
 
 
-def test_a_clip_cut_off_in_the_middle_is_decoded_to_where_it_breaks_off(extracted, tmp_path):
+def test_a_truncated_clip_is_decoded_up_to_the_truncation(extracted, tmp_path):
     clip = cut_off(fast_start(tmp_path, bframes=2), 0.6)
     kept, extraction = extracted(clip)
     times = decode_independently(clip).times
@@ -49,7 +49,7 @@ def test_a_clip_cut_off_in_the_middle_is_decoded_to_where_it_breaks_off(extracte
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
-def test_a_damaged_stretch_costs_only_its_own_frames(suffix, extracted, tmp_path):
+def test_a_damaged_section_loses_only_its_own_frames(suffix, extracted, tmp_path):
     codec = "mpeg4" if suffix == "avi" else "libx264"
     clip = scratch(numbered_clip(tmp_path / f"clip.{suffix}", frames=120, codec=codec))
     kept, extraction = extracted(clip)
@@ -62,7 +62,7 @@ def test_a_damaged_stretch_costs_only_its_own_frames(suffix, extracted, tmp_path
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_threads_lose_no_frame_wherever_the_end_is_damaged(seed, tmp_path):
+def test_threads_lose_no_frame_with_a_damaged_end(seed, tmp_path):
     """PyAV drops what a threaded decoder still holds when it finds damage at the end."""
     clip = fast_start(tmp_path, bframes=2 * (seed % 2))
     cut_off(clip, 0.5 + seed / 13)
@@ -72,13 +72,13 @@ def test_threads_lose_no_frame_wherever_the_end_is_damaged(seed, tmp_path):
         assert threaded.failures == pytest.approx(single.failures, abs=1)
 
 
-def test_an_mp4_without_its_index_is_refused_in_one_line(tmp_path):
+def test_an_mp4_without_an_index_is_refused_in_one_line(tmp_path):
     clip = cut_off(numbered_clip(tmp_path / "clip.mp4"), 0.5)
-    with pytest.raises(NotAVideoError, match=r"not a video, or it is damaged"):
+    with pytest.raises(NotAVideoError, match=r"not a video, or its start is damaged"):
         probe(clip)
 
 
-def test_a_stream_with_nothing_decodable_is_no_video(tmp_path):
+def test_a_stream_without_decodable_frames_is_refused(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mkv", codec="ffv1", gop=1)
     scratch(clip, 0.04, 1.0)
     with pytest.raises(NotAVideoError):  # noqa: SIM117
@@ -115,7 +115,7 @@ def not_a_video(folder, kind):
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "noise", "sound", "sound with cover", "photo", "play list"])
-def test_what_is_no_video_is_refused_in_one_line_that_names_it(kind, tmp_path):
+def test_a_file_that_is_not_a_video_is_refused_by_name(kind, tmp_path):
     path = not_a_video(tmp_path, kind)
     for read in (probe, SourceFrames):
         with pytest.raises(NotAVideoError) as raised:
@@ -124,16 +124,16 @@ def test_what_is_no_video_is_refused_in_one_line_that_names_it(kind, tmp_path):
         assert "\n" not in str(raised.value)
 
 
-def test_a_file_that_is_gone_and_a_folder_are_missing_not_broken(tmp_path):
+def test_a_missing_file_and_a_folder_are_reported_as_missing(tmp_path):
     for read in (probe, SourceFrames):
-        with pytest.raises(VideoMissingError, match="is not there"):
+        with pytest.raises(VideoMissingError, match="does not exist"):
             read(tmp_path / "gone.mp4")
         with pytest.raises(VideoMissingError, match="is a folder"):
             read(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_a_file_that_may_not_be_read_is_missing_not_broken():
+def test_an_unreadable_file_is_missing_not_broken():
     program = (
         "import os, sys\nfrom pathlib import Path\n"
         "from enrich.errors import VideoMissingError\nfrom enrich.video.fingerprint import require_readable\n"
@@ -150,7 +150,7 @@ def test_a_file_that_may_not_be_read_is_missing_not_broken():
     assert "permission" in done.stdout
 
 
-def test_a_file_that_vanishes_while_it_is_read_is_missing(tmp_path):
+def test_a_file_that_vanishes_during_reading_is_missing(tmp_path):
     clip = numbered_clip(tmp_path / "clip.mp4", frames=60)
     with SourceFrames(clip) as frames:
         next(iter(frames))
@@ -159,7 +159,7 @@ def test_a_file_that_vanishes_while_it_is_read_is_missing(tmp_path):
             list(frames)
 
 
-def test_odd_names_are_opened(tmp_path, monkeypatch):
+def test_unusual_file_names_are_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("concat:a.mp4", "100% größe #1.mp4", "http:x.mp4", "-i.mp4"):
         assert probe(numbered_clip(tmp_path / "x.mp4", frames=2).rename(tmp_path / name)).frame_estimate == 2

@@ -1,11 +1,11 @@
-"""What was filmed in two fields is kept without combs; what stands still keeps every row."""
+"""Interlaced movement is kept without combing; still content keeps every row."""
 
 import av
 import numpy as np
 import pytest
 
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import encode_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
 from tests.clips import read_jpeg
 
 SIZES = {"mpeg2video": (720, 576), "dvvideo": (720, 576), "libx264": (1280, 720), "prores_ks": (1280, 720)}
@@ -15,20 +15,20 @@ FORMS = {"prores_ks": "yuv422p10le", "dvvideo": "yuv420p"}
 def bars(size, shift):
     """A light post on dark ground, shifted to the right."""
     width, height = size
-    picture = np.full((height, width, 3), 40, np.uint8)
-    picture[:, 100 + shift : 220 + shift] = (200, 190, 170)
-    return picture
+    image = np.full((height, width, 3), 40, np.uint8)
+    image[:, 100 + shift : 220 + shift] = (200, 190, 170)
+    return image
 
 
 def fine_rows(size):
     """Detail that one field alone does not have: pairs of rows, alternately dark and light."""
-    picture = np.full((size[1], size[0], 3), 60, np.uint8)
-    picture[np.arange(size[1]) % 4 < 2] = 180
-    return picture
+    image = np.full((size[1], size[0], 3), 60, np.uint8)
+    image[np.arange(size[1]) % 4 < 2] = 180
+    return image
 
 
-def interlaced_clip(path, pictures, codec, *, is_top_first=True):
-    """Each stored picture holds the rows of two moments; the flag says so."""
+def interlaced_clip(path, images, codec, *, is_top_first=True):
+    """Each stored frame has the rows of two times, and is flagged as interlaced."""
     width, height = SIZES[codec]
     form = FORMS.get(codec, "yuv420p")
     options = {"flags": "+ildct+ilme", "field_order": "tt" if is_top_first else "bb"}
@@ -38,7 +38,7 @@ def interlaced_clip(path, pictures, codec, *, is_top_first=True):
         stream.width, stream.height, stream.pix_fmt = width, height, form
         if codec == "mpeg2video":
             stream.bit_rate = 30_000_000
-        for first, second in pictures:
+        for first, second in images:
             upper, lower = (first, second) if is_top_first else (second, first)
             woven = np.empty_like(upper)
             woven[::2], woven[1::2] = upper[::2], lower[1::2]
@@ -48,7 +48,7 @@ def interlaced_clip(path, pictures, codec, *, is_top_first=True):
 
 
 def flagged(woven, form, *, is_top_first):
-    """The picture as fields: PyAV cannot set the flag itself, a filter can."""
+    """The frame flagged as interlaced, by a filter, because PyAV cannot set the flag."""
     frame = av.VideoFrame.from_ndarray(woven, format="rgb24")
     graph = av.filter.Graph()
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=1)
@@ -63,15 +63,15 @@ def flagged(woven, form, *, is_top_first):
 
 def first_kept(path, edge=1344):
     with SourceFrames(path) as frames:
-        picture = next(iter(frames)).picture
-    assert picture.interlaced_frame
+        image = next(iter(frames)).av_frame
+    assert image.interlaced_frame
     jpeg = path.with_suffix(".jpg")
-    jpeg.write_bytes(encode_jpeg(picture, rotation=0, edge=edge, quality=95))
+    jpeg.write_bytes(encode_jpeg(image, JpegFormat(edge=edge, quality=95)))
     return read_jpeg(jpeg).astype(int).mean(axis=2)
 
 
 def combing(luma):
-    """How much rows stick out from both their neighbours, mean over the picture."""
+    """How much rows differ from both their neighbours, as a mean over the image."""
     up, down = luma[1:-1] - luma[:-2], luma[1:-1] - luma[2:]
     return np.where(up * down > 0, np.minimum(np.abs(up), np.abs(down)), 0).mean()
 
@@ -81,7 +81,7 @@ def combing(luma):
     ("codec", "name"),
     [("mpeg2video", "clip.ts"), ("libx264", "clip.mts"), ("dvvideo", "clip.avi"), ("prores_ks", "clip.mov")],
 )
-def test_what_moves_between_two_fields_shows_no_combs(codec, name, is_top_first, tmp_path):
+def test_movement_between_fields_shows_no_combing(codec, name, is_top_first, tmp_path):
     size = SIZES[codec]
     moments = (bars(size, 0), bars(size, 24))
     clip = interlaced_clip(tmp_path / name, [moments] * 3, codec, is_top_first=is_top_first)
@@ -93,7 +93,7 @@ def test_what_moves_between_two_fields_shows_no_combs(codec, name, is_top_first,
     assert seen[:, 150].mean() == pytest.approx(190, abs=12)
 
 
-def test_a_still_picture_keeps_every_row(tmp_path):
-    picture = fine_rows(SIZES["libx264"])
-    seen = first_kept(interlaced_clip(tmp_path / "still.mp4", [(picture, picture)] * 3, "libx264"))
+def test_still_content_keeps_every_row(tmp_path):
+    image = fine_rows(SIZES["libx264"])
+    seen = first_kept(interlaced_clip(tmp_path / "still.mp4", [(image, image)] * 3, "libx264"))
     assert seen.mean(axis=1).std() > 50

@@ -8,10 +8,11 @@ import pytest
 from enrich.errors import NotAVideoError
 from enrich.video import jpeg
 from enrich.video.extraction import Extraction, image_name
-from enrich.video.jpeg import is_whole_jpeg
+from enrich.video.jpeg import JpegFormat, is_whole_jpeg
 from enrich.video.sampling import parse_sampling
-from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, run_ffmpeg
+from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, read_number, run_ffmpeg
 
+SMALL = JpegFormat(edge=160, quality=80)
 EXACT = parse_sampling("exact")
 
 
@@ -21,10 +22,10 @@ def clip(tmp_path):
 
 
 def start(clip, folder, **how):
-    return Extraction(clip, folder, **{"sampling": EXACT, "edge": 160, "quality": 80} | how)
+    return Extraction(clip, folder, **{"sampling": EXACT, "jpeg": SMALL} | how)
 
 
-def test_a_frame_comes_out_when_its_jpeg_is_on_disk_and_its_count_is_final(clip, tmp_path):
+def test_a_frame_is_yielded_once_its_jpeg_and_count_are_final(clip, tmp_path):
     with start(clip, tmp_path / "out", sampling=parse_sampling("every=0.4s")) as extraction:
         for frame in extraction:
             assert is_whole_jpeg(tmp_path / "out" / frame.image_path)
@@ -38,8 +39,8 @@ def test_a_frame_comes_out_when_its_jpeg_is_on_disk_and_its_count_is_final(clip,
     ("sampling", "chosen"),
     [("every=0.4s", {0, 10, 20, 30, 40, 50}), ("scenes", {0}), ("exact", set(range(60)))],
 )
-def test_wanted_pictures_are_kept_beside_those_the_sampling_chooses(sampling, chosen, clip, tmp_path):
-    wanted = [7 / 25, 20 / 25, 59 / 25 + 4e-7, 33.3 / 25]  # the last is the time of no picture
+def test_wanted_frames_are_kept_in_addition_to_the_sampling(sampling, chosen, clip, tmp_path):
+    wanted = [7 / 25, 20 / 25, 59 / 25 + 4e-7, 33.3 / 25]  # no frame has the last time
     with start(clip, tmp_path / "out", sampling=parse_sampling(sampling), wanted=wanted) as extraction:
         kept = list(extraction)
     assert {frame.index for frame in kept} == chosen | {7, 20, 59}
@@ -48,9 +49,9 @@ def test_wanted_pictures_are_kept_beside_those_the_sampling_chooses(sampling, ch
         assert read_number(read_jpeg(tmp_path / "out" / frame.image_path)) == frame.index
 
 
-def test_distinct_compares_with_a_wanted_picture_from_there_on(tmp_path):
-    before, after = numbered_picture(1), numbered_picture(0b1010)
-    clip = picture_clip(tmp_path / "clip.mp4", [before] * 30 + [after] * 30)
+def test_distinct_compares_later_frames_with_a_wanted_one(tmp_path):
+    before, after = numbered_image(1), numbered_image(0b1010)
+    clip = image_clip(tmp_path / "clip.mp4", [before] * 30 + [after] * 30)
     kept = {}
     for wanted in ((), (12 / 25,), (45 / 25,), (29 / 25,)):
         with start(clip, tmp_path / "out", sampling=parse_sampling("distinct"), wanted=wanted) as extraction:
@@ -62,7 +63,7 @@ def test_distinct_compares_with_a_wanted_picture_from_there_on(tmp_path):
     assert len(kept[29 / 25,]) == 3
 
 
-def test_a_frame_stands_until_the_next_kept_one_and_the_last_to_the_end(tmp_path):
+def test_a_frame_stands_until_the_next_kept_one_or_the_end(tmp_path):
     times = [*(n / 25 for n in range(20)), 3.0, 3.1, 3.2]
     clip = numbered_clip(tmp_path / "clip.mp4", times=times, frames=len(times))
     with start(clip, tmp_path / "out", sampling=parse_sampling("every=0.5s")) as extraction:
@@ -71,7 +72,7 @@ def test_a_frame_stands_until_the_next_kept_one_and_the_last_to_the_end(tmp_path
     assert [frame.until for frame in kept] == [kept[1].timestamp, kept[2].timestamp, pytest.approx(3.3)]
 
 
-def test_pictures_on_disk_are_not_made_again(clip, tmp_path):
+def test_existing_images_are_not_encoded_again(clip, tmp_path):
     with start(clip, tmp_path / "out") as extraction:
         first = list(extraction)
     stamps = {frame.index: (tmp_path / "out" / frame.image_path).stat().st_mtime_ns for frame in first}
@@ -90,7 +91,7 @@ def test_pictures_on_disk_are_not_made_again(clip, tmp_path):
 
 
 @pytest.mark.parametrize("taken", [0, 1, 20])
-def test_closing_early_leaves_no_half_written_file_and_no_thread(taken, clip, tmp_path):
+def test_closing_early_leaves_no_partial_file_and_no_thread(taken, clip, tmp_path):
     extraction = start(clip, tmp_path / "out")
     frames = iter(extraction)
     for _ in range(taken):
@@ -100,12 +101,12 @@ def test_closing_early_leaves_no_half_written_file_and_no_thread(taken, clip, tm
     extraction.close()
     assert time.monotonic() - began < 2
     assert list(frames) == []
-    pictures = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert len(pictures) >= taken
-    assert all(is_whole_jpeg(path) and path.suffix == ".jpg" for path in pictures)
+    images = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(images) >= taken
+    assert all(is_whole_jpeg(path) and path.suffix == ".jpg" for path in images)
 
 
-def test_leaving_the_loop_early_closes_by_the_context(clip, tmp_path):
+def test_leaving_the_loop_early_closes_the_extraction(clip, tmp_path):
     with start(clip, tmp_path / "out") as extraction:
         for frame in extraction:
             if frame.index == 3:
@@ -113,7 +114,7 @@ def test_leaving_the_loop_early_closes_by_the_context(clip, tmp_path):
     assert extraction.decoded < 60 + 1
 
 
-def test_a_slow_consumer_holds_decoding_back(tmp_path):
+def test_a_slow_consumer_slows_decoding_down(tmp_path):
     clip = numbered_clip(tmp_path / "long.mp4", frames=400, size=(64, 48))
     with start(clip, tmp_path / "out") as extraction:
         next(iter(extraction))
@@ -124,7 +125,7 @@ def test_a_slow_consumer_holds_decoding_back(tmp_path):
         assert seen[-1] < 200
 
 
-def test_an_error_while_writing_is_raised_where_the_frames_are_read(clip, tmp_path, monkeypatch):
+def test_a_write_error_is_raised_in_the_consumer(clip, tmp_path, monkeypatch):
     def full_disk(_):
         raise OSError(28, "No space left on device")
 
@@ -134,7 +135,7 @@ def test_an_error_while_writing_is_raised_where_the_frames_are_read(clip, tmp_pa
     assert not list((tmp_path / "out").rglob("*.part"))
 
 
-def test_an_error_while_decoding_is_raised_where_the_frames_are_read(clip, tmp_path, monkeypatch):
+def test_a_decoding_error_is_raised_in_the_consumer(clip, tmp_path, monkeypatch):
     def broken(*_):
         raise NotAVideoError("broken")
 
@@ -143,13 +144,13 @@ def test_an_error_while_decoding_is_raised_where_the_frames_are_read(clip, tmp_p
         list(extraction)
 
 
-def test_a_file_that_is_no_video_is_refused_at_once(tmp_path):
+def test_a_file_that_is_not_a_video_is_refused_at_once(tmp_path):
     (tmp_path / "a.mp4").write_text("words")
     with pytest.raises(NotAVideoError):
         start(tmp_path / "a.mp4", tmp_path / "out")
 
 
-def test_names_come_from_the_time_alone_and_no_folder_grows_large():
+def test_image_names_depend_on_time_only_and_folders_stay_small():
     assert image_name(12.345678) == "00000/000012345678.jpg"
     assert image_name(-0.04) == "00000/-000000040000.jpg"
     names = [image_name(number / 60) for number in range(60 * 60 * 120)]
@@ -159,8 +160,8 @@ def test_names_come_from_the_time_alone_and_no_folder_grows_large():
 
 
 @pytest.mark.parametrize(("shift", "count"), [(0.0, 30), (0.02, 60)])
-def test_of_frames_whose_time_runs_back_none_is_kept_twice_at_one_time(shift, count, tmp_path):
-    """A second recording that starts at 0 again, as in files put together carelessly."""
+def test_no_two_frames_are_kept_at_one_time_when_time_runs_back(shift, count, tmp_path):
+    """A second recording that starts at 0 again, as in files concatenated carelessly."""
     numbered_clip(tmp_path / "a.ts", times=[n / 25 for n in range(30)])
     numbered_clip(tmp_path / "b.ts", times=[n / 25 + shift for n in range(30)], first=100)
     both = tmp_path / "both.ts"
@@ -177,8 +178,10 @@ PEAK_OF_AN_EXTRACTION = """
 import sys
 from pathlib import Path
 from enrich.video.extraction import Extraction
+from enrich.video.jpeg import JpegFormat
 from enrich.video.sampling import parse_sampling
-with Extraction(sys.argv[1], Path(sys.argv[2]), sampling=parse_sampling("exact"), edge=160, quality=80) as extraction:
+jpeg = JpegFormat(edge=160, quality=80)
+with Extraction(sys.argv[1], Path(sys.argv[2]), sampling=parse_sampling("exact"), jpeg=jpeg) as extraction:
     kept = sum(1 for _ in extraction)
 status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 print(kept, status["VmHWM"].split()[0])
@@ -195,7 +198,7 @@ def peak_megabytes(clip, folder):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
-def test_a_film_ten_times_as_long_takes_no_more_memory(tmp_path):
+def test_memory_does_not_grow_with_the_video_length(tmp_path):
     short = numbered_clip(tmp_path / "short.mp4", frames=100, size=(1280, 720))
     run_ffmpeg("-stream_loop", "9", "-i", short, "-c", "copy", tmp_path / "long.mp4")
     short_kept, short_peak = peak_megabytes(short, tmp_path / "short")

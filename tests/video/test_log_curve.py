@@ -1,4 +1,4 @@
-"""Log footage is known by what the file says, and only by that."""
+"""Log footage is detected from metadata only."""
 
 import pytest
 from av.video.reformatter import ColorTrc
@@ -25,7 +25,7 @@ def test_tags_about_the_look_name_the_curve(tags, name, tmp_path):
 
 
 @pytest.mark.parametrize("tags", [{"title": "My Vlog"}, {"comment": "S-Log3 test"}, {"gamma": "Rec.709"}, {}])
-def test_other_tags_do_not(tags, tmp_path):
+def test_other_tags_name_no_curve(tags, tmp_path):
     assert log_curve(tmp_path, ColorTrc.BT709, tags) is None
 
 
@@ -34,14 +34,14 @@ def test_a_log_transfer_characteristic_is_enough(tmp_path):
     assert log_curve(tmp_path, ColorTrc.LOG_SQRT, {}) == "a log curve"
 
 
-def test_probe_warns_and_takes_the_film(tmp_path):
+def test_probe_accepts_log_footage_with_a_warning(tmp_path):
     clip = numbered_clip(tmp_path / "log.mov", frames=2, tags={"com.vendor.gamma": "S-Log3"})
     [warning] = probe(clip).warnings
     assert "S-Log3" in warning
     assert probe(numbered_clip(tmp_path / "plain.mov", frames=2)).warnings == ()
 
 
-def test_what_sonys_cameras_write_behind_the_film_is_read(tmp_path):
+def test_sony_metadata_after_the_video_is_read(tmp_path):
     clip = numbered_clip(tmp_path / "C0001.MP4", frames=2, options={"movflags": "+faststart"})
     data = clip.read_bytes().replace(b"ftypisom", b"ftypXAVC", 1)
     xml = b'<Item name="CaptureGammaEquation" value="s-log3-cine"/>'
@@ -52,7 +52,7 @@ def test_what_sonys_cameras_write_behind_the_film_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["A001.braw", "A001.R3D", "A001.nev", "A001.crm", "A001.ari", "frame_0001.dng"])
-def test_a_raw_format_is_named_and_what_to_do(name, tmp_path):
+def test_a_raw_format_is_refused_with_a_remedy(name, tmp_path):
     (tmp_path / name).write_bytes(b"\0" * 5000)
     with pytest.raises(NotAVideoError, match=r"export it as ProRes or H\.264 with") as raised:
         probe(tmp_path / name)

@@ -9,7 +9,7 @@ from enrich.video.sample_clip import draw_sample_clip
 from tests.clips import read_jpeg
 
 
-def test_the_sample_clip_is_small_quick_to_draw_and_has_five_scenes(extracted, tmp_path):
+def test_sample_clip_is_small_fast_to_draw_and_has_five_scenes(extracted, tmp_path):
     began = time.process_time()
     clip = draw_sample_clip(tmp_path / "sample.mp4")
     assert time.process_time() - began < 6
@@ -20,13 +20,13 @@ def test_the_sample_clip_is_small_quick_to_draw_and_has_five_scenes(extracted, t
     kept, extraction = extracted(clip, "scenes")
     assert [frame.index for frame in kept] == [0, 18, 36, 54, 72]
     assert extraction.decoded == 90
-    pictures = [read_jpeg(tmp_path / "frames" / frame.image_path).astype(int) for frame in kept]
-    for number, picture in enumerate(pictures):
-        assert picture.std() > 12
-        assert all(np.abs(picture - other).mean() > 20 for other in pictures[:number])
+    images = [read_jpeg(tmp_path / "frames" / frame.image_path).astype(int) for frame in kept]
+    for number, image in enumerate(images):
+        assert image.std() > 12
+        assert all(np.abs(image - other).mean() > 20 for other in images[:number])
 
 
-def test_without_an_h264_encoder_it_is_drawn_all_the_same(tmp_path, monkeypatch):
+def test_sample_clip_is_drawn_without_an_h264_encoder(tmp_path, monkeypatch):
     write = sample_clip._write
 
     def without_h264(path, codec, options):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from enrich.video.likeness import LikenessLevel
 from enrich.video.sampling import Sampling, SamplingKind, parse_sampling
 from enrich.video.signals import Signals
-from tests.clips import numbered_clip, numbered_picture, picture_clip
+from tests.clips import image_clip, numbered_clip, numbered_image
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ from tests.clips import numbered_clip, numbered_picture, picture_clip
         ("every=1.5h", "every=5400s"),
     ],
 )
-def test_a_text_is_read_and_stored_in_one_form(text, stored):
+def test_a_sampling_has_one_stored_form(text, stored):
     sampling = parse_sampling(text)
     assert str(sampling) == stored
     assert parse_sampling(stored) == sampling
 
 
-def test_a_plain_distinct_takes_the_level_given_beside_it():
+def test_plain_distinct_uses_the_given_likeness_level():
     assert str(parse_sampling("distinct", "strict")) == "distinct:strict"
     assert str(parse_sampling("distinct:loose", "strict")) == "distinct:loose"
 
@@ -38,7 +38,7 @@ def test_a_plain_distinct_takes_the_level_given_beside_it():
 @pytest.mark.parametrize(
     "text", ["", "all", "distinct:", "distinct:very", "every", "every=", "every=0s", "every=-1s", "every=2x", "exact:1"]
 )
-def test_a_bad_text_is_refused_with_the_allowed_forms(text):
+def test_an_invalid_sampling_is_refused_with_examples(text):
     with pytest.raises(ValueError, match=r"distinct.*exact.*scenes.*every=2s"):
         parse_sampling(text)
 
@@ -63,7 +63,7 @@ def test_every_keeps_the_first_frame_at_or_after_each_multiple():
     assert kept_by("every=2s", [-0.04, 0.0, 1.9, 2.0]) == [0, 1, 3]
 
 
-def test_every_keeps_frames_at_fractions_that_floats_cannot_hold():
+def test_every_handles_periods_that_floats_cannot_represent():
     assert kept_by("every=0.1s", [n * 0.1 for n in range(1000)]) == list(range(1000))
 
 
@@ -75,9 +75,9 @@ def test_exact_keeps_all():
     assert kept_by("exact", [0.0, 0.1, 0.2]) == [0, 1, 2]
 
 
-def test_distinct_compares_with_the_kept_frame_so_that_slow_change_adds_up(extracted, tmp_path):
-    pictures = [numbered_picture(0) // 2 + level for level in range(0, 100, 2)]
-    clip = picture_clip(tmp_path / "slow.mkv", pictures, codec="ffv1")
+def test_distinct_compares_with_the_kept_frame_so_slow_change_adds_up(extracted, tmp_path):
+    images = [numbered_image(0) // 2 + level for level in range(0, 100, 2)]
+    clip = image_clip(tmp_path / "slow.mkv", images, codec="ffv1")
     kept = {level: extracted(clip, f"distinct:{level}", folder=level)[0] for level in LikenessLevel}
     counts = [len(kept[level]) for level in LikenessLevel]  # strict, normal, loose
     assert counts == sorted(counts, reverse=True)
@@ -85,8 +85,8 @@ def test_distinct_compares_with_the_kept_frame_so_that_slow_change_adds_up(extra
     assert counts[0] > counts[2] > 1
 
 
-def test_a_still_picture_is_kept_once(extracted, tmp_path):
-    clip = picture_clip(tmp_path / "still.mp4", [numbered_picture(7)] * 50)
+def test_a_still_image_is_kept_once(extracted, tmp_path):
+    clip = image_clip(tmp_path / "still.mp4", [numbered_image(7)] * 50)
     kept, _ = extracted(clip, "distinct")
     assert [frame.stands_for for frame in kept] == [50]
 

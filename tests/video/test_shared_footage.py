@@ -58,31 +58,31 @@ def test_kept_frames_stand_for_all_source_frames_at_their_times(name, sampling, 
     ("name", "cuts"),
     [("bunny-720p-vp8.webm", [0, 283, 376, 551]), ("nasa-six-streams.mp4", [0, 202]), ("chaplin.mp4", [0])],
 )
-def test_scenes_begin_where_a_person_sees_them_begin(name, cuts, extracted):
+def test_scenes_begin_where_a_person_sees_a_cut(name, cuts, extracted):
     kept, _ = extracted(FOLDER / name, "scenes", edge=160)
     assert [frame.index for frame in kept] == cuts
     assert [frame.scene for frame in kept] == list(range(len(cuts)))
 
 
-def test_a_picture_filmed_upside_down_is_stored_upright(extracted, tmp_path):
+def test_an_upside_down_recording_is_stored_upright(extracted, tmp_path):
     facts = probe(FOLDER / "fire-vfr-rotated.mp4")
     assert facts.rotation == 180
     kept, _ = extracted(FOLDER / "fire-vfr-rotated.mp4", "scenes")
-    picture = read_jpeg(tmp_path / "frames" / kept[0].image_path).astype(int)
-    reference = decode_upright(FOLDER / "fire-vfr-rotated.mp4", tmp_path, picture.shape)
-    assert abs(picture - reference).mean() < 6
-    assert abs(picture[::-1, ::-1] - reference).mean() > 12
+    image = read_jpeg(tmp_path / "frames" / kept[0].image_path).astype(int)
+    reference = decode_upright(FOLDER / "fire-vfr-rotated.mp4", tmp_path, image.shape)
+    assert abs(image - reference).mean() < 6
+    assert abs(image[::-1, ::-1] - reference).mean() > 12
 
 
 def decode_upright(path, folder, shape):
-    """The first picture as the ffmpeg program turns it."""
+    """The first frame, rotated by the ffmpeg program."""
     from tests.clips import run_ffmpeg
 
     run_ffmpeg("-i", path, "-frames:v", "1", "-vf", f"scale={shape[1]}:{shape[0]}", "-q:v", "2", folder / "up.jpg")
     return read_jpeg(folder / "up.jpg").astype(int)
 
 
-def test_the_portrait_and_its_facts_are_read():
+def test_metadata_of_a_portrait_video_is_read():
     facts = probe(FOLDER / "gopher-vfr-portrait.mp4")
     assert (facts.width, facts.height, facts.rotation, facts.codec) == (270, 480, 0, "h264")
     assert facts.recorded_at is not None
@@ -90,7 +90,7 @@ def test_the_portrait_and_its_facts_are_read():
     assert facts.duration == pytest.approx(2.41, abs=0.01)
 
 
-def test_of_several_video_streams_the_first_counts_with_its_own_duration():
+def test_the_first_of_several_video_streams_is_used_with_its_duration():
     facts = probe(FOLDER / "nasa-six-streams.mp4")
     assert facts.duration == pytest.approx(13.0)
     assert facts.frame_estimate == 325

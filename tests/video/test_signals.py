@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from enrich.video.signals import LumaShrinker, SignalMeter, difference_hash, small_size
-from tests.clips import numbered_picture
+from tests.clips import numbered_image
 
 EIGHT_BITS = ["yuv420p", "yuv422p", "yuv444p", "nv12", "yuvj420p"]
 OTHERS = ["yuv420p10le", "yuv422p12le", "p010le", "yuv420p10be", "gray", "gray10le", "rgb24", "bgr0", "gbrp", "yuyv422"]
@@ -15,9 +15,9 @@ OTHERS = ["yuv420p10le", "yuv422p12le", "p010le", "yuv420p10be", "gray", "gray10
 def ramp(size=(640, 360)):
     """Grey values from 16 to 240 from left to right, black below the middle."""
     width, height = size
-    picture = np.repeat(np.linspace(16, 240, width, dtype=np.uint8)[None, :], height, axis=0)
-    picture[height // 2 :] = 0
-    return np.repeat(picture[:, :, None], 3, axis=2)
+    image = np.repeat(np.linspace(16, 240, width, dtype=np.uint8)[None, :], height, axis=0)
+    image[height // 2 :] = 0
+    return np.repeat(image[:, :, None], 3, axis=2)
 
 
 def as_frame(rgb, pix_fmt="yuv420p"):
@@ -40,14 +40,14 @@ def test_every_pixel_format_gives_the_same_luma_from_0_to_255(pix_fmt, size):
     ("size", "small"),
     [((1920, 1080), (320, 180)), ((1080, 1920), (180, 320)), ((64, 48), (320, 240)), ((4000, 20), (320, 20))],
 )
-def test_the_small_picture_has_the_shape_of_the_large_one(size, small):
+def test_the_reduced_luma_keeps_the_aspect_ratio(size, small):
     assert small_size(*size) == small
     assert LumaShrinker().shrink(as_frame(ramp(size))).shape == small[::-1]
 
 
-def lumas(*pictures):
+def lumas(*images):
     shrinker = LumaShrinker()
-    return [shrinker.shrink(as_frame(picture)) for picture in pictures]
+    return [shrinker.shrink(as_frame(image)) for image in images]
 
 
 def solid(level):
@@ -59,17 +59,17 @@ def noise(seed, low=0, high=255):
     return cv2.resize(small, (320, 180), interpolation=cv2.INTER_CUBIC)
 
 
-def test_brightness_motion_and_sharpness_say_what_their_names_say():
+def test_brightness_motion_and_sharpness_match_their_definitions():
     meter = SignalMeter()
     black, white, same = (meter.measure(luma) for luma in lumas(solid(0), solid(255), solid(255)))
     assert (black.brightness, black.motion) == (pytest.approx(0, abs=1), 0)
     assert (white.brightness, white.motion) == (pytest.approx(255, abs=1), pytest.approx(255, abs=2))
     assert same.motion == 0
-    sharp, blurred = lumas(text := numbered_picture(0b1010_0101), cv2.GaussianBlur(text, (0, 0), 9))
+    sharp, blurred = lumas(text := numbered_image(0b1010_0101), cv2.GaussianBlur(text, (0, 0), 9))
     assert SignalMeter().measure(sharp).sharpness > 3 * SignalMeter().measure(blurred).sharpness
 
 
-def test_the_difference_hash_is_near_for_near_pictures_and_far_for_others():
+def test_difference_hash_distance_follows_image_similarity():
     one, brighter, other = lumas(noise(1, 60, 180), np.clip(noise(1, 60, 180) + 20, 0, 255).astype(np.uint8), noise(2))
     assert 0 <= difference_hash(one) < 1 << 64
     assert (difference_hash(one) ^ difference_hash(brighter)).bit_count() <= 4
@@ -78,7 +78,7 @@ def test_the_difference_hash_is_near_for_near_pictures_and_far_for_others():
 
 
 @pytest.mark.parametrize("shape", [(180, 320), (320, 180), (20, 320), (260, 320)])
-def test_hash_and_sharpness_are_those_of_their_usual_formulas(shape):
+def test_hash_and_sharpness_match_the_reference_formulas(shape):
     luma = cv2.resize(noise(3)[:, :, 0], shape[::-1], interpolation=cv2.INTER_CUBIC)
     cells = cv2.resize(luma, (9, 8), interpolation=cv2.INTER_AREA)
     assert difference_hash(luma) == int("".join("01"[int(bit)] for bit in (cells[:, 1:] > cells[:, :-1]).flat), 2)
@@ -86,12 +86,12 @@ def test_hash_and_sharpness_are_those_of_their_usual_formulas(shape):
     assert SignalMeter().measure(luma).sharpness == pytest.approx(variance, rel=1e-9)
 
 
-def cuts(pictures):
+def cuts(images):
     meter = SignalMeter()
-    return [number for number, luma in enumerate(lumas(*pictures)) if meter.measure(luma).is_cut]
+    return [number for number, luma in enumerate(lumas(*images)) if meter.measure(luma).is_cut]
 
 
-def test_a_hard_cut_is_a_cut_and_the_first_frame_is_none():
+def test_a_hard_cut_is_detected_and_the_first_frame_is_none():
     assert cuts([noise(1)] * 10 + [noise(2)] * 10 + [noise(3)] * 10) == [10, 20]
 
 
@@ -104,7 +104,7 @@ def test_a_flash_a_fade_and_a_pan_are_no_cuts():
     assert cuts([wide[200:380, step * 12 : step * 12 + 320] for step in range(60)]) == []
 
 
-def test_pictures_that_change_all_the_time_are_one_scene():
+def test_constantly_changing_frames_are_one_scene():
     assert cuts([noise(seed) for seed in range(40)]) == []
 
 
@@ -120,7 +120,7 @@ def test_a_cut_within_a_shaking_scene_is_found():
     assert cuts([*shaking(1), *shaking(2)]) == [15]
 
 
-def test_rows_of_padding_are_not_taken_for_picture():
+def test_padding_rows_are_not_part_of_the_frame():
     frame = av.VideoFrame(322, 182, "yuv420p")
     frame.time_base = Fraction(1, 25)
     for number, plane in enumerate(frame.planes):

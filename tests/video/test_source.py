@@ -6,7 +6,7 @@ import pytest
 
 from enrich.errors import VideoError
 from enrich.video.decode import SourceFrames
-from enrich.video.jpeg import encode_jpeg
+from enrich.video.jpeg import JpegFormat, encode_jpeg
 from enrich.video.source import read_source_frame, read_source_frames
 from tests.clips import numbered_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
 
@@ -30,7 +30,7 @@ def clip(request, tmp_path):
 
 
 def number_of(frame, folder):
-    (folder / "one.jpg").write_bytes(encode_jpeg(frame.picture, rotation=0, edge=336, quality=85))
+    (folder / "one.jpg").write_bytes(encode_jpeg(frame.av_frame, JpegFormat(edge=336, quality=85)))
     return read_number(read_jpeg(folder / "one.jpg"))
 
 
@@ -39,7 +39,7 @@ def places(path):
         return [(frame.index, frame.timestamp) for frame in frames]
 
 
-def test_frame_n_is_frame_n_with_and_without_a_known_one_before_it(clip, tmp_path):
+def test_frame_n_is_read_with_and_without_a_known_frame(clip, tmp_path):
     known = places(clip)
     for index, place in ((0, 0), (1, 0), (33, 20), (59, 59), (60, 58), (119, 57), (119, 0), (5, 50)):
         for near in (None, known[place]):
@@ -48,23 +48,23 @@ def test_frame_n_is_frame_n_with_and_without_a_known_one_before_it(clip, tmp_pat
             assert number_of(frame, tmp_path) == index
 
 
-def test_a_wrong_place_does_not_lead_astray(clip, tmp_path):
+def test_a_wrong_known_position_is_ignored(clip, tmp_path):
     frame = read_source_frame(clip, index=40, near=(12, 0.7771))
     assert (frame.index, number_of(frame, tmp_path)) == (40, 40)
 
 
-def test_a_known_place_saves_decoding(clip, monkeypatch):
+def test_a_known_position_saves_decoding(clip, monkeypatch):
     if clip.name in ("long-gop.mp4", "transport.ts", "mpeg2.mpg"):
         pytest.skip("it has no key frame to jump to, or no index")
     known = places(clip)
     seen = []
-    decode = SourceFrames._numbered
-    monkeypatch.setattr(SourceFrames, "_numbered", lambda self, frame: seen.append(1) or decode(self, frame))
+    decode = SourceFrames._source_frame
+    monkeypatch.setattr(SourceFrames, "_source_frame", lambda self, frame: seen.append(1) or decode(self, frame))
     read_source_frame(clip, index=110, near=known[105])
     assert len(seen) < 60
 
 
-def test_by_time_it_is_the_frame_on_screen(clip, tmp_path):
+def test_a_time_gives_the_frame_shown_then(clip, tmp_path):
     known = places(clip)
     start = known[0][1]
     for index in (0, 1, 37, 80, 118):
@@ -75,15 +75,15 @@ def test_by_time_it_is_the_frame_on_screen(clip, tmp_path):
     assert number_of(read_source_frame(clip, timestamp=1000), tmp_path) == FRAMES - 1
 
 
-def test_a_number_that_does_not_exist_says_how_many_there_are(clip):
+def test_an_unknown_index_error_states_the_frame_count(clip):
     for near in (None, places(clip)[60]):
         with pytest.raises(VideoError, match="120 frames, 0 to 119"):
             read_source_frame(clip, index=FRAMES, near=near)
-    with pytest.raises(VideoError, match="counted from 0"):
+    with pytest.raises(VideoError, match="numbered from 0"):
         read_source_frame(clip, index=-1)
 
 
-def test_one_of_index_and_timestamp_is_asked_for(clip):
+def test_exactly_one_of_index_and_timestamp_is_required(clip):
     for question in ({}, {"index": 1, "timestamp": 1.0}):
         with pytest.raises(TypeError):
             read_source_frame(clip, **question)
@@ -94,17 +94,17 @@ def test_one_of_index_and_timestamp_is_asked_for(clip):
 def test_on_real_footage_too(name):
     path = shared_videos() / name
     with SourceFrames(path) as frames:
-        known = [(frame.index, frame.timestamp, bytes(frame.picture.planes[0])[::97]) for frame in frames]
+        known = [(frame.index, frame.timestamp, bytes(frame.av_frame.planes[0])[::97]) for frame in frames]
     choose = random.Random(name)
     for _ in range(5):
         index = choose.randrange(len(known))
         frame = read_source_frame(path, index=index, near=known[choose.randrange(index + 1)][:2])
-        assert (frame.index, frame.timestamp, bytes(frame.picture.planes[0])[::97]) == known[index]
+        assert (frame.index, frame.timestamp, bytes(frame.av_frame.planes[0])[::97]) == known[index]
         frame = read_source_frame(path, timestamp=known[index][1])
-        assert (frame.timestamp, bytes(frame.picture.planes[0])[::97]) == known[index][1:]
+        assert (frame.timestamp, bytes(frame.av_frame.planes[0])[::97]) == known[index][1:]
 
 
-def test_frames_in_a_row_are_those_of_their_numbers_with_and_without_a_known_one_before_them(clip, tmp_path):
+def test_a_range_of_frames_is_read_with_and_without_a_known_frame(clip, tmp_path):
     known = places(clip)
     for first, last, near in ((0, 3, None), (50, 53, 50), (50, 53, 37), (117, 130, 100), (8, 9, 60)):
         found = []

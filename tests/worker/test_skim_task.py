@@ -11,7 +11,13 @@ from db import editing, extraction, queue
 from db.editing import PriorityRange
 from db.engine import reading, writing
 from db.models import TaskKind
-from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, REQUEST_PRIORITY, SKIM_PRIORITY, CoverageOrder
+from enrich.schedule.coverage import (
+    COVERAGE_PRIORITY_LIMIT,
+    GAP_FILL_PRIORITY,
+    REQUEST_PRIORITY,
+    SKIM_PRIORITY,
+    CoverageOrder,
+)
 from enrich.worker import decoder
 from enrich.worker.run_options import RunEnd, RunOptions
 from enrich.worker.skim_task import skim_video
@@ -81,7 +87,7 @@ async def test_the_pictures_of_a_look_go_from_coarse_to_fine_in_every_film(
         numbers = [number - begin for number in standin.described if begin <= number < begin + 240]
         assert len(numbers) >= 3
         for rank, number in enumerate(numbers, 1):
-            assert number / 5 == pytest.approx(even.moment(rank), abs=even.gap(LOOKED_AT) / 2)
+            assert number / 5 == pytest.approx(even.point(rank), abs=even.gap(LOOKED_AT) / 2)
 
 
 async def test_only_extracting_looks_at_nothing(house: House, film: Path) -> None:
@@ -230,15 +236,15 @@ async def test_between_unlike_neighbours_the_middle_is_described_next(
     house = make_house(concurrency=1)
     house.add(clip(frames=60, fps=5), sampling="exact")
     await house.enrich(RunOptions(limit=30))
-    filled = house.ask("SELECT frame_id FROM tasks WHERE priority = :fill", fill=FILL_PRIORITY)
+    filled = house.ask("SELECT frame_id FROM tasks WHERE priority = :fill", fill=GAP_FILL_PRIORITY)
     assert 3 <= len(filled) <= 10
 
 
 def test_the_bands_of_priorities_lie_apart() -> None:
     assert (
         CoverageOrder(None).priority(0.0, 1.0)
-        <= GAP_LIMIT
-        < FILL_PRIORITY
+        <= COVERAGE_PRIORITY_LIMIT
+        < GAP_FILL_PRIORITY
         < SKIM_PRIORITY - 50
         < REQUEST_PRIORITY
         < 2**31

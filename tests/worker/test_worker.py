@@ -18,7 +18,7 @@ from db.search import search
 from enrich.describe.prompt import PROMPT_VERSION
 from enrich.worker import extract_task
 from enrich.worker.run_options import RunEnd, RunOptions
-from tests.clips import numbered_picture, picture_clip
+from tests.clips import image_clip, numbered_image
 from tests.standin import StandIn, Trick
 from tests.worker.house import House, Running, assert_settled, assert_truthful, truthful, until
 
@@ -366,8 +366,8 @@ async def test_stored_pictures_are_shrunk_to_what_the_model_sees(
 
 
 async def test_a_turned_film_is_described_upright(house: House, tmp_path: Path) -> None:
-    pictures = (numbered_picture(number, (180, 320)) for number in range(8))
-    house.add(picture_clip(tmp_path / "phone.mp4", pictures, rotation=90))
+    pictures = (numbered_image(number, (180, 320)) for number in range(8))
+    house.add(image_clip(tmp_path / "phone.mp4", pictures, rotation=90))
     await house.enrich()
     assert_truthful(house)
 
