@@ -109,18 +109,18 @@ def test_thumbnails_of_the_next_page_are_prefetched(launch, finished, monkeypatc
 
 @pytest.fixture
 def prefetch(finished, monkeypatch):
-    """A prefetcher at work on the first of two frames; `release` lets it go on, `made` lists the images it has read."""
+    """A prefetcher blocked on the first of two thumbnails until `release` is set; `made` lists the images it reads."""
     made, release = [], threading.Event()
     monkeypatch.setattr("pages.parts.web.routes.thumbnail_of", lambda path: (made.append(path), release.wait()))
     prefetcher = ThumbnailPrefetcher()
     prefetcher.request([frame.id for frame in frames_of(finished, 1)[:2]])
-    until(lambda: made, "the first thumbnail is begun")
+    until(lambda: made, "the first thumbnail is started")
     yield SimpleNamespace(prefetcher=prefetcher, made=made, release=release)
     release.set()
     prefetcher.close()
 
 
-def test_prefetch_keeps_to_the_library_it_was_requested_for(prefetch, finished, monkeypatch, tmp_path):
+def test_prefetch_uses_the_library_of_its_request(prefetch, finished, monkeypatch, tmp_path):
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "another"))
     prefetch.release.set()
     until(lambda: len(prefetch.made) == 2, "the second thumbnail is made")
@@ -284,12 +284,12 @@ def test_frame_is_approved_and_unapproved(launch, finished):
 def test_tag_is_added_to_a_time_range(launch, finished):
     frames = frames_of(finished, 1)
     app = launch("frames", video="1", frame=str(frames[0].id))
-    app.text_input(key="many-tag").set_value(" first  dance ").run()
+    app.text_input(key="bulk-tag").set_value(" first  dance ").run()
     if app.get("button_group"):
-        app.button_group(key="many-where").select("time range").run()
-    app.text_input(key="many-from").set_value(str(frames[2].timestamp)).run()
-    app.text_input(key="many-to").set_value(str(frames[4].timestamp)).run()
-    press(app, "many-range")
+        app.button_group(key="bulk-scope").select("time range").run()
+    app.text_input(key="bulk-from").set_value(str(frames[2].timestamp)).run()
+    app.text_input(key="bulk-to").set_value(str(frames[4].timestamp)).run()
+    press(app, "bulk-range")
     tagged = [frame.index for frame in frames_of(finished, 1) if "first dance" in frame.tags]
     assert tagged == [2, 3, 4]
 
@@ -297,11 +297,11 @@ def test_tag_is_added_to_a_time_range(launch, finished):
 def test_invalid_time_range_tags_nothing(launch, finished):
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id))
-    app.text_input(key="many-tag").set_value("dance").run()
+    app.text_input(key="bulk-tag").set_value("dance").run()
     if app.get("button_group"):
-        app.button_group(key="many-where").select("time range").run()
-    app.text_input(key="many-from").set_value("noon").run()
-    press(app, "many-range")
+        app.button_group(key="bulk-scope").select("time range").run()
+    app.text_input(key="bulk-from").set_value("noon").run()
+    press(app, "bulk-range")
     assert not any("dance" in frame.tags for frame in frames_of(finished, 1))
 
 
@@ -357,9 +357,9 @@ def test_redescribe_runs_as_a_job(launch, finished, monkeypatch):
     monkeypatch.setattr("pages.parts.frames.redescribe.installed_models", lambda _: ["moondream:latest"])
     monkeypatch.setattr("pages.parts.frames.redescribe.is_open", lambda _: True)
     app = launch("frames", video="1", frame=str(frame.id))
-    app.selectbox(key="ask-model").select("moondream:latest").run()
-    app.text_input(key="ask-request").set_value("Count the guests").run()
-    press(app, "ask-now")
+    app.selectbox(key="redescribe-model").select("moondream:latest").run()
+    app.text_input(key="redescribe-instructions").set_value("Count the guests").run()
+    press(app, "redescribe-start")
     words = started[0].words
     assert words == (
         "describe",

@@ -28,8 +28,8 @@ SHOW_RESULT_FOR = timedelta(hours=12)
 MOST_TITLES = 8
 TITLE_CHARACTERS, STEP_CHARACTERS = 60, 160
 PRICE_TOLERANCE_USD = 0.0001  # two token counts of the same request may differ slightly
-_REQUESTED, _CLOSED, _QUOTES, _START_ERROR = "quick-asked", "quick-answered", "quick-quotes", "quick-failed"
-_VIDEOS, _BATCH, _STOP_ERROR = "quick-videos", "quick-batch", "quick-stop-failed"
+_REQUESTED, _CLOSED, _QUOTES, _START_ERROR = "quick-requested", "quick-closed", "quick-quotes", "quick-start-error"
+_VIDEOS, _BATCH, _STOP_ERROR = "quick-videos", "quick-batch", "quick-stop-error"
 
 
 @dataclass(frozen=True, slots=True)

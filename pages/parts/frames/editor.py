@@ -70,7 +70,7 @@ def draw_bulk_tagging(video: VideoRow, frame: FrameRow, scenes: Sequence[Scene])
     """Draw the form that adds a tag to every kept frame of a scene or of a time range."""
     scene = next((scene for scene in scenes if scene.number == frame.scene), None)
     with st.expander("Tag several frames"):
-        st.text_input("Tag", key="many-tag", max_chars=TAG_CHARACTERS, placeholder="first dance")
+        st.text_input("Tag", key="bulk-tag", max_chars=TAG_CHARACTERS, placeholder="first dance")
         scope = RANGE
         if scene is not None:
             scope = st.segmented_control(
@@ -78,7 +78,7 @@ def draw_bulk_tagging(video: VideoRow, frame: FrameRow, scenes: Sequence[Scene])
                 [SCENE, RANGE],
                 default=SCENE,
                 required=True,
-                key="many-where",
+                key="bulk-scope",
                 format_func=lambda choice: choice.capitalize(),
             )
         if scope == SCENE and scene is not None:
@@ -88,20 +88,20 @@ def draw_bulk_tagging(video: VideoRow, frame: FrameRow, scenes: Sequence[Scene])
             )
             st.button(
                 "Tag this scene",
-                key="many-scene",
+                key="bulk-scene",
                 on_click=_tag_range,
                 args=(video, scene.start, scene.end),
             )
         else:
             start, end = st.columns(2)
-            start.text_input("From", key="many-from", placeholder=clock(frame.timestamp))
-            end.text_input("To", key="many-to", placeholder=clock(video.duration))
-            st.button("Tag these frames", key="many-range", on_click=_tag_typed_range, args=(video, frame))
+            start.text_input("From", key="bulk-from", placeholder=clock(frame.timestamp))
+            end.text_input("To", key="bulk-to", placeholder=clock(video.duration))
+            st.button("Tag these frames", key="bulk-range", on_click=_tag_typed_range, args=(video, frame))
 
 
 def _sync_draft(key: str, saved: str | list[str]) -> None:
     """Set a field to the saved value, initially and whenever that changes, unless it holds unsaved input."""
-    base_key = f"{key}-begun"  # the saved value that the draft started from
+    base_key = f"{key}-base"  # the saved value that the draft started from
     draft, base = st.session_state.get(key), st.session_state.get(base_key)
     if draft is None or (draft == base and base != saved):
         st.session_state[key] = saved
@@ -141,18 +141,18 @@ def _revert(frame: FrameRow) -> None:
 
 
 def _tag_range(video: VideoRow, start: float, end: float) -> None:
-    tag = _normalize_tag(str(st.session_state.get("many-tag") or ""))
+    tag = _normalize_tag(str(st.session_state.get("bulk-tag") or ""))
     if not tag:
         st.toast("Type a tag first.")
         return
     with writing() as connection:
         count = editing.tag_range(connection, video.id, start, end, tag, now=datetime.now(UTC))
-    st.session_state["many-tag"] = ""
+    st.session_state["bulk-tag"] = ""
     st.toast(f"Tagged {counted(count, 'frame')} with “{plain(tag)}”.")
 
 
 def _tag_typed_range(video: VideoRow, frame: FrameRow) -> None:
-    typed = [str(st.session_state.get(key) or "").strip() for key in ("many-from", "many-to")]
+    typed = [str(st.session_state.get(key) or "").strip() for key in ("bulk-from", "bulk-to")]
     defaults = [frame.timestamp, video.duration if video.duration is not None else frame.timestamp]
     start, end = (parse_time(text) if text else default for text, default in zip(typed, defaults, strict=True))
     if start is None or end is None:

@@ -23,7 +23,7 @@ INSTRUCTION_CHARACTERS = 500
 
 def draw_redescribe_panel(video: VideoRow, frame: FrameRow, calls: list[CallRow]) -> None:
     """Draw the form that starts a job, and the state of the latest job for this frame."""
-    panel = st.expander("Re-describe this frame", key="ask", on_change="rerun")
+    panel = st.expander("Re-describe this frame", key="redescribe", on_change="rerun")
     with panel:
         if is_open(panel):
             _draw_form(video, frame, calls)
@@ -54,15 +54,15 @@ def installed_models(hosts: tuple[str, ...]) -> list[str]:
 def _draw_form(video: VideoRow, frame: FrameRow, calls: list[CallRow]) -> None:
     used = [call.model for call in calls if call.describer == "ollama"]
     models = list(dict.fromkeys([settings().model, *used, *installed_models(settings().ollama_hosts)]))
-    st.selectbox("Model", models, key="ask-model", accept_new_options=True, help="A model installed in Ollama.")
+    st.selectbox("Model", models, key="redescribe-model", accept_new_options=True, help="A model installed in Ollama.")
     st.text_input(
         "Extra instructions (optional)",
-        key="ask-request",
+        key="redescribe-instructions",
         max_chars=INSTRUCTION_CHARACTERS,
         placeholder="Count the guests at the table",
         help="Added to the usual prompt.",
     )
-    st.button("Re-describe", key="ask-now", on_click=_start, args=(video.id, frame.id))
+    st.button("Re-describe", key="redescribe-start", on_click=_start, args=(video.id, frame.id))
     st.caption("Replaces the model's current description. Your own corrections are kept.")
 
 
@@ -96,9 +96,9 @@ def _draw_state(job: Job) -> None:
 
 def _start(video_id: int, frame_id: int) -> None:
     words = ["describe", str(video_id), "--id", str(frame_id)]
-    if model := str(st.session_state.get("ask-model") or "").strip():
+    if model := str(st.session_state.get("redescribe-model") or "").strip():
         words.append(f"--model={model}")
-    if instructions := str(st.session_state.get("ask-request") or "").strip():
+    if instructions := str(st.session_state.get("redescribe-instructions") or "").strip():
         words.append(f"--ask={instructions}")
     try:
         start_job(settings(), KIND, *words)

@@ -113,7 +113,7 @@ def is_describing() -> bool:
 def draw_updates(query: SearchQuery, found: SearchResult) -> None:
     """Draw how many frames are described so far, and how many new matches there are since the search."""
     known = frozenset(hit.frame_id for hit in found.hits)
-    with st.container(horizontal=True, vertical_alignment="center", key="search-news"):
+    with st.container(horizontal=True, vertical_alignment="center", key="search-updates"):
         st.fragment(_draw_live_counts, run_every=REFRESH)(query, known)
         st.button("Refresh results", help="Include frames described since this search", type="tertiary")
 

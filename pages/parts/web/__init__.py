@@ -1,1 +1,1 @@
-"""The dashboard's server beside Streamlit's pages: access control, login, images, videos and uploads."""
+"""HTTP parts of the dashboard beside Streamlit's pages: access control, login, images, videos and uploads."""
