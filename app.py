@@ -8,7 +8,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from pages.parts.plain import shown
 from pages.parts.session import library_problem
-from pages.parts.web.guard import guards
+from pages.parts.web.access import access_middleware
 from pages.parts.web.routes import routes
 
 # Two things that Streamlit writes too faintly, what is chosen in a row of choices and the key on a coloured button; and
@@ -17,7 +17,7 @@ READABLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid=stButtonGroup] button, [data-testid=stBaseButton-primary] kbd { color: inherit !important; }
 </style>"""
-app = st.App(__file__, routes=routes(), middleware=guards())
+app = st.App(__file__, routes=routes(), middleware=access_middleware())
 PagesManager.uses_pages_directory = False  # or a first visitor's link to a page would show it without this frame
 
 

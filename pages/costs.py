@@ -1,4 +1,4 @@
-"""Costs: what the quick and the deep pass took, what the deep one would have cost elsewhere, and the quick look."""
+"""Costs: what the quick and the deep pass cost, what the deep pass would have cost elsewhere, and quick scans."""
 
 from datetime import UTC, datetime
 
@@ -9,37 +9,37 @@ from db.costs import model_costs, video_costs
 from enrich.costs import compare, spent_this_month
 from enrich.errors import EveryFrameError
 from pages.parts.costs.figures import draw_cards, draw_elsewhere, draw_headline, draw_models, draw_table, draw_videos
-from pages.parts.costs.quick_look import draw_progress, question
+from pages.parts.costs.quick_pass import draw_dialog, draw_panel
 from pages.parts.plain import shown
 from pages.parts.session import reading, settings
 
 LIBRARY = "pages/library.py"
 
 st.title("Costs")
-found = settings()
+current = settings()
 with reading() as connection:
-    films = video_costs(connection)
+    videos = video_costs(connection)
     models = model_costs(connection)
     spent = spent_this_month(connection, datetime.now(UTC))
-    promised = pending_usd(connection)
+    pending = pending_usd(connection)
 try:
-    comparison = compare(films, found)
+    comparison = compare(videos, current)
 except EveryFrameError as error:
-    st.error("The prices cannot be read, so nothing can be compared.")
+    st.error("The price list cannot be read, so costs cannot be compared.")
     st.text(shown(error))
     st.stop()
-question(found)
+draw_dialog(current)
 draw_headline(comparison.total)
-draw_cards(comparison.total, spent=spent, promised=promised, found=found)
-if not films:
-    st.page_link(LIBRARY, label="Add films")
+draw_cards(comparison.total, spent=spent, pending=pending, current=current)
+if not videos:
+    st.page_link(LIBRARY, label="Add videos")
     st.stop()
-draw_progress(found, films)
+draw_panel(current, videos)
 if comparison.total.deep.frames:
-    st.subheader("What the deep pass would have cost", anchor=False)
+    st.subheader("Cost of descriptions by model", anchor=False)
     draw_elsewhere(comparison.total)
 if comparison.total.deep.frames or comparison.total.quick.frames:
-    st.subheader("Frames by film", anchor=False)
+    st.subheader("Frames by video", anchor=False)
     draw_videos(comparison.videos)
 st.subheader("All figures", anchor=False)
 draw_table(comparison)

@@ -1,36 +1,35 @@
-"""Search: one box over everything that is said of any frame."""
+"""Search: one search box over all descriptions and tags."""
 
 import streamlit as st
 
 from db import gallery, queries
 from pages.parts.search import results
-from pages.parts.search.hints import show_hints, show_nothing
-from pages.parts.search.query import asked, here, played
-from pages.parts.search.results import find, is_working, show, show_news
+from pages.parts.search.hints import draw_no_results, draw_tips
+from pages.parts.search.query import current_query, draw_search_box, playing_frame
 from pages.parts.session import reading
 
 st.title("Search")
-wanted = here()
+query = current_query()
 with reading() as connection:
     videos = queries.videos(connection)
     titles = {video.id: video.title for video in videos}
-    tags = gallery.tags(connection, wanted.video) if wanted.video in titles else []
-wanted = asked(titles, [tag for tag, _ in tags])
-working = is_working()
+    tags = gallery.tags(connection, query.video) if query.video in titles else []
+query = draw_search_box(titles, [tag for tag, _ in tags])
+is_describing = results.is_describing()
 state = {
-    "has_films": bool(videos),
-    "is_described": any(video.described for video in videos),
-    "is_working": working,
+    "has_videos": bool(videos),
+    "has_descriptions": any(video.described for video in videos),
+    "is_describing": is_describing,
 }
-if wanted.is_nothing:
-    show_hints(**state)
+if query.is_empty:
+    draw_tips(**state)
 else:
-    found = find(wanted)
-    if working:
-        show_news(wanted, found)
+    found = results.find(query)
+    if is_describing:
+        results.draw_updates(query, found)
     if found.hits:
-        show(wanted, found, titles)
+        results.draw_results(query, found, titles)
     else:
-        show_nothing(wanted, **state)
-if (frame_id := played()) is not None:
-    results.show_moment(frame_id)
+        draw_no_results(query, **state)
+if (frame_id := playing_frame()) is not None:
+    results.open_player(frame_id)

@@ -1,7 +1,7 @@
-"""A gallery of frames: thumbnails with their time and what is said of them, each leading to its frame by a link.
+"""A gallery of frames: a grid of tiles, each with a thumbnail, a time, a caption and a link to the frame.
 
-The link of a tile covers its picture too, so that a click anywhere opens the frame in this tab; Tab and Enter do the
-same, and a click with Ctrl or the middle button opens another tab.
+The link covers the whole tile: a click anywhere opens the frame in this tab, a Ctrl or middle click in a new one, and
+Tab and Enter work as for any link.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from pages.parts.plain import plain, shown
 from pages.parts.session import engine, settings
 from pages.parts.view import PAGE, View, image_url
 
-LINE_CHARACTERS = 90
+CAPTION_CHARACTERS = 90
 ALT_CHARACTERS = 200
 WIDE, TALL = "gallery-wide", "gallery-tall"
-# Where things lie, and nothing about colours: those are the theme's.
+# Layout only; colours come from the theme.
 LAYOUT = """<style>
 [class*="st-key-gallery-"] {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(10rem, 44%), 1fr)); gap: 1rem 0.75rem;
@@ -42,61 +42,61 @@ LAYOUT = """<style>
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One frame in a gallery. `heading` and `line` are Markdown, so what others wrote has been through `plain`."""
+    """One frame in a gallery. `heading` and `caption` are Markdown; untrusted text in them is escaped by `plain`."""
 
     frame_id: int
-    view: View  # where it leads
+    view: View  # opened by a click
     heading: str
-    line: str
+    caption: str
     alt: str
 
 
-def gallery(tiles: Sequence[Tile], *, name: str = "frames", is_tall: bool = False) -> None:
-    """Draw the tiles, as many in a row as there is room for; `name` tells several galleries of a page apart."""
+def draw_gallery(tiles: Sequence[Tile], *, name: str = "frames", is_tall: bool = False) -> None:
+    """Draw the tiles in as many columns as fit. `name` keeps the galleries of one page apart."""
     st.html(LAYOUT)
-    there = existing_images(engine(), settings(), [tile.frame_id for tile in tiles])
+    existing = existing_images(engine(), settings(), [tile.frame_id for tile in tiles])
     with st.container(key=f"{TALL if is_tall else WIDE}-{name}"):
         for tile in tiles:
             with st.container(key=f"tile-{name}-{tile.frame_id}"):
-                frame_image(tile.frame_id, tile.alt, is_there=tile.frame_id in there)
-                st.page_link(PAGE, label=tile.heading, query_params=tile.view.query())
-                st.caption(tile.line)
+                frame_image(tile.frame_id, tile.alt, has_image=tile.frame_id in existing)
+                st.page_link(PAGE, label=tile.heading, query_params=tile.view.to_query())
+                st.caption(tile.caption)
 
 
-def frame_image(frame_id: int, alt: str, *, is_there: bool | None = None) -> None:
-    """The thumbnail of a kept frame, or a word in its place if the file is missing (None: that is looked up)."""
-    if is_there is None:
-        is_there = image_file(engine(), settings(), frame_id) is not None
-    if not is_there:
-        st.caption("The picture is missing. The worker makes it again from the film when it describes this frame.")
+def frame_image(frame_id: int, alt: str, *, has_image: bool | None = None) -> None:
+    """The thumbnail of a kept frame, or a note if its file is missing. `has_image` None: check the disk."""
+    if has_image is None:
+        has_image = image_file(engine(), settings(), frame_id) is not None
+    if not has_image:
+        st.caption("Image missing. The worker re-creates it from the video when it describes this frame.")
     else:
-        st.image(image_url(frame_id), width="stretch", alt=plain_alt(alt))
+        st.image(image_url(frame_id), width="stretch", alt=alt_text(alt))
 
 
 def tile_of(card: Card, view: View) -> Tile:
-    """The tile of a frame of the film that is looked at."""
-    said = card.text or ("" if card.error is None else f"Failed: {card.error}")
-    notes = [
-        word
-        for word, is_so in (
+    """The tile of a frame. `view` supplies the video and the filters of its link."""
+    text = card.text or ("" if card.error is None else f"Failed: {card.error}")
+    badges = [
+        badge
+        for badge, applies in (
             ("corrected", card.source == "person"),
             ("approved", card.is_reviewed),
-            ("doubtful", card.has_warnings),
+            ("flagged", card.has_warnings),
             ("failed", card.error is not None),
         )
-        if is_so
+        if applies
     ]
-    marks = f" · *{', '.join(notes)}*" if notes else ""
+    suffix = f" · *{', '.join(badges)}*" if badges else ""
     return Tile(
         frame_id=card.id,
-        view=view.kept(card.id),
-        heading=f"{plain(clock(card.timestamp))}{marks}",
-        line=plain(said, LINE_CHARACTERS) or "Not described yet",
-        alt=said or "A frame that is not described yet",
+        view=view.kept_frame(card.id),
+        heading=f"{plain(clock(card.timestamp))}{suffix}",
+        caption=plain(text, CAPTION_CHARACTERS) or "Not described yet",
+        alt=text or "Frame without a description yet",
     )
 
 
-def plain_alt(text: str) -> str:
-    """What a screen reader says of a picture: one line, at most some sentences."""
+def alt_text(text: str) -> str:
+    """The alternative text of an image: one line of at most `ALT_CHARACTERS`."""
     line = " ".join(shown(text).split())
     return line if len(line) <= ALT_CHARACTERS else f"{line[: ALT_CHARACTERS - 1].rstrip()}…"

@@ -1,7 +1,7 @@
-"""The film itself, at a moment; and where a browser cannot play it, pictures of that moment instead.
+"""The video player, starting at a given time, with kept frames as a fallback where the browser cannot play the file.
 
-What browsers play, by the file's ending and how its pictures are coded. Sources: caniuse.com and MDN's guides to
-containers and codecs, as of 2026. Sound is not looked at: a film whose sound is not understood plays without it.
+Browser support is decided by the file extension and the video codec. Sources: caniuse.com and MDN's guides to media
+containers and codecs, as of 2026. The audio codec is ignored: a video with unsupported audio plays silently.
 """
 
 from enum import StrEnum
@@ -14,89 +14,92 @@ from db import gallery
 from db.queries import VideoRow
 from enrich.library.media import video_file
 from enrich.wording import clock
-from pages.parts.gallery import gallery as draw_gallery
-from pages.parts.gallery import tile_of
+from pages.parts.gallery import draw_gallery, tile_of
 from pages.parts.plain import plain, shown
 from pages.parts.session import engine, reading
-from pages.parts.view import HAIR_SECONDS, PAGE, View, video_url
+from pages.parts.view import EPSILON_SECONDS, PAGE, View, video_url
 
-AROUND = 4  # kept frames shown on each side of the moment
-
-
-class Plays(StrEnum):
-    """Whether browsers play a film."""
-
-    YES = "yes"
-    SOME = "some"  # some browsers, or with this machine's graphics only
-    NO = "no"
+NEARBY_FRAMES = 4  # kept frames shown on each side of the current time
 
 
-MP4 = {"h264": Plays.YES, "vp9": Plays.YES, "av1": Plays.YES, "hevc": Plays.SOME}
-CODECS = {
-    ".mp4": MP4,
-    ".m4v": MP4,
-    ".mov": {"h264": Plays.YES, "hevc": Plays.SOME},
-    ".webm": {"vp8": Plays.YES, "vp9": Plays.YES, "av1": Plays.YES},
-    ".mkv": dict.fromkeys(("h264", "hevc", "vp8", "vp9", "av1"), Plays.SOME),  # Chrome and Edge, not the others
+class BrowserSupport(StrEnum):
+    """Which browsers can play a video."""
+
+    ALL = "all"
+    SOME = "some"  # some browsers, or only with hardware decoding
+    NONE = "none"
+
+
+MP4_CODECS = {
+    "h264": BrowserSupport.ALL,
+    "vp9": BrowserSupport.ALL,
+    "av1": BrowserSupport.ALL,
+    "hevc": BrowserSupport.SOME,
 }
-SAME_CODEC = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}  # decoders' own names
+SUPPORTED_CODECS = {
+    ".mp4": MP4_CODECS,
+    ".m4v": MP4_CODECS,
+    ".mov": {"h264": BrowserSupport.ALL, "hevc": BrowserSupport.SOME},
+    ".webm": dict.fromkeys(("vp8", "vp9", "av1"), BrowserSupport.ALL),
+    ".mkv": dict.fromkeys(("h264", "hevc", "vp8", "vp9", "av1"), BrowserSupport.SOME),  # Chrome and Edge only
+}
+CODEC_ALIASES = {"libdav1d": "av1", "libaom-av1": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"}  # decoder names
 
 
-def plays(path: str, codec: str) -> Plays:
-    """Whether browsers play a file of this ending and codec."""
-    return CODECS.get(PurePath(path).suffix.lower(), {}).get(SAME_CODEC.get(codec, codec), Plays.NO)
+def browser_support(path: str, codec: str) -> BrowserSupport:
+    """Which browsers can play a file with this extension and video codec."""
+    codecs = SUPPORTED_CODECS.get(PurePath(path).suffix.lower(), {})
+    return codecs.get(CODEC_ALIASES.get(codec, codec), BrowserSupport.NONE)
 
 
-def player(video: VideoRow, view: View, seconds: float) -> None:
-    """The film from this moment on, or why not and pictures around it."""
+def draw_player(video: VideoRow, view: View, seconds: float) -> None:
+    """Play the video from this time, or explain why it cannot be played and show the kept frames around it."""
     if video_file(engine(), video.id) is None:
-        video_is_missing(video)
-        around(video, view, seconds)
+        show_missing_file(video)
+        draw_nearby_frames(video, view, seconds)
         return
-    can = plays(video.path, video.codec)
-    kind = plain(f"{PurePath(video.path).suffix or 'no ending'}, {video.codec}")
-    match can:
-        case Plays.NO:
-            st.info(f"Browsers cannot play this kind of film ({kind}). These are the kept pictures around the moment:")
-            around(video, view, seconds)
-        case Plays.YES | Plays.SOME:
+    support = browser_support(video.path, video.codec)
+    kind = plain(f"{PurePath(video.path).suffix or 'no extension'}, {video.codec}")
+    match support:
+        case BrowserSupport.NONE:
+            st.info(f"Browsers cannot play this type of video ({kind}). Showing the frames around this time instead.")
+            draw_nearby_frames(video, view, seconds)
+        case BrowserSupport.ALL | BrowserSupport.SOME:
             st.video(
                 video_url(video.id),
                 start_time=max(0, int(seconds)),
                 autoplay=True,
-                alt=f"The film {shown(video.title)}, from {clock(seconds)} on",
+                alt=f"Video {shown(video.title)}, playing from {clock(seconds)}",
             )
-            if can is Plays.SOME:
-                st.caption(
-                    f"Some browsers cannot play this kind of film ({kind}). The kept pictures around the moment:"
-                )
-                around(video, view, seconds)
+            if support is BrowserSupport.SOME:
+                st.caption(f"Some browsers cannot play this type of video ({kind}). Frames around this time:")
+                draw_nearby_frames(video, view, seconds)
         case _:
-            assert_never(can)
+            assert_never(support)
 
 
-def video_is_missing(video: VideoRow) -> None:
-    """Where the film should lie, and what to do."""
-    st.warning("The film's file is not where it was, or another film lies there now. It was last here:")
+def show_missing_file(video: VideoRow) -> None:
+    """Say where the video file was last seen, and what to do."""
+    st.warning("The video file has been moved, deleted or replaced. Last known location:")
     st.text(shown(video.path))
-    st.caption("Connect its drive or put it back; if it has moved, say where to on the Library page.")
+    st.caption("Reconnect its drive or restore the file. If it has moved, locate it on the Library page.")
 
 
-def no_such_source(video: VideoRow, view: View, error: Exception) -> None:
-    """A frame of the film that cannot be decoded: why, and the way back."""
+def show_decode_error(video: VideoRow, view: View, error: Exception) -> None:
+    """Say why a source frame cannot be decoded, and link back to the gallery."""
     if video_file(engine(), video.id) is None:
-        video_is_missing(video)
+        show_missing_file(video)
     else:
-        st.warning("This frame of the film cannot be shown:")
+        st.warning("This frame cannot be shown:")
         st.text(shown(error))
-    st.page_link(PAGE, label=f"The kept frames of {plain(video.title)}", query_params=view.gallery().query())
+    st.page_link(PAGE, label=f"All frames of {plain(video.title)}", query_params=view.gallery().to_query())
 
 
-def around(video: VideoRow, view: View, seconds: float) -> None:
-    """The kept frames before and after a moment, each leading to its frame."""
+def draw_nearby_frames(video: VideoRow, view: View, seconds: float) -> None:
+    """The kept frames before and after a time, each linked to its page."""
     with reading() as connection:
-        before = gallery.cards(connection, video.id, before=seconds, limit=AROUND)
-        after = gallery.cards(connection, video.id, after=seconds - HAIR_SECONDS, limit=AROUND + 1)
+        before = gallery.cards(connection, video.id, before=seconds, limit=NEARBY_FRAMES)
+        after = gallery.cards(connection, video.id, after=seconds - EPSILON_SECONDS, limit=NEARBY_FRAMES + 1)
     cards = {card.id: card for card in [*before, *after]}.values()
     tiles = [tile_of(card, view) for card in cards]
     draw_gallery(tiles, name="around", is_tall=video.height > video.width)

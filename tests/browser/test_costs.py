@@ -1,4 +1,4 @@
-"""Money in a real browser: the question has the right sum, refusing sends nothing, agreeing costs what is shown."""
+"""Quick scans in a real browser: the quote is right, cancelling sends nothing, accepting costs what was shown."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 FRAMES, KEY_FRAMES = 12, 5
 LOOK_MS = 60_000
-SUMS = re.compile(r"It costs about (\$[\d.]+), and (\$[\d.]+) at the most\.")
+SUMS = re.compile(r"Estimated cost: (\$[\d.]+), at most (\$[\d.]+)\.")
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def dashboard(tmp_path: Path, standin: StandIn, claude: ClaudeStandIn) -> Iterat
 
 
 def sums(tab: Tab) -> tuple[str, str]:
-    """What the question says it costs: about, and at the most."""
+    """The estimated and the maximum cost in the dialog."""
     found = SUMS.search(tab.page.get_by_role("dialog").inner_text())
     assert found
     return found[1], found[2]
@@ -55,49 +55,49 @@ def sums(tab: Tab) -> tuple[str, str]:
 
 def test_refusing_sends_nothing(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/library?video=1")
-    tab.button("Take a quick look").click()
-    tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
-    tab.button("Send nothing").click()
+    tab.button("Quick scan").click()
+    tab.sees(re.compile(rf"{KEY_FRAMES} images are sent to Anthropic"))
+    tab.button("Cancel").click()
     expect(tab.page.get_by_role("dialog")).to_have_count(0)
     tab.settled()
     assert claude.sent == []
     tab.open("/costs")
-    tab.sees("No film has had a quick look yet")
+    tab.sees("No quick scans yet")
     assert claude.usd == 0
 
 
 def test_the_sum_that_was_agreed_to_is_the_right_one_and_the_page_tells_the_true_cost(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/costs")
-    tab.button("See what it costs").click()
-    tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
+    tab.button("Estimate cost").click()
+    tab.sees(re.compile(rf"{KEY_FRAMES} images are sent to Anthropic"))
     about, most = sums(tab)
     assert claude.sent == []
-    tab.button(f"Send {KEY_FRAMES} pictures").click()
-    tab.sees(re.compile(r"The quick look of [\d:]+ is done for \$"), within=LOOK_MS)
+    tab.button(f"Send {KEY_FRAMES} images").click()
+    tab.sees(re.compile(r"Quick scan from [\d:]+ finished\. Cost: \$"), within=LOOK_MS)
 
     paid = claude.usd
-    assert sum(len(bill.labels) for bill in claude.bills) == KEY_FRAMES, "each picture was paid for once"
+    assert sum(len(bill.labels) for bill in claude.bills) == KEY_FRAMES, "each image was paid for once"
     assert 0 < paid <= float(most[1:])
     assert paid == pytest.approx(float(about[1:]), rel=0.6)  # its words are reckoned on the safe side
     tab.open("/costs")
     tab.sees(f"{KEY_FRAMES} frames @ {dollars(paid)}, {FRAMES} frames @ $0.00, 2.4x more analysis for the same price")
-    assert f"is done for {dollars(paid)}" in tab.words()
+    assert f"finished. Cost: {dollars(paid)}" in tab.words()
 
-    tab.button("See what it costs").click()  # nothing is chosen by itself now: every film had its look
+    tab.button("Estimate cost").click()  # no video is preselected: all have been scanned
     expect(tab.page.get_by_role("dialog")).to_have_count(0)
     tab.open("/library?video=1")
-    tab.button("Take a quick look").click()
-    tab.sees(f"All {KEY_FRAMES} key frames were looked at already")
+    tab.button("Quick scan").click()
+    tab.sees(f"All {KEY_FRAMES} key frames have been scanned already")
     tab.button("Close").last.click()
     assert claude.usd == paid
 
 
 def test_a_batch_is_half_the_price_and_comes_later(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/costs")
-    tab.button("See what it costs").click()
-    tab.sees(re.compile(rf"{KEY_FRAMES} pictures are sent to Anthropic"))
+    tab.button("Estimate cost").click()
+    tab.sees(re.compile(rf"{KEY_FRAMES} images are sent to Anthropic"))
     at_once, _ = sums(tab)
-    tab.page.get_by_role("dialog").get_by_text("In a batch, at half the price").click()
+    tab.page.get_by_role("dialog").get_by_text("Send as a batch at half the price").click()
     expect(tab.page.get_by_role("dialog").get_by_text(at_once)).to_have_count(0, timeout=LOOK_MS)
     in_batch, _ = sums(tab)
     assert float(in_batch[1:]) == pytest.approx(float(at_once[1:]) / 2, abs=0.0001)

@@ -102,9 +102,9 @@ def open_a_frame_and_correct_it(tab: Tab) -> str:
     tab.page.locator("[class*=st-key-latest-]").get_by_role("link", name=re.compile("^wedding")).first.click()
     tab.page.wait_for_url(re.compile(r"/frames\?.*frame=\d+"))
     tab.settled()
-    picture = tab.page.locator(".st-key-frame-picture img")
-    expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.complete && image.naturalWidth") > 100
+    image = tab.page.locator(".st-key-frame-image img")
+    expect(image).to_be_visible()
+    assert image.evaluate("image => image.complete && image.naturalWidth") > 100
     field = tab.page.get_by_role("textbox", name="Your description")
     expect(field).not_to_have_value("")
     said = field.input_value()
@@ -117,7 +117,7 @@ def open_a_frame_and_correct_it(tab: Tab) -> str:
 
 def find_and_play(tab: Tab) -> None:
     go(tab, "Search")
-    box = tab.page.get_by_role("searchbox", name="Look for")
+    box = tab.page.get_by_role("searchbox", name="Search")
     box.fill("grandmother")
     box.press("Enter")
     tab.sees(re.compile("^1 moment$"))

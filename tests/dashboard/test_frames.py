@@ -1,7 +1,9 @@
-"""The Frames page: the gallery, each frame by itself, its address, and what a person says of a frame."""
+"""The Frames page: the gallery, single frames, the URL, corrections, and re-describing."""
 
 import shutil
+import threading
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,8 +11,9 @@ from db import gallery, queries
 from db.engine import make_engine, reading, writing
 from db.gallery import FrameFilter
 from enrich.describe.describer import Problem
-from pages.parts.frames.frame import WORDS, warnings
-from pages.parts.view import View, moment_in
+from pages.parts.frames.frame import WARNING_TEXTS, warning_texts
+from pages.parts.view import View, parse_time
+from pages.parts.web.routes import ThumbnailPrefetcher
 from tests.cli.terminal import ask, until
 from tests.dashboard.conftest import said
 
@@ -38,7 +41,7 @@ def frames_of(home, video_id):
 
 
 def links(app):
-    """The addresses that the tiles of the gallery lead to."""
+    """The query strings of the gallery's tiles."""
     return [link.proto.query_string for link in app.get("page_link") if "frame=" in link.proto.query_string]
 
 
@@ -47,32 +50,32 @@ def address(app):
 
 
 def press(app, key):
-    """Press the button with this key, and run."""
+    """Press the button with this key, and run the app."""
     return app.button(key=key).click().run()
 
 
-def test_an_empty_library_says_how_to_begin(launch, empty):
+def test_empty_library_links_to_adding_a_video(launch, empty):
     app = launch("frames")
     assert not app.exception
-    assert "Add a film" in said(app)
+    assert "Add a video" in said(app)
     assert not app.selectbox
 
 
-def test_the_gallery_shows_each_kept_frame_with_its_time_and_first_line(launch, finished):
+def test_gallery_shows_every_frame_with_time_and_caption(launch, finished):
     app = launch("frames", video="1")
     assert not app.exception
     assert len(links(app)) == 12
     labels = [link.proto.label for link in app.get("page_link")]
     assert any(label.startswith(r"0\:00\.000") for label in labels)
-    assert "12 of 12 pictures" in said(app).replace("\\", "")
+    assert "12 of 12 frames" in said(app).replace("\\", "")
 
 
-def test_a_film_without_an_address_is_put_into_it(launch, finished):
+def test_url_is_set_to_the_selected_video(launch, finished):
     app = launch("frames")
     assert address(app) == {"video": "1"}
 
 
-def test_pages_are_turned_by_keyset_and_back_to_the_same_place(launch, finished, monkeypatch):
+def test_keyset_pagination_returns_to_the_same_pages(launch, finished, monkeypatch):
     monkeypatch.setattr("pages.parts.frames.filters.PAGE_CARDS", 5)
     app = launch("frames", video="1")
     first = links(app)
@@ -92,20 +95,48 @@ def test_pages_are_turned_by_keyset_and_back_to_the_same_place(launch, finished,
     assert "after" not in address(app)
 
 
-def test_the_next_pages_thumbnails_are_made_while_this_one_is_looked_at(launch, finished, monkeypatch):
+def test_thumbnails_of_the_next_page_are_prefetched(launch, finished, monkeypatch):
     monkeypatch.setattr("pages.parts.frames.filters.PAGE_CARDS", 5)
     made = []
     monkeypatch.setattr("pages.parts.web.routes.thumbnail_of", made.append)
     app = launch("frames", video="1")
-    until(lambda: len(made) == 5, "the next page's are made")
+    until(lambda: len(made) == 5, "the thumbnails of the next page are made")
     press(app, "turn-Right")
-    until(lambda: len(made) == 7, "the last page's are made")
+    until(lambda: len(made) == 7, "the thumbnails of the last page are made")
     names = [name for (name,) in ask(finished, "SELECT image_path FROM frames WHERE video_id = 1 ORDER BY timestamp")]
     assert made == [(finished / "frames" / name).resolve() for name in names[5:]]
 
 
+@pytest.fixture
+def prefetch(finished, monkeypatch):
+    """A prefetcher blocked on the first of two thumbnails until `release` is set; `made` lists the images it reads."""
+    made, release = [], threading.Event()
+    monkeypatch.setattr("pages.parts.web.routes.thumbnail_of", lambda path: (made.append(path), release.wait()))
+    prefetcher = ThumbnailPrefetcher()
+    prefetcher.request([frame.id for frame in frames_of(finished, 1)[:2]])
+    until(lambda: made, "the first thumbnail is started")
+    yield SimpleNamespace(prefetcher=prefetcher, made=made, release=release)
+    release.set()
+    prefetcher.close()
+
+
+def test_prefetch_uses_the_library_of_its_request(prefetch, finished, monkeypatch, tmp_path):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "another"))
+    prefetch.release.set()
+    until(lambda: len(prefetch.made) == 2, "the second thumbnail is made")
+    assert all(path.is_relative_to((finished / "frames").resolve()) for path in prefetch.made)
+    assert not (tmp_path / "another").exists()
+
+
+def test_closed_prefetcher_drops_requests_and_ends_its_thread(prefetch):
+    threading.Timer(0.1, prefetch.release.set).start()
+    prefetch.prefetcher.close()
+    assert len(prefetch.made) == 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("thumbnails")]
+
+
 @pytest.mark.parametrize("show", list(FrameFilter))
-def test_each_filter_has_an_address_and_shows_what_it_says(launch, working, show):
+def test_each_filter_has_a_url_and_shows_its_frames(launch, working, show):
     app = launch("frames", video="1", show=show.value)
     assert not app.exception
     engine = engine_of(working)
@@ -114,7 +145,7 @@ def test_each_filter_has_an_address_and_shows_what_it_says(launch, working, show
     engine.dispose()
 
 
-def test_the_frame_that_failed_is_found_and_says_why(launch, working):
+def test_failed_frame_is_listed_and_shows_its_error(launch, working):
     app = launch("frames", video="1", show="failed")
     assert len(links(app)) == 1
     assert "Failed" in said(app)
@@ -124,14 +155,14 @@ def test_the_frame_that_failed_is_found_and_says_why(launch, working):
     assert frame.error in said(app)
 
 
-def test_choosing_a_filter_changes_the_address(launch, finished):
+def test_choosing_a_filter_changes_the_url(launch, finished):
     app = launch("frames", video="1")
     app.button_group(key="frames-show").select(FrameFilter.WAITING).run()
     assert address(app) == {"video": "1", "show": "waiting"}
-    assert "No frame of this film is like that." in said(app)
+    assert "No frames match." in said(app)
 
 
-def test_a_tag_filters_and_stays_in_the_address(launch, finished):
+def test_tag_filter_is_kept_in_the_url(launch, finished):
     app = launch("frames", video="1")
     tag = frames_of(finished, 1)[0].tags[0]
     app.selectbox(key="frames-tag").select(tag).run()
@@ -139,25 +170,25 @@ def test_a_tag_filters_and_stays_in_the_address(launch, finished):
     assert all("tag=" in link for link in links(app))
 
 
-def test_a_link_opens_the_frame_with_all_that_is_known_of_it(launch, finished):
+def test_frame_page_shows_description_details_and_calls(launch, finished):
     frame = frames_of(finished, 1)[3]
     app = launch("frames", video="1", frame=str(frame.id))
     assert not app.exception
     words = said(app)
-    assert "Frame 3 of the film" in words
-    assert "Stands for itself alone." in words
+    assert "Frame 3 of the video" in words
+    assert "Unique frame" in words
     assert frame.local_description in words
-    assert "Not described in depth yet." not in words
-    assert "No first glance was taken." in words
+    assert "Not described yet." not in words
+    assert "Not quick-scanned." in words
     assert "llava" in words
     fields, calls = (table.value for table in app.dataframe)
     assert str(frame.id) in list(fields["Value"])
-    assert list(calls["Became the text"]) == ["yes"]
-    assert calls["Seconds"][0] >= 0
-    assert calls["Tokens written"][0] > 0
+    assert list(calls["Used"]) == ["yes"]
+    assert calls["Duration (s)"][0] >= 0
+    assert calls["Tokens out"][0] > 0
 
 
-def test_a_frame_is_known_by_its_id_alone(launch, finished):
+def test_frame_id_alone_selects_its_video(launch, finished):
     frame = frames_of(finished, 2)[0]
     app = launch("frames", frame=str(frame.id))
     assert address(app) == {"video": "2", "frame": str(frame.id)}
@@ -166,38 +197,38 @@ def test_a_frame_is_known_by_its_id_alone(launch, finished):
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ({"video": "99"}, "There is no such film"),
-        ({"video": "abc"}, "There is no such film"),
-        ({"video": "9" * 30}, "There is no such film"),
-        ({"video": "1", "frame": "4711"}, "There is no such frame"),
-        ({"video": "1", "frame": "-1"}, "There is no such frame"),
-        ({"video": "1", "after": "1e9"}, "Nothing follows."),
+        ({"video": "99"}, "This video is not in the library"),
+        ({"video": "abc"}, "This video is not in the library"),
+        ({"video": "9" * 30}, "This video is not in the library"),
+        ({"video": "1", "frame": "4711"}, "This frame does not exist"),
+        ({"video": "1", "frame": "-1"}, "This frame does not exist"),
+        ({"video": "1", "after": "1e9"}, "No more frames."),
         ({"video": "1", "after": "nan", "show": "nonsense"}, "12 of 12"),
     ],
 )
-def test_an_address_that_leads_nowhere_says_so(launch, finished, query, words):
+def test_invalid_url_shows_a_message(launch, finished, query, words):
     app = launch("frames", **query)
     assert not app.exception
     assert words in said(app)
 
 
-def test_a_film_that_is_not_decoded_yet_says_so(launch, working):
+def test_video_not_extracted_yet_shows_a_message(launch, working):
     app = launch("frames", video="2")
-    assert "not decoded yet" in said(app)
+    assert "No frames have been extracted" in said(app)
     assert not links(app)
 
 
-def test_a_missing_picture_is_a_sentence_and_not_a_broken_image(launch, finished):
+def test_missing_image_shows_a_message(launch, finished):
     frame = frames_of(finished, 1)[0]
     (finished / "frames" / frame.image_path).unlink()
     app = launch("frames", video="1")
     assert not app.exception
-    assert "The picture is missing" in said(app)
+    assert "Image missing" in said(app)
     app = launch("frames", video="1", frame=str(frame.id))
-    assert "The picture of this frame is missing" in said(app)
+    assert "The image of this frame is missing" in said(app)
 
 
-def test_what_a_person_writes_is_saved_and_the_models_text_stays_beside_it(launch, finished):
+def test_user_description_is_saved_and_can_be_reverted(launch, finished):
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id))
     app.text_area(key=f"text-{frame.id}").set_value("Grandma laughs").run()
@@ -213,7 +244,7 @@ def test_what_a_person_writes_is_saved_and_the_models_text_stays_beside_it(launc
     assert app.text_area(key=f"text-{frame.id}").value == frame.local_description
 
 
-def test_tags_are_edited_without_touching_the_text(launch, finished):
+def test_editing_tags_keeps_the_description(launch, finished):
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id))
     app.multiselect(key=f"tags-{frame.id}").set_value([frame.tags[0]]).run()
@@ -223,14 +254,14 @@ def test_tags_are_edited_without_touching_the_text(launch, finished):
     assert saved.tags == [frame.tags[0]]
 
 
-def test_nothing_new_is_not_saved(launch, finished):
+def test_unchanged_frame_is_not_saved(launch, finished):
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id))
     press(app, "save")
     assert frames_of(finished, 1)[0].edited_at is None
 
 
-def test_a_draft_stays_while_other_frames_are_looked_at(launch, finished):
+def test_draft_survives_navigation(launch, finished):
     first, second, *_ = frames_of(finished, 1)
     app = launch("frames", video="1", frame=str(first.id))
     app.text_area(key=f"text-{first.id}").set_value("half a sent").run()
@@ -240,7 +271,7 @@ def test_a_draft_stays_while_other_frames_are_looked_at(launch, finished):
     assert app.text_area(key=f"text-{first.id}").value == "half a sent"
 
 
-def test_a_frame_is_approved_and_the_approval_taken_back(launch, finished):
+def test_frame_is_approved_and_unapproved(launch, finished):
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id))
     press(app, "approve")
@@ -250,32 +281,32 @@ def test_a_frame_is_approved_and_the_approval_taken_back(launch, finished):
     assert frames_of(finished, 1)[0].reviewed_at is None
 
 
-def test_a_tag_is_put_on_a_stretch_of_the_film(launch, finished):
+def test_tag_is_added_to_a_time_range(launch, finished):
     frames = frames_of(finished, 1)
     app = launch("frames", video="1", frame=str(frames[0].id))
-    app.text_input(key="many-tag").set_value(" first  dance ").run()
+    app.text_input(key="bulk-tag").set_value(" first  dance ").run()
     if app.get("button_group"):
-        app.button_group(key="many-where").select("from … to …").run()
-    app.text_input(key="many-from").set_value(str(frames[2].timestamp)).run()
-    app.text_input(key="many-to").set_value(str(frames[4].timestamp)).run()
-    press(app, "many-range")
+        app.button_group(key="bulk-scope").select("time range").run()
+    app.text_input(key="bulk-from").set_value(str(frames[2].timestamp)).run()
+    app.text_input(key="bulk-to").set_value(str(frames[4].timestamp)).run()
+    press(app, "bulk-range")
     tagged = [frame.index for frame in frames_of(finished, 1) if "first dance" in frame.tags]
     assert tagged == [2, 3, 4]
 
 
-def test_a_stretch_that_cannot_be_read_tags_nothing(launch, finished):
+def test_invalid_time_range_tags_nothing(launch, finished):
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id))
-    app.text_input(key="many-tag").set_value("dance").run()
+    app.text_input(key="bulk-tag").set_value("dance").run()
     if app.get("button_group"):
-        app.button_group(key="many-where").select("from … to …").run()
-    app.text_input(key="many-from").set_value("noon").run()
-    press(app, "many-range")
+        app.button_group(key="bulk-scope").select("time range").run()
+    app.text_input(key="bulk-from").set_value("noon").run()
+    press(app, "bulk-range")
     assert not any("dance" in frame.tags for frame in frames_of(finished, 1))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_others_wrote_is_text_wherever_it_stands(launch, finished, text):
+def test_untrusted_text_is_never_markdown(launch, finished, text):
     frame = frames_of(finished, 1)[0]
     engine = engine_of(finished)
     with writing(engine) as connection:
@@ -289,29 +320,29 @@ def test_what_others_wrote_is_text_wherever_it_stands(launch, finished, text):
         assert not app.exception
         markdown = [one.value for kind in (app.markdown, app.caption, app.subheader, app.info) for one in kind]
         markdown += [link.proto.label for link in app.get("page_link")]
-        assert not any(text in said_as_markdown for said_as_markdown in markdown)
+        assert not any(text in rendered for rendered in markdown)
 
 
-def test_every_doubt_about_an_answer_has_plain_words():
-    assert set(WORDS) == {problem.value for problem in Problem}
-    assert warnings([{"problem": "context_name", "detail": "Anna"}])[0].endswith(": Anna")
-    assert all(sentence.endswith(".") for sentence in warnings({"problem": problem} for problem in WORDS))
+def test_every_reply_problem_has_a_text():
+    assert set(WARNING_TEXTS) == {problem.value for problem in Problem}
+    assert warning_texts([{"problem": "context_name", "detail": "Anna"}])[0].endswith(": Anna")
+    assert all(sentence.endswith(".") for sentence in warning_texts({"problem": problem} for problem in WARNING_TEXTS))
 
 
 @pytest.mark.parametrize(
     ("typed", "seconds"),
     [("12:30", 750), ("1:02:03.5", 3723.5), ("90", 90), (" 90 s", 90), ("0:05,25", 5.25), ("", None), ("noon", None)],
 )
-def test_a_moment_is_read_as_people_type_it(typed, seconds):
-    assert moment_in(typed) == seconds
+def test_typed_times_are_parsed(typed, seconds):
+    assert parse_time(typed) == seconds
 
 
-def test_an_address_survives_the_way_there_and_back():
-    view = View(video=3, frame=5, show=FrameFilter.WARNINGS, tag="a&b=c ü", plays=True)
-    assert View.of(view.query()) == view
+def test_view_survives_a_round_trip_through_the_url():
+    view = View(video=3, frame=5, show=FrameFilter.WARNINGS, tag="a&b=c ü", is_playing=True)
+    assert View.from_query(view.to_query()) == view
 
 
-def test_a_new_description_is_asked_for_as_a_job(launch, finished, monkeypatch):
+def test_redescribe_runs_as_a_job(launch, finished, monkeypatch):
     from enrich.jobs.jobs import Job
 
     frame = frames_of(finished, 1)[0]
@@ -321,14 +352,14 @@ def test_a_new_description_is_asked_for_as_a_job(launch, finished, monkeypatch):
         del settings
         started.append(Job("x", kind, words, datetime.now(UTC), True, [], None, ""))
 
-    monkeypatch.setattr("pages.parts.frames.asking.start_job", start)
-    monkeypatch.setattr("pages.parts.frames.asking.jobs", lambda _settings, _kind: started[::-1])
-    monkeypatch.setattr("pages.parts.frames.asking.installed_models", lambda _: ["moondream:latest"])
-    monkeypatch.setattr("pages.parts.frames.asking.is_open", lambda _: True)
+    monkeypatch.setattr("pages.parts.frames.redescribe.start_job", start)
+    monkeypatch.setattr("pages.parts.frames.redescribe.jobs", lambda _settings, _kind: started[::-1])
+    monkeypatch.setattr("pages.parts.frames.redescribe.installed_models", lambda _: ["moondream:latest"])
+    monkeypatch.setattr("pages.parts.frames.redescribe.is_open", lambda _: True)
     app = launch("frames", video="1", frame=str(frame.id))
-    app.selectbox(key="ask-model").select("moondream:latest").run()
-    app.text_input(key="ask-request").set_value("Count the guests").run()
-    press(app, "ask-now")
+    app.selectbox(key="redescribe-model").select("moondream:latest").run()
+    app.text_input(key="redescribe-instructions").set_value("Count the guests").run()
+    press(app, "redescribe-start")
     words = started[0].words
     assert words == (
         "describe",
@@ -338,14 +369,14 @@ def test_a_new_description_is_asked_for_as_a_job(launch, finished, monkeypatch):
         "--model=moondream:latest",
         "--ask=Count the guests",
     )
-    assert "is looking at this frame" in said(app)
-    started[0] = Job("x", "describe", words, datetime.now(UTC), False, [], 1, "Ollama does not answer")
+    assert "is describing this frame" in said(app)
+    started[0] = Job("x", "describe", words, datetime.now(UTC), False, [], 1, "Ollama is not responding")
     app.run()
     assert "could not describe this frame" in said(app)
-    assert "Ollama does not answer" in said(app)
+    assert "Ollama is not responding" in said(app)
 
 
-def test_a_request_about_a_frame_is_answered_by_a_real_model_server(launch, home, described, monkeypatch):
+def test_redescribe_command_records_a_second_call(launch, home, described, monkeypatch):
     from enrich.jobs.command import run_command
     from enrich.settings import load_settings
     from tests.standin import StandIn

@@ -1,4 +1,4 @@
-"""What becomes of strange texts, in the Markdown that Streamlit reads and in the text that it does not."""
+"""Untrusted text as escaped Markdown and as plain text output."""
 
 import re
 
@@ -24,12 +24,12 @@ UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2
 
 
 def unescaped(written: str) -> str:
-    """What a reader sees of a text that went through `plain`."""
+    """The text a reader sees after Markdown rendering of `plain` output."""
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", written.replace(WORD_JOINER, ""))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_every_character_markdown_could_take_for_its_own_has_a_backslash(text):
+def test_markdown_characters_are_escaped(text):
     written = plain(text)
     assert "\n" not in written
     assert not re.search(r"(?<!\\)(?:\\\\)*[!-/:-@\[-`{-~]", re.sub(r"\\[!-/:-@\[-`{-~]", "", written))
@@ -37,12 +37,12 @@ def test_every_character_markdown_could_take_for_its_own_has_a_backslash(text):
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_text_that_is_shown_as_text_is_left_alone(text):
+def test_text_output_keeps_markdown_characters(text):
     assert shown(text) == text
 
 
 @pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200b", "\u200f", "\u2028", "\ufeff", "\x1b", "\x00", "\x9b"])
-def test_what_turns_the_line_around_or_cannot_be_seen_is_written_out(mark):
+def test_invisible_and_direction_marks_are_escaped(mark):
     text = f"film{mark}gpj.exe"
     escape = mark.encode("unicode_escape").decode()
     assert shown(text) == f"film{escape}gpj.exe"
@@ -52,32 +52,32 @@ def test_what_turns_the_line_around_or_cannot_be_seen_is_written_out(mark):
 @pytest.mark.parametrize(
     "text", ["see http://a.example", "HTTPS://a.example/", "www.a.example", "me@a.example", "x@y.z@w.v"]
 )
-def test_an_address_is_no_link_after_the_markdown_is_read_either(text):
-    # How remark-gfm looks for addresses in what is left of the text then.
+def test_urls_do_not_become_links(text):
+    # The patterns by which remark-gfm finds URLs after Markdown parsing.
     read = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text))
     assert not re.search(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+", read, re.IGNORECASE)
     assert unescaped(plain(text)) == text
 
 
-def test_letters_of_all_languages_stay():
+def test_letters_of_all_languages_are_kept():
     for text in ("Hochzeit Jürgen & Søren", "婚礼", "حفل زفاف", "ਵਿਆਹ", "2025 年"):
         assert shown(text) == text
         assert plain(text).replace("\\", "") == text
 
 
-def test_a_long_text_is_cut_before_it_is_escaped():
+def test_long_text_is_cut_before_escaping():
     assert plain("x" * 50, 10) == "x" * 9 + "…"
     assert plain("!!!!!", 3) == "\\!\\!…"
     assert plain("a word", 6) == "a word"
 
 
-def test_what_is_no_text_is_shown_as_python_says_it():
+def test_other_values_are_converted_with_str():
     assert shown(12.5) == "12.5"
     assert plain(None) == "None"
 
 
 @given(st.text())
-def test_no_text_keeps_a_mark_that_hides_or_turns(text):
+def test_no_output_contains_invisible_characters(text):
     for written in (shown(text), plain(text).replace(WORD_JOINER, "")):
         assert not re.search(
             "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]", written
@@ -85,5 +85,5 @@ def test_no_text_keeps_a_mark_that_hides_or_turns(text):
 
 
 @given(st.text(), st.integers(1, 40))
-def test_what_is_cut_has_at_most_so_many_characters(text, limit):
+def test_cut_text_has_at_most_the_limit(text, limit):
     assert len(unescaped(plain(text, limit))) <= limit

@@ -1,9 +1,9 @@
-"""The film at a moment: what browsers play, and pictures instead where they cannot."""
+"""The video player: browser support by file type, and kept frames as a fallback."""
 
 import pytest
 
 from db.engine import make_engine, writing
-from pages.parts.player import Plays, plays
+from pages.parts.player import BrowserSupport, browser_support
 from tests.dashboard.conftest import said
 from tests.dashboard.test_frames import address, frames_of, links, press
 
@@ -11,22 +11,22 @@ from tests.dashboard.test_frames import address, frames_of, links, press
 @pytest.mark.parametrize(
     ("path", "codec", "expected"),
     [
-        ("a.mp4", "h264", Plays.YES),
-        ("A.MP4", "h264", Plays.YES),
-        ("a.mov", "h264", Plays.YES),
-        ("a.webm", "vp9", Plays.YES),
-        ("a.webm", "libdav1d", Plays.YES),
-        ("a.mp4", "hevc", Plays.SOME),
-        ("a.mkv", "h264", Plays.SOME),
-        ("a.mov", "prores", Plays.NO),
-        ("a.mp4", "mpeg4", Plays.NO),
-        ("a.mts", "h264", Plays.NO),
-        ("a.avi", "mjpeg", Plays.NO),
-        ("a", "h264", Plays.NO),
+        ("a.mp4", "h264", BrowserSupport.ALL),
+        ("A.MP4", "h264", BrowserSupport.ALL),
+        ("a.mov", "h264", BrowserSupport.ALL),
+        ("a.webm", "vp9", BrowserSupport.ALL),
+        ("a.webm", "libdav1d", BrowserSupport.ALL),
+        ("a.mp4", "hevc", BrowserSupport.SOME),
+        ("a.mkv", "h264", BrowserSupport.SOME),
+        ("a.mov", "prores", BrowserSupport.NONE),
+        ("a.mp4", "mpeg4", BrowserSupport.NONE),
+        ("a.mts", "h264", BrowserSupport.NONE),
+        ("a.avi", "mjpeg", BrowserSupport.NONE),
+        ("a", "h264", BrowserSupport.NONE),
     ],
 )
-def test_what_browsers_play_is_known_by_ending_and_codec(path, codec, expected):
-    assert plays(path, codec) is expected
+def test_browser_support_depends_on_extension_and_codec(path, codec, expected):
+    assert browser_support(path, codec) is expected
 
 
 def set_codec(home, codec):
@@ -36,7 +36,7 @@ def set_codec(home, codec):
     engine.dispose()
 
 
-def test_the_film_is_played_at_the_moment_of_the_frame(launch, finished):
+def test_player_starts_at_the_time_of_the_frame(launch, finished):
     set_codec(finished, "h264")
     frame = frames_of(finished, 1)[5]
     app = launch("frames", video="1", frame=str(frame.id))
@@ -50,7 +50,7 @@ def test_the_film_is_played_at_the_moment_of_the_frame(launch, finished):
     assert not app.get("video")
 
 
-def test_a_film_no_browser_plays_says_so_and_shows_pictures_around_the_moment(launch, finished):
+def test_unplayable_video_shows_frames_around_the_time(launch, finished):
     set_codec(finished, "prores")
     frames = frames_of(finished, 1)
     app = launch("frames", video="1", frame=str(frames[5].id), play="1")
@@ -62,7 +62,7 @@ def test_a_film_no_browser_plays_says_so_and_shows_pictures_around_the_moment(la
     assert f"frame={frames[5].id}" in "".join(links(app))
 
 
-def test_a_film_some_browsers_play_is_offered_with_pictures_beside_it(launch, finished):
+def test_partly_supported_video_shows_player_and_frames(launch, finished):
     set_codec(finished, "hevc")
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id), play="1")
@@ -71,12 +71,12 @@ def test_a_film_some_browsers_play_is_offered_with_pictures_beside_it(launch, fi
     assert len(links(app)) == 5
 
 
-def test_a_film_that_is_gone_is_not_played_and_its_place_is_named(launch, finished, monkeypatch):
+def test_missing_file_shows_its_location_instead_of_a_player(launch, finished, monkeypatch):
     monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id), play="1")
     assert not app.exception
     assert not app.get("video")
-    assert "not where it was" in said(app)
+    assert "moved, deleted or replaced" in said(app)
     assert "party.mp4" in said(app)
     assert len(links(app)) == 5

@@ -1,4 +1,4 @@
-"""Search on every library: the box and its filters, moments with their words marked, playing one, finding nothing."""
+"""The Search page: the search box and its filters, highlighted results, the player, and messages without results."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from db.search import MARK_END, MARK_START, Hit, Moment
 from pages.parts.search import results
 from pages.parts.search.query import SearchQuery
-from pages.parts.search.results import marked, span
+from pages.parts.search.results import highlighted, range_text
 from tests.cli.terminal import change
 from tests.dashboard.conftest import STATES, said
 
@@ -29,7 +29,7 @@ def hit(frame_id: int, timestamp: float, snippet: str = "") -> Hit:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_every_library_can_be_searched(launch, request, state):
+def test_every_library_state_can_be_searched(launch, request, state):
     request.getfixturevalue(state)
     for query in ({}, {"q": "squares"}, {"q": "zebra", "tag": "none", "video": "99", "from": "x", "to": "1:00"}):
         app = launch("search", **query)
@@ -37,11 +37,11 @@ def test_every_library_can_be_searched(launch, request, state):
         assert app.title[0].value == "Search"
 
 
-def test_an_empty_library_says_where_to_add_films(launch, empty):
+def test_empty_library_says_where_to_add_videos(launch, empty):
     assert "The library is empty" in said(launch("search", q="cake"))
 
 
-def test_words_are_marked_and_adjacent_frames_are_one_hit(launch, finished):
+def test_words_are_bold_and_adjacent_frames_merge(launch, finished):
     app = launch("search", q="squares")
     assert "2 moments" in said(app)
     assert "**squares**" in said(app)
@@ -50,44 +50,44 @@ def test_words_are_marked_and_adjacent_frames_are_one_hit(launch, finished):
     assert any("party" in label for label in labels(app))
 
 
-def test_the_box_says_what_the_address_says_and_the_address_what_is_typed(launch, finished):
+def test_search_box_and_url_stay_in_sync(launch, finished):
     app = launch("search", q="squares", video="2", to="0:05")
-    assert field(app, "Look for").value == "squares"
-    assert field(app, "Film").value == 2
+    assert field(app, "Search").value == "squares"
+    assert field(app, "Video").value == 2
     assert field(app, "To").value == "0:05"
     assert "1 moment" in said(app)
-    app = field(app, "Look for").set_value("number 103").run()
+    app = field(app, "Search").set_value("number 103").run()
     assert app.query_params == {"q": "number 103", "video": "2", "to": "0:05"}
     assert "1 moment" in said(app)
 
 
-def test_a_film_a_tag_and_a_time_narrow_the_search(launch, finished):
+def test_video_tag_and_time_filter_the_search(launch, finished):
     [tag] = [tag for tag in ("number 3",) if tag in field(launch("search", video="1"), "Tag").options]
     assert "1 moment" in said(launch("search", tag=tag))
-    assert "Nothing was found" in said(launch("search", tag=tag, q="squares", video="2"))
-    assert "Nothing was found" in said(launch("search", q="squares", **{"from": "10:00"}))
+    assert "No results" in said(launch("search", tag=tag, q="squares", video="2"))
+    assert "No results" in said(launch("search", q="squares", **{"from": "10:00"}))
 
 
-def test_a_time_that_cannot_be_read_is_said(launch, finished):
+def test_invalid_time_shows_a_warning(launch, finished):
     app = launch("search", q="squares")
     app = field(app, "To").set_value("noon").run()
-    assert "“To” is no time that can be read" in said(app)
+    assert "“To” is not a valid time" in said(app)
 
 
-def test_what_is_not_found_comes_with_advice_and_a_way_out_of_the_filters(launch, finished):
+def test_no_results_offers_to_clear_the_filters(launch, finished):
     app = launch("search", q="103", video="1")
-    assert "Nothing was found for “103” with these filters" in said(app)
-    [button] = [button for button in app.button if button.label == "Look everywhere"]
+    assert "No results for “103” with these filters" in said(app)
+    [button] = [button for button in app.button if button.label == "Clear filters"]
     app = button.click().run()
     assert app.query_params == {"q": "103"}
     assert "1 moment" in said(app)
 
 
-def test_some_of_the_words_are_better_than_nothing(launch, finished):
-    assert "No frame has all of these words" in said(launch("search", q="squares zebra"))
+def test_partial_matches_are_shown_if_no_frame_has_all_words(launch, finished):
+    assert "No frame matches all of these words" in said(launch("search", q="squares zebra"))
 
 
-def test_a_click_plays_the_moment_over_the_hits(launch, finished):
+def test_click_plays_the_moment_over_the_results(launch, finished):
     app = launch("search", q="103")
     [play] = [button for button in app.button if button.key and button.key.startswith("play-")]
     app = play.click().run()
@@ -96,28 +96,28 @@ def test_a_click_plays_the_moment_over_the_hits(launch, finished):
     assert app.query_params == {"q": "103"}
 
 
-def test_a_moment_whose_frame_is_gone_is_not_played(launch, finished):
+def test_moment_of_a_deleted_frame_is_not_played(launch, finished):
     app = launch("search", q="103")
     [play] = [button for button in app.button if button.key and button.key.startswith("play-")]
     change(finished, "DELETE FROM frames WHERE id = ?", int(play.key.removeprefix("play-")))
     app = play.click().run()
     assert not app.exception
-    assert "Nothing was found" in said(app)
+    assert "No results" in said(app)
 
 
-def test_while_the_worker_runs_it_is_said_how_much_can_be_found(launch, working):
+def test_progress_is_shown_while_a_worker_runs(launch, working):
     app = launch("search", q="squares")
-    assert "4 of 5 frames are described so far" in said(app)
-    assert "Look again" in labels(app)
+    assert "4 of 5 frames described so far" in said(app)
+    assert "Refresh results" in labels(app)
     assert "Frames are still being described" in said(launch("search", q="zebra"))
 
 
-def test_what_is_described_meanwhile_is_counted_and_shown_when_asked_for(launch, working, monkeypatch):
+def test_new_results_are_counted_while_a_worker_runs(launch, working, monkeypatch):
     change(working, "UPDATE search_documents SET text = 'nothing', tags = '' WHERE frame_id = 1")
     app = launch("search", q="squares")
     real, calls = results.find, []
 
-    def find(wanted):  # the page's own look comes before the news'
+    def find(wanted):  # the page searches before the live counts do
         calls.append(wanted)
         if len(calls) == 1:
             found = real(wanted)
@@ -128,10 +128,10 @@ def test_what_is_described_meanwhile_is_counted_and_shown_when_asked_for(launch,
     monkeypatch.setattr(results, "find", find)
     monkeypatch.setattr("pages.parts.search.results.find", find)
     app.run()
-    assert "1 new frame found since" in said(app)
+    assert "1 new result" in said(app)
 
 
-def test_what_films_and_descriptions_say_is_text(launch, home, described):
+def test_titles_and_descriptions_are_never_markdown(launch, home, described):
     shutil.copytree(described, home)
     change(home, "UPDATE videos SET title = ?", HOSTILE)
     change(home, "UPDATE search_documents SET text = ? WHERE frame_id = 1", f"zebra {HOSTILE}")
@@ -142,14 +142,14 @@ def test_what_films_and_descriptions_say_is_text(launch, home, described):
         assert not re.search(r"(?<!\\)[<\[!$:*]", text.replace("0:", "", 1)), text
 
 
-def test_marks_are_bold_and_all_else_is_as_it_was_written():
+def test_highlighting_escapes_everything_but_the_matches():
     snippet = f"…a *{MARK_START}white{MARK_END}* {MARK_START}dress{MARK_END}, un{MARK_START}seen{MARK_END} $x$"
-    assert marked(snippet) == r"…a \***white**\* **dress**\, un**seen** \$x\$"
+    assert highlighted(snippet) == r"…a \***white**\* **dress**\, un**seen** \$x\$"
 
 
-def test_a_moment_of_several_frames_says_how_long_it_is():
-    assert span(Moment([hit(1, 3.2)], hit(1, 3.2), 3.2, 3.2)) == ""
-    assert span(Moment([hit(1, 3.2), hit(2, 65.9)], hit(1, 3.2), 3.2, 65.9)) == "0:03 to 1:05, 2 frames"
+def test_moment_of_several_frames_shows_its_range():
+    assert range_text(Moment([hit(1, 3.2)], hit(1, 3.2), 3.2, 3.2)) == ""
+    assert range_text(Moment([hit(1, 3.2), hit(2, 65.9)], hit(1, 3.2), 3.2, 65.9)) == "0:03 to 1:05, 2 frames"
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,6 @@ def test_a_moment_of_several_frames_says_how_long_it_is():
         ({"moments": "3"}, SearchQuery()),
     ],
 )
-def test_an_address_is_read_as_well_as_it_can_be(query, wanted):
-    assert SearchQuery.of(query) == wanted
-    assert SearchQuery.of(wanted.query()) == wanted
+def test_invalid_url_parameters_are_ignored(query, wanted):
+    assert SearchQuery.from_query(query) == wanted
+    assert SearchQuery.from_query(wanted.to_query()) == wanted

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from enrich.jobs.command import CommandResult
 from pages.parts.web import uploads
-from pages.parts.web.guard import guards
+from pages.parts.web.access import access_middleware
 from pages.parts.web.routes import routes
 from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, UploadTokens
 from tests.clips import numbered_clip
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 20
 @pytest.fixture(scope="module")
 def server() -> Iterator[uvicorn.Server]:
     """The routes, behind the guards, on a free port of this machine."""
-    app = Starlette(routes=routes(), middleware=guards())
+    app = Starlette(routes=routes(), middleware=access_middleware())
     served = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=served.run, daemon=True)
     thread.start()
@@ -128,7 +128,7 @@ def test_a_film_waits_under_a_name_of_our_own_with_its_given_name_as_title(clien
         ("a\x00b\x1b[31m.mkv", ".mkv", r"a\x00b\x1b[31m"),
         ("<img src=x onerror=alert(1)>.mp4", ".mp4", "<img src=x onerror=alert(1)>"),
         ("\u202egnp.4pm", ".film", r"\u202egnp"),
-        ("", ".film", "Uploaded film"),
+        ("", ".film", "Uploaded video"),
         ("x" * 3000 + ".mov", ".mov", "x" * 200),
     ],
 )
@@ -164,7 +164,7 @@ def test_a_film_that_is_in_the_library_already_is_not_kept_twice(client, empty, 
     assert run(["add", str(tmp_path / "mine.mp4")]) == 0
     status, said = client.send(film, "other.mp4")
     assert status == 409
-    assert "in the library already, as mine" in said
+    assert "already in the library, as mine" in said
     assert files(empty) == []
     (tmp_path / "mine.mp4").unlink()
     assert client.send(film, "other.mp4")[0] == 201  # its own file is gone: the copy is worth having
@@ -206,7 +206,7 @@ def test_more_than_there_is_room_for_is_refused_before_it_is_sent(client, empty,
     monkeypatch.setattr(uploads, "free_bytes", lambda _: len(film) - 1)
     status, said = client.send(film)
     assert status == 413
-    assert "There is room for" in said
+    assert "Not enough disk space" in said
     assert files(empty) == []
 
 
@@ -261,7 +261,7 @@ def test_a_second_film_at_the_same_time_is_told_to_wait(client, empty, film):
         wait_for(lambda: len(files(empty)) == 1)
         status, said = client.send(film)
         assert status == 409
-        assert "Another film is being uploaded" in said
+        assert "Another upload is in progress" in said
     wait_for(lambda: files(empty) == [])
     assert client.send(film)[0] == 201
 
@@ -270,7 +270,7 @@ def test_what_a_dead_dashboard_left_half_written_is_swept_with_the_next_upload(c
     (empty / "uploads").mkdir()
     for name in ("dead.part.mp4", "alive.part.mp4"):  # the second one may be another dashboard's
         (empty / "uploads" / name).write_bytes(b"half")
-    long_ago = time.time() - 2 * uploads.DEAD_SECONDS
+    long_ago = time.time() - 2 * uploads.STALE_PART_SECONDS
     os.utime(empty / "uploads" / "dead.part.mp4", (long_ago, long_ago))
     assert client.send(film)[0] == 201
     assert [name for name in files(empty) if "part" in name] == ["alive.part.mp4"]
@@ -303,4 +303,4 @@ def test_tokens_are_forgotten_in_the_order_they_came(monkeypatch):
     monkeypatch.setattr(uploads, "MOST_TOKENS", 2)
     tokens = UploadTokens()
     first, second, third = (tokens.issue() for _ in range(3))
-    assert [tokens.knows(token) for token in (first, second, third, "", "ä")] == [False, True, True, False, False]
+    assert [tokens.is_valid(token) for token in (first, second, third, "", "ä")] == [False, True, True, False, False]

@@ -1,9 +1,4 @@
-"""The headline and the cards of the costs page.
-
-The charts of the costs page: what the deep pass would have cost elsewhere, and frames by film.
-
-The costs by film, as a table that can be downloaded.
-"""
+"""The figures of the Costs page: headline, cards, charts, and the table by video with its CSV download."""
 
 import csv
 import io
@@ -20,69 +15,69 @@ from enrich.settings import Settings
 from enrich.wording import counted, dollars, first_line, span
 from pages.parts.plain import plain, shown
 
-NOTHING = "–"
-HERE = "Here"
-QUICK, DEEP = "Quick pass", "Deep pass"
-BAR_HEIGHT, MARGIN, LABEL_WIDTH = 40, 60, 240  # pixels
-LEGEND = 60  # pixels
-MOST_VIDEOS = 12
-LONGEST_TITLE = 28  # characters
-FILE = "everyframe-costs.csv"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would reckon with
-MONEY = "$%.4f"
+NO_VALUE = "–"
+LOCAL = "This computer"
+QUICK, DEEP = "Quick scan", "Description"
+BAR_HEIGHT, MARGIN_HEIGHT, LEGEND_HEIGHT, LABEL_WIDTH = 40, 60, 60, 240  # pixels
+MOST_CHART_VIDEOS = 12
+TITLE_CHARACTERS = 28
+CSV_FILE = "everyframe-costs.csv"
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet evaluates a cell that starts with one of these
+DOLLAR_FORMAT = "$%.4f"
+PASS_LABELS = {"quick": "quick scan", "deep": "description", "audition": "model comparison"}
 
 
 def draw_headline(total: CostSummary) -> None:
-    """Both passes side by side, or what is still to be done before they can be compared."""
+    """Compare both passes in one line, or say which one is still missing."""
     line = summary_line(total)
     if line is not None:
-        st.subheader(line.replace("$", r"\$"), anchor=False)  # two of them would make a formula
+        st.subheader(line.replace("$", r"\$"), anchor=False)  # two unescaped dollar signs would start LaTeX
     elif total.quick.frames:
-        st.info("The quick pass is done. The deep pass, which describes every frame, has not begun yet.")
+        st.info("Only quick scans so far. No frames have been described yet.")
     elif total.deep.frames:
-        st.info("No film has had a quick look yet: the deep pass alone has worked here.")
+        st.info("No quick scans yet, so there is nothing to compare with.")
     else:
-        st.info("Nothing has been described yet, so nothing has cost anything.")
+        st.info("No costs yet. No frames have been described.")
 
 
-def draw_cards(total: CostSummary, *, spent: float, promised: float, found: Settings) -> None:
-    """What each pass took, what was saved, and this month's budget."""
+def draw_cards(total: CostSummary, *, spent: float, pending: float, current: Settings) -> None:
+    """Draw the cost of each pass, the savings, and this month's budget. `spent`, `pending`: US dollars."""
     quick, deep = total.quick, total.deep
     columns = st.columns(4)
     with columns[0]:
         tokens = quick.prompt_tokens + quick.output_tokens
-        _card("Quick pass", dollars(quick.usd), f"{counted(quick.frames, 'frame')}, {tokens:,} tokens")
+        _card(QUICK, dollars(quick.usd), f"{counted(quick.frames, 'frame')}, {tokens:,} tokens")
     with columns[1]:
-        took = f" in {span(deep.seconds)}" if deep.calls else ""
-        _card("Deep pass", dollars(deep.usd), f"{counted(deep.frames, 'frame')}{took}")
+        duration = f" in {span(deep.seconds)}" if deep.calls else ""
+        _card(DEEP, dollars(deep.usd), f"{counted(deep.frames, 'frame')}{duration}")
     with columns[2]:
-        best = min(total.alternatives, key=lambda model: model.usd)
-        saved = max(0.0, best.usd - deep.usd)
-        _card("Saved at least", dollars(saved) if deep.frames else NOTHING, f"compared with {best.title}")
+        cheapest = min(total.alternatives, key=lambda model: model.usd)
+        saved = max(0.0, cheapest.usd - deep.usd)
+        _card("Saved at least", dollars(saved) if deep.frames else NO_VALUE, f"compared with {cheapest.title}")
     with columns[3]:
-        _card("This month", dollars(spent), f"of a budget of {dollars(found.monthly_budget_usd)}")
-    if promised:
-        st.caption(plain(f"Beside it about {dollars(promised)} is on its way in batches."))
+        _card("This month", dollars(spent), f"of {dollars(current.monthly_budget_usd)} budget")
+    if pending:
+        st.caption(plain(f"About {dollars(pending)} more is pending in batches."))
     if total.electricity is not None:
         st.caption(
-            f"Electricity of the deep pass: {electricity_text(total.electricity)} in your currency, at "
-            f"{found.power_watts:g} watts and {found.kwh_price:g} a kilowatt hour."
+            f"Electricity for descriptions: {electricity_text(total.electricity)} in your currency, at "
+            f"{current.power_watts:g} W and {current.kwh_price:g} per kWh."
         )
     else:
         st.caption(
-            "Electricity is not counted: the Setup page asks what your computer draws and what a kilowatt hour costs."
+            "Electricity is not included. Enter your computer's power draw and the price per kWh on the Setup page."
         )
 
 
 def draw_models(models: Sequence[ModelCost]) -> None:
-    """Who has worked, and what was paid for films that are gone."""
+    """List the calls and the cost by model and pass, and what was paid for removed videos."""
     for model in models:
-        what = "audition" if model.pass_ == "audition" else f"{model.pass_} pass"  # noqa: S105  # a pass of ours
-        calls = f"{counted(model.calls, 'picture')}, {model.prompt_tokens:,} tokens in, {model.output_tokens:,} out"
-        st.markdown(f"{plain(model.model)}, {plain(what)}: {calls}, {plain(dollars(model.usd))}")
+        purpose = PASS_LABELS.get(model.pass_, f"{model.pass_} pass")
+        calls = f"{counted(model.calls, 'image')}, {model.prompt_tokens:,} tokens in, {model.output_tokens:,} out"
+        st.markdown(f"{plain(model.model)}, {plain(purpose)}: {calls}, {plain(dollars(model.usd))}")
     removed = sum(model.removed_usd for model in models)
     if removed:
-        st.caption(plain(f"{dollars(removed)} of it was for films that are not in the library any more."))
+        st.caption(plain(f"Includes {dollars(removed)} for videos that have been removed from the library."))
 
 
 def _card(label: str, value: str, detail: str) -> None:
@@ -90,81 +85,88 @@ def _card(label: str, value: str, detail: str) -> None:
 
 
 def draw_elsewhere(total: CostSummary) -> None:
-    """A bar a model: the deep pass here and with each of Claude's models."""
-    sums = [(HERE, total.deep.usd), *((model.title, model.usd) for model in total.alternatives)]
-    names = [f"{name} · {dollars(usd)}" for name, usd in sums]
-    rows = pd.DataFrame({"model": names, "usd": [usd for _, usd in sums]})
+    """Draw a bar per model: the cost of the deep pass here, and what it would have been with each Claude model."""
+    costs = [(LOCAL, total.deep.usd), *((model.title, model.usd) for model in total.alternatives)]
+    names = [f"{name} · {dollars(usd)}" for name, usd in costs]
+    rows = pd.DataFrame({"model": names, "usd": [usd for _, usd in costs]})
     chart = (
         alt.Chart(rows)
         .mark_bar()
         .encode(
             y=alt.Y("model:N", sort=names, title=None, axis=alt.Axis(labelLimit=LABEL_WIDTH)),
             x=alt.X("usd:Q", title="US dollars", axis=alt.Axis(tickCount=4, format="$,.4~g")),
-            tooltip=[alt.Tooltip("model:N", title="Model"), alt.Tooltip("usd:Q", title="Dollars", format="$,.3f")],
+            tooltip=[alt.Tooltip("model:N", title="Model"), alt.Tooltip("usd:Q", title="US dollars", format="$,.3f")],
         )
     )
     st.altair_chart(
         chart,
-        height=BAR_HEIGHT * len(names) + MARGIN,
+        height=BAR_HEIGHT * len(names) + MARGIN_HEIGHT,
         key="elsewhere",
-        alt=f"What describing {counted(total.deep.frames, 'frame')} would have cost: {', '.join(names)}",
+        alt=f"Cost of describing {counted(total.deep.frames, 'frame')} by model: {', '.join(names)}",
     )
 
 
-def draw_videos(films: Sequence[VideoCostSummary]) -> None:
-    """Frames described by film and pass, of the films with the most of them."""
-    most = sorted(films, key=lambda each: (-each.summary.deep.frames - each.summary.quick.frames, each.video.video_id))
-    most = most[:MOST_VIDEOS]
-    # Titles alone may be the same twice.
-    names = [f"{each.video.video_id} {shown(first_line(each.video.title, LONGEST_TITLE))}" for each in most]
+def draw_videos(videos: Sequence[VideoCostSummary]) -> None:
+    """Draw the frames described by video and pass, for the videos with the most."""
+    most = sorted(videos, key=lambda each: (-each.summary.deep.frames - each.summary.quick.frames, each.video.video_id))
+    most = most[:MOST_CHART_VIDEOS]
+    # The id keeps videos with the same title apart.
+    names = [f"{each.video.video_id} {shown(first_line(each.video.title, TITLE_CHARACTERS))}" for each in most]
     rows = pd.DataFrame(
         [
-            {"film": name, "pass": which, "frames": spent.frames, "cost": dollars(spent.usd)}
+            {"video": name, "pass": label, "frames": spent.frames, "cost": dollars(spent.usd)}
             for name, each in zip(names, most, strict=True)
-            for which, spent in ((QUICK, each.summary.quick), (DEEP, each.summary.deep))
+            for label, spent in ((QUICK, each.summary.quick), (DEEP, each.summary.deep))
         ]
     )
-    colour = alt.Color(
+    color = alt.Color(
         "pass:N", scale=alt.Scale(domain=[QUICK, DEEP]), legend=alt.Legend(orient="top", title=None, offset=2)
     )
     chart = (
         alt.Chart(rows)
         .mark_bar()
         .encode(
-            y=alt.Y("film:N", sort=names, title=None, axis=alt.Axis(labelLimit=LABEL_WIDTH)),
+            y=alt.Y("video:N", sort=names, title=None, axis=alt.Axis(labelLimit=LABEL_WIDTH)),
             yOffset=alt.YOffset("pass:N", sort=[QUICK, DEEP]),
             x=alt.X("frames:Q", title="Frames described", axis=alt.Axis(tickMinStep=1, tickCount=5)),
-            color=colour,
-            tooltip=["film:N", "pass:N", "frames:Q", "cost:N"],
+            color=color,
+            tooltip=[
+                alt.Tooltip("video:N", title="Video"),
+                alt.Tooltip("pass:N", title="Pass"),
+                alt.Tooltip("frames:Q", title="Frames"),
+                alt.Tooltip("cost:N", title="Cost"),
+            ],
         )
     )
-    left_out = len(films) - len(most)
+    hidden = len(videos) - len(most)
     st.altair_chart(
         chart,
-        height=BAR_HEIGHT * len(names) + MARGIN + LEGEND,
-        key="films",
-        alt=f"Frames described by the quick and the deep pass, for {counted(len(names), 'film')}",
+        height=BAR_HEIGHT * len(names) + MARGIN_HEIGHT + LEGEND_HEIGHT,
+        key="videos",
+        alt=f"Frames with a quick scan and with a description, for {counted(len(names), 'video')}",
     )
-    if left_out:
-        st.caption(f"{counted(left_out, 'film')} with fewer frames are in the table only.")
+    if hidden:
+        st.caption(f"The table below has {hidden:,} more with fewer frames.")
 
 
-def draw_table(found: CostComparison) -> None:
-    """The table, and the button that saves it."""
-    listed = rows(found)
+def draw_table(comparison: CostComparison) -> None:
+    """Draw the table by video, and the button that downloads it."""
+    listed = rows(comparison)
     columns: dict[str, Any] = {
-        "film": st.column_config.TextColumn("Film", width="medium", pinned=True),
-        "quick_frames": st.column_config.NumberColumn("Quick: frames", format="localized"),
-        "quick_tokens": st.column_config.NumberColumn("Quick: tokens", format="localized"),
-        "quick_usd": st.column_config.NumberColumn("Quick: cost", format=MONEY),
-        "deep_frames": st.column_config.NumberColumn("Deep: frames", format="localized"),
-        "deep_time": st.column_config.TextColumn("Deep: time"),
-        "deep_usd": st.column_config.NumberColumn("Deep: cost", format=MONEY),
+        "film": st.column_config.TextColumn("Video", width="medium", pinned=True),
+        "quick_frames": st.column_config.NumberColumn("Quick scan: frames", format="localized"),
+        "quick_tokens": st.column_config.NumberColumn("Quick scan: tokens", format="localized"),
+        "quick_usd": st.column_config.NumberColumn("Quick scan: cost", format=DOLLAR_FORMAT),
+        "deep_frames": st.column_config.NumberColumn("Description: frames", format="localized"),
+        "deep_time": st.column_config.TextColumn("Description: time"),
+        "deep_usd": st.column_config.NumberColumn("Description: cost", format=DOLLAR_FORMAT),
     }
-    if found.total.electricity is not None:
-        columns["deep_electricity"] = st.column_config.NumberColumn("Deep: electricity", format="%.3f")
-    for model in found.total.alternatives:
-        columns[f"{model.model}_usd"] = st.column_config.NumberColumn(f"Deep with {shown(model.title)}", format=MONEY)
+    if comparison.total.electricity is not None:
+        columns["deep_electricity"] = st.column_config.NumberColumn("Description: electricity", format="%.3f")
+    for model in comparison.total.alternatives:
+        columns[f"{model.model}_usd"] = st.column_config.NumberColumn(
+            f"Description with {shown(model.title)}", format=DOLLAR_FORMAT
+        )
     table = pd.DataFrame(
         [
             row
@@ -179,18 +181,18 @@ def draw_table(found: CostComparison) -> None:
     )
     st.dataframe(table, hide_index=True, column_config=columns, key="costs-table")
     st.download_button(
-        "Download as CSV", as_csv(listed), FILE, "text/csv", icon=":material/download:", on_click="ignore"
+        "Download as CSV", to_csv(listed), CSV_FILE, "text/csv", icon=":material/download:", on_click="ignore"
     )
-    source = shown(found.prices_source).removeprefix("https://")
-    st.caption(plain(f"Claude’s prices: {found.prices_as_of:%d %B %Y}, {source}; half in a batch."))
+    source = shown(comparison.prices_source).removeprefix("https://")
+    st.caption(plain(f"Claude prices as of {comparison.prices_as_of:%d %B %Y}, from {source}; batches cost half."))
 
 
-def as_csv(listed: list[dict[str, Any]]) -> str:
-    """The rows as CSV, with nothing in it that a spreadsheet would take for a formula."""
+def to_csv(listed: list[dict[str, Any]]) -> str:
+    """The rows as CSV, with titles quoted so that no spreadsheet evaluates one as a formula."""
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(listed[0]), lineterminator="\r\n")
     writer.writeheader()
     for row in listed:
         title = shown(row["film"])
-        writer.writerow(row | {"film": f"'{title}" if title.startswith(FORMULA) else title})
+        writer.writerow(row | {"film": f"'{title}" if title.startswith(FORMULA_PREFIXES) else title})
     return out.getvalue()

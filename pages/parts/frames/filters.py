@@ -1,4 +1,4 @@
-"""Which frames of a film the gallery shows, and turning its pages. Both are part of the address."""
+"""Filters and pagination of the frame gallery. Both are kept in the URL."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,17 +9,17 @@ from db import gallery
 from db.gallery import Card, FrameFilter
 from db.queries import VideoRow
 from enrich.wording import clock, counted
-from pages.parts.frames.stepping import jump_field, to_page_at
+from pages.parts.frames.navigation import draw_jump_field, go_to_page_at
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading
-from pages.parts.view import HAIR_SECONDS, View, go
+from pages.parts.view import EPSILON_SECONDS, View, go_to
 
 PAGE_CARDS = 18  # three rows on a wide screen
 SHOW, TAG = "frames-show", "frames-tag"
-NAMES = {
+FILTER_LABELS = {
     FrameFilter.ALL: "All",
-    FrameFilter.WAITING: "Not yet described",
-    FrameFilter.WARNINGS: "Doubtful",
+    FrameFilter.WAITING: "Not described",
+    FrameFilter.WARNINGS: "Flagged",
     FrameFilter.FAILED: "Failed",
     FrameFilter.CORRECTED: "Corrected",
     FrameFilter.REVIEWED: "Approved",
@@ -29,28 +29,28 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class FramePage:
-    """A page of the gallery. `total`: of all pages; `earlier` and `later`: None where there is nothing."""
+    """One page of the gallery. `total`: frames on all pages; `earlier`, `later`: None if there is no such page."""
 
     cards: list[Card]
-    following: list[Card]  # those of the next page
+    following: list[Card]  # of the next page, for prefetching
     total: int
     earlier: View | None
     later: View | None
 
 
-def filters(view: View, tags: Sequence[tuple[str, int]]) -> None:
-    """Choose among all frames, those that want attention, and those with a tag."""
+def draw_filters(view: View, tags: Sequence[tuple[str, int]]) -> None:
+    """Draw the filters by state and by tag. `tags`: with the number of frames that have each."""
     st.session_state[SHOW], st.session_state[TAG] = view.show, view.tag
     counts = dict(tags)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.segmented_control(
             "Show",
-            list(NAMES),
+            list(FILTER_LABELS),
             required=True,
             wrap=True,
             key=SHOW,
-            format_func=NAMES.__getitem__,
-            on_change=_chosen,
+            format_func=FILTER_LABELS.__getitem__,
+            on_change=_apply_filters,
             args=(view,),
         )
         st.selectbox(
@@ -61,13 +61,13 @@ def filters(view: View, tags: Sequence[tuple[str, int]]) -> None:
             placeholder="Any tag",
             width=240,
             format_func=lambda tag: _tag_label(tag, counts),
-            on_change=_chosen,
+            on_change=_apply_filters,
             args=(view,),
         )
 
 
-def page_of(video: VideoRow, view: View) -> FramePage:
-    """The frames of the view's page, and where turning it leads."""
+def load_page(video: VideoRow, view: View) -> FramePage:
+    """Load the gallery page of a view by keyset pagination: pages start after a timestamp, not at an offset."""
     with reading() as connection:
         cards = gallery.cards(
             connection, video.id, show=view.show, tag=view.tag, after=view.after, limit=2 * PAGE_CARDS
@@ -78,42 +78,43 @@ def page_of(video: VideoRow, view: View) -> FramePage:
             if first is not None and view.after is not None
             else []
         )
-        is_all = view.show is FrameFilter.ALL and view.tag is None
-        total = video.kept if is_all else gallery.count(connection, video.id, show=view.show, tag=view.tag)
-    shown_cards = cards[:PAGE_CARDS]
-    begins = before[0].timestamp + HAIR_SECONDS if len(before) > PAGE_CARDS else None  # None: the first page
+        is_unfiltered = view.show is FrameFilter.ALL and view.tag is None
+        total = video.kept if is_unfiltered else gallery.count(connection, video.id, show=view.show, tag=view.tag)
+    page_cards = cards[:PAGE_CARDS]
+    earlier_after = before[0].timestamp + EPSILON_SECONDS if len(before) > PAGE_CARDS else None  # None: the first page
+    has_later = len(cards) > PAGE_CARDS
     return FramePage(
-        cards=shown_cards,
+        cards=page_cards,
         following=cards[PAGE_CARDS:],
         total=total,
-        earlier=view.gallery(after=begins) if before else None,
-        later=view.gallery(after=shown_cards[-1].timestamp + HAIR_SECONDS) if len(cards) > PAGE_CARDS else None,
+        earlier=view.gallery(after=earlier_after) if before else None,
+        later=view.gallery(after=page_cards[-1].timestamp + EPSILON_SECONDS) if has_later else None,
     )
 
 
-def page_buttons(video: VideoRow, view: View, page: FramePage) -> None:
-    """Turn the page, by buttons or by the arrow keys; and which stretch of the film this page shows."""
+def draw_pagination(video: VideoRow, view: View, page: FramePage) -> None:
+    """Draw the page buttons, which the arrow keys press too, and the time range of this page."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        _turn("Earlier", page.earlier, "Left")
-        _turn("Later", page.later, "Right")
-        jump_field(video, lambda seconds: to_page_at(video, view, seconds))
+        _page_button("Earlier", page.earlier, "Left")
+        _page_button("Later", page.later, "Right")
+        draw_jump_field(video, lambda seconds: go_to_page_at(video, view, seconds))
         if page.cards:
             first, last = page.cards[0].timestamp, page.cards[-1].timestamp
             st.caption(
                 f"{plain(clock(first))} to {plain(clock(last))} of {plain(clock(video.duration))}"
-                f" · {len(page.cards)} of {plain(counted(page.total, 'picture'))}"
+                f" · {len(page.cards)} of {plain(counted(page.total, 'frame'))}"
             )
     if not page.cards:
-        st.info("No frame of this film is like that." if view.after is None or page.total == 0 else "Nothing follows.")
+        st.info("No frames match." if view.after is None or page.total == 0 else "No more frames.")
 
 
-def _turn(label: str, to: View | None, key: str) -> None:
-    view = to if to is not None else View()
-    st.button(label, key=f"turn-{key}", shortcut=key, disabled=to is None, on_click=go, args=(view,))
+def _page_button(label: str, target: View | None, key: str) -> None:
+    view = target if target is not None else View()
+    st.button(label, key=f"turn-{key}", shortcut=key, disabled=target is None, on_click=go_to, args=(view,))
 
 
-def _chosen(view: View) -> None:
-    go(replace(view.gallery(), show=st.session_state[SHOW] or FrameFilter.ALL, tag=st.session_state[TAG]))
+def _apply_filters(view: View) -> None:
+    go_to(replace(view.gallery(), show=st.session_state[SHOW] or FrameFilter.ALL, tag=st.session_state[TAG]))
 
 
 def _tag_label(tag: str, counts: Mapping[str, int]) -> str:

@@ -1,9 +1,7 @@
-"""One frame of a film, large, with all that is known of it: a kept frame, or one that another stands for.
-
-What is doubtful about a model's answer, in plain words.
-"""
+"""The view of one frame: its image, facts, descriptions, warnings and model calls, for kept and other source frames."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 import streamlit as st
@@ -12,166 +10,152 @@ from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
 from enrich.library.media import image_file
 from enrich.wording import clock, counted, span
-from pages.parts.frames.stepping import SteppedFrame, StripError, strips
-from pages.parts.gallery import plain_alt
+from pages.parts.frames.navigation import SteppedFrame, StripError, strip_cache
+from pages.parts.gallery import alt_text
 from pages.parts.plain import plain, shown
-from pages.parts.player import no_such_source, player
+from pages.parts.player import draw_player, show_decode_error
 from pages.parts.session import engine, settings
-from pages.parts.view import LARGE_EDGE, View, go, image_url, source_url
+from pages.parts.view import LARGE_EDGE, PAGE, View, go_to, image_url, source_url
 
-WORDS = {
-    "empty": "The answer was empty.",
-    "cut_off": "The answer was cut off before its end.",
-    "not_json": "The answer did not have the form that was asked for; what could be read of it is kept.",
-    "repeats": "The answer says the same over and over.",
-    "leaks_prompt": "The answer repeats parts of the question.",
-    "same_text": "The same words were said of another picture that looks different.",
-    "context_name": "A name was taken from what you told about the film; it cannot be read in the picture",
+WARNING_TEXTS = {
+    "empty": "The reply was empty.",
+    "cut_off": "The reply was cut off.",
+    "not_json": "The reply was not valid JSON; the readable part was kept.",
+    "repeats": "The reply repeats itself.",
+    "leaks_prompt": "The reply repeats parts of the prompt.",
+    "same_text": "A different image got the same description.",
+    "context_name": "A name comes from your notes about the video and is not visible in the image",
 }
 LAYOUT = """<style>
-.st-key-frame-picture img { max-height: 68vh; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
-.st-key-frame-picture video { max-height: 68vh; }
+.st-key-frame-image img { max-height: 68vh; object-fit: contain; background: rgba(128, 128, 128, 0.14); }
+.st-key-frame-image video { max-height: 68vh; }
 </style>"""
-SHORT_SECONDS = 10  # below that, tenths of a second are said
-SAME = 0.999  # likeness from which two frames are said to look the same
+TENTHS_BELOW_SECONDS = 10  # shorter durations are shown in tenths of a second
+NEARLY_IDENTICAL = 0.999  # likeness
 
 
-def warnings(warnings: Iterable[Mapping[str, str]]) -> list[str]:
-    """A sentence for each warning; each may end with words of the model, so it is to be shown as text."""
-    return [_sentence(warning.get("problem", ""), warning.get("detail", "")) for warning in warnings]
+def warning_texts(warnings: Iterable[Mapping[str, str]]) -> list[str]:
+    """A sentence for each warning. It may end with model output, so show it as text, not as Markdown."""
+    return [_warning_text(warning.get("problem", ""), warning.get("detail", "")) for warning in warnings]
 
 
-def _sentence(problem: str, detail: str) -> str:
-    words = WORDS.get(problem, problem)
+def _warning_text(problem: str, detail: str) -> str:
+    text = WARNING_TEXTS.get(problem, problem)
     if not detail:
-        return words if words.endswith(".") else f"{words}."
-    return f"{words.rstrip('.')}: {detail}"
+        return text if text.endswith(".") else f"{text}."
+    return f"{text.rstrip('.')}: {detail}"
 
 
-def kept_image(video: VideoRow, view: View, frame: FrameRow) -> None:
-    """The picture of a kept frame, or the film from there on."""
-    with _stage():
-        if view.plays:
-            player(video, view, frame.timestamp)
+def draw_kept_image(video: VideoRow, view: View, frame: FrameRow) -> None:
+    """Draw the image of a kept frame, or the video player starting there."""
+    with _image_container():
+        if view.is_playing:
+            draw_player(video, view, frame.timestamp)
         elif image_file(engine(), settings(), frame.id) is None:
-            st.info("The picture of this frame is missing. It is made again from the film by: Overview, Start.")
+            st.info("The image of this frame is missing. Press Start on the Overview page to re-create it.")
         else:
-            alt = plain_alt(frame.description or f"The frame at {clock(frame.timestamp)}, not described yet")
+            alt = alt_text(frame.description or f"Frame at {clock(frame.timestamp)}, not described yet")
             st.image(image_url(frame.id, LARGE_EDGE), width="stretch", alt=alt)
 
 
-def source_image(video: VideoRow, view: View, source: SteppedFrame) -> None:
-    """The picture of any frame of the film, or the film from there on."""
-    with _stage():
-        if view.plays:
-            player(video, view, source.timestamp)
+def draw_source_image(video: VideoRow, view: View, source: SteppedFrame) -> None:
+    """Draw the image of a source frame, or the video player starting there."""
+    with _image_container():
+        if view.is_playing:
+            draw_player(video, view, source.timestamp)
         else:
-            alt = f"Frame {source.index} of the film, at {clock(source.timestamp)}"
+            alt = f"Frame {source.index} of the video, at {clock(source.timestamp)}"
             st.image(source_url(video.id, source.index), width="stretch", alt=alt)
 
 
-def decoded(video: VideoRow, view: View, index: int) -> SteppedFrame | None:
-    """Any frame of the film, decoded now or ahead; None where that cannot be, which is said."""
+def load_source_frame(video: VideoRow, view: View, index: int) -> SteppedFrame | None:
+    """Decode a source frame, or take it from the cache. On failure, show the error and return None."""
     try:
-        with st.spinner("Decoding the film around this frame"):
-            return strips().look(settings(), video, index)
+        with st.spinner("Decoding frames"):
+            return strip_cache().frame(settings(), video, index)
     except StripError as error:
-        no_such_source(video, view, error)
+        show_decode_error(video, view, error)
         return None
 
 
 def _play_button(view: View) -> None:
-    """To the film at this moment, and back to the picture."""
-    other = View(view.video, view.frame, view.source, None, view.show, view.tag, plays=not view.plays)
-    label, icon = (
-        ("Show the picture", ":material/image:") if view.plays else ("Play from here", ":material/play_arrow:")
-    )
-    st.button(label, key="play", icon=icon, shortcut="P", on_click=go, args=(other,))
+    """Draw the button that switches between the image and the player."""
+    toggled = replace(view, after=None, is_playing=not view.is_playing)
+    label, icon = ("Show frame", ":material/image:") if view.is_playing else ("Play from here", ":material/play_arrow:")
+    st.button(label, key="play", icon=icon, shortcut="P", on_click=go_to, args=(toggled,))
 
 
-def kept_facts(video: VideoRow, view: View, frame: FrameRow) -> None:
-    """When a kept frame is, what it stands for, and what is doubtful about its description."""
+def draw_kept_facts(video: VideoRow, view: View, frame: FrameRow) -> None:
+    """Draw the time of a kept frame, the frames it stands for, and the warnings about its description."""
     st.subheader(plain(clock(frame.timestamp)), anchor=False)
-    st.text(_place(frame))
-    st.text(_covers(video, frame))
+    st.text(_position(frame))
+    st.text(_represented_frames(video, frame))
     _play_button(view)
     if frame.error:
         st.warning("This frame could not be described:")
         st.text(shown(frame.error))
-    said = warnings(frame.warnings)
-    if said:
-        st.warning(f"{counted(len(said), 'doubt')} about the description:")
-        for sentence in said:
-            st.text(shown(sentence))
+    texts = warning_texts(frame.warnings)
+    if texts:
+        st.warning(f"{counted(len(texts), 'warning')} about the description:")
+        for text in texts:
+            st.text(shown(text))
 
 
-def source_facts(view: View, source: SteppedFrame, kept: FrameRow | None) -> None:
-    """When a frame of the film is, and which kept frame stands for it."""
+def draw_source_facts(view: View, source: SteppedFrame, kept: FrameRow | None) -> None:
+    """Draw the time of a source frame, and the kept frame that stands for it."""
     st.subheader(plain(clock(source.timestamp)), anchor=False)
-    st.text(f"Frame {source.index} of the film")
+    st.text(f"Frame {source.index} of the video")
     _play_button(view)
     if kept is None:
-        st.text("Decoding has not come so far: no picture stands for it yet.")
+        st.text("This part of the video has not been extracted yet.")
         return
-    likeness = "" if source.likeness is None else f", {_alike(source.likeness)},"
-    st.text(f"Not kept by itself: frame {kept.index}{likeness} stands for it.")
+    st.text(_representative(kept, source.likeness))
     st.page_link(
-        "pages/frames.py",
-        label=f"The kept frame at {plain(clock(kept.timestamp))}",
-        query_params=view.kept(kept.id).query(),
+        PAGE,
+        label=f"Frame at {plain(clock(kept.timestamp))}",
+        query_params=view.kept_frame(kept.id).to_query(),
     )
-    st.text(shown(kept.description or "It is not described yet."))
+    st.text(shown(kept.description or "Not described yet."))
 
 
-def model_texts(frame: FrameRow, calls: Sequence[CallRow]) -> None:
-    """What the deep and the quick pass say, side by side, with the calls that brought it."""
-    kept = {call.pass_: call for call in reversed(calls) if call.is_kept}  # the newest of each
+def draw_model_texts(frame: FrameRow, calls: Sequence[CallRow]) -> None:
+    """Draw the texts of the deep and the quick pass side by side, each with the model call it comes from."""
+    used = {call.pass_: call for call in reversed(calls) if call.is_kept}  # the newest of each pass
     deep, quick = st.columns(2)
     with deep:
-        _said("In depth", frame.local_description, frame.local_tags, "Not described in depth yet.", kept.get("deep"))
+        st.markdown("**Description**")
+        if frame.local_description is None:
+            st.caption("Not described yet.")
+        else:
+            _draw_model_text(frame.local_description, frame.local_tags, used.get("deep"))
     with quick:
-        _said(
-            "At first glance",
-            frame.quick_description,
-            frame.quick_tags,
-            "No first glance was taken.",
-            kept.get("quick"),
-            rating=_rating(frame),
-        )
+        st.markdown("**Quick scan**")
+        if frame.quick_description is None:
+            st.caption("Not quick-scanned.")
+        else:
+            _draw_model_text(frame.quick_description, frame.quick_tags, used.get("quick"), rating=_rating(frame))
 
 
-def details(video: VideoRow, frame: FrameRow, calls: Sequence[CallRow]) -> None:
-    """All fields of a kept frame, and every call to a model about it."""
-    with st.expander("All that is known of this frame"):
+def draw_details(video: VideoRow, frame: FrameRow, calls: Sequence[CallRow]) -> None:
+    """Draw all fields of a kept frame, and every model call about it."""
+    with st.expander("Details"):
         rows = _fields(video, frame)
         st.dataframe(
-            pd.DataFrame({"What": [row[0] for row in rows], "Value": [shown(row[1]) for row in rows]}),
+            pd.DataFrame({"Field": [row[0] for row in rows], "Value": [shown(row[1]) for row in rows]}),
             hide_index=True,
             height="content",
-            alt="The fields of this frame",
+            alt="All fields of this frame",
         )
-    with st.expander(f"Model calls about this frame ({len(calls)})"):
-        _calls(calls)
+    with st.expander(f"Model calls ({len(calls)})"):
+        _draw_calls(calls)
 
 
-def _stage() -> "st.delta_generator.DeltaGenerator":
+def _image_container() -> "st.delta_generator.DeltaGenerator":
     st.html(LAYOUT)
-    return st.container(key="frame-picture")
+    return st.container(key="frame-image")
 
 
-def _said(
-    heading: str,
-    text: str | None,
-    tags: Sequence[str] | None,
-    otherwise: str,
-    call: CallRow | None,
-    *,
-    rating: str = "",
-) -> None:
-    st.markdown(f"**{heading}**")
-    if text is None:
-        st.caption(otherwise)
-        return
+def _draw_model_text(text: str, tags: Sequence[str] | None, call: CallRow | None, *, rating: str = "") -> None:
     st.text(shown(text))
     if rating:
         st.markdown(plain(rating))
@@ -183,80 +167,87 @@ def _said(
 
 
 def _rating(frame: FrameRow) -> str:
-    """What the quick pass takes it for: Dancing, excitement 7 of 10."""
+    """The rating by the quick pass, such as: Dancing, excitement 7 of 10."""
     event = (frame.event_type or "").capitalize()
     excitement = "" if frame.excitement is None else f"excitement {frame.excitement:g} of 10"
     return ", ".join(part for part in (event, excitement) if part)
 
 
-def _place(frame: FrameRow) -> str:
+def _position(frame: FrameRow) -> str:
     scene = "" if frame.scene is None else f", scene {frame.scene + 1}"
-    number = "Seen at the first look" if frame.index is None else f"Frame {frame.index} of the film"
+    number = "Preview frame" if frame.index is None else f"Frame {frame.index} of the video"
     return f"{number}{scene}"
 
 
-def _covers(video: VideoRow, frame: FrameRow) -> str:
+def _represented_frames(video: VideoRow, frame: FrameRow) -> str:
     if frame.stands_for is None:
-        return "What it stands for is known once the film is decoded."
+        return "Similar frames are counted once the video is extracted."
     if frame.stands_for == 1:
-        return "Stands for itself alone."
-    lasts = frame.stands_for / video.fps if video.fps else None
-    seconds = "" if lasts is None else f" ({span(lasts) if lasts >= SHORT_SECONDS else f'{lasts:.1f} s'})"
-    return f"Stands for {frame.stands_for:,} frames of the film, itself included{seconds}."
+        return "Unique frame"
+    seconds = frame.stands_for / video.fps if video.fps else None
+    if seconds is None:
+        duration = ""
+    else:
+        duration = f" ({span(seconds) if seconds >= TENTHS_BELOW_SECONDS else f'{seconds:.1f} s'})"
+    return f"Represents {frame.stands_for:,} similar frames{duration}"
 
 
-def _alike(likeness: float) -> str:
-    return "which looks the same" if likeness >= SAME else f"{likeness * 100:.0f} % alike"
+def _representative(kept: FrameRow, likeness: float | None) -> str:
+    if likeness is None:
+        return f"Represented by frame {kept.index}"
+    if likeness >= NEARLY_IDENTICAL:
+        return f"Nearly identical to frame {kept.index}"
+    return f"{likeness * 100:.0f} % similar to frame {kept.index}"
 
 
 def _fields(video: VideoRow, frame: FrameRow) -> list[tuple[str, str]]:
-    known: list[tuple[str, object]] = [
-        ("Film", video.title),
+    fields: list[tuple[str, object]] = [
+        ("Video", video.title),
         ("File", video.path),
-        ("Frame id", frame.id),
-        ("Number in the film", frame.index),
+        ("Frame ID", frame.id),
+        ("Frame number", frame.index),
         ("Time", clock(frame.timestamp)),
-        ("Seconds", frame.timestamp),
-        ("Stands for", frame.stands_for),
+        ("Time in seconds", frame.timestamp),
+        ("Frames represented", frame.stands_for),
         ("Scene", None if frame.scene is None else frame.scene + 1),
         ("Sharpness", None if frame.sharpness is None else f"{frame.sharpness:.1f}"),
-        ("Brightness, 0 to 255", None if frame.brightness is None else f"{frame.brightness:.1f}"),
-        ("Motion, 0 to 255", None if frame.motion is None else f"{frame.motion:.1f}"),
-        ("Key frame of the quick pass", "yes" if frame.is_keyframe else "no"),
+        ("Brightness (0 to 255)", None if frame.brightness is None else f"{frame.brightness:.1f}"),
+        ("Motion (0 to 255)", None if frame.motion is None else f"{frame.motion:.1f}"),
+        ("Key frame", "yes" if frame.is_keyframe else "no"),
         ("Event", frame.event_type),
-        ("Excitement, 0 to 10", frame.excitement),
+        ("Excitement (0 to 10)", frame.excitement),
         ("Described", None if frame.enriched_at is None else f"{frame.enriched_at.astimezone():%Y-%m-%d %H:%M:%S}"),
         ("Corrected", None if frame.edited_at is None else f"{frame.edited_at.astimezone():%Y-%m-%d %H:%M:%S}"),
         ("Approved", None if frame.reviewed_at is None else f"{frame.reviewed_at.astimezone():%Y-%m-%d %H:%M:%S}"),
-        ("Fingerprint of the picture", frame.dhash),
-        ("Picture file", frame.image_path),
+        ("Image hash", frame.dhash),
+        ("Image file", frame.image_path),
     ]
-    return [(name, "–" if value is None else str(value)) for name, value in known]
+    return [(name, "–" if value is None else str(value)) for name, value in fields]
 
 
-def _calls(calls: Sequence[CallRow]) -> None:
+def _draw_calls(calls: Sequence[CallRow]) -> None:
     if not calls:
-        st.caption("No model has been asked about this frame yet.")
+        st.caption("No model calls yet.")
         return
     st.dataframe(
         pd.DataFrame(
             {
-                "When": [f"{call.created_at.astimezone():%Y-%m-%d %H:%M}" for call in calls],
+                "Time": [f"{call.created_at.astimezone():%Y-%m-%d %H:%M}" for call in calls],
                 "Model": [shown(call.model) for call in calls],
                 "Pass": [shown(call.pass_) for call in calls],
-                "Seconds": [round(call.latency_seconds, 2) for call in calls],
-                "of it loading": [round(call.load_seconds, 2) for call in calls],
-                "Tokens read": [call.prompt_tokens for call in calls],
-                "Tokens written": [call.output_tokens for call in calls],
-                "Became the text": ["yes" if call.is_kept else "no" for call in calls],
-                "Doubts": [shown(" ".join(warnings(call.warnings))) for call in calls],
+                "Duration (s)": [round(call.latency_seconds, 2) for call in calls],
+                "Loading (s)": [round(call.load_seconds, 2) for call in calls],
+                "Tokens in": [call.prompt_tokens for call in calls],
+                "Tokens out": [call.output_tokens for call in calls],
+                "Used": ["yes" if call.is_kept else "no" for call in calls],
+                "Warnings": [shown(" ".join(warning_texts(call.warnings))) for call in calls],
                 "Host": [shown(call.host) for call in calls],
-                "Prompt": [shown(call.prompt_version) for call in calls],
-                "Cost in $": [call.cost_usd for call in calls],
+                "Prompt version": [shown(call.prompt_version) for call in calls],
+                "Cost (USD)": [call.cost_usd for call in calls],
             }
         ),
         hide_index=True,
-        alt="The calls to models about this frame, the newest first",
+        alt="Model calls about this frame, newest first",
     )
-    st.markdown("**What the last call answered, word for word**")
-    st.code(shown(calls[0].raw_reply or "(nothing is kept of it)"), language=None, wrap_lines=True)
+    st.markdown("**Last reply from the model**")
+    st.code(shown(calls[0].raw_reply or "(not stored)"), language=None, wrap_lines=True)

@@ -1,7 +1,4 @@
-"""Which film is looked at, and what is said where there is none, or nothing of it to be seen yet.
-
-What a film is like as a whole: its timeline, its scenes, and the tags its frames have.
-"""
+"""The video that the Frames page shows: its selector, its outline, and the messages where there is nothing to show."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,117 +11,115 @@ from db.queries import VideoRow
 from enrich.wording import span
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading, settings
-from pages.parts.view import HAIR_SECONDS, PAGE, View, go
+from pages.parts.view import EPSILON_SECONDS, PAGE, View, go_to
 
-MOST_BUCKETS = 240
-LEAST_BUCKETS = 24
-FRESH_SECONDS = 10
-OUTLINES_KEPT = 32  # outlines, some 20 kB each
+FEWEST_BUCKETS, MOST_BUCKETS = 24, 240  # of the timeline
+OUTLINE_TTL_SECONDS = 10
+CACHED_OUTLINES = 32  # about 20 kB each
 TITLE = "Frames"
-FIELD = "film"
+SELECTOR = "frames-video"
 LIBRARY, OVERVIEW = "pages/library.py", "pages/overview.py"
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A film in figures. `tags` with the number of frames that have each, the commonest first."""
+    """Summary of a video. `tags`: with the number of frames that have each, most frequent first."""
 
     buckets: list[TimelineBucket]
     scenes: list[Scene]
     tags: list[tuple[str, int]]
 
 
-def outline_of(film: VideoRow) -> Outline:
-    """The outline, cut into stretches none so narrow that hardly any has a frame.
+def outline_of(video: VideoRow) -> Outline:
+    """The cached outline of a video, with at most as many timeline buckets as kept frames.
 
-    It is looked up anew when a frame was kept, described or failed, and every few seconds besides.
+    It is reloaded when a frame is kept, described or failed, and after `OUTLINE_TTL_SECONDS`.
     """
-    return _outline(settings().url, film.id, film.kept, film.described, film.failed)
+    return _outline(settings().url, video.id, video.kept, video.described, video.failed)
 
 
-@st.cache_data(ttl=FRESH_SECONDS, max_entries=OUTLINES_KEPT, show_spinner=False)
-def _outline(library: str, film_id: int, kept: int, described: int, failed: int) -> Outline:
-    del library, described, failed  # they say whether it is still the same
-    buckets = max(LEAST_BUCKETS, min(MOST_BUCKETS, kept))
+@st.cache_data(ttl=OUTLINE_TTL_SECONDS, max_entries=CACHED_OUTLINES, show_spinner=False)
+def _outline(library: str, video_id: int, kept: int, described: int, failed: int) -> Outline:
+    del library, described, failed  # part of the cache key only
+    buckets = max(FEWEST_BUCKETS, min(MOST_BUCKETS, kept))
     with reading() as connection:
         return Outline(
-            buckets=gallery.timeline(connection, film_id, buckets=buckets),
-            scenes=gallery.scenes(connection, film_id),
-            tags=gallery.tags(connection, film_id),
+            buckets=gallery.timeline(connection, video_id, buckets=buckets),
+            scenes=gallery.scenes(connection, video_id),
+            tags=gallery.tags(connection, video_id),
         )
 
 
-def video_for(films: Sequence[VideoRow], view: View) -> VideoRow | None:
-    """The film of the view; without one in the address the first that has something to see; None: no such film."""
+def selected_video(videos: Sequence[VideoRow], view: View) -> VideoRow | None:
+    """The video of the view, None if it does not exist. A view without a video selects the first one with frames."""
     if view.video is not None:
-        return next((film for film in films if film.id == view.video), None)
-    return next((film for film in films if film.kept), films[0] if films else None)
+        return next((video for video in videos if video.id == view.video), None)
+    return next((video for video in videos if video.kept), videos[0] if videos else None)
 
 
-def video_head(films: Sequence[VideoRow], film: VideoRow | None) -> None:
-    """The page's title, and beside it the film, to be chosen."""
-    title, field = st.columns([1, 3], vertical_alignment="bottom")
+def draw_header(videos: Sequence[VideoRow], video: VideoRow | None) -> None:
+    """The page title, with the video selector beside it."""
+    title, selector = st.columns([1, 3], vertical_alignment="bottom")
     title.title(TITLE, anchor=False)
-    with field:
-        _film_field(films, film)
+    with selector:
+        _draw_selector(videos, video)
 
 
-def _film_field(films: Sequence[VideoRow], film: VideoRow | None) -> None:
-    st.session_state[FIELD] = film.id if film is not None else None
-    names = {one.id: f"{shown(one.title)} · {span(one.duration)}" for one in films}
+def _draw_selector(videos: Sequence[VideoRow], video: VideoRow | None) -> None:
+    st.session_state[SELECTOR] = video.id if video is not None else None
+    labels = {each.id: f"{shown(each.title)} · {span(each.duration)}" for each in videos}
     st.selectbox(
-        "Film",
-        list(names),
+        "Video",
+        list(labels),
         index=None,
-        key=FIELD,
-        format_func=lambda video_id: names.get(video_id, ""),
-        placeholder="Choose a film",
-        on_change=_chosen,
+        key=SELECTOR,
+        format_func=lambda video_id: labels.get(video_id, ""),
+        placeholder="Choose a video",
+        on_change=_select,
     )
 
 
-def empty_library() -> None:
-    """Nothing was added yet."""
+def show_empty_library() -> None:
+    """The library has no videos."""
     st.title(TITLE, anchor=False)
-    st.info("The library is empty. Add a film, and its pictures are here within minutes.")
-    st.page_link(LIBRARY, label="Add a film")
+    st.info("The library is empty. Add a video to see its first frames within minutes.")
+    st.page_link(LIBRARY, label="Add a video")
 
 
-def no_such_video() -> None:
-    """The address names a film that is not there."""
-    st.info("There is no such film in this library; it may have been removed. Choose another one above.")
-    st.page_link(LIBRARY, label="All films")
+def show_no_such_video() -> None:
+    """The video in the URL does not exist."""
+    st.info("This video is not in the library. It may have been removed. Choose another one above.")
+    st.page_link(LIBRARY, label="All videos")
 
 
-def no_such_frame(film: VideoRow | None) -> None:
-    """The address names a frame that is not there."""
-    st.info("There is no such frame; its film may have been removed, or decoded anew.")
-    if film is not None:
-        st.page_link(PAGE, label=f"All frames of {plain(film.title)}", query_params=View(video=film.id).query())
+def show_no_such_frame(video: VideoRow) -> None:
+    """The frame in the URL does not exist."""
+    st.info("This frame does not exist. Its video may have been removed or extracted again.")
+    st.page_link(PAGE, label=f"All frames of {plain(video.title)}", query_params=View(video=video.id).to_query())
 
 
-def no_frames(film: VideoRow) -> None:
-    """A film of which no frame is kept yet."""
-    if film.error:
-        st.warning("No pictures could be taken out of this film:")
-        st.text(shown(film.error))
-        st.page_link(LIBRARY, label="See it in the library", query_params={"video": str(film.id)})
+def show_no_frames(video: VideoRow) -> None:
+    """No frame of the video has been kept yet."""
+    if video.error:
+        st.warning("No frames could be extracted from this video:")
+        st.text(shown(video.error))
+        st.page_link(LIBRARY, label="Show in library", query_params={"video": str(video.id)})
     else:
-        st.info("This film is not decoded yet. Its first pictures come within a minute once the work has started.")
-        st.page_link(OVERVIEW, label="Start or watch the work")
+        st.info("No frames have been extracted from this video yet. The first ones appear about a minute after Start.")
+        st.page_link(OVERVIEW, label="Go to Overview")
 
 
-def way_back(view: View, seconds: float) -> None:
-    """To the gallery, at the page that begins with this moment."""
+def link_to_gallery(view: View, seconds: float) -> None:
+    """A link to the gallery page that starts at this time."""
     st.page_link(
         PAGE,
         label="All frames",
         icon=":material/arrow_back:",
-        query_params=view.gallery(after=seconds - HAIR_SECONDS).query(),
+        query_params=view.gallery(after=seconds - EPSILON_SECONDS).to_query(),
     )
 
 
-def _chosen() -> None:
-    video_id = st.session_state[FIELD]
+def _select() -> None:
+    video_id = st.session_state[SELECTOR]
     if video_id is not None:
-        go(View(video=video_id))
+        go_to(View(video=video_id))

@@ -176,7 +176,7 @@ _face = st.components.v2.component("everyframe_upload", html=HTML, css=CSS, js=J
 def upload_face(room: int, on_done: Callable[[], None]) -> None:
     """Draw it. `room`: bytes that may be taken; `on_done` is called whenever another film is there."""
     token = st.session_state.setdefault("upload-token", "")
-    if not TOKENS.knows(token):
+    if not TOKENS.is_valid(token):
         token = st.session_state["upload-token"] = TOKENS.issue()
     data: dict[str, Any] = {
         "path": PATH,

@@ -14,8 +14,8 @@ from db.queries import VideoRow
 from enrich.jobs.command import run_command
 from enrich.settings import Settings
 from enrich.wording import clock, counted, printable, size
-from pages.parts.costs import quick_look
-from pages.parts.costs.quick_look import draw_last
+from pages.parts.costs import quick_pass
+from pages.parts.costs.quick_pass import draw_last_scan
 from pages.parts.library.browser import browse
 from pages.parts.library.cards import figures, is_lost, progress, share, troubles
 from pages.parts.library.folders import nearest_folder
@@ -150,13 +150,13 @@ def video_part(video_id: int, *, is_live: bool) -> None:
         if not is_there:
             st.error("The film's file is not where it was. Plug its drive in, or say where it lies now.")
         _actions(row, is_there=is_there)
-        draw_last(settings(), row.id)
+        draw_last_scan(settings(), row.id)
         _edit(row)
     if relinks:
         _relink(row)
     _facts(row)
     question(row)
-    quick_look.question(settings())
+    quick_pass.draw_dialog(settings())
 
 
 def _standing(video_id: int) -> None:
@@ -182,11 +182,11 @@ def _actions(row: VideoRow, *, is_there: bool) -> None:
             help="Before all other films; those go on a little beside it",
         )
         st.button(
-            "Take a quick look",
-            on_click=quick_look.ask,
+            "Quick scan",
+            on_click=quick_pass.request_dialog,
             args=([(row.id, row.title)],),
             disabled=not is_there and not row.kept,
-            help="At its key frames, within minutes. You see what it costs before anything is sent.",
+            help="Describes its key frames within minutes. You see the cost before anything is sent.",
         )
         if row.failed or is_lost(row):
             st.button("Try what failed again", on_click=_retry, args=(row.id,))

@@ -1,54 +1,54 @@
-"""What the Search page says where it has nothing to show: how to look, and why nothing was found."""
+"""What the Search page shows without results: search tips, and why nothing was found."""
 
 import streamlit as st
 
 from pages.parts.plain import plain
-from pages.parts.search.query import SearchQuery, widen
+from pages.parts.search.query import SearchQuery, clear_filters
 
-WORDS_CHARACTERS = 60
-HOW = """
-- Write what can be *seen*: `dance`, `white dress garden`, `children cake`. All of the words must fit, in any order.
-- Words in quotes stay together: `"cutting the cake"`.
-- The beginning of a word with a star finds all that begins with it: `danc*` finds dancing, dancers, danced.
-- What you have corrected yourself comes first.
+QUOTED_CHARACTERS = 60
+TIPS = """
+- Describe what can be *seen*: `dance`, `white dress garden`, `children cake`. Results contain all words, in any order.
+- Put an exact phrase in quotes: `"cutting the cake"`.
+- End a word with a star to match its beginning: `danc*` finds dancing, dancers, danced.
+- Frames with your own corrections come first.
 """
-INSTEAD = """
-- Descriptions say what can be *seen*: try `woman in a white dress` rather than a name.
-- Fewer words find more, and the model may use another word for the same thing: `couch` for `sofa`.
-- The beginning of a word with a star finds all that begins with it: `danc*` finds dancing, dancers, danced.
+NO_RESULT_TIPS = """
+- Descriptions contain what can be *seen*: try `woman in a white dress` instead of a name.
+- Use fewer words, or another word for the same thing: `couch` instead of `sofa`.
+- End a word with a star to match its beginning: `danc*` finds dancing, dancers, danced.
 """
 
 
-def show_hints(*, has_films: bool, is_described: bool, is_working: bool) -> None:
-    """How to look for something."""
-    if is_described:
-        st.markdown(HOW)
+def draw_tips(*, has_videos: bool, has_descriptions: bool, is_describing: bool) -> None:
+    """Explain how to search, or why there is nothing to search yet."""
+    if has_descriptions:
+        st.markdown(TIPS)
     else:
-        _show_undescribed(has_films=has_films, is_working=is_working)
+        _draw_nothing_described(has_videos=has_videos, is_describing=is_describing)
 
 
-def show_nothing(wanted: SearchQuery, *, has_films: bool, is_described: bool, is_working: bool) -> None:
-    """Why nothing was found, and what to do."""
-    if not is_described:
-        _show_undescribed(has_films=has_films, is_working=is_working)
+def draw_no_results(query: SearchQuery, *, has_videos: bool, has_descriptions: bool, is_describing: bool) -> None:
+    """Explain why nothing was found, and what to try next."""
+    if not has_descriptions:
+        _draw_nothing_described(has_videos=has_videos, is_describing=is_describing)
         return
-    words = f"“{plain(wanted.words, WORDS_CHARACTERS)}”" if wanted.words else ""
-    tag = f"the tag “{plain(wanted.tag, WORDS_CHARACTERS)}”" if wanted.tag else ""
-    filters = " with these filters" if wanted.is_narrowed and not (tag and not words) else ""
-    st.info(f"Nothing was found for {words or tag}{filters}.")
-    if wanted.is_narrowed:
-        st.button("Look everywhere", on_click=widen, args=[wanted])
-    if is_working:
-        st.caption("Frames are still being described. What fits appears here by itself.")
-    st.markdown(INSTEAD)
+    words = f"“{plain(query.words, QUOTED_CHARACTERS)}”" if query.words else ""
+    tag = f"the tag “{plain(query.tag, QUOTED_CHARACTERS)}”" if query.tag else ""
+    filters = " with these filters" if query.is_filtered and not (tag and not words) else ""
+    st.info(f"No results for {words or tag}{filters}.")
+    if query.is_filtered:
+        st.button("Clear filters", on_click=clear_filters, args=[query])
+    if is_describing:
+        st.caption("Frames are still being described. New results appear automatically.")
+    st.markdown(NO_RESULT_TIPS)
 
 
-def _show_undescribed(*, has_films: bool, is_working: bool) -> None:
-    if is_working:
-        st.info("Nothing is described yet. Frames can be found here as soon as they are described.")
-    elif has_films:
-        st.info("Nothing is described yet, so there is nothing to find. Start the work on the Overview page.")
-        st.page_link("pages/overview.py", label="To the Overview")
+def _draw_nothing_described(*, has_videos: bool, is_describing: bool) -> None:
+    if is_describing:
+        st.info("No frames are described yet. Results appear as soon as the first ones are.")
+    elif has_videos:
+        st.info("No frames are described yet. Press Start on the Overview page.")
+        st.page_link("pages/overview.py", label="Go to Overview")
     else:
-        st.info("The library is empty, so there is nothing to find. Add your films on the Library page.")
-        st.page_link("pages/library.py", label="To the Library")
+        st.info("The library is empty. Add videos on the Library page.")
+        st.page_link("pages/library.py", label="Go to Library")

@@ -1,6 +1,7 @@
-"""What somebody looks for, as the address of the Search page says it, and the box and the filters to say it with.
+"""The search query, kept in the page's URL, and the search box and filters that edit it.
 
-The address is the truth: the widgets follow it (a link, "back", a reload), and whoever types changes the address.
+The URL is the single source of truth. The widgets are reset to it whenever it changes without them, such as by a link,
+the Back button or a reload, and any change of a widget updates the URL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,20 +12,21 @@ import streamlit as st
 
 from enrich.wording import clock
 from pages.parts.plain import shown
-from pages.parts.view import moment_in
+from pages.parts.view import parse_time
 
-PAGE_MOMENTS = 16  # moments that are shown at first, and that "more" adds
+PAGE_MOMENTS = 16  # moments shown at first, and added by each "Show more"
 MOST_MOMENTS = 480
 ALL_VIDEOS = 0
 MOST_CHARACTERS = 500
-_SEEN = "search_seen"  # the address that the widgets show
-_PLAYS = "search_plays"
+MOST_DIGITS = 18  # of a number in the URL; fits a signed 64-bit integer
+_SYNCED = "search_synced"  # the query that the widgets show
+_PLAYING = "search_playing"  # id of the frame whose moment is playing
 _WORDS, _VIDEO, _TAG, _START, _END = "search_words", "search_video", "search_tag", "search_start", "search_end"
 
 
 @dataclass(frozen=True, slots=True)
 class SearchQuery:
-    """Words, and where to look for them: in a film, with a tag, between two times (seconds)."""
+    """Search words and filters: video, tag, and a time range in seconds."""
 
     words: str = ""
     video: int | None = None
@@ -34,21 +36,21 @@ class SearchQuery:
     moments: int = PAGE_MOMENTS
 
     @classmethod
-    def of(cls, query: Mapping[str, str]) -> Self:
-        """What an address asks for; what cannot be read in it is not there."""
-        moments = _number(query.get("moments")) or PAGE_MOMENTS
+    def from_query(cls, query: Mapping[str, str]) -> Self:
+        """Parse the query parameters of a URL. Invalid values are ignored."""
+        moments = _parse_number(query.get("moments")) or PAGE_MOMENTS
         return cls(
             words=" ".join(query.get("q", "").split())[:MOST_CHARACTERS],
-            video=_number(query.get("video")),
+            video=_parse_number(query.get("video")),
             tag=" ".join(query.get("tag", "").split())[:MOST_CHARACTERS],
-            start=moment_in(query.get("from", "")),
-            end=moment_in(query.get("to", "")),
+            start=parse_time(query.get("from", "")),
+            end=parse_time(query.get("to", "")),
             moments=max(PAGE_MOMENTS, min(moments, MOST_MOMENTS)),
         )
 
-    def query(self) -> dict[str, str]:
-        """The part of the address behind the question mark."""
-        said = {
+    def to_query(self) -> dict[str, str]:
+        """The query parameters of this search's URL."""
+        values = {
             "q": self.words or None,
             "video": self.video,
             "tag": self.tag or None,
@@ -56,115 +58,115 @@ class SearchQuery:
             "to": None if self.end is None else time_text(self.end),
             "moments": self.moments if self.moments > PAGE_MOMENTS else None,
         }
-        return {name: str(value) for name, value in said.items() if value is not None}
+        return {name: str(value) for name, value in values.items() if value is not None}
 
     @property
-    def is_nothing(self) -> bool:
-        """Whether there is nothing to look for."""
+    def is_empty(self) -> bool:
+        """Whether there is neither a word nor a tag to search for."""
         return not self.words and not self.tag
 
     @property
-    def is_narrowed(self) -> bool:
-        """Whether more might be found without the filters."""
+    def is_filtered(self) -> bool:
+        """Whether the same words might find more without the filters."""
         return bool(self.words) and (self.video, self.tag, self.start, self.end) != (None, "", None, None)
 
 
-def here() -> SearchQuery:
-    """What the address in this tab asks for."""
-    return SearchQuery.of(st.query_params.to_dict())
+def current_query() -> SearchQuery:
+    """The query in this tab's URL."""
+    return SearchQuery.from_query(st.query_params.to_dict())
 
 
-def search_for(wanted: SearchQuery) -> None:
-    """Change the address; "back" leads here again. For callbacks."""
-    st.query_params.from_dict(wanted.query())
+def go_to_search(query: SearchQuery) -> None:
+    """Navigate to a search; the browser's Back button returns. For callbacks."""
+    st.query_params.from_dict(query.to_query())
 
 
-def widen(wanted: SearchQuery) -> None:
-    """Look for the same words everywhere. For callbacks."""
-    search_for(SearchQuery(wanted.words))
+def clear_filters(query: SearchQuery) -> None:
+    """Search for the same words without filters. For callbacks."""
+    go_to_search(SearchQuery(query.words))
 
 
 def play(frame_id: int | None) -> None:
-    """Play a moment over the hits, or no more. For callbacks."""
-    st.session_state[_PLAYS] = frame_id
+    """Open the player at the moment of a frame; None closes it. For callbacks."""
+    st.session_state[_PLAYING] = frame_id
 
 
-def played() -> int | None:
-    """The frame whose moment is played: nothing is when the page has just been opened."""
-    found = st.session_state.get(_PLAYS)
-    return found if isinstance(found, int) else None
+def playing_frame() -> int | None:
+    """The id of the frame whose moment is playing, if any."""
+    frame_id = st.session_state.get(_PLAYING)
+    return frame_id if isinstance(frame_id, int) else None
 
 
-def asked(titles: Mapping[int, str], tags: Sequence[str]) -> SearchQuery:
-    """Draw the box and the filters over films with these titles; what they say.
+def draw_search_box(titles: Mapping[int, str], tags: Sequence[str]) -> SearchQuery:
+    """Draw the search box and the filters, and return the current query.
 
-    `tags` are offered; others can be typed.
+    `titles`: of all videos, by id. `tags`: suggestions; others can be typed.
     """
-    wanted = here()
-    if st.session_state.get(_SEEN) != wanted or _WORDS not in st.session_state:
+    query = current_query()
+    if st.session_state.get(_SYNCED) != query or _WORDS not in st.session_state:
         play(None)
-        _follow(wanted, titles)
+        _sync_widgets(query, titles)
     st.text_input(
-        "Look for",
+        "Search",
         key=_WORDS,
         type="search",
         max_chars=MOST_CHARACTERS,
         placeholder="grandma laughing at the speech",
-        on_change=_tell,
-        help='Words in any order · "exact words" in quotes · the beginning of a word with a star: danc*',
+        on_change=_sync_url,
+        help='Words in any order · "exact phrase" in quotes · beginning of a word with a star: danc*',
     )
     with st.container(horizontal=True, key="search-filters"):
         st.selectbox(
-            "Film",
+            "Video",
             [ALL_VIDEOS, *titles],
             key=_VIDEO,
-            format_func=lambda video: "All films" if video == ALL_VIDEOS else shown(titles[video]),
-            on_change=_tell,
-            width=206,  # with the tag, as wide as a telephone
+            format_func=lambda video: "All videos" if video == ALL_VIDEOS else shown(titles[video]),
+            on_change=_sync_url,
+            width=206,  # with the tag filter, as wide as a phone screen
         )
         st.selectbox(
             "Tag",
-            list(dict.fromkeys([*([wanted.tag] if wanted.tag else []), *tags])),
+            list(dict.fromkeys([*([query.tag] if query.tag else []), *tags])),
             key=_TAG,
             index=None,
             placeholder="Any",
             format_func=shown,
             accept_new_options=True,
-            on_change=_tell,
+            on_change=_sync_url,
             width=146,
         )
         st.text_input(
-            "From", key=_START, placeholder="0:00", on_change=_tell, width=110, help="A time of the film: 12:30"
+            "From", key=_START, placeholder="0:00", on_change=_sync_url, width=110, help="Time in the video, e.g. 12:30"
         )
         st.text_input(
-            "To", key=_END, placeholder="the end", on_change=_tell, width=110, help="A time of the film: 15:00"
+            "To", key=_END, placeholder="end", on_change=_sync_url, width=110, help="Time in the video, e.g. 15:00"
         )
-    for key, name in ((_START, "From"), (_END, "To")):
-        if st.session_state[key] and moment_in(st.session_state[key]) is None:
-            st.warning(f"“{name}” is no time that can be read. Write minutes and seconds, such as 12:30.")
-    return wanted
+    for key, label in ((_START, "From"), (_END, "To")):
+        if st.session_state[key] and parse_time(st.session_state[key]) is None:
+            st.warning(f"“{label}” is not a valid time. Use minutes and seconds, such as 12:30.")
+    return query
 
 
 def time_text(seconds: float) -> str:
-    """A moment in whole seconds, as people write it: 12:30."""
+    """A time in whole seconds, such as 12:30."""
     return clock(int(seconds)).removesuffix(".000")
 
 
-def _follow(wanted: SearchQuery, titles: Mapping[int, str]) -> None:
-    """Have the widgets say what the address says."""
+def _sync_widgets(query: SearchQuery, titles: Mapping[int, str]) -> None:
+    """Set the widgets to the query in the URL."""
     state = st.session_state
-    state[_WORDS] = wanted.words
-    state[_VIDEO] = wanted.video if wanted.video in titles else ALL_VIDEOS
-    state[_TAG] = wanted.tag or None
-    state[_START] = "" if wanted.start is None else time_text(wanted.start)
-    state[_END] = "" if wanted.end is None else time_text(wanted.end)
-    state[_SEEN] = wanted
+    state[_WORDS] = query.words
+    state[_VIDEO] = query.video if query.video in titles else ALL_VIDEOS
+    state[_TAG] = query.tag or None
+    state[_START] = "" if query.start is None else time_text(query.start)
+    state[_END] = "" if query.end is None else time_text(query.end)
+    state[_SYNCED] = query
 
 
-def _tell() -> None:
-    """Have the address say what the widgets say."""
+def _sync_url() -> None:
+    """Set the URL to the query in the widgets."""
     state = st.session_state
-    wanted = SearchQuery.of(
+    query = SearchQuery.from_query(
         {
             "q": state[_WORDS] or "",
             "video": str(state[_VIDEO] or ""),
@@ -173,10 +175,11 @@ def _tell() -> None:
             "to": state[_END] or "",
         }
     )
-    state[_SEEN] = wanted
-    search_for(wanted)
+    state[_SYNCED] = query
+    go_to_search(query)
 
 
-def _number(text: str | None) -> int | None:
-    is_number = bool(text) and text is not None and text.isascii() and text.isdecimal() and len(text) < 19  # noqa: PLR2004
-    return int(text) if is_number and text else None
+def _parse_number(text: str | None) -> int | None:
+    if not text or not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        return None
+    return int(text)

@@ -1,8 +1,10 @@
-"""The routes beside Streamlit's own: pictures and films, looked up by id, with Range; all else is not found.
+"""HTTP routes beside Streamlit's own: images and videos by id, with Range requests, and uploads.
 
-They run in threads of the server, outside of any page.
+Handlers run in the server's thread pool, outside any page. They serve only files that the library knows, so an unknown
+id or a file outside its folders is answered with 404.
 
-Small JPEGs of stored pictures, made when they are first asked for, or a moment before.
+Thumbnails are made on demand and cached in memory. While a gallery page is open, a background thread prefetches those
+of the next page. A prefetch reads only the library that was open when it was requested; a newer request replaces it.
 """
 
 import io
@@ -11,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 from PIL import Image
@@ -19,15 +22,18 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from enrich.library.media import image_file, strip_file, video_file
+from enrich.settings import Settings
 from pages.parts.session import engine, settings
 from pages.parts.view import THUMB_EDGE
 from pages.parts.web.uploads import upload_routes
 
-KEPT = 2000  # some 12 kB each
-QUALITY = 80
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
 HEADERS = {"X-Content-Type-Options": "nosniff", "Cross-Origin-Resource-Policy": "same-origin"}
 IMAGE_HEADERS = {**HEADERS, "Cache-Control": "private, max-age=86400"}
-# What a browser is told a film is: by its container's ending, since it looks no further.
+VIDEO_HEADERS = {**HEADERS, "Cache-Control": "private, no-cache"}
+# Content types by file extension. Browsers go by this header and do not inspect the file.
 VIDEO_TYPES = {
     ".mp4": "video/mp4",
     ".m4v": "video/mp4",
@@ -35,57 +41,12 @@ VIDEO_TYPES = {
     ".webm": "video/webm",
     ".mkv": "video/x-matroska",
 }
-
-
-def thumbnail_of(path: Path) -> bytes:
-    """The small JPEG of a picture. Raises OSError if it is missing or broken."""
-    return _thumbnail(path, path.stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=KEPT)
-def _thumbnail(path: Path, changed: int) -> bytes:
-    """`changed`, when the file was, tells a new picture from an old one."""
-    del changed
-    with Image.open(path) as image:
-        if max(image.size) <= THUMB_EDGE:
-            return path.read_bytes()
-        image.draft("RGB", (THUMB_EDGE, THUMB_EDGE))  # decoded at a fraction of its size
-        image.thumbnail((THUMB_EDGE, THUMB_EDGE))
-        data = io.BytesIO()
-        image.convert("RGB").save(data, "JPEG", quality=QUALITY)
-    return data.getvalue()
-
-
-class ThumbnailPrefetcher:
-    """Makes those that will probably be asked for next, in a thread of its own; only the newest wish counts."""
-
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="thumbnails")
-        self._wish = 0
-
-    def make(self, frame_ids: Sequence[int]) -> None:
-        """Begin with those of these kept frames."""
-        self._wish += 1
-        self._thread.submit(self._make, self._wish, list(frame_ids))
-
-    def _make(self, wish: int, frame_ids: list[int]) -> None:
-        for frame_id in frame_ids:
-            if wish != self._wish:
-                return
-            path = image_file(engine(), settings(), frame_id)
-            with suppress(OSError):  # broken: whoever asks for it is told
-                if path is not None:
-                    thumbnail_of(path)
-
-
-@st.cache_resource
-def thumbnails() -> ThumbnailPrefetcher:
-    """Those of this dashboard."""
-    return ThumbnailPrefetcher()
+CACHED_THUMBNAILS = 2000  # about 12 kB each
+THUMBNAIL_QUALITY = 80  # of the JPEG, 1 to 95
 
 
 def routes() -> list[BaseRoute]:
-    """Our routes; each answers GET and HEAD, but the upload's, which takes POST."""
+    """All routes of ours. They answer GET and HEAD, except the upload route, which takes POST."""
     return [
         Route("/picture/{frame_id:int}", image_route),
         Route("/film/{video_id:int}", video_route),
@@ -95,26 +56,26 @@ def routes() -> list[BaseRoute]:
 
 
 def image_route(request: Request) -> Response:
-    """The JPEG of a kept frame; `?edge=320` makes it small."""
+    """The JPEG of a kept frame; `?edge=320` returns its thumbnail."""
     path = image_file(engine(), settings(), request.path_params["frame_id"])
     if path is None:
         return _not_found()
     if request.query_params.get("edge") != str(THUMB_EDGE):
         return FileResponse(path, media_type="image/jpeg", headers=IMAGE_HEADERS)
     try:
-        small = thumbnail_of(path)
-    except OSError:  # broken: the worker makes it again
+        thumbnail = thumbnail_of(path)
+    except OSError:  # missing or broken: the worker re-creates it
         return _not_found()
-    return Response(small, media_type="image/jpeg", headers=IMAGE_HEADERS)
+    return Response(thumbnail, media_type="image/jpeg", headers=IMAGE_HEADERS)
 
 
 def video_route(request: Request) -> Response:
-    """A registered film, whole or in ranges."""
+    """The file of a video in the library, whole or in ranges."""
     path = video_file(engine(), request.path_params["video_id"])
     if path is None:
         return _not_found()
-    kind = VIDEO_TYPES.get(path.suffix.lower(), "application/octet-stream")
-    return FileResponse(path, media_type=kind, headers={**HEADERS, "Cache-Control": "private, no-cache"})
+    media_type = VIDEO_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    return FileResponse(path, media_type=media_type, headers=VIDEO_HEADERS)
 
 
 def source_frame_route(request: Request) -> Response:
@@ -123,5 +84,58 @@ def source_frame_route(request: Request) -> Response:
     return _not_found() if path is None else FileResponse(path, media_type="image/jpeg", headers=IMAGE_HEADERS)
 
 
+def thumbnail_of(path: Path) -> bytes:
+    """The thumbnail of an image, as JPEG. Raises OSError if the image is missing or broken."""
+    return _thumbnail(path, path.stat().st_mtime_ns)
+
+
+class ThumbnailPrefetcher:
+    """Makes thumbnails ahead of their requests, in one background thread. Only the newest request is served."""
+
+    def __init__(self) -> None:
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="thumbnails")
+        self._newest = 0
+
+    def request(self, frame_ids: Sequence[int]) -> None:
+        """Start with the thumbnails of these kept frames of the open library, and drop any earlier request."""
+        self._newest += 1
+        # The thread gets the engine and the settings of the caller: by the time it runs, both may have changed.
+        self._executor.submit(self._make, self._newest, engine(), settings(), list(frame_ids))
+
+    def close(self) -> None:
+        """Drop all requests and wait for the thumbnail in progress. No thread is left afterwards."""
+        self._newest += 1
+        self._executor.shutdown(cancel_futures=True)
+
+    def _make(self, number: int, engine: "Engine", settings: Settings, frame_ids: list[int]) -> None:
+        for frame_id in frame_ids:
+            if number != self._newest:
+                return
+            path = image_file(engine, settings, frame_id)
+            with suppress(OSError):  # missing or broken: the route answers 404
+                if path is not None:
+                    thumbnail_of(path)
+
+
+@st.cache_resource(on_release=ThumbnailPrefetcher.close)
+def thumbnail_prefetcher() -> ThumbnailPrefetcher:
+    """The dashboard's only prefetcher."""
+    return ThumbnailPrefetcher()
+
+
+@lru_cache(maxsize=CACHED_THUMBNAILS)
+def _thumbnail(path: Path, modified_ns: int) -> bytes:
+    """`modified_ns` is part of the cache key: a replaced image gets a new thumbnail."""
+    del modified_ns
+    with Image.open(path) as image:
+        if max(image.size) <= THUMB_EDGE:
+            return path.read_bytes()
+        image.draft("RGB", (THUMB_EDGE, THUMB_EDGE))  # lets the decoder scale down, which is much faster
+        image.thumbnail((THUMB_EDGE, THUMB_EDGE))
+        data = io.BytesIO()
+        image.convert("RGB").save(data, "JPEG", quality=THUMBNAIL_QUALITY)
+    return data.getvalue()
+
+
 def _not_found() -> Response:
-    return PlainTextResponse("There is nothing here.", status_code=404, headers=HEADERS)
+    return PlainTextResponse("Not found.", status_code=404, headers=HEADERS)

@@ -1,14 +1,13 @@
-"""The route `POST /upload`: takes one film at a time from this dashboard's own pages, and keeps it if it is a film.
+"""Uploads: the route `POST /upload`, and the inbox below the data folder where uploaded videos wait to be added.
 
-The body is the file itself, written to disk as it comes; nothing of it is held in memory but a buffer. It is refused
-unless the request comes from a page of this address (Origin, Sec-Fetch-Site) and carries that page's token in a header
-that no form and no other site can send. It never takes more than what is free less the reserve, and what is broken off,
-too large or no film leaves nothing behind.
+The request body is the file itself, streamed to disk in small buffers; one upload runs at a time. A request is accepted
+only if it comes from this dashboard's origin (Origin, Sec-Fetch-Site) and carries the token of one of its pages in a
+header that no form and no other site can send. An upload never takes more than the free disk space minus the reserve.
+One that is interrupted, too large, or not a video leaves no file behind.
 
-Uploaded films on disk, below the data folder: where they wait until they are added, under names of our own.
-
-The truth is what lies there. A name that came with an upload is only ever a title, kept in a file beside the film;
-nothing is deleted that the library knows as a video, and nothing without being asked for.
+The inbox has no database: its files are its state. Stored names are random, and the name a file came with is used
+only as a title, kept in a `.title` file beside the video. A video in the library is never deleted here. Other files are
+deleted on request, after a failed upload, or as parts left behind by a dashboard process that has ended.
 """
 
 import contextlib
@@ -43,63 +42,73 @@ log = logging.getLogger(__name__)
 
 FOLDER = "uploads"
 PART, TITLE = ".part", ".title"
-OTHER_SUFFIX = ".film"  # of a film whose name says nothing of its kind
-NAME_BYTES = 12
-DEAD_SECONDS = 600  # an upload that goes on is written to more often
+OTHER_SUFFIX = ".film"  # for a file whose name has no known video extension
+NAME_BYTES = 12  # random bytes in a stored name
 LONGEST_TITLE = 200  # characters
+STALE_PART_SECONDS = 600  # a part not written to for this long belongs to no running upload
 MEGABYTE = 1_000_000
+
 PATH = "/upload"
 TOKEN_HEADER = "X-EveryFrame-Token"  # noqa: S105  # its name, not its value
 NAME_HEADER = "X-EveryFrame-Name"  # percent-encoded
-MOST_TOKENS = 1000
-STALL_SECONDS = 60  # without a byte
-BUFFER_BYTES = 4_000_000  # written at once; the disk is looked at as often
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+MOST_TOKENS = 1000
+STALL_SECONDS = 60  # longest wait for the next bytes
+BUFFER_BYTES = 4_000_000  # size of one write to disk; free space is checked before each
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A film that was uploaded and is not in the library yet."""
+    """An uploaded video that has not been added to the library yet."""
 
     path: str
     title: str
     size_bytes: int
 
 
+class UploadError(Exception):
+    """An upload is rejected with an HTTP status; the message is shown to the user."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class UploadTokens:
+    """Tokens of the sessions that may upload; the oldest are dropped. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._tokens: OrderedDict[str, None] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def issue(self) -> str:
+        """A new valid token."""
+        token = secrets.token_urlsafe(32)
+        with self._lock:
+            self._tokens[token] = None
+            while len(self._tokens) > MOST_TOKENS:
+                self._tokens.popitem(last=False)
+        return token
+
+    def is_valid(self, token: str) -> bool:
+        """Whether the token was issued here and has not been dropped."""
+        with self._lock:
+            return any(secrets.compare_digest(token.encode(), issued.encode()) for issued in self._tokens)
+
+
+TOKENS = UploadTokens()
+
+_upload_lock = threading.Lock()  # one upload at a time
+
+
 def free_bytes(settings: Settings) -> int:
-    """Bytes that an upload may take: what is free on the data folder's disk, less the reserve; never below 0."""
-    below = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
-    return max(0, shutil.disk_usage(below).free - settings.disk_reserve_mb * MEGABYTE)
-
-
-def new_place(settings: Settings, given_name: str) -> Path:
-    """A path for a new upload: a name of our own, and of the given one no more than a film's ending."""
-    folder = settings.home / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    suffix = re.search(r"\.[a-z0-9]{1,6}$", given_name.lower())
-    ending = suffix[0] if suffix and suffix[0] in MEDIA_SUFFIXES else OTHER_SUFFIX
-    return folder / f"{secrets.token_hex(NAME_BYTES)}{ending}"
-
-
-def part_of(path: Path) -> Path:
-    """Where an upload lies until it is whole."""
-    return path.with_name(f"{path.stem}{PART}{path.suffix}")
-
-
-def title_from(given_name: str) -> str:
-    """The title a given name makes: without folders and ending, in one line."""
-    name = printable(" ".join(re.split(r"[/\\]", given_name)[-1].split()))
-    return re.sub(r"\.[A-Za-z0-9]{1,6}$", "", name)[:LONGEST_TITLE].strip() or "Uploaded film"
-
-
-def keep(path: Path, title: str) -> None:
-    """Give a whole upload its name; from now on it waits."""
-    path.with_suffix(TITLE).write_text(title, encoding="utf-8")
-    part_of(path).replace(path)
+    """Bytes an upload may take: the free space on the data folder's disk minus the reserve; never below 0."""
+    existing = next(folder for folder in (settings.home, *settings.home.parents) if folder.exists())
+    return max(0, shutil.disk_usage(existing).free - settings.disk_reserve_mb * MEGABYTE)
 
 
 def waiting(settings: Settings, registered: Collection[str]) -> list[Upload]:
-    """The uploads that no video of the library is, oldest first; `registered`: the paths of all videos."""
+    """The complete uploads that are not in the library, oldest first. `registered`: the paths of all its videos."""
     found = []
     try:
         files = [path for path in (settings.home / FOLDER).iterdir() if not path.name.endswith(TITLE)]
@@ -109,193 +118,185 @@ def waiting(settings: Settings, registered: Collection[str]) -> list[Upload]:
         if str(path) in registered or path.stem.endswith(PART) or path.is_symlink() or not path.is_file():
             continue
         status = path.stat()
-        found.append((status.st_mtime, Upload(str(path), _title(path), status.st_size)))
+        found.append((status.st_mtime, Upload(str(path), _stored_title(path), status.st_size)))
     return [upload for _, upload in sorted(found, key=lambda pair: (pair[0], pair[1].path))]
 
 
 def is_upload(settings: Settings, path: str) -> bool:
-    """Whether a path is that of an upload of ours."""
+    """Whether a path is in the upload folder."""
     return Path(path).parent == settings.home / FOLDER
 
 
 def discard(settings: Settings, path: str, registered: Collection[str]) -> None:
-    """Delete an upload that is no video of the library; any other path is left alone."""
+    """Delete an upload that is not in the library. Any other path is ignored."""
     if is_upload(settings, path) and path not in registered:
-        for file in (Path(path), Path(path).with_suffix(TITLE), part_of(Path(path))):
+        for file in (Path(path), Path(path).with_suffix(TITLE), _part_path(Path(path))):
             file.unlink(missing_ok=True)
 
 
-def sweep_parts(settings: Settings) -> None:
-    """Delete what uploads left behind that ended with their dashboard: parts that nobody has written to for a while."""
-    for path in (settings.home / FOLDER).glob(f"*{PART}.*"):
-        with contextlib.suppress(FileNotFoundError):  # it has just become whole, or was cancelled
-            if time.time() - path.stat().st_mtime > DEAD_SECONDS:
-                path.unlink()
-
-
-def _title(path: Path) -> str:
-    try:
-        return path.with_suffix(TITLE).read_text(encoding="utf-8") or path.name
-    except (OSError, UnicodeDecodeError):
-        return path.name
-
-
-class RefusedError(Exception):
-    """An upload is not taken; its text is what the user reads."""
-
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class UploadTokens:
-    """The tokens of the sessions that may upload; the oldest are forgotten."""
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[str, None] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def issue(self) -> str:
-        """A new token, known from now on."""
-        token = secrets.token_urlsafe(32)
-        with self._lock:
-            self._known[token] = None
-            while len(self._known) > MOST_TOKENS:
-                self._known.popitem(last=False)
-        return token
-
-    def knows(self, token: str) -> bool:
-        """Whether it was issued here."""
-        with self._lock:
-            return any(secrets.compare_digest(token.encode(), known.encode()) for known in self._known)
-
-
-TOKENS = UploadTokens()
-
-_slot = threading.Lock()  # of the one upload at a time
-
-
 def upload_routes() -> list[BaseRoute]:
-    """The route, for the dashboard's list."""
-    return [Route(PATH, upload, methods=["POST"])]
+    """The upload route."""
+    return [Route(PATH, upload_route, methods=["POST"])]
 
 
-async def upload(request: Request) -> Response:
-    """Take a film: 201 with its title, or a status and the reason why not."""
+async def upload_route(request: Request) -> Response:
+    """Receive one video. Answers 201 with its title, or an error status with the reason."""
     try:
-        _require_own_page(request)
-        given = settings()
-        length = _length(request, free_bytes(given))
-        with _alone():
-            return await _take(request, given, length)
-    except RefusedError as refusal:
-        return _reply(refusal.status, {"error": str(refusal)})
+        _require_same_origin(request)
+        current = settings()
+        length = _content_length(request, free_bytes(current))
+        with _exclusive_upload():
+            return await _receive(request, current, length)
+    except UploadError as error:
+        return _json(error.status, {"error": str(error)})
     except ClientDisconnect:
-        return _reply(400, {"error": "The upload was broken off."})  # nobody is there to read it
+        return _json(400, {"error": "The upload was interrupted."})  # the client is gone and cannot read it
     except OSError as error:
-        log.warning("an upload could not be written: %s", error)
-        return _reply(507, {"error": f"The film cannot be written to this disk: {error.strerror or error}."})
+        log.warning("upload failed: cannot write to disk: %s", error)
+        return _json(507, {"error": f"The video cannot be written to this disk: {error.strerror or error}."})
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """Hold the one slot. Raises RefusedError if it is taken."""
-    if not _slot.acquire(blocking=False):
-        raise RefusedError(409, "Another film is being uploaded. Wait until it is there, then try again.")
+def _exclusive_upload() -> Iterator[None]:
+    """Hold the upload lock. Raises UploadError if another upload holds it."""
+    if not _upload_lock.acquire(blocking=False):
+        raise UploadError(409, "Another upload is in progress. Wait for it to finish, then try again.")
     try:
         yield
     finally:
-        _slot.release()
+        _upload_lock.release()
 
 
-def _require_own_page(request: Request) -> None:
-    """Refuse what no page of this dashboard has sent."""
+def _require_same_origin(request: Request) -> None:
+    """Raise UploadError unless the request comes from a page of this dashboard, with its token."""
     origin, site = request.headers.get("origin", ""), request.headers.get("sec-fetch-site", "same-origin")
     is_ours = urlsplit(origin).netloc == request.headers.get("host") and urlsplit(origin).scheme in ("http", "https")
     if not is_ours or site != "same-origin":
-        raise RefusedError(403, "Films can only be uploaded from the dashboard's own pages.")
-    if not TOKENS.knows(request.headers.get(TOKEN_HEADER, "")):
-        raise RefusedError(403, "This page is from before the dashboard was started anew: load it again.")
+        raise UploadError(403, "Videos can only be uploaded from the dashboard's own pages.")
+    if not TOKENS.is_valid(request.headers.get(TOKEN_HEADER, "")):
+        raise UploadError(403, "This page is out of date because the dashboard was restarted. Reload the page.")
 
 
-def _length(request: Request, room: int) -> int:
-    """How many bytes are announced; refused if that is nothing, or more than there is room for."""
+def _content_length(request: Request, room: int) -> int:
+    """The size the request announces, in bytes. Raises UploadError if it is missing, zero, or more than `room`."""
     announced = request.headers.get("content-length", "")
     if not announced.isdecimal():
-        raise RefusedError(411, "The browser did not say how large the film is. Try another browser.")
+        raise UploadError(411, "The browser did not send the size of the file. Try another browser.")
     if int(announced) == 0:
-        raise RefusedError(422, "This file is empty.")
+        raise UploadError(422, "The file is empty.")
     if int(announced) > room:
-        raise RefusedError(413, _too_large(room))
+        raise UploadError(413, _too_large(room))
     return int(announced)
 
 
-async def _take(request: Request, given: Settings, length: int) -> Response:
+async def _receive(request: Request, current: Settings, length: int) -> Response:
+    """Store one video in the inbox; on any error or cancellation, delete what was written."""
     name = unquote(request.headers.get(NAME_HEADER, ""), errors="replace")
-    title = title_from(name)
-    path = await run_sync(new_place, given, name)
-    await run_sync(sweep_parts, given)
-    is_kept = False
+    title = _title_from(name)
+    path = await run_sync(_new_path, current, name)
+    await run_sync(_delete_stale_parts, current)
+    is_stored = False
     try:
-        part = part_of(path)
-        await _write(request, part, given, length)
-        await run_sync(_require_new_film, given, part)
-        await run_sync(keep, path, title)
-        is_kept = True
+        part = _part_path(path)
+        await _write(request, part, current, length)
+        await run_sync(_require_new_video, current, part)
+        await run_sync(_store, path, title)
+        is_stored = True
     finally:
-        if not is_kept:
+        if not is_stored:
             with anyio.CancelScope(shield=True):
-                await run_sync(discard, given, str(path), ())
-    return _reply(201, {"title": title})
+                await run_sync(discard, current, str(path), ())
+    return _json(201, {"title": title})
 
 
-async def _write(request: Request, part: Path, given: Settings, length: int) -> None:
-    """Write the body to disk as it comes. Raises RefusedError when it grows too large or comes to a halt."""
+async def _write(request: Request, part: Path, current: Settings, length: int) -> None:
+    """Stream the body to disk. Raises UploadError if it is too large, too short, or stalls."""
     written, buffer, chunks = 0, bytearray(), aiter(request.stream())
     async with await anyio.open_file(part, "xb") as file:
-        while chunk := await _next(chunks):
+        while chunk := await _next_chunk(chunks):
             buffer += chunk
             if written + len(buffer) > length:
-                raise RefusedError(400, "More came than the browser had announced.")
+                raise UploadError(400, "The file is larger than the browser announced. Try again.")
             if len(buffer) >= BUFFER_BYTES:
-                room = await run_sync(free_bytes, given)
+                room = await run_sync(free_bytes, current)
                 if room < len(buffer):
-                    raise RefusedError(413, _too_large(written + room))
+                    raise UploadError(413, _too_large(written + room))
                 await file.write(buffer)
                 written += len(buffer)
                 buffer = bytearray()
         await file.write(buffer)
         written += len(buffer)
     if written != length:
-        raise RefusedError(400, "The upload was broken off.")
+        raise UploadError(400, "The upload was interrupted. Try again.")
 
 
-async def _next(chunks: AsyncIterator[bytes]) -> bytes:
-    """The next part of the body that is not empty; empty at its end."""
+async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes:
+    """The next non-empty chunk of the body; empty at its end. Raises UploadError if none comes in time."""
     try:
         with anyio.fail_after(STALL_SECONDS):
             async for chunk in chunks:
                 if chunk:
                     return chunk
     except TimeoutError as error:
-        raise RefusedError(408, "The upload came to a halt. Try again.") from error
+        raise UploadError(408, f"The upload stalled: no data for {STALL_SECONDS:g} s. Try again.") from error
     return b""
 
 
-def _require_new_film(given: Settings, path: Path) -> None:
-    """Have the command line probe the film. Raises RefusedError if it is none, or is in the library already."""
-    outcome = run_command(given, "estimate", str(path))
+def _require_new_video(current: Settings, path: Path) -> None:
+    """Probe the file with the command line. Raises UploadError if it is not a video or is already in the library."""
+    outcome = run_command(current, "estimate", str(path))
     if outcome.code and isinstance(outcome.data, dict) and not outcome.data.get("videos"):
         reason = first_line(outcome.error.replace(str(path), "it"), 300)
-        raise RefusedError(422, f"This cannot be used, and was deleted again: {reason}")
-    known = video_at_path(engine(), path)
-    if known is not None:
-        raise RefusedError(409, f"This film is in the library already, as {known}; the copy was deleted again.")
+        raise UploadError(422, f"This file cannot be used and was not kept: {reason}")
+    existing = video_at_path(engine(), path)
+    if existing is not None:
+        raise UploadError(409, f"This video is already in the library, as {existing}. The copy was not kept.")
+
+
+def _new_path(settings: Settings, given_name: str) -> Path:
+    """A path for a new upload: a random name, with the video extension of the given name if it has one."""
+    folder = settings.home / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = re.search(r"\.[a-z0-9]{1,6}$", given_name.lower())
+    ending = suffix[0] if suffix and suffix[0] in MEDIA_SUFFIXES else OTHER_SUFFIX
+    return folder / f"{secrets.token_hex(NAME_BYTES)}{ending}"
+
+
+def _part_path(path: Path) -> Path:
+    """Where an upload is written until it is complete."""
+    return path.with_name(f"{path.stem}{PART}{path.suffix}")
+
+
+def _store(path: Path, title: str) -> None:
+    """Move a complete upload from its part path to its final one."""
+    path.with_suffix(TITLE).write_text(title, encoding="utf-8")
+    _part_path(path).replace(path)
+
+
+def _title_from(given_name: str) -> str:
+    """The title for a given file name: without folders and extension, in one line."""
+    name = printable(" ".join(re.split(r"[/\\]", given_name)[-1].split()))
+    return re.sub(r"\.[A-Za-z0-9]{1,6}$", "", name)[:LONGEST_TITLE].strip() or "Uploaded video"
+
+
+def _stored_title(path: Path) -> str:
+    try:
+        return path.with_suffix(TITLE).read_text(encoding="utf-8") or path.name
+    except (OSError, UnicodeDecodeError):
+        return path.name
+
+
+def _delete_stale_parts(settings: Settings) -> None:
+    """Delete parts of uploads whose dashboard process has ended: nothing has been written to them for a while."""
+    for path in (settings.home / FOLDER).glob(f"*{PART}.*"):
+        with contextlib.suppress(FileNotFoundError):  # just completed or cancelled
+            if time.time() - path.stat().st_mtime > STALE_PART_SECONDS:
+                path.unlink()
 
 
 def _too_large(room: int) -> str:
-    return f"There is room for {size(room)} on the disk beside the reserve, not for this film. Free some space first."
+    return f"Not enough disk space: {size(room)} are available for uploads. Free some space and try again."
 
 
-def _reply(status: int, content: dict[str, Any]) -> Response:
+def _json(status: int, content: dict[str, Any]) -> Response:
     return JSONResponse(content, status_code=status, headers=HEADERS)

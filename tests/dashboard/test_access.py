@@ -1,4 +1,4 @@
-"""Who may ask a real dashboard for anything: names, other sites, and the password; over real HTTP and WebSockets."""
+"""Access control of a real dashboard over HTTP and WebSockets: host names, origins, and the password."""
 
 import base64
 import http.client
@@ -19,11 +19,11 @@ import pytest
 from tests.cli.conftest import quiet_environment
 from tests.cli.terminal import PROJECT
 
-PASSWORD = "correct horse"  # noqa: S105  # of these tests alone
+PASSWORD = "correct horse"  # noqa: S105  # used in these tests only
 PATIENCE_SECONDS = 60
 STREAM = "/_stcore/stream"
 FORM = "application/x-www-form-urlencoded"
-GUARDED = ["/", "/_stcore/health", STREAM, "/picture/1", "/film/1", "/source/1/1", "/upload", "/static/js/nothing.js"]
+PROTECTED = ["/", "/_stcore/health", STREAM, "/picture/1", "/film/1", "/source/1/1", "/upload", "/static/js/nothing.js"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Served:
-    """A dashboard that runs."""
+    """A running dashboard."""
 
     port: int
     home: Path
@@ -61,7 +61,7 @@ class Served:
         return Answer(answer.status, found, text, time.monotonic() - start)
 
     def connect(self, **headers) -> int:
-        """The status of a WebSocket's handshake: 101 if it is open."""
+        """The status of a WebSocket handshake: 101 if it is accepted."""
         key = base64.b64encode(os.urandom(16)).decode()
         asked = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
         return self.ask(
@@ -90,7 +90,7 @@ def command(port: int, *options: str) -> list[str]:
 
 @contextmanager
 def dashboard(home: Path, *options: str, **more: str) -> Iterator[Served]:
-    """`streamlit run app.py` for a library in `home`, until it answers; ended afterwards."""
+    """Run `streamlit run app.py` on a library in `home`, wait until it answers, and kill it afterwards."""
     served = Served(free_port(), home)
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
     with subprocess.Popen(
@@ -113,14 +113,14 @@ def dashboard(home: Path, *options: str, **more: str) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A dashboard as it is by default: for this machine alone, without a password."""
+    """A dashboard with default settings: this machine only, no password."""
     with dashboard(tmp_path_factory.mktemp("private") / "home") as served:
         yield served
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A dashboard with a password, which others can reach."""
+    """A dashboard with a password, open to other machines."""
     home = tmp_path_factory.mktemp("shared") / "home"
     options = ("--server.address=0.0.0.0", "--browser.serverAddress=127.0.0.1", "--server.allowedHosts=*")
     with dashboard(home, *options, EVERYFRAME_DASHBOARD_PASSWORD=PASSWORD) as served:
@@ -139,13 +139,13 @@ def test_this_machine_needs_no_password(private):
     assert private.ask(host=f"localhost:{private.port}").status == 200
 
 
-@pytest.mark.parametrize("path", GUARDED)
+@pytest.mark.parametrize("path", PROTECTED)
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example@127.0.0.1", "localhost:x"])
-def test_a_name_that_only_points_here_is_refused(private, host, path):
+def test_foreign_host_name_is_refused(private, host, path):
     assert private.ask(path, host=host).status == 421
 
 
-def test_pages_of_other_sites_and_other_servers_of_this_machine_are_refused(private):
+def test_cross_origin_requests_are_refused(private):
     for origin in (
         "http://evil.example",
         f"http://127.0.0.1:{private.port + 1}",
@@ -158,14 +158,14 @@ def test_pages_of_other_sites_and_other_servers_of_this_machine_are_refused(priv
     assert private.connect(Host="evil.example", Origin="http://evil.example") == 403
 
 
-def test_no_other_site_may_embed_the_dashboard(private):
+def test_embedding_is_forbidden(private):
     headers = private.ask().headers
     assert headers["content-security-policy"] == "frame-ancestors 'none'"
     assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
 
 
-@pytest.mark.parametrize("path", GUARDED)
-def test_without_the_password_nothing_is_answered(shared, path):
+@pytest.mark.parametrize("path", PROTECTED)
+def test_every_path_requires_a_login(shared, path):
     answer = shared.ask(path)
     assert (answer.status, answer.body) == (303, "")
     assert answer.headers["location"].startswith("/login?next=")
@@ -174,7 +174,7 @@ def test_without_the_password_nothing_is_answered(shared, path):
     assert shared.ask(path, Cookie="everyframe=guessed").status == 303
 
 
-def test_without_the_password_no_page_opens_its_connection(shared, cookie):
+def test_websocket_requires_a_login(shared, cookie):
     origin = f"http://{shared.netloc}"
     assert shared.connect(Origin=origin) == 403
     assert shared.connect(Origin=origin, Cookie="everyframe=guessed") == 403
@@ -182,7 +182,7 @@ def test_without_the_password_no_page_opens_its_connection(shared, cookie):
     assert shared.connect(Origin=origin, Cookie=f"other=1; {cookie}") == 101
 
 
-def test_the_login_is_a_plain_page_that_leads_back(shared):
+def test_login_page_redirects_back(shared):
     asked = shared.ask("/frames?video=3&frame=57")
     page = shared.ask(asked.headers["location"])
     assert page.status == 200
@@ -201,18 +201,18 @@ def test_the_login_is_a_plain_page_that_leads_back(shared):
 @pytest.mark.parametrize(
     "then", ["//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nSet-Cookie: x=1", "x"]
 )
-def test_the_login_leads_nowhere_else(shared, then):
+def test_login_is_no_open_redirect(shared, then):
     assert shared.log_in(then=then).headers["location"] == "/"
 
 
-def test_what_the_address_says_is_text_on_the_login(shared):
+def test_login_page_escapes_the_url(shared):
     answer = shared.ask('/login?next=/"><script>alert(1)</script>')
     assert "<script>" not in answer.body
 
 
-def test_a_wrong_password_takes_longer_each_time_and_only_one_is_tried_at_once(shared):
+def test_wrong_passwords_are_delayed_and_serialized(shared):
     first = shared.log_in("wrong horse")
-    assert (first.status, "not the password" in first.body) == (403, True)
+    assert (first.status, "Wrong password" in first.body) == (403, True)
     assert "set-cookie" not in first.headers
     second = shared.log_in("")
     assert 0.9 < first.seconds < second.seconds
@@ -221,13 +221,13 @@ def test_a_wrong_password_takes_longer_each_time_and_only_one_is_tried_at_once(s
         guesses = [threads.submit(shared.log_in, "a guess") for _ in range(2)]
         ended, pending = wait(guesses, return_when=FIRST_COMPLETED)
         assert [guess.result().status for guess in ended] == [429]
-        assert shared.log_in().status == 429  # not even the right one tells
+        assert shared.log_in().status == 429  # not even the right one is checked
         assert [guess.result().status for guess in pending] == [403]
     assert shared.log_in().status == 303
     assert shared.log_in("wrong horse").seconds < 1.9
 
 
-def test_other_forms_are_refused(shared):
+def test_invalid_login_requests_are_refused(shared):
     assert shared.log_in(Origin="http://evil.example").status == 403
     assert shared.ask("/login", method="PUT").status == 400
     assert shared.ask("/login", method="POST", body=b"\xff\xfe", Content_Type=FORM).status == 400
@@ -235,7 +235,7 @@ def test_other_forms_are_refused(shared):
     assert shared.ask("/login", method="POST", body="word=x", Content_Type=FORM).status == 400
 
 
-def test_a_new_password_ends_what_the_old_one_opened(tmp_path):
+def test_new_password_ends_old_sessions(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     file = home / "settings.toml"
@@ -246,16 +246,16 @@ def test_a_new_password_ends_what_the_old_one_opened(tmp_path):
         file.write_text('dashboard_password = "another horse"\n', encoding="utf-8")
         end = time.monotonic() + PATIENCE_SECONDS
         while served.ask("/picture/1", Cookie=cookie).status != 303:
-            assert time.monotonic() < end, "the old cookie still opens"
+            assert time.monotonic() < end, "the old cookie still works"
             time.sleep(0.1)
-        file.write_text("dashboard_password = \n", encoding="utf-8")  # being edited: it stays closed
+        file.write_text("dashboard_password = \n", encoding="utf-8")  # invalid while being edited: access stays closed
         end = time.monotonic() + 2.5
         while time.monotonic() < end:
             assert served.ask("/picture/1").status == 303
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0", "::"])  # noqa: S104  # it is refused
-def test_streamlit_refuses_to_let_others_in_without_a_password(tmp_path, address):
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])  # noqa: S104  # expected to be refused
+def test_public_server_without_password_does_not_start(tmp_path, address):
     port = free_port()
     options = (f"--server.address={address}", "--browser.serverAddress=127.0.0.1")
     done = subprocess.run(
@@ -269,6 +269,6 @@ def test_streamlit_refuses_to_let_others_in_without_a_password(tmp_path, address
         check=False,
     )
     assert done.returncode == 3
-    assert f"everyframe: others could see your films and change your library at {address}" in done.stderr
+    assert f"everyframe: the dashboard would be open to other machines at {address} without a password" in done.stderr
     assert "everyframe settings set dashboard_password" in done.stderr
     assert "Traceback" not in done.stderr

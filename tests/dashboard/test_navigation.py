@@ -1,4 +1,4 @@
-"""Stepping through a film: over kept frames, frame by frame, and to a moment; and what is decoded ahead."""
+"""Navigation within a video: kept frames, source frames, typed times; and the cache of decoded blocks."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from db.engine import make_engine, reading
 from enrich.jobs.command import CommandResult
 from enrich.library.media import strip_file
 from enrich.settings import load_settings
-from pages.parts.frames.stepping import BLOCK, StripError, Strips
+from pages.parts.frames.navigation import BLOCK_FRAMES, StripCache, StripError
 from tests.clips import numbered_clip
 from tests.dashboard.conftest import _library, said
 from tests.dashboard.test_frames import address, frames_of, press
@@ -18,7 +18,7 @@ from tests.dashboard.test_frames import address, frames_of, press
 
 @pytest.fixture(scope="session")
 def sparse(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library with a film of 60 frames (1), of which every tenth or so is kept; to be copied."""
+    """A library with a video of 60 frames (1), of which about every tenth is kept. Tests copy it."""
     from enrich.cli import run
 
     folder = tmp_path_factory.mktemp("sparse")
@@ -43,7 +43,7 @@ def video_of(home):
     return found
 
 
-def test_kept_frames_are_stepped_over_in_the_order_of_time(launch, library):
+def test_kept_frames_are_stepped_in_time_order(launch, library):
     frames = frames_of(library, 1)
     app = launch("frames", video="1", frame=str(frames[0].id))
     assert app.button(key="step-Left").disabled
@@ -54,31 +54,31 @@ def test_kept_frames_are_stepped_over_in_the_order_of_time(launch, library):
     assert app.button(key="step-Right").disabled
 
 
-def test_steps_keep_to_the_filter(launch, library):
+def test_steps_respect_the_filter(launch, library):
     frames = frames_of(library, 1)
     app = launch("frames", video="1", frame=str(frames[0].id), show="corrected")
     assert app.button(key="step-Right").disabled
 
 
-def test_every_frame_of_the_film_can_be_stepped_to(launch, library):
+def test_every_source_frame_can_be_stepped_to(launch, library):
     frames = frames_of(library, 1)
     app = launch("frames", video="1", frame=str(frames[0].id))
     press(app, "step-Shift+Right")
     assert not app.exception
     assert address(app) == {"video": "1", "source": "1"}
     words = said(app)
-    assert "Frame 1 of the film" in words
-    assert "Not kept by itself: frame 0" in words
-    (picture,) = app.get("image")
-    assert picture.proto.imgs[0].url.endswith("/source/1/1")
+    assert "Frame 1 of the video" in words
+    assert "frame 0" in words.lower()
+    (image,) = app.get("image")
+    assert image.proto.imgs[0].url.endswith("/source/1/1")
     press(app, "step-Shift+Left")
     assert address(app)["source"] == "0"
-    assert "stands for itself" in said(app).lower() or "itself included" in said(app)
+    assert "Unique frame" in said(app) or "Represents" in said(app)
     press(app, "step-Right")
     assert address(app)["frame"] == str(frames[1].id)
 
 
-def test_the_last_frame_of_the_film_has_none_after_it(launch, library):
+def test_last_source_frame_has_no_next(launch, library):
     app = launch("frames", video="1", source="59")
     assert not app.exception
     assert app.button(key="step-Shift+Right").disabled
@@ -87,7 +87,7 @@ def test_the_last_frame_of_the_film_has_none_after_it(launch, library):
     assert "cannot be shown" in said(app)
 
 
-def test_a_typed_moment_is_gone_to(launch, library):
+def test_typed_time_opens_its_frame(launch, library):
     frames = frames_of(library, 1)
     app = launch("frames", video="1", frame=str(frames[0].id))
     app.text_input(key="jump-to").set_value(f"0:{frames[2].timestamp + 0.01:.2f}").run()
@@ -95,10 +95,10 @@ def test_a_typed_moment_is_gone_to(launch, library):
     assert app.text_input(key="jump-to").value == ""
     app.text_input(key="jump-to").set_value("noon").run()
     assert address(app)["frame"] == str(frames[2].id)
-    assert "is no moment of a film" in app.toast[0].value
+    assert "is not a valid time" in app.toast[0].value
 
 
-def test_in_the_gallery_a_typed_moment_turns_to_its_page(launch, library):
+def test_typed_time_in_the_gallery_opens_its_page(launch, library):
     frames = frames_of(library, 1)
     app = launch("frames", video="1")
     app.text_input(key="jump-to").set_value(str(frames[3].timestamp)).run()
@@ -106,26 +106,26 @@ def test_in_the_gallery_a_typed_moment_turns_to_its_page(launch, library):
     assert f"frame={frames[3].id}" in first.proto.query_string
 
 
-def test_between_frames_a_typed_moment_is_the_very_frame(launch, library):
+def test_typed_time_in_source_view_opens_the_exact_frame(launch, library):
     video = video_of(library)
     app = launch("frames", video="1", source="1")
     app.text_input(key="jump-to").set_value(str((7 + 0.01) / video.fps)).run()
     assert address(app) == {"video": "1", "source": "7"}
 
 
-def test_a_film_that_is_gone_says_where_it_was(launch, library, monkeypatch):
+def test_missing_file_shows_its_last_location(launch, library, monkeypatch):
     monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
     monkeypatch.setattr(
-        "pages.parts.frames.stepping.run_command", lambda *_words, **_limit: CommandResult(1, None, "gone")
+        "pages.parts.frames.navigation.run_command", lambda *_words, **_limit: CommandResult(1, None, "gone")
     )
     app = launch("frames", video="1", source="3")
     assert not app.exception
-    assert "not where it was" in said(app)
+    assert "moved, deleted or replaced" in said(app)
     assert "dance.mp4" in said(app)
 
 
 class Commands:
-    """Stands where commands are run: a strip of all that was asked for. It decodes nothing."""
+    """A fake `strip` command: writes the requested files and reports them. It decodes nothing."""
 
     def __init__(self, home):
         self.home = home
@@ -149,38 +149,38 @@ class Commands:
 @pytest.fixture
 def commands(library, monkeypatch):
     found = Commands(library)
-    monkeypatch.setattr("pages.parts.frames.stepping.run_command", found)
+    monkeypatch.setattr("pages.parts.frames.navigation.run_command", found)
     return found
 
 
-def test_a_block_is_decoded_once_and_the_next_ahead_of_its_edge(library, commands):
-    video, strips = video_of(library), Strips()
-    for index in range(5, BLOCK + 5):
-        assert strips.look(load_settings(), video, index).index == index
-    strips.look(load_settings(), video, 2 * BLOCK)
-    assert commands.asked[0] == (0, BLOCK - 1)
+def test_block_is_decoded_once_and_the_next_prefetched(library, commands):
+    video, strips = video_of(library), StripCache()
+    for index in range(5, BLOCK_FRAMES + 5):
+        assert strips.frame(load_settings(), video, index).index == index
+    strips.frame(load_settings(), video, 2 * BLOCK_FRAMES)
+    assert commands.asked[0] == (0, BLOCK_FRAMES - 1)
     assert sorted(set(commands.asked)) == sorted(commands.asked)
-    assert (BLOCK, 2 * BLOCK - 1) in commands.asked
+    assert (BLOCK_FRAMES, 2 * BLOCK_FRAMES - 1) in commands.asked
 
 
-def test_a_picture_that_was_deleted_is_made_again(library, commands):
-    video, strips, settings = video_of(library), Strips(), load_settings()
-    strips.look(settings, video, 3)
+def test_deleted_image_is_decoded_again(library, commands):
+    video, strips, settings = video_of(library), StripCache(), load_settings()
+    strips.frame(settings, video, 3)
     strip_file(settings, 1, 3).unlink()
-    strips.look(settings, video, 3)
-    assert commands.asked.count((0, BLOCK - 1)) == 2
+    strips.frame(settings, video, 3)
+    assert commands.asked.count((0, BLOCK_FRAMES - 1)) == 2
 
 
-def test_what_went_wrong_is_said_and_tried_again(library, commands):
-    video, strips = video_of(library), Strips()
+def test_failed_block_raises_and_is_retried(library, commands):
+    video, strips = video_of(library), StripCache()
     commands.fails = True
     with pytest.raises(StripError, match="drive is not connected"):
-        strips.look(load_settings(), video, 3)
+        strips.frame(load_settings(), video, 3)
     commands.fails = False
-    assert strips.look(load_settings(), video, 3).index == 3
+    assert strips.frame(load_settings(), video, 3).index == 3
 
 
-def test_nothing_is_decoded_ahead_of_a_films_end(library, commands):
-    video, strips = video_of(library), Strips()
-    strips.ahead(load_settings(), video, 60)
+def test_nothing_is_prefetched_past_the_end(library, commands):
+    video, strips = video_of(library), StripCache()
+    strips.prefetch(load_settings(), video, 60)
     assert commands.asked == []
