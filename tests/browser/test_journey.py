@@ -1,4 +1,4 @@
-"""The whole journey of somebody with a film: from an empty library to a corrected word that is found and played."""
+"""The whole user journey: from an empty library to a corrected description that is found and played."""
 
 import re
 from collections.abc import Iterator
@@ -20,24 +20,24 @@ CONTEXT = "Wedding of Ana and Tom in a garden"
 
 @pytest.fixture
 def slow_standin() -> Iterator[StandIn]:
-    """A stand-in that takes its time, so that there is something to watch."""
+    """A slow stand-in, so that there is progress to watch."""
     with StandIn(parallel=2, delay=CALL_SECONDS) as server:
         yield server
 
 
 @pytest.fixture
-def person(tmp_path: Path) -> Path:
-    """The home folder of somebody who has a film among their videos."""
-    videos = tmp_path / "person" / "Videos"
+def user_home(tmp_path: Path) -> Path:
+    """A user's home folder with one video."""
+    videos = tmp_path / "user" / "Videos"
     videos.mkdir(parents=True)
     numbered_clip(videos / "wedding.mp4", frames=FRAMES, fps=10)
     return videos.parent
 
 
 @pytest.fixture
-def dashboard(tmp_path: Path, person: Path, slow_standin: StandIn) -> Iterator[Dashboard]:
-    """A dashboard without a library; a worker that was started in it is stopped at the end."""
-    home = str(person)
+def dashboard(tmp_path: Path, user_home: Path, slow_standin: StandIn) -> Iterator[Dashboard]:
+    """A dashboard without a library; its worker is stopped at the end."""
+    home = str(user_home)
     with serve(
         tmp_path / "home", tmp_path / "log", OLLAMA_HOST=slow_standin.address, HOME=home, USERPROFILE=home
     ) as served:
@@ -46,7 +46,7 @@ def dashboard(tmp_path: Path, person: Path, slow_standin: StandIn) -> Iterator[D
 
 
 def analyzed(page: Page) -> int:
-    """How many frames the user's own card says are described."""
+    """The number of described frames on the enrichment card."""
     text = page.get_by_text(re.compile(r"Frames analyzed: [\d,]+/[\d,]+")).inner_text()
     found = re.search(r"([\d,]+)/", text)
     assert found
@@ -54,37 +54,38 @@ def analyzed(page: Page) -> int:
 
 
 def go(tab: Tab, page: str) -> Tab:
-    """Click the page's name at the top."""
+    """Open a page through the top navigation."""
     tab.page.get_by_test_id("stTopNavLink").get_by_text(page, exact=True).click()
     expect(tab.page.get_by_role("heading", level=1)).to_be_visible()
     return tab.settled()
 
 
 def write(tab: Tab, label: str, words: str) -> None:
-    """Type into a field, and leave it."""
+    """Fill in a field and leave it."""
     field = tab.page.get_by_role("textbox", name=label)
     field.fill(words)
     field.blur()
     tab.settled()
 
 
-def add_the_film(tab: Tab) -> None:
+def add_the_video(tab: Tab) -> None:
     tab.sees("The library is empty.")
-    tab.page.get_by_role("main").or_(tab.page.get_by_test_id("stMain")).get_by_role("link", name="Add films").click()
+    tab.page.get_by_role("main").or_(tab.page.get_by_test_id("stMain")).get_by_role("link", name="Add videos").click()
     tab.sees(re.compile(r"^wedding\.mp4")).click()
-    tab.sees("Every single frame").click()
-    write(tab, "What the films are about", CONTEXT)
-    tab.button("See what it takes").click()
+    tab.page.get_by_text("Every frame", exact=True).click()
+    write(tab, "Context", CONTEXT)
+    tab.button("Estimate time and space").click()
     tab.sees(f"about {FRAMES}")
-    tab.sees("is known after its first few pictures")
-    tab.button("Add 1 film to the library").click()
-    tab.sees("1 film added.")
+    tab.sees("shows after its first few frames")
+    tab.button("Add 1 video to the library").click()
+    tab.sees("1 video added.")
     tab.sees(re.compile(CONTEXT))
 
 
 def start_and_watch(tab: Tab) -> None:
     go(tab, "Overview")
     tab.button("Start").click()
+    tab.sees("Starting…")
     tab.sees("Working")
     tab.sees("🧠 Enrichment Progress")
     tab.sees("Videos enriched: 0/1")
@@ -98,7 +99,7 @@ def start_and_watch(tab: Tab) -> None:
 
 
 def open_a_frame_and_correct_it(tab: Tab) -> str:
-    """Open one of the last described frames, and write something else about it; its address."""
+    """Open one of the latest frames and correct its description; the frame's address."""
     tab.page.locator("[class*=st-key-latest-]").get_by_role("link", name=re.compile("^wedding")).first.click()
     tab.page.wait_for_url(re.compile(r"/frames\?.*frame=\d+"))
     tab.settled()
@@ -111,7 +112,7 @@ def open_a_frame_and_correct_it(tab: Tab) -> str:
     write(tab, "Your description", WORDS)
     tab.button("Save").click()
     tab.sees(re.compile("Corrected by you on"))
-    tab.sees(said)  # the model's words stay beside
+    tab.sees(said)  # the model's description stays visible
     return tab.page.url.removeprefix(tab.address)
 
 
@@ -141,22 +142,23 @@ def pause_resume_stop(tab: Tab) -> None:
     held = analyzed(tab.page)
     assert held < FRAMES
     tab.page.wait_for_timeout(3 * CALL_SECONDS * 1000)
-    assert analyzed(tab.page) <= held + 2, "frames in hand may still be finished, no others"
+    assert analyzed(tab.page) <= held + 2, "only the frames in progress may still be finished"
     place = tab.button("Stop").bounding_box()
     tab.button("Resume").click()
     tab.sees("Working")
-    expect(tab.button("Pause")).to_be_visible()
+    expect(tab.button("Pause")).to_be_enabled()
     assert tab.button("Stop").bounding_box() == place
-    tab.button("Stop").click()  # at once: it must not move away under the pointer while others come and go
+    tab.button("Stop").click()  # immediately: it must not move when other buttons change
+    tab.sees("Stopping…")
     tab.sees("Stopped")
-    expect(tab.button("Start")).to_be_visible()
+    expect(tab.button("Start")).to_be_enabled()
     expect(tab.button("Pause")).to_have_count(0)
 
 
 @pytest.mark.timeout(300)
-def test_from_an_empty_library_to_a_moment_that_is_found_and_played(dashboard, new_tab, slow_standin):
+def test_journey_from_empty_library_to_playing_a_moment(dashboard, new_tab, slow_standin):
     tab = new_tab(dashboard).open()
-    add_the_film(tab)
+    add_the_video(tab)
     start_and_watch(tab)
     address = open_a_frame_and_correct_it(tab)
     find_and_play(tab)
