@@ -4,6 +4,8 @@ The check runs in the background, so no page waits for it, and its result may be
 nothing counts as missing. A download is a job, whose progress every tab shows.
 """
 
+import logging
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +20,8 @@ from enrich.wording import first_line, size
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
 from pages.parts.session import settings
+
+log = logging.getLogger(__name__)
 
 COMMAND = "models"
 GOOD_SECONDS = 60.0  # how long a good result is used
@@ -109,11 +113,19 @@ def pull(model: str) -> None:
 
 
 def cancel(job_id: str) -> None:
-    """Cancel a download. Ollama keeps the part it has, and the next download continues from there. For callbacks."""
+    """Cancel a download and return; the progress bar shows when it has ended. For callbacks.
+
+    Ollama keeps the part it has, and the next download continues from there.
+    """
+    threading.Thread(target=_stop, args=[settings(), job_id], name=f"cancel-{job_id}", daemon=True).start()
+
+
+def _stop(settings: Settings, job_id: str) -> None:
+    """Stop a job, which takes seconds if its process does not react. Runs in its own thread."""
     try:
-        jobs.stop_job(settings(), job_id)
+        jobs.stop_job(settings, job_id)
     except EveryFrameError as error:
-        st.session_state[PULL_FAILED] = str(error)
+        log.warning("download was not cancelled: %s", error)
 
 
 def _progress(model: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.served import Dashboard, serve
 from tests.browser.tab import PATIENCE_MS, Tab
@@ -53,6 +53,11 @@ def analyzed(page: Page) -> int:
     return int(found[1].replace(",", ""))
 
 
+def control(tab: Tab, name: str) -> Locator:
+    """A button that controls the worker."""
+    return tab.page.locator(f".st-key-worker-{name.lower()} button")
+
+
 def go(tab: Tab, page: str) -> Tab:
     """Open a page through the top navigation."""
     tab.page.get_by_test_id("stTopNavLink").get_by_text(page, exact=True).click()
@@ -84,14 +89,14 @@ def add_the_video(tab: Tab) -> None:
 
 def start_and_watch(tab: Tab) -> None:
     go(tab, "Overview")
-    tab.button("Start").click()
+    control(tab, "Start").click()
     tab.sees("Starting…")
     tab.sees("Working")
     tab.sees("🧠 Enrichment Progress")
     tab.sees("Videos enriched: 0/1")
     tab.sees(re.compile(r"Current: wedding\.mp4 \(\d+ % complete\)"))
-    expect(tab.button("Pause")).to_be_visible()
-    expect(tab.button("Stop")).to_be_visible()
+    expect(control(tab, "Pause")).to_be_visible()
+    expect(control(tab, "Stop")).to_be_visible()
     first = analyzed(tab.page)
     tab.page.wait_for_function(
         "before => +/Frames analyzed: (\\d+)/.exec(document.body.innerText)?.[1] > before", arg=first + 3
@@ -137,22 +142,22 @@ def find_and_play(tab: Tab) -> None:
 
 def pause_resume_stop(tab: Tab) -> None:
     go(tab, "Overview")
-    tab.button("Pause").click()
+    control(tab, "Pause").click()
     tab.sees("Paused")
     held = analyzed(tab.page)
     assert held < FRAMES
     tab.page.wait_for_timeout(3 * CALL_SECONDS * 1000)
     assert analyzed(tab.page) <= held + 2, "only the frames in progress may still be finished"
-    place = tab.button("Stop").bounding_box()
-    tab.button("Resume").click()
+    place = control(tab, "Stop").bounding_box()
+    control(tab, "Resume").click()
     tab.sees("Working")
-    expect(tab.button("Pause")).to_be_enabled()
-    assert tab.button("Stop").bounding_box() == place
-    tab.button("Stop").click()  # immediately: it must not move when other buttons change
+    expect(control(tab, "Pause")).to_be_enabled()
+    assert control(tab, "Stop").bounding_box() == place
+    control(tab, "Stop").click()  # immediately: it must not move when other buttons change
     tab.sees("Stopping…")
     tab.sees("Stopped")
-    expect(tab.button("Start")).to_be_enabled()
-    expect(tab.button("Pause")).to_have_count(0)
+    expect(control(tab, "Start")).to_be_enabled()
+    expect(control(tab, "Pause")).to_have_count(0)
 
 
 @pytest.mark.timeout(300)
@@ -173,6 +178,6 @@ def test_journey_from_empty_library_to_playing_a_moment(dashboard, new_tab, slow
     expect(again.page.get_by_role("textbox", name="Your description")).to_have_value(WORDS)
     go(again, "Overview")
     slow_standin.behave(delay=0.02)
-    again.button("Start").click()
+    control(again, "Start").click()
     again.sees("Videos enriched: 1/1", within=2 * PATIENCE_MS)
     assert analyzed(again.page) == FRAMES

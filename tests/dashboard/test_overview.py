@@ -339,7 +339,7 @@ def test_running_download_is_shown_in_every_tab_and_cancelled(launch, empty, ans
     assert buttons(app) == {"Cancel"}
     assert [bar.text for bar in app.get("progress")] == ["Starting download"]
     press(app, "Cancel")
-    assert not jobs.jobs(load_settings(), "pull")[0].is_running
+    until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
     answering.calm()
 
 
