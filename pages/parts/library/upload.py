@@ -56,7 +56,7 @@ progress { width: 100%; accent-color: var(--st-primary-color); }
 # The queue is stored on `window`, so it outlives a redraw of this component, which then attaches to it again.
 JS = """
 const work = (window.everyframeUpload ??= {
-  queue: [], current: null, request: null, sent: 0, began: 0, done: 0, problems: [], message: "", face: null,
+  queue: [], current: null, request: null, sent: 0, began: 0, done: 0, problems: [], message: "", ui: null,
 });
 
 function size(bytes) {
@@ -73,22 +73,22 @@ function span(seconds) {
 }
 
 function draw() {
-  const face = work.face;
-  if (!face) return;
+  const ui = work.ui;
+  if (!ui) return;
   const file = work.current;
-  face.now.hidden = !file;
+  ui.now.hidden = !file;
   if (file) {
     const isSent = work.sent >= file.size;
     const seconds = (Date.now() - work.began) / 1000;
     const left = work.sent > 0 && seconds > 2 ? ", " + span(seconds * (file.size / work.sent - 1)) + " left" : "";
     const more = work.queue.length ? " (" + work.queue.length + " more queued)" : "";
-    face.file.textContent = file.name + more + ": "
+    ui.file.textContent = file.name + more + ": "
       + (isSent ? "checking file" : size(work.sent) + " of " + size(file.size) + left);
-    face.progress.value = file.size ? Math.floor(100 * work.sent / file.size) : 0;
-    face.progress.setAttribute("aria-valuetext", face.progress.value + " %");
+    ui.progress.value = file.size ? Math.floor(100 * work.sent / file.size) : 0;
+    ui.progress.setAttribute("aria-valuetext", ui.progress.value + " %");
   }
-  if (face.message.textContent !== work.message) face.message.textContent = work.message;
-  face.problems.replaceChildren(...work.problems.map((text) => {
+  if (ui.message.textContent !== work.message) ui.message.textContent = work.message;
+  ui.problems.replaceChildren(...work.problems.map((text) => {
     const line = document.createElement("li");
     line.textContent = text;
     return line;
@@ -128,7 +128,7 @@ function send(file) {
     if (request.status === 201) {
       work.done += 1;
       work.message = "Uploaded: " + answer.title + ". Selected below; add it to the library to continue.";
-      work.face?.trigger("done", work.done);
+      work.ui?.trigger("done", work.done);
     } else fail(file, answer.error ?? "the upload was rejected. Reload the page and try again.");
     next();
   };
@@ -150,12 +150,12 @@ export default function (component) {
   const find = (name) => parentElement.querySelector(name);
   Object.assign(work, data);
   const [drop, input] = [find(".drop"), find("input")];
-  const face = {
+  const ui = {
     now: find(".now"), file: find(".file"), progress: find("progress"),
     message: find(".message"), problems: find(".problems"),
     trigger: (name, value) => setTriggerValue(name, value),
   };
-  work.face = face;
+  work.ui = ui;
   find(".limit").textContent = data.note;
   input.onchange = () => { enqueue([...input.files]); input.value = ""; };
   find(".cancel").onclick = () => work.request?.abort();
@@ -167,7 +167,7 @@ export default function (component) {
     enqueue([...event.dataTransfer.files]);
   };
   draw();
-  return () => { if (work.face === face) work.face = null; };
+  return () => { if (work.ui === ui) work.ui = null; };
 }
 """
 
@@ -187,6 +187,6 @@ def draw_upload(max_bytes: int, on_done: Callable[[], None]) -> None:
         "limit": max_bytes,
         "room": size(max_bytes),
         "note": f"Maximum upload {size(max_bytes)} (free disk space). Uploads go to EveryFrame's data folder. "
-        "that are already on this computer need no upload: select them under Folders.",
+        "Videos that are already on this computer need no upload: select them under Folders.",
     }
-    _component(key="upload-face", data=data, on_done_change=on_done)
+    _component(key="upload", data=data, on_done_change=on_done)
