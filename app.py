@@ -1,6 +1,6 @@
-"""The frame of the dashboard. `streamlit run app.py` serves `app`, and runs this file for every tab.
+"""The dashboard's entry point: checks the library, then runs the chosen page.
 
-It checks the library and hands over to a page.
+`streamlit run app.py` serves `app` and runs this file for every tab.
 """
 
 import streamlit as st
@@ -11,18 +11,17 @@ from pages.parts.session import library_problem
 from pages.parts.web.access import access_middleware
 from pages.parts.web.routes import routes
 
-# Two things that Streamlit writes too faintly, what is chosen in a row of choices and the key on a coloured button; and
-# the empty room it leaves above a title and below a page's end.
-READABLE = """<style>
+# More contrast for a selected segment and for the shortcut key on a coloured button; less padding around the page.
+STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid=stButtonGroup] button, [data-testid=stBaseButton-primary] kbd { color: inherit !important; }
 </style>"""
 app = st.App(__file__, routes=routes(), middleware=access_middleware())
-PagesManager.uses_pages_directory = False  # or a first visitor's link to a page would show it without this frame
+PagesManager.uses_pages_directory = False  # else a first visitor's link opens a page without this file
 
 
 def draw() -> None:
-    """Draw what a tab shows."""
+    """Draw one tab."""
     st.set_page_config(page_title="EveryFrame", layout="wide")
     page = st.navigation(
         [
@@ -36,7 +35,7 @@ def draw() -> None:
         ],
         position="top",
     )
-    st.html(READABLE)
+    st.html(STYLE)
     if problem := library_problem():
         st.title("EveryFrame")
         st.error("The library cannot be opened.")

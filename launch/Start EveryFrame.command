@@ -1,3 +1,3 @@
 #!/bin/sh
-# macOS opens this in a terminal window at a double click; all the work is in the script beside it.
+# macOS opens this in a terminal window on a double click. The other script does the work.
 exec /bin/sh "$(dirname "$0")/start-everyframe.sh"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Starts EveryFrame without any knowledge of a terminal: finds or fetches uv, sets up, opens the dashboard.
-# What it installs lies in launch/.uv and launch/.venv beside it, and in uv's own folders; no profile is changed.
+# Starts EveryFrame with a double click: finds or downloads uv, installs EveryFrame, opens the dashboard.
+# It installs into launch/.uv and launch/.venv, and into uv's own folders. It does not change shell profiles.
 set -eu
 CDPATH='' cd -- "$(dirname -- "$0")/.."
 
-uv_version=0.13.9 # fetched only where there is no uv
-pythons='>=3.11,<3.14' # for these, `make wheels` checks that nothing has to be compiled
+uv_version=0.13.9 # downloaded only if uv is missing
+pythons='>=3.11,<3.14' # for these, `make wheels` checks that nothing needs compiling
 environment=$PWD/launch/.venv
 python=$environment/bin/python
 everyframe=$environment/bin/everyframe
@@ -17,7 +17,7 @@ give_up() {
     exit 1
 }
 
-# Sets `uv` to one that runs; fails if there is none.
+# Sets `uv` to a uv that runs; fails if there is none.
 find_uv() {
     for uv in "$(command -v uv)" "$HOME/.local/bin/uv" "$HOME/.cargo/bin/uv" /opt/homebrew/bin/uv /usr/local/bin/uv \
         "$PWD/launch/.uv/uv" "$PWD/launch/.uv/pip/bin/uv"; do
@@ -26,9 +26,9 @@ find_uv() {
     return 1
 }
 
-# Puts uv into launch/.uv with its makers' own installer; where that cannot be reached, with the pip of a Python.
+# Installs uv into launch/.uv with its official installer; if that cannot be downloaded, with pip.
 fetch_uv() {
-    echo "Fetching uv, which sets EveryFrame up ..."
+    echo "Downloading the installer (uv) ..."
     mkdir -p launch/.uv
     installer=launch/.uv/install.sh
     address=https://astral.sh/uv/$uv_version/install.sh
@@ -38,39 +38,39 @@ fetch_uv() {
     } 2>/dev/null && UV_UNMANAGED_INSTALL="$PWD/launch/.uv" sh "$installer" >/dev/null 2>&1; then
         return
     fi
-    # On a Mac without developer tools the mere name python3 opens a window, and curl is always there.
+    # Not on macOS: without developer tools, running python3 opens a dialog there, and curl is always available.
     if [ "$(uname)" != Darwin ]; then
         { python3 -m venv launch/.uv/pip && launch/.uv/pip/bin/python -m pip install --quiet "uv==$uv_version"; } \
             >/dev/null 2>&1 || true
     fi
 }
 
-# Whether the environment was set up to its end, for these very files, in this very place.
+# Succeeds if the environment is complete and was made for these files in this folder.
 is_set_up() {
     cmp -s requirements.lock "$environment/requirements.lock" && cmp -s pyproject.toml "$environment/pyproject.toml" &&
         [ -x "$everyframe" ] && "$python" -P -c "$is_this_folder" 2>/dev/null
 }
 
 set_up() {
-    echo "Setting EveryFrame up: once, some minutes, about 1 GB on the disk ..."
+    echo "Installing EveryFrame. This happens once, takes a few minutes and about 1 GB of disk space ..."
     find_uv || fetch_uv
-    find_uv || give_up "uv, which sets EveryFrame up, could not be fetched: connect to the internet and try again, or get it from https://docs.astral.sh/uv/"
+    find_uv || give_up "The installer (uv) could not be downloaded. Connect to the internet and try again, or install it from https://docs.astral.sh/uv/"
     rm -rf "$environment"
     "$uv" venv --quiet --python "$pythons" "$environment" ||
-        give_up "Python 3.11, 3.12 or 3.13 could not be set up: connect to the internet and try again, or get it from https://www.python.org/downloads/"
+        give_up "Python 3.11, 3.12 or 3.13 could not be installed. Connect to the internet and try again, or install it from https://www.python.org/downloads/"
     "$uv" pip sync --quiet --python "$python" --only-binary :all: --require-hashes requirements.lock ||
-        give_up "EveryFrame's parts could not be fetched (the reason is above): connect to the internet and try again."
-    # A Linux without a desktop lacks the window libraries that opencv-python links to: the same cv2 without windows.
+        give_up "The required packages could not be downloaded (see the error above). Connect to the internet and try again."
+    # Linux without a desktop lacks the GUI libraries that opencv-python needs: install the headless build instead.
     "$python" -c 'import cv2' 2>/dev/null ||
         "$uv" pip install --quiet --python "$python" --no-deps --reinstall --require-hashes --requirement requirements-headless.lock
     "$uv" pip install --quiet --python "$python" --no-deps --no-build-isolation --editable . ||
-        give_up "EveryFrame could not be installed in $PWD: is the folder writable?"
+        give_up "EveryFrame could not be installed in $PWD. Make sure that the folder is writable and try again."
     cp requirements.lock pyproject.toml "$environment"
 }
 
 is_set_up || set_up
 if "$everyframe" doctor 2>/dev/null | grep -q 'ollama\.com/download'; then
-    printf '\n%s\n\n' "Ollama is missing, which looks at the pictures: get it from https://ollama.com/download; the dashboard opens all the same."
+    printf '\n%s\n\n' "Ollama is not installed, so frames cannot be described yet. Install it from https://ollama.com/download. The dashboard opens anyway."
 fi
-echo "EveryFrame opens in your browser. It is there for as long as this window is open; work that you have started goes on without it."
+echo "EveryFrame opens in your browser. Closing this window closes the dashboard; processing that you have started continues."
 exec "$everyframe" dashboard

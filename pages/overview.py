@@ -1,58 +1,59 @@
-"""Overview: what is going on, how far it is, and the buttons that start and stop it."""
+"""Overview: the worker's state and controls, progress, failures, and the latest described frames."""
 
 import streamlit as st
 
 from pages.parts.overview.controls import draw_controls
 from pages.parts.overview.figures import draw_cards, draw_hosts, draw_latest, draw_minutes
-from pages.parts.overview.notices import draw_failures, draw_first_steps, draw_lack
-from pages.parts.overview.ready_by import draw_ready_by
-from pages.parts.overview.state import WorkerRequest, draw_standing, scene, until
+from pages.parts.overview.notices import draw_failures, draw_first_steps, draw_missing
+from pages.parts.overview.state import draw_status_line, page_state, stop_time
 from pages.parts.overview.status import read_overview
+from pages.parts.overview.stop_at import draw_stop_at
 from pages.parts.session import settings
 
-EVERY = "2s"
-SLOWLY = "10s"  # a bar is a minute
-# What is drawn anew every 2 s is not to fade meanwhile; pictures are as high as each other, upright films' too.
-STEADY = """<style>
+REFRESH = "2s"
+CHART_REFRESH = "10s"  # a bar is one minute
+# Parts that refresh every 2 s must not fade meanwhile. Images have equal heights, those of upright videos too.
+STYLE = """<style>
 .st-key-overview [data-stale] { opacity: 1 !important; transition: none !important; }
 .st-key-latest-frames img { height: 95px; object-fit: cover; }
 </style>"""
 
 
-def figures() -> None:
-    """The status cards, and who describes."""
+def cards() -> None:
+    """The status cards, and the model with its hosts."""
     draw_cards(read_overview(), settings())
     draw_hosts(read_overview().status, settings())
 
 
-def course() -> None:
-    """The run so far."""
+def chart() -> None:
+    """Frames per minute in the last run."""
     found = read_overview().status
     if found.run is not None:
         draw_minutes(found.run, is_running=found.is_running)
 
 
 now = read_overview()
-drawn = scene(now)
-every = EVERY if drawn.is_live else None
-st.html(STEADY)
+state = page_state(now)
+refresh = REFRESH if state.is_live else None
+st.html(STYLE)
 with st.container(key="overview"):
     st.title("Overview")
-    draw_standing(drawn)
+    draw_status_line(state)
     if not now.status.videos:
-        if drawn.is_live:
-            draw_controls(drawn.wishes)
-        draw_first_steps(settings(), drawn.lack)
+        if state.is_live:
+            draw_controls(state.controls, state.failed_request)
+        draw_first_steps(settings(), state.missing)
     else:
-        draw_controls(drawn.wishes)
-        if drawn.lack is not None:
-            draw_lack(settings(), drawn.lack)
-        st.fragment(figures, run_every=every)()
-        draw_ready_by(may_start=WorkerRequest.START in drawn.wishes, end=until(now.status.run))
+        draw_controls(state.controls, state.failed_request)
+        if state.missing is not None:
+            draw_missing(settings(), state.missing)
+        st.fragment(cards, run_every=refresh)()
+        is_running = now.status.is_running or now.status.is_supervised
+        draw_stop_at(can_start=state.can_start, is_running=is_running, end=stop_time(now.status.run))
         draw_failures(now.status)
         if now.status.described:
-            st.subheader("Described last", anchor=False)
-            st.fragment(draw_latest, run_every=every)()
+            st.subheader("Latest frames", anchor=False)
+            st.fragment(draw_latest, run_every=refresh)()
         if now.status.run is not None:
-            st.subheader("Frames a minute", anchor=False)
-            st.fragment(course, run_every=SLOWLY if drawn.is_live else None)()
+            st.subheader("Frames per minute", anchor=False)
+            st.fragment(chart, run_every=CHART_REFRESH if state.is_live else None)()

@@ -1,4 +1,4 @@
-"""Setup: is everything there, and the settings."""
+"""Setup: the system check and the settings."""
 
 import streamlit as st
 
@@ -7,7 +7,7 @@ from pages.parts.setup.checkup import draw_checkup
 from pages.parts.setup.preferences import draw_preferences
 
 st.title("Setup")
-st.subheader("Is everything there?", anchor=False)
+st.subheader("System check", anchor=False)
 draw_checkup(settings())
 st.subheader("Settings", anchor=False)
 draw_preferences()

@@ -61,10 +61,10 @@ class Job:
     error: str
 
 
-def start_job(settings: Settings, kind: str, *words: str) -> Job:
-    """Run `everyframe WORDS --json` in the background; returns the running job if the same one is already running.
+def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = True) -> Job:
+    """Run `everyframe WORDS` in the background, with `--json` if the command has that option (`prints_json`).
 
-    Raises ControlError if it cannot be started.
+    If a job of the same kind and words is running, that job is returned instead. Raises ControlError.
     """
     for job in jobs(settings, kind):
         if job.is_running and job.words == words:
@@ -72,10 +72,11 @@ def start_job(settings: Settings, kind: str, *words: str) -> Job:
     now = datetime.now(UTC)
     job_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     folder = settings.home / FOLDER / job_id
+    program = command_line(words) if prints_json else [sys.executable, "-P", "-m", "enrich.cli", *words]
     try:
         folder.mkdir(parents=True)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, str(folder), *command_line(words)],
+            [sys.executable, "-P", "-m", MODULE, str(folder), *program],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
-"""What a command of the command line has answered lately: asked in the background, so that no page waits for it.
+"""The latest results of commands such as `everyframe models`, run in the background so that no page waits for them.
 
-All tabs share the answers. A command is asked anew only while somebody looks, and never twice at once.
+All tabs share the results. A command runs again only while a page asks for it, and never twice at the same time.
 """
 
 import threading
@@ -13,12 +13,12 @@ from enrich.jobs.command import CommandResult, run_command
 from enrich.settings import Settings
 
 LIMIT_SECONDS = 120.0
-LOOK_EVERY = "0.5s"
+REFRESH = "0.5s"
 
 
 @dataclass(frozen=True, slots=True)
 class InquiryResult:
-    """The last answer, None before the first; whether the question is being asked anew; how old the answer is."""
+    """A command's last result (None before the first), whether it is running now, and the age of the result."""
 
     outcome: CommandResult | None
     is_asking: bool
@@ -26,8 +26,8 @@ class InquiryResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """An answer, the settings it was given for (None: it counts no more), and when, by the monotonic clock."""
+class _CachedResult:
+    """A result, the settings it was made with (None once outdated), and when, by the monotonic clock."""
 
     outcome: CommandResult
     settings: Settings | None
@@ -39,73 +39,72 @@ class _Known:
 
 
 class Inquiries:
-    """Remembers the last answer to each question. Usable from any thread."""
+    """Runs commands in threads and caches their last results. Usable from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: dict[object, _Known] = {}
-        self._asking: dict[object, threading.Thread] = {}
+        self._results: dict[object, _CachedResult] = {}
+        self._running: dict[object, threading.Thread] = {}
         self._changes = 0
 
     def ask(
         self, settings: Settings, *words: str, fresh_seconds: float, patience_seconds: float = 0.0
     ) -> InquiryResult:
-        """What `everyframe WORDS` answered; it is asked anew if that is longer ago than `fresh_seconds`.
+        """The last result of `everyframe WORDS`; runs it again in the background if that is older than `fresh_seconds`.
 
-        Where there is no answer yet, it is waited for, but no longer than `patience_seconds`.
+        Without any result yet, waits for the first one, at most `patience_seconds`.
         """
-        question = (settings.home, settings.url, settings.ollama_hosts, words)
+        key = (settings.home, settings.url, settings.ollama_hosts, words)
         with self._lock:
-            known = self._answers.get(question)
-            is_good = known is not None and known.settings == settings and known.age_seconds <= fresh_seconds
-            if not is_good and question not in self._asking:
-                thread = threading.Thread(target=self._ask, args=[question, settings, words], daemon=True)
-                self._asking[question] = thread
+            cached = self._results.get(key)
+            is_fresh = cached is not None and cached.settings == settings and cached.age_seconds <= fresh_seconds
+            if not is_fresh and key not in self._running:
+                thread = threading.Thread(target=self._run, args=[key, settings, words], daemon=True)
+                self._running[key] = thread
                 thread.start()
-            asking = self._asking.get(question)
-        if known is None and asking is not None:
-            asking.join(patience_seconds)
+            running = self._running.get(key)
+        if cached is None and running is not None:
+            running.join(patience_seconds)
         with self._lock:
-            known = self._answers.get(question)
-            is_asking = question in self._asking
+            cached = self._results.get(key)
+            is_asking = key in self._running
         return (
             InquiryResult(None, is_asking, 0.0)
-            if known is None
-            else InquiryResult(known.outcome, is_asking, known.age_seconds)
+            if cached is None
+            else InquiryResult(cached.outcome, is_asking, cached.age_seconds)
         )
 
     def is_asking(self, settings: Settings, *words: str) -> bool:
-        """Whether a question is being asked."""
+        """Whether a command is running."""
         with self._lock:
-            return (settings.home, settings.url, settings.ollama_hosts, words) in self._asking
+            return (settings.home, settings.url, settings.ollama_hosts, words) in self._running
 
     def forget(self) -> None:
-        """Something was changed: ask anew, and show what was known until there is an answer."""
+        """Mark all results as outdated after a change; they are returned until there are new ones."""
         with self._lock:
             self._changes += 1
-            self._answers = {question: replace(known, settings=None) for question, known in self._answers.items()}
+            self._results = {key: replace(cached, settings=None) for key, cached in self._results.items()}
 
-    def _ask(self, question: object, settings: Settings, words: tuple[str, ...]) -> None:
+    def _run(self, key: object, settings: Settings, words: tuple[str, ...]) -> None:
         changes = self._changes
         outcome = run_command(settings, *words, seconds=LIMIT_SECONDS)
         with self._lock:
-            is_true = changes == self._changes  # what was changed meanwhile may not be in the answer
-            self._answers[question] = _Known(outcome, settings if is_true else None, time.monotonic())
-            self._asking.pop(question, None)
+            is_current = changes == self._changes  # else the result may not include a change made meanwhile
+            self._results[key] = _CachedResult(outcome, settings if is_current else None, time.monotonic())
+            self._running.pop(key, None)
 
 
 @st.cache_resource
 def inquiries() -> Inquiries:
-    """The one memory of answers of the dashboard."""
+    """The dashboard's one cache of command results."""
     return Inquiries()
 
 
 def follow(settings: Settings, *words: str) -> None:
-    """Draw the page anew as soon as a question that is being asked has its answer."""
-    st.fragment(_follow, run_every=LOOK_EVERY)(settings, words)
+    """Rerun the page as soon as a running command has its result."""
+    st.fragment(_follow, run_every=REFRESH)(settings, words)
 
 
 def _follow(settings: Settings, words: tuple[str, ...]) -> None:
-    """Read only."""
     if not inquiries().is_asking(settings, *words):
         st.rerun()

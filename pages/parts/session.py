@@ -1,4 +1,4 @@
-"""The one engine of the dashboard, shared by all tabs, and whether the library can be shown."""
+"""The dashboard's database engine, shared by all tabs, its transactions, and whether the library can be opened."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 
 @st.cache_resource
 def engine_of(url: str) -> "Engine":
-    """The engine of the library at `url`."""
+    """The engine for a database URL; made once."""
     return make_engine(url)
 
 
 def settings() -> Settings:
-    """The settings as they are now. Raises SettingsError."""
+    """The current settings. Raises SettingsError."""
     return current_settings()
 
 
 def engine() -> "Engine":
-    """The engine of the settings' library. Raises SettingsError or SchemaError."""
+    """The engine of the current library. Raises SettingsError or SchemaError."""
     return engine_of(settings().url)
 
 
 @contextmanager
 def reading() -> "Iterator[Connection]":
-    """A transaction that reads the library."""
+    """A read transaction on the library."""
     with reading_from(engine()) as connection:
         yield connection
 
 
 @contextmanager
 def writing() -> "Iterator[Connection]":
-    """A transaction that writes into the library."""
+    """A write transaction on the library."""
     with writing_to(engine()) as connection:
         yield connection
 
 
 def library_problem() -> str | None:
-    """Why the library cannot be shown, and what to do; None if it can be. A library that is not there yet is made."""
+    """Why the library cannot be opened, and the next step; None if it can. Creates a library if there is none yet."""
     try:
         found = engine()
         file = sqlite_file(found)

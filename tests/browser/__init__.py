@@ -1,1 +1,1 @@
-"""The dashboard in a real browser, served as people serve it. Skipped, with the reason, where there is no Chromium."""
+"""The dashboard in a real browser, served by `everyframe dashboard`. Skipped, with a reason, without Chromium."""

@@ -1,4 +1,4 @@
-"""Chromium, a stand-in for Ollama, libraries of strange texts, and the dashboard over them."""
+"""Chromium, a stand-in for Ollama, a library full of hostile texts, and dashboards."""
 
 import os
 import shutil
@@ -11,11 +11,11 @@ from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.browser.served import Dashboard, serve
 from tests.browser.tab import Tab
-from tests.browser.texts import strange_library
+from tests.browser.texts import hostile_library
 from tests.standin import StandIn
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# What a fresh browser does by itself that a test has no use for; without a sandbox, since tests may run as root.
+# Turn off background activity of a fresh browser. No sandbox, because tests may run as root.
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,36 +29,36 @@ HEIGHT = 900
 
 
 def chromium() -> str | None:
-    """Where Chromium is: as EVERYFRAME_TEST_CHROMIUM says, else on the path."""
+    """The path of Chromium: EVERYFRAME_TEST_CHROMIUM if set, else from PATH."""
     named = os.environ.get("EVERYFRAME_TEST_CHROMIUM")
     return named or next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    """Ends with its module: while it runs, so does an event loop, in which no other test can begin one of its own."""
+    """Ends with its module: its running event loop prevents other tests from starting their own."""
     with sync_playwright() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def browser(playwright: Playwright) -> Iterator[Browser]:
-    """Chromium, with a profile of its own that is thrown away."""
+    """Chromium with a temporary profile."""
     path = chromium()
     if path is None:
-        pytest.skip("there is no Chromium: install one, or name it in EVERYFRAME_TEST_CHROMIUM")
+        pytest.skip("Chromium not found: install it, or set EVERYFRAME_TEST_CHROMIUM")
     with playwright.chromium.launch(executable_path=path, args=FLAGS) as browser:
         yield browser
 
 
 @pytest.fixture
 def new_tab(browser: Browser) -> Iterator[Callable[..., Tab]]:
-    """`new_tab(dashboard, width=400, color_scheme="dark")`: a fresh tab; at the end all must be clean."""
+    """`new_tab(dashboard, width=400, color_scheme="dark")` opens a fresh tab; at the end, all tabs must be clean."""
     tabs: list[Tab] = []
     contexts = []
 
-    def make(dashboard: Dashboard, *, width: int = WIDE, **how: Any) -> Tab:
-        context = browser.new_context(viewport={"width": width, "height": HEIGHT}, **how)
+    def make(dashboard: Dashboard, *, width: int = WIDE, **options: Any) -> Tab:
+        context = browser.new_context(viewport={"width": width, "height": HEIGHT}, **options)
         contexts.append(context)
         tabs.append(Tab(context.new_page(), dashboard.address))
         return tabs[-1]
@@ -78,9 +78,9 @@ def standin() -> Iterator[StandIn]:
 
 @pytest.fixture(scope="session")
 def strange(tmp_path_factory: pytest.TempPathFactory, standin: StandIn) -> Path:
-    """A described library in which every text that others write is a hostile one; only to be looked at."""
+    """A described library in which every external text is hostile; read-only."""
     folder = tmp_path_factory.mktemp("strange")
-    strange_library(folder, standin)
+    hostile_library(folder, standin)
     return folder / "home"
 
 
@@ -92,7 +92,7 @@ def strange_dashboard(strange: Path, standin: StandIn) -> Iterator[Dashboard]:
 
 @pytest.fixture(scope="session")
 def empty_dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    """A dashboard without a library, where no Ollama answers."""
+    """A dashboard without a library and without Ollama."""
     folder = tmp_path_factory.mktemp("empty")
     with serve(folder / "home", folder / "dashboard.log", OLLAMA_HOST="http://127.0.0.1:9") as dashboard:
         yield dashboard

@@ -1,4 +1,4 @@
-"""The dashboard as its own process, on a free port, over a library in a folder of its own."""
+"""The dashboard as its own process, on a free port, with a data folder of its own."""
 
 import contextlib
 import http.client
@@ -20,8 +20,8 @@ END_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the server answered; header names in lower case."""
+class Response:
+    """A response of the server; header names in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -30,7 +30,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A dashboard that is served."""
+    """A running dashboard."""
 
     port: int
     home: Path
@@ -40,8 +40,8 @@ class Dashboard:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        """Send a request whose path is exactly this one: nothing is tidied up on the way."""
+    def ask(self, path: str, method: str = "GET", **headers: str) -> Response:
+        """Send a request with exactly this path, without normalization."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -50,12 +50,12 @@ class Dashboard:
             connection.endheaders()
             response = connection.getresponse()
             body = response.read()
-            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+            return Response(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         finally:
             connection.close()
 
     def command(self, *words: object) -> subprocess.CompletedProcess[str]:
-        """Run a command of the command line on the same library."""
+        """Run an `everyframe` command on the same library."""
         return subprocess.run(
             [sys.executable, "-m", "enrich.cli", *map(str, words)],
             env=self.environment,
@@ -68,22 +68,22 @@ class Dashboard:
 
 
 def environment_of(home: Path, **more: str | None) -> dict[str, str]:
-    """The environment of a library in `home`, without what the person who runs the tests has set; None leaves out."""
+    """The environment for a library in `home`, without the tester's own settings; None removes a variable."""
     others = {name: value for name, value in os.environ.items() if not name.startswith(("EVERYFRAME_", "STREAMLIT_"))}
     ours: dict[str, str | None] = {**quiet_environment(home, EVERYFRAME_KEEP_AWAKE="never"), **more}
     return others | {name: value for name, value in ours.items() if value is not None}
 
 
 def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    """A port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @contextmanager
 def serve(home: Path, log: Path, **more: str | None) -> Iterator[Dashboard]:
-    """`everyframe dashboard` until the block ends; workers it has started go on."""
+    """Run `everyframe dashboard` until the block ends; workers started from it keep running."""
     environment = environment_of(home, **more)
     port = free_port()
     command = [sys.executable, "-m", "enrich.cli", "dashboard", "--no-browser", "--port", str(port)]
@@ -113,4 +113,4 @@ def _wait(dashboard: Dashboard, process: subprocess.Popen[bytes], log: Path) -> 
             if dashboard.ask("/_stcore/health").status == http.HTTPStatus.OK:
                 return
         time.sleep(0.1)
-    raise AssertionError(f"the dashboard did not come: {log.read_text(encoding='utf-8', errors='replace')}")
+    raise AssertionError(f"the dashboard did not start: {log.read_text(encoding='utf-8', errors='replace')}")

@@ -1,4 +1,4 @@
-"""A tab of a real browser, which writes down what must not happen in it: errors, questions, requests to elsewhere."""
+"""A tab of a real browser that records what must not happen in it: errors, dialogs, requests to other hosts."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,19 +9,19 @@ from playwright.sync_api import ConsoleMessage, Dialog, Locator, Page, Request, 
 
 PATIENCE_MS = 20_000
 expect.set_options(timeout=PATIENCE_MS)
-# On the address of a page, Streamlit looks for these two beneath that page first and finds them at the root then.
-STREAMLITS_OWN = re.compile(r"/[a-z]+/_stcore/(health|host-config)$")
+# Streamlit requests these two below the current page first, and then at the root.
+EXPECTED_404 = re.compile(r"/[a-z]+/_stcore/(health|host-config)$")
 
 
 @dataclass
 class Tab:
-    """One tab, and what happened in it."""
+    """One tab, and the events recorded in it."""
 
     page: Page
     address: str
     errors: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
+    foreign_requests: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(PATIENCE_MS)
@@ -31,12 +31,12 @@ class Tab:
         self.page.on("request", self._request)
 
     def open(self, path: str = "/") -> Self:
-        """Go to a page of the dashboard, until it is drawn."""
+        """Go to a page of the dashboard, and wait until it is drawn."""
         self.page.goto(f"{self.address}{path}")
         return self.settled()
 
     def settled(self) -> Self:
-        """Wait until the page is drawn and nothing of it is still being made."""
+        """Wait until the page is drawn completely."""
         app = self.page.get_by_test_id("stApp")
         expect(app).to_have_attribute("data-test-script-state", "notRunning")
         expect(self.page.locator("[data-testid=stMain] h1").first).to_be_visible(timeout=PATIENCE_MS)
@@ -45,7 +45,7 @@ class Tab:
         return self
 
     def sees(self, words: str | re.Pattern[str], *, within: float = PATIENCE_MS) -> Locator:
-        """Wait until these words are on the screen (`within` milliseconds)."""
+        """Wait until this text is visible (`within` milliseconds)."""
         found = self.page.get_by_text(words).first
         expect(found).to_be_visible(timeout=within)
         return found
@@ -54,24 +54,24 @@ class Tab:
         return self.page.get_by_role("button", name=name)
 
     def words(self) -> str:
-        """All that is on the screen in words."""
+        """All visible text."""
         return self.page.get_by_test_id("stApp").inner_text()
 
     def scrolls_sideways(self) -> list[str]:
-        """What is wider than the window, outside of what may be scrolled by itself; empty if nothing is."""
+        """Elements wider than the window, unless inside a scrollable area; empty if there are none."""
         return self.page.evaluate(WIDER_THAN_THE_WINDOW)
 
     def assert_clean(self) -> None:
-        """Assert that nothing happened in this tab that must not."""
+        """Assert that no error, dialog or foreign request was recorded."""
         assert self.errors == []
         assert self.dialogs == []
-        assert self.elsewhere == []
+        assert self.foreign_requests == []
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type != "error":
             return
         url = message.location.get("url", "")
-        if "404" in message.text and STREAMLITS_OWN.search(urlsplit(url).path):
+        if "404" in message.text and EXPECTED_404.search(urlsplit(url).path):
             return
         self.errors.append(f"{message.text} ({url})")
 
@@ -82,7 +82,7 @@ class Tab:
     def _request(self, request: Request) -> None:
         parts = urlsplit(request.url)
         if parts.scheme in ("http", "https", "ws", "wss") and parts.netloc != urlsplit(self.address).netloc:
-            self.elsewhere.append(request.url)
+            self.foreign_requests.append(request.url)
 
 
 WIDER_THAN_THE_WINDOW = """() => {

@@ -1,4 +1,4 @@
-"""What axe-core finds on the pages, light and dark, wide and narrow; and that nothing must be scrolled sideways."""
+"""axe-core finds no serious problem on any page, light and dark, wide and narrow; no page scrolls sideways."""
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -9,8 +9,8 @@ from tests.browser.served import Dashboard
 from tests.browser.tab import Tab
 from tests.cli.terminal import ask
 
-GRAVE = {"serious", "critical"}
-LOOKS = [(scheme, width) for scheme in ("light", "dark") for width in (WIDE, NARROW)]
+SEVERE = {"serious", "critical"}
+VARIANTS = [(scheme, width) for scheme in ("light", "dark") for width in (WIDE, NARROW)]
 EMPTY = ["/", "/library", "/frames", "/search", "/models", "/setup"]
 FILLED = [
     "/",
@@ -27,30 +27,30 @@ FILLED = [
 ]
 
 
-def grave(tab: Tab) -> list[str]:
-    """What axe-core finds that is serious or critical: the rule, and where."""
+def severe_violations(tab: Tab) -> list[str]:
+    """axe-core's serious or critical violations: the rule and the element."""
     found = Axe().run(tab.page).response["violations"]
     return [
         f"{violation['id']} ({violation['impact']}): {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
         for violation in found
-        if violation["impact"] in GRAVE
+        if violation["impact"] in SEVERE
         for node in violation["nodes"]
     ]
 
 
-def look(tab: Tab, path: str) -> None:
-    """Open a page, and look at it."""
+def check(tab: Tab, path: str) -> None:
+    """Open a page and check it."""
     tab.open(path)
-    look_at(tab)
+    check_tab(tab)
 
 
-def look_at(tab: Tab) -> None:
-    """Look at what is open in every light and width, without opening it anew."""
-    for scheme, width in LOOKS:
+def check_tab(tab: Tab) -> None:
+    """Check the open page in both colour schemes and widths, without reloading it."""
+    for scheme, width in VARIANTS:
         tab.page.emulate_media(color_scheme=scheme)
         tab.page.set_viewport_size({"width": width, "height": HEIGHT})
         tab.settled()
-        assert (scheme, width, grave(tab)) == (scheme, width, [])
+        assert (scheme, width, severe_violations(tab)) == (scheme, width, [])
         if width == NARROW:
             assert (scheme, tab.scrolls_sideways()) == (scheme, [])
 
@@ -61,23 +61,23 @@ def first_frame(dashboard: Dashboard) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", EMPTY)
-def test_pages_of_an_empty_library(empty_dashboard, new_tab, path):
-    look(new_tab(empty_dashboard), path)
+def test_empty_library_pages(empty_dashboard, new_tab, path):
+    check(new_tab(empty_dashboard), path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", FILLED)
-def test_pages_of_a_library_with_everything_in_it(strange_dashboard, new_tab, path):
-    look(new_tab(strange_dashboard), path.format(frame=first_frame(strange_dashboard)))
+def test_full_library_pages(strange_dashboard, new_tab, path):
+    check(new_tab(strange_dashboard), path.format(frame=first_frame(strange_dashboard)))
 
 
 @pytest.mark.slow
-def test_a_moment_that_is_played(strange_dashboard, new_tab):
+def test_playing_moment(strange_dashboard, new_tab):
     tab = new_tab(strange_dashboard).open("/search?q=strange")
     tab.page.locator("[class*=st-key-play-] button").first.click()
     expect(tab.page.get_by_role("dialog")).to_be_visible()
-    look_at(tab.settled())
+    check_tab(tab.settled())
 
 
-def test_a_frame(strange_dashboard, new_tab):
-    look(new_tab(strange_dashboard), f"/frames?video=1&frame={first_frame(strange_dashboard)}")
+def test_frame_page(strange_dashboard, new_tab):
+    check(new_tab(strange_dashboard), f"/frames?video=1&frame={first_frame(strange_dashboard)}")

@@ -11,7 +11,7 @@ from enrich.wording import dollars
 from tests.browser.conftest import NARROW
 from tests.browser.served import Dashboard, serve
 from tests.browser.tab import Tab
-from tests.browser.test_accessibility import look
+from tests.browser.test_accessibility import check
 from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.standin_claude import KEY, ClaudeStandIn
@@ -19,7 +19,7 @@ from tests.standin_claude import KEY, ClaudeStandIn
 pytestmark = pytest.mark.slow
 
 FRAMES, KEY_FRAMES = 12, 5
-LOOK_MS = 60_000
+SCAN_MS = 60_000
 SUMS = re.compile(r"Estimated cost: (\$[\d.]+), at most (\$[\d.]+)\.")
 
 
@@ -31,7 +31,7 @@ def claude() -> Iterator[ClaudeStandIn]:
 
 @pytest.fixture
 def dashboard(tmp_path: Path, standin: StandIn, claude: ClaudeStandIn) -> Iterator[Dashboard]:
-    """A dashboard over a library of one film that the deep pass has described, with an account at the stand-in."""
+    """A dashboard with one described video, and an account at the stand-in for Claude."""
     numbered_clip(tmp_path / "wedding.mp4", frames=FRAMES)
     account = {"ANTHROPIC_BASE_URL": claude.address, "ANTHROPIC_API_KEY": KEY}
     with serve(
@@ -53,7 +53,7 @@ def sums(tab: Tab) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def test_refusing_sends_nothing(dashboard, new_tab, claude):
+def test_cancelling_sends_nothing(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/library?video=1")
     tab.button("Quick scan").click()
     tab.sees(re.compile(rf"{KEY_FRAMES} images are sent to Anthropic"))
@@ -66,19 +66,19 @@ def test_refusing_sends_nothing(dashboard, new_tab, claude):
     assert claude.usd == 0
 
 
-def test_the_sum_that_was_agreed_to_is_the_right_one_and_the_page_tells_the_true_cost(dashboard, new_tab, claude):
+def test_quoted_price_holds_and_the_true_cost_is_shown(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/costs")
     tab.button("Estimate cost").click()
     tab.sees(re.compile(rf"{KEY_FRAMES} images are sent to Anthropic"))
     about, most = sums(tab)
     assert claude.sent == []
     tab.button(f"Send {KEY_FRAMES} images").click()
-    tab.sees(re.compile(r"Quick scan from [\d:]+ finished\. Cost: \$"), within=LOOK_MS)
+    tab.sees(re.compile(r"Quick scan from [\d:]+ finished\. Cost: \$"), within=SCAN_MS)
 
     paid = claude.usd
     assert sum(len(bill.labels) for bill in claude.bills) == KEY_FRAMES, "each image was paid for once"
     assert 0 < paid <= float(most[1:])
-    assert paid == pytest.approx(float(about[1:]), rel=0.6)  # its words are reckoned on the safe side
+    assert paid == pytest.approx(float(about[1:]), rel=0.6)  # the estimate of the reply length is on the safe side
     tab.open("/costs")
     tab.sees(f"{KEY_FRAMES} frames @ {dollars(paid)}, {FRAMES} frames @ $0.00, 2.4x more analysis for the same price")
     assert f"finished. Cost: {dollars(paid)}" in tab.words()
@@ -92,18 +92,18 @@ def test_the_sum_that_was_agreed_to_is_the_right_one_and_the_page_tells_the_true
     assert claude.usd == paid
 
 
-def test_a_batch_is_half_the_price_and_comes_later(dashboard, new_tab, claude):
+def test_batch_costs_half_the_price(dashboard, new_tab, claude):
     tab = new_tab(dashboard).open("/costs")
     tab.button("Estimate cost").click()
     tab.sees(re.compile(rf"{KEY_FRAMES} images are sent to Anthropic"))
     at_once, _ = sums(tab)
     tab.page.get_by_role("dialog").get_by_text("Send as a batch at half the price").click()
-    expect(tab.page.get_by_role("dialog").get_by_text(at_once)).to_have_count(0, timeout=LOOK_MS)
+    expect(tab.page.get_by_role("dialog").get_by_text(at_once)).to_have_count(0, timeout=SCAN_MS)
     in_batch, _ = sums(tab)
     assert float(in_batch[1:]) == pytest.approx(float(at_once[1:]) / 2, abs=0.0001)
     assert claude.sent == []
 
 
-def test_the_costs_page_in_every_light_and_width(dashboard, new_tab):
+def test_costs_page_is_accessible(dashboard, new_tab):
     tab = new_tab(dashboard, width=NARROW)
-    look(tab, "/costs")
+    check(tab, "/costs")

@@ -1,4 +1,4 @@
-"""Whatever others write is only ever text: titles, descriptions, tags, errors, context, what a model says."""
+"""External texts are never markup: titles, descriptions, tags, errors, context, model replies."""
 
 import re
 
@@ -9,29 +9,29 @@ from tests.browser.served import Dashboard
 from tests.browser.texts import EVIL, HOSTILE
 from tests.cli.terminal import ask
 
-# What must not have been made of a text: elements that only markup in it could have called for.
-MADE_OF_TEXT = f"""() => {{
-    const made = [
+# Elements that can only exist if a text was interpreted as markup.
+ELEMENTS_FROM_TEXT = f"""() => {{
+    const found = [
         ...document.querySelectorAll("img[src='x'], img[onerror], svg[onload], a[href^='javascript:']"),
         ...document.querySelectorAll("[src^='{EVIL}'], [href^='{EVIL}']"),
         ...document.querySelectorAll(".katex, [data-testid=stMain] td code, [data-testid=stMain] blockquote"),
     ];
-    return made.map(element => element.outerHTML.slice(0, 300));
+    return found.map(element => element.outerHTML.slice(0, 300));
 }}"""
-HIDING = re.compile("[\x1b\u200b\u202a-\u202e]")
+INVISIBLE = re.compile("[\x1b\u200b\u202a-\u202e]")
 PAGES = ["/", "/library", "/library?video=1", "/frames?video=1", "/frames?video=2&show=failed", "/models", "/setup"]
 FILTERED = ["/frames?video=1&show=corrected", "/frames?video=1&show=warnings", "/frames?video=1&source=3"]
 
 
 def assert_only_text(tab) -> None:
-    assert tab.page.evaluate(MADE_OF_TEXT) == []
-    assert not HIDING.search(tab.words())
+    assert tab.page.evaluate(ELEMENTS_FROM_TEXT) == []
+    assert not INVISIBLE.search(tab.words())
     tab.assert_clean()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [*PAGES, *FILTERED, "/search?q=strange", "/search?q=words&video=1"])
-def test_no_page_makes_anything_of_a_text(strange_dashboard, new_tab, path):
+def test_pages_show_hostile_texts_as_text(strange_dashboard, new_tab, path):
     assert_only_text(new_tab(strange_dashboard).open(path))
 
 
@@ -40,7 +40,7 @@ def frames(dashboard: Dashboard) -> list[int]:
 
 
 @pytest.mark.slow
-def test_no_frame_makes_anything_of_a_text_and_shows_it_as_it_was_written(strange_dashboard, new_tab):
+def test_frames_show_hostile_texts_as_written(strange_dashboard, new_tab):
     tab = new_tab(strange_dashboard)
     for frame, text in zip(frames(strange_dashboard), HOSTILE, strict=False):
         tab.open(f"/frames?video=1&frame={frame}")
@@ -53,7 +53,7 @@ def test_no_frame_makes_anything_of_a_text_and_shows_it_as_it_was_written(strang
 
 
 @pytest.mark.slow
-def test_an_address_is_text_too(strange_dashboard, new_tab):
+def test_hostile_urls_are_text(strange_dashboard, new_tab):
     tab = new_tab(strange_dashboard)
     for path in (
         "/search?q=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E",
@@ -68,7 +68,7 @@ def test_an_address_is_text_too(strange_dashboard, new_tab):
         assert "Traceback" not in tab.words()
 
 
-def test_the_frame_with_the_worst_texts_is_harmless(strange_dashboard, new_tab):
+def test_frame_with_the_worst_texts_is_harmless(strange_dashboard, new_tab):
     [first, *_] = frames(strange_dashboard)
     tab = new_tab(strange_dashboard).open(f"/frames?video=1&frame={first}")
     assert_only_text(tab)

@@ -1,4 +1,4 @@
-"""Texts that want to be more than text, and a library in which everything that others write is one of them."""
+"""Hostile texts, and a library in which every external text is one of them."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.browser.served import PROJECT, environment_of
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
 
-EVIL = "http://127.0.0.1:9"  # a request to it would be noticed, and go nowhere
+EVIL = "http://127.0.0.1:9"  # nothing listens there; a request to it is recorded
 HOSTILE = (
     f"<img src=x onerror=alert(1)><img src={EVIL}/a.png>",
     "<script>alert(2)</script><svg onload=alert(3)>",
@@ -22,24 +22,24 @@ HOSTILE = (
     ":red[x] :material/delete: :smile: **bold** `code` # title",
     "| a | b |\n|---|---|\n- one\n1. two\n> said",
 )
-FILMS = {"strange": 30, "failing": 12}  # frames
+VIDEOS = {"strange": 30, "failing": 12}  # frames
 
 
-def strange_library(folder: Path, standin: StandIn) -> None:
-    """Make the library in `folder / "home"`: film 1 described, with doubts and corrections, film 2 failed in part."""
+def hostile_library(folder: Path, standin: StandIn) -> None:
+    """Create the library in `folder / "home"`: video 1 described, flagged and corrected; video 2 partly failed."""
     environment = environment_of(folder / "home", OLLAMA_HOST=standin.address)
     standin.play(Trick.ERROR, frames=[103])
     standin.play(Trick.EMPTY, frames=[105], stubborn=True)
-    for place, (name, frames) in enumerate(FILMS.items()):
-        film = numbered_clip(folder / f"{name}.mp4", frames=frames, first=place * 100, fps=5)
-        assert _run(environment, "add", str(film), "--sampling", "exact") == 0
+    for place, (name, frames) in enumerate(VIDEOS.items()):
+        video = numbered_clip(folder / f"{name}.mp4", frames=frames, first=place * 100, fps=5)
+        assert _run(environment, "add", str(video), "--sampling", "exact") == 0
     assert _run(environment, "enrich") == 1
     standin.calm()
     _poison(folder / "home" / "library.db")
 
 
 def _run(environment: dict[str, str], *words: str) -> int:
-    """Run a command, in a process of its own since Playwright has taken this one's event loop; retries do not wait."""
+    """Run a command without retry pauses, in its own process, because Playwright occupies this one's event loop."""
     program = (
         "import sys; from enrich.worker import result_writer; from enrich.cli import run;"
         " result_writer.RETRY_PAUSE_SECONDS = 0; sys.exit(run(sys.argv[1:]))"
@@ -50,7 +50,7 @@ def _run(environment: dict[str, str], *words: str) -> int:
 
 
 def _poison(file: Path) -> None:
-    """Put a hostile text wherever a person, a model, a file or a camera may have written one."""
+    """Put a hostile text wherever a user, a model, a file or a camera can supply one."""
     with closing(connect(file)) as database, database:
         for video, (title, context) in {1: HOSTILE[:2], 2: HOSTILE[2:4]}.items():
             database.execute(
@@ -78,8 +78,8 @@ def _poison(file: Path) -> None:
                 )
         for place, (task,) in enumerate(database.execute("SELECT id FROM tasks WHERE error IS NOT NULL").fetchall()):
             database.execute("UPDATE tasks SET error = ? WHERE id = ?", (HOSTILE[place % len(HOSTILE)], task))
-        doubts = [{"problem": "cut off", "detail": HOSTILE[0]}, {"problem": HOSTILE[2], "detail": HOSTILE[6]}]
-        database.execute("UPDATE analyses SET warnings = ? WHERE id % 2", (json.dumps(doubts),))
+        warnings = [{"problem": "cut off", "detail": HOSTILE[0]}, {"problem": HOSTILE[2], "detail": HOSTILE[6]}]
+        database.execute("UPDATE analyses SET warnings = ? WHERE id % 2", (json.dumps(warnings),))
         database.execute("UPDATE videos SET warnings = ?", (json.dumps(HOSTILE),))
         database.execute("UPDATE analyses SET raw_reply = ?, model = ?, host = ?", (HOSTILE[0], HOSTILE[6], HOSTILE[2]))
         database.execute("UPDATE runs SET reason = ?, error = ?", (HOSTILE[0], HOSTILE[2]))

@@ -1,7 +1,7 @@
-"""Libraries in every state, and the app launched over them with Streamlit's own AppTest.
+"""Libraries in every state, and the app launched on them with Streamlit's AppTest.
 
-The libraries are made by the command line against a stand-in for Ollama. Only `working` has no real worker: its run is
-that of a process that sleeps, so it cannot show how a worker obeys; tests that start one do that.
+The command line creates the libraries against a stand-in for Ollama. `working` has no real worker: its run belongs to a
+sleeping process, which never reacts to a request. Tests of a worker's reactions start a real one.
 """
 
 import shutil
@@ -28,12 +28,12 @@ from tests.standin import StandIn, Trick
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.stem for path in (PROJECT / "pages").glob("*.py") if path.stem != "__init__")
 LAUNCH_SECONDS = 30
-STATES = ("empty", "working", "finished", "failed")  # fixtures that put such a library where the app looks
+STATES = ("empty", "working", "finished", "failed")  # fixtures that put such a library where the app opens it
 
 
 @contextmanager
 def _library(home: Path) -> Iterator[StandIn]:
-    """The command line works on a library in `home`, against the stand-in."""
+    """The command line uses the library in `home` and the stand-in."""
     with StandIn(parallel=2) as server, living_in(home, server.address) as patch:
         patch.setattr("enrich.worker.result_writer.RETRY_PAUSE_SECONDS", 0)
         yield server
@@ -41,7 +41,7 @@ def _library(home: Path) -> Iterator[StandIn]:
 
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library with one film (1) whose third frame failed and one (2) that is not decoded yet; to be copied."""
+    """A library with a video (1) whose third frame failed and one (2) that is not extracted yet; to be copied."""
     from enrich.cli import run
 
     folder = tmp_path_factory.mktemp("filled")
@@ -56,7 +56,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library with two films of 12 (1) and 8 frames (2), all described; to be copied."""
+    """A library with two videos of 12 (1) and 8 frames (2), all described; to be copied."""
     from enrich.cli import run
 
     folder = tmp_path_factory.mktemp("described")
@@ -70,7 +70,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library with a film of 9 frames (1) of which three failed, for two reasons, and one (2) whose file is gone."""
+    """A library with a video (1), 3 of whose 9 frames failed for two reasons, and one (2) whose file is missing."""
     from enrich.cli import run
 
     folder = tmp_path_factory.mktemp("broken")
@@ -87,13 +87,13 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the app looks for its library: nothing is there yet. Nobody answers where Ollama is looked for."""
+    """The app's data folder, still missing. No Ollama responds."""
     live_in(monkeypatch, tmp_path / "home", NOBODY)
     return tmp_path / "home"
 
 
 class NavigatedPages(PagesManager):
-    """As in the server, where `app` says it: pages are reached through the app alone. AppTest begins anew each run."""
+    """Pages are reached only through the app, as `app.py` sets it in the server; AppTest resets that with each run."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -102,7 +102,7 @@ class NavigatedPages(PagesManager):
 
 @pytest.fixture
 def launch(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]]:
-    """`launch("frames", video="1", frame="3")`: the whole app at that address; without a name, the first page."""
+    """`launch("frames", video="1", frame="3")` runs the whole app at that address; without a name, the first page."""
     import streamlit as st
 
     monkeypatch.setattr("streamlit.testing.v1.app_test.PagesManager", NavigatedPages)
@@ -124,14 +124,14 @@ def launch(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
 
 
 def answered(question: str) -> None:
-    """Wait until what a page has asked the command line is answered."""
+    """Wait until the command that a page runs in the background has its result."""
     settings = load_settings()
-    until(lambda: not inquiries().is_asking(settings, question), f"{question} is answered")
+    until(lambda: not inquiries().is_asking(settings, question), f"{question} has a result")
 
 
 @pytest.fixture
 def launch_answered(launch: Callable[..., AppTest]) -> Callable[[str, str], AppTest]:
-    """`launch_answered("setup", "doctor")`: a page, drawn again once its question is answered."""
+    """`launch_answered("setup", "doctor")` runs a page again once its command has its result."""
 
     def run(page: str, question: str) -> AppTest:
         app = launch(page)
@@ -154,21 +154,21 @@ def empty(home: Path) -> Path:
 
 @pytest.fixture
 def finished(home: Path, described: Path) -> Path:
-    """A library with nothing left to do; its films are `party` (1) and `speech` (2)."""
+    """A library with all frames described; its videos are `party` (1) and `speech` (2)."""
     shutil.copytree(described, home)
     return home
 
 
 @pytest.fixture
 def failed(home: Path, broken: Path) -> Path:
-    """A library with failures: three frames of `dark` (1), and the file of `gone` (2)."""
+    """A library with failures: three frames of `dark` (1), and the missing file of `gone` (2)."""
     shutil.copytree(broken, home)
     return home
 
 
 @pytest.fixture
 def working(home: Path, filled: Path) -> Iterator[Path]:
-    """The library of `filled`, with a run whose process lives and says that it is decoding film 2."""
+    """The library of `filled`, with a run of a live process that reports extracting video 2."""
     shutil.copytree(filled, home)
     with psutil.Popen(["sleep", "600"], stdout=subprocess.DEVNULL) as process:
         begin_run(home, process)
@@ -177,7 +177,7 @@ def working(home: Path, filled: Path) -> Iterator[Path]:
 
 
 def begin_run(home: Path, process: psutil.Process) -> int:
-    """Write a run into a library as a worker does, for a process that lives; its id."""
+    """Write a run for a live process into a library, as a worker does; its id."""
     from db import runs
     from db.engine import make_engine, writing
     from db.models import RunState
@@ -200,7 +200,7 @@ def begin_run(home: Path, process: psutil.Process) -> int:
 
 @pytest.fixture
 def too_old(home: Path, filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A library of the first schema, looked at by a program that works with the next one."""
+    """A library of the first schema, opened by a program that needs a newer one."""
     shutil.copytree(filled, home)
     monkeypatch.setattr("db.migrate.REVISION", "9999")
     return home
@@ -208,7 +208,7 @@ def too_old(home: Path, filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def newer(home: Path, filled: Path) -> Path:
-    """A library that a newer EveryFrame made."""
+    """A library made by a newer EveryFrame."""
     shutil.copytree(filled, home)
     with closing(sqlite3.connect(home / "library.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -217,7 +217,7 @@ def newer(home: Path, filled: Path) -> Path:
 
 @pytest.fixture
 def damaged(home: Path) -> Path:
-    """A library whose database is no database any more."""
+    """A library whose database file is corrupt."""
     home.mkdir()
     (home / "library.db").write_bytes(b"once a database" * 500)
     return home
@@ -229,7 +229,7 @@ def metrics(app: AppTest) -> dict[str, str]:
 
 
 def said(app: AppTest) -> str:
-    """All that the page says in words."""
+    """All texts on the page."""
     kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.text)
     notes = (app.error, app.warning, app.info, app.success)
     return "\n".join(str(element.value) for kind in (*kinds, *notes) for element in kind)

@@ -1,4 +1,4 @@
-"""The folders of this machine, listed from real ones, and the browser that shows them."""
+"""Folder listings of real folders, start folders, and typed paths."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 
 from pages.parts.library import browser, folders
-from pages.parts.library.browser import StartFolder, drives, places
-from pages.parts.library.folders import FileOrder, first_folder, look_into, nearest_folder
+from pages.parts.library.browser import StartFolder, drives, start_folders
+from pages.parts.library.folders import FileOrder, first_folder, list_folder, nearest_folder
 
-needs_permissions = pytest.mark.skipif(
-    os.name == "nt" or os.geteuid() == 0, reason="whoever runs this may read every folder"
-)
+needs_permissions = pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user can read every folder")
 
 
 @pytest.fixture
@@ -21,7 +19,7 @@ def folder(tmp_path: Path) -> Path:
     os.utime(tmp_path / "film 10.mp4", (3000, 3000))
     os.utime(tmp_path / "Film 2.MOV", (1000, 1000))
     os.utime(tmp_path / "film 1.mkv", (2000, 2000))
-    (tmp_path / "notes.txt").write_text("no film")
+    (tmp_path / "notes.txt").write_text("not a video")
     (tmp_path / ".hidden.mp4").write_bytes(b"1")
     (tmp_path / ".hidden").mkdir()
     for name in ("Day 10", "Day 9", "empty"):
@@ -31,67 +29,67 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def films(page: folders.FolderPage) -> list[str]:
-    return [film.name for film in page.films]
+def video_names(page: folders.FolderPage) -> list[str]:
+    return [video.name for video in page.videos]
 
 
-def test_folders_come_first_and_both_are_sorted_as_people_count(folder):
-    page = look_into(str(folder))
+def test_folders_come_first_in_natural_order(folder):
+    page = list_folder(str(folder))
     assert [entry.name for entry in page.folders] == ["Day 9", "Day 10", "empty"]
-    assert films(page) == ["film 1.mkv", "Film 2.MOV", "film 10.mp4"]
-    assert (page.total_folders, page.total_films, page.others, page.problem) == (3, 3, 1, None)
+    assert video_names(page) == ["film 1.mkv", "Film 2.MOV", "film 10.mp4"]
+    assert (page.total_folders, page.total_videos, page.others, page.problem) == (3, 3, 1, None)
 
 
-def test_hidden_ones_are_left_out(folder):
-    page = look_into(str(folder))
-    assert not [entry for entry in (*page.folders, *page.films) if "hidden" in entry.name]
+def test_hidden_entries_are_skipped(folder):
+    page = list_folder(str(folder))
+    assert not [entry for entry in (*page.folders, *page.videos) if "hidden" in entry.name]
 
 
-def test_films_have_their_sizes_and_folders_what_lies_in_them(folder):
-    page = look_into(str(folder))
-    assert [film.size_bytes for film in page.films] == [20, 30, 10]
-    assert [entry.about for entry in page.folders] == ["1 film, 2 kB", "1 folder", "no films"]
+def test_videos_show_sizes_and_folders_their_contents(folder):
+    page = list_folder(str(folder))
+    assert [video.size_bytes for video in page.videos] == [20, 30, 10]
+    assert [entry.about for entry in page.folders] == ["1 video, 2 kB", "1 folder", "no videos"]
 
 
-def test_films_are_sorted_by_age_and_by_size(folder):
-    assert films(look_into(str(folder), order=FileOrder.NEWEST)) == ["film 10.mp4", "film 1.mkv", "Film 2.MOV"]
-    assert films(look_into(str(folder), order=FileOrder.LARGEST)) == ["Film 2.MOV", "film 1.mkv", "film 10.mp4"]
+def test_videos_are_sorted_by_age_and_size(folder):
+    assert video_names(list_folder(str(folder), order=FileOrder.NEWEST)) == ["film 10.mp4", "film 1.mkv", "Film 2.MOV"]
+    assert video_names(list_folder(str(folder), order=FileOrder.LARGEST)) == ["Film 2.MOV", "film 1.mkv", "film 10.mp4"]
 
 
-def test_words_narrow_it_down(folder):
-    page = look_into(str(folder), words=" DAY ")
+def test_search_filters_entries(folder):
+    page = list_folder(str(folder), words=" DAY ")
     assert [entry.name for entry in page.folders] == ["Day 9", "Day 10"]
-    assert films(page) == []
+    assert video_names(page) == []
 
 
-def test_pages_run_on_from_folders_to_films(folder):
-    pages = [look_into(str(folder), number=number, limit=2) for number in (-1, 0, 1, 2, 9)]
+def test_pages_continue_from_folders_to_videos(folder):
+    pages = [list_folder(str(folder), number=number, limit=2) for number in (-1, 0, 1, 2, 9)]
     assert [page.number for page in pages] == [0, 0, 1, 2, 2]
     assert [entry.name for entry in pages[2].folders] == ["empty"]
-    assert films(pages[2]) == ["film 1.mkv"]
-    assert films(pages[3]) == ["Film 2.MOV", "film 10.mp4"]
+    assert video_names(pages[2]) == ["film 1.mkv"]
+    assert video_names(pages[3]) == ["Film 2.MOV", "film 10.mp4"]
     assert {page.pages for page in pages} == {3}
 
 
-def test_a_folder_that_is_gone_says_so(tmp_path):
-    assert "gone" in (look_into(str(tmp_path / "nothing")).problem or "")
+def test_missing_folder_is_reported(tmp_path):
+    assert "no longer exists" in (list_folder(str(tmp_path / "nothing")).problem or "")
     (tmp_path / "file").touch()
-    assert "gone" in (look_into(str(tmp_path / "file")).problem or "")
+    assert "no longer exists" in (list_folder(str(tmp_path / "file")).problem or "")
 
 
 @needs_permissions
-def test_a_folder_that_may_not_be_read_says_so(folder):
+def test_unreadable_folder_is_reported(folder):
     (folder / "Day 9").chmod(0)
     try:
-        assert "may not be read" in (look_into(str(folder / "Day 9")).problem or "")
-        first = look_into(str(folder)).folders[0]
-        assert (first.name, first.about, first.may_be_read) == ("Day 9", "may not be read", False)
+        assert "do not have permission" in (list_folder(str(folder / "Day 9")).problem or "")
+        first = list_folder(str(folder)).folders[0]
+        assert (first.name, first.about, first.may_be_read) == ("Day 9", "no permission", False)
     finally:
         (folder / "Day 9").chmod(0o700)
 
 
-def test_a_folder_that_the_system_refuses_says_so_too(folder, monkeypatch):
-    """Whoever may read everything cannot be refused for real."""
+def test_permission_error_is_reported(folder, monkeypatch):
+    """Also runs as a user who can read every folder."""
     real = os.scandir
 
     def refuses(path):
@@ -100,49 +98,49 @@ def test_a_folder_that_the_system_refuses_says_so_too(folder, monkeypatch):
         return real(path)
 
     monkeypatch.setattr(folders.os, "scandir", refuses)
-    assert "may not be read" in (look_into(str(folder / "Day 9")).problem or "")
-    first = look_into(str(folder)).folders[0]
-    assert (first.name, first.about, first.may_be_read) == ("Day 9", "may not be read", False)
+    assert "do not have permission" in (list_folder(str(folder / "Day 9")).problem or "")
+    first = list_folder(str(folder)).folders[0]
+    assert (first.name, first.about, first.may_be_read) == ("Day 9", "no permission", False)
 
 
-def test_links_are_followed_and_broken_ones_left_out(folder):
+def test_links_are_followed_and_broken_ones_skipped(folder):
     (folder / "linked.mp4").symlink_to(folder / "film 1.mkv")
     (folder / "broken.mp4").symlink_to(folder / "nothing.mp4")
     (folder / "circle").symlink_to(folder / "circle")
     (folder / "Linked day").symlink_to(folder / "Day 9")
-    page = look_into(str(folder))
-    assert "linked.mp4" in films(page)
-    assert "broken.mp4" not in films(page)
+    page = list_folder(str(folder))
+    assert "linked.mp4" in video_names(page)
+    assert "broken.mp4" not in video_names(page)
     assert "Linked day" in [entry.name for entry in page.folders]
 
 
-def test_of_thousands_of_entries_only_those_of_the_page_are_looked_at(tmp_path, monkeypatch):
+def test_only_entries_of_the_page_are_read(tmp_path, monkeypatch):
     for number in range(6000):
         (tmp_path / f"clip {number}.mp4").touch()
     for number in range(2000):
         (tmp_path / f"day {number}").mkdir()
-    looked_at = []
-    film, peek = folders._film, folders._peek
-    monkeypatch.setattr(folders, "_film", lambda path, name: looked_at.append(name) or film(path, name))
-    monkeypatch.setattr(folders, "_peek", lambda path, end: looked_at.append(path) or peek(path, end))
-    page = look_into(str(tmp_path), number=100)
-    assert sorted(looked_at) == sorted(film.name for film in page.films)
-    assert (page.total_folders, page.total_films, len(page.films)) == (2000, 6000, 25)
+    read = []
+    video, details = folders._video, folders._details
+    monkeypatch.setattr(folders, "_video", lambda path, name: read.append(name) or video(path, name))
+    monkeypatch.setattr(folders, "_details", lambda path, end: read.append(path) or details(path, end))
+    page = list_folder(str(tmp_path), number=100)
+    assert sorted(read) == sorted(video.name for video in page.videos)
+    assert (page.total_folders, page.total_videos, len(page.videos)) == (2000, 6000, 25)
 
 
-def test_a_slow_drive_only_says_less(folder, monkeypatch):
+def test_slow_drive_shows_no_details(folder, monkeypatch):
     monkeypatch.setattr(folders, "PEEK_SECONDS", 0.0)
-    assert [entry.about for entry in look_into(str(folder)).folders] == [None] * 3
+    assert [entry.about for entry in list_folder(str(folder)).folders] == [None] * 3
 
 
-def test_places_begin_with_home_and_name_the_usual_folders(tmp_path, monkeypatch):
+def test_start_folders_begin_with_home(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
     (tmp_path / "Movies").mkdir()
-    assert places()[:2] == [StartFolder("Home", str(tmp_path)), StartFolder("Movies", str(tmp_path / "Movies"))]
+    assert start_folders()[:2] == [StartFolder("Home", str(tmp_path)), StartFolder("Movies", str(tmp_path / "Movies"))]
     assert first_folder() == str(tmp_path / "Movies")
 
 
-def test_drives_are_those_that_are_for_people(monkeypatch):
+def test_system_mounts_are_not_drives(monkeypatch):
     from pages.parts.library import browser as module
 
     people = ["/media/ana/CAMERA", "/run/media/ana/Disk 2", "/mnt/nas"]
@@ -154,7 +152,7 @@ def test_drives_are_those_that_are_for_people(monkeypatch):
     assert [place.name for place in drives()] == ["This computer", "CAMERA", "nas", "Disk 2"]
 
 
-def test_the_nearest_folder_that_is_still_there_is_where_looking_begins(folder):
+def test_nearest_folder_still_exists(folder):
     assert nearest_folder(str(folder / "gone" / "deeper" / "film.mp4")) == str(folder)
 
 
@@ -165,7 +163,7 @@ def test_pasted_paths_are_understood(folder, how):
     assert browser.path_from(text) == str(path)
 
 
-def test_a_path_in_the_home_folder_may_begin_with_a_tilde(tmp_path, monkeypatch):
+def test_tilde_means_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "film.mp4").touch()
@@ -173,8 +171,9 @@ def test_a_path_in_the_home_folder_may_begin_with_a_tilde(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("typed", "words"), [("", "Paste"), ("film.mp4", "no whole path"), ("/nowhere/x.mp4", "nothing")]
+    ("typed", "words"),
+    [("", "Enter the path"), ("film.mp4", "not an absolute path"), ("/nowhere/x.mp4", "does not exist")],
 )
-def test_a_path_that_leads_nowhere_is_explained(typed, words):
+def test_invalid_path_is_explained(typed, words):
     with pytest.raises(browser.NoSuchPathError, match=words):
         browser.path_from(typed)

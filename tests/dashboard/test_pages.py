@@ -1,4 +1,4 @@
-"""Every page on every kind of library: it is launched by the app, raises nothing, and says what is to be said."""
+"""Every page on every kind of library: launched through the app, it raises nothing and reports problems."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.dashboard.conftest import PAGES, STATES, said
 
 @pytest.fixture(params=STATES)
 def state(request: pytest.FixtureRequest) -> str:
-    """A library in one of the states lies where the app looks."""
+    """Puts a library in one of the states where the app opens it."""
     request.getfixturevalue(request.param)
     return str(request.param)
 
@@ -28,7 +28,7 @@ def test_every_page_is_drawn_on_every_library(launch, state, page):
         ("damaged", "cannot be read as a database"),
     ],
 )
-def test_every_page_says_why_a_library_cannot_be_opened_and_what_to_do(launch, request, page, library, words):
+def test_every_page_explains_a_library_it_cannot_open(launch, request, page, library, words):
     request.getfixturevalue(library)
     app = launch(page)
     assert not app.exception
@@ -38,7 +38,7 @@ def test_every_page_says_why_a_library_cannot_be_opened_and_what_to_do(launch, r
     assert not app.button
 
 
-def test_a_database_without_anything_in_it_names_the_command(launch, home):
+def test_empty_database_file_names_the_migrate_command(launch, home):
     home.mkdir()
     (home / "library.db").touch()
     app = launch()
@@ -46,14 +46,14 @@ def test_a_database_without_anything_in_it_names_the_command(launch, home):
     assert "everyframe migrate" in said(app)
 
 
-def test_without_a_library_an_empty_one_is_begun(launch, home):
+def test_missing_library_is_created(launch, home):
     app = launch()
     assert not app.exception
     assert not app.error
     assert (home / "library.db").exists()
 
 
-def test_a_wrong_setting_is_named(launch, home, monkeypatch):
+def test_invalid_setting_is_named(launch, home, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_CONCURRENCY", "x")
     app = launch()
     assert not app.exception

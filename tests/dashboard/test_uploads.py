@@ -1,4 +1,4 @@
-"""Uploads over real HTTP: a server in a thread, the dashboard's own routes and guards, and films really probed."""
+"""Uploads over real HTTP: a server in a thread, the dashboard's own routes and guards, and real probing."""
 
 import http.client
 import os
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 20
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[uvicorn.Server]:
-    """The routes, behind the guards, on a free port of this machine."""
+    """The routes behind the guards, on a free local port."""
     app = Starlette(routes=routes(), middleware=access_middleware())
     served = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=served.run, daemon=True)
@@ -38,7 +38,7 @@ def server() -> Iterator[uvicorn.Server]:
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> Iterator[None]:
+def clear_caches() -> Iterator[None]:
     import streamlit as st
 
     yield
@@ -46,8 +46,8 @@ def forgotten() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    path = tmp_path_factory.mktemp("film") / "film.mp4"
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("video") / "video.mp4"
     numbered_clip(path, frames=5)
     return path.read_bytes()
 
@@ -58,33 +58,33 @@ def client(server: uvicorn.Server, empty: Path) -> "Client":
 
 
 class Client:
-    """A browser's requests, with what is to be left out or changed."""
+    """Sends a browser's requests, with headers removed or changed."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.host = f"127.0.0.1:{port}"
 
     def headers(self, name: str = "film.mp4", **changed: str | None) -> dict[str, str]:
-        said: dict[str, str | None] = {
+        headers: dict[str, str | None] = {
             "Origin": f"http://{self.host}",
             "Sec-Fetch-Site": "same-origin",
             TOKEN_HEADER: TOKENS.issue(),
             NAME_HEADER: quote(name),
         }
-        said |= {key.replace("_", "-"): value for key, value in changed.items()}
-        return {key: value for key, value in said.items() if value is not None}
+        headers |= {key.replace("_", "-"): value for key, value in changed.items()}
+        return {key: value for key, value in headers.items() if value is not None}
 
     def send(self, body: bytes, name: str = "film.mp4", method: str = "POST", **changed: str | None):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, PATH, body=body, headers=self.headers(name, **changed))
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode()
+            response = connection.getresponse()
+            return response.status, response.read().decode()
         finally:
             connection.close()
 
     def begin(self, length: int) -> socket.socket:
-        """The head of a request of which nothing else has come yet."""
+        """Open a connection and send only the head of a request."""
         connection = socket.create_connection(("127.0.0.1", self.port), timeout=60)
         head = {"Host": self.host, "Content-Length": str(length), **self.headers()}
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
@@ -95,7 +95,7 @@ class Client:
 def wait_for(condition) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 
@@ -110,11 +110,11 @@ def waiting() -> list[uploads.Upload]:
     return uploads.waiting(load_settings(), ())
 
 
-def test_a_film_waits_under_a_name_of_our_own_with_its_given_name_as_title(client, empty, film):
-    assert client.send(film, "Grandma's 80th.MP4") == (201, '{"title":"Grandma\'s 80th"}')
+def test_upload_is_stored_under_a_generated_name(client, empty, video):
+    assert client.send(video, "Grandma's 80th.MP4") == (201, '{"title":"Grandma\'s 80th"}')
     (upload,) = waiting()
-    assert (upload.title, upload.size_bytes) == ("Grandma's 80th", len(film))
-    assert Path(upload.path).read_bytes() == film
+    assert (upload.title, upload.size_bytes) == ("Grandma's 80th", len(video))
+    assert Path(upload.path).read_bytes() == video
     assert Path(upload.path).suffix == ".mp4"
     assert "grandma" not in upload.path.lower()
 
@@ -132,11 +132,9 @@ def test_a_film_waits_under_a_name_of_our_own_with_its_given_name_as_title(clien
         ("x" * 3000 + ".mov", ".mov", "x" * 200),
     ],
 )
-def test_no_name_leads_out_of_the_folder_or_becomes_more_than_a_title(
-    client, empty, film, given, ending, title, monkeypatch
-):
-    monkeypatch.setattr(uploads, "run_command", lambda *_: CommandResult(0, {"videos": 1}, ""))  # names are not probed
-    status, _ = client.send(film, given)
+def test_no_file_name_escapes_the_folder(client, empty, video, given, ending, title, monkeypatch):
+    monkeypatch.setattr(uploads, "run_command", lambda *_: CommandResult(0, {"videos": 1}, ""))  # accept every file
+    status, _ = client.send(video, given)
     assert status == 201
     (upload,) = waiting()
     assert Path(upload.path).parent == empty / "uploads"
@@ -147,27 +145,27 @@ def test_no_name_leads_out_of_the_folder_or_becomes_more_than_a_title(
 
 @pytest.mark.parametrize(
     ("body", "words"),
-    [(b"Dear diary, this is no film.\n" * 400, "it is not a video"), (b"", "empty")],
+    [(b"Dear diary, this is not a video.\n" * 400, "it is not a video"), (b"", "empty")],
 )
-def test_what_is_no_film_is_deleted_and_the_reason_said(client, empty, body, words):
+def test_file_that_is_not_a_video_is_rejected(client, empty, body, words):
     status, said = client.send(body, "diary.mp4")
     assert status == 422
     assert words in said
-    assert "uploads" not in said  # where it lay is of no use to anybody
+    assert "uploads" not in said  # the path means nothing to the user
     assert files(empty) == []
 
 
-def test_a_film_that_is_in_the_library_already_is_not_kept_twice(client, empty, film, tmp_path):
+def test_video_in_the_library_is_not_stored_twice(client, empty, video, tmp_path):
     from enrich.cli import run
 
-    (tmp_path / "mine.mp4").write_bytes(film)
+    (tmp_path / "mine.mp4").write_bytes(video)
     assert run(["add", str(tmp_path / "mine.mp4")]) == 0
-    status, said = client.send(film, "other.mp4")
+    status, said = client.send(video, "other.mp4")
     assert status == 409
     assert "already in the library, as mine" in said
     assert files(empty) == []
     (tmp_path / "mine.mp4").unlink()
-    assert client.send(film, "other.mp4")[0] == 201  # its own file is gone: the copy is worth having
+    assert client.send(video, "other.mp4")[0] == 201  # the original is gone, so the copy is useful
 
 
 @pytest.mark.parametrize(
@@ -186,31 +184,31 @@ def test_a_film_that_is_in_the_library_already_is_not_kept_twice(client, empty, 
     ],
     ids=str,
 )
-def test_only_this_dashboards_own_pages_may_upload(client, empty, film, changed):
-    assert client.send(film, **changed)[0] == 403
+def test_only_the_dashboards_own_pages_may_upload(client, empty, video, changed):
+    assert client.send(video, **changed)[0] == 403
     assert files(empty) == []
 
 
-def test_another_hosts_name_is_refused_before_all_else(client, empty, film):
-    status, _ = client.send(film, Host="evil.example", Origin="http://evil.example")
+def test_foreign_host_name_is_rejected_first(client, empty, video):
+    status, _ = client.send(video, Host="evil.example", Origin="http://evil.example")
     assert status == 421
     assert files(empty) == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-def test_no_other_method_does_anything(client, empty, method):
+def test_other_methods_are_rejected(client, empty, method):
     assert client.send(b"", method=method)[0] == 405
 
 
-def test_more_than_there_is_room_for_is_refused_before_it_is_sent(client, empty, film, monkeypatch):
-    monkeypatch.setattr(uploads, "free_bytes", lambda _: len(film) - 1)
-    status, said = client.send(film)
+def test_too_large_upload_is_rejected_before_it_is_sent(client, empty, video, monkeypatch):
+    monkeypatch.setattr(uploads, "free_bytes", lambda _: len(video) - 1)
+    status, said = client.send(video)
     assert status == 413
     assert "Not enough disk space" in said
     assert files(empty) == []
 
 
-def test_the_room_is_what_is_free_less_the_reserve(empty, monkeypatch):
+def test_limit_is_free_space_minus_the_reserve(empty, monkeypatch):
     from enrich.settings import load_settings
 
     free = shutil.disk_usage(empty).free
@@ -220,9 +218,9 @@ def test_the_room_is_what_is_free_less_the_reserve(empty, monkeypatch):
     assert uploads.free_bytes(load_settings()) == 0
 
 
-def test_a_disk_that_fills_up_meanwhile_ends_the_upload(client, empty, monkeypatch):
-    rooms = iter([10**9, 10**9, 0])
-    monkeypatch.setattr(uploads, "free_bytes", lambda _: next(rooms))
+def test_full_disk_ends_the_upload(client, empty, monkeypatch):
+    free = iter([10**9, 10**9, 0])
+    monkeypatch.setattr(uploads, "free_bytes", lambda _: next(free))
     monkeypatch.setattr(uploads, "BUFFER_BYTES", 100_000)
     with client.begin(10**6) as connection:
         connection.sendall(bytes(400_000))
@@ -230,7 +228,7 @@ def test_a_disk_that_fills_up_meanwhile_ends_the_upload(client, empty, monkeypat
     wait_for(lambda: files(empty) == [])
 
 
-def test_a_size_that_is_not_said_is_refused(client, empty):
+def test_upload_without_content_length_is_rejected(client, empty):
     connection = http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)
     connection.request("POST", PATH, body=iter([b"some", b"thing"]), headers=client.headers(), encode_chunked=True)
     assert connection.getresponse().status == 411
@@ -238,16 +236,16 @@ def test_a_size_that_is_not_said_is_refused(client, empty):
     assert files(empty) == []
 
 
-def test_an_upload_that_is_broken_off_leaves_nothing_behind(client, empty):
+def test_interrupted_upload_leaves_nothing_behind(client, empty):
     with client.begin(10**7) as connection:
         connection.sendall(bytes(10**5))
         wait_for(lambda: len(files(empty)) == 1)
-        assert waiting() == []  # what is not whole yet is not offered
+        assert waiting() == []  # an incomplete file is not offered
     wait_for(lambda: files(empty) == [])
-    assert client.send(b"")[0] == 422  # the slot is free again
+    assert client.send(b"")[0] == 422  # the upload slot is free again
 
 
-def test_an_upload_that_comes_to_a_halt_is_given_up(client, empty, monkeypatch):
+def test_stalled_upload_times_out(client, empty, monkeypatch):
     monkeypatch.setattr(uploads, "STALL_SECONDS", 0.3)
     with client.begin(10**7) as connection:
         connection.sendall(bytes(1000))
@@ -255,40 +253,40 @@ def test_an_upload_that_comes_to_a_halt_is_given_up(client, empty, monkeypatch):
     wait_for(lambda: files(empty) == [])
 
 
-def test_a_second_film_at_the_same_time_is_told_to_wait(client, empty, film):
+def test_second_concurrent_upload_is_rejected(client, empty, video):
     with client.begin(10**7) as connection:
         connection.sendall(bytes(1000))
         wait_for(lambda: len(files(empty)) == 1)
-        status, said = client.send(film)
+        status, said = client.send(video)
         assert status == 409
         assert "Another upload is in progress" in said
     wait_for(lambda: files(empty) == [])
-    assert client.send(film)[0] == 201
+    assert client.send(video)[0] == 201
 
 
-def test_what_a_dead_dashboard_left_half_written_is_swept_with_the_next_upload(client, empty, film):
+def test_next_upload_deletes_stale_partial_files(client, empty, video):
     (empty / "uploads").mkdir()
-    for name in ("dead.part.mp4", "alive.part.mp4"):  # the second one may be another dashboard's
+    for name in ("dead.part.mp4", "alive.part.mp4"):  # the second may belong to another dashboard
         (empty / "uploads" / name).write_bytes(b"half")
     long_ago = time.time() - 2 * uploads.STALE_PART_SECONDS
     os.utime(empty / "uploads" / "dead.part.mp4", (long_ago, long_ago))
-    assert client.send(film)[0] == 201
+    assert client.send(video)[0] == 201
     assert [name for name in files(empty) if "part" in name] == ["alive.part.mp4"]
 
 
-def test_a_film_that_could_not_be_probed_for_another_reason_is_kept(client, empty, film, monkeypatch):
+def test_upload_is_kept_if_probing_fails(client, empty, video, monkeypatch):
     monkeypatch.setattr(uploads, "run_command", lambda *_: CommandResult(1, None, "the database is locked"))
-    assert client.send(film)[0] == 201
+    assert client.send(video)[0] == 201
     assert len(waiting()) == 1
 
 
-def test_only_uploads_that_are_no_video_are_discarded(client, empty, film, tmp_path):
+def test_only_unregistered_uploads_are_discarded(client, empty, video, tmp_path):
     from enrich.settings import load_settings
 
-    client.send(film)
+    client.send(video)
     (upload,) = waiting()
     mine = tmp_path / "mine.mp4"
-    mine.write_bytes(film)
+    mine.write_bytes(video)
     for path in (str(mine), str(empty / "library.db"), str(empty / "uploads" / ".." / "library.db"), "/"):
         uploads.discard(load_settings(), path, ())
     uploads.discard(load_settings(), upload.path, {upload.path})
@@ -299,7 +297,7 @@ def test_only_uploads_that_are_no_video_are_discarded(client, empty, film, tmp_p
     assert files(empty) == []
 
 
-def test_tokens_are_forgotten_in_the_order_they_came(monkeypatch):
+def test_oldest_tokens_expire_first(monkeypatch):
     monkeypatch.setattr(uploads, "MOST_TOKENS", 2)
     tokens = UploadTokens()
     first, second, third = (tokens.issue() for _ in range(3))

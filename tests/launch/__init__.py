@@ -1,1 +1,1 @@
-"""The programs that people start by a double click."""
+"""The launchers that users start with a double click."""

@@ -1,6 +1,6 @@
-"""What is asked of the launchers: read on every system; the shell ones are run against a uv that only writes down.
+"""The launchers: their text is checked on every system; the shell scripts run against a uv that only logs its calls.
 
-The batch file cannot be run outside of Windows: only what is known to break one is looked for.
+The batch file runs on Windows only. Elsewhere the tests check it for the usual mistakes.
 """
 
 import os
@@ -18,15 +18,15 @@ LAUNCH = PROJECT / "launch"
 SHELL = ["Start EveryFrame.command", "start-everyframe.sh"]
 BATCH = LAUNCH / "Start EveryFrame.bat"
 needs_shell = pytest.mark.skipif(sys.platform == "win32", reason="shell scripts are not for Windows")
-# A uv that writes down what it is asked, and makes an environment whose programs do the same.
+# A uv that logs its calls, and creates an environment whose programs do the same.
 UV = """#!/bin/sh
-echo "uv $*" >>"$TOLD"
+echo "uv $*" >>"$CALL_LOG"
 case $1 in
 venv)
     for last; do :; done
     mkdir -p "$last/bin"
     printf '#!/bin/sh\\nexit 0\\n' >"$last/bin/python"
-    printf '#!/bin/sh\\necho "everyframe $*" >>"$TOLD"\\necho "$SAYS"\\n' >"$last/bin/everyframe"
+    printf '#!/bin/sh\\necho "everyframe $*" >>"$CALL_LOG"\\necho "$DOCTOR_OUTPUT"\\n' >"$last/bin/everyframe"
     chmod +x "$last/bin/python" "$last/bin/everyframe" ;;
 esac
 """
@@ -34,7 +34,7 @@ esac
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of what the launchers need, in a folder whose name is hard on scripts."""
+    """A copy of what the launchers need, in a folder whose name is difficult for scripts."""
     folder = tmp_path / "Every Frame & Söhne's (1)"
     shutil.copytree(LAUNCH, folder / "launch", ignore=shutil.ignore_patterns(".venv", ".uv"))
     for name in ("requirements.lock", "requirements-headless.lock", "pyproject.toml"):
@@ -46,15 +46,15 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def start(folder: Path, says: str = "") -> tuple[str, list[str]]:
-    """What the launcher prints, and what it asked of others."""
-    told = folder.parent / "told"
-    told.unlink(missing_ok=True)
+def start(folder: Path, doctor_output: str = "") -> tuple[str, list[str]]:
+    """Run the launcher: its output, and the logged calls."""
+    call_log = folder.parent / "calls"
+    call_log.unlink(missing_ok=True)
     environment = {
         "PATH": f"{folder.parent / 'programs'}:/usr/bin:/bin",
         "HOME": str(folder.parent),
-        "TOLD": str(told),
-        "SAYS": says,
+        "CALL_LOG": str(call_log),
+        "DOCTOR_OUTPUT": doctor_output,
     }
     done = subprocess.run(
         ["/bin/sh", folder / "launch" / SHELL[0]],
@@ -66,34 +66,34 @@ def start(folder: Path, says: str = "") -> tuple[str, list[str]]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout, told.read_text(encoding="utf-8").splitlines()
+    return done.stdout, call_log.read_text(encoding="utf-8").splitlines()
 
 
 @needs_shell
-def test_it_sets_up_from_the_lock_and_starts_the_dashboard(folder):
-    said, told = start(folder)
-    assert "Setting EveryFrame up" in said
-    assert "Ollama" not in said
-    asked = [line for line in told if not line.startswith("uv --version")]
-    assert [line.split()[:3] for line in asked[:3]] == [
+def test_first_start_installs_from_the_lock(folder):
+    output, calls = start(folder)
+    assert "Installing EveryFrame" in output
+    assert "Ollama" not in output
+    commands = [line for line in calls if not line.startswith("uv --version")]
+    assert [line.split()[:3] for line in commands[:3]] == [
         ["uv", "venv", "--quiet"],
         ["uv", "pip", "sync"],
         ["uv", "pip", "install"],
     ]
-    assert "--require-hashes requirements.lock" in asked[1]
-    assert asked[-1] == "everyframe dashboard"
+    assert "--require-hashes requirements.lock" in commands[1]
+    assert commands[-1] == "everyframe dashboard"
 
 
 @needs_shell
-def test_the_second_time_it_only_starts(folder):
+def test_second_start_installs_nothing(folder):
     start(folder)
-    said, told = start(folder)
-    assert "Setting" not in said
-    assert told == ["everyframe doctor", "everyframe dashboard"]
+    output, calls = start(folder)
+    assert "Installing" not in output
+    assert calls == ["everyframe doctor", "everyframe dashboard"]
 
 
 @needs_shell
-def test_another_lock_is_set_up_anew(folder):
+def test_changed_lock_reinstalls(folder):
     start(folder)
     with (folder / "requirements.lock").open("a", encoding="utf-8") as lock:
         lock.write("# a newer one\n")
@@ -101,14 +101,14 @@ def test_another_lock_is_set_up_anew(folder):
 
 
 @needs_shell
-def test_a_missing_ollama_is_said_in_one_sentence_with_its_link(folder):
-    said, told = start(folder, says="mend it: install it: https://ollama.com/download (Linux: …)")
-    [sentence] = [line for line in said.splitlines() if "Ollama" in line]
-    assert "https://ollama.com/download" in sentence
-    assert told[-1] == "everyframe dashboard"
+def test_missing_ollama_is_reported_with_its_link(folder):
+    output, calls = start(folder, doctor_output="Fix: install Ollama from https://ollama.com/download (Linux: …)")
+    [line] = [line for line in output.splitlines() if "Ollama is not installed" in line]
+    assert "https://ollama.com/download" in line
+    assert calls[-1] == "everyframe dashboard"
 
 
-def test_what_tells_a_missing_ollama_is_what_doctor_says():
+def test_launchers_look_for_the_link_that_doctor_prints():
     from enrich.cli.machine import INSTALL_OLLAMA
 
     assert "ollama.com/download" in INSTALL_OLLAMA
@@ -116,7 +116,7 @@ def test_what_tells_a_missing_ollama_is_what_doctor_says():
 
 @needs_shell
 @pytest.mark.parametrize("name", SHELL)
-def test_shell_launchers_can_be_started_and_shellcheck_is_content(name):
+def test_shell_launchers_are_executable_and_pass_shellcheck(name):
     path = LAUNCH / name
     assert os.access(path, os.X_OK)
     assert b"\r" not in path.read_bytes()
@@ -126,10 +126,10 @@ def test_shell_launchers_can_be_started_and_shellcheck_is_content(name):
     assert done.returncode == 0, done.stdout
 
 
-def test_the_batch_file_is_plain_and_every_jump_has_its_place():
+def test_batch_file_is_ascii_and_every_jump_has_a_label():
     data = BATCH.read_bytes()
-    assert data.isascii(), "the console's code page is not known"
-    assert data.count(b"\n") == data.count(b"\r\n"), "cmd loses its labels where lines end in LF alone"
+    assert data.isascii(), "the console's code page is unknown"
+    assert data.count(b"\n") == data.count(b"\r\n"), "cmd does not find labels in files with LF line endings"
     text = data.decode("ascii")
     labels = set(re.findall(r"^:(\w+)", text, re.MULTILINE))
     jumps = set(re.findall(r"\b(?:goto|call) :(\w+)", text))
@@ -137,10 +137,10 @@ def test_the_batch_file_is_plain_and_every_jump_has_its_place():
     for name in ("PYTHONS", "ENVIRONMENT", "PYTHON", "EVERYFRAME", "UV"):
         for found in re.finditer(rf"%{name}%", text):
             before = text[text.rindex("\n", 0, found.start()) : found.start()]
-            assert before.count('"') % 2 == 1, f"%{name}% stands outside of quotes: {before}"
+            assert before.count('"') % 2 == 1, f"%{name}% is not quoted: {before}"
 
 
-def test_all_launchers_and_the_makefile_mean_the_same_uv_and_pythons():
+def test_launchers_and_makefile_use_the_same_versions():
     shell = (LAUNCH / "start-everyframe.sh").read_text(encoding="utf-8")
     batch = BATCH.read_text(encoding="ascii")
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
@@ -159,7 +159,7 @@ def test_all_launchers_and_the_makefile_mean_the_same_uv_and_pythons():
 @needs_shell
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_in_an_empty_home_it_sets_up_for_real_and_serves_the_dashboard(tmp_path):
+def test_real_first_start_serves_the_dashboard(tmp_path):
     folder = tmp_path / "Every Frame & Söhne's (1)"
     shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests", "docs", "bench"))
     shutil.copytree(PROJECT / ".streamlit", folder / ".streamlit")
@@ -175,18 +175,18 @@ def test_in_an_empty_home_it_sets_up_for_real_and_serves_the_dashboard(tmp_path)
         text=True,
     ) as process:
         assert process.stdout
-        said = ""
+        output = ""
         for line in process.stdout:
-            said += line
+            output += line
             if found := re.search(r"dashboard: (http://127\.0\.0\.1:\d+)", line):
-                with urllib.request.urlopen(f"{found[1]}/_stcore/health") as answer:  # noqa: S310  # of this machine
+                with urllib.request.urlopen(f"{found[1]}/_stcore/health") as answer:  # noqa: S310  # local
                     assert answer.status == 200
                 process.terminate()
         code = process.wait(60)
-    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # a gigabyte that nobody will look at
+    shutil.rmtree(tmp_path / "cache", ignore_errors=True)  # about 1 GB
     shutil.rmtree(folder / "launch" / ".venv", ignore_errors=True)
-    if "connect to the internet" in said:
-        pytest.skip(said.strip().splitlines()[-1])
-    assert "Setting EveryFrame up" in said
-    assert "dashboard: http" in said
-    assert code == 0, said
+    if "connect to the internet" in output:
+        pytest.skip(output.strip().splitlines()[-1])
+    assert "Installing EveryFrame" in output
+    assert "dashboard: http" in output
+    assert code == 0, output

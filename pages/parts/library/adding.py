@@ -1,9 +1,7 @@
-"""Adding films: where they come from, how they are looked at, what that will take, and then the adding itself.
+"""Adding videos: choosing them, which frames to keep, an estimate, and the progress and result of the add jobs.
 
-Estimates and additions are jobs of the command line: every tab sees them, and they go on without one. What a tab holds
-by itself is only what somebody has chosen and not added yet.
-
-What the adding that was begun has come to: its progress while it runs, then its sum, in every tab.
+Estimates and additions are jobs: they continue when the tab is closed, and every tab shows them. A tab itself holds
+only the selection that has not been added yet.
 """
 
 from pathlib import Path
@@ -17,37 +15,37 @@ from enrich.settings import Settings
 from enrich.wording import counted, size, span
 from pages.parts.library import browser
 from pages.parts.library.browser import browse
-from pages.parts.library.sampling import choose
-from pages.parts.library.upload import upload_face
+from pages.parts.library.sampling import choose_sampling
+from pages.parts.library.upload import draw_upload
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 from pages.parts.web import uploads
 
 REFRESH = "1s"
-SHOWN_PROBLEMS = 8
-SAID = {"added": "added", "known": "in the library already", "moved": "found again at a new place"}
+MAX_PROBLEMS = 8  # that are listed
+OUTCOMES = {"added": "added", "known": "already in the library", "moved": "moved, path updated"}
 ESTIMATE, ADD = "estimate", "add"  # kinds of jobs
 SOURCES = ("Folders", "Path", "Upload")
-SEEN = "uploads-seen"  # paths of uploads that were there when the page was drawn
-LONGEST_CONTEXT = 2000
+KNOWN_UPLOADS = "known-uploads"  # session state: paths of the uploads that existed when the page was drawn
+CONTEXT_CHARACTERS = 2000
 
 
-def additions(registered: frozenset[str]) -> None:
-    """Draw the jobs that add films, until somebody puts their sums away."""
+def draw_add_jobs(registered: frozenset[str]) -> None:
+    """The progress of running add jobs, and the results of finished ones until they are dismissed."""
     now = settings()
     for job in jobs(now, ADD):
         if job.is_running:
-            _watch(job.id)
+            _progress(job.id)
             st.button("Stop adding", key=f"stop-{job.id}", on_click=_stop, args=(now, job.id), type="tertiary")
             continue
-        _clear(now, job, registered)
+        _discard_failed_uploads(now, job, registered)
         with st.container(border=True):
-            _say(job)
-            st.button("Put this away", key=f"away-{job.id}", on_click=_forget, args=(now, job.id), type="tertiary")
+            _draw_result(job)
+            st.button("Dismiss", key=f"dismiss-{job.id}", on_click=_dismiss, args=(now, job.id), type="tertiary")
 
 
 @st.fragment(run_every=REFRESH)
-def _watch(job_id: str) -> None:
+def _progress(job_id: str) -> None:
     job = next((job for job in jobs(settings(), ADD) if job.id == job_id), None)
     if job is None or not job.is_running:
         st.rerun()
@@ -55,29 +53,29 @@ def _watch(job_id: str) -> None:
     total = int(job.lines[0].get("total") or 0) if job.lines else 0
     share = min(1.0, len(done) / total) if total else 0.0
     name = f": {plain(Path(str(done[-1].get('path'))).name, 60)}" if done else ""
-    st.progress(share, f"Adding films, {len(done):,} of {total:,} files looked at{name}")
+    st.progress(share, f"Adding videos: {len(done):,} of {total:,} files{name}")
 
 
-def _say(job: Job) -> None:
+def _draw_result(job: Job) -> None:
     done = _done(job)
-    counts = {outcome: sum(line.get("outcome") == outcome for line in done) for outcome in (*SAID, "failed")}
-    parts = [f"{counted(counts[outcome], 'film')} {words}" for outcome, words in SAID.items() if counts[outcome]]
+    counts = {outcome: sum(line.get("outcome") == outcome for line in done) for outcome in (*OUTCOMES, "failed")}
+    parts = [f"{counted(counts[outcome], 'video')} {text}" for outcome, text in OUTCOMES.items() if counts[outcome]]
     if parts:
         st.success(", ".join(parts) + ".")
-    bad = [line for line in done if line.get("outcome") == "failed"]
-    if bad:
-        st.warning(f"{counted(len(bad), 'film')} could not be added:")
-        st.text(shown("\n".join(str(line.get("error")) for line in bad[:SHOWN_PROBLEMS])))
-        if len(bad) > SHOWN_PROBLEMS:
-            st.caption(f"and {len(bad) - SHOWN_PROBLEMS:,} more")
-    if not parts and not bad:
-        st.error("No film was added:" if job.error else "There was no film in it.")
+    failed = [line for line in done if line.get("outcome") == "failed"]
+    if failed:
+        st.warning(f"{counted(len(failed), 'video')} could not be added:")
+        st.text(shown("\n".join(str(line.get("error")) for line in failed[:MAX_PROBLEMS])))
+        if len(failed) > MAX_PROBLEMS:
+            st.caption(f"and {len(failed) - MAX_PROBLEMS:,} more")
+    if not parts and not failed:
+        st.error("No videos were added:" if job.error else "No videos found.")
         if job.error:
             st.text(shown(job.error))
     elif job.exit_code is None:
-        st.warning("It was stopped before the end. Add the same folder again to go on.")
+        st.warning("Adding was stopped before it finished. Add the same folder again to continue.")
     elif counts["added"]:
-        st.caption("They are described as soon as the worker runs: start it on the Overview page.")
+        st.caption("They are described while the worker runs. Start it on the Overview page.")
 
 
 def _stop(now: Settings, job_id: str) -> None:
@@ -87,12 +85,12 @@ def _stop(now: Settings, job_id: str) -> None:
         st.toast(plain(error))
 
 
-def _forget(now: Settings, job_id: str) -> None:
+def _dismiss(now: Settings, job_id: str) -> None:
     forget_job(now, job_id)
 
 
-def _clear(now: Settings, job: Job, registered: frozenset[str]) -> None:
-    """Delete uploads that turned out to be no films; the reason is said beside."""
+def _discard_failed_uploads(now: Settings, job: Job, registered: frozenset[str]) -> None:
+    """Delete uploads that are not videos; the result shows why they failed."""
     for line in _done(job):
         if line.get("outcome") == "failed":
             uploads.discard(now, str(line.get("path")), registered)
@@ -102,41 +100,41 @@ def _done(job: Job) -> list[dict[str, Any]]:
     return [line for line in job.lines if "outcome" in line]
 
 
-def add_part(registered: frozenset[str]) -> None:
-    """Draw it all; `registered`: the paths of the library's videos."""
+def draw_add_form(registered: frozenset[str]) -> None:
+    """The selection, its options, the estimate, and the button that adds; `registered`: paths in the library."""
     now = settings()
-    said = st.query_params.get("from", "").capitalize()
-    st.session_state.setdefault("source", said if said in SOURCES else SOURCES[0])
-    source = st.segmented_control("Where the films are", SOURCES, key="source", required=True, on_change=_go)
+    named = st.query_params.get("from", "").capitalize()
+    st.session_state.setdefault("source", named if named in SOURCES else SOURCES[0])
+    source = st.segmented_control("Add from", SOURCES, key="source", required=True, on_change=_set_address)
     with st.container(border=True):
         match source:
             case "Path":
-                _path()
+                _draw_path_form()
             case "Upload":
-                st.session_state[SEEN] = [upload.path for upload in uploads.waiting(now, registered)]
-                upload_face(uploads.free_bytes(now), on_done=_choose_uploads)
+                st.session_state[KNOWN_UPLOADS] = [upload.path for upload in uploads.waiting(now, registered)]
+                draw_upload(uploads.free_bytes(now), on_done=_select_uploads)
             case _:
-                browse("add", browser.toggle, marked=browser.paths(), on_folder=browser.choose)
-    _inbox(now, registered)
-    st.subheader("Chosen")
-    entries = browser.chosen()
+                browse("add", browser.toggle, marked=browser.paths(), on_folder=browser.select)
+    _draw_uploads(now, registered)
+    st.subheader("Selected")
+    entries = browser.selected()
     if not entries:
-        st.text("Nothing yet. Choose films or a folder above.")
+        st.text("Nothing selected yet. Choose videos or a folder above.")
         return
     for entry in entries:
-        _entry(entry)
-    sampling = choose(now.likeness)
+        _draw_selected(entry)
+    sampling = choose_sampling(now.likeness)
     st.text_area(
-        "What the films are about",
+        "Context",
         key="context",
-        max_chars=LONGEST_CONTEXT,
+        max_chars=CONTEXT_CHARACTERS,
         placeholder="Wedding of Ana and Tom in a garden, June 2019",
-        help="The model reads it with every picture. Who, where, when: what a picture alone cannot say.",
+        help="Sent to the model with every frame: who, where and when, which an image alone does not show.",
     )
     words = [f"--sampling={sampling.text}"]
     paths = [entry.path for entry in entries]
-    asked = (ESTIMATE, *words, "--", *paths)
-    estimate = _estimate(now, asked)
+    estimate_words = (ESTIMATE, *words, "--", *paths)
+    estimate = _draw_estimate(now, estimate_words)
     if estimate is None:
         return
     if any(entry.title for entry in entries):
@@ -146,59 +144,59 @@ def add_part(registered: frozenset[str]) -> None:
     with st.container(horizontal=True):
         if count := _videos(estimate):
             st.button(
-                f"Add {counted(count, 'film')} to the library",
+                f"Add {counted(count, 'video')} to the library",
                 type="primary",
                 key="add",
-                on_click=_begin,
+                on_click=_start,
                 args=(ADD, (ADD, "--lines", *words, "--", *paths)),
             )
-        st.button("Look again", type="tertiary", key="again", on_click=_begin, args=(ESTIMATE, asked))
+        st.button("Refresh estimate", type="tertiary", key="again", on_click=_start, args=(ESTIMATE, estimate_words))
 
 
-def _go() -> None:
+def _set_address() -> None:
     st.query_params.from_dict({"do": "add", "from": str(st.session_state["source"]).lower()})
 
 
-def _path() -> None:
+def _draw_path_form() -> None:
     with st.form("path-form", border=False, clear_on_submit=False):
-        st.text_input("Path of a film or a folder", key="path", placeholder="/media/camera/DCIM")
-        st.form_submit_button("Choose", on_click=_choose_path)
+        st.text_input("Path to a video or folder", key="path", placeholder="/media/camera/DCIM")
+        st.form_submit_button("Select", on_click=_select_path)
     if problem := st.session_state.get("path-problem"):
         st.error(plain(problem))
 
 
-def _choose_path() -> None:
+def _select_path() -> None:
     st.session_state["path-problem"] = ""
     try:
-        browser.choose(browser.path_from(st.session_state["path"]))
+        browser.select(browser.path_from(st.session_state["path"]))
     except browser.NoSuchPathError as error:
         st.session_state["path-problem"] = str(error)
     else:
         st.session_state["path"] = ""
 
 
-def _choose_uploads() -> None:
-    """Choose what has come since the page was drawn."""
-    for upload in uploads.waiting(settings(), st.session_state.get(SEEN, [])):
-        browser.choose(upload.path, title=upload.title)
+def _select_uploads() -> None:
+    """Select the uploads that have finished since the page was drawn."""
+    for upload in uploads.waiting(settings(), st.session_state.get(KNOWN_UPLOADS, [])):
+        browser.select(upload.path, title=upload.title)
 
 
-def _inbox(now: Settings, registered: frozenset[str]) -> None:
-    """Uploads that are not in the library, whoever uploaded them."""
+def _draw_uploads(now: Settings, registered: frozenset[str]) -> None:
+    """Uploads that have not been added to the library, from any tab or user."""
     waiting = [upload for upload in uploads.waiting(now, registered) if upload.path not in browser.paths()]
     if not waiting:
         return
-    st.subheader("Uploaded, not in the library")
+    st.subheader("Uploaded, not added yet")
     for upload in waiting:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"{plain(upload.title, 80)} · {size(upload.size_bytes)}", width="content")
             st.button(
-                "Choose",
+                "Select",
                 key=f"inbox-{upload.path}",
-                on_click=browser.choose,
+                on_click=browser.select,
                 args=(upload.path,),
                 kwargs={"title": upload.title},
-                help=f"Choose {plain(upload.title, 80)}",
+                help=f"Select {plain(upload.title, 80)}",
             )
             st.button(
                 "Delete",
@@ -210,79 +208,79 @@ def _inbox(now: Settings, registered: frozenset[str]) -> None:
             )
 
 
-def _entry(entry: browser.SelectedPath) -> None:
-    about = "folder, with all in it" if entry.is_folder else size(entry.size_bytes or 0)
+def _draw_selected(entry: browser.SelectedPath) -> None:
+    about = "folder and subfolders" if entry.is_folder else size(entry.size_bytes or 0)
     name = entry.title or entry.path
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{plain(name)} · {about}", width="content")
         st.button(
-            "Put back",
-            key=f"drop-{entry.path}",
-            on_click=browser.drop,
+            "Remove from selection",
+            key=f"deselect-{entry.path}",
+            on_click=browser.deselect,
             args=(entry.path,),
             type="tertiary",
-            help=f"Do not add {plain(name, 80)}",
+            help=f"Remove {plain(name, 80)} from the selection",
         )
 
 
-def _estimate(now: Settings, words: tuple[str, ...]) -> Job | None:
-    """What the chosen films will take: to be asked for, being worked out, or said. None until it is said."""
+def _draw_estimate(now: Settings, words: tuple[str, ...]) -> Job | None:
+    """The estimate for the selection: a button, a note while it runs, or the result. None until there is a result."""
     job = _job(now, words)
     if job is None:
-        st.button("See what it takes", type="primary", key="see", on_click=_begin, args=(ESTIMATE, words))
-        st.caption("Says how many pictures, how much time and how much disk. Nothing is added yet.")
+        st.button("Estimate time and space", type="primary", key="estimate", on_click=_start, args=(ESTIMATE, words))
+        st.caption("Estimates frames, time and disk space. Nothing is added yet.")
         return None
     if job.is_running:
-        _watch_estimate(words)
+        _wait_for_estimate(words)
         return None
-    _say_estimate(now, job)
+    _draw_figures(now, job)
     return job
 
 
 @st.fragment(run_every=REFRESH)
-def _watch_estimate(words: tuple[str, ...]) -> None:
+def _wait_for_estimate(words: tuple[str, ...]) -> None:
     job = _job(settings(), words)
     if job is None or not job.is_running:
         st.rerun()
-    st.info("Looking into the films. A folder of hundreds takes a minute or two.")
+    st.info("Reading the videos. A folder with hundreds takes a minute or two.")
 
 
-def _say_estimate(now: Settings, job: Job) -> None:
-    said = job.lines[-1] if job.lines else {}
-    count = int(said.get("videos") or 0)
+def _draw_figures(now: Settings, job: Job) -> None:
+    data = job.lines[-1] if job.lines else {}
+    count = int(data.get("videos") or 0)
     if count:
-        kept, source = int(said.get("kept_frames") or 0), int(said.get("source_frames") or 0)
-        guess = "" if said.get("is_learnt") else ", a first guess"
-        seconds, disk = said.get("seconds"), float(said.get("disk_bytes") or 0)
-        model = plain(said.get("model") or now.model, 60)
+        kept, source = int(data.get("kept_frames") or 0), int(data.get("source_frames") or 0)
+        rough = "" if data.get("is_learnt") else " (rough estimate)"
+        seconds, disk = data.get("seconds"), float(data.get("disk_bytes") or 0)
+        model = plain(data.get("model") or now.model, 60)
         columns = st.columns(4)
-        columns[0].metric("Films", f"{count:,}")
-        columns[1].metric("Pictures to describe", f"about {kept:,}", help=f"Of {counted(source, 'frame')}{guess}.")
-        columns[2].metric("Time", span(seconds), help=f"For describing them with {model}, measured on this machine.")
-        columns[3].metric("Disk", f"about {size(disk)}", help="For the pictures. The films stay where they are.")
+        columns[0].metric("Videos", f"{count:,}")
+        columns[1].metric("Frames to describe", f"about {kept:,}", help=f"Of {counted(source, 'source frame')}{rough}")
+        columns[2].metric("Time", span(seconds), help=f"To describe them with {model}, as timed on this computer")
+        columns[3].metric("Disk space", f"about {size(disk)}", help="For the frames. Videos are not copied")
         if seconds is None:
-            st.caption(f"How long {model} takes on this machine is known after its first few pictures.")
+            st.caption(f"{model} has not been timed on this computer yet. The time shows after its first few frames.")
         free = uploads.free_bytes(now)
         if disk > free:
-            st.warning(f"Only {size(free)} are free beside the reserve: free some space or choose fewer frames.")
-    _say_problems("cannot be used", job.error)
+            st.warning(f"Only {size(free)} of disk space is available. Free some space or keep fewer frames.")
+    _draw_problems(job.error)
     if not count and not job.error:
-        st.warning("There is no film in it.")
+        st.warning("No videos found.")
 
 
-def _say_problems(what: str, error: str) -> None:
-    """Errors of the command line, one a line."""
+def _draw_problems(error: str) -> None:
+    """The files that cannot be added: the estimate's error output, one line per file."""
     lines = [line for line in error.splitlines() if line.strip()]
     if not lines:
         return
-    st.warning(f"{counted(len(lines), 'film')} {what}:")
-    st.text(shown("\n".join(lines[:SHOWN_PROBLEMS])))
-    if len(lines) > SHOWN_PROBLEMS:
-        st.caption(f"and {len(lines) - SHOWN_PROBLEMS:,} more")
+    st.warning(f"{counted(len(lines), 'file')} cannot be added:")
+    st.text(shown("\n".join(lines[:MAX_PROBLEMS])))
+    if len(lines) > MAX_PROBLEMS:
+        st.caption(f"and {len(lines) - MAX_PROBLEMS:,} more")
 
 
 def _job(now: Settings, words: tuple[str, ...]) -> Job | None:
-    """The newest job of exactly these words."""
+    """The newest job with exactly these words."""
     return next((job for job in jobs(now, words[0]) if job.words == words), None)
 
 
@@ -290,15 +288,15 @@ def _videos(job: Job) -> int:
     return int(job.lines[-1].get("videos") or 0) if job.lines else 0
 
 
-def _begin(kind: str, words: tuple[str, ...]) -> None:
+def _start(kind: str, words: tuple[str, ...]) -> None:
     try:
         start_job(settings(), kind, *words)
     except EveryFrameError as error:
         st.toast(plain(error))
         return
     if kind == ADD:
-        for job in jobs(settings(), ADD):  # their sums have been seen
+        for job in jobs(settings(), ADD):  # earlier results have been seen
             forget_job(settings(), job.id)
-        browser.drop_all()
+        browser.deselect_all()
         st.session_state["context"] = ""
-        st.query_params.clear()  # back to the library, where it is seen
+        st.query_params.clear()  # back to the library, which shows the progress

@@ -1,8 +1,6 @@
-"""A browser over the folders of this machine, drawn: places, the way up, a page of folders and films to choose from.
+"""A file browser for this computer's videos, and the tab's selection of videos and folders to add.
 
-Where people keep films: their own folder with what is usual in it, and the drives of this machine.
-
-The films and folders somebody has chosen to add, in this tab, until they are added or put back.
+It starts from the user's own folders and the drives; a page of folders and videos at a time.
 """
 
 import os
@@ -17,41 +15,41 @@ import psutil
 import streamlit as st
 
 from enrich.wording import counted, size
-from pages.parts.library.folders import FileOrder, Folder, FolderPage, VideoFile, first_folder, look_into
+from pages.parts.library.folders import FileOrder, Folder, FolderPage, VideoFile, first_folder, list_folder
 from pages.parts.plain import plain, shown
 
 USUAL = ("Videos", "Movies", "Films", "Pictures", "Desktop", "Downloads", "Documents")
 DRIVE_FOLDERS = ("/media", "/run/media", "/mnt", "/Volumes")  # where Linux and macOS show drives and shares
-KEY = "chosen"
-NAME_LENGTH = 70
+SELECTION = "selection"  # session state: the selected paths, in order
+NAME_CHARACTERS = 70
 
 
 @dataclass(frozen=True, slots=True)
 class StartFolder:
-    """A folder to begin at, and what people call it."""
+    """A folder to start browsing from, and its display name."""
 
     name: str
     path: str
 
 
-def places() -> list[StartFolder]:
-    """Home, its usual folders and the drives, which are not looked into: one that sleeps keeps nobody waiting."""
+def start_folders() -> list[StartFolder]:
+    """The home folder, its usual subfolders, and the drives. Drives are not read, as one in standby would block."""
     home = Path.home()
     usual = [StartFolder(name, str(home / name)) for name in USUAL if (home / name).is_dir()]
     return [StartFolder("Home", str(home)), *usual, *drives()]
 
 
 def drives() -> list[StartFolder]:
-    """The machine's drives and network shares, by the names people know them by."""
+    """The computer's drives and network shares, by the names its file manager shows."""
     if sys.platform == "win32":
         return [StartFolder(part.mountpoint, part.mountpoint) for part in psutil.disk_partitions(all=True)]
     mounted = {part.mountpoint for part in psutil.disk_partitions(all=True)}
-    found = [StartFolder(os.path.basename(path), path) for path in sorted(mounted) if _is_drive(path)]  # noqa: PTH119  # it is one
+    found = [StartFolder(os.path.basename(path), path) for path in sorted(mounted) if _is_drive(path)]  # noqa: PTH119  # a mount point may not be readable
     return [StartFolder("This computer", "/"), *found]
 
 
 def _is_drive(mountpoint: str) -> bool:
-    """Whether something is mounted there for people: at most one folder of the user's name below the usual ones."""
+    """Whether a mount point is a drive or share rather than a system mount: `/mnt/nas`, `/media/ana/CAMERA`."""
     for folder in DRIVE_FOLDERS:
         rest = mountpoint.removeprefix(f"{folder}/")
         if rest != mountpoint:
@@ -61,7 +59,7 @@ def _is_drive(mountpoint: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class SelectedPath:
-    """A film or a folder. `title` is for one whose name says nothing: an upload."""
+    """A selected video or folder. `title` replaces a meaningless file name: an upload's."""
 
     path: str
     is_folder: bool
@@ -70,84 +68,85 @@ class SelectedPath:
 
 
 class NoSuchPathError(Exception):
-    """Nothing lies at the path somebody typed; the text says so."""
+    """A typed path is not valid or does not exist."""
 
 
-def chosen() -> list[SelectedPath]:
-    """All that is chosen, in the order it was."""
+def selected() -> list[SelectedPath]:
+    """All selected entries, in the order they were selected."""
     return list(_all().values())
 
 
 def paths() -> Collection[str]:
-    """Their paths."""
+    """The paths of the selected entries."""
     return _all().keys()
 
 
 def toggle(path: str) -> None:
-    """Choose a film, or put it back."""
+    """Select a video, or deselect it."""
     if path in _all():
-        drop(path)
+        deselect(path)
     else:
-        choose(path)
+        select(path)
 
 
-def choose(path: str, *, title: str = "") -> None:
-    """Choose a film or a folder."""
+def select(path: str, *, title: str = "") -> None:
+    """Select a video or a folder."""
     try:
-        count = None if os.path.isdir(path) else os.path.getsize(path)  # noqa: PTH112, PTH202  # nothing is built of it
+        count = None if os.path.isdir(path) else os.path.getsize(path)  # noqa: PTH112, PTH202  # the path stays as the user knows it
     except OSError:
         count = None
-    st.session_state[KEY] = {**_all(), path: SelectedPath(path, Path(path).is_dir(), title, count)}
+    st.session_state[SELECTION] = {**_all(), path: SelectedPath(path, Path(path).is_dir(), title, count)}
 
 
-def drop(path: str) -> None:
-    """Put one back."""
-    st.session_state[KEY] = {other: entry for other, entry in _all().items() if other != path}
+def deselect(path: str) -> None:
+    """Remove an entry from the selection."""
+    st.session_state[SELECTION] = {other: entry for other, entry in _all().items() if other != path}
 
 
-def drop_all() -> None:
-    """Put all back."""
-    st.session_state[KEY] = {}
+def deselect_all() -> None:
+    """Clear the selection."""
+    st.session_state[SELECTION] = {}
 
 
 def path_from(typed: str) -> str:
-    """The absolute path that was pasted: quotes, `file://` and `~` are understood. Raises NoSuchPathError."""
+    """The absolute path for typed or pasted text, which may have quotes, `file://` or `~`. Raises NoSuchPathError."""
     text = typed.strip().strip("\"'").strip()
     if not text:
-        raise NoSuchPathError("Paste the path of a film or a folder first.")
+        raise NoSuchPathError("Enter the path to a video or folder first.")
     if text.lower().startswith("file://"):
         text = unquote(urlsplit(text).path)
-        text = text[1:] if os.name == "nt" else text  # /C:/Films
+        text = text[1:] if os.name == "nt" else text  # /C:/Videos
     path = Path(text).expanduser()
     if not path.is_absolute():
-        raise NoSuchPathError(f"{text} is no whole path: it begins with {Path(Path.cwd().anchor)}, or with ~.")
+        raise NoSuchPathError(f"{text} is not an absolute path. Start it with {Path(Path.cwd().anchor)} or ~.")
     try:
         if not path.exists():
-            raise NoSuchPathError(f"There is nothing at {path}. If it lies on a drive, plug the drive in.")
+            raise NoSuchPathError(f"{path} does not exist. If it is on an external drive, connect the drive.")
     except OSError as error:
-        raise NoSuchPathError(f"{path} cannot be looked at: {error.strerror or error}") from error
-    return os.path.abspath(path)  # noqa: PTH100  # `..` taken out, links kept as the user knows them
+        raise NoSuchPathError(f"{path} cannot be read: {error.strerror or error}") from error
+    return os.path.abspath(path)  # noqa: PTH100  # removes `..`, keeps links as the user knows them
 
 
 def _all() -> dict[str, SelectedPath]:
-    found: dict[str, SelectedPath] = st.session_state.setdefault(KEY, {})
+    found: dict[str, SelectedPath] = st.session_state.setdefault(SELECTION, {})
     return found
 
 
 def browse(
     key: str,
-    on_film: Callable[[str], None],
+    on_video: Callable[[str], None],
     *,
     marked: Collection[str] | None = None,
     start: str | None = None,
     on_folder: Callable[[str], None] | None = None,
 ) -> None:
-    """Draw the browser; `on_film` is called with the path of a film that somebody clicks.
+    """Draw the browser; `on_video` is called with the path of a clicked video.
 
-    `marked`: films are ticked rather than pressed, and these are. `on_folder`: the whole open folder can be chosen too.
+    `marked`: videos have checkboxes instead of buttons, and these are checked. `on_folder`: called with the open folder
+    by a button that selects all of it.
     """
     folder = st.session_state.setdefault(f"{key}-folder", start or first_folder())
-    _places(key)
+    _start_folders(key)
     with st.container(horizontal=True, vertical_alignment="center"):
         parent = str(Path(folder).parent)
         st.button(
@@ -157,41 +156,41 @@ def browse(
             on_click=_open,
             args=(key, parent),
             disabled=parent == folder,
-            help="The folder that this one lies in",
+            help="Parent folder",
         )
         st.text(shown(folder))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        words = st.text_input("Find in this folder", key=f"{key}-words", on_change=_turn, args=(key, 0))
+        words = st.text_input("Search this folder", key=f"{key}-words", on_change=_set_page, args=(key, 0))
         order = st.selectbox(
-            "Sort", [*FileOrder], index=0, key=f"{key}-order", on_change=_turn, args=(key, 0), width=180
+            "Sort", [*FileOrder], index=0, key=f"{key}-order", on_change=_set_page, args=(key, 0), width=180
         )
-    page = look_into(folder, words=words, order=order, number=st.session_state.get(f"{key}-page", 0))
+    page = list_folder(folder, words=words, order=order, number=st.session_state.get(f"{key}-page", 0))
     if page.problem:
         st.warning(page.problem)
         return
     for entry in page.folders:
         _folder(key, entry)
-    for film in page.films:
-        _film(key, film, on_film, marked)
-    _foot(key, page)
+    for video in page.videos:
+        _video(key, video, on_video, marked)
+    _footer(key, page)
     if on_folder is not None:
         st.button(
-            "Choose this whole folder",
+            "Select this folder",
             icon=":material/create_new_folder:",
             key=f"{key}-whole",
             on_click=on_folder,
             args=(folder,),
-            help="Every film in it and in its folders",
+            help="All videos in it and its subfolders",
         )
 
 
 def selection_key(key: str, path: str) -> str:
-    """The key of a film's tick in the browser `key`."""
-    return f"{key}-film-{path}"
+    """The key of a video's checkbox in the browser `key`."""
+    return f"{key}-video-{path}"
 
 
-def _places(key: str) -> None:
-    found: list[StartFolder] = places()
+def _start_folders(key: str) -> None:
+    found: list[StartFolder] = start_folders()
     with st.container(horizontal=True, gap="small"):
         for place in found:
             st.button(
@@ -207,7 +206,7 @@ def _places(key: str) -> None:
 def _folder(key: str, folder: Folder) -> None:
     about = f" · {folder.about}" if folder.about else ""
     st.button(
-        f"{plain(folder.name, NAME_LENGTH)}{about}",
+        f"{plain(folder.name, NAME_CHARACTERS)}{about}",
         icon=":material/folder:",
         key=f"{key}-open-{folder.path}",
         type="tertiary",
@@ -217,53 +216,53 @@ def _folder(key: str, folder: Folder) -> None:
     )
 
 
-def _film(key: str, film: VideoFile, on_film: Callable[[str], None], marked: Collection[str] | None) -> None:
-    label = f"{plain(film.name, NAME_LENGTH)} · {_about(film)}"
+def _video(key: str, video: VideoFile, on_video: Callable[[str], None], marked: Collection[str] | None) -> None:
+    label = f"{plain(video.name, NAME_CHARACTERS)} · {_details(video)}"
     if marked is None:
         st.button(
             label,
             icon=":material/movie:",
-            key=selection_key(key, film.path),
+            key=selection_key(key, video.path),
             type="tertiary",
-            on_click=on_film,
-            args=(film.path,),
+            on_click=on_video,
+            args=(video.path,),
         )
         return
-    name = selection_key(key, film.path)
-    st.session_state[name] = film.path in marked  # what is chosen is known elsewhere; the tick only shows it
-    st.checkbox(label, key=name, on_change=on_film, args=(film.path,))
+    name = selection_key(key, video.path)
+    st.session_state[name] = video.path in marked  # the checkbox only shows the selection, which is stored elsewhere
+    st.checkbox(label, key=name, on_change=on_video, args=(video.path,))
 
 
-def _about(film: VideoFile) -> str:
-    if film.size_bytes is None or film.changed_at is None:
+def _details(video: VideoFile) -> str:
+    if video.size_bytes is None or video.changed_at is None:
         return "cannot be read"
-    changed = datetime.fromtimestamp(film.changed_at).astimezone()
-    return f"{size(film.size_bytes)} · {changed.day} {changed:%b %Y}"
+    changed = datetime.fromtimestamp(video.changed_at).astimezone()
+    return f"{size(video.size_bytes)} · {changed.day} {changed:%b %Y}"
 
 
-def _foot(key: str, page: FolderPage) -> None:
+def _footer(key: str, page: FolderPage) -> None:
     parts = [counted(page.total_folders, "folder")] if page.total_folders else []
-    parts.append(counted(page.total_films, "film") if page.total_films else "no films in it")
+    parts.append(counted(page.total_videos, "video") if page.total_videos else "no videos")
     if page.others:
         parts.append(f"{counted(page.others, 'other file')} not shown")
-    said = ", ".join(parts).capitalize()
+    summary = ", ".join(parts).capitalize()
     if page.pages == 1:
-        st.caption(said)
+        st.caption(summary)
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        for label, number, is_there in (
+        for label, number, is_enabled in (
             ("Previous", page.number - 1, page.number > 0),
             ("Next", page.number + 1, page.number < page.pages - 1),
         ):
-            st.button(label, key=f"{key}-{label}", on_click=_turn, args=(key, number), disabled=not is_there)
-        st.caption(f"Page {page.number + 1:,} of {page.pages:,} · {said}")
+            st.button(label, key=f"{key}-{label}", on_click=_set_page, args=(key, number), disabled=not is_enabled)
+        st.caption(f"Page {page.number + 1:,} of {page.pages:,} · {summary}")
 
 
 def _open(key: str, path: str) -> None:
     st.session_state[f"{key}-folder"] = path
     st.session_state[f"{key}-words"] = ""
-    _turn(key, 0)
+    _set_page(key, 0)
 
 
-def _turn(key: str, number: int) -> None:
+def _set_page(key: str, number: int) -> None:
     st.session_state[f"{key}-page"] = number

@@ -1,7 +1,4 @@
-"""The library as cards, a page at a time: poster, length, frames, how far each film is, and what is wrong with it.
-
-How far a video is, in words a person uses, and as a share of the whole film.
-"""
+"""The library as cards, a page at a time: poster, length, frames, state, progress and problems of each video."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -14,18 +11,18 @@ from db.models import EnrichmentStatus, ExtractionStatus
 from db.queries import VideoRow
 from enrich.wording import counted, span
 from pages.parts.library.folders import natural
-from pages.parts.library.sampling import in_words
+from pages.parts.library.sampling import sampling_label
 from pages.parts.plain import plain
 from pages.parts.session import reading
 from pages.parts.view import image_url
 
 Name = TypeVar("Name", bound=StrEnum)
 PAGE = "pages/library.py"
-CARDS = 12
-SELECT_WIDTH = 180  # pixels
+CARDS_PER_PAGE = 12
+WIDTH_PIXELS = 180  # of a select box
 REFRESH = "4s"
 TITLE_CHARACTERS, LINE_CHARACTERS = 60, 160
-# Where things lie, and nothing about colours: those are the theme's.
+# Layout only: colours come from the theme.
 LAYOUT = """<style>
 .st-key-cards {
   display: grid; gap: 1rem; align-items: stretch;
@@ -36,7 +33,7 @@ LAYOUT = """<style>
 [class*="st-key-card-"] img {
   width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: rgba(128, 128, 128, 0.14);
 }
-[class*="st-key-card-"] .nothing {
+[class*="st-key-card-"] .no-poster {
   aspect-ratio: 16 / 9; display: grid; place-items: center; background: rgba(128, 128, 128, 0.14); border-radius: 8px;
 }
 [class*="st-key-card-"] [data-testid="stElementToolbar"] { display: none; }
@@ -48,92 +45,93 @@ LAYOUT = """<style>
 [class*="st-key-card-"] [data-testid="stPageLink-NavLink"]:hover span { text-decoration: underline; }
 [class*="st-key-card-"] [data-testid="stPageLink-NavLink"]:focus-visible::after { outline: 2px solid currentColor; }
 </style>"""
-NO_PICTURE = '<div class="nothing">No picture yet</div>'
+NO_POSTER = '<div class="no-poster">No image yet</div>'
 
 
 class VideoFilter(StrEnum):
-    """What somebody may want to see of the library."""
+    """Which videos to show."""
 
-    ALL = "All films"
+    ALL = "All videos"
     OPEN = "Not finished"
     DONE = "Described"
-    TROUBLE = "With trouble"
+    TROUBLE = "With problems"
 
 
-def belongs(row: VideoRow, group: VideoFilter) -> bool:
-    """Whether a video is one of the group."""
+def matches(row: VideoRow, group: VideoFilter) -> bool:
+    """Whether a video passes a filter."""
     match group:
         case VideoFilter.ALL:
             return True
         case VideoFilter.OPEN:
-            return row.enrichment_status in (EnrichmentStatus.PENDING, EnrichmentStatus.ENRICHING) and not is_lost(row)
+            is_open = row.enrichment_status in (EnrichmentStatus.PENDING, EnrichmentStatus.ENRICHING)
+            return is_open and not has_failed(row)
         case VideoFilter.DONE:
             return row.enrichment_status is EnrichmentStatus.ENRICHED
         case VideoFilter.TROUBLE:
-            return is_lost(row) or bool(row.error or row.failed or row.decode_failures)
+            return has_failed(row) or bool(row.error or row.failed or row.decode_failures)
     assert_never(group)
 
 
-def is_lost(row: VideoRow) -> bool:
-    """Whether nothing more comes of a video by itself."""
+def has_failed(row: VideoRow) -> bool:
+    """Whether a video has failed as a whole, so that only a retry continues it."""
     return row.extraction_status is ExtractionStatus.FAILED or row.enrichment_status is EnrichmentStatus.FAILED
 
 
-def status(row: VideoRow) -> str:  # noqa: PLR0911  # one for each
-    """Where a video stands."""
+def status(row: VideoRow) -> str:  # noqa: PLR0911  # one return per state
+    """A video's state."""
     if row.extraction_status is ExtractionStatus.FAILED:
-        return "Could not be read"
+        return "Extraction failed"
     if row.error and row.extraction_status is not ExtractionStatus.EXTRACTED:
-        return "Waits"
+        return "Waiting"
     match row.enrichment_status:
         case EnrichmentStatus.ENRICHED:
             return "Described"
         case EnrichmentStatus.FAILED:
-            return "No picture could be described"
+            return "Description failed"
         case EnrichmentStatus.ENRICHING:
-            is_whole = row.extraction_status is ExtractionStatus.EXTRACTED
-            return "Being described" if is_whole else "Being taken apart and described"
+            is_extracted = row.extraction_status is ExtractionStatus.EXTRACTED
+            return "Describing" if is_extracted else "Extracting and describing"
         case EnrichmentStatus.PENDING:
             match row.extraction_status:
                 case ExtractionStatus.EXTRACTED:
-                    return "Taken apart, not described yet"
+                    return "Extracted, not described yet"
                 case ExtractionStatus.EXTRACTING:
-                    return "Being taken apart"
+                    return "Extracting frames"
                 case ExtractionStatus.SKIMMED:
-                    return "Looked through once"
+                    return "Previewed"
                 case _:
-                    return "Not begun"
+                    return "Not started"
 
 
 def share(row: VideoRow) -> float:
-    """The share of the film's own frames that is described, 0 to 1; every kept frame counts for what it stands for."""
+    """The share of a video's source frames that is covered, 0 to 1; a frame counts for all that it stands for."""
     if row.extraction_status is ExtractionStatus.EXTRACTED and row.kept and row.described == row.kept:
         return 1.0
     return min(1.0, row.covered / row.frame_count) if row.frame_count else 0.0
 
 
 def progress(row: VideoRow) -> str:
-    """Where a video stands, with its share: Being described, 45 %."""
-    said = status(row)
-    return said if said == "Described" or is_lost(row) else f"{said}, {int(100 * share(row))} %"
+    """A video's state and share: Describing, 45 %."""
+    state = status(row)
+    return state if state == "Described" or has_failed(row) else f"{state}, {int(100 * share(row))} %"
 
 
 def figures(row: VideoRow) -> str:
-    """Length, frames and kept frames in a line."""
-    length = span(row.duration) if row.duration else "length unknown"
+    """Length, source frames and kept frames in a line."""
+    length = span(row.duration) if row.duration else "unknown length"
     is_counted = row.extraction_status is ExtractionStatus.EXTRACTED
-    frames = counted(row.frame_count, "frame") if row.frame_count else "frames not counted"
+    frames = counted(row.frame_count, "frame") if row.frame_count else "unknown number of frames"
     about = "" if is_counted or not row.frame_count else "about "
     return f"{length} · {about}{frames} · {row.kept:,} kept"
 
 
-def troubles(row: VideoRow) -> list[str]:
-    """What is wrong with a video, or keeps it waiting, one sentence each."""
+def problems(row: VideoRow) -> list[str]:
+    """A video's errors and warnings, and what it waits for, one sentence each."""
     found = [row.error] if row.error else []
     if row.failed:
-        found.append(f"{counted(row.failed, 'picture')} could not be described")
+        found.append(f"{counted(row.failed, 'frame')} could not be described")
     if row.decode_failures:
-        found.append(f"{counted(row.decode_failures, 'frame')} could not be decoded: the file is damaged there")
+        found.append(f"{counted(row.decode_failures, 'frame')} could not be decoded: the file is damaged")
     return [*found, *row.warnings]
 
 
@@ -141,67 +139,69 @@ class CardOrder(StrEnum):
     """How the cards are sorted."""
 
     NEWEST = "Newest first"
-    TITLE = "By title"
+    TITLE = "Title"
     LENGTH = "Longest first"
 
 
-def cards(rows: Sequence[VideoRow], *, is_live: bool) -> None:
-    """Draw the filters and a page of cards; while a worker lives, the cards are drawn anew by themselves."""
+def draw_cards(rows: Sequence[VideoRow], *, is_live: bool) -> None:
+    """Draw the filters and a page of cards; while a worker is running, the cards refresh by themselves."""
     query = st.query_params
     st.session_state.setdefault("find", query.get("find", ""))
     st.session_state.setdefault("show", _named(VideoFilter, query.get("show"), VideoFilter.ALL))
     st.session_state.setdefault("sort", _named(CardOrder, query.get("sort"), CardOrder.NEWEST))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        words = st.text_input("Find a film", key="find", on_change=_look)
-        group: VideoFilter = st.selectbox("Show", [*VideoFilter], key="show", on_change=_look, width=SELECT_WIDTH)
-        order: CardOrder = st.selectbox("Sort", [*CardOrder], key="sort", on_change=_look, width=SELECT_WIDTH)
+        words = st.text_input("Search videos", key="find", on_change=_set_address)
+        group: VideoFilter = st.selectbox(
+            "Show", [*VideoFilter], key="show", on_change=_set_address, width=WIDTH_PIXELS
+        )
+        order: CardOrder = st.selectbox("Sort", [*CardOrder], key="sort", on_change=_set_address, width=WIDTH_PIXELS)
     st.html(LAYOUT)
     st.fragment(_page, run_every=REFRESH if is_live else None)(words, group, order)
-    _turner(len(_wanted(rows, words, group, order)))
+    _pager(len(_matching(rows, words, group, order)))
 
 
 def page_number() -> int:
     """The page in the address, from 1."""
-    said = st.query_params.get("page", "1")
-    return max(1, int(said)) if said.isdecimal() and len(said) < 6 else 1  # noqa: PLR2004  # no library is so large
+    number = st.query_params.get("page", "1")
+    return max(1, int(number)) if number.isdecimal() and len(number) < 6 else 1  # noqa: PLR2004  # no library has more pages
 
 
 def _page(words: str, group: VideoFilter, order: CardOrder) -> None:
     with reading() as connection:
-        wanted = _wanted(queries.videos(connection), words, group, order)
-        number = min(page_number(), _pages(len(wanted)))
-        rows = wanted[(number - 1) * CARDS : number * CARDS]
+        matching = _matching(queries.videos(connection), words, group, order)
+        number = min(page_number(), _pages(len(matching)))
+        rows = matching[(number - 1) * CARDS_PER_PAGE : number * CARDS_PER_PAGE]
         posters = gallery.poster(connection, [row.id for row in rows])
     with st.container(key="cards"):
         for row in rows:
             _card(row, posters.get(row.id))
     if not rows:
-        st.info("No film is like that. Change what is shown, or the words.")
+        st.info("No videos match. Change the filter or the search.")
 
 
 def _card(row: VideoRow, poster: int | None) -> None:
     title = plain(row.title, TITLE_CHARACTERS)
     with st.container(key=f"card-{row.id}", border=True):
         if poster is None:
-            st.html(NO_PICTURE)
+            st.html(NO_POSTER)
         else:
-            st.image(image_url(poster), alt=f"A picture of {row.title}", width="stretch")
+            st.image(image_url(poster), alt=f"Frame of {row.title}", width="stretch")
         st.page_link(PAGE, label=title or "Untitled", query_params={"video": str(row.id)})
         st.progress(share(row), progress(row))
-        lines = [figures(row), in_words(row.sampling)]
+        lines = [figures(row), sampling_label(row.sampling)]
         if row.context:
             lines.append(f"“{plain(row.context, LINE_CHARACTERS)}”")
-        if trouble := troubles(row):
-            lines.append(f":material/warning: {plain('; '.join(trouble), LINE_CHARACTERS)}")
+        if found := problems(row):
+            lines.append(f":material/warning: {plain('; '.join(found), LINE_CHARACTERS)}")
         st.caption("  \n".join(lines))
 
 
-def _wanted(rows: Sequence[VideoRow], words: str, group: VideoFilter, order: CardOrder) -> list[VideoRow]:
-    looked_for = words.casefold().split()
+def _matching(rows: Sequence[VideoRow], words: str, group: VideoFilter, order: CardOrder) -> list[VideoRow]:
+    searched = words.casefold().split()
     found = [
         row
         for row in rows
-        if belongs(row, group) and all(word in f"{row.title} {row.context}".casefold() for word in looked_for)
+        if matches(row, group) and all(word in f"{row.title} {row.context}".casefold() for word in searched)
     ]
     match order:
         case CardOrder.TITLE:
@@ -213,37 +213,37 @@ def _wanted(rows: Sequence[VideoRow], words: str, group: VideoFilter, order: Car
 
 
 def _pages(total: int) -> int:
-    return max(1, -(-total // CARDS))
+    return max(1, -(-total // CARDS_PER_PAGE))
 
 
-def _turner(total: int) -> None:
+def _pager(total: int) -> None:
     pages = _pages(total)
     number = min(page_number(), pages)
     with st.container(horizontal=True, vertical_alignment="center"):
         if pages > 1:
-            st.button("Previous", on_click=_turn, args=(number - 1,), disabled=number == 1, key="previous")
-            st.button("Next", on_click=_turn, args=(number + 1,), disabled=number == pages, key="next")
-            st.caption(f"Page {number} of {pages} · {counted(total, 'film')}")
+            st.button("Previous", on_click=_show_page, args=(number - 1,), disabled=number == 1, key="previous")
+            st.button("Next", on_click=_show_page, args=(number + 1,), disabled=number == pages, key="next")
+            st.caption(f"Page {number} of {pages} · {counted(total, 'video')}")
         else:
-            st.caption(counted(total, "film"))
+            st.caption(counted(total, "video"))
 
 
-def _turn(number: int) -> None:
+def _show_page(number: int) -> None:
     st.query_params.from_dict(_query() | {"page": str(number)})
 
 
-def _look() -> None:
-    """Show the first page of what is looked for now."""
+def _set_address() -> None:
+    """Show the first page for the current filters."""
     st.query_params.from_dict(_query())
 
 
 def _query() -> dict[str, str]:
-    """What is looked for, as the address says it."""
+    """The current filters as query parameters."""
     words, group, order = (st.session_state[name] for name in ("find", "show", "sort"))
     query = {"find": words} if words else {}
     query |= {"show": group.name.lower()} if group is not VideoFilter.ALL else {}
     return query | ({"sort": order.name.lower()} if order is not CardOrder.NEWEST else {})
 
 
-def _named(kind: type[Name], text: str | None, usual: Name) -> Name:
-    return next((member for member in kind if member.name.lower() == text), usual)
+def _named(kind: type[Name], text: str | None, default: Name) -> Name:
+    return next((member for member in kind if member.name.lower() == text), default)

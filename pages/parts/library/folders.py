@@ -1,6 +1,6 @@
-"""The folders of this machine, listed: what may be opened, which films lie in it, what may not be read.
+"""Listing folders of this computer: subfolders, videos, and whether they can be read.
 
-A folder of thousands stays fast: names alone are read, and sizes only of what is shown, unless they are sorted by.
+Stays fast with thousands of entries: it reads only names, and sizes only of the entries shown, unless it sorts by size.
 """
 
 import os
@@ -15,22 +15,22 @@ from pathlib import Path
 from enrich.filenames import is_media_name
 from enrich.wording import counted, size
 
-PEEK_SECONDS = 0.3  # for all folders of a page together: a slow drive only says less
+PEEK_SECONDS = 0.3  # for all folders of a page together; on a slow drive some details are missing
 PEEK_ENTRIES = 5000
-NO_ACCESS = "may not be read"
+NO_ACCESS = "no permission"
 
 
 class FileOrder(StrEnum):
-    """How films are sorted; folders stand before them, always by name."""
+    """How videos are sorted. Folders come first, always by name."""
 
-    NAME = "By name"
+    NAME = "Name"
     NEWEST = "Newest first"
     LARGEST = "Largest first"
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFile:
-    """A file that is a film by its name. `size_bytes` and `changed_at` (seconds since 1970) are None where unknown."""
+    """A file with a video's file name. `size_bytes` and `changed_at` (seconds since 1970) are None if unknown."""
 
     name: str
     path: str
@@ -40,7 +40,7 @@ class VideoFile:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder, and what could be said of it in the time there was: None if nothing could."""
+    """A folder; `about` says what it contains, None if there was no time to find out."""
 
     name: str
     path: str
@@ -50,56 +50,56 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class FolderPage:
-    """A page of what lies in a folder: folders first. `problem` says why nothing is shown."""
+    """A page of a folder's entries, folders first. `problem` says why it could not be listed."""
 
     folders: list[Folder]
-    films: list[VideoFile]
+    videos: list[VideoFile]
     number: int  # from 0
     pages: int
     total_folders: int
-    total_films: int
-    others: int  # files that are no films by their names
+    total_videos: int
+    others: int  # files without a video's file name
     problem: str | None = None
 
 
-def look_into(
+def list_folder(
     path: str, *, words: str = "", order: FileOrder = FileOrder.NAME, number: int = 0, limit: int = 25
 ) -> FolderPage:
-    """What lies in a folder and is not hidden: of the entries whose names hold `words`, page `number` of `limit`."""
+    """Page `number`, of `limit` entries, of the entries that are not hidden and whose names contain `words`."""
     try:
-        folders, films, others = _read(path)
+        folders, videos, others = _read(path)
     except OSError as error:
         return FolderPage([], [], 0, 1, 0, 0, 0, problem=_why(error))
     wanted = words.casefold().strip()
     folders = sorted((name for name in folders if wanted in name.casefold()), key=natural)
-    films = [name for name in films if wanted in name.casefold()]
-    pages = max(1, -(-(len(folders) + len(films)) // limit))
+    videos = [name for name in videos if wanted in name.casefold()]
+    pages = max(1, -(-(len(folders) + len(videos)) // limit))
     number = min(max(0, number), pages - 1)
     first, last = number * limit, (number + 1) * limit
     shown_folders = folders[first:last]
-    from_film, to_film = max(0, first - len(folders)), max(0, last - len(folders))
+    from_video, to_video = max(0, first - len(folders)), max(0, last - len(folders))
     if order is FileOrder.NAME:
-        shown_films = [_film(path, name) for name in sorted(films, key=natural)[from_film:to_film]]
+        shown_videos = [_video(path, name) for name in sorted(videos, key=natural)[from_video:to_video]]
     else:
-        shown_films = _sorted((_film(path, name) for name in films), order)[from_film:to_film]
+        shown_videos = _sorted((_video(path, name) for name in videos), order)[from_video:to_video]
     return FolderPage(
-        folders=_peeked(path, shown_folders),
-        films=shown_films,
+        folders=_with_details(path, shown_folders),
+        videos=shown_videos,
         number=number,
         pages=pages,
         total_folders=len(folders),
-        total_films=len(films),
+        total_videos=len(videos),
         others=others,
     )
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts as people count: film 2 before film 10."""
+    """A key for natural sorting: clip 2 before clip 10."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name.casefold())]
 
 
 def nearest_folder(path: str) -> str:
-    """The folder of a path, or the nearest one above that is still there."""
+    """The nearest folder above a path that still exists."""
     for parent in Path(path).parents:
         if parent.is_dir():
             return str(parent)
@@ -107,14 +107,14 @@ def nearest_folder(path: str) -> str:
 
 
 def first_folder() -> str:
-    """Where people's films usually are."""
+    """The folder to start in: the user's videos if there is one."""
     home = Path.home()
     return str(next((home / name for name in ("Videos", "Movies") if (home / name).is_dir()), home))
 
 
 def _read(path: str) -> tuple[list[str], list[str], int]:
-    """The names of a folder's folders and films, and how many other files there are. Raises OSError."""
-    folders, films, others = [], [], 0
+    """The names of the subfolders and videos in a folder, and the number of other files. Raises OSError."""
+    folders, videos, others = [], [], 0
     with os.scandir(path) as entries:
         for entry in entries:
             try:
@@ -124,27 +124,27 @@ def _read(path: str) -> tuple[list[str], list[str], int]:
                 if is_folder:
                     folders.append(entry.name)
                 elif is_media_name(entry.name) and entry.is_file():
-                    films.append(entry.name)
+                    videos.append(entry.name)
                 else:
                     others += 1
-            except OSError:  # a link in a circle, a file that is gone by now
+            except OSError:  # a circular link, a file deleted meanwhile
                 others += 1
-    return folders, films, others
+    return folders, videos, others
 
 
 def _is_hidden(entry: os.DirEntry[str], *, is_folder: bool) -> bool:
-    """Whether the system keeps it from people's eyes: by a dot, or by what Windows and macOS note of it."""
+    """Whether an entry is hidden: by a leading dot, or by a flag of Windows or macOS."""
     if entry.name.startswith((".", "$")):
         return True
     if os.name == "nt":
         return bool(getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0) & stat.FILE_ATTRIBUTE_HIDDEN)
-    if is_folder and hasattr(os, "chflags"):  # macOS; a look at every file would cost time
+    if is_folder and hasattr(os, "chflags"):  # macOS; checking every file would be slow
         return bool(getattr(entry.stat(follow_symlinks=False), "st_flags", 0) & stat.UF_HIDDEN)
     return False
 
 
-def _film(folder: str, name: str) -> VideoFile:
-    path = os.path.join(folder, name)  # noqa: PTH118  # pathlib's is slow for thousands
+def _video(folder: str, name: str) -> VideoFile:
+    path = os.path.join(folder, name)  # noqa: PTH118  # pathlib is slow for thousands
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:
@@ -152,28 +152,28 @@ def _film(folder: str, name: str) -> VideoFile:
     return VideoFile(name, path, status.st_size, status.st_mtime)
 
 
-def _sorted(films: Iterable[VideoFile], order: FileOrder) -> list[VideoFile]:
+def _sorted(videos: Iterable[VideoFile], order: FileOrder) -> list[VideoFile]:
     if order is FileOrder.LARGEST:
-        return sorted(films, key=lambda film: (-(film.size_bytes or 0), natural(film.name)))
-    return sorted(films, key=lambda film: (-(film.changed_at or 0.0), natural(film.name)))
+        return sorted(videos, key=lambda video: (-(video.size_bytes or 0), natural(video.name)))
+    return sorted(videos, key=lambda video: (-(video.changed_at or 0.0), natural(video.name)))
 
 
-def _peeked(path: str, names: Iterable[str]) -> list[Folder]:
-    """Folders with how many films lie in each, as far as the time goes."""
+def _with_details(path: str, names: Iterable[str]) -> list[Folder]:
+    """Folders with the number of videos in each, as far as time allows."""
     end = time.monotonic() + PEEK_SECONDS
     found = []
     for name in names:
         whole = os.path.join(path, name)  # noqa: PTH118
         about, may_be_read = None, True
         if time.monotonic() < end:
-            about, may_be_read = _peek(whole, end)
+            about, may_be_read = _details(whole, end)
         found.append(Folder(name, whole, about, may_be_read))
     return found
 
 
-def _peek(path: str, end: float) -> tuple[str | None, bool]:
-    """What lies directly in a folder, in words, and whether it may be read; None where there was no time to see all."""
-    films = folders = total = 0
+def _details(path: str, end: float) -> tuple[str | None, bool]:
+    """What a folder directly contains (None if there was no time to count), and whether it can be read."""
+    videos = folders = total = 0
     try:
         with os.scandir(path) as entries:
             for number, entry in enumerate(entries):
@@ -182,7 +182,7 @@ def _peek(path: str, end: float) -> tuple[str | None, bool]:
                 if entry.name.startswith("."):
                     continue
                 if is_media_name(entry.name):
-                    films += 1
+                    videos += 1
                     total += entry.stat().st_size
                 elif entry.is_dir():
                     folders += 1
@@ -190,18 +190,18 @@ def _peek(path: str, end: float) -> tuple[str | None, bool]:
         return NO_ACCESS, False
     except OSError:
         return None, True
-    if films:
-        return f"{counted(films, 'film')}, {size(total)}", True
-    return (counted(folders, "folder") if folders else "no films"), True
+    if videos:
+        return f"{counted(videos, 'video')}, {size(total)}", True
+    return (counted(folders, "folder") if folders else "no videos"), True
 
 
 def _why(error: OSError) -> str:
-    """Why a folder cannot be listed, and what to do."""
+    """Why a folder cannot be listed, and the next step."""
     if isinstance(error, PermissionError):
         return (
-            "This folder may not be read by you. Change its permissions, or choose another one. "
-            "On a Mac: System Settings, Privacy & Security, Files and Folders."
+            "You do not have permission to read this folder. Change its permissions, or choose another one. "
+            "On a Mac: System Settings > Privacy & Security > Files and Folders."
         )
     if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return "This folder is gone. If it lies on a drive, plug the drive in."
+        return "This folder no longer exists. If it is on an external drive, connect the drive."
     return f"This folder cannot be listed: {error.strerror or error}"

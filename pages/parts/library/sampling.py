@@ -1,6 +1,6 @@
-"""Which frames are kept, in plain words: the choice when films are added, and what was chosen for one.
+"""Which frames to keep of a video: the choice when adding videos, and the label of a video's choice.
 
-The texts the command line understands (`distinct:normal`, `every=2s`) are made and read here, and nowhere shown.
+The page shows labels; `distinct:normal` or `every=2s` is what the command line and the database use.
 """
 
 import re
@@ -10,71 +10,69 @@ from enum import StrEnum
 import streamlit as st
 
 KEY = "sampling"
-SHORTEST_SECONDS, USUAL_SECONDS, LONGEST_SECONDS = 0.1, 2.0, 3600.0
+MIN_SECONDS, DEFAULT_SECONDS, MAX_SECONDS = 0.1, 2.0, 3600.0
 
 
 class SamplingMethod(StrEnum):
-    """The ways to choose frames, as people say it."""
+    """The sampling methods, by their labels."""
 
-    DISTINCT = "Every distinct picture"
-    SCENES = "One picture a scene"
-    EVERY = "At steady intervals"
-    EXACT = "Every single frame"
+    DISTINCT = "Distinct frames"
+    SCENES = "One frame per scene"
+    EVERY = "Fixed interval"
+    EXACT = "Every frame"
 
 
 class LikenessChoice(StrEnum):
-    """How sharp-eyed the comparison is: the levels of likeness, as people say it; figures from docs/likeness.md."""
+    """The likeness levels of distinct frames, by their labels; the figures come from docs/likeness.md."""
 
-    NORMAL = "Usual: about one picture in nine"
-    STRICT = "Sharp-eyed: smaller and shorter changes too, a third more pictures"
-    LOOSE = "Generous: a third fewer pictures, may miss what is seen for under a second"
+    NORMAL = "Normal: keeps about one frame in nine"
+    STRICT = "High: also keeps small and short changes, a third more frames"
+    LOOSE = "Low: a third fewer frames, may miss things visible for less than a second"
 
 
-WAYS = {
-    SamplingMethod.DISTINCT: "Keeps every frame that shows something new. Right for nearly all videos.",
-    SamplingMethod.SCENES: "Keeps the first frame after each cut. For an overview of edited videos.",
-    SamplingMethod.EVERY: "Keeps a picture every so many seconds, whatever is to be seen.",
-    SamplingMethod.EXACT: "Keeps them all. Takes by far the longest and the most room; for short films that matter.",
+EXPLANATIONS = {
+    SamplingMethod.DISTINCT: "Keeps every frame that shows something new. Recommended for nearly all videos.",
+    SamplingMethod.SCENES: "Keeps the first frame after each cut. Gives an overview of edited videos.",
+    SamplingMethod.EVERY: "Keeps one frame every few seconds, whether or not anything changed.",
+    SamplingMethod.EXACT: "Keeps all frames. Takes by far the most time and disk space; for short, important videos.",
 }
 LEVELS = {LikenessChoice.NORMAL: "normal", LikenessChoice.STRICT: "strict", LikenessChoice.LOOSE: "loose"}
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingChoice:
-    """A way to choose frames; `text` is what the command line calls it."""
+    """A sampling method with its options; `text` is the command line's notation."""
 
     text: str
 
 
-def choose(usual: str) -> SamplingChoice:
-    """Draw the choice; `usual` is the level of likeness in the settings."""
-    way = st.radio(
-        "Which pictures are looked at closely", [*SamplingMethod], index=0, captions=list(WAYS.values()), key=KEY
-    )
-    if way is SamplingMethod.DISTINCT:
-        levels = {level: eye for eye, level in LEVELS.items()}
-        first = [*LikenessChoice].index(levels.get(usual, LikenessChoice.NORMAL))
-        eye = st.selectbox("What counts as something new", [*LikenessChoice], index=first, key=f"{KEY}-eye")
-        return SamplingChoice(f"distinct:{LEVELS[eye]}")
-    if way is SamplingMethod.EVERY:
+def choose_sampling(default_level: str) -> SamplingChoice:
+    """Draw the choice; `default_level` is the likeness level in the settings."""
+    method = st.radio("Frames to describe", [*SamplingMethod], index=0, captions=list(EXPLANATIONS.values()), key=KEY)
+    if method is SamplingMethod.DISTINCT:
+        choices = {level: choice for choice, level in LEVELS.items()}
+        index = [*LikenessChoice].index(choices.get(default_level, LikenessChoice.NORMAL))
+        choice = st.selectbox("Sensitivity", [*LikenessChoice], index=index, key=f"{KEY}-sensitivity")
+        return SamplingChoice(f"distinct:{LEVELS[choice]}")
+    if method is SamplingMethod.EVERY:
         seconds = st.number_input(
-            "Seconds from one picture to the next",
-            min_value=SHORTEST_SECONDS,
-            max_value=LONGEST_SECONDS,
-            value=USUAL_SECONDS,
+            "Seconds between frames",
+            min_value=MIN_SECONDS,
+            max_value=MAX_SECONDS,
+            value=DEFAULT_SECONDS,
             step=0.5,
             key=f"{KEY}-seconds",
         )
         return SamplingChoice(f"every={seconds:g}s")
-    return SamplingChoice("scenes" if way is SamplingMethod.SCENES else "exact")
+    return SamplingChoice("scenes" if method is SamplingMethod.SCENES else "exact")
 
 
-def in_words(text: str) -> str:
-    """What was chosen, from the text that is stored with a video."""
+def sampling_label(text: str) -> str:
+    """The label of a video's stored sampling."""
     name, _, level = text.partition(":")
     if name == "distinct":
-        how = {"strict": ", sharp-eyed", "loose": ", generous"}.get(level, "")
-        return f"{SamplingMethod.DISTINCT.value}{how}"
+        sensitivity = {"strict": ", high sensitivity", "loose": ", low sensitivity"}.get(level, "")
+        return f"{SamplingMethod.DISTINCT.value}{sensitivity}"
     if every := re.fullmatch(r"every=(.+)s", text):
-        return f"A picture every {every[1]} s"
+        return f"One frame every {every[1]} s"
     return {"scenes": SamplingMethod.SCENES.value, "exact": SamplingMethod.EXACT.value}.get(name, text)

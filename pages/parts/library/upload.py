@@ -1,7 +1,7 @@
-"""The face of an upload: a file field that films can also be dropped on, with progress and a way to cancel.
+"""The upload field: a file picker and drop area with progress and a cancel button.
 
-The browser sends each file as it is to `/upload`, one after the other, whether or not the page is drawn anew or left
-meanwhile. All that is shown goes through `textContent`: a file's name is text.
+The browser sends one file after the other to `/upload`, and continues when the page is redrawn or left. All texts are
+set through `textContent`, because a file name must never become markup.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS
 
 HTML = """
 <div class="drop">
-  <label class="ask" for="films">Choose films, or drop them here</label>
-  <input id="films" type="file" accept="video/*,.mkv,.mts,.m2ts,.mxf,.vob,.insv" multiple aria-describedby="limit" />
+  <label class="ask" for="videos">Choose videos, or drop them here</label>
+  <input id="videos" type="file" accept="video/*,.mkv,.mts,.m2ts,.mxf,.vob,.insv" multiple aria-describedby="limit" />
   <p id="limit" class="limit"></p>
 </div>
 <div class="now" hidden>
-  <p class="what"></p>
+  <p class="file"></p>
   <progress max="100" value="0" aria-label="Upload"></progress>
-  <button type="button" class="cancel">Cancel the upload</button>
+  <button type="button" class="cancel">Cancel upload</button>
 </div>
-<p class="said" role="status" aria-live="polite"></p>
-<ul class="trouble"></ul>
+<p class="message" role="status" aria-live="polite"></p>
+<ul class="problems"></ul>
 """
 
 CSS = """
@@ -37,7 +37,7 @@ p { margin: 0; }
 }
 .drop.over { border-color: var(--st-primary-color); border-style: solid; }
 .ask { font-weight: 600; }
-.limit, .said, .what { font-size: 0.875rem; overflow-wrap: anywhere; }
+.limit, .message, .file { font-size: 0.875rem; overflow-wrap: anywhere; }
 input { color: inherit; font: inherit; font-size: 0.875rem; max-width: 100%; }
 input::file-selector-button, .cancel {
   font: inherit; color: var(--st-text-color); background: var(--st-background-color); cursor: pointer;
@@ -48,15 +48,15 @@ input:focus-visible, .cancel:focus-visible { outline: 2px solid var(--st-primary
 .now { display: flex; flex-direction: column; gap: 0.5rem; padding-block: 0.75rem; align-items: flex-start; }
 .now[hidden] { display: none; }
 progress { width: 100%; accent-color: var(--st-primary-color); }
-.said:not(:empty) { padding-block-start: 0.5rem; }
-.trouble { margin: 0.5rem 0 0; padding-inline-start: 1.25rem; font-size: 0.875rem; overflow-wrap: anywhere; }
-.trouble:empty { display: none; }
+.message:not(:empty) { padding-block-start: 0.5rem; }
+.problems { margin: 0.5rem 0 0; padding-inline-start: 1.25rem; font-size: 0.875rem; overflow-wrap: anywhere; }
+.problems:empty { display: none; }
 """
 
-# What is under way outlives the page: it lies beside the document, and every drawing of this part takes it up again.
+# The queue is stored on `window`, so it outlives a redraw of this component, which then attaches to it again.
 JS = """
 const work = (window.everyframeUpload ??= {
-  queue: [], current: null, request: null, sent: 0, began: 0, done: 0, trouble: [], said: "", face: null,
+  queue: [], current: null, request: null, sent: 0, began: 0, done: 0, problems: [], message: "", ui: null,
 });
 
 function size(bytes) {
@@ -73,22 +73,22 @@ function span(seconds) {
 }
 
 function draw() {
-  const face = work.face;
-  if (!face) return;
+  const ui = work.ui;
+  if (!ui) return;
   const file = work.current;
-  face.now.hidden = !file;
+  ui.now.hidden = !file;
   if (file) {
     const isSent = work.sent >= file.size;
     const seconds = (Date.now() - work.began) / 1000;
     const left = work.sent > 0 && seconds > 2 ? ", " + span(seconds * (file.size / work.sent - 1)) + " left" : "";
-    const more = work.queue.length ? " (" + work.queue.length + " more after it)" : "";
-    face.what.textContent = file.name + more + ": "
-      + (isSent ? "looking at what it is" : size(work.sent) + " of " + size(file.size) + left);
-    face.progress.value = file.size ? Math.floor(100 * work.sent / file.size) : 0;
-    face.progress.setAttribute("aria-valuetext", face.progress.value + " %");
+    const more = work.queue.length ? " (" + work.queue.length + " more queued)" : "";
+    ui.file.textContent = file.name + more + ": "
+      + (isSent ? "checking file" : size(work.sent) + " of " + size(file.size) + left);
+    ui.progress.value = file.size ? Math.floor(100 * work.sent / file.size) : 0;
+    ui.progress.setAttribute("aria-valuetext", ui.progress.value + " %");
   }
-  if (face.said.textContent !== work.said) face.said.textContent = work.said;
-  face.trouble.replaceChildren(...work.trouble.map((text) => {
+  if (ui.message.textContent !== work.message) ui.message.textContent = work.message;
+  ui.problems.replaceChildren(...work.problems.map((text) => {
     const line = document.createElement("li");
     line.textContent = text;
     return line;
@@ -108,13 +108,13 @@ function next() {
 function warn(event) { event.preventDefault(); }
 
 function fail(file, reason) {
-  work.trouble = [...work.trouble, file.name + ": " + reason].slice(-20);
-  work.said = "";
+  work.problems = [...work.problems, file.name + ": " + reason].slice(-20);
+  work.message = "";
 }
 
 function send(file) {
-  if (file.size === 0) { fail(file, "This file is empty."); next(); return; }
-  if (file.size > work.limit) { fail(file, "There is room for " + work.room + " only."); next(); return; }
+  if (file.size === 0) { fail(file, "the file is empty"); next(); return; }
+  if (file.size > work.limit) { fail(file, "larger than the maximum of " + work.room); next(); return; }
   const request = new XMLHttpRequest();
   work.request = request;
   request.open("POST", work.path);
@@ -124,24 +124,24 @@ function send(file) {
   request.upload.onprogress = (event) => { work.sent = event.loaded; draw(); };
   request.onload = () => {
     let answer = {};
-    try { answer = JSON.parse(request.responseText); } catch { /* said below */ }
+    try { answer = JSON.parse(request.responseText); } catch { /* reported below */ }
     if (request.status === 201) {
       work.done += 1;
-      work.said = "Uploaded: " + answer.title + ". It is chosen below, and waits until you add it.";
-      work.face?.tell("done", work.done);
-    } else fail(file, answer.error ?? "The dashboard did not take it. Load the page again and try once more.");
+      work.message = "Uploaded: " + answer.title + ". Selected below; add it to the library to continue.";
+      work.ui?.trigger("done", work.done);
+    } else fail(file, answer.error ?? "the upload was rejected. Reload the page and try again.");
     next();
   };
-  request.onerror = () => { fail(file, "The upload broke off. Is the dashboard still running?"); next(); };
-  request.onabort = () => { fail(file, "Cancelled; nothing of it is kept."); next(); };
+  request.onerror = () => { fail(file, "connection lost. Check that the dashboard is running."); next(); };
+  request.onabort = () => { fail(file, "cancelled"); next(); };
   request.send(file);
 }
 
-function take(files) {
+function enqueue(files) {
   if (!files.length) return;
   work.queue.push(...files);
   window.addEventListener("beforeunload", warn);
-  if (!work.current) { work.trouble = []; work.said = ""; next(); }
+  if (!work.current) { work.problems = []; work.message = ""; next(); }
   else draw();
 }
 
@@ -150,31 +150,32 @@ export default function (component) {
   const find = (name) => parentElement.querySelector(name);
   Object.assign(work, data);
   const [drop, input] = [find(".drop"), find("input")];
-  const face = {
-    now: find(".now"), what: find(".what"), progress: find("progress"), said: find(".said"), trouble: find(".trouble"),
-    tell: (name, value) => setTriggerValue(name, value),
+  const ui = {
+    now: find(".now"), file: find(".file"), progress: find("progress"),
+    message: find(".message"), problems: find(".problems"),
+    trigger: (name, value) => setTriggerValue(name, value),
   };
-  work.face = face;
+  work.ui = ui;
   find(".limit").textContent = data.note;
-  input.onchange = () => { take([...input.files]); input.value = ""; };
+  input.onchange = () => { enqueue([...input.files]); input.value = ""; };
   find(".cancel").onclick = () => work.request?.abort();
   drop.ondragover = (event) => { event.preventDefault(); drop.classList.add("over"); };
   drop.ondragleave = () => drop.classList.remove("over");
   drop.ondrop = (event) => {
     event.preventDefault();
     drop.classList.remove("over");
-    take([...event.dataTransfer.files]);
+    enqueue([...event.dataTransfer.files]);
   };
   draw();
-  return () => { if (work.face === face) work.face = null; };
+  return () => { if (work.ui === ui) work.ui = null; };
 }
 """
 
-_face = st.components.v2.component("everyframe_upload", html=HTML, css=CSS, js=JS)
+_component = st.components.v2.component("everyframe_upload", html=HTML, css=CSS, js=JS)
 
 
-def upload_face(room: int, on_done: Callable[[], None]) -> None:
-    """Draw it. `room`: bytes that may be taken; `on_done` is called whenever another film is there."""
+def draw_upload(max_bytes: int, on_done: Callable[[], None]) -> None:
+    """Draw the field. `max_bytes`: largest accepted file; `on_done` is called after each upload."""
     token = st.session_state.setdefault("upload-token", "")
     if not TOKENS.is_valid(token):
         token = st.session_state["upload-token"] = TOKENS.issue()
@@ -183,9 +184,9 @@ def upload_face(room: int, on_done: Callable[[], None]) -> None:
         "token": token,
         "tokenHeader": TOKEN_HEADER,
         "nameHeader": NAME_HEADER,
-        "limit": room,
-        "room": size(room),
-        "note": f"Up to {size(room)}: what is free on this disk beside the reserve. Films are copied into EveryFrame's "
-        "own folder; those that are on this computer already need no copy: choose them from the folders instead.",
+        "limit": max_bytes,
+        "room": size(max_bytes),
+        "note": f"Maximum upload {size(max_bytes)} (free disk space). Uploads go to EveryFrame's data folder. "
+        "Videos that are already on this computer need no upload: select them under Folders.",
     }
-    _face(key="upload-face", data=data, on_done_change=on_done)
+    _component(key="upload", data=data, on_done_change=on_done)

@@ -1,7 +1,4 @@
-"""One video of the library: what is known of it, how far it is, and all that can be done with it.
-
-Removing a video: the question, with what will be deleted and what stays, and the doing.
-"""
+"""One video of the library: its progress, facts and actions, and the dialog that removes it."""
 
 import os
 from datetime import datetime
@@ -17,70 +14,71 @@ from enrich.wording import clock, counted, printable, size
 from pages.parts.costs import quick_pass
 from pages.parts.costs.quick_pass import draw_last_scan
 from pages.parts.library.browser import browse
-from pages.parts.library.cards import figures, is_lost, progress, share, troubles
+from pages.parts.library.cards import figures, has_failed, problems, progress, share
 from pages.parts.library.folders import nearest_folder
-from pages.parts.library.sampling import in_words
+from pages.parts.library.sampling import sampling_label
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading, settings, writing
 from pages.parts.view import LARGE_EDGE, image_url
 from pages.parts.web import uploads
 
-REMOVED = "removed"  # what is said on the library's page afterwards
-FAILED = "remove-failed"
-ASKED = "remove-asked"  # the id of the video that somebody wants to remove
-ANSWERED = "remove-answered"  # the question may go
-REMOVE_SECONDS = 600.0
-NOTICE = "video-notice"
 FRAMES_PAGE = "pages/frames.py"
 REFRESH = "2s"
-LONGEST_TITLE, LONGEST_CONTEXT = 200, 2000
+REMOVE_SECONDS = 600.0
+TITLE_CHARACTERS, CONTEXT_CHARACTERS = 200, 2000
+# Keys of the session state:
+NOTICE = "video-notice"  # the result of the last action, shown once
+TO_REMOVE = "video-to-remove"  # the id of the video whose removal dialog opens
+IS_ANSWERED = "remove-answered"  # the dialog closes
+REMOVED = "video-removed"  # the message shown on the library page afterwards
+REMOVE_FAILED = "remove-failed"
 
 
-def ask(video_id: int) -> None:
-    """Have the question asked when the video is drawn next."""
-    st.session_state[ASKED] = video_id
-    st.session_state[ANSWERED] = False
+def ask_to_remove(video_id: int) -> None:
+    """Open the removal dialog when the video is next drawn. For callbacks."""
+    st.session_state[TO_REMOVE] = video_id
+    st.session_state[IS_ANSWERED] = False
 
 
-def question(row: VideoRow) -> None:
-    """Draw the question if somebody asked for it."""
-    if st.session_state.pop(ASKED, None) == row.id:
-        _question(row)
+def _draw_removal(row: VideoRow) -> None:
+    """The removal dialog, if it was opened."""
+    if st.session_state.pop(TO_REMOVE, None) == row.id:
+        _removal_dialog(row)
 
 
-@st.dialog("Remove this film from the library?")
-def _question(row: VideoRow) -> None:
-    """Ask; nothing is deleted before the answer."""
-    if st.session_state.get(ANSWERED):
+@st.dialog("Remove this video from the library?")
+def _removal_dialog(row: VideoRow) -> None:
+    """What will be deleted and what is kept. Nothing is deleted before the user confirms."""
+    if st.session_state.get(IS_ANSWERED):
         st.rerun()
     now = settings()
     st.text(shown(row.title))
     st.markdown(
-        f"Deleted: {counted(row.kept, 'kept frame')} with {'its picture' if row.kept == 1 else 'their pictures'}, "
-        f"{size(image_bytes(now, row.id))}, and {counted(row.described, 'description')}, also what you corrected."
+        f"This deletes {counted(row.kept, 'frame')} ({size(image_bytes(now, row.id))}) and "
+        f"{counted(row.described, 'description')}, including your corrections."
         if row.kept
-        else "Nothing has been taken from it yet: only its entry is deleted."
+        else "No frames have been extracted yet. Only the library entry is deleted."
     )
     is_copy = uploads.is_upload(now, row.path)
-    st.markdown("Your own film is not touched." if not is_copy else "The film itself is an uploaded copy.")
+    st.markdown("Your video file is kept." if not is_copy else "The video file is an uploaded copy.")
     st.text(shown(row.path))
     if is_copy and _bytes(row.path):
-        st.checkbox(f"Delete the uploaded copy too, {size(_bytes(row.path))}", key="remove-copy")
-    if problem := st.session_state.pop(FAILED, None):
+        st.checkbox(f"Also delete the uploaded copy ({size(_bytes(row.path))})", key="remove-copy")
+    if problem := st.session_state.pop(REMOVE_FAILED, None):
         st.error(plain(problem))
     with st.container(horizontal=True):
-        st.button("Remove it", type="primary", on_click=_remove, args=(row,))
-        st.button("Keep it", on_click=_keep)
+        st.button("Remove video", type="primary", on_click=_remove, args=(row,))
+        st.button("Cancel", on_click=_close)
 
 
-def say_removed() -> None:
-    """What was removed last, once."""
-    if said := st.session_state.pop(REMOVED, None):
-        st.success(plain(said))
+def draw_removed() -> None:
+    """The message about a removed video, shown once."""
+    if message := st.session_state.pop(REMOVED, None):
+        st.success(plain(message))
 
 
 def image_bytes(now: Settings, video_id: int) -> int:
-    """The bytes of a video's pictures on disk."""
+    """The size of a video's frames on disk, in bytes."""
     with reading() as connection:
         names = files.newest_image_paths(connection, limit=1, video_id=video_id)
     if not names:
@@ -100,86 +98,85 @@ def _remove(row: VideoRow) -> None:
     now = settings()
     outcome = run_command(now, "remove", str(row.id), "--yes", seconds=REMOVE_SECONDS)
     if not outcome.is_good:
-        st.session_state[FAILED] = f"That did not work: {outcome.error}"
+        st.session_state[REMOVE_FAILED] = f"The video was not removed: {outcome.error}"
         return
     if st.session_state.get("remove-copy"):
         with reading() as connection:
             registered = {video.path for video in queries.videos(connection)}
         uploads.discard(now, row.path, registered)
     st.session_state[REMOVED] = f"Removed: {row.title}."
-    st.session_state[ANSWERED] = True
+    st.session_state[IS_ANSWERED] = True
     st.query_params.clear()
 
 
-def _keep() -> None:
-    st.session_state[ANSWERED] = True
+def _close() -> None:
+    st.session_state[IS_ANSWERED] = True
 
 
-def video_part(video_id: int, *, is_live: bool) -> None:
+def draw_video(video_id: int, *, is_live: bool) -> None:
     """Draw a video with its actions."""
     with reading() as connection:
         try:
             row = queries.video(connection, video_id)
         except queries.NoSuchVideoError:
             st.title("Library")
-            st.warning("This film is not in the library any more.")
+            st.warning("This video is no longer in the library.")
             return
         poster = gallery.poster(connection, [video_id]).get(video_id)
-        failures = queries.failures(connection, [video_id]) if row.failed or is_lost(row) else []
+        failures = queries.failures(connection, [video_id]) if row.failed or has_failed(row) else []
     st.title(plain(row.title) or "Untitled")
     relinks = st.query_params.get("do") == "relink"
     if not relinks:
-        _notice()
+        _draw_notice()
     left, right = st.columns([2, 3], gap="medium")
     with left:
         if poster is not None:
-            st.image(image_url(poster, LARGE_EDGE), alt=f"A picture of {row.title}", width="stretch")
+            st.image(image_url(poster, LARGE_EDGE), alt=f"Frame of {row.title}", width="stretch")
         else:
-            st.caption("No picture yet: the worker takes the first ones within seconds.")
+            st.caption("No image yet. The running worker extracts the first frames within seconds.")
         st.page_link(
             FRAMES_PAGE,
-            label="Look through its frames",
+            label="Show frames",
             icon=":material/grid_view:",
             query_params={"video": str(row.id)},
         )
     with right:
-        st.fragment(_standing, run_every=REFRESH if is_live else None)(video_id)
+        st.fragment(_progress, run_every=REFRESH if is_live else None)(video_id)
         for reason, count in failures:
-            st.text(shown(f"{counted(count, 'time')}: {reason}"))
-        is_there = os.path.isfile(row.path)  # noqa: PTH113  # pathlib's raise
+            st.text(shown(f"{counted(count, 'frame')}: {reason}"))
+        is_there = os.path.isfile(row.path)  # noqa: PTH113  # pathlib's raises errors
         if not is_there:
-            st.error("The film's file is not where it was. Plug its drive in, or say where it lies now.")
+            st.error("The video file was not found. Connect its drive, or locate the file.")
         _actions(row, is_there=is_there)
         draw_last_scan(settings(), row.id)
         _edit(row)
     if relinks:
         _relink(row)
     _facts(row)
-    question(row)
+    _draw_removal(row)
     quick_pass.draw_dialog(settings())
 
 
-def _standing(video_id: int) -> None:
+def _progress(video_id: int) -> None:
     with reading() as connection:
         try:
             row = queries.video(connection, video_id)
         except queries.NoSuchVideoError:
             st.rerun()
     st.progress(share(row), progress(row))
-    st.caption(f"{figures(row)} · {row.described:,} described, which cover {counted(row.covered, 'frame')} of the film")
-    trouble = troubles(row)
-    st.text(shown("\n".join(trouble)) if trouble else "")
+    st.caption(f"{figures(row)} · {row.described:,} described, representing {counted(row.covered, 'source frame')}")
+    st.text(shown("\n".join(problems(row))))
 
 
 def _actions(row: VideoRow, *, is_there: bool) -> None:
-    is_done = row.enrichment_status == "enriched" or is_lost(row)
+    is_done = row.enrichment_status == "enriched" or has_failed(row)
     with st.container(horizontal=True):
         st.button(
-            "Describe this first",
-            on_click=_first,
+            "Describe first",
+            on_click=_describe_first,
             args=(row.id,),
             disabled=is_done,
-            help="Before all other films; those go on a little beside it",
+            help="Puts this video ahead of the others",
         )
         st.button(
             "Quick scan",
@@ -188,74 +185,74 @@ def _actions(row: VideoRow, *, is_there: bool) -> None:
             disabled=not is_there and not row.kept,
             help="Describes its key frames within minutes. You see the cost before anything is sent.",
         )
-        if row.failed or is_lost(row):
-            st.button("Try what failed again", on_click=_retry, args=(row.id,))
+        if row.failed or has_failed(row):
+            st.button("Retry failed", on_click=_retry, args=(row.id,))
         st.button(
-            "Say where the file is now",
+            "Locate file…",
             type="primary" if not is_there else "secondary",
-            on_click=_ask_relink,
-            help="For a film that was moved or renamed",
+            on_click=_open_relink,
+            help="For a video that was moved or renamed",
         )
-        st.button("Remove", icon=":material/delete:", on_click=ask, args=(row.id,))
+        st.button("Remove", icon=":material/delete:", on_click=ask_to_remove, args=(row.id,))
 
 
 def _edit(row: VideoRow) -> None:
     with st.form(f"edit-{row.id}"):
-        st.text_input("Title", row.title, key=f"title-{row.id}", max_chars=LONGEST_TITLE)
+        st.text_input("Title", row.title, key=f"title-{row.id}", max_chars=TITLE_CHARACTERS)
         st.text_area(
-            "What it is about",
+            "Context",
             row.context,
             key=f"about-{row.id}",
-            max_chars=LONGEST_CONTEXT,
-            help="The model reads it with every picture that is described from now on.",
+            max_chars=CONTEXT_CHARACTERS,
+            help="Sent to the model with every frame that is described from now on.",
         )
         st.form_submit_button("Save", on_click=_save, args=(row.id,))
 
 
 def _relink(row: VideoRow) -> None:
     with st.container(border=True):
-        st.subheader("Where is the file now?")
-        st.caption("Choose the same film at its new place. Another film is refused.")
-        _notice()
+        st.subheader("Locate the video file")
+        st.caption("Select the same video in its new folder. A different video is rejected.")
+        _draw_notice()
         browse(f"relink-{row.id}", lambda path: _relinked(row.id, path), start=nearest_folder(row.path))
-        st.button("Leave it as it is", on_click=_leave_relink)
+        st.button("Cancel", on_click=_close_relink)
 
 
 def _facts(row: VideoRow) -> None:
-    shown_size = size(os.path.getsize(row.path)) if os.path.isfile(row.path) else "not there"  # noqa: PTH113, PTH202
+    file_size = size(os.path.getsize(row.path)) if os.path.isfile(row.path) else "file not found"  # noqa: PTH113, PTH202
     facts = {
         "File": row.path,
-        "Size": shown_size,
+        "Size": file_size,
         "Length": clock(row.duration).split(".")[0] if row.duration else "unknown",
-        "Picture": f"{row.width}×{row.height}, {row.codec}" + (f", {row.fps:.4g} a second" if row.fps else ""),
-        "Kept": in_words(row.sampling),
-        "Added": _moment(row.added_at),
+        "Format": f"{row.width}×{row.height}, {row.codec}" + (f", {row.fps:.4g} fps" if row.fps else ""),
+        "Sampling": sampling_label(row.sampling),
+        "Added": _local_time(row.added_at),
     }
     if row.recorded_at:
-        facts["Recorded"] = _moment(row.recorded_at)
+        facts["Recorded"] = _local_time(row.recorded_at)
     if row.camera:
         facts["Camera"] = row.camera
     if row.recording and row.chapter:
         facts["Recording"] = f"chapter {row.chapter} of {Path(row.recording).name}"
-    with st.expander("About the file"):
+    with st.expander("File details"):
         for name, value in facts.items():
             st.text(shown(f"{name}: {value}"))
 
 
-def _moment(moment: datetime) -> str:
+def _local_time(moment: datetime) -> str:
     here = moment.astimezone()
     return f"{here.day} {here:%B %Y, %H:%M}"
 
 
-def _notice() -> None:
-    """What the last action came to."""
-    said = st.session_state.pop(NOTICE, None)
-    if said is not None:
-        is_good, text = said
+def _draw_notice() -> None:
+    """The result of the last action, shown once."""
+    notice = st.session_state.pop(NOTICE, None)
+    if notice is not None:
+        is_good, text = notice
         (st.success if is_good else st.error)(plain(text))
 
 
-def _say(text: str, *, is_good: bool = True) -> None:
+def _notify(text: str, *, is_good: bool = True) -> None:
     st.session_state[NOTICE] = (is_good, text)
 
 
@@ -263,41 +260,40 @@ def _save(video_id: int) -> None:
     title = " ".join(printable(st.session_state[f"title-{video_id}"]).split())
     context = printable(st.session_state[f"about-{video_id}"]).strip()
     if not title:
-        _say("A film needs a title.", is_good=False)
+        _notify("Enter a title.", is_good=False)
         return
     with writing() as connection:
         editing.rename_video(connection, video_id, title)
         editing.set_context(connection, video_id, context)
-    _say("Saved.")
+    _notify("Saved.")
 
 
-def _first(video_id: int) -> None:
+def _describe_first(video_id: int) -> None:
     outcome = run_command(settings(), "first", str(video_id))
     if not outcome.is_good:
-        _say(f"That did not work: {outcome.error}", is_good=False)
+        _notify(f"The priority was not changed: {outcome.error}", is_good=False)
         return
-    count = int((outcome.data or {}).get("frames") or 0)
-    _say(f"It goes first now: {counted(count, 'picture')} at once, and what is still to be taken from it.")
+    _notify("Moved to the front of the queue.")
 
 
 def _retry(video_id: int) -> None:
     with writing() as connection:
         count = store.retry(connection, video_id=video_id)
-    _say(f"{counted(count, 'task')} put back: the worker tries again." if count else "There is nothing to try again.")
+    _notify(f"{counted(count, 'frame')} queued for retry." if count else "Nothing to retry.")
 
 
-def _ask_relink() -> None:
+def _open_relink() -> None:
     st.query_params["do"] = "relink"
 
 
-def _leave_relink() -> None:
+def _close_relink() -> None:
     st.query_params.pop("do", None)
 
 
 def _relinked(video_id: int, path: str) -> None:
     outcome = run_command(settings(), "relink", str(video_id), "--", path)
     if outcome.is_good:
-        _leave_relink()
-        _say(f"Found again: {path}")
+        _close_relink()
+        _notify(f"File located: {path}")
     else:
-        _say(outcome.error, is_good=False)
+        _notify(outcome.error, is_good=False)

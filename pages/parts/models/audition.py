@@ -1,7 +1,7 @@
-"""The audition: twelve of one's own frames, described by up to three models side by side; one click chooses.
+"""Comparing models: the user's own frames described by up to three models side by side, and a button to choose one.
 
-It is a job, so that it goes on when the tab is closed, and every tab sees the same one. While it runs the rows of the
-table fill up; the buttons come when it has ended.
+A comparison (`everyframe audition`) is a job: it continues when the tab is closed, and every tab shows the same one.
+Descriptions appear while it runs, the buttons when it has ended.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,19 @@ from pages.parts.session import settings
 
 KIND = "audition"
 FRAMES = 12
-MOST_MODELS = 3
-EVERY = "2s"
+MAX_MODELS = 3
+REFRESH = "2s"
 DAY_SECONDS = 86400
 NAME_CHARACTERS = 40
 TEXT_CHARACTERS = 1000
-_MODELS, _FAILED = "audition_models", "audition_failed"
+ERROR_CHARACTERS = 300
+TAGS_CHARACTERS = 200
+_MODELS, _FAILED = "audition_models", "audition_failed"  # keys of the session state
 
 
 @dataclass(frozen=True, slots=True)
 class AuditionProgress:
-    """What an audition has brought: takes by frame and model, in the order they came; verdicts by model."""
+    """Results so far: takes (one model's description of one frame) by frame and model; verdicts by model."""
 
     models: tuple[str, ...]
     takes: dict[int, dict[str, dict[str, Any]]]
@@ -41,7 +43,7 @@ class AuditionProgress:
 
 
 def audition_progress(job: Job) -> AuditionProgress:
-    """What a job has printed so far."""
+    """The results that a job has printed so far."""
     models = tuple(word for before, word in zip(job.words, job.words[1:], strict=False) if before == "--model")
     takes: dict[int, dict[str, dict[str, Any]]] = {}
     verdicts = {}
@@ -53,35 +55,35 @@ def audition_progress(job: Job) -> AuditionProgress:
     return AuditionProgress(models, dict(sorted(takes.items())), verdicts)
 
 
-def draw_audition(found: Settings, models: Sequence[Model], *, has_frames: bool) -> None:
-    """What may be compared, and the last comparison."""
+def draw_comparison(found: Settings, models: Sequence[Model], *, has_frames: bool) -> None:
+    """A form to start a comparison, and the last comparison."""
     job = next(iter(jobs.jobs(found, KIND)), None)
     is_running = job is not None and job.is_running
     names = [model.name for model in models if model.sees and (found.allow_cloud or not model.is_cloud)]
     st.markdown(
-        f"Up to {MOST_MODELS} models describe the same {FRAMES} frames of your own films. "
-        "Read what each says, see how long it takes, and choose. No description changes."
+        f"Let up to {MAX_MODELS} models describe the same {FRAMES} frames of your own videos, and compare quality and "
+        "speed. Existing descriptions are not changed."
     )
     if not has_frames:
-        st.info("There are no frames yet. Add films and start the work: an audition is possible a minute later.")
+        st.info("There are no frames yet. Add videos and press Start on the Overview page first.")
     elif names:
         with st.form("audition", border=False):
             st.multiselect(
                 "Models",
                 names,
                 default=_first(names, found.model),
-                max_selections=MOST_MODELS,
+                max_selections=MAX_MODELS,
                 key=_MODELS,
                 format_func=shown,
-                placeholder="Up to three",
+                placeholder=f"Choose up to {MAX_MODELS}",
             )
-            st.form_submit_button("Hold the audition", disabled=is_running, on_click=_begin)
+            st.form_submit_button("Compare", disabled=is_running, on_click=_begin)
     with st.container():
         if failed := st.session_state.pop(_FAILED, None):
             st.error(plain(failed))
         if job is not None and is_running:
-            st.button("Stop the audition", on_click=_stop, args=[job.id])
-            st.fragment(_live, run_every=EVERY)(job.id)
+            st.button("Stop comparing", on_click=_stop, args=[job.id])
+            st.fragment(_live, run_every=REFRESH)(job.id)
     with st.container():
         if job is not None and not is_running:
             _draw_result(found, job)
@@ -90,10 +92,10 @@ def draw_audition(found: Settings, models: Sequence[Model], *, has_frames: bool)
 def _draw_result(found: Settings, job: Job) -> None:
     result = audition_progress(job)
     if job.error and not any(verdict.get("error") for verdict in result.verdicts.values()):
-        st.warning(f"The audition did not come to its end: {plain(first_line(job.error, 300))}")
+        st.warning(f"The comparison did not finish: {plain(first_line(job.error, ERROR_CHARACTERS))}")
     if not result.takes and not result.verdicts:
         return
-    st.caption(f"The audition of {job.started_at.astimezone():%d %B, %H:%M}")
+    st.caption(f"Comparison of {job.started_at.astimezone():%d %B, %H:%M}")
     for name, column in zip(result.models, st.columns(len(result.models), border=True), strict=True):
         with column:
             _draw_verdict(found, name, result.verdicts.get(name))
@@ -103,13 +105,13 @@ def _draw_result(found: Settings, job: Job) -> None:
 def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) -> None:
     st.markdown(f"**{plain(name, NAME_CHARACTERS)}**")
     if verdict is None or verdict["seconds_per_frame"] is None:
-        st.markdown("Not measured")
+        st.markdown("Not timed")
     else:
-        st.markdown(f"{number(verdict['seconds_per_frame'])} seconds a frame")
+        st.markdown(f"{number(verdict['seconds_per_frame'])} s per frame")
         whole = span(verdict["days_for_library"] * DAY_SECONDS)
-        st.markdown(f"{whole} for this library, {counted(verdict['library_frames'], 'frame')}")
+        st.markdown(f"{whole} for this library ({counted(verdict['library_frames'], 'frame')})")
     if verdict is not None and verdict.get("error"):
-        st.caption(plain(first_line(verdict["error"], 300)))
+        st.caption(plain(first_line(verdict["error"], ERROR_CHARACTERS)))
     is_chosen = is_same(name, found.model)
     st.button(
         "In use" if is_chosen else "Use this model",
@@ -122,12 +124,12 @@ def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) ->
 
 
 def _draw_takes(result: AuditionProgress) -> None:
-    """One row a frame: its picture, and beside it what each model says."""
+    """One row per frame: its image, then each model's description."""
     for frame_id, takes in result.takes.items():
-        said = next(iter(takes.values()))
+        timestamp = next(iter(takes.values()))["timestamp"]
         columns = st.columns([1, *[1] * len(result.models)])
         with columns[0]:
-            frame_image(frame_id, f"The frame at {clock(said['timestamp'])} that the models describe")
+            frame_image(frame_id, f"Frame at {clock(timestamp)}, described by the models")
         for name, column in zip(result.models, columns[1:], strict=True):
             with column:
                 _draw_take(name, takes.get(name))
@@ -138,11 +140,11 @@ def _draw_take(name: str, take: dict[str, Any] | None) -> None:
         st.caption(f"{plain(name, NAME_CHARACTERS)} · …")
         return
     seconds = "" if take["seconds"] is None else f" · {number(take['seconds'])} s"
-    doubts = " · *doubtful*" if take["warnings"] else ""
-    st.caption(f"{plain(name, NAME_CHARACTERS)}{seconds}{doubts}")
-    st.text(shown(first_line(take["text"] or f"It says nothing: {take['error']}", TEXT_CHARACTERS)))
+    flagged = " · *flagged*" if take["warnings"] else ""
+    st.caption(f"{plain(name, NAME_CHARACTERS)}{seconds}{flagged}")
+    st.text(shown(first_line(take["text"] or f"No description: {take['error']}", TEXT_CHARACTERS)))
     if take["tags"]:
-        st.caption(plain(", ".join(map(str, take["tags"])), 200))
+        st.caption(plain(", ".join(map(str, take["tags"])), TAGS_CHARACTERS))
 
 
 def _live(job_id: str) -> None:
@@ -157,8 +159,8 @@ def _live(job_id: str) -> None:
 
 
 def _first(names: Sequence[str], model: str) -> list[str]:
-    """The chosen model, if it is there, and others after it."""
-    return sorted(names, key=lambda name: not is_same(name, model))[:MOST_MODELS]
+    """The models preselected in the form: the one in use if installed, then others."""
+    return sorted(names, key=lambda name: not is_same(name, model))[:MAX_MODELS]
 
 
 def _begin() -> None:

@@ -1,4 +1,4 @@
-"""Getting one more model: by its name, or one of those we know of; pulls go on as jobs, seen in every tab."""
+"""Downloading models: suggested ones, or any by name. Downloads are jobs, which every tab shows."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,38 +11,36 @@ from enrich.wording import first_line, size
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, is_same
 from pages.parts.plain import plain
-from pages.parts.readiness import EVERY, KIND, TROUBLE, cancel, pull
+from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, cancel, pull
 from pages.parts.session import settings
 
 MODELS_SITE = "https://ollama.com/search?c=vision"
-_NAME = "getting_name"
+_NAME = "download_name"
 NAME_CHARACTERS = 60
 
 
-def draw_getting(found: Settings, models: Sequence[Model]) -> None:
-    """Pulls that run, suggestions, and a box for any other name."""
+def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
+    """Running downloads, suggestions, and a field for any other name."""
     running = [job for job in jobs.jobs(found, KIND) if job.is_running]
     if running:
-        st.fragment(_progress, run_every=EVERY)(tuple(job.id for job in running))
+        st.fragment(_progress, run_every=REFRESH)(tuple(job.id for job in running))
         for job in running:
             name = plain(_name(job), NAME_CHARACTERS)
             st.button(f"Cancel {name}", key=f"cancel-{job.id}", type="tertiary", on_click=cancel, args=[job.id])
-    _say_failures(jobs.jobs(found, KIND), models)
+    _draw_failure(jobs.jobs(found, KIND), models)
     names = [*(model.name for model in models), *(_name(job) for job in running)]
     offered = [(name, size_gb) for name, size_gb in SUGGESTED_GB if not any(is_same(name, other) for other in names)]
     if offered:
-        st.caption(
-            "Known to see. Larger ones describe better and slower; one fits if your GPU has some room beside it."
-        )
+        st.caption("Vision models. Larger ones describe better but slower. Pick one smaller than your GPU memory.")
         with st.container(horizontal=True, key="suggested"):
             for name, size_gb in offered:
                 label = f"{plain(name)} · {size(size_gb * 1e9)}"
                 st.button(label, key=f"get-{name}", icon=":material/download:", on_click=pull, args=[name])
     with st.form("get", border=False):
-        st.text_input("Another model, by its name in Ollama", key=_NAME, placeholder="llava:13b", max_chars=200)
+        st.text_input("Other model (Ollama name)", key=_NAME, placeholder="llava:13b", max_chars=200)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.form_submit_button("Get it", on_click=_pull_named)
-            st.link_button("Models that see, on ollama.com", MODELS_SITE, type="tertiary")
+            st.form_submit_button("Download", on_click=_pull_named)
+            st.link_button("Browse vision models on ollama.com", MODELS_SITE, type="tertiary")
 
 
 def _pull_named() -> None:
@@ -50,15 +48,16 @@ def _pull_named() -> None:
         pull(name)
 
 
-def _say_failures(found: Iterable[Job], models: Sequence[Model]) -> None:
-    """The last pull, if it failed and the model has not come since."""
-    if sentence := st.session_state.get(TROUBLE):
-        st.error(plain(first_line(sentence, 300)))
+def _draw_failure(found: Iterable[Job], models: Sequence[Model]) -> None:
+    """The error of the last download, unless the model has been installed since."""
+    if error := st.session_state.get(PULL_FAILED):
+        st.error(plain(first_line(error, ERROR_CHARACTERS)))
     last = next(iter(found), None)
     if last is None or last.is_running or last.exit_code in (0, None) or last.exit_code < 0:
         return
     if not any(is_same(model.name, _name(last)) for model in models):
-        st.error(f"{plain(_name(last), NAME_CHARACTERS)} could not be got: {plain(first_line(last.error, 300))}")
+        name = plain(_name(last), NAME_CHARACTERS)
+        st.error(f"Download of {name} failed: {plain(first_line(last.error, ERROR_CHARACTERS))}")
 
 
 def _progress(shown: tuple[str, ...]) -> None:
@@ -69,15 +68,15 @@ def _progress(shown: tuple[str, ...]) -> None:
     for job_id in shown:
         job = by_id[job_id]
         completed, total = _bytes(job)
-        status = str(job.lines[-1].get("status") or "") if job.lines else "beginning"
-        said = f"{size(completed)} of {size(total)}" if total else status
+        status = str(job.lines[-1].get("status") or "") if job.lines else "starting"
+        text = f"{size(completed)} of {size(total)}" if total else status
         st.progress(
-            min(1.0, completed / total) if total else 0.0, f"{plain(_name(job), NAME_CHARACTERS)}: {plain(said)}"
+            min(1.0, completed / total) if total else 0.0, f"{plain(_name(job), NAME_CHARACTERS)}: {plain(text)}"
         )
 
 
 def _bytes(job: Job) -> tuple[int, int]:
-    """What has come, and what is known to come: the layers of all servers together."""
+    """Bytes downloaded, and bytes in total as far as known: the layers on all servers together."""
     layers: dict[tuple[str, str], tuple[int, int]] = {}
     for line in job.lines:
         if line.get("total"):

@@ -1,10 +1,6 @@
-"""The models that the Ollama servers have, as `everyframe models` tells them: one row a model, wherever it is.
+"""The models installed on the Ollama servers: what is known of each, choosing one, and removing one.
 
-The installed models that see, each with what is known of it, a button that chooses it and one that removes it.
-
-Choosing the model that describes the frames: one click, kept in the settings file.
-
-Removing a model from Ollama: the question, and the doing.
+The list comes from `everyframe models`. A choice is saved in the settings file; a removal is confirmed in a dialog.
 """
 
 from collections.abc import Sequence
@@ -22,10 +18,15 @@ from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
 from pages.parts.session import settings
 
+NAME_CHARACTERS = 60
+REMOVE_SECONDS = 60.0
+_CHOSEN, _CHOICE_FAILED = "model_chosen", "model_choice_failed"  # keys of the session state
+_TO_REMOVE, _REMOVED, _REMOVAL_FAILED = "model_to_remove", "model_removed", "model_removal_failed"
+
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """An installed model. `hosts` have it; `seconds` a frame here, None before its first calls."""
+    """An installed model; `seconds` per frame on this computer, None before its first requests."""
 
     name: str
     size_bytes: int
@@ -38,38 +39,32 @@ class Model:
     hosts: tuple[str, ...]
 
 
-NAME_CHARACTERS = 60
-_SAID, _CHOICE_FAILED = "choosing_said", "choosing_failed"
-_ASKED, _REMOVAL_FAILED, _REMOVED = "discarding_asked", "discarding_failed", "discarding_removed"
-REMOVE_SECONDS = 60.0
-
-
-def draw_shelf(settings: Settings, models: Sequence[Model]) -> None:
-    """One row a model that sees; the others are only named."""
+def draw_installed(settings: Settings, models: Sequence[Model]) -> None:
+    """One row per vision model; text-only ones are only listed."""
     fixed = fixed_by()
     if fixed is not None:
-        st.info(f"The model is fixed as {plain(settings.model)} by {plain(fixed)} in the environment.")
+        st.info(f"The model is set to {plain(settings.model)} by the environment variable {plain(fixed)}.")
     for model in (model for model in models if model.sees):
         _row(settings, model, is_fixed=fixed is not None)
-    if blind := [plain(model.name, NAME_CHARACTERS) for model in models if not model.sees]:
-        st.caption(f"Installed too, but blind to pictures: {', '.join(blind)}")
+    if text_only := [plain(model.name, NAME_CHARACTERS) for model in models if not model.sees]:
+        st.caption(f"Also installed, but text-only: {', '.join(text_only)}")
 
 
 def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
     is_chosen = is_same(model.name, settings.model)
     is_refused = model.is_cloud and not settings.allow_cloud
     with st.container(border=True, key=f"model-{model.name}"):
-        said, buttons = st.columns([3, 1], vertical_alignment="center")
-        with said:
-            st.markdown(f"**{plain(model.name, NAME_CHARACTERS)}**{' · describes your frames' if is_chosen else ''}")
-            st.caption(" · ".join(plain(part) for part in (weight(model), memory(model), pace(model))))
+        details, buttons = st.columns([3, 1], vertical_alignment="center")
+        with details:
+            st.markdown(f"**{plain(model.name, NAME_CHARACTERS)}**{' · in use' if is_chosen else ''}")
+            st.caption(" · ".join(plain(part) for part in (model_size(model), memory(model), speed(model))))
             if len(settings.ollama_hosts) > 1:
-                st.caption(f"At {plain(', '.join(model.hosts))}")
+                st.caption(f"On {plain(', '.join(model.hosts))}")
             if model.is_cloud:
-                refused = " It is refused." if is_refused else ""
-                st.warning(f"Runs in a cloud: your pictures would leave this machine.{refused}")
+                refused = " Your settings do not allow that." if is_refused else ""
+                st.warning(f"Runs in the cloud: your images would leave this computer.{refused}")
         with buttons, st.container(horizontal=True, horizontal_alignment="right"):
-            st.button("Remove", key=f"remove-{model.name}", type="tertiary", on_click=ask, args=[model])
+            st.button("Remove", key=f"remove-{model.name}", type="tertiary", on_click=ask_to_remove, args=[model])
             st.button(
                 "In use" if is_chosen else "Use this model",
                 key=f"choose-{model.name}",
@@ -80,62 +75,62 @@ def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
 
 
 def choose(name: str) -> None:
-    """Have this model describe from now on. For callbacks."""
-    st.session_state.pop(_SAID, None)
+    """Describe with this model from the next start of the worker. For callbacks."""
+    st.session_state.pop(_CHOSEN, None)
     try:
         change("model", name)
     except EveryFrameError as error:
         st.session_state[_CHOICE_FAILED] = str(error)
     else:
-        st.session_state[_SAID] = name
+        st.session_state[_CHOSEN] = name
         inquiries().forget()
 
 
-def say_choice() -> None:
-    """What the last click on a choice came to, once."""
+def draw_choice() -> None:
+    """The result of the last choice, shown once."""
     if failed := st.session_state.pop(_CHOICE_FAILED, None):
-        st.error(f"The choice was not saved: {plain(failed)}")
-    if name := st.session_state.pop(_SAID, None):
+        st.error(f"The model was not changed: {plain(failed)}")
+    if name := st.session_state.pop(_CHOSEN, None):
         st.success(
-            f"{plain(name)} describes your frames from the next start on. "
-            "A worker that runs goes on with the model it began with: stop and start it on the Overview page."
+            f"{plain(name)} is used from the next start of the worker. "
+            "If the worker is running, stop and start it on the Overview page."
         )
 
 
 def fixed_by() -> str | None:
-    """The environment variable that says which model it is, so that no click can."""
+    """The environment variable that sets the model, None if it can be chosen here."""
     return variable_that_sets("model")
 
 
-def ask(model: Model) -> None:
-    """Have the question asked. For callbacks."""
-    st.session_state[_ASKED] = model
+def ask_to_remove(model: Model) -> None:
+    """Open the dialog that confirms a removal. For callbacks."""
+    st.session_state[_TO_REMOVE] = model
     st.session_state.pop(_REMOVAL_FAILED, None)
 
 
-def question() -> None:
-    """Draw the question while it is asked, and say once what was removed."""
+def draw_removal() -> None:
+    """The dialog while it is open, and once, what was removed."""
     if name := st.session_state.pop(_REMOVED, None):
         st.success(f"Removed: {plain(name)}.")
-    model = st.session_state.get(_ASKED)
+    model = st.session_state.get(_TO_REMOVE)
     if isinstance(model, Model):
-        st.dialog("Remove this model?", on_dismiss=_keep)(_draw)(model)
+        st.dialog("Remove this model?", on_dismiss=_close)(_draw)(model)
 
 
 def _draw(model: Model) -> None:
-    if _ASKED not in st.session_state:
+    if _TO_REMOVE not in st.session_state:
         st.rerun()
     st.markdown(
-        f"**{plain(model.name)}** is deleted from {plain(' and '.join(model.hosts))}: {size(model.size_bytes)}."
+        f"**{plain(model.name)}** will be deleted from {plain(' and '.join(model.hosts))} ({size(model.size_bytes)})."
     )
     if is_same(model.name, settings().model):
-        st.warning("It is the model that describes your frames: without it the work stops.")
-    st.markdown("What it has described stays. It can be got again, which downloads it anew.")
+        st.warning("This model is in use: without it, no more frames are described.")
+    st.markdown("Existing descriptions are kept. You can download the model again later.")
     if failed := st.session_state.get(_REMOVAL_FAILED):
-        st.error(f"It was not removed: {plain(failed)}")
+        st.error(f"The model was not removed: {plain(failed)}")
     with st.container(horizontal=True):
-        st.button("Remove it", type="primary", on_click=_remove, args=[model])
-        st.button("Keep it", on_click=_keep)
+        st.button("Remove model", type="primary", on_click=_remove, args=[model])
+        st.button("Cancel", on_click=_close)
 
 
 def _remove(model: Model) -> None:
@@ -143,17 +138,17 @@ def _remove(model: Model) -> None:
     inquiries().forget()
     if outcome.is_good:
         st.session_state[_REMOVED] = model.name
-        _keep()
+        _close()
     else:
         st.session_state[_REMOVAL_FAILED] = outcome.error
 
 
-def _keep() -> None:
-    st.session_state.pop(_ASKED, None)
+def _close() -> None:
+    st.session_state.pop(_TO_REMOVE, None)
 
 
 def models_in(rows: Sequence[dict[str, Any]]) -> list[Model]:
-    """The models that a list of them tells of; the same one on several servers is one."""
+    """The models in the output of `everyframe models`; one that is on several servers is one model."""
     by_name: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         by_name.setdefault(str(row["name"]), []).append(row)
@@ -161,33 +156,33 @@ def models_in(rows: Sequence[dict[str, Any]]) -> list[Model]:
 
 
 def is_same(name: str, other: str) -> bool:
-    """Whether two names mean one model: `moondream` is `moondream:latest`."""
-    return _whole(name) == _whole(other)
+    """Whether two names mean the same model: `moondream` is `moondream:latest`."""
+    return _with_tag(name) == _with_tag(other)
 
 
 def memory(model: Model) -> str:
-    """Whether it is loaded, and whether it fits the GPU, in words."""
+    """Whether the model is loaded, and whether it fits the GPU."""
     if not model.is_loaded:
-        return "not loaded; whether it fits the GPU shows once it is"
+        return "not loaded"
     return {
-        True: "loaded, fits the GPU",
-        False: "loaded, does not fit the GPU: slow",
-        None: "loaded, on the processor: no GPU is used",
+        True: "loaded, fits in GPU memory",
+        False: "loaded, larger than GPU memory (slow)",
+        None: "loaded, runs on the CPU (no GPU)",
     }[model.fits_gpu]
 
 
-def pace(model: Model) -> str:
-    """How fast it has been here, in words."""
-    return "not measured here yet" if model.seconds is None else f"{number(model.seconds)} s a frame here"
+def speed(model: Model) -> str:
+    """The time per frame on this computer."""
+    return "not timed yet" if model.seconds is None else f"{number(model.seconds)} s per frame"
 
 
 def number(seconds: float) -> str:
-    """Seconds as precisely as they matter: 12, 2.4, 0.03."""
+    """Seconds, rounded to about two digits: 12, 2.4, 0.03."""
     return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}" if seconds >= 0.1 else f"{seconds:.2f}"  # noqa: PLR2004
 
 
-def weight(model: Model) -> str:
-    """How large it is, in words."""
+def model_size(model: Model) -> str:
+    """Bytes on disk, and parameters if known."""
     return size(model.size_bytes) + (f", {model.parameter_size} parameters" if model.parameter_size else "")
 
 
@@ -207,5 +202,5 @@ def _model(name: str, rows: list[dict[str, Any]]) -> Model:
     )
 
 
-def _whole(name: str) -> str:
+def _with_tag(name: str) -> str:
     return (name if ":" in name.rsplit("/", maxsplit=1)[-1] else f"{name}:latest").lower()

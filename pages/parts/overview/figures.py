@@ -1,10 +1,6 @@
-"""The status cards: five of a fixed shape, so that they can be drawn anew without moving.
+"""The figures of the overview: status cards, model and hosts, a chart of frames per minute, the latest frames.
 
-Which model describes, and where: one line a host, so that nothing moves when a host begins.
-
-A chart of how many frames were described in each minute of the run.
-
-The last described frames, as they come: all as high, so that nothing moves.
+All keep their size while they refresh, so that nothing on the page moves.
 """
 
 import shutil
@@ -26,28 +22,31 @@ from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 from pages.parts.view import image_url
 
-ENRICHMENT = "🧠 Enrichment Progress"  # the user's own title
-MEGABYTE = 1_000_000
-NOTHING = "–"
-LONGEST_NAME = 36  # characters: two lines at the most
-CARD_HEIGHT = 194  # pixels: the same whether the name takes one line or two
-SLOW_A_MINUTE = 10  # below, tenths say something
-LONGEST_REASON = 200  # characters
-MOST_MINUTES = 360
-FEWEST_MINUTES = 30  # a run of two minutes is no chart
-MINUTES_HEIGHT = 220  # pixels
-PLACES = 6
-WIDTH, LATEST_HEIGHT = 168, 236  # pixels of a card
-LONGEST_TEXT = 70  # characters
-LONGEST_TITLE = 24
+ENRICHMENT = "🧠 Enrichment Progress"
+NO_VALUE = "–"
+BYTES_PER_MB = 1_000_000
+PRECISE_BELOW_PER_MINUTE = 10  # frames; slower rates are shown with one decimal
+NAME_CHARACTERS = 36  # two lines at most
+ENRICHMENT_HEIGHT_PIXELS = 194  # the same whether the name takes one line or two
+REASON_CHARACTERS = 200
+MIN_CHART_MINUTES, MAX_CHART_MINUTES = 30, 360
+CHART_HEIGHT_PIXELS = 220
+LATEST_FRAMES = 6
+LATEST_WIDTH_PIXELS, LATEST_HEIGHT_PIXELS = 168, 236
+TEXT_CHARACTERS, TITLE_CHARACTERS = 70, 24
+HOST_STATES: dict[str, str] = {
+    HostState.PROBING: "loading the model",
+    HostState.BACKING_OFF: "paused after an error",
+    HostState.STOPPED: "stopped",
+}
 
 
 def draw_cards(now: OverviewStatus, settings: Settings) -> None:
-    """The five cards."""
+    """Five cards: videos, coverage, speed, disk space, and enrichment progress."""
     with st.container(key="status-cards"):
         columns = st.columns([1, 1.2, 1.25, 1.15, 1.95])
         with columns[0]:
-            _films(now.status)
+            _videos(now.status)
         with columns[1]:
             _covered(now.status)
         with columns[2]:
@@ -59,47 +58,50 @@ def draw_cards(now: OverviewStatus, settings: Settings) -> None:
 
 
 def rate_text(rate: float) -> str:
-    """Frames a second, as frames a minute."""
-    minute = rate * 60
-    return f"{minute:.1f}" if minute < SLOW_A_MINUTE else f"{minute:,.0f}"
+    """A rate in frames per second, as frames per minute."""
+    per_minute = rate * 60
+    return f"{per_minute:.1f}" if per_minute < PRECISE_BELOW_PER_MINUTE else f"{per_minute:,.0f}"
 
 
-def _films(found: Status) -> None:
-    _card("Films", f"{found.videos:,}", f"{found.videos_decoded:,} read through")
+def _videos(found: Status) -> None:
+    _card("Videos", f"{found.videos:,}", f"{found.videos_decoded:,} extracted")
 
 
 def _covered(found: Status) -> None:
-    of = "" if found.source_frames is None else f"of {found.source_frames:,}"
-    _card("Source frames covered", f"{found.covered:,}", of or "all not counted yet")
+    if found.source_frames:
+        percent = int(100 * found.covered / found.source_frames)  # rounded down: 100 only when all are covered
+        _card("Covered so far", f"{percent} %", f"{found.covered:,} of {counted(found.source_frames, 'source frame')}")
+    else:
+        _card("Covered so far", counted(found.covered, "frame"), "total not known yet")
 
 
 def _speed(found: Status) -> None:
-    _card("Frames a minute", rate_text(found.rate) if found.rate else NOTHING, time_left(found))
+    _card("Frames per minute", rate_text(found.rate) if found.rate else NO_VALUE, time_left(found))
 
 
 def time_left(found: Status) -> str:
-    """How much is left. No time is told before it can be known: while no film has been read to its end, say."""
-    is_read = found.videos_decoded == found.videos
-    if not found.left and is_read:
-        return "nothing is left"
+    """The time left if it can be estimated, which takes at least one fully extracted video; else the work left."""
+    is_extracted = found.videos_decoded == found.videos
+    if not found.left and is_extracted:
+        return "nothing left"
     if found.seconds_left is not None and found.videos_decoded:
-        return f"{span(found.seconds_left)} left, until {moment(found.seconds_left, datetime.now().astimezone())}"
-    if is_read:
+        return f"{span(found.seconds_left)} left, done by {moment(found.seconds_left, datetime.now().astimezone())}"
+    if is_extracted:
         return f"{counted(found.left, 'frame')} left"
-    return f"{counted(found.videos - found.videos_decoded, 'film')} left to read"
+    return f"{counted(found.videos - found.videos_decoded, 'video')} to extract"
 
 
 def _disk(settings: Settings) -> None:
     try:
         free = shutil.disk_usage(settings.home).free
     except OSError:
-        _card("Disk left", NOTHING, "cannot be measured")
+        _card("Free disk space", NO_VALUE, "cannot be read")
         return
-    reserve = settings.disk_reserve_mb * MEGABYTE
+    reserve = settings.disk_reserve_mb * BYTES_PER_MB
     if free < reserve:
-        _card("Disk left", size(free), f"below the reserve of {size(reserve)}", is_bad=True)
+        _card("Free disk space", size(free), f"paused below {size(reserve)}", is_bad=True)
     else:
-        _card("Disk left", size(free), f"{size(reserve)} stay in reserve")
+        _card("Free disk space", size(free), f"{size(reserve)} kept free")
 
 
 def _card(label: str, value: str, detail: str, *, is_bad: bool = False) -> None:
@@ -116,11 +118,11 @@ def _card(label: str, value: str, detail: str, *, is_bad: bool = False) -> None:
 
 def _enrichment(now: OverviewStatus) -> None:
     found = now.status
-    so_far = "" if found.videos_decoded == found.videos else " kept so far"
+    so_far = "" if found.videos_decoded == found.videos else " so far"
     current = "nothing"
     if now.current is not None:
-        current = f"{plain(now.current.name, LONGEST_NAME)} ({now.current.percent} % complete)"
-    with st.container(border=True, height=CARD_HEIGHT, gap="xxsmall"):
+        current = f"{plain(now.current.name, NAME_CHARACTERS)} ({now.current.percent} % complete)"
+    with st.container(border=True, height=ENRICHMENT_HEIGHT_PIXELS, gap="xxsmall"):
         st.markdown(f"**{ENRICHMENT}**")
         st.markdown(f"Videos enriched: **{found.videos_enriched:,}/{found.videos:,}**")
         st.markdown(f"Frames analyzed: **{found.described:,}/{found.frames:,}**{so_far}")
@@ -129,50 +131,43 @@ def _enrichment(now: OverviewStatus) -> None:
 
 
 def draw_hosts(found: Status, settings: Settings) -> None:
-    """The model and the hosts: of the worker while one is there, else of the settings."""
+    """The model and its hosts: the running worker's, else those of the settings. One line per host."""
     st.text("\n".join(shown(line) for line in host_lines(found, settings)))
 
 
 def host_lines(found: Status, settings: Settings) -> list[str]:
-    """What is said of the model and the hosts."""
+    """The text of `draw_hosts`: a line for each host, then warnings of the health checks."""
     options = found.run.options if found.run is not None and found.is_running else {}
     describer = options.get("describer") or settings.describer
     if describer == "baseline":
-        return ["No model: the baseline measures light, colours, sharpness and motion"]
+        return ["No model: the baseline measures brightness, colours, sharpness and motion"]
     model = options.get("model") or settings.model
     hosts = options.get("hosts") or list(settings.ollama_hosts)
-    at_work = {host.host: host for host in found.hosts} if found.is_running else {}
-    known = found.run.reason if found.run is not None else None
-    lines = [f"{model} at {host}{_doing(at_work[host], known) if host in at_work else ''}" for host in hosts]
-    lines += [host.warning for host in at_work.values() if host.warning]
+    active = {host.host: host for host in found.hosts} if found.is_running else {}
+    worker_reason = found.run.reason if found.run is not None else None
+    lines = [f"{model} at {host}{_activity(active[host], worker_reason) if host in active else ''}" for host in hosts]
+    lines += [host.warning for host in active.values() if host.warning]
     return lines
 
 
-def _doing(host: HostStatus, known: str | None) -> str:
-    """What a host is doing; why it does not work, unless the worker gives that as its own reason."""
+def _activity(host: HostStatus, worker_reason: str | None) -> str:
+    """What a host is doing, and why it is not serving, unless the status line gives the same reason."""
     if host.state == HostState.SERVING:
-        return f": {counted(len(host.calls), 'frame')} in hand"
-    reason = f": {first_line(host.reason, LONGEST_REASON)}" if host.reason and host.reason != known else ""
-    return f" {HOST_STATES.get(host.state, host.state)}{reason}"
-
-
-HOST_STATES: dict[str, str] = {
-    HostState.PROBING: "is loading the model",
-    HostState.BACKING_OFF: "is left alone for a moment",
-    HostState.STOPPED: "is not asked now",
-}
+        return f": {counted(len(host.calls), 'frame')} in progress"
+    reason = f" ({first_line(host.reason, REASON_CHARACTERS)})" if host.reason and host.reason != worker_reason else ""
+    return f": {HOST_STATES.get(host.state, host.state)}{reason}"
 
 
 def draw_minutes(run: RunRow, *, is_running: bool) -> None:
-    """The chart of a run; of one that has ended, its last hours."""
+    """A chart of the run's frames per minute, up to now or to the run's end."""
     end = datetime.now(UTC) if is_running else run.heartbeat_at
     minutes = int((end - run.started_at) / timedelta(minutes=1)) + 2
-    minutes = min(MOST_MINUTES, max(FEWEST_MINUTES, minutes))
+    minutes = min(MAX_CHART_MINUTES, max(MIN_CHART_MINUTES, minutes))
     with reading() as connection:
         counts = frames_by_minute(connection, run_id=run.id, now=end, minutes=minutes)
     table = pd.DataFrame(
         {
-            # Without a zone: a browser would move the hours into its own.
+            # Without a time zone: a browser would convert the hours to its own.
             "minute": [moment.astimezone().replace(tzinfo=None) for moment, _ in counts],
             "frames": [count for _, count in counts],
         }
@@ -180,10 +175,10 @@ def draw_minutes(run: RunRow, *, is_running: bool) -> None:
     total = sum(table["frames"])
     st.altair_chart(
         _chart(table),
-        height=MINUTES_HEIGHT,
+        height=CHART_HEIGHT_PIXELS,
         key="minutes",
-        alt=f"Frames described in each of the last {minutes} minutes of the run: "
-        f"{counted(total, 'frame')}, at most {max(table['frames']):,} a minute",
+        alt=f"Frames described per minute in the last {minutes} minutes of the run: "
+        f"{counted(total, 'frame')}, at most {max(table['frames']):,} per minute",
     )
 
 
@@ -193,9 +188,9 @@ def _chart(table: pd.DataFrame) -> alt.Chart:
         .mark_bar(binSpacing=1)
         .encode(
             x=alt.X("yearmonthdatehoursminutes(minute):T", title=None, axis=alt.Axis(format="%H:%M", grid=False)),
-            y=alt.Y("frames:Q", title="Frames a minute", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            y=alt.Y("frames:Q", title="Frames per minute", axis=alt.Axis(tickMinStep=1, tickCount=4)),
             tooltip=[
-                alt.Tooltip("minute:T", format="%H:%M", title="At"),
+                alt.Tooltip("minute:T", format="%H:%M", title="Time"),
                 alt.Tooltip("frames:Q", title="Frames"),
             ],
         )
@@ -204,22 +199,28 @@ def _chart(table: pd.DataFrame) -> alt.Chart:
 
 
 def draw_latest() -> None:
-    """The last described frames, each a link to its own page."""
+    """The latest described frames, each a link to its page."""
     with reading() as connection:
-        cards = latest(connection, limit=PLACES)
+        cards = latest(connection, limit=LATEST_FRAMES)
     with st.container(horizontal=True, key="latest-frames", gap="small"):
         for card in cards:
-            # By its frame: a picture is never seen above another frame's words, while the next one is loaded.
-            with st.container(width=WIDTH, height=LATEST_HEIGHT, border=False, gap="xxsmall", key=f"latest-{card.id}"):
+            # Keyed by frame: while an image loads, no other frame's image may be seen above this text.
+            with st.container(
+                width=LATEST_WIDTH_PIXELS,
+                height=LATEST_HEIGHT_PIXELS,
+                border=False,
+                gap="xxsmall",
+                key=f"latest-{card.id}",
+            ):
                 _draw(card)
 
 
 def _draw(card: LatestCard) -> None:
-    text = shown(first_line(card.text, LONGEST_TEXT))
-    st.image(image_url(card.id), width="stretch", alt=text or "A frame without a description")
+    text = shown(first_line(card.text, TEXT_CHARACTERS))
+    st.image(image_url(card.id), width="stretch", alt=text or "Frame without a description")
     st.page_link(
         "pages/frames.py",
-        label=f"{plain(card.title, LONGEST_TITLE)} · {clock(card.timestamp).split('.')[0]}",
+        label=f"{plain(card.title, TITLE_CHARACTERS)} · {clock(card.timestamp).split('.')[0]}",
         query_params={"video": str(card.video_id), "frame": str(card.id)},
     )
     st.text(text)

@@ -1,14 +1,11 @@
-"""Watching for changes from elsewhere: another tab, a terminal, the worker itself.
+"""The worker's state in plain words, the controls that fit it, and the fragment that keeps a page up to date.
 
-Live parts draw themselves anew and hold no widgets. What holds widgets is drawn by the page; this has the page drawn
-again, some 1 s later, when other buttons fit than are there, or other parts are to be live.
-
-What can be asked of the worker in the state it is in, and what that state is in plain words.
+Live fragments hold no widgets. Everything with widgets is drawn by the page, which the status line's fragment reruns
+within about a second when the state it was drawn for changes: by another tab, a terminal or the worker itself.
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Literal, assert_never
 
 import streamlit as st
@@ -19,45 +16,39 @@ from db.runs import RunRow
 from enrich.clock import said_end
 from enrich.control.status import Status, WorkerHealth
 from enrich.wording import first_line
+from pages.parts.overview.controls import WorkerControl, as_sentence
+from pages.parts.overview.requests import RequestJob, WorkerRequest, failed_request, is_paused, request_in_flight
 from pages.parts.overview.status import OverviewStatus, read_overview
 from pages.parts.plain import shown
 from pages.parts.readiness import MissingRequirement, missing_requirement
 from pages.parts.session import settings
 
-LONGEST_REASON = 300  # characters
+REASON_CHARACTERS = 300
+REFRESH = "1s"
+ALL_DESCRIBED = "All frames are described. Waiting for more videos."
+
 Tone = Literal["green", "orange", "red", "gray", "blue"]
-EVERY = "1s"
-
-
-class WorkerRequest(StrEnum):
-    """What can be asked of the worker."""
-
-    START = "start"
-    PAUSE = "pause"
-    RESUME = "resume"
-    STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class StateText:
-    """A state: a word or two, its tone, and a sentence, which may hold what files and servers are called."""
+    """A state: one or two words, a colour, and a sentence that may contain names of files and servers."""
 
     name: str
     tone: Tone
     sentence: str
 
 
-NOTHING_LEFT = "Nothing is left to describe. It waits for more films."
-
-ASKED = {  # what a worker was asked for and has not done yet
-    runs.STOP: StateText("Stopping", "orange", "The frames in hand get some seconds to be done."),
-    runs.PAUSE: StateText("Pausing", "orange", "The frames in hand are still finished."),
-    runs.RESUME: StateText("Resuming", "blue", "It goes on in a moment."),
+IN_FLIGHT = {
+    WorkerRequest.START: StateText("Starting…", "blue", "The worker is starting."),
+    WorkerRequest.STOP: StateText("Stopping…", "orange", "Finishing current frames, then stopping."),
+    WorkerRequest.PAUSE: StateText("Pausing…", "orange", "Finishing current frames, then pausing."),
+    WorkerRequest.RESUME: StateText("Resuming…", "blue", "The worker is resuming."),
 }
 
 
-def fitting(found: Status) -> tuple[WorkerRequest, ...]:
-    """What can be asked of the worker now."""
+def available_requests(found: Status) -> tuple[WorkerRequest, ...]:
+    """The requests that the worker's state allows."""
     match found.health:
         case WorkerHealth.NONE:
             return (WorkerRequest.START,)
@@ -66,137 +57,167 @@ def fitting(found: Status) -> tuple[WorkerRequest, ...]:
         case WorkerHealth.SILENT:
             return (WorkerRequest.STOP,)
         case WorkerHealth.WELL | WorkerHealth.STALLED:
-            asked = found.run.requested if found.run is not None else None
-            if asked == runs.STOP or found.state is RunState.STOPPING:
+            if _is_stopping(found):
                 return ()
-            paused = asked == runs.PAUSE or (found.state is RunState.PAUSED and asked != runs.RESUME)
-            return (WorkerRequest.RESUME if paused else WorkerRequest.PAUSE, WorkerRequest.STOP)
+            return (_pause_or_resume(found), WorkerRequest.STOP)
         case _:
             assert_never(found.health)
 
 
-def words(found: Status) -> StateText:
+def worker_controls(found: Status, in_flight: WorkerRequest | None) -> tuple[WorkerControl, ...]:
+    """The buttons to draw. All are disabled while a request is in flight or the worker is stopping."""
+    if in_flight is None and not _is_stopping(found):
+        return tuple(WorkerControl(request, is_enabled=True) for request in available_requests(found))
+    requests = available_requests(found) or (_pause_or_resume(found), WorkerRequest.STOP)
+    return tuple(WorkerControl(request, is_enabled=False) for request in requests)
+
+
+def state_text(found: Status, in_flight: WorkerRequest | None = None) -> StateText:
     """What the worker is doing."""
+    if in_flight is not None:
+        return IN_FLIGHT[in_flight]
     run = found.run
     if not found.videos and not found.is_running:
-        return StateText("Empty", "gray", "The library is empty. Three steps, and your films can be searched.")
+        return StateText("Empty", "gray", "The library is empty. Three steps make your videos searchable.")
     if run is None:
-        return StateText(
-            "Not started", "gray", "Press Start: it works in the background, also when this page is closed."
-        )
+        return StateText("Not started", "gray", "Press Start. Processing continues when you close this page.")
     match found.health:
         case WorkerHealth.NONE:
             return _ended(found, run)
         case WorkerHealth.CRASHED | WorkerHealth.SILENT | WorkerHealth.STALLED:
-            return _in_trouble(found, run)
+            return _unhealthy(found, run)
         case WorkerHealth.WELL:
-            return _at_work(found, run)
+            return _running(found, run)
         case _:
             assert_never(found.health)
 
 
-def until(run: RunRow | None) -> datetime | None:
-    """When a run ends by itself, None if it has no such end."""
+def stop_time(run: RunRow | None) -> datetime | None:
+    """When a run stops by itself, None if it has no such time."""
     end = run.options.get("until") if run is not None else None
     return datetime.fromisoformat(end) if end else None
 
 
+def _pause_or_resume(found: Status) -> WorkerRequest:
+    return WorkerRequest.RESUME if is_paused(found) else WorkerRequest.PAUSE
+
+
+def _is_stopping(found: Status) -> bool:
+    requested = found.run.requested if found.run is not None else None
+    return found.is_running and (requested == runs.STOP or found.state is RunState.STOPPING)
+
+
 def _ended(found: Status, run: RunRow) -> StateText:
     if run.error:
-        return StateText("Stopped", "red", f"{first_line(run.error, LONGEST_REASON)}. Start goes on where it was.")
+        return StateText("Stopped", "red", f"{_error(run)} Press Start to continue.")
     if not found.left and found.videos_decoded == found.videos:
-        return StateText("Finished", "green", "Nothing is left to describe.")
+        return StateText("Finished", "green", "All frames are described.")
     since = f"{run.heartbeat_at.astimezone():%d %B %H:%M}".lstrip("0")
-    return StateText("Stopped", "gray", f"It worked until {since}. Start goes on where it was.")
+    return StateText("Stopped", "gray", f"Last active {since}. Press Start to continue.")
 
 
-def _in_trouble(found: Status, run: RunRow) -> StateText:
+def _unhealthy(found: Status, run: RunRow) -> StateText:
     if found.health is WorkerHealth.CRASHED:
-        again = "It is started again by itself." if found.is_supervised else "Start goes on where it was."
-        return StateText("Crashed", "red", f"{first_line(run.error or 'Its process is gone')}. {again}")
+        next_step = "It restarts automatically." if found.is_supervised else "Press Start to continue."
+        return StateText("Crashed", "red", f"{_error(run)} {next_step}")
     if found.health is WorkerHealth.SILENT:
-        return StateText(
-            "No sign of life", "red", f"Nothing was heard of it since {run.heartbeat_at.astimezone():%H:%M}."
-        )
-    return StateText("Stalled", "orange", f"It does not get on with {found.stalls[0]}. Stop and start may help.")
+        since = f"{run.heartbeat_at.astimezone():%H:%M}"
+        return StateText("Not responding", "red", f"Last heartbeat at {since}. Press Stop, then Start.")
+    return StateText("Stalled", "orange", f"Stuck on {found.stalls[0]}. Press Stop, then Start.")
 
 
-def _at_work(found: Status, run: RunRow) -> StateText:
+def _error(run: RunRow) -> str:
+    return as_sentence(first_line(run.error or "the worker process has ended", REASON_CHARACTERS))
+
+
+def _running(found: Status, run: RunRow) -> StateText:
     if run.requested is not None and run.state is not RunState.STOPPING:
-        return ASKED[run.requested]
-    reason = first_line(run.reason, LONGEST_REASON)
+        return IN_FLIGHT[WorkerRequest(run.requested)]
     match run.state:
         case RunState.STOPPING:
-            return ASKED[runs.STOP]
+            return IN_FLIGHT[WorkerRequest.STOP]
         case RunState.STARTING:
-            return StateText("Starting", "blue", "It begins in a moment.")
+            return IN_FLIGHT[WorkerRequest.START]
         case RunState.PAUSED:
-            return StateText("Paused", "gray", "The model's memory is free for other work. Resume goes on.")
+            return StateText("Paused", "gray", "The model is unloaded, its memory is free. Press Resume to continue.")
         case RunState.WAITING:
-            return StateText("Waiting", "orange", reason or "It waits for more to do.")
+            return StateText(
+                "Waiting", "orange", first_line(run.reason, REASON_CHARACTERS) or "Waiting for more videos."
+            )
         case _:
             name = "Done" if _is_idle(found) else "Working"
-            return StateText(name, "green", f"{_work(found)}{_end(run)}")
+            return StateText(name, "green", f"{_activity(found)}{_stop_time_sentence(run)}")
 
 
 def _is_idle(found: Status) -> bool:
-    """Whether a worker that runs has nothing to do."""
+    """Whether a running worker has nothing to do."""
     is_busy = found.video is not None or any(host.calls or host.state == HostState.PROBING for host in found.hosts)
     return not is_busy and not found.left and found.videos_decoded == found.videos
 
 
-def _work(found: Status) -> str:
+def _activity(found: Status) -> str:
     calls = sum(len(host.calls) for host in found.hosts)
     if found.video is not None:
-        return f"It reads {found.video} and describes frames." if calls else f"It reads {found.video}."
+        describing = " and describing frames" if calls else ""
+        return f"Extracting frames from {found.video}{describing}."
     if any(host.state == HostState.PROBING for host in found.hosts):
-        return "The model is being loaded."
-    return NOTHING_LEFT if _is_idle(found) else "It describes frames."
+        return "Loading the model."
+    return ALL_DESCRIBED if _is_idle(found) else "Describing frames."
 
 
-def _end(run: RunRow) -> str:
-    end = until(run)
-    return "" if end is None else f" It ends by itself at {said_end(end, datetime.now(UTC))}."
+def _stop_time_sentence(run: RunRow) -> str:
+    end = stop_time(run)
+    return "" if end is None else f" Stops at {said_end(end, datetime.now(UTC))}."
 
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """What a page is drawn for: as long as it is the same, the page need not be drawn again."""
+    """The state a page was drawn for; the page is drawn again when it changes."""
 
-    wishes: tuple[WorkerRequest, ...]
+    in_flight: WorkerRequest | None
+    controls: tuple[WorkerControl, ...]
+    failed_request: RequestJob | None
     is_live: bool
-    lack: MissingRequirement | None
+    missing: MissingRequirement | None
     failures: tuple[tuple[str, int], ...]
     waiting: tuple[tuple[str, str], ...]
-    counts: tuple[int, ...]  # where live parts show them: only whether there is anything
+    counts: tuple[int, ...]  # while live fragments show the numbers: only whether there are any
+
+    @property
+    def can_start(self) -> bool:
+        """Whether a worker can be started now."""
+        return WorkerControl(WorkerRequest.START, is_enabled=True) in self.controls
 
 
-def scene(now: OverviewStatus) -> PageState:
-    """What the page is to be drawn for now."""
+def page_state(now: OverviewStatus) -> PageState:
+    """The state to draw the page for."""
     found = now.status
-    is_live = found.is_running or found.is_supervised
+    in_flight = request_in_flight(found, now.request)
+    is_live = found.is_running or found.is_supervised or in_flight is not None
     counts = (found.videos, found.videos_decoded, found.frames, found.described, found.videos_enriched)
-    is_at_work = found.is_running and all(host.state == HostState.SERVING for host in found.hosts) and bool(found.hosts)
+    is_serving = found.is_running and all(host.state == HostState.SERVING for host in found.hosts) and bool(found.hosts)
     return PageState(
-        wishes=fitting(found),
+        in_flight=in_flight,
+        controls=worker_controls(found, in_flight),
+        failed_request=failed_request(found, now.request),
         is_live=is_live,
-        lack=None if is_at_work else missing_requirement(settings(), is_doubtful=found.is_running),
+        missing=None if is_serving else missing_requirement(settings(), is_doubtful=found.is_running),
         failures=tuple(found.failures),
         waiting=tuple(found.waiting),
         counts=(found.videos > 0, found.described > 0) if is_live else counts,
     )
 
 
-def draw_standing(drawn: PageState) -> None:
-    """What the worker is doing, in words; and the watch."""
-    st.fragment(_standing, run_every=EVERY)(drawn)
+def draw_status_line(drawn: PageState) -> None:
+    """The worker's state in words. Its fragment also reruns the page when the state changes."""
+    st.fragment(_status_line, run_every=REFRESH)(drawn)
 
 
-def _standing(drawn: PageState) -> None:
+def _status_line(drawn: PageState) -> None:
     now = read_overview()
-    if scene(now) != drawn:
+    if page_state(now) != drawn:
         st.rerun()
-    said = words(now.status)
+    text = state_text(now.status, drawn.in_flight)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.badge(said.name, color=said.tone)
-        st.text(shown(said.sentence), width="stretch")
+        st.badge(text.name, color=text.tone)
+        st.text(shown(text.sentence), width="stretch")

@@ -1,6 +1,6 @@
-"""How things stand: looked at for all tabs together, twice a second at the most.
+"""The state of the worker and the library, read at most twice a second for all tabs together.
 
-It only reads. What the terminal says comes from the same `enrich.control.status`.
+It comes from the same `enrich.control.status` as the terminal's.
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from db import queries
 from db.engine import reading
 from db.models import ExtractionStatus, RunState
 from db.queries import VideoRow
-from enrich.control.status import Status
-from enrich.control.status import read_status as look_at
+from enrich.control.status import Status, read_status
+from pages.parts.overview.requests import RequestJob, newest_request
 from pages.parts.session import engine_of, settings
 
-FRESH_SECONDS = 0.5
+CACHE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentVideo:
-    """The film that is worked on, by its file's name, and how much of it is done; 0 to 100."""
+    """The video being processed: its file name, and the percentage done (0 to 100)."""
 
     name: str
     percent: int
@@ -31,36 +31,38 @@ class CurrentVideo:
 
 @dataclass(frozen=True, slots=True)
 class OverviewStatus:
-    """How things stand; `current` is None where nothing is worked on."""
+    """What the overview shows; `current` is None while no video is being processed."""
 
     status: Status
     current: CurrentVideo | None
+    request: RequestJob | None  # the last one that was made
 
 
 def read_overview() -> OverviewStatus:
-    """How things stand."""
-    return _look(settings().url)
+    """The current state, at most half a second old."""
+    return _read(settings().url)
 
 
 def refresh_overview() -> None:
-    """Something was changed: what was seen before does not count any more."""
-    _look.clear()
+    """Drop the cached state after a change."""
+    _read.clear()
 
 
-@st.cache_data(ttl=FRESH_SECONDS, max_entries=4, show_spinner=False)
-def _look(url: str) -> OverviewStatus:
+@st.cache_data(ttl=CACHE_SECONDS, max_entries=4, show_spinner=False)
+def _read(url: str) -> OverviewStatus:
     engine = engine_of(url)
-    status = look_at(engine, now=datetime.now(UTC), measures=False)
+    request = newest_request(settings())  # before the status: see `request_in_flight`
+    status = read_status(engine, now=datetime.now(UTC), measures=False)
     current = None
-    if at_work := _at_work(status):
+    if video_ids := _videos_in_progress(status):
         with reading(engine) as connection:
-            videos = {video.id: video for video in queries.videos(connection, at_work)}
-        current = next((_current(status, videos[video_id]) for video_id in at_work if video_id in videos), None)
-    return OverviewStatus(status, current)
+            videos = {video.id: video for video in queries.videos(connection, video_ids)}
+        current = next((_current(status, videos[video_id]) for video_id in video_ids if video_id in videos), None)
+    return OverviewStatus(status, current, request)
 
 
-def _at_work(status: Status) -> list[int]:
-    """The films that are worked on: first what was asked about longest ago, then what is read."""
+def _videos_in_progress(status: Status) -> list[int]:
+    """The videos being processed: those of the oldest model requests first, then those being extracted or skimmed."""
     if status.run is None or not status.is_running or status.state is not RunState.RUNNING:
         return []
     activity = status.run.activity
@@ -69,20 +71,20 @@ def _at_work(status: Status) -> list[int]:
 
 
 def _current(status: Status, video: VideoRow) -> CurrentVideo:
-    decoding: dict[str, Any] = (status.run.activity.get("extracting") if status.run is not None else None) or {}
-    decoded = decoding.get("decoded", 0) if decoding.get("video_id") == video.id else 0
+    extracting: dict[str, Any] = (status.run.activity.get("extracting") if status.run is not None else None) or {}
+    decoded = extracting.get("decoded", 0) if extracting.get("video_id") == video.id else 0
     return CurrentVideo(file_name(video), percent_done(video, decoded))
 
 
 def file_name(video: VideoRow) -> str:
-    """A film by its file's name, or by the title that somebody gave it."""
+    """The video's file name, or its title if the user changed that."""
     path = Path(video.path)
     return path.name if path.stem == video.title else video.title
 
 
 def percent_done(video: VideoRow, decoded: int) -> int:
-    """How much of a film is described; of one that is still being read, of what is expected of all of it."""
+    """The percentage of a video that is described; while it is being extracted, scaled by the part already decoded."""
     share = video.described / video.kept if video.kept else 0.0
     if video.extraction_status is not ExtractionStatus.EXTRACTED:
         share *= min(1.0, decoded / video.frame_count) if video.frame_count else 0.0
-    return int(100 * share)  # not rounded: 100 only when it is all
+    return int(100 * share)  # rounded down: 100 only when everything is described

@@ -1,11 +1,8 @@
-"""Changing settings: one form a group, each setting with what it does; what is not good is said, and not saved.
+"""The settings form: one form per group, each setting with a label and what it does.
 
-A setting that the environment fixes is shown and cannot be changed here. Of a secret only whether there is one is
-shown; it never leaves the server. Saved values are those of the settings file, checked as the command line checks them.
-
-The settings in plain words: what each is called on the page, what it does, and which belong together.
-
-A setting that is not named here is shown under its own name with its description, so that none is left out.
+Values are validated as on the command line and saved in the settings file; invalid ones are reported and not saved. A
+setting that the environment fixes is shown read-only. Secrets never leave the server: the page shows only whether one
+is set. A setting without a label here appears in the group "More" under its own name.
 """
 
 import json
@@ -22,16 +19,16 @@ from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
-_SAVED, _FAILED = "preferences_saved", "preferences_failed"
-ONLY_ENVIRONMENT = ("home",)
+ONLY_ENVIRONMENT = ("home",)  # settings that only an environment variable can change
+_SAVED, _FAILED = "preferences_saved", "preferences_failed"  # prefixes of keys of the session state
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsGroup:
-    """Settings that belong together, in the order they are shown: each with its label and what it does."""
+    """Settings that belong together, in display order; `texts` holds the label and the explanation of each."""
 
     title: str
-    words: dict[str, tuple[str, str]]
+    texts: dict[str, tuple[str, str]]
     is_open: bool = False
 
 
@@ -39,102 +36,99 @@ GROUPS = (
     SettingsGroup(
         "Descriptions",
         {
-            "model": ("Model", "What Ollama calls it. The Models page compares those you have."),
-            "language": ("Language of the descriptions", "Frames that are described already keep theirs."),
+            "model": ("Model", "The model's name in Ollama. Compare your models on the Models page."),
+            "language": ("Language of descriptions", "Existing descriptions keep their language."),
             "describer": (
-                "What describes",
-                "ollama: a model that sees. baseline: no model; it only measures light, colours and motion.",
+                "Describe with",
+                "ollama: a vision model. baseline: no model; only measures brightness, colours and motion.",
             ),
             "allow_cloud": (
-                "Allow models that run in a cloud",
-                "Some of Ollama's models run elsewhere: your pictures would leave this machine.",
+                "Allow cloud models",
+                "Some Ollama models run on remote servers: your images would leave this computer.",
             ),
         },
         is_open=True,
     ),
     SettingsGroup(
-        "When it works",
+        "Schedule",
         {
             "hours": (
                 "Working hours",
-                "Such as 22:00-07:00, several with commas between. Outside of them it waits, and the GPU is free.",
+                "For example 22:00-07:00; separate several with commas. Outside them, work pauses and the GPU is free.",
             ),
             "keep_awake": (
-                "Keep the computer awake while there is work",
-                "mains: only while it is plugged in. A closed lid cannot be prevented from putting it to sleep.",
+                "Keep the computer awake while working",
+                "mains: only while plugged in. A laptop still sleeps when its lid is closed.",
             ),
-            "disk_reserve_mb": ("Disk space that stays free, in MB", "Before less than this is free, work pauses."),
+            "disk_reserve_mb": ("Keep disk space free (MB)", "Processing pauses when less than this is free."),
         },
     ),
     SettingsGroup(
-        "The quick look, and what it may cost",
+        "Quick scan and budget",
         {
             "quick_describer": (
-                "What looks at the key frames",
-                "claude: fast, costs money, pictures leave this machine; you are asked first. ollama: a small model.",
+                "Quick scan with",
+                "claude: fast, costs money, images leave this computer after you confirm. ollama: a small local model.",
             ),
-            "quick_model": ("Its model", "Empty: Claude's cheapest, or moondream from Ollama."),
-            "key_frames": ("Key frames of a film", "So many pictures are looked at, spread over the film."),
-            "events": ("Kinds of events of your own", "With commas between; they are added to the list."),
-            "monthly_budget_usd": ("Most US dollars in a month", "Nothing that could cost more is sent."),
+            "quick_model": ("Quick scan model", "Empty: the cheapest Claude model, or moondream from Ollama."),
+            "key_frames": ("Key frames per video", "How many frames of each video a quick scan sends."),
+            "events": ("Additional event types", "Separated by commas; added to the built-in list."),
+            "monthly_budget_usd": ("Monthly budget (US dollars)", "Requests that could exceed it are not sent."),
             "power_watts": (
-                "What this computer draws while it describes, in watts",
-                "With the price of electricity, the costs page tells what a night costs.",
+                "Power consumption while describing (watts)",
+                "With the price of electricity, the Costs page can show what a night of work costs.",
             ),
-            "kwh_price": ("Price of a kilowatt hour, in your currency", "As your bill says."),
+            "kwh_price": ("Electricity price per kWh", "In your own currency."),
         },
     ),
     SettingsGroup(
-        "Pictures",
+        "Frames and images",
         {
             "likeness": (
-                "How alike frames must be to be left out",
-                "strict keeps more frames and takes longer, loose keeps fewer. It goes for films that are added later.",
+                "Duplicate sensitivity",
+                "strict keeps more frames and takes longer, loose keeps fewer. Applies to videos added later.",
             ),
             "stored_edge": (
-                "Size of the stored pictures, long edge in pixels",
-                "What the model and you see of a frame. Smaller saves disk; films that are read already keep theirs.",
+                "Image size, long edge (pixels)",
+                "What you and the model see of a frame. Smaller saves disk space. Applies to videos not extracted yet.",
             ),
-            "jpeg_quality": ("Quality of the stored pictures", "30 to 100. Higher takes more disk."),
+            "jpeg_quality": ("JPEG quality", "30 to 100. Higher values take more disk space."),
         },
     ),
     SettingsGroup(
         "Ollama",
         {
-            "ollama_hosts": ("Servers", "Addresses, with commas between. Every one of them describes frames."),
-            "concurrency": ("Frames at once for each server", "More is faster only if the GPU has room for it."),
+            "ollama_hosts": ("Servers", "Addresses, separated by commas. Frames are distributed over all of them."),
+            "concurrency": ("Parallel requests per server", "More is faster only if the GPU has memory for it."),
             "keep_alive": (
-                "How long the model stays loaded after a call",
-                "Such as 15m. Afterwards the GPU is free for other work.",
+                "Keep the model loaded for",
+                "For example 15m. After that time without requests, the GPU memory is freed.",
             ),
-            "call_seconds": ("Longest wait for one description, in seconds", "Then the frame is tried again."),
-            "load_seconds": ("Longest wait for the first one, in seconds", "It includes loading the model."),
-            "connect_seconds": (
-                "Longest wait for a server to answer at all, in seconds",
-                "Then it counts as down, and is tried again later.",
-            ),
+            "call_seconds": ("Timeout per description (seconds)", "A frame that takes longer is retried."),
+            "load_seconds": ("Timeout for the first description (seconds)", "Includes loading the model."),
+            "connect_seconds": ("Connection timeout (seconds)", "A server that takes longer is retried later."),
         },
     ),
     SettingsGroup(
-        "For those who know the models",
+        "Advanced",
         {
-            "num_ctx": ("Context, in tokens", "Empty: what the kind of model needs."),
-            "num_predict": ("Longest reply, in tokens", "A reply that is longer is cut off."),
+            "num_ctx": ("Context size (tokens)", "Empty: chosen for the model."),
+            "num_predict": ("Maximum reply length (tokens)", "Longer replies are cut off."),
             "picture_edges": (
-                "Size of the pictures that models are sent",
-                'Long edge in pixels by kind of model, such as {"llava": 672}. Empty: what each kind sees best.',
+                "Image size sent to models (pixels)",
+                'Long edge by model family, for example {"llava": 672}. Empty: chosen for the model.',
             ),
-            "ollama_options": ("Further options for Ollama", 'Such as {"num_thread": 4}.'),
+            "ollama_options": ("Additional Ollama options", 'For example {"num_thread": 4}.'),
         },
     ),
     SettingsGroup(
-        "Where it is kept, and who may look",
+        "Storage and access",
         {
-            "home": ("Data folder", "The database, the pictures, the logs, and these settings."),
-            "database_url": ("Database", "Its address. Empty: a file in the data folder."),
+            "home": ("Data folder", "Holds the database, images, logs and these settings."),
+            "database_url": ("Database URL", "Empty: a SQLite file in the data folder."),
             "dashboard_password": (
-                "Password of this dashboard",
-                "Without one, only this machine can reach the dashboard.",
+                "Dashboard password",
+                "Without a password, only this computer can open the dashboard.",
             ),
         },
     ),
@@ -142,12 +136,12 @@ GROUPS = (
 
 
 def grouped(preferences: Sequence[Preference]) -> list[tuple[SettingsGroup, list[Preference]]]:
-    """Every setting in its group; those of no group come last."""
+    """Every setting in its group; those in no group come last."""
     by_name = {one.name: one for one in preferences}
-    found = [(group, [by_name.pop(name) for name in group.words if name in by_name]) for group in GROUPS]
+    found = [(group, [by_name.pop(name) for name in group.texts if name in by_name]) for group in GROUPS]
     if by_name:
-        words = {name: (name.replace("_", " "), one.description) for name, one in by_name.items()}
-        found.append((SettingsGroup("More", words), list(by_name.values())))
+        texts = {name: (name.replace("_", " "), one.description) for name, one in by_name.items()}
+        found.append((SettingsGroup("More", texts), list(by_name.values())))
     return found
 
 
@@ -156,66 +150,66 @@ def draw_preferences() -> None:
     for group, found in grouped(preferences(settings())):
         with st.expander(group.title, expanded=group.is_open):
             _draw_group(group, found)
-    st.caption(f"Saved in {plain(settings_file())}. A worker that runs takes changes up when it is started again.")
+    st.caption(f"Saved in {plain(settings_file())}. Changes apply after the next start of the worker.")
 
 
 def _draw_group(group: SettingsGroup, found: Sequence[Preference]) -> None:
-    for sentence in _take(_FAILED, group.title):
-        st.error(plain(sentence))
+    for error in _take(_FAILED, group.title):
+        st.error(plain(error))
     with st.form(f"settings-{group.title}", border=False):
         for one in found:
-            _draw(one, *group.words[one.name])
+            _draw(one, *group.texts[one.name])
         is_fixed = all(_fixed(one) for one in found)
         st.form_submit_button("Save", on_click=_save, args=[group, tuple(found)], disabled=is_fixed)
     if names := _take(_SAVED, group.title):
         st.success(f"Saved: {plain(', '.join(names))}.")
 
 
-def _draw(one: Preference, label: str, does: str) -> None:
-    """One setting: its widget, what it does, and where its value comes from."""
+def _draw(one: Preference, label: str, explanation: str) -> None:
+    """One setting: its widget, its explanation, and where its value comes from."""
     key, fixed = _key(one), _fixed(one)
     value = _text(one.value)
     if one.is_secret:
-        there = "One is set. Type another to replace it." if one.value else "None is set."
-        st.text_input(label, key=key, type="password", value="", disabled=fixed, placeholder=there, autocomplete="off")
+        hint = "Set. Type a new one to replace it." if one.value else "Not set"
+        st.text_input(label, key=key, type="password", value="", disabled=fixed, placeholder=hint, autocomplete="off")
         if one.source == "file":
-            st.checkbox("Take it away", key=_no_key(one))
+            st.checkbox("Remove password", key=_remove_key(one))
     elif one.kind == "switch":
         st.toggle(label, key=key, value=bool(one.value), disabled=fixed)
     elif one.kind == "choice":
         st.selectbox(label, one.choices, index=one.choices.index(value), key=key, disabled=fixed)
     else:
         st.text_input(label, key=key, value=shown(value), disabled=fixed, placeholder=_default(one), autocomplete="off")
-    st.caption(f"{plain(does)}{_origin(one)}")
+    st.caption(f"{plain(explanation)}{_origin(one)}")
 
 
 def _origin(one: Preference) -> str:
     if one.source == "environment":
-        return f" *Fixed by {plain(one.variable)} in the environment.*"
+        return f" *Set by the environment variable {plain(one.variable)}.*"
     if one.name in ONLY_ENVIRONMENT:
-        return f" *Set {plain(one.variable)} in the environment to move it.*"
+        return f" *Set the environment variable {plain(one.variable)} to change it.*"
     if one.source == "file" and not one.is_secret:
-        return f" The default is {plain(_default(one))}."
+        return f" Default: {plain(_default(one))}."
     return ""
 
 
 def _save(group: SettingsGroup, found: tuple[Preference, ...]) -> None:
-    """Save what was changed in a group. For callbacks."""
+    """Save the changed settings of a group. For callbacks."""
     saved, failed = [], []
     for one in found:
-        typed, is_taken = st.session_state.get(_key(one)), bool(st.session_state.get(_no_key(one)))
-        if _fixed(one) or not (is_taken or _is_changed(one, typed)):
+        typed, is_removed = st.session_state.get(_key(one)), bool(st.session_state.get(_remove_key(one)))
+        if _fixed(one) or not (is_removed or _is_changed(one, typed)):
             continue
         try:
-            if is_taken or (not one.is_secret and _text(typed).strip() in ("", _text(one.default))):
+            if is_removed or (not one.is_secret and _text(typed).strip() in ("", _text(one.default))):
                 forget(one.name)
             else:
                 change(one.name, _text(typed))
         except EveryFrameError as error:
-            failed.append(f"{group.words[one.name][0]} was not saved: {error}")
+            failed.append(f"{group.texts[one.name][0]} was not saved: {error}")
         else:
-            saved.append(group.words[one.name][0])
-            for key in (_key(one), _no_key(one)):
+            saved.append(group.texts[one.name][0])
+            for key in (_key(one), _remove_key(one)):
                 st.session_state.pop(key, None)
     st.session_state[f"{_SAVED}-{group.title}"] = saved
     st.session_state[f"{_FAILED}-{group.title}"] = failed
@@ -236,8 +230,8 @@ def _key(one: Preference) -> str:
     return f"setting-{one.name}"
 
 
-def _no_key(one: Preference) -> str:
-    return f"setting-{one.name}-away"
+def _remove_key(one: Preference) -> str:
+    return f"setting-{one.name}-remove"
 
 
 def _take(kind: str, title: str) -> list[str]:
@@ -250,7 +244,7 @@ def _default(one: Preference) -> str:
 
 
 def _text(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as the user types it."""
     if value is None:
         return ""
     if isinstance(value, bool):

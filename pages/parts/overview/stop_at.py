@@ -1,0 +1,69 @@
+"""The "Stop at" time: how much would be described by then, and a start that stops at that time.
+
+The forecast is calculated in the background and shown with the time of its calculation, so that it does not change
+while it is being read.
+"""
+
+from datetime import UTC, datetime, time, timedelta
+
+import streamlit as st
+
+from enrich.clock import next_clock, said_end
+from enrich.wording import first_line
+from pages.parts.inquiry import follow, inquiries
+from pages.parts.overview.controls import request_worker
+from pages.parts.overview.requests import WorkerRequest
+from pages.parts.plain import shown
+from pages.parts.session import settings
+
+TIME = "stop-at"
+FRESH_SECONDS = 900.0
+STEP_SECONDS = 900
+FORECAST_CHARACTERS = 300
+
+
+def draw_stop_at(*, can_start: bool, is_running: bool, end: datetime | None) -> None:
+    """A time, a forecast for it, and, while no worker is running, a button that starts one until then.
+
+    `end`: when the running worker stops by itself.
+    """
+    with st.container(horizontal=True, vertical_alignment="bottom", key="stop-at-row"):
+        chosen: time | None = st.time_input(
+            "Stop at",
+            value=None,
+            key=TIME,
+            step=STEP_SECONDS,
+            width=200,
+            help="Spreads the work evenly over all videos and stops at this time",
+        )
+        if chosen is not None and not is_running:
+            st.button(
+                f"Start until {said_end(next_clock(chosen, datetime.now(UTC)), datetime.now(UTC))}",
+                key="start-until",
+                icon=":material/schedule:",
+                disabled=not can_start,
+                on_click=request_worker,
+                args=[WorkerRequest.START, chosen],
+            )
+    if chosen is None:
+        return
+    _draw_forecast(chosen)
+    if is_running:
+        runs = "has no stop time" if end is None else f"stops at {said_end(end, datetime.now(UTC))}"
+        st.caption(f"The running worker {runs}. To change that, stop it and start it again here.")
+
+
+def _draw_forecast(chosen: time) -> None:
+    """What would be described by then; until that is calculated, a note that it is being calculated."""
+    question = ("plan", "--by", f"{chosen:%H:%M}")
+    answer = inquiries().ask(settings(), *question, fresh_seconds=FRESH_SECONDS)
+    outcome = answer.outcome
+    if outcome is None or answer.age_seconds > FRESH_SECONDS:
+        st.text("Calculating how much can be described by then…")
+        follow(settings(), *question)
+        return
+    data = outcome.data if isinstance(outcome.data, dict) else {}
+    text = str(data.get("text") or data.get("reason") or outcome.error)
+    sentence = first_line(text[:1].upper() + text[1:], FORECAST_CHARACTERS)
+    calculated_at = datetime.now().astimezone() - timedelta(seconds=answer.age_seconds)
+    st.text(f"{shown(sentence)} (calculated at {calculated_at:%H:%M})")
