@@ -15,32 +15,32 @@ from enrich import LocalVisionAnalyzer
 from enrich.errors import CallFailedError, DescribeError, HostDownError, NotAVideoError, RunningError, VideoError
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, assert_settled, assert_truthful, truthful, until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful, until
 
 ROOT = Path(__file__).resolve().parents[1]
 Clip = Callable[..., Path]
 
 
 @pytest.fixture
-def analyzer(house: House) -> LocalVisionAnalyzer:
-    return LocalVisionAnalyzer(settings=house.settings)
+def analyzer(workspace: Workspace) -> LocalVisionAnalyzer:
+    return LocalVisionAnalyzer(settings=workspace.settings)
 
 
 @pytest.fixture
-async def jpeg(make_house: Callable[..., House], clip: Clip) -> Path:
+async def jpeg(make_workspace: Callable[..., Workspace], clip: Clip) -> Path:
     """The image of frame 17 of a numbered clip."""
-    house = make_house("images")
-    house.add(clip(frames=20))
-    await house.worker(RunOptions(describe=False)).run()
-    return house.image(house.frames()[17])
+    workspace = make_workspace("images")
+    workspace.add(clip(frames=20))
+    await workspace.worker(RunOptions(describe=False)).run()
+    return workspace.image(workspace.frames()[17])
 
 
-def test_model_comes_from_argument_or_settings(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_comes_from_argument_or_settings(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert LocalVisionAnalyzer().settings.model == "llava:13b"
     assert LocalVisionAnalyzer(model="bakllava").settings.model == "bakllava"
     monkeypatch.setenv("EVERYFRAME_MODEL", "gemma3:4b")
     assert LocalVisionAnalyzer().settings.model == "gemma3:4b"
-    assert LocalVisionAnalyzer(model="bakllava", settings=house.settings).settings.home == house.settings.home
+    assert LocalVisionAnalyzer(model="bakllava", settings=workspace.settings).settings.home == workspace.settings.home
 
 
 async def test_one_image_is_described_without_a_library(
@@ -60,11 +60,11 @@ async def test_context_is_sent_with_the_question(standin: StandIn, analyzer: Loc
 
 
 async def test_next_host_is_tried_after_a_failure(
-    make_house: Callable[..., House], standin: StandIn, jpeg: Path
+    make_workspace: Callable[..., Workspace], standin: StandIn, jpeg: Path
 ) -> None:
     with StandIn() as broken:
         broken.play(Trick.ERROR)
-        settings = make_house(ollama_hosts=f"{broken.address},{standin.address}").settings
+        settings = make_workspace(ollama_hosts=f"{broken.address},{standin.address}").settings
         description = await LocalVisionAnalyzer(settings=settings).analyze_frame_deep(jpeg)
     assert description.text == truthful(17)
 
@@ -89,68 +89,70 @@ async def test_missing_image_is_named(analyzer: LocalVisionAnalyzer, tmp_path: P
         await analyzer.analyze_frame_deep(tmp_path / "missing.jpg")
 
 
-async def test_only_the_given_video_is_enriched(house: House, analyzer: LocalVisionAnalyzer, clip: Clip) -> None:
-    house.add(clip(frames=12), clip(frames=12, first=400))
+async def test_only_the_given_video_is_enriched(
+    workspace: Workspace, analyzer: LocalVisionAnalyzer, clip: Clip
+) -> None:
+    workspace.add(clip(frames=12), clip(frames=12, first=400))
     summary = await analyzer.enrich_video(2)
     assert summary.ending is RunEnd.FINISHED
     assert summary.counts.frames_described == 12
-    assert_truthful(house, 2, 400)
-    assert house.frames(1) == []
-    assert_settled(house)
+    assert_truthful(workspace, 2, 400)
+    assert workspace.frames(1) == []
+    assert_settled(workspace)
 
 
-async def test_unknown_video_is_an_error(house: House, analyzer: LocalVisionAnalyzer) -> None:
+async def test_unknown_video_is_an_error(workspace: Workspace, analyzer: LocalVisionAnalyzer) -> None:
     with pytest.raises(VideoError, match="no video 7"):
         await analyzer.enrich_video(7)
 
 
 async def test_worker_processes_the_queue_until_cancelled(
-    house: House, analyzer: LocalVisionAnalyzer, clip: Clip
+    workspace: Workspace, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
-    house.add(clip(frames=8))
+    workspace.add(clip(frames=8))
     working = asyncio.create_task(analyzer.worker())
-    await until(lambda: house.video().enrichment_status == "enriched", "the first is enriched")
-    house.add(clip(frames=8, first=400))
-    await until(lambda: house.video(2).enrichment_status == "enriched", "the second is enriched")
+    await until(lambda: workspace.video().enrichment_status == "enriched", "the first is enriched")
+    workspace.add(clip(frames=8, first=400))
+    await until(lambda: workspace.video(2).enrichment_status == "enriched", "the second is enriched")
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert_settled(house)
-    assert house.states_of_runs() == ["stopped"]
+    assert_settled(workspace)
+    assert workspace.states_of_runs() == ["stopped"]
 
 
 async def test_second_worker_on_a_library_is_refused(
-    house: House, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
+    workspace: Workspace, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
     standin.behave(delay=0.05)
-    house.add(clip(frames=8))
-    async with Running(house):
-        await until(lambda: house.states_of_runs() == ["running"], "a worker runs")
+    workspace.add(clip(frames=8))
+    async with Running(workspace):
+        await until(lambda: workspace.states_of_runs() == ["running"], "a worker runs")
         with pytest.raises(RunningError):
             await analyzer.enrich_video(1)
 
 
 async def test_worker_finishes_a_cancelled_run(
-    house: House, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
+    workspace: Workspace, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
     standin.behave(delay=0.02)
-    house.add(clip(frames=40))
+    workspace.add(clip(frames=40))
     enriching = asyncio.create_task(analyzer.enrich_video(1))
-    await until(lambda: house.described() > 5, "some are described")
+    await until(lambda: workspace.described() > 5, "some are described")
     enriching.cancel()
     await asyncio.gather(enriching, return_exceptions=True)
-    assert_settled(house)
-    assert 5 < house.described() < 40
-    await house.enrich()
-    assert_truthful(house)
-    assert house.value("SELECT count(*) FROM analyses WHERE is_kept") == 40
+    assert_settled(workspace)
+    assert 5 < workspace.described() < 40
+    await workspace.enrich()
+    assert_truthful(workspace)
+    assert workspace.value("SELECT count(*) FROM analyses WHERE is_kept") == 40
 
 
-def test_command_finishes_a_killed_run(house: House, standin: StandIn, clip: Clip) -> None:
+def test_command_finishes_a_killed_run(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.02)
-    house.add(clip(frames=60))
+    workspace.add(clip(frames=60))
     environment = os.environ | {
-        "EVERYFRAME_HOME": str(house.settings.home),
+        "EVERYFRAME_HOME": str(workspace.settings.home),
         "EVERYFRAME_OLLAMA_HOSTS": standin.address,
         "EVERYFRAME_DISK_RESERVE_MB": "0",
     }
@@ -159,7 +161,7 @@ def test_command_finishes_a_killed_run(house: House, standin: StandIn, clip: Cli
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment) as process:
         end = time.monotonic() + 30
-        while house.described() < 10:
+        while workspace.described() < 10:
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -168,7 +170,7 @@ def test_command_finishes_a_killed_run(house: House, standin: StandIn, clip: Cli
     command = [sys.executable, "-c", "from enrich.cli import main; main()", "enrich"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert_truthful(house)
-    assert_settled(house)
-    assert house.states_of_runs() == ["crashed", "finished"]
-    assert house.value("SELECT count(*) FROM analyses WHERE is_kept") == 60
+    assert_truthful(workspace)
+    assert_settled(workspace)
+    assert workspace.states_of_runs() == ["crashed", "finished"]
+    assert workspace.value("SELECT count(*) FROM analyses WHERE is_kept") == 60

@@ -18,7 +18,7 @@ from enrich.audit.pairs import AuditPlan, plan_audit
 from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
 from tests.clips import image_clip, numbered_image, read_jpeg, read_number
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, until
+from tests.worker.workspace import Running, Workspace, until
 
 SHOTS = 10
 SHOT_FRAMES = 6
@@ -45,16 +45,16 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def filmed(house: House, shots: Path) -> House:
+def filmed(workspace: Workspace, shots: Path) -> Workspace:
     """The first frame of each shot is kept and described."""
-    house.add(shots, sampling="every=0.24s")
-    asyncio.run(house.enrich())
-    assert len(house.frames()) == SHOTS
-    return house
+    workspace.add(shots, sampling="every=0.24s")
+    asyncio.run(workspace.enrich())
+    assert len(workspace.frames()) == SHOTS
+    return workspace
 
 
-def plan(house: House, size: int = 1000, seed: int = 1) -> AuditPlan:
-    return plan_audit(house.library, house.video(), house.describer(), size=size, seed=seed)
+def plan(workspace: Workspace, size: int = 1000, seed: int = 1) -> AuditPlan:
+    return plan_audit(workspace.library, workspace.video(), workspace.describer(), size=size, seed=seed)
 
 
 def drawn(ahead: AuditPlan) -> set[int]:
@@ -62,20 +62,20 @@ def drawn(ahead: AuditPlan) -> set[int]:
 
 
 @asynccontextmanager
-async def an_audit(house: House, size: int = 1000, seed: int = 1) -> AsyncIterator[Audit]:
-    describer = house.describer()
+async def an_audit(workspace: Workspace, size: int = 1000, seed: int = 1) -> AsyncIterator[Audit]:
+    describer = workspace.describer()
     try:
-        yield Audit(house.library, describer, plan(house, size, seed))
+        yield Audit(workspace.library, describer, plan(workspace, size, seed))
     finally:
         await describer.close()
 
 
-async def audited(house: House, size: int = 1000, seed: int = 1) -> AuditResult:
-    async with an_audit(house, size, seed) as audit:
+async def audited(workspace: Workspace, size: int = 1000, seed: int = 1) -> AuditResult:
+    async with an_audit(workspace, size, seed) as audit:
         return await audit.run()
 
 
-async def test_an_audit_finds_what_was_lost_and_nothing_else(filmed: House) -> None:
+async def test_an_audit_finds_what_was_lost_and_nothing_else(filmed: Workspace) -> None:
     done = await audited(filmed)
     report = done.report
     assert len(report.pairs) == LEFT_OUT
@@ -90,7 +90,7 @@ async def test_an_audit_finds_what_was_lost_and_nothing_else(filmed: House) -> N
     assert (done.trouble, done.is_stopped) == (None, False)
 
 
-async def test_images_of_a_disagreeing_pair_are_sorted_side_by_side(filmed: House) -> None:
+async def test_images_of_a_disagreeing_pair_are_sorted_side_by_side(filmed: Workspace) -> None:
     done = await audited(filmed)
     lost = done.report.disagreeing[0]
     assert done.folder is not None
@@ -101,7 +101,7 @@ async def test_images_of_a_disagreeing_pair_are_sorted_side_by_side(filmed: Hous
     assert shown == [700 * 5, 700 * 5 ^ 0b1111_0000_0000]
 
 
-async def test_no_folder_is_left_if_all_pairs_agree(filmed: House) -> None:
+async def test_no_folder_is_left_if_all_pairs_agree(filmed: Workspace) -> None:
     seed = next(seed for seed in count() if not drawn(plan(filmed, 20, seed)) & {LOST, RECOLOURED})
     done = await audited(filmed, 20, seed)
     assert len(done.report.pairs) == 20
@@ -110,7 +110,7 @@ async def test_no_folder_is_left_if_all_pairs_agree(filmed: House) -> None:
     assert not list((filmed.settings.home / "audits").iterdir())
 
 
-async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
+async def test_a_seed_compares_the_same_frames_again(filmed: Workspace) -> None:
     first, again, other = [await audited(filmed, 10, seed) for seed in (5, 5, 6)]
     assert [asdict(pair) | {"image": None, "kept_image": None} for pair in first.report.pairs] == [
         asdict(pair) | {"image": None, "kept_image": None} for pair in again.report.pairs
@@ -118,7 +118,7 @@ async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
     assert [pair.index for pair in first.report.pairs] != [pair.index for pair in other.report.pairs]
 
 
-async def test_known_descriptions_are_reused(filmed: House, standin: StandIn) -> None:
+async def test_known_descriptions_are_reused(filmed: Workspace, standin: StandIn) -> None:
     standin.forget()
     ahead = plan(filmed)
     assert ahead.calls == LEFT_OUT + len(ahead.repeated_ids)
@@ -128,7 +128,7 @@ async def test_known_descriptions_are_reused(filmed: House, standin: StandIn) ->
 
 @pytest.mark.parametrize("column", ["model_digest", "prompt_version"])
 async def test_descriptions_of_another_model_or_prompt_are_not_used(
-    filmed: House, standin: StandIn, column: str
+    filmed: Workspace, standin: StandIn, column: str
 ) -> None:
     filmed.change(f"UPDATE analyses SET {column} = 'another', raw_reply = '{{\"text\": \"A cat.\"}}'")  # noqa: S608
     standin.forget()
@@ -137,7 +137,7 @@ async def test_descriptions_of_another_model_or_prompt_are_not_used(
     assert not any("cat" in (pair.kept_text or "") for pair in done.report.pairs)
 
 
-async def test_calls_are_recorded_and_change_nothing_else(filmed: House, standin: StandIn) -> None:
+async def test_calls_are_recorded_and_change_nothing_else(filmed: Workspace, standin: StandIn) -> None:
     tables = ("frames", "tasks", "videos", "search_documents")
     before = {table: filmed.ask(f"SELECT * FROM {table}") for table in tables}  # noqa: S608
     with reading(filmed.library.engine) as connection:
@@ -153,7 +153,7 @@ async def test_calls_are_recorded_and_change_nothing_else(filmed: House, standin
         assert queries.speed(connection, "ollama", "llava:13b") == speed
 
 
-async def test_both_images_of_a_pair_get_the_same_question(filmed: House, standin: StandIn) -> None:
+async def test_both_images_of_a_pair_get_the_same_question(filmed: Workspace, standin: StandIn) -> None:
     filmed.change("UPDATE analyses SET model_digest = 'another'")
     filmed.change("UPDATE videos SET context = 'A film of squares'")
     standin.forget()
@@ -162,7 +162,7 @@ async def test_both_images_of_a_pair_get_the_same_question(filmed: House, standi
     assert "A film of squares" in standin.chats[0].prompt
 
 
-async def test_all_hosts_share_the_work(filmed: House, standin: StandIn) -> None:
+async def test_all_hosts_share_the_work(filmed: Workspace, standin: StandIn) -> None:
     standin.behave(delay=0.02)
     with StandIn(parallel=4, delay=0.02) as second:
         both = filmed.with_settings(ollama_hosts=(standin.address, second.address))
@@ -174,7 +174,7 @@ async def test_all_hosts_share_the_work(filmed: House, standin: StandIn) -> None
 
 
 async def test_pairs_of_a_stopped_host_go_to_the_other(
-    filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch
+    filmed: Workspace, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HOST_BACKOFF_SECONDS", (0.01,))
     standin.behave(delay=0.02)
@@ -186,7 +186,7 @@ async def test_pairs_of_a_stopped_host_go_to_the_other(
     assert done.trouble is None
 
 
-async def test_a_busy_host_is_retried(filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_host_is_retried(filmed: Workspace, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HOST_BACKOFF_SECONDS", (0.01, 0.01, 0.01))
     standin.play(Trick.BUSY, times=2, frames={4200})
     done = await audited(filmed, 40)
@@ -194,7 +194,7 @@ async def test_a_busy_host_is_retried(filmed: House, standin: StandIn, monkeypat
     assert [play.times for play in standin.plays] == [0]
 
 
-async def test_a_frame_that_cannot_be_described_is_judged_by_its_image(filmed: House, standin: StandIn) -> None:
+async def test_a_frame_that_cannot_be_described_is_judged_by_its_image(filmed: Workspace, standin: StandIn) -> None:
     standin.play(Trick.ERROR, frames={700 * 5 ^ 0b1111_0000_0000})
     done = await audited(filmed)
     [lost, _] = done.report.disagreeing
@@ -204,7 +204,7 @@ async def test_a_frame_that_cannot_be_described_is_judged_by_its_image(filmed: H
     assert isinstance(done.trouble, CallFailedError)
 
 
-async def test_an_audit_ends_with_the_error_of_its_only_host(filmed: House, standin: StandIn) -> None:
+async def test_an_audit_ends_with_the_error_of_its_only_host(filmed: Workspace, standin: StandIn) -> None:
     standin.play(Trick.ERROR, frames=set(range(65536)))
     standin.forget()
     with pytest.raises(CallFailedError, match="exit status 2"):
@@ -213,7 +213,7 @@ async def test_an_audit_ends_with_the_error_of_its_only_host(filmed: House, stan
     assert not list((filmed.settings.home / "audits").rglob("*"))
 
 
-async def test_a_missing_host_or_model_is_reported(filmed: House, standin: StandIn) -> None:
+async def test_a_missing_host_or_model_is_reported(filmed: Workspace, standin: StandIn) -> None:
     with pytest.raises(HostDownError, match="ollama serve"):
         await audited(filmed.with_settings(ollama_hosts=("http://127.0.0.1:9",)))
     standin.behave(models=())
@@ -221,7 +221,7 @@ async def test_a_missing_host_or_model_is_reported(filmed: House, standin: Stand
         await audited(filmed)
 
 
-async def test_a_stopped_audit_keeps_its_pairs(filmed: House, standin: StandIn) -> None:
+async def test_a_stopped_audit_keeps_its_pairs(filmed: Workspace, standin: StandIn) -> None:
     standin.behave(delay=0.03)
     async with an_audit(filmed) as running:
         work = asyncio.create_task(running.run())
@@ -233,37 +233,37 @@ async def test_a_stopped_audit_keeps_its_pairs(filmed: House, standin: StandIn) 
     assert done.trouble is None
 
 
-async def test_an_audit_stopped_before_its_start_is_empty(filmed: House) -> None:
+async def test_an_audit_stopped_before_its_start_is_empty(filmed: Workspace) -> None:
     async with an_audit(filmed) as running:
         running.stop()
         assert (await running.run()).report.pairs == []
 
 
-def test_a_video_not_extracted_or_missing_is_refused(house: House, shots: Path, tmp_path: Path) -> None:
+def test_a_video_not_extracted_or_missing_is_refused(workspace: Workspace, shots: Path, tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(shots.read_bytes())
-    house.add(film, sampling="every=2s")
+    workspace.add(film, sampling="every=2s")
     with pytest.raises(VideoError, match="everyframe extract 1"):
-        plan(house)
-    asyncio.run(house.enrich())
+        plan(workspace)
+    asyncio.run(workspace.enrich())
     film.write_bytes(shots.read_bytes() + b"\0")
     with pytest.raises(VideoError, match="not the file that was added"):
-        plan(house)
+        plan(workspace)
 
 
-async def test_a_fully_kept_video_has_nothing_to_compare(house: House, clip: Callable[..., Path]) -> None:
-    house.add(clip(frames=5))
-    await house.enrich()
-    assert (plan(house).left_out, plan(house).sampled) == (0, 0)
+async def test_a_fully_kept_video_has_nothing_to_compare(workspace: Workspace, clip: Callable[..., Path]) -> None:
+    workspace.add(clip(frames=5))
+    await workspace.enrich()
+    assert (plan(workspace).left_out, plan(workspace).sampled) == (0, 0)
 
 
-async def test_the_baseline_can_be_audited_too(filmed: House) -> None:
+async def test_the_baseline_can_be_audited_too(filmed: Workspace) -> None:
     done = await audited(filmed.with_settings(describer="baseline"))
     assert len(done.report.pairs) == LEFT_OUT
     assert LOST in [pair.index for pair in done.report.disagreeing]
 
 
-async def test_an_audit_runs_beside_a_worker(filmed: House, standin: StandIn, clip: Callable[..., Path]) -> None:
+async def test_an_audit_runs_beside_a_worker(filmed: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
     standin.behave(delay=0.005)
     filmed.add(clip(frames=40))
     async with Running(filmed):

@@ -18,7 +18,7 @@ from enrich.process import identity_of
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, assert_settled, assert_truthful
+from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
 STARTER = """
 import sys
@@ -32,10 +32,10 @@ print(started.run.id, started.run.process.pid, started.was_running)
 
 
 def test_start_pause_resume_and_stop(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.1)
-    house.add(clip)
+    workspace.add(clip)
 
     started = control.start(settings)
 
@@ -50,12 +50,12 @@ def test_start_pause_resume_and_stop(
     assert result.is_done
     assert result.run.state == "paused"
     assert standin.loaded == set(), "the model is unloaded"
-    described = house.described()
+    described = workspace.described()
     assert described < 30
-    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0, "no task is claimed"
+    assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0, "no task is claimed"
     last_heartbeat = background.run().heartbeat_at
     background.until(lambda: background.run().heartbeat_at > last_heartbeat, "there is a heartbeat")
-    assert house.described() == described
+    assert workspace.described() == described
 
     assert control.resume(settings).run.state == "running"
     background.until_described(30)
@@ -64,8 +64,8 @@ def test_start_pause_resume_and_stop(
     assert stopped is not None
     assert not stopped.was_killed
     assert stopped.run.state == "stopped"
-    assert_settled(house)
-    assert_truthful(house)
+    assert_settled(workspace)
+    assert_truthful(workspace)
     assert sorted(number for number in standin.described if number is not None) == list(range(30)), "each exactly once"
     assert control.stop(settings) is None
 
@@ -80,19 +80,19 @@ def test_second_start_returns_the_running_worker(settings: Settings, background:
     control.stop(settings)
 
 
-def test_stop_while_paused(settings: Settings, house: House, background: Background) -> None:
+def test_stop_while_paused(settings: Settings, workspace: Workspace, background: Background) -> None:
     control.start(settings)
     control.pause(settings)
     stopped = control.stop(settings)
     assert stopped is not None
     assert not stopped.was_killed
-    assert house.states_of_runs() == ["stopped"]
+    assert workspace.states_of_runs() == ["stopped"]
 
 
 def test_stop_while_ollama_is_down(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    house.add(clip)
+    workspace.add(clip)
     standin.stop()
     control.start(settings)
     background.until_state("waiting")
@@ -100,12 +100,12 @@ def test_stop_while_ollama_is_down(
     stopped = control.stop(settings)
     assert stopped is not None
     assert not stopped.was_killed
-    assert_settled(house)
+    assert_settled(workspace)
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_two_concurrent_starts_yield_one_worker(
-    times: int, settings: Settings, house: House, background: Background
+    times: int, settings: Settings, workspace: Workspace, background: Background
 ) -> None:
     for _ in range(times):
         starters = [
@@ -127,7 +127,7 @@ def test_two_concurrent_starts_yield_one_worker(
             "False"
         ) <= 1  # on a busy machine both may find the same running worker
         assert control.stop(settings) is not None
-    assert house.states_of_runs() == ["stopped"] * times, "there was no other run"
+    assert workspace.states_of_runs() == ["stopped"] * times, "there was no other run"
 
 
 def test_start_failure_has_its_reason(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,9 @@ def test_pause_without_a_worker_is_an_error(settings: Settings) -> None:
         control.resume(settings)
 
 
-def test_hung_worker_is_killed_and_not_restarted(settings: Settings, house: House, background: Background) -> None:
+def test_hung_worker_is_killed_and_not_restarted(
+    settings: Settings, workspace: Workspace, background: Background
+) -> None:
     first_heartbeat = control.start(settings).run.heartbeat_at
     background.until(lambda: background.run().heartbeat_at > first_heartbeat, "there is a heartbeat")
     worker = background.worker()
@@ -154,14 +156,16 @@ def test_hung_worker_is_killed_and_not_restarted(settings: Settings, house: Hous
     assert stopped is not None
     assert stopped.was_killed
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
-    assert house.states_of_runs() == ["stopped"]
-    assert_settled(house)
+    assert workspace.states_of_runs() == ["stopped"]
+    assert_settled(workspace)
 
 
-def test_reused_process_id_is_not_killed(settings: Settings, house: House, idle_process: psutil.Process) -> None:
+def test_reused_process_id_is_not_killed(
+    settings: Settings, workspace: Workspace, idle_process: psutil.Process
+) -> None:
     """After a power loss, another process may have the id of the dead worker."""
     other = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         runs.begin(connection, other, supervisor=other, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
 
     assert control.stop(settings) is None
@@ -169,14 +173,14 @@ def test_reused_process_id_is_not_killed(settings: Settings, house: House, idle_
     assert idle_process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_zombie_is_not_a_running_worker(settings: Settings, house: House) -> None:
+def test_zombie_is_not_a_running_worker(settings: Settings, workspace: Workspace) -> None:
     process = psutil.Popen([sys.executable, "-c", ""])
     known = identity_of(psutil.Process(process.pid))
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         runs.begin(connection, known, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
     while process.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
 
-    assert control.running_worker(house.library.engine) is None
+    assert control.running_worker(workspace.library.engine) is None
     assert control.stop(settings) is None
     process.wait()

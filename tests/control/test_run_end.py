@@ -14,16 +14,16 @@ from enrich.process import find
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, assert_settled
+from tests.worker.workspace import Workspace, assert_settled
 
 RUN_SECONDS = 25.0
 
 
 def test_deadline_survives_a_crash(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=1.5, parallel=1)
-    house.add(clip)
+    workspace.add(clip)
     until, by = datetime.now(UTC) + timedelta(seconds=RUN_SECONDS), time.monotonic() + RUN_SECONDS
     started = control.start(settings, until=until)
     supervisor = started.run.supervisor
@@ -34,20 +34,20 @@ def test_deadline_survives_a_crash(
 
     background.worker().send_signal(signal.SIGKILL)
 
-    background.until(lambda: house.states_of_runs() == ["crashed", "running"], "the worker is restarted")
+    background.until(lambda: workspace.states_of_runs() == ["crashed", "running"], "the worker is restarted")
     assert status(settings).until == until
     background.until_state("finished")
     assert 0 <= (datetime.now(UTC) - until).total_seconds() < 8
     background.until(lambda: supervisor is not None and find(supervisor) is None, "the supervisor has ended")
     assert max(chat.at for chat in standin.chats) <= by + 0.5
-    assert house.states_of_runs() == ["crashed", "finished"]
-    assert house.tasks().keys() == {"todo", "done"}
+    assert workspace.states_of_runs() == ["crashed", "finished"]
+    assert workspace.tasks().keys() == {"todo", "done"}
     assert "last run reached its time limit at" in lines(status(settings))[0]
-    assert_settled(house)
+    assert_settled(workspace)
 
 
 def test_running_worker_keeps_its_deadline(
-    settings: Settings, house: House, standin: StandIn, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, background: Background
 ) -> None:
     until = datetime.now(UTC) + timedelta(hours=8)
     assert not control.start(settings, until=until).was_running
@@ -61,7 +61,7 @@ def test_running_worker_keeps_its_deadline(
 
 
 def test_start_refuses_to_change_the_deadline(
-    house: House, standin: StandIn, background: Background, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, standin: StandIn, background: Background, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from enrich.cli import run
 

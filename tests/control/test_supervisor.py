@@ -13,37 +13,42 @@ from enrich.control.supervisor import exit_in_words
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, assert_settled, assert_truthful
+from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
 CRASHES = pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL], ids=["SIGSEGV", "SIGKILL"])
 
 
 @CRASHES
 def test_crashed_worker_is_restarted_and_finishes(
-    number: signal.Signals, settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    number: signal.Signals,
+    settings: Settings,
+    workspace: Workspace,
+    standin: StandIn,
+    clip: Path,
+    background: Background,
 ) -> None:
     standin.behave(delay=0.05)
-    house.add(clip)
+    workspace.add(clip)
     control.start(settings)
     background.until_described(3)
 
     background.worker().send_signal(number)
 
-    background.until(lambda: len(house.states_of_runs()) == 2, "the worker is restarted")
+    background.until(lambda: len(workspace.states_of_runs()) == 2, "the worker is restarted")
     background.until_described(30)
     assert control.stop(settings) is not None
-    assert house.states_of_runs() == ["crashed", "stopped"]
-    assert number.name in house.value("SELECT error FROM runs WHERE id = 1")
-    assert house.tasks() == {"done": 30}
-    assert_settled(house)
-    assert_truthful(house)
+    assert workspace.states_of_runs() == ["crashed", "stopped"]
+    assert number.name in workspace.value("SELECT error FROM runs WHERE id = 1")
+    assert workspace.tasks() == {"done": 30}
+    assert_settled(workspace)
+    assert_truthful(workspace)
 
 
 def test_worker_without_supervisor_can_be_stopped(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.05)
-    house.add(clip)
+    workspace.add(clip)
     control.start(settings)
     supervisor = background.supervisor()
     supervisor.kill()
@@ -55,17 +60,17 @@ def test_worker_without_supervisor_can_be_stopped(
     stopped = control.stop(settings)
     assert stopped is not None
     assert not stopped.was_killed
-    assert house.states_of_runs() == ["stopped"]
+    assert workspace.states_of_runs() == ["stopped"]
 
 
 def test_supervisor_outlives_its_parent(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """As happens when the dashboard or the terminal is closed."""
-    house.add(clip)
+    workspace.add(clip)
     code = "from enrich.cli import main; import time; \ntry: main(['start'])\nfinally: time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True) as starter:
-        background.until(lambda: house.states_of_runs() == ["running"], "the worker is running")
+        background.until(lambda: workspace.states_of_runs() == ["running"], "the worker is running")
         psutil.Process(starter.pid).kill()
     background.supervisor().send_signal(signal.SIGHUP)
     background.until_described(30)
@@ -74,11 +79,11 @@ def test_supervisor_outlives_its_parent(
 
 
 def test_sigterm_to_the_supervisor_stops_the_worker(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """As happens at a system shutdown."""
     standin.behave(delay=0.2)
-    house.add(clip)
+    workspace.add(clip)
     control.start(settings)
     background.until_described(2)
     supervisor = background.supervisor()
@@ -87,15 +92,15 @@ def test_sigterm_to_the_supervisor_stops_the_worker(
 
     background.until_state("stopped")
     supervisor.wait(20)
-    assert_settled(house)
-    assert house.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
+    assert_settled(workspace)
+    assert workspace.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
 
 
 def test_frame_in_flight_at_three_crashes_fails_alone(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """Simulates an image that crashes the worker: the stand-in hangs at frame 7, and the test kills the worker."""
-    house.add(clip)
+    workspace.add(clip)
     standin.play("hang", frames={7})
     control.start(settings)
     for crash in (1, 2, 3):
@@ -103,18 +108,18 @@ def test_frame_in_flight_at_three_crashes_fails_alone(
             lambda: any(7 in request.numbers for request in standin.chats), f"frame 7 is requested, crash {crash}"
         )
         if crash < 3:
-            background.until(lambda: house.described() >= 1, "others are described")
+            background.until(lambda: workspace.described() >= 1, "others are described")
         standin.forget()
         background.worker().send_signal(signal.SIGSEGV)
-        background.until(lambda runs=crash + 1: len(house.states_of_runs()) == runs, "the worker is restarted")
+        background.until(lambda runs=crash + 1: len(workspace.states_of_runs()) == runs, "the worker is restarted")
     background.until_described(29)
     control.stop(settings)
-    assert house.tasks() == {"done": 29, "failed": 1}
-    [(number, error)] = house.ask(
+    assert workspace.tasks() == {"done": 29, "failed": 1}
+    [(number, error)] = workspace.ask(
         "SELECT frames.\"index\", tasks.error FROM tasks JOIN frames ON frames.id = frame_id WHERE status = 'failed'"
     )
     assert (number, error) == (7, "the worker crashed 3 times while working on it")
-    assert house.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
+    assert workspace.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
 
 
 def test_exit_codes_in_words() -> None:

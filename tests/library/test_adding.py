@@ -10,7 +10,7 @@ import pytest
 
 from enrich.library.adding import PathOutcome, add_paths, walk
 from enrich.video.sampling import parse_sampling
-from tests.worker.house import House, assert_truthful
+from tests.worker.workspace import Workspace, assert_truthful
 
 Clip = Callable[..., Path]
 
@@ -22,41 +22,41 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def outcomes(house: House, *paths: Path) -> dict[str, PathOutcome]:
-    return {addition.path.name: addition.outcome for addition in house.added(paths)}
+def outcomes(workspace: Workspace, *paths: Path) -> dict[str, PathOutcome]:
+    return {addition.path.name: addition.outcome for addition in workspace.added(paths)}
 
 
-def test_folder_is_searched_recursively_in_name_order(house: House, folder: Path, clip: Clip) -> None:
+def test_folder_is_searched_recursively_in_name_order(workspace: Workspace, folder: Path, clip: Clip) -> None:
     deep = folder / "2019" / "summer" / "day 1"
     deep.mkdir(parents=True)
     shutil.copy(clip(frames=5), deep / "b.mp4")
     shutil.copy(clip(frames=6), deep / "a.MOV")
     shutil.copy(clip(frames=7), folder / "z.mkv")
-    found = house.added([folder])
+    found = workspace.added([folder])
     assert [(one.path.name, one.outcome, one.was_named) for one in found] == [
         ("z.mkv", PathOutcome.ADDED, False),
         ("a.MOV", PathOutcome.ADDED, False),
         ("b.mp4", PathOutcome.ADDED, False),
     ]
     assert [one.video_id for one in found] == [1, 2, 3]
-    assert house.video(3).path == str(deep / "b.mp4")
-    assert house.tasks("extract") == {"todo": 3}
+    assert workspace.video(3).path == str(deep / "b.mp4")
+    assert workspace.tasks("extract") == {"todo": 3}
 
 
-def test_hidden_videos_are_skipped_unless_named(house: House, folder: Path, clip: Clip) -> None:
+def test_hidden_videos_are_skipped_unless_named(workspace: Workspace, folder: Path, clip: Clip) -> None:
     (folder / ".trash").mkdir()
     shutil.copy(clip(frames=5), folder / ".trash" / "deleted.mp4")
     for name in ("._film.mp4", ".trashed-1700000000-VID_1.mp4", ".secret.mov", ".DS_Store"):
         (folder / name).write_bytes(b"no film")
     (folder / ".git").mkdir()
     (folder / ".git" / "config").write_text("of no interest")
-    assert {one.path.name: one.error for one in house.added([folder])} == {
+    assert {one.path.name: one.error for one in workspace.added([folder])} == {
         ".trash": "trash",
         "._film.mp4": "macOS metadata",
         ".trashed-1700000000-VID_1.mp4": "deleted on the phone",
         ".secret.mov": "hidden",
     }
-    assert outcomes(house, folder / ".trash" / "deleted.mp4") == {"deleted.mp4": PathOutcome.ADDED}
+    assert outcomes(workspace, folder / ".trash" / "deleted.mp4") == {"deleted.mp4": PathOutcome.ADDED}
 
 
 CLUTTER = {
@@ -80,47 +80,47 @@ CLUTTER_FOLDERS = {
 }
 
 
-def test_previews_proxies_and_caches_are_skipped_and_listed(house: House, folder: Path, clip: Clip) -> None:
+def test_previews_proxies_and_caches_are_skipped_and_listed(workspace: Workspace, folder: Path, clip: Clip) -> None:
     for name in [*CLUTTER, *(f"{name}/deep/inside.mp4" for name in CLUTTER_FOLDERS)]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(clip(frames=5), folder / name)
     (folder / "My.fcpbundle" / "Original Media").mkdir()
     shutil.copy(clip(frames=6), folder / "My.fcpbundle" / "Original Media" / "film.mov")
     (folder / "Proxies of nothing" / "Proxy").mkdir(parents=True)
-    found = house.added([folder])
+    found = workspace.added([folder])
     listed = {str(one.path.relative_to(folder)): one.error for one in found if one.outcome is PathOutcome.SKIPPED}
     assert listed == CLUTTER | CLUTTER_FOLDERS
     assert [one.path.name for one in found if one.outcome is PathOutcome.ADDED] == ["film.mov"]
 
 
-def test_named_preview_or_proxy_folder_is_added(house: House, folder: Path, clip: Clip) -> None:
+def test_named_preview_or_proxy_folder_is_added(workspace: Workspace, folder: Path, clip: Clip) -> None:
     (folder / "Proxies").mkdir()
     shutil.copy(clip(frames=5), folder / "GL010001.LRV")
     shutil.copy(clip(frames=6), folder / "Proxies" / "film.mp4")
-    found = house.added([folder / "GL010001.LRV", folder / "Proxies"])
+    found = workspace.added([folder / "GL010001.LRV", folder / "Proxies"])
     assert [one.outcome for one in found] == [PathOutcome.ADDED, PathOutcome.ADDED]
 
 
-def test_raw_footage_in_a_folder_is_reported_as_failed(house: House, folder: Path, clip: Clip) -> None:
+def test_raw_footage_in_a_folder_is_reported_as_failed(workspace: Workspace, folder: Path, clip: Clip) -> None:
     (folder / "A001.braw").write_bytes(bytes(2000))
     (folder / "A002.R3D").write_bytes(bytes(2000))
     shutil.copy(clip(frames=5), folder / "film.mp4")
-    found = {one.path.name: one for one in house.added([folder])}
+    found = {one.path.name: one for one in workspace.added([folder])}
     assert found["film.mp4"].outcome is PathOutcome.ADDED
     for name, kind in (("A001.braw", "Blackmagic RAW"), ("A002.R3D", "REDCODE RAW")):
         assert found[name].outcome is PathOutcome.FAILED
         assert kind in (found[name].error or "")
 
 
-def test_other_files_are_skipped_and_fail_when_named(house: House, folder: Path) -> None:
+def test_other_files_are_skipped_and_fail_when_named(workspace: Workspace, folder: Path) -> None:
     notes = folder / "notes.txt"
     notes.write_text("Buy milk.")
-    [skipped] = house.added([folder])
+    [skipped] = workspace.added([folder])
     assert (skipped.outcome, skipped.was_named) == (PathOutcome.SKIPPED, False)
-    [failed] = house.added([notes])
+    [failed] = workspace.added([notes])
     assert (failed.outcome, failed.was_named) == (PathOutcome.FAILED, True)
     assert str(notes) in (failed.error or "")
-    assert house.ask("SELECT * FROM videos") == []
+    assert workspace.ask("SELECT * FROM videos") == []
 
 
 @pytest.mark.parametrize(
@@ -135,97 +135,99 @@ def test_other_files_are_skipped_and_fail_when_named(house: House, folder: Path)
         "😀.mp4",
     ],
 )
-async def test_file_name_can_be_anything(house: House, folder: Path, clip: Clip, name: str) -> None:
+async def test_file_name_can_be_anything(workspace: Workspace, folder: Path, clip: Clip, name: str) -> None:
     video = Path(shutil.copy(clip(frames=4), folder / name))
-    house.add(video)
-    assert house.video().path == str(video)
-    assert house.video().title == video.stem
-    await house.enrich()
-    assert_truthful(house)
+    workspace.add(video)
+    assert workspace.video().path == str(video)
+    assert workspace.video().title == video.stem
+    await workspace.enrich()
+    assert_truthful(workspace)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
-def test_undecodable_file_name_fails_alone(house: House, folder: Path, clip: Clip) -> None:
+def test_undecodable_file_name_fails_alone(workspace: Workspace, folder: Path, clip: Clip) -> None:
     shutil.copy(clip(frames=4), folder / os.fsdecode(b"caf\xe9.mp4"))
     shutil.copy(clip(frames=5), folder / "fine.mp4")
-    found = house.added([folder])
+    found = workspace.added([folder])
     assert [one.outcome for one in found] == [PathOutcome.FAILED, PathOutcome.ADDED]
     assert "rename it" in (found[0].error or "")
 
 
-def test_circular_links_end(house: House, folder: Path, clip: Clip) -> None:
+def test_circular_links_end(workspace: Workspace, folder: Path, clip: Clip) -> None:
     (folder / "inner").mkdir()
     (folder / "inner" / "back").symlink_to(folder, target_is_directory=True)
     (folder / "self").symlink_to(folder / "self")
     shutil.copy(clip(frames=5), folder / "inner" / "film.mp4")
-    assert outcomes(house, folder)["film.mp4"] is PathOutcome.ADDED
-    assert len(house.ask("SELECT * FROM videos")) == 1
+    assert outcomes(workspace, folder)["film.mp4"] is PathOutcome.ADDED
+    assert len(workspace.ask("SELECT * FROM videos")) == 1
 
 
-def test_named_link_is_followed_and_its_path_is_kept(house: House, folder: Path, tmp_path: Path, clip: Clip) -> None:
+def test_named_link_is_followed_and_its_path_is_kept(
+    workspace: Workspace, folder: Path, tmp_path: Path, clip: Clip
+) -> None:
     video = tmp_path / "link.mp4"
     video.symlink_to(clip(frames=5))
-    house.add(video)
-    assert house.video().path == str(video)
+    workspace.add(video)
+    assert workspace.video().path == str(video)
 
 
-def test_broken_link_is_an_error(house: House, folder: Path) -> None:
+def test_broken_link_is_an_error(workspace: Workspace, folder: Path) -> None:
     (folder / "lost.mp4").symlink_to(folder / "nowhere.mp4")
-    [lost] = house.added([folder])
+    [lost] = workspace.added([folder])
     assert lost.outcome is PathOutcome.FAILED
     assert str(folder / "lost.mp4") in (lost.error or "")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
 @pytest.mark.timeout(20)
-def test_named_pipe_does_not_block_adding(house: House, folder: Path, clip: Clip) -> None:
+def test_named_pipe_does_not_block_adding(workspace: Workspace, folder: Path, clip: Clip) -> None:
     os.mkfifo(folder / "pipe.mp4")
     shutil.copy(clip(frames=5), folder / "film.mp4")
-    assert outcomes(house, folder)["film.mp4"] is PathOutcome.ADDED
-    assert outcomes(house, folder / "pipe.mp4") == {"pipe.mp4": PathOutcome.FAILED}
+    assert outcomes(workspace, folder)["film.mp4"] is PathOutcome.ADDED
+    assert outcomes(workspace, folder / "pipe.mp4") == {"pipe.mp4": PathOutcome.FAILED}
 
 
-def test_same_file_twice_is_one_video(house: House, clip: Clip) -> None:
+def test_same_file_twice_is_one_video(workspace: Workspace, clip: Clip) -> None:
     video = clip(frames=5)
-    assert [one.outcome for one in house.added([video, video])] == [PathOutcome.ADDED, PathOutcome.KNOWN]
-    assert len(house.ask("SELECT * FROM videos")) == 1
-    assert house.tasks("extract") == {"todo": 1}
+    assert [one.outcome for one in workspace.added([video, video])] == [PathOutcome.ADDED, PathOutcome.KNOWN]
+    assert len(workspace.ask("SELECT * FROM videos")) == 1
+    assert workspace.tasks("extract") == {"todo": 1}
 
 
-async def test_moved_file_is_recognised_and_not_processed_again(house: House, folder: Path, clip: Clip) -> None:
+async def test_moved_file_is_recognised_and_not_processed_again(workspace: Workspace, folder: Path, clip: Clip) -> None:
     video = Path(shutil.copy(clip(frames=5), folder / "old.mp4"))
-    house.add(video)
-    await house.enrich()
+    workspace.add(video)
+    await workspace.enrich()
     moved = video.rename(folder / "new.mp4")
-    [found] = house.added([moved])
+    [found] = workspace.added([moved])
     assert (found.outcome, found.video_id) == (PathOutcome.MOVED, 1)
-    assert house.video().path == str(moved)
-    summary = await house.enrich()
+    assert workspace.video().path == str(moved)
+    summary = await workspace.enrich()
     assert summary.counts.calls == summary.counts.videos_extracted == 0
-    assert_truthful(house)
+    assert_truthful(workspace)
 
 
-def test_different_video_at_a_known_path_is_added(house: House, folder: Path, clip: Clip) -> None:
+def test_different_video_at_a_known_path_is_added(workspace: Workspace, folder: Path, clip: Clip) -> None:
     video = Path(shutil.copy(clip(frames=5), folder / "film.mp4"))
-    house.add(video)
+    workspace.add(video)
     shutil.copy(clip(frames=6), video)
-    [found] = house.added([video])
+    [found] = workspace.added([video])
     assert (found.outcome, found.video_id) == (PathOutcome.ADDED, 2)
 
 
-def test_context_given_later_is_kept(house: House, clip: Clip) -> None:
-    house.add(clip(frames=5))
-    house.add(clip(frames=5), context="Summer in Graz")
-    assert house.video().context == "Summer in Graz"
-    house.add(clip(frames=5))
-    assert house.video().context == "Summer in Graz"
+def test_context_given_later_is_kept(workspace: Workspace, clip: Clip) -> None:
+    workspace.add(clip(frames=5))
+    workspace.add(clip(frames=5), context="Summer in Graz")
+    assert workspace.video().context == "Summer in Graz"
+    workspace.add(clip(frames=5))
+    assert workspace.video().context == "Summer in Graz"
 
 
-def test_unusable_files_do_not_stop_the_others(house: House, folder: Path, tmp_path: Path, clip: Clip) -> None:
+def test_unusable_files_do_not_stop_the_others(workspace: Workspace, folder: Path, tmp_path: Path, clip: Clip) -> None:
     (folder / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(500))
     (folder / "empty.mp4").write_bytes(b"")
     shutil.copy(clip(frames=5), folder / "fine.mp4")
-    found = outcomes(house, tmp_path / "missing.mp4", folder)
+    found = outcomes(workspace, tmp_path / "missing.mp4", folder)
     assert found == {
         "missing.mp4": PathOutcome.FAILED,
         "broken.mp4": PathOutcome.FAILED,
@@ -235,10 +237,10 @@ def test_unusable_files_do_not_stop_the_others(house: House, folder: Path, tmp_p
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_file_is_an_error(house: House, folder: Path, clip: Clip) -> None:
+def test_unreadable_file_is_an_error(workspace: Workspace, folder: Path, clip: Clip) -> None:
     video = Path(shutil.copy(clip(frames=5), folder / "secret.mp4"))
     video.chmod(0)
-    [found] = house.added([folder])
+    [found] = workspace.added([folder])
     assert found.outcome is PathOutcome.FAILED
     assert "permission denied" in (found.error or "")
 
@@ -250,6 +252,6 @@ def test_relative_paths_become_absolute(folder: Path, clip: Clip, monkeypatch: p
     assert list(walk([Path()])) == [(folder / "film.mp4", False)]
 
 
-def test_sampling_is_stored_with_the_video(house: House, clip: Clip) -> None:
-    list(add_paths(house.library, [clip(frames=5)], sampling=parse_sampling("every=500ms"), context=""))
-    assert house.video().sampling == "every=0.5s"
+def test_sampling_is_stored_with_the_video(workspace: Workspace, clip: Clip) -> None:
+    list(add_paths(workspace.library, [clip(frames=5)], sampling=parse_sampling("every=500ms"), context=""))
+    assert workspace.video().sampling == "every=0.5s"

@@ -22,13 +22,13 @@ from enrich.verify.findings import FindingKind as Kind
 from enrich.verify.verify import VerifyResult, verify
 from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, read_number, shared_videos
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, until
+from tests.worker.workspace import Running, Workspace, until
 
 
-def found(house: House, **how: bool) -> dict[Kind, int]:
+def found(workspace: Workspace, **how: bool) -> dict[Kind, int]:
     """How many findings there are of each kind."""
     counts: dict[Kind, int] = {}
-    for group in verify(house.library, **how).groups:
+    for group in verify(workspace.library, **how).groups:
         counts[group.kind] = counts.get(group.kind, 0) + group.count
     return counts
 
@@ -38,14 +38,14 @@ def the_group(verdict: VerifyResult) -> FindingGroup:
     return group
 
 
-def test_a_consistent_library_has_no_findings(library: House) -> None:
+def test_a_consistent_library_has_no_findings(library: Workspace) -> None:
     for quick in (False, True):
         verdict = verify(library.library, quick=quick)
         assert (verdict.videos, verdict.frames, verdict.groups, verdict.skipped) == (2, 18, [], [])
         assert verdict.is_consistent
 
 
-def test_some_videos_can_be_checked_alone(library: House) -> None:
+def test_some_videos_can_be_checked_alone(library: Workspace) -> None:
     library.image(library.frames(2)[3]).unlink()
     assert verify(library.library, [1]).is_consistent
     verdict = verify(library.library, [2])
@@ -53,37 +53,39 @@ def test_some_videos_can_be_checked_alone(library: House) -> None:
 
 
 async def test_rotated_video_edited_frame_and_baseline_are_consistent(
-    make_house: Callable[..., House], tmp_path: Path
+    make_workspace: Callable[..., Workspace], tmp_path: Path
 ) -> None:
-    house = make_house(describer="baseline", stored_edge=160)
-    house.add(numbered_clip(tmp_path / "side.mp4", frames=8, rotation=90))
-    await house.enrich()
-    assert found(house) == found(house, quick=True) == {}
-    await house.with_settings(describer="ollama").enrich()
-    with writing(house.library.engine) as connection:
+    workspace = make_workspace(describer="baseline", stored_edge=160)
+    workspace.add(numbered_clip(tmp_path / "side.mp4", frames=8, rotation=90))
+    await workspace.enrich()
+    assert found(workspace) == found(workspace, quick=True) == {}
+    await workspace.with_settings(describer="ollama").enrich()
+    with writing(workspace.library.engine) as connection:
         editing.edit_frame(connection, 3, description="Erna laughs", tags=None, now=datetime.now(UTC))
-    assert found(house) == {}
+    assert found(workspace) == {}
 
 
-async def test_flagged_replies_are_consistent(make_house: Callable[..., House], standin: StandIn, films: Path) -> None:
-    house = make_house()
+async def test_flagged_replies_are_consistent(
+    make_workspace: Callable[..., Workspace], standin: StandIn, films: Path
+) -> None:
+    workspace = make_workspace()
     standin.play(Trick.CUT_OFF, frames={100, 101}, stubborn=True)
     standin.play(Trick.NOT_JSON, frames={102, 103})
     standin.play(Trick.CONTEXT_NAME, frames={104}, word="Erna", stubborn=True)
     standin.play(Trick.EMPTY, frames={105}, stubborn=True)
-    house.add(films / "party.mp4", context="Grandma Erna dances")
-    await house.enrich()
-    assert house.tasks("describe", "deep") == {"done": 11, "failed": 1}
-    assert found(house) == {}
+    workspace.add(films / "party.mp4", context="Grandma Erna dances")
+    await workspace.enrich()
+    assert workspace.tasks("describe", "deep") == {"done": 11, "failed": 1}
+    assert found(workspace) == {}
 
 
-def test_a_video_not_extracted_yet_is_consistent(house: House, films: Path) -> None:
-    house.add(films / "party.mp4")
-    assert verify(house.library).videos == 1
-    assert found(house) == {}
+def test_a_video_not_extracted_yet_is_consistent(workspace: Workspace, films: Path) -> None:
+    workspace.add(films / "party.mp4")
+    assert verify(workspace.library).videos == 1
+    assert found(workspace) == {}
 
 
-def test_frames_not_reached_by_decoding_may_lack_index_and_motion(library: House) -> None:
+def test_frames_not_reached_by_decoding_may_lack_index_and_motion(library: Workspace) -> None:
     library.change("UPDATE videos SET extraction_status = 'skimmed', enrichment_status = 'enriching' WHERE id = 1")
     library.change("UPDATE tasks SET status = 'todo' WHERE video_id = 1 AND kind = 'extract'")
     library.change(
@@ -94,76 +96,76 @@ def test_frames_not_reached_by_decoding_may_lack_index_and_motion(library: House
     assert found(library) == {Kind.NOT_IN_FILE: 1}
 
 
-def delete_image(house: House) -> None:
-    house.image(house.frames(2)[3]).unlink()
+def delete_image(workspace: Workspace) -> None:
+    workspace.image(workspace.frames(2)[3]).unlink()
 
 
-def truncate_image(house: House) -> None:
-    path = house.image(house.frames(2)[3])
+def truncate_image(workspace: Workspace) -> None:
+    path = workspace.image(workspace.frames(2)[3])
     path.write_bytes(path.read_bytes()[:-300])
 
 
-def swap_images(house: House) -> None:
-    one, other = (house.image(house.frames(2)[number]) for number in (3, 9))
+def swap_images(workspace: Workspace) -> None:
+    one, other = (workspace.image(workspace.frames(2)[number]) for number in (3, 9))
     data = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(data)
 
 
-def swap_paths(house: House) -> None:
-    one, other = (house.frames(2)[number] for number in (3, 9))
+def swap_paths(workspace: Workspace) -> None:
+    one, other = (workspace.frames(2)[number] for number in (3, 9))
     for frame, path in ((one, other.image_path), (other, one.image_path)):
-        house.change("UPDATE frames SET image_path = :path WHERE id = :id", path=path, id=frame.id)
+        workspace.change("UPDATE frames SET image_path = :path WHERE id = :id", path=path, id=frame.id)
 
 
-def fourth_image(house: House) -> np.ndarray:
-    return read_jpeg(house.image(house.frames(2)[3]))
+def fourth_image(workspace: Workspace) -> np.ndarray:
+    return read_jpeg(workspace.image(workspace.frames(2)[3]))
 
 
-def rewrite_image(house: House, rgb: np.ndarray) -> None:
+def rewrite_image(workspace: Workspace, rgb: np.ndarray) -> None:
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), 85, "RGB", "420")
-    house.image(house.frames(2)[3]).write_bytes(jpeg)
+    workspace.image(workspace.frames(2)[3]).write_bytes(jpeg)
 
 
-def turn_image(house: House) -> None:
-    rewrite_image(house, fourth_image(house).transpose(1, 0, 2))
+def turn_image(workspace: Workspace) -> None:
+    rewrite_image(workspace, fourth_image(workspace).transpose(1, 0, 2))
 
 
-def turn_image_over(house: House) -> None:
-    rewrite_image(house, fourth_image(house)[::-1, ::-1])
+def turn_image_over(workspace: Workspace) -> None:
+    rewrite_image(workspace, fourth_image(workspace)[::-1, ::-1])
 
 
-def shrink_image(house: House) -> None:
-    rewrite_image(house, cv2.resize(fourth_image(house), (160, 90), interpolation=cv2.INTER_AREA))
+def shrink_image(workspace: Workspace) -> None:
+    rewrite_image(workspace, cv2.resize(fourth_image(workspace), (160, 90), interpolation=cv2.INTER_AREA))
 
 
-def leave_orphan(house: House) -> None:
-    path = house.image(house.frames(2)[3])
+def leave_orphan(workspace: Workspace) -> None:
+    path = workspace.image(workspace.frames(2)[3])
     shutil.copy(path, path.with_name("000000123456.jpg"))
 
 
-def leave_half_a_image(house: House) -> None:
-    path = house.image(house.frames(2)[3])
+def leave_half_a_image(workspace: Workspace) -> None:
+    path = workspace.image(workspace.frames(2)[3])
     shutil.copy(path, path.with_name("000000123456.jpg.part"))
 
 
-def leave_a_strangers_image(house: House) -> None:
-    folder = house.frames_folder / "123456-abcdef0" / "00000"
+def leave_a_strangers_image(workspace: Workspace) -> None:
+    folder = workspace.frames_folder / "123456-abcdef0" / "00000"
     folder.mkdir(parents=True)
-    shutil.copy(house.image(house.frames(2)[3]), folder / "000000123456.jpg")
+    shutil.copy(workspace.image(workspace.frames(2)[3]), folder / "000000123456.jpg")
 
 
-def change_video_file(house: House) -> None:
-    path = house.video(2).path
-    own = house.settings.home / "party.mp4"
+def change_video_file(workspace: Workspace) -> None:
+    path = workspace.video(2).path
+    own = workspace.settings.home / "party.mp4"
     own.write_bytes(Path(path).read_bytes() + b"\0")
-    house.change("UPDATE videos SET path = :path WHERE id = 2", path=str(own))
+    workspace.change("UPDATE videos SET path = :path WHERE id = 2", path=str(own))
 
 
-def sql(*statements: str) -> Callable[[House], None]:
-    def change(house: House) -> None:
+def sql(*statements: str) -> Callable[[Workspace], None]:
+    def change(workspace: Workspace) -> None:
         for statement in statements:
-            house.change(statement.replace("THE FOURTH", FOURTH).replace("ITS OWN", ITS))
+            workspace.change(statement.replace("THE FOURTH", FOURTH).replace("ITS OWN", ITS))
 
     return change
 
@@ -215,27 +217,27 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_damage_is_reported(library: House, name: str) -> None:
+def test_damage_is_reported(library: Workspace, name: str) -> None:
     break_it, kinds = BROKEN[name]
     break_it(library)
     assert found(library) == kinds
 
 
 @pytest.mark.parametrize("name", ["deleted", "truncated", "turned", "shrunk", "orphan", "stands for", "text"])
-def test_a_quick_check_finds_much(library: House, name: str) -> None:
+def test_a_quick_check_finds_much(library: Workspace, name: str) -> None:
     break_it, kinds = BROKEN[name]
     break_it(library)
     assert found(library, quick=True) == kinds
 
 
-def test_a_dangling_reference_is_reported(library: House) -> None:
+def test_a_dangling_reference_is_reported(library: Workspace) -> None:
     with sqlite3.connect(library.settings.home / "library.db") as connection:
         connection.execute("UPDATE tasks SET run_id = 99 WHERE id = 1")
     connection.close()
     assert found(library) == {Kind.REFERENCE: 1}
 
 
-def test_a_damaged_database_is_reported(library: House) -> None:
+def test_a_damaged_database_is_reported(library: Workspace) -> None:
     library.library.engine.dispose()
     file = library.settings.home / "library.db"
     root = library.value("SELECT rootpage FROM sqlite_master WHERE name = 'ix_frames_video_id_index'")
@@ -247,7 +249,7 @@ def test_a_damaged_database_is_reported(library: House) -> None:
     assert Kind.DATABASE in found(library, quick=True)
 
 
-def test_a_missing_video_is_reported_and_the_rest_is_checked(library: House) -> None:
+def test_a_missing_video_is_reported_and_the_rest_is_checked(library: Workspace) -> None:
     library.change("UPDATE videos SET path = '/nowhere/party.mp4' WHERE id = 2")
     delete_image(library)
     verdict = verify(library.library)
@@ -256,7 +258,7 @@ def test_a_missing_video_is_reported_and_the_rest_is_checked(library: House) -> 
     assert verdict.frames == 18
 
 
-def test_many_problems_are_one_group_with_a_few_places(library: House) -> None:
+def test_many_problems_are_one_group_with_a_few_places(library: Workspace) -> None:
     shutil.rmtree(library.image(library.frames(2)[0]).parent)
     group = the_group(verify(library.library))
     assert (group.kind, group.count, len(group.places)) == (Kind.IMAGE_MISSING, 12, MAX_PLACES)
@@ -265,7 +267,7 @@ def test_many_problems_are_one_group_with_a_few_places(library: House) -> None:
 
 @pytest.mark.parametrize("quick", [False, True], ids=["decoding", "quick"])
 @pytest.mark.parametrize("name", ["deleted", "truncated", "turned", "shrunk", "orphan", "half", "stranger"])
-def test_repair_recreates_images_and_deletes_orphans(library: House, name: str, quick: bool) -> None:
+def test_repair_recreates_images_and_deletes_orphans(library: Workspace, name: str, quick: bool) -> None:
     before = {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")}
     break_it, kinds = BROKEN[name]
     break_it(library)
@@ -277,7 +279,7 @@ def test_repair_recreates_images_and_deletes_orphans(library: House, name: str, 
 
 
 @pytest.mark.parametrize("change", ["UPDATE tallies SET kept = kept + 1", "DELETE FROM tallies"])
-def test_repair_recounts_wrong_counts(library: House, change: str) -> None:
+def test_repair_recounts_wrong_counts(library: Workspace, change: str) -> None:
     with writing(library.library.engine) as connection:
         connection.exec_driver_sql(f"{change} WHERE video_id = 2")
     assert found(library, quick=True) == {Kind.COUNTS: 1}
@@ -285,14 +287,14 @@ def test_repair_recounts_wrong_counts(library: House, change: str) -> None:
     assert found(library, quick=True) == {}
 
 
-def test_swapped_images_are_repaired(library: House) -> None:
+def test_swapped_images_are_repaired(library: Workspace) -> None:
     swap_images(library)
     assert verify(library.library, repair=True).is_consistent
     assert [read_number(read_jpeg(library.image(frame))) for frame in library.frames(2)] == list(range(100, 112))
 
 
 @pytest.mark.parametrize("name", ["index", "timestamp", "text", "no document", "task todo", "scene", "paths swapped"])
-def test_nothing_else_is_repaired(library: House, name: str) -> None:
+def test_nothing_else_is_repaired(library: Workspace, name: str) -> None:
     BROKEN[name][0](library)
     rows = {table: library.ask(f"SELECT * FROM {table}") for table in ("frames", "tasks", "analyses", "videos")}  # noqa: S608
     files = {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")}
@@ -303,7 +305,7 @@ def test_nothing_else_is_repaired(library: House, name: str) -> None:
     assert {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")} == files
 
 
-def test_files_of_other_programs_are_not_orphans(library: House) -> None:
+def test_files_of_other_programs_are_not_orphans(library: Workspace) -> None:
     strangers = [library.frames_folder / "notes.txt", library.image(library.frames(2)[0]).parent / "best.jpg"]
     for path in strangers:
         path.write_text("mine", encoding="utf-8")
@@ -311,20 +313,20 @@ def test_files_of_other_programs_are_not_orphans(library: House) -> None:
     assert all(path.exists() for path in strangers)
 
 
-def test_images_of_earlier_settings_are_accepted(open_copy: Callable[..., House]) -> None:
+def test_images_of_earlier_settings_are_accepted(open_copy: Callable[..., Workspace]) -> None:
     for changed in ({"stored_edge": 160}, {"jpeg_quality": 50}, {"stored_edge": 240, "jpeg_quality": 95}):
         assert found(open_copy(**changed)) == {}
         assert found(open_copy(**changed), quick=True) == {}
 
 
-def test_images_of_a_killed_extraction_are_not_orphans(library: House) -> None:
+def test_images_of_a_killed_extraction_are_not_orphans(library: Workspace) -> None:
     leave_orphan(library)
     library.change("UPDATE videos SET extraction_status = 'extracting', enrichment_status = 'enriching' WHERE id = 2")
     library.change("UPDATE tasks SET status = 'doing' WHERE video_id = 2 AND kind = 'extract'")
     assert found(library) == {}
 
 
-def test_with_a_worker_only_extracted_videos_are_checked(library: House) -> None:
+def test_with_a_worker_only_extracted_videos_are_checked(library: Workspace) -> None:
     library.change("UPDATE videos SET extraction_status = 'extracting' WHERE id = 2")
     leave_a_strangers_image(library)
     delete_image(library)
@@ -338,32 +340,32 @@ def test_with_a_worker_only_extracted_videos_are_checked(library: House) -> None
     assert found(library) == {Kind.IMAGE_MISSING: 1, Kind.ORPHAN: 1, Kind.STATUS: 2}
 
 
-async def test_a_running_worker_causes_no_findings(house: House, standin: StandIn, tmp_path: Path) -> None:
+async def test_a_running_worker_causes_no_findings(workspace: Workspace, standin: StandIn, tmp_path: Path) -> None:
     standin.behave(delay=0.01)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
-    async with Running(house):
-        await until(lambda: house.video().extraction_status == "extracted", "extraction")
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=60))
+    async with Running(workspace):
+        await until(lambda: workspace.video().extraction_status == "extracted", "extraction")
         for _ in range(3):
-            assert (await asyncio.to_thread(verify, house.library)).groups == []
-        await until(lambda: house.described() == 60, "descriptions")
-    assert found(house) == {}
+            assert (await asyncio.to_thread(verify, workspace.library)).groups == []
+        await until(lambda: workspace.described() == 60, "descriptions")
+    assert found(workspace) == {}
 
 
-def test_a_stream_that_changes_its_size_is_consistent(house: House, tmp_path: Path) -> None:
+def test_a_stream_that_changes_its_size_is_consistent(workspace: Workspace, tmp_path: Path) -> None:
     parts = [
         image_clip(tmp_path / f"{number}.ts", [numbered_image(n, size) for n in range(8)], codec="mpeg2video")
         for number, size in enumerate([(320, 180), (240, 180)])
     ]
     film = tmp_path / "both.ts"
     film.write_bytes(b"".join(part.read_bytes() for part in parts))
-    house.add(film)
-    asyncio.run(house.enrich())
-    sizes = {read_jpeg(house.image(frame)).shape for frame in house.frames()}
+    workspace.add(film)
+    asyncio.run(workspace.enrich())
+    sizes = {read_jpeg(workspace.image(frame)).shape for frame in workspace.frames()}
     assert len(sizes) == 2
-    assert found(house) == found(house, quick=True) == {}
+    assert found(workspace) == found(workspace, quick=True) == {}
 
 
-def test_progress_is_reported(library: House) -> None:
+def test_progress_is_reported(library: Workspace) -> None:
     told: list[tuple[str, int]] = []
     verify(library.library, on_progress=lambda video, decoded: told.append((video.title, decoded)))
     assert told[0] == ("numbers", 1)
@@ -372,15 +374,15 @@ def test_progress_is_reported(library: House) -> None:
 
 
 @pytest.mark.slow
-def test_real_footage_is_consistent(house: House) -> None:
+def test_real_footage_is_consistent(workspace: Workspace) -> None:
     folder = shared_videos()
     if folder is None:
         pytest.skip("no real footage here")
-    with_baseline = house.with_settings(describer="baseline")
+    with_baseline = workspace.with_settings(describer="baseline")
     with_baseline.add(
         *sorted(path for path in folder.iterdir() if path.suffix in (".mp4", ".webm")), sampling="distinct"
     )
     asyncio.run(with_baseline.enrich())
-    verdict = verify(house.library)
+    verdict = verify(workspace.library)
     assert verdict.groups == []
     assert verdict.videos == 8

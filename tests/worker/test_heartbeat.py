@@ -12,7 +12,7 @@ from db.engine import writing
 from enrich.process import is_alive, this_process
 from enrich.worker import heartbeat
 from enrich.worker.heartbeat import Heartbeat
-from tests.worker.house import House
+from tests.worker.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -21,10 +21,10 @@ def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run_id(house: House) -> int:
+def run_id(workspace: Workspace) -> int:
     """A run that began an hour ago."""
     ago = datetime.now(UTC) - timedelta(hours=1)
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         return runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)[0]
 
 
@@ -39,24 +39,24 @@ def is_fresh(moment: str) -> bool:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC) > datetime.now(UTC) - timedelta(seconds=60)
 
 
-def keep(house: House, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Heartbeat:
-    return Heartbeat(house.library.engine, run_id, counts=lambda: {"frames_described": 3}, on_request=on_request)
+def keep(workspace: Workspace, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Heartbeat:
+    return Heartbeat(workspace.library.engine, run_id, counts=lambda: {"frames_described": 3}, on_request=on_request)
 
 
-def test_the_heartbeat_and_the_counts_are_written(house: House, run_id: int) -> None:
-    with keep(house, run_id):
-        wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
-    assert house.value("SELECT counts FROM runs") == '{"frames_described": 3}'
+def test_the_heartbeat_and_the_counts_are_written(workspace: Workspace, run_id: int) -> None:
+    with keep(workspace, run_id):
+        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
+    assert workspace.value("SELECT counts FROM runs") == '{"frames_described": 3}'
 
 
-def test_a_request_is_handed_on(house: House, run_id: int) -> None:
+def test_a_request_is_handed_on(workspace: Workspace, run_id: int) -> None:
     asked: list[str] = []
-    with keep(house, run_id, asked.append):
-        house.change("UPDATE runs SET requested = 'stop'")
+    with keep(workspace, run_id, asked.append):
+        workspace.change("UPDATE runs SET requested = 'stop'")
         wait_until(lambda: "stop" in asked)
 
 
-def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_does_not_end_it(workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     beat, beats = runs.record_heartbeat, []
 
     def locked_at_first(*arguments: object, **named: object) -> str | None:
@@ -66,14 +66,16 @@ def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatc
         return beat(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(heartbeat.runs, "record_heartbeat", locked_at_first)
-    with keep(house, run_id):
-        wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
+    with keep(workspace, run_id):
+        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
     assert len(beats) >= 4
 
 
-def test_it_ends_at_once_however_long_its_beats_are(house: House, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_at_once_however_long_its_beats_are(
+    workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 3600)
     start = time.monotonic()
-    with keep(house, run_id):
+    with keep(workspace, run_id):
         pass
     assert time.monotonic() - start < 5

@@ -14,7 +14,7 @@ from db.models import TaskKind
 from enrich.process import is_alive, this_process
 from enrich.worker import lease_renewal
 from enrich.worker.lease_renewal import LeaseRenewal
-from tests.worker.house import House
+from tests.worker.workspace import Workspace
 
 LEASE = "SELECT lease_until FROM tasks"
 
@@ -25,11 +25,11 @@ def frequent_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def task(house: House, clip: Callable[..., Path]) -> queue.ClaimedTask:
+def task(workspace: Workspace, clip: Callable[..., Path]) -> queue.ClaimedTask:
     """A task claimed an hour ago: its lease has expired."""
-    house.add(clip())
+    workspace.add(clip())
     ago = datetime.now(UTC) - timedelta(hours=1)
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         run_id, _ = runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)
         [task] = queue.claim(
             connection, queue.TaskFilter(TaskKind.EXTRACT), run_id=run_id, host="here", limit=1, now=ago
@@ -60,48 +60,50 @@ def count_renewals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return renewals
 
 
-def test_leases_of_held_tasks_are_renewed_until_dropped(house: House, task: queue.ClaimedTask) -> None:
-    with LeaseRenewal(house.library.engine) as leases:
+def test_leases_of_held_tasks_are_renewed_until_dropped(workspace: Workspace, task: queue.ClaimedTask) -> None:
+    with LeaseRenewal(workspace.library.engine) as leases:
         leases.hold(task)
-        wait_until(lambda: is_fresh(house.value(LEASE)))
+        wait_until(lambda: is_fresh(workspace.value(LEASE)))
         leases.drop(task)
         time.sleep(0.05)
-        before = house.value(LEASE)
+        before = workspace.value(LEASE)
         time.sleep(0.1)
-        assert house.value(LEASE) == before
+        assert workspace.value(LEASE) == before
 
 
-def test_a_task_given_at_the_start_is_held(house: House, task: queue.ClaimedTask) -> None:
-    with LeaseRenewal(house.library.engine, [task]):
-        wait_until(lambda: is_fresh(house.value(LEASE)))
+def test_a_task_given_at_the_start_is_held(workspace: Workspace, task: queue.ClaimedTask) -> None:
+    with LeaseRenewal(workspace.library.engine, [task]):
+        wait_until(lambda: is_fresh(workspace.value(LEASE)))
 
 
-def test_a_lost_lease_is_not_renewed(house: House, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    house.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
-    before = house.value(LEASE)
+def test_a_lost_lease_is_not_renewed(
+    workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
+    before = workspace.value(LEASE)
     renewals = count_renewals(monkeypatch)
-    with LeaseRenewal(house.library.engine, [task]):
+    with LeaseRenewal(workspace.library.engine, [task]):
         wait_until(lambda: len(renewals) >= 2)
-    assert house.value(LEASE) == before
+    assert workspace.value(LEASE) == before
 
 
-def test_expired_leases_of_others_return_to_the_queue(house: House, task: queue.ClaimedTask) -> None:
-    with LeaseRenewal(house.library.engine, sweeps=True):
-        wait_until(lambda: house.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "todo")
+def test_expired_leases_of_others_return_to_the_queue(workspace: Workspace, task: queue.ClaimedTask) -> None:
+    with LeaseRenewal(workspace.library.engine, sweeps=True):
+        wait_until(lambda: workspace.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "todo")
 
 
 def test_own_expired_leases_are_renewed_before_sweeping(
-    house: House, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renewals = count_renewals(monkeypatch)
-    with LeaseRenewal(house.library.engine, [task], sweeps=True):
+    with LeaseRenewal(workspace.library.engine, [task], sweeps=True):
         wait_until(lambda: len(renewals) >= 2)
-    assert house.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "doing"
-    assert is_fresh(house.value(LEASE))
+    assert workspace.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "doing"
+    assert is_fresh(workspace.value(LEASE))
 
 
 def test_a_locked_database_does_not_end_renewal(
-    house: House, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renew, tries = queue.renew, []
 
@@ -112,6 +114,6 @@ def test_a_locked_database_does_not_end_renewal(
         return renew(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(lease_renewal.queue, "renew", locked_at_first)
-    with LeaseRenewal(house.library.engine, [task]):
-        wait_until(lambda: is_fresh(house.value(LEASE)))
+    with LeaseRenewal(workspace.library.engine, [task]):
+        wait_until(lambda: is_fresh(workspace.value(LEASE)))
     assert len(tries) >= 3
