@@ -13,7 +13,7 @@ from tests.worker.workspace import Workspace, assert_settled
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 90.0
-LOOK_SECONDS = 0.005
+POLL_SECONDS = 0.005
 
 Worker = subprocess.Popen[bytes]
 
@@ -35,13 +35,13 @@ class Night:
         self.workers.append(worker)
         return worker
 
-    def until(self, happens: Callable[[], object], what: str, worker: Worker | None = None) -> None:
+    def until(self, condition: Callable[[], object], what: str, worker: Worker | None = None) -> None:
         """Wait until something is so; fails at once if `worker` ends before."""
         end = time.monotonic() + PATIENCE_SECONDS
-        while not happens():
+        while not condition():
             assert worker is None or worker.poll() is None, f"the worker has ended: {what}; {self.log()}"
             assert time.monotonic() < end, f"waited in vain: {what}; {self.log()}"
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
 
     def until_running(self, worker: Worker) -> None:
         """Wait until the run of this worker is seen."""
@@ -85,7 +85,7 @@ class Outcome:
 
     videos: list[Any]
     frames: list[Any]
-    pictures: dict[str, str]  # hashes by name
+    images: dict[str, str]  # hashes by name
 
 
 def outcome(workspace: Workspace) -> Outcome:
@@ -107,7 +107,7 @@ def outcome(workspace: Workspace) -> Outcome:
     )
 
 
-def assert_in_order(workspace: Workspace, *, most_attempts: int = 0) -> None:
+def assert_complete(workspace: Workspace, *, most_attempts: int = 0) -> None:
     """Nothing stuck, nothing half, nothing failed, nothing described twice, every source frame stood for.
 
     `most_attempts`: what may be counted of frames that were described in the end.

@@ -17,7 +17,7 @@ from enrich.process import lives, this_process
 from enrich.worker import heartbeat, host_runner, lease_renewal, result_writer, worker
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
-from tests.night.night import Night, assert_in_order
+from tests.night.night import Night, assert_complete
 from tests.standin import StandIn, Trick
 from tests.worker.workspace import Running, Workspace, assert_truthful, until
 
@@ -47,7 +47,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 
 
 @pytest.fixture(autouse=True)
-def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are pushed on, and what ran out is swept, many times during a test."""
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 0.1)
@@ -56,7 +56,7 @@ def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-async def test_while_it_works_its_leases_hold_and_no_frame_fails(
+async def test_leases_survive_clock_jumps_during_a_run(
     workspace: Workspace, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
 ) -> None:
     standin.behave(delay=0.05)
@@ -66,14 +66,14 @@ async def test_while_it_works_its_leases_hold_and_no_frame_fails(
             await until(lambda step=step: workspace.described() >= 15 * (step + 1), "some are described")
             set_clock(distance)
         assert (await running.end()).is_good
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert_truthful(workspace)
     calls = [number for number in standin.described if number is not None]
     assert set(calls) == set(range(FRAMES))
     assert len(calls) - FRAMES <= ONE_CLAIM, "the keeper may sweep what is claimed in the very moment of a jump"
 
 
-async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_at_the_latest(
+async def test_pending_retry_runs_although_the_clock_was_set_back(
     workspace: Workspace,
     standin: StandIn,
     tmp_path: Path,
@@ -94,7 +94,7 @@ async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_
 
 
 @pytest.mark.slow
-async def test_what_a_killed_worker_had_in_hand_is_taken_up_though_the_clock_was_set_back(
+async def test_tasks_of_a_killed_worker_are_reclaimed_under_an_earlier_clock(
     night: Night, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
 ) -> None:
     workspace = night.workspace
@@ -110,7 +110,7 @@ async def test_what_a_killed_worker_had_in_hand_is_taken_up_though_the_clock_was
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.described() == 40, "all are described", seconds=5)
         assert (await running.end()).is_good
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert_truthful(workspace)
 
 
@@ -136,7 +136,7 @@ def set_system_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @pytest.mark.parametrize("distance", [HOUR, -HOUR], ids=["on", "back"])
-def test_a_worker_that_lives_is_known_after_the_system_clock_was_set(
+def test_living_worker_is_recognized_after_the_system_clock_was_set(
     workspace: Workspace, distance: timedelta, set_system_clock: Callable[[timedelta], None]
 ) -> None:
     """Else a second one would be started beside it."""

@@ -24,7 +24,7 @@ IS_DECODED = (
 
 
 @pytest.mark.slow
-def test_a_film_that_crashes_the_worker_each_time_is_set_aside_and_all_others_are_enriched(
+def test_video_that_crashes_the_worker_fails_and_the_others_are_enriched(
     settings: Settings, workspace: Workspace, standin: StandIn, tmp_path: Path, background: Background
 ) -> None:
     """The crash is a signal, sent whenever that film is being decoded, which takes some seconds."""
@@ -45,7 +45,9 @@ def test_a_film_that_crashes_the_worker_each_time_is_set_aside_and_all_others_ar
         )
         time.sleep(0.2)
         background.worker().send_signal(signal.SIGSEGV)
-        background.until(lambda lives=crash + 1: len(workspace.states_of_runs()) == lives, "it is started again")
+        background.until(
+            lambda run_count=crash + 1: len(workspace.states_of_runs()) == run_count, "it is started again"
+        )
     background.until(
         lambda: all(workspace.video(video_id).enrichment_status == "enriched" for video_id in others),
         "the others are done",

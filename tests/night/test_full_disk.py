@@ -16,7 +16,7 @@ from enrich.worker import decoder, extract_task, prefetch, worker
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
-from tests.night.night import assert_in_order
+from tests.night.night import assert_complete
 from tests.standin import StandIn
 from tests.worker.workspace import Running, Workspace, assert_truthful, open_workspace, until
 
@@ -75,7 +75,7 @@ def fill(disk: Path, until_free_megabytes: float) -> Path:
     return ballast
 
 
-async def test_decoding_pauses_before_the_reserve_is_touched_and_goes_on_when_there_is_room(
+async def test_decoding_pauses_above_the_disk_reserve_and_resumes(
     make_workspace: Callable[..., Workspace],
     disk: Path,
     standin: StandIn,
@@ -101,12 +101,12 @@ async def test_decoding_pauses_before_the_reserve_is_touched_and_goes_on_when_th
         ballast.unlink()
         await until(lambda: workspace.video().enrichment_status == "enriched", "it goes on", seconds=60)
     assert workspace.video().error is None
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert_truthful(workspace)
     assert len(workspace.frames()) == FRAMES
 
 
-def test_a_disk_without_one_free_byte_is_waited_for_and_costs_nothing(
+def test_completely_full_disk_loses_nothing(
     make_workspace: Callable[..., Workspace], disk: Path, standin: StandIn, tmp_path: Path
 ) -> None:
     """Nothing can be written: neither a description nor a heartbeat nor the log."""
@@ -133,5 +133,5 @@ def test_a_disk_without_one_free_byte_is_waited_for_and_costs_nothing(
     finally:
         background.end()
     assert workspace.states_of_runs() == ["stopped"]
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert_truthful(workspace)

@@ -15,7 +15,7 @@ from enrich.process import is_alive
 from enrich.settings import Settings
 from tests.clips import numbered_clip
 from tests.control.background import Background
-from tests.night.night import Night, Outcome, assert_in_order, outcome
+from tests.night.night import Night, Outcome, assert_complete, outcome
 from tests.standin import StandIn
 from tests.worker.workspace import Workspace, open_workspace
 
@@ -66,7 +66,7 @@ def undisturbed(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @dataclass(frozen=True)
-class Moment:
+class KillPoint:
     """When a life ends: so long after it has kept or described so many frames."""
 
     of: str  # "start", "kept" or "described"
@@ -74,12 +74,12 @@ class Moment:
     further_seconds: float
 
 
-def moments() -> list[Moment]:
+def kill_points() -> list[KillPoint]:
     """Fifty moments, in every stage of the work: ten while it starts, the others while it keeps or describes frames."""
-    chance = random.Random(SEED)
-    found = [Moment("start", 0, chance.uniform(0.05, 1.5)) for _ in range(10)]
-    found += [Moment("kept", chance.randrange(1, 25), chance.uniform(0, 0.05)) for _ in range(15)]
-    found += [Moment("described", chance.randrange(1, 16), chance.uniform(0, 0.05)) for _ in range(25)]
+    rng = random.Random(SEED)
+    found = [KillPoint("start", 0, rng.uniform(0.05, 1.5)) for _ in range(10)]
+    found += [KillPoint("kept", rng.randrange(1, 25), rng.uniform(0, 0.05)) for _ in range(15)]
+    found += [KillPoint("described", rng.randrange(1, 16), rng.uniform(0, 0.05)) for _ in range(25)]
     assert len(found) == ROUNDS
     return found
 
@@ -91,19 +91,19 @@ def lost(standin: StandIn) -> int:
     return calls.total() - FRAMES
 
 
-def test_killed_at_fifty_random_moments_the_work_ends_as_if_undisturbed(
+def test_fifty_random_kills_do_not_change_the_outcome(
     night: Night, clips: list[Path], standin: StandIn, undisturbed: Outcome
 ) -> None:
     workspace = night.workspace
     workspace.add(*clips)
     progress: dict[str, Callable[[], int]] = {"start": lambda: 0, "kept": night.kept, "described": workspace.described}
     stages = []
-    for moment in moments():
-        count = progress[moment.of]
-        goal = min(count() + moment.further, FRAMES)
+    for point in kill_points():
+        count = progress[point.of]
+        goal = min(count() + point.further, FRAMES)
         worker = night.begin()
         night.until(lambda count=count, goal=goal: count() >= goal, f"{moment}", worker)
-        time.sleep(moment.further_seconds)
+        time.sleep(point.further_seconds)
         assert worker.poll() is None, night.log()
         worker.kill()
         assert worker.wait() == -signal.SIGKILL
@@ -112,7 +112,7 @@ def test_killed_at_fifty_random_moments_the_work_ends_as_if_undisturbed(
 
     night.finish()
 
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert outcome(workspace) == undisturbed
     assert lost(standin) <= ROUNDS * LOST_AT_MOST
     kept, described = zip(*stages, strict=True)  # it is worth something only if the kills came in every stage
@@ -120,7 +120,7 @@ def test_killed_at_fifty_random_moments_the_work_ends_as_if_undisturbed(
     assert len(set(described)) >= 20, stages
 
 
-def test_killed_under_its_supervisor_or_together_with_it_the_work_ends_as_if_undisturbed(
+def test_kills_of_worker_and_supervisor_do_not_change_the_outcome(
     settings: Settings,
     workspace: Workspace,
     clips: list[Path],
@@ -132,13 +132,13 @@ def test_killed_under_its_supervisor_or_together_with_it_the_work_ends_as_if_und
 
     Between two kills at least as many frames are described as were in hand: none is in hand at three crashes.
     """
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     workspace.add(*clips)
     for number in range(SUPERVISED_ROUNDS):
         control.start(settings)
-        lives = len(workspace.states_of_runs())
-        background.until_described(workspace.described() + chance.randrange(25, 45))
-        time.sleep(chance.uniform(0, 0.1))
+        run_count = len(workspace.states_of_runs())
+        background.until_described(workspace.described() + rng.randrange(25, 45))
+        time.sleep(rng.uniform(0, 0.1))
         supervisor, worker = background.supervisor(), background.worker()
         if number % 2:
             supervisor.kill()
@@ -147,7 +147,8 @@ def test_killed_under_its_supervisor_or_together_with_it_the_work_ends_as_if_und
         else:
             worker.kill()
             background.until(
-                lambda lives=lives: workspace.states_of_runs()[lives:] == ["running"], "it is started again by itself"
+                lambda run_count=run_count: workspace.states_of_runs()[run_count:] == ["running"],
+                "it is started again by itself",
             )
     assert workspace.described() < FRAMES
     control.start(settings)
@@ -157,6 +158,6 @@ def test_killed_under_its_supervisor_or_together_with_it_the_work_ends_as_if_und
 
     assert stopped is not None
     assert workspace.states_of_runs()[:-1] == ["crashed"] * (len(workspace.states_of_runs()) - 1)
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert outcome(workspace) == undisturbed
     assert lost(standin) <= SUPERVISED_ROUNDS * LOST_AT_MOST

@@ -66,7 +66,7 @@ def settings(workspace: Workspace) -> Settings:
     return load_settings()
 
 
-def test_ollama_is_waited_for_and_the_night_goes_on_by_itself(
+def test_run_waits_for_a_stopped_ollama_and_resumes(
     server: OwnServer, settings: Settings, workspace: Workspace, background: Background, tmp_path: Path
 ) -> None:
     """The model's words are noise; some may be empty, which is all that may count against a frame."""

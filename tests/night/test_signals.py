@@ -15,7 +15,7 @@ from enrich.control import control
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.control.conftest import FRAMES, clip
-from tests.night.night import Night, Worker, assert_in_order
+from tests.night.night import Night, Worker, assert_complete
 from tests.standin import StandIn, Trick
 from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def film(workspace: Workspace, standin: StandIn, clip: Path) -> None:
+def video_file(workspace: Workspace, standin: StandIn, clip: Path) -> None:
     """A film that takes some seconds to describe."""
     standin.behave(delay=0.15)
     workspace.add(clip)
@@ -57,17 +57,17 @@ def assert_nothing_lost(night: Night, standin: StandIn) -> None:
     standin.stop()  # if it is not already
     standin.start()
     night.finish()
-    assert_in_order(night.workspace)
+    assert_complete(night.workspace)
     assert_truthful(night.workspace)
 
 
 @SIGNALS
 @pytest.mark.parametrize("state", STATES)
-def test_a_worker_that_is_told_to_end_does_so_in_good_order(
+def test_worker_shuts_down_cleanly_on_a_signal(
     number: signal.Signals,
     state: str,
     night: Night,
-    film: None,
+    video_file: None,
     standin: StandIn,
     settings: Settings,
     background: Background,
@@ -81,11 +81,11 @@ def test_a_worker_that_is_told_to_end_does_so_in_good_order(
 
 @SIGNALS
 @pytest.mark.parametrize("state", STATES)
-def test_a_supervisor_that_is_told_to_end_ends_its_worker_in_good_order(
+def test_supervisor_shuts_its_worker_down_cleanly_on_a_signal(
     number: signal.Signals,
     state: str,
     night: Night,
-    film: None,
+    video_file: None,
     standin: StandIn,
     settings: Settings,
     background: Background,
@@ -100,8 +100,8 @@ def test_a_supervisor_that_is_told_to_end_ends_its_worker_in_good_order(
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_supervisor_does_not_start_a_worker_again_that_was_told_to_end(
-    state: str, night: Night, film: None, standin: StandIn, settings: Settings, background: Background
+def test_supervisor_does_not_restart_a_terminated_worker(
+    state: str, night: Night, video_file: None, standin: StandIn, settings: Settings, background: Background
 ) -> None:
     control.start(settings)
     bring_into(state, night.workspace, standin, settings, background)
@@ -114,8 +114,8 @@ def test_a_supervisor_does_not_start_a_worker_again_that_was_told_to_end(
 
 
 @SIGNALS
-def test_a_second_signal_ends_it_at_once_and_nothing_is_counted(
-    number: signal.Signals, night: Night, film: None, standin: StandIn
+def test_second_signal_kills_at_once_and_counts_no_attempt(
+    number: signal.Signals, night: Night, video_file: None, standin: StandIn
 ) -> None:
     """The calls in flight hang, and somebody will not wait the seconds they are given."""
     worker = night.begin()
@@ -133,7 +133,7 @@ def test_a_second_signal_ends_it_at_once_and_nothing_is_counted(
     standin.behave(delay=0)
     night.finish()
     assert night.workspace.states_of_runs() == ["crashed", "stopped"]
-    assert_in_order(night.workspace)
+    assert_complete(night.workspace)
     assert_truthful(night.workspace)
 
 
@@ -144,12 +144,12 @@ def ends_within(worker: Worker, seconds: float) -> bool:
         return False
 
 
-def test_a_signal_while_it_starts_leaves_nothing_stuck(night: Night, film: None, standin: StandIn) -> None:
+def test_signal_during_start_up_leaves_nothing_stuck(night: Night, video_file: None, standin: StandIn) -> None:
     """Python may lose a Ctrl-C while it imports (one that comes in a weak reference's callback): then a second."""
-    chance = random.Random(SEED)
+    rng = random.Random(SEED)
     for round_ in range(EARLY_ROUNDS):
         worker = night.begin()
-        time.sleep(chance.uniform(0.05, 1.2))
+        time.sleep(rng.uniform(0.05, 1.2))
         worker.send_signal(signal.SIGINT if round_ % 2 else signal.SIGTERM)
         if round_ % 2 and not ends_within(worker, LOST_SECONDS):
             worker.send_signal(signal.SIGINT)
@@ -157,12 +157,12 @@ def test_a_signal_while_it_starts_leaves_nothing_stuck(night: Night, film: None,
     assert night.workspace.attempts() == 0
     standin.behave(delay=0)
     night.finish()
-    assert_in_order(night.workspace)
+    assert_complete(night.workspace)
     assert_truthful(night.workspace)
 
 
-def test_a_worker_outlives_the_shell_it_was_started_from_and_all_that_hangs_on_it(
-    night: Night, film: None, standin: StandIn, settings: Settings, background: Background
+def test_worker_outlives_the_shell_that_started_it(
+    night: Night, video_file: None, standin: StandIn, settings: Settings, background: Background
 ) -> None:
     """As when a terminal is closed: a hang-up to the whole group, and then not even that."""
     command = "from enrich.cli import main; main(['start'])"

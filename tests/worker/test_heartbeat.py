@@ -28,9 +28,9 @@ def run_id(workspace: Workspace) -> int:
         return runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)[0]
 
 
-def wait_until(happens: Callable[[], object]) -> None:
+def wait_until(condition: Callable[[], object]) -> None:
     end = time.monotonic() + 10
-    while not happens():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
 
@@ -39,24 +39,26 @@ def is_fresh(moment: str) -> bool:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC) > datetime.now(UTC) - timedelta(seconds=60)
 
 
-def keep(workspace: Workspace, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Heartbeat:
+def start_heartbeat(workspace: Workspace, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Heartbeat:
     return Heartbeat(workspace.library.engine, run_id, counts=lambda: {"frames_described": 3}, on_request=on_request)
 
 
-def test_the_heartbeat_and_the_counts_are_written(workspace: Workspace, run_id: int) -> None:
-    with keep(workspace, run_id):
+def test_heartbeat_and_counts_are_written(workspace: Workspace, run_id: int) -> None:
+    with start_heartbeat(workspace, run_id):
         wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
     assert workspace.value("SELECT counts FROM runs") == '{"frames_described": 3}'
 
 
-def test_a_request_is_handed_on(workspace: Workspace, run_id: int) -> None:
+def test_request_is_passed_on(workspace: Workspace, run_id: int) -> None:
     asked: list[str] = []
-    with keep(workspace, run_id, asked.append):
+    with start_heartbeat(workspace, run_id, asked.append):
         workspace.change("UPDATE runs SET requested = 'stop'")
         wait_until(lambda: "stop" in asked)
 
 
-def test_a_locked_database_does_not_end_it(workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeat_survives_a_locked_database(
+    workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     beat, beats = runs.record_heartbeat, []
 
     def locked_at_first(*arguments: object, **named: object) -> str | None:
@@ -66,16 +68,16 @@ def test_a_locked_database_does_not_end_it(workspace: Workspace, run_id: int, mo
         return beat(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(heartbeat.runs, "record_heartbeat", locked_at_first)
-    with keep(workspace, run_id):
+    with start_heartbeat(workspace, run_id):
         wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
     assert len(beats) >= 4
 
 
-def test_it_ends_at_once_however_long_its_beats_are(
+def test_heartbeat_stops_at_once_whatever_its_interval(
     workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 3600)
     start = time.monotonic()
-    with keep(workspace, run_id):
+    with start_heartbeat(workspace, run_id):
         pass
     assert time.monotonic() - start < 5

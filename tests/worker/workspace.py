@@ -55,14 +55,14 @@ class Workspace:
     def describer(self) -> Describer:
         return make_describer(self.settings)
 
-    def worker(self, order: RunOptions | None = None, describer: Describer | None = None) -> Worker:
-        return Worker(self.library, describer or self.describer(), order or RunOptions())
+    def worker(self, options: RunOptions | None = None, describer: Describer | None = None) -> Worker:
+        return Worker(self.library, describer or self.describer(), options or RunOptions())
 
-    async def enrich(self, order: RunOptions | None = None) -> RunSummary:
+    async def enrich(self, options: RunOptions | None = None) -> RunSummary:
         """Run a worker to its end."""
         describer = self.describer()
         try:
-            return await self.worker(order, describer).run()
+            return await self.worker(options, describer).run()
         finally:
             await describer.close()
 
@@ -100,9 +100,9 @@ class Workspace:
     def image(self, frame: queries.FrameRow) -> Path:
         return self.frames_folder / frame.image_path
 
-    def retry(self, **which: Any) -> int:
+    def retry(self, **filters: Any) -> int:
         with writing(self.library.engine) as connection:
-            return store.retry(connection, **which)
+            return store.retry(connection, **filters)
 
     def remove(self, video_id: int) -> None:
         with writing(self.library.engine) as connection:
@@ -152,10 +152,10 @@ def assert_settled(workspace: Workspace) -> None:
     assert workspace.ask("PRAGMA foreign_key_check") == []
 
 
-async def until(happens: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
-    while not happens():
+    while not condition():
         assert time.monotonic() < end, f"waited {seconds:.0f} s in vain: {what}"
         await asyncio.sleep(0.01)
 
@@ -163,9 +163,9 @@ async def until(happens: Callable[[], object], what: str, seconds: float = PATIE
 class Running:
     """A worker that runs beside the test; stopped, and its errors raised, at the end of the block."""
 
-    def __init__(self, workspace: Workspace, order: RunOptions | None = None) -> None:
+    def __init__(self, workspace: Workspace, options: RunOptions | None = None) -> None:
         self._describer = workspace.describer()
-        self.worker = workspace.worker(order or RunOptions(until_idle=False), self._describer)
+        self.worker = workspace.worker(options or RunOptions(until_idle=False), self._describer)
         self._task: asyncio.Task[RunSummary] | None = None
 
     async def __aenter__(self) -> Self:
