@@ -12,7 +12,7 @@ import pytest
 from enrich.worker import decoder, host_health, host_runner, prefetch, worker, writer
 from tests.clips import numbered_clip
 from tests.standin import StandIn
-from tests.worker.house import House, open_house
+from tests.worker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture(autouse=True)
@@ -64,22 +64,22 @@ def standin() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def make_house(tmp_path: Path, standin: StandIn) -> Iterator[Callable[..., House]]:
+def make_workspace(tmp_path: Path, standin: StandIn) -> Iterator[Callable[..., Workspace]]:
     """Opens a library that asks the stand-in; keywords are settings."""
-    opened: list[House] = []
+    opened: list[Workspace] = []
 
-    def make(name: str = "home", **given: Any) -> House:
-        opened.append(open_house(tmp_path / name, **({"ollama_hosts": standin.address} | given)))
+    def make(name: str = "home", **given: Any) -> Workspace:
+        opened.append(open_workspace(tmp_path / name, **({"ollama_hosts": standin.address} | given)))
         return opened[-1]
 
     yield make
-    for house in opened:
-        house.library.engine.dispose()
+    for workspace in opened:
+        workspace.library.engine.dispose()
 
 
 @pytest.fixture
-def house(make_house: Callable[..., House]) -> House:
-    return make_house()
+def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
+    return make_workspace()
 
 
 @pytest.fixture(scope="session")

@@ -15,32 +15,32 @@ from enrich import LocalVisionAnalyzer
 from enrich.errors import CallFailedError, DescribeError, HostDownError, NotAVideoError, RunningError, VideoError
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, assert_settled, assert_truthful, truthful, until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful, until
 
 ROOT = Path(__file__).resolve().parents[2]
 Clip = Callable[..., Path]
 
 
 @pytest.fixture
-def analyzer(house: House) -> LocalVisionAnalyzer:
-    return LocalVisionAnalyzer(settings=house.settings)
+def analyzer(workspace: Workspace) -> LocalVisionAnalyzer:
+    return LocalVisionAnalyzer(settings=workspace.settings)
 
 
 @pytest.fixture
-async def jpeg(make_house: Callable[..., House], clip: Clip) -> Path:
+async def jpeg(make_workspace: Callable[..., Workspace], clip: Clip) -> Path:
     """The picture of frame 17 of a numbered clip."""
-    house = make_house("pictures")
-    house.add(clip(frames=20))
-    await house.worker(RunOptions(describe=False)).run()
-    return house.image(house.frames()[17])
+    workspace = make_workspace("pictures")
+    workspace.add(clip(frames=20))
+    await workspace.worker(RunOptions(describe=False)).run()
+    return workspace.image(workspace.frames()[17])
 
 
-def test_the_model_is_the_users(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_is_the_users(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     assert LocalVisionAnalyzer().settings.model == "llava:13b"
     assert LocalVisionAnalyzer(model="bakllava").settings.model == "bakllava"
     monkeypatch.setenv("EVERYFRAME_MODEL", "gemma3:4b")
     assert LocalVisionAnalyzer().settings.model == "gemma3:4b"
-    assert LocalVisionAnalyzer(model="bakllava", settings=house.settings).settings.home == house.settings.home
+    assert LocalVisionAnalyzer(model="bakllava", settings=workspace.settings).settings.home == workspace.settings.home
 
 
 async def test_one_picture_is_described_without_a_library(
@@ -60,11 +60,11 @@ async def test_the_context_goes_with_the_question(standin: StandIn, analyzer: Lo
 
 
 async def test_the_next_host_is_asked_when_one_cannot(
-    make_house: Callable[..., House], standin: StandIn, jpeg: Path
+    make_workspace: Callable[..., Workspace], standin: StandIn, jpeg: Path
 ) -> None:
     with StandIn() as broken:
         broken.play(Trick.ERROR)
-        settings = make_house(ollama_hosts=f"{broken.address},{standin.address}").settings
+        settings = make_workspace(ollama_hosts=f"{broken.address},{standin.address}").settings
         description = await LocalVisionAnalyzer(settings=settings).analyze_frame_deep(jpeg)
     assert description.text == truthful(17)
 
@@ -89,68 +89,70 @@ async def test_a_picture_that_is_not_there_is_named(analyzer: LocalVisionAnalyze
         await analyzer.analyze_frame_deep(tmp_path / "missing.jpg")
 
 
-async def test_a_video_is_enriched_and_no_other(house: House, analyzer: LocalVisionAnalyzer, clip: Clip) -> None:
-    house.add(clip(frames=12), clip(frames=12, first=400))
+async def test_a_video_is_enriched_and_no_other(
+    workspace: Workspace, analyzer: LocalVisionAnalyzer, clip: Clip
+) -> None:
+    workspace.add(clip(frames=12), clip(frames=12, first=400))
     summary = await analyzer.enrich_video(2)
     assert summary.ending is RunEnd.FINISHED
     assert summary.counts.frames_described == 12
-    assert_truthful(house, 2, 400)
-    assert house.frames(1) == []
-    assert_settled(house)
+    assert_truthful(workspace, 2, 400)
+    assert workspace.frames(1) == []
+    assert_settled(workspace)
 
 
-async def test_a_video_that_is_not_there_is_an_error(house: House, analyzer: LocalVisionAnalyzer) -> None:
+async def test_a_video_that_is_not_there_is_an_error(workspace: Workspace, analyzer: LocalVisionAnalyzer) -> None:
     with pytest.raises(VideoError, match="no video 7"):
         await analyzer.enrich_video(7)
 
 
 async def test_the_worker_works_the_library_off_until_it_is_cancelled(
-    house: House, analyzer: LocalVisionAnalyzer, clip: Clip
+    workspace: Workspace, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
-    house.add(clip(frames=8))
+    workspace.add(clip(frames=8))
     working = asyncio.create_task(analyzer.worker())
-    await until(lambda: house.video().enrichment_status == "enriched", "the first is enriched")
-    house.add(clip(frames=8, first=400))
-    await until(lambda: house.video(2).enrichment_status == "enriched", "the second is enriched")
+    await until(lambda: workspace.video().enrichment_status == "enriched", "the first is enriched")
+    workspace.add(clip(frames=8, first=400))
+    await until(lambda: workspace.video(2).enrichment_status == "enriched", "the second is enriched")
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert_settled(house)
-    assert house.states_of_runs() == ["stopped"]
+    assert_settled(workspace)
+    assert workspace.states_of_runs() == ["stopped"]
 
 
 async def test_it_is_refused_while_a_worker_has_the_library(
-    house: House, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
+    workspace: Workspace, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
     standin.behave(delay=0.05)
-    house.add(clip(frames=8))
-    async with Running(house):
-        await until(lambda: house.states_of_runs() == ["running"], "a worker runs")
+    workspace.add(clip(frames=8))
+    async with Running(workspace):
+        await until(lambda: workspace.states_of_runs() == ["running"], "a worker runs")
         with pytest.raises(RunningError):
             await analyzer.enrich_video(1)
 
 
 async def test_what_was_cancelled_in_the_middle_the_worker_finishes(
-    house: House, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
+    workspace: Workspace, standin: StandIn, analyzer: LocalVisionAnalyzer, clip: Clip
 ) -> None:
     standin.behave(delay=0.02)
-    house.add(clip(frames=40))
+    workspace.add(clip(frames=40))
     enriching = asyncio.create_task(analyzer.enrich_video(1))
-    await until(lambda: house.described() > 5, "some are described")
+    await until(lambda: workspace.described() > 5, "some are described")
     enriching.cancel()
     await asyncio.gather(enriching, return_exceptions=True)
-    assert_settled(house)
-    assert 5 < house.described() < 40
-    await house.enrich()
-    assert_truthful(house)
-    assert house.value("SELECT count(*) FROM analyses WHERE is_kept") == 40
+    assert_settled(workspace)
+    assert 5 < workspace.described() < 40
+    await workspace.enrich()
+    assert_truthful(workspace)
+    assert workspace.value("SELECT count(*) FROM analyses WHERE is_kept") == 40
 
 
-def test_what_was_killed_in_the_middle_the_command_finishes(house: House, standin: StandIn, clip: Clip) -> None:
+def test_what_was_killed_in_the_middle_the_command_finishes(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.02)
-    house.add(clip(frames=60))
+    workspace.add(clip(frames=60))
     environment = os.environ | {
-        "EVERYFRAME_HOME": str(house.settings.home),
+        "EVERYFRAME_HOME": str(workspace.settings.home),
         "EVERYFRAME_OLLAMA_HOSTS": standin.address,
         "EVERYFRAME_DISK_RESERVE_MB": "0",
     }
@@ -159,7 +161,7 @@ def test_what_was_killed_in_the_middle_the_command_finishes(house: House, standi
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment) as process:
         end = time.monotonic() + 30
-        while house.described() < 10:
+        while workspace.described() < 10:
             assert process.poll() is None
             assert time.monotonic() < end
             time.sleep(0.01)
@@ -168,7 +170,7 @@ def test_what_was_killed_in_the_middle_the_command_finishes(house: House, standi
     command = [sys.executable, "-c", "from enrich.cli import main; main()", "enrich"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert_truthful(house)
-    assert_settled(house)
-    assert house.states_of_runs() == ["crashed", "finished"]
-    assert house.value("SELECT count(*) FROM analyses WHERE is_kept") == 60
+    assert_truthful(workspace)
+    assert_settled(workspace)
+    assert workspace.states_of_runs() == ["crashed", "finished"]
+    assert workspace.value("SELECT count(*) FROM analyses WHERE is_kept") == 60

@@ -18,7 +18,7 @@ from enrich.worker import writer
 from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.standin.tricks import Trick
-from tests.worker.house import open_house
+from tests.worker.workspace import open_workspace
 
 KEY = "sk-ant-api03-" + "Ab1_-" * 18
 WEDDING = "The hidden wedding of Ottilie von Rabenstein"
@@ -174,10 +174,10 @@ def test_a_log_that_cannot_be_written_is_said_in_one_sentence(tmp_path):
 
 
 def test_worker_and_supervisor_have_a_file_each(tmp_path):
-    house = open_house(tmp_path / "home")
-    assert log_path(house.settings) == tmp_path / "home" / "logs" / "worker.log"
-    assert log_path(house.settings, "supervisor") == tmp_path / "home" / "logs" / "supervisor.log"
-    house.library.engine.dispose()
+    workspace = open_workspace(tmp_path / "home")
+    assert log_path(workspace.settings) == tmp_path / "home" / "logs" / "worker.log"
+    assert log_path(workspace.settings, "supervisor") == tmp_path / "home" / "logs" / "supervisor.log"
+    workspace.library.engine.dispose()
 
 
 PRIVATE = {
@@ -231,16 +231,16 @@ async def test_a_night_in_trouble_leaves_no_prompt_no_picture_and_no_key_in_the_
     log_to_stderr(logging.DEBUG)
     clip = numbered_clip(tmp_path / "party.mp4", frames=12)
     with StandIn(parallel=4) as standin:
-        house = open_house(tmp_path / "home", ollama_hosts=standin.address)
-        house.add(clip, context=WEDDING)
+        workspace = open_workspace(tmp_path / "home", ollama_hosts=standin.address)
+        workspace.add(clip, context=WEDDING)
         standin.play(Trick.ERROR, frames={2}, stubborn=True)
         standin.play(Trick.BROKEN_JSON, frames={4}, stubborn=True)
         standin.play(Trick.LEAKS, frames={6}, stubborn=True)
         standin.play(Trick.EMPTY, frames={8}, stubborn=True)
-        summary = await house.enrich()
-        house.library.engine.dispose()
+        summary = await workspace.enrich()
+        workspace.library.engine.dispose()
         prompts = {request.prompt for request in standin.chats}
-        pictures = [file.read_bytes() for file in house.frames_folder.rglob("*.jpg")]
+        pictures = [file.read_bytes() for file in workspace.frames_folder.rglob("*.jpg")]
     assert summary.counts.frames_failed
     assert summary.counts.frames_described
     written = path.read_text() + capsys.readouterr().err

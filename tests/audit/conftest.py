@@ -10,7 +10,7 @@ import pytest
 
 from tests.clips import numbered_clip
 from tests.standin import StandIn
-from tests.worker.house import House, open_house
+from tests.worker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def enriched_home(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Path
     """The library all copies are made of."""
     home = tmp_path_factory.mktemp("enriched") / "home"
     with StandIn(parallel=4) as server:
-        made = open_house(home, ollama_hosts=server.address)
+        made = open_workspace(home, ollama_hosts=server.address)
         made.add(films / "numbers.mp4", sampling="every=0.2s")
         made.add(films / "party.mp4")
         asyncio.run(made.enrich())
@@ -36,14 +36,14 @@ def enriched_home(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Path
 
 
 @pytest.fixture
-def open_copy(tmp_path: Path, enriched_home: Path, standin: StandIn) -> Iterator[Callable[..., House]]:
+def open_copy(tmp_path: Path, enriched_home: Path, standin: StandIn) -> Iterator[Callable[..., Workspace]]:
     """Opens a copy of the enriched library; keywords are settings."""
-    opened: list[House] = []
+    opened: list[Workspace] = []
 
-    def make(name: str = "home", **given: Any) -> House:
+    def make(name: str = "home", **given: Any) -> Workspace:
         if not (tmp_path / name).exists():
             shutil.copytree(enriched_home, tmp_path / name)
-        opened.append(open_house(tmp_path / name, **({"ollama_hosts": standin.address} | given)))
+        opened.append(open_workspace(tmp_path / name, **({"ollama_hosts": standin.address} | given)))
         return opened[-1]
 
     yield make
@@ -52,5 +52,5 @@ def open_copy(tmp_path: Path, enriched_home: Path, standin: StandIn) -> Iterator
 
 
 @pytest.fixture
-def library(open_copy: Callable[..., House]) -> House:
+def library(open_copy: Callable[..., Workspace]) -> Workspace:
     return open_copy()

@@ -18,7 +18,7 @@ from enrich.audit.pairs import AuditPlan, plan_audit
 from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
 from tests.clips import numbered_picture, picture_clip, read_jpeg, read_number
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, until
+from tests.worker.workspace import Running, Workspace, until
 
 SHOTS = 10
 SHOT_FRAMES = 6
@@ -45,16 +45,16 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def filmed(house: House, shots: Path) -> House:
+def filmed(workspace: Workspace, shots: Path) -> Workspace:
     """The first frame of each shot is kept and described."""
-    house.add(shots, sampling="every=0.24s")
-    asyncio.run(house.enrich())
-    assert len(house.frames()) == SHOTS
-    return house
+    workspace.add(shots, sampling="every=0.24s")
+    asyncio.run(workspace.enrich())
+    assert len(workspace.frames()) == SHOTS
+    return workspace
 
 
-def plan(house: House, size: int = 1000, seed: int = 1) -> AuditPlan:
-    return plan_audit(house.library, house.video(), house.describer(), size=size, seed=seed)
+def plan(workspace: Workspace, size: int = 1000, seed: int = 1) -> AuditPlan:
+    return plan_audit(workspace.library, workspace.video(), workspace.describer(), size=size, seed=seed)
 
 
 def drawn(ahead: AuditPlan) -> set[int]:
@@ -62,20 +62,20 @@ def drawn(ahead: AuditPlan) -> set[int]:
 
 
 @asynccontextmanager
-async def an_audit(house: House, size: int = 1000, seed: int = 1) -> AsyncIterator[Audit]:
-    describer = house.describer()
+async def an_audit(workspace: Workspace, size: int = 1000, seed: int = 1) -> AsyncIterator[Audit]:
+    describer = workspace.describer()
     try:
-        yield Audit(house.library, describer, plan(house, size, seed))
+        yield Audit(workspace.library, describer, plan(workspace, size, seed))
     finally:
         await describer.close()
 
 
-async def audited(house: House, size: int = 1000, seed: int = 1) -> AuditResult:
-    async with an_audit(house, size, seed) as audit:
+async def audited(workspace: Workspace, size: int = 1000, seed: int = 1) -> AuditResult:
+    async with an_audit(workspace, size, seed) as audit:
         return await audit.run()
 
 
-async def test_what_was_lost_is_found_and_nothing_else(filmed: House) -> None:
+async def test_what_was_lost_is_found_and_nothing_else(filmed: Workspace) -> None:
     done = await audited(filmed)
     report = done.report
     assert len(report.pairs) == LEFT_OUT
@@ -90,7 +90,7 @@ async def test_what_was_lost_is_found_and_nothing_else(filmed: House) -> None:
     assert (done.trouble, done.is_stopped) == (None, False)
 
 
-async def test_the_pictures_of_a_disagreement_lie_side_by_side(filmed: House) -> None:
+async def test_the_pictures_of_a_disagreement_lie_side_by_side(filmed: Workspace) -> None:
     done = await audited(filmed)
     lost = done.report.disagreeing[0]
     assert done.folder is not None
@@ -101,7 +101,7 @@ async def test_the_pictures_of_a_disagreement_lie_side_by_side(filmed: House) ->
     assert shown == [700 * 5, 700 * 5 ^ 0b1111_0000_0000]
 
 
-async def test_where_nothing_was_lost_no_folder_is_left(filmed: House) -> None:
+async def test_where_nothing_was_lost_no_folder_is_left(filmed: Workspace) -> None:
     seed = next(seed for seed in count() if not drawn(plan(filmed, 20, seed)) & {LOST, RECOLOURED})
     done = await audited(filmed, 20, seed)
     assert len(done.report.pairs) == 20
@@ -110,7 +110,7 @@ async def test_where_nothing_was_lost_no_folder_is_left(filmed: House) -> None:
     assert not list((filmed.settings.home / "audits").iterdir())
 
 
-async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
+async def test_a_seed_compares_the_same_frames_again(filmed: Workspace) -> None:
     first, again, other = [await audited(filmed, 10, seed) for seed in (5, 5, 6)]
     assert [asdict(pair) | {"picture": None, "kept_picture": None} for pair in first.report.pairs] == [
         asdict(pair) | {"picture": None, "kept_picture": None} for pair in again.report.pairs
@@ -118,7 +118,7 @@ async def test_a_seed_compares_the_same_frames_again(filmed: House) -> None:
     assert [pair.index for pair in first.report.pairs] != [pair.index for pair in other.report.pairs]
 
 
-async def test_what_is_known_already_is_not_asked_again(filmed: House, standin: StandIn) -> None:
+async def test_what_is_known_already_is_not_asked_again(filmed: Workspace, standin: StandIn) -> None:
     standin.forget()
     ahead = plan(filmed)
     assert ahead.calls == LEFT_OUT + len(ahead.seen_twice)
@@ -127,7 +127,7 @@ async def test_what_is_known_already_is_not_asked_again(filmed: House, standin: 
 
 
 @pytest.mark.parametrize("column", ["model_digest", "prompt_version"])
-async def test_what_another_model_or_prompt_said_is_not_used(filmed: House, standin: StandIn, column: str) -> None:
+async def test_what_another_model_or_prompt_said_is_not_used(filmed: Workspace, standin: StandIn, column: str) -> None:
     filmed.change(f"UPDATE analyses SET {column} = 'another', raw_reply = '{{\"text\": \"A cat.\"}}'")  # noqa: S608
     standin.forget()
     done = await audited(filmed)
@@ -135,7 +135,7 @@ async def test_what_another_model_or_prompt_said_is_not_used(filmed: House, stan
     assert not any("cat" in (pair.kept_text or "") for pair in done.report.pairs)
 
 
-async def test_calls_are_booked_and_change_nothing_else(filmed: House, standin: StandIn) -> None:
+async def test_calls_are_booked_and_change_nothing_else(filmed: Workspace, standin: StandIn) -> None:
     tables = ("frames", "tasks", "videos", "search_documents")
     before = {table: filmed.ask(f"SELECT * FROM {table}") for table in tables}  # noqa: S608
     with reading(filmed.library.engine) as connection:
@@ -151,7 +151,7 @@ async def test_calls_are_booked_and_change_nothing_else(filmed: House, standin: 
         assert queries.speed(connection, "ollama", "llava:13b") == speed
 
 
-async def test_both_pictures_are_asked_about_in_the_same_way(filmed: House, standin: StandIn) -> None:
+async def test_both_pictures_are_asked_about_in_the_same_way(filmed: Workspace, standin: StandIn) -> None:
     filmed.change("UPDATE analyses SET model_digest = 'another'")
     filmed.change("UPDATE videos SET context = 'A film of squares'")
     standin.forget()
@@ -160,7 +160,7 @@ async def test_both_pictures_are_asked_about_in_the_same_way(filmed: House, stan
     assert "A film of squares" in standin.chats[0].prompt
 
 
-async def test_all_hosts_share_the_work(filmed: House, standin: StandIn) -> None:
+async def test_all_hosts_share_the_work(filmed: Workspace, standin: StandIn) -> None:
     standin.behave(delay=0.02)
     with StandIn(parallel=4, delay=0.02) as second:
         both = filmed.with_settings(ollama_hosts=(standin.address, second.address))
@@ -172,7 +172,7 @@ async def test_all_hosts_share_the_work(filmed: House, standin: StandIn) -> None
 
 
 async def test_a_host_that_goes_away_leaves_its_pairs_to_the_other(
-    filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch
+    filmed: Workspace, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01,))
     standin.behave(delay=0.02)
@@ -184,7 +184,7 @@ async def test_a_host_that_goes_away_leaves_its_pairs_to_the_other(
     assert done.trouble is None
 
 
-async def test_a_busy_host_is_waited_for(filmed: House, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_host_is_waited_for(filmed: Workspace, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HOST_PAUSES_SECONDS", (0.01, 0.01, 0.01))
     standin.play(Trick.BUSY, times=2, frames={4200})
     done = await audited(filmed, 40)
@@ -192,7 +192,7 @@ async def test_a_busy_host_is_waited_for(filmed: House, standin: StandIn, monkey
     assert [play.times for play in standin.plays] == [0]
 
 
-async def test_one_frame_that_cannot_be_described_is_judged_by_its_picture(filmed: House, standin: StandIn) -> None:
+async def test_one_frame_that_cannot_be_described_is_judged_by_its_picture(filmed: Workspace, standin: StandIn) -> None:
     standin.play(Trick.ERROR, frames={700 * 5 ^ 0b1111_0000_0000})
     done = await audited(filmed)
     [lost, _] = done.report.disagreeing
@@ -202,7 +202,7 @@ async def test_one_frame_that_cannot_be_described_is_judged_by_its_picture(filme
     assert isinstance(done.trouble, CallFailedError)
 
 
-async def test_a_host_that_only_fails_ends_it_with_its_reason(filmed: House, standin: StandIn) -> None:
+async def test_a_host_that_only_fails_ends_it_with_its_reason(filmed: Workspace, standin: StandIn) -> None:
     standin.play(Trick.ERROR, frames=set(range(65536)))
     standin.forget()
     with pytest.raises(CallFailedError, match="exit status 2"):
@@ -211,7 +211,7 @@ async def test_a_host_that_only_fails_ends_it_with_its_reason(filmed: House, sta
     assert not list((filmed.settings.home / "audits").rglob("*"))
 
 
-async def test_no_host_and_no_model_are_said(filmed: House, standin: StandIn) -> None:
+async def test_no_host_and_no_model_are_said(filmed: Workspace, standin: StandIn) -> None:
     with pytest.raises(HostDownError, match="ollama serve"):
         await audited(filmed.with_settings(ollama_hosts=("http://127.0.0.1:9",)))
     standin.behave(models=())
@@ -219,7 +219,7 @@ async def test_no_host_and_no_model_are_said(filmed: House, standin: StandIn) ->
         await audited(filmed)
 
 
-async def test_it_can_be_stopped_with_what_there_is(filmed: House, standin: StandIn) -> None:
+async def test_it_can_be_stopped_with_what_there_is(filmed: Workspace, standin: StandIn) -> None:
     standin.behave(delay=0.03)
     async with an_audit(filmed) as running:
         work = asyncio.create_task(running.run())
@@ -231,37 +231,41 @@ async def test_it_can_be_stopped_with_what_there_is(filmed: House, standin: Stan
     assert done.trouble is None
 
 
-async def test_stopped_before_it_began_it_has_nothing(filmed: House) -> None:
+async def test_stopped_before_it_began_it_has_nothing(filmed: Workspace) -> None:
     async with an_audit(filmed) as running:
         running.stop()
         assert (await running.run()).report.pairs == []
 
 
-def test_a_video_that_is_not_extracted_or_not_there_is_refused(house: House, shots: Path, tmp_path: Path) -> None:
+def test_a_video_that_is_not_extracted_or_not_there_is_refused(
+    workspace: Workspace, shots: Path, tmp_path: Path
+) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(shots.read_bytes())
-    house.add(film, sampling="every=2s")
+    workspace.add(film, sampling="every=2s")
     with pytest.raises(VideoError, match="everyframe extract 1"):
-        plan(house)
-    asyncio.run(house.enrich())
+        plan(workspace)
+    asyncio.run(workspace.enrich())
     film.write_bytes(shots.read_bytes() + b"\0")
     with pytest.raises(VideoError, match="not the file that was added"):
-        plan(house)
+        plan(workspace)
 
 
-async def test_a_film_of_which_all_is_kept_has_nothing_to_compare(house: House, clip: Callable[..., Path]) -> None:
-    house.add(clip(frames=5))
-    await house.enrich()
-    assert (plan(house).left_out, plan(house).sampled) == (0, 0)
+async def test_a_film_of_which_all_is_kept_has_nothing_to_compare(
+    workspace: Workspace, clip: Callable[..., Path]
+) -> None:
+    workspace.add(clip(frames=5))
+    await workspace.enrich()
+    assert (plan(workspace).left_out, plan(workspace).sampled) == (0, 0)
 
 
-async def test_the_baseline_can_be_audited_too(filmed: House) -> None:
+async def test_the_baseline_can_be_audited_too(filmed: Workspace) -> None:
     done = await audited(filmed.with_settings(describer="baseline"))
     assert len(done.report.pairs) == LEFT_OUT
     assert LOST in [pair.index for pair in done.report.disagreeing]
 
 
-async def test_it_runs_beside_a_worker(filmed: House, standin: StandIn, clip: Callable[..., Path]) -> None:
+async def test_it_runs_beside_a_worker(filmed: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
     standin.behave(delay=0.005)
     filmed.add(clip(frames=40))
     async with Running(filmed):

@@ -11,17 +11,17 @@ import pytest
 
 from tests.cli.terminal import ask, running, until
 from tests.control.background import Background
-from tests.worker.house import open_house
+from tests.worker.workspace import open_workspace
 
 
 @pytest.fixture
 def background(home: Path, standin, monkeypatch: pytest.MonkeyPatch) -> Iterator[Background]:
     monkeypatch.setenv("EVERYFRAME_KEEP_AWAKE", "never")
-    house = open_house(home, ollama_hosts=standin.address)
-    watched = Background(house)
+    workspace = open_workspace(home, ollama_hosts=standin.address)
+    watched = Background(workspace)
     yield watched
     watched.end()
-    house.library.engine.dispose()
+    workspace.library.engine.dispose()
 
 
 def test_a_night_in_short(cli, standin, party, home, background):

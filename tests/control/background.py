@@ -10,7 +10,7 @@ from db import runs
 from db.engine import reading
 from db.runs import ProcessIdentity, RunRow
 from enrich.process import find
-from tests.worker.house import House
+from tests.worker.workspace import Workspace
 
 PATIENCE_SECONDS = 40.0
 
@@ -19,11 +19,11 @@ PATIENCE_SECONDS = 40.0
 class Background:
     """Who works on a library, and what has become of them."""
 
-    house: House
+    workspace: Workspace
 
     def run(self) -> RunRow:
         """The last run."""
-        with reading(self.house.library.engine) as connection:
+        with reading(self.workspace.library.engine) as connection:
             run = runs.last_run(connection)
         assert run is not None
         return run
@@ -44,20 +44,20 @@ class Background:
             time.sleep(0.05)
 
     def until_described(self, count: int) -> None:
-        self.until(lambda: self.house.described() >= count, f"{count} frames are described")
+        self.until(lambda: self.workspace.described() >= count, f"{count} frames are described")
 
     def until_state(self, state: str) -> None:
-        self.until(lambda: self.house.states_of_runs()[-1:] == [state], f"the run is {state}")
+        self.until(lambda: self.workspace.states_of_runs()[-1:] == [state], f"the run is {state}")
 
     def log(self) -> str:
         """What worker and supervisor wrote last."""
-        folder = self.house.settings.home / "logs"
+        folder = self.workspace.settings.home / "logs"
         return "\n".join(path.read_text(encoding="utf-8")[-2000:] for path in sorted(folder.glob("*.log")))
 
     def end(self) -> None:
         """Kill whatever is left, supervisors first, by id."""
-        with reading(self.house.library.engine) as connection:
-            rows = [runs.run(connection, run_id) for (run_id,) in self.house.ask("SELECT id FROM runs")]
+        with reading(self.workspace.library.engine) as connection:
+            rows = [runs.run(connection, run_id) for (run_id,) in self.workspace.ask("SELECT id FROM runs")]
         for processes in ([row.supervisor for row in rows], [row.process for row in rows]):
             for process in processes:
                 found = find(process) if process is not None else None

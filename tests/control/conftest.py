@@ -11,7 +11,7 @@ from enrich.settings import Settings, load_settings
 from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, open_house
+from tests.worker.workspace import Workspace, open_workspace
 
 FRAMES = 30
 
@@ -43,9 +43,9 @@ def settings(standin: StandIn) -> Settings:
 
 
 @pytest.fixture
-def house(settings: Settings) -> Iterator[House]:
+def workspace(settings: Settings) -> Iterator[Workspace]:
     """The library, empty."""
-    opened = open_house(settings.home, ollama_hosts=settings.ollama_hosts)
+    opened = open_workspace(settings.home, ollama_hosts=settings.ollama_hosts)
     yield opened
     opened.library.engine.dispose()
 
@@ -57,9 +57,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def background(house: House) -> Iterator[Background]:
+def background(workspace: Workspace) -> Iterator[Background]:
     """What runs in the background; whatever is left of it is killed, by its id."""
-    watched = Background(house)
+    watched = Background(workspace)
     yield watched
     watched.end()
 

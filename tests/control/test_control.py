@@ -18,7 +18,7 @@ from enrich.process import identity_of
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, assert_settled, assert_truthful
+from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
 STARTER = """
 import sys
@@ -32,10 +32,10 @@ print(started.run.id, started.run.process.pid, started.was_running)
 
 
 def test_it_is_started_paused_resumed_and_stopped(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.1)
-    house.add(clip)
+    workspace.add(clip)
 
     started = control.start(settings)
 
@@ -50,12 +50,12 @@ def test_it_is_started_paused_resumed_and_stopped(
     assert asked.is_done
     assert asked.run.state == "paused"
     assert standin.loaded == set(), "the model's memory is free"
-    described = house.described()
+    described = workspace.described()
     assert described < 30
-    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0, "nothing is in hand"
+    assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0, "nothing is in hand"
     beat = background.run().heartbeat_at
     background.until(lambda: background.run().heartbeat_at > beat, "its heart beats")
-    assert house.described() == described
+    assert workspace.described() == described
 
     assert control.resume(settings).run.state == "running"
     background.until_described(30)
@@ -64,8 +64,8 @@ def test_it_is_started_paused_resumed_and_stopped(
     assert stopped is not None
     assert not stopped.was_killed
     assert stopped.run.state == "stopped"
-    assert_settled(house)
-    assert_truthful(house)
+    assert_settled(workspace)
+    assert_truthful(workspace)
     assert sorted(number for number in standin.described if number is not None) == list(range(30)), "each of them once"
     assert control.stop(settings) is None
 
@@ -80,19 +80,19 @@ def test_a_second_start_says_which_one_runs(settings: Settings, background: Back
     control.stop(settings)
 
 
-def test_it_stops_while_it_is_paused(settings: Settings, house: House, background: Background) -> None:
+def test_it_stops_while_it_is_paused(settings: Settings, workspace: Workspace, background: Background) -> None:
     control.start(settings)
     control.pause(settings)
     stopped = control.stop(settings)
     assert stopped is not None
     assert not stopped.was_killed
-    assert house.states_of_runs() == ["stopped"]
+    assert workspace.states_of_runs() == ["stopped"]
 
 
 def test_it_stops_while_ollama_is_away(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
-    house.add(clip)
+    workspace.add(clip)
     standin.stop()
     control.start(settings)
     background.until_state("waiting")
@@ -100,12 +100,12 @@ def test_it_stops_while_ollama_is_away(
     stopped = control.stop(settings)
     assert stopped is not None
     assert not stopped.was_killed
-    assert_settled(house)
+    assert_settled(workspace)
 
 
 @pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_of_two_starts_at_once_one_gets_the_library(
-    times: int, settings: Settings, house: House, background: Background
+    times: int, settings: Settings, workspace: Workspace, background: Background
 ) -> None:
     for _ in range(times):
         starters = [
@@ -125,7 +125,7 @@ def test_of_two_starts_at_once_one_gets_the_library(
         assert said[0][:2] == said[1][:2], "both name the same worker"
         assert [words[2] for words in said].count("False") <= 1  # on a busy machine both may find the one that runs
         assert control.stop(settings) is not None
-    assert house.states_of_runs() == ["stopped"] * times, "and there was no other"
+    assert workspace.states_of_runs() == ["stopped"] * times, "and there was no other"
 
 
 def test_what_keeps_it_from_starting_is_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_without_a_worker_there_is_nobody_to_pause(settings: Settings) -> None:
 
 
 def test_a_worker_that_does_not_stop_is_killed_and_not_started_again(
-    settings: Settings, house: House, background: Background
+    settings: Settings, workspace: Workspace, background: Background
 ) -> None:
     beat = control.start(settings).run.heartbeat_at
     background.until(lambda: background.run().heartbeat_at > beat, "it beats, and writes nothing for a while then")
@@ -154,16 +154,16 @@ def test_a_worker_that_does_not_stop_is_killed_and_not_started_again(
     assert stopped is not None
     assert stopped.was_killed
     assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
-    assert house.states_of_runs() == ["stopped"]
-    assert_settled(house)
+    assert workspace.states_of_runs() == ["stopped"]
+    assert_settled(workspace)
 
 
 def test_the_process_of_somebody_else_with_the_same_id_is_not_touched(
-    settings: Settings, house: House, idle_process: psutil.Process
+    settings: Settings, workspace: Workspace, idle_process: psutil.Process
 ) -> None:
     """The process ids of a worker that died with its machine are in use again."""
     other = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         runs.begin(connection, other, supervisor=other, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
 
     assert control.stop(settings) is None
@@ -171,14 +171,14 @@ def test_the_process_of_somebody_else_with_the_same_id_is_not_touched(
     assert idle_process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_zombie_is_no_worker(settings: Settings, house: House) -> None:
+def test_a_zombie_is_no_worker(settings: Settings, workspace: Workspace) -> None:
     process = psutil.Popen([sys.executable, "-c", ""])
     known = identity_of(psutil.Process(process.pid))
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         runs.begin(connection, known, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
     while process.status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
 
-    assert control.running_worker(house.library.engine) is None
+    assert control.running_worker(workspace.library.engine) is None
     assert control.stop(settings) is None
     process.wait()

@@ -14,16 +14,16 @@ from enrich.process import find
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, assert_settled
+from tests.worker.workspace import Workspace, assert_settled
 
 NIGHT_SECONDS = 25.0
 
 
 def test_after_a_crash_the_end_is_the_same_and_then_all_of_it_ends_by_itself(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=1.5, parallel=1)
-    house.add(clip)
+    workspace.add(clip)
     until, by = datetime.now(UTC) + timedelta(seconds=NIGHT_SECONDS), time.monotonic() + NIGHT_SECONDS
     started = control.start(settings, until=until)
     supervisor = started.run.supervisor
@@ -34,20 +34,20 @@ def test_after_a_crash_the_end_is_the_same_and_then_all_of_it_ends_by_itself(
 
     background.worker().send_signal(signal.SIGKILL)
 
-    background.until(lambda: house.states_of_runs() == ["crashed", "running"], "it is started again")
+    background.until(lambda: workspace.states_of_runs() == ["crashed", "running"], "it is started again")
     assert status(settings).until == until
     background.until_state("finished")
     assert 0 <= (datetime.now(UTC) - until).total_seconds() < 8
     background.until(lambda: supervisor is not None and find(supervisor) is None, "the supervisor has ended")
     assert max(chat.at for chat in standin.chats) <= by + 0.5
-    assert house.states_of_runs() == ["crashed", "finished"]
-    assert house.tasks().keys() == {"todo", "done"}
+    assert workspace.states_of_runs() == ["crashed", "finished"]
+    assert workspace.tasks().keys() == {"todo", "done"}
     assert "the last one ended with its time at" in lines(status(settings))[0]
-    assert_settled(house)
+    assert_settled(workspace)
 
 
 def test_a_worker_that_runs_keeps_the_end_it_has(
-    settings: Settings, house: House, standin: StandIn, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, background: Background
 ) -> None:
     until = datetime.now(UTC) + timedelta(hours=8)
     assert not control.start(settings, until=until).was_running
@@ -61,7 +61,7 @@ def test_a_worker_that_runs_keeps_the_end_it_has(
 
 
 def test_the_command_says_until_when_and_refuses_to_promise_another_end(
-    house: House, standin: StandIn, background: Background, capsys: pytest.CaptureFixture[str]
+    workspace: Workspace, standin: StandIn, background: Background, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from enrich.cli import run
 

@@ -32,7 +32,7 @@ from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, until
+from tests.worker.workspace import Workspace, until
 
 NOW = datetime.now(UTC)
 HOST = "http://here:11434"
@@ -154,10 +154,10 @@ def test_an_empty_library_has_no_worker(settings: Settings) -> None:
 
 
 def test_a_worker_at_work_is_shown_with_all_that_is_known_of_it(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.5)
-    house.add(clip)
+    workspace.add(clip)
     control.start(settings)
     background.until(lambda: any(shown.calls for shown in status(settings).hosts), "calls are shown")
     background.until_described(4)
@@ -211,16 +211,16 @@ class Dumb:
 
 
 async def test_a_worker_whose_heart_beats_over_calls_that_never_end_is_seen_to_stall(
-    settings: Settings, house: House, clip: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, workspace: Workspace, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr("enrich.worker.worker.GRACE_SECONDS", 0.1)
     monkeypatch.setattr("enrich.control.status.MARGIN_SECONDS", 0.5)
-    house.add(clip)
-    hasty = house.with_settings(call_seconds=0.2, load_seconds=0.2)
+    workspace.add(clip)
+    hasty = workspace.with_settings(call_seconds=0.2, load_seconds=0.2)
     worker = Worker(hasty.library, Dumb(), RunOptions(until_idle=False))  # type: ignore[arg-type]  # it is dumb
     running = asyncio.create_task(worker.run())
-    engine = house.library.engine
+    engine = workspace.library.engine
 
     def stalled() -> bool:
         return read_status(engine, now=datetime.now(UTC)).is_stalled
@@ -233,16 +233,16 @@ async def test_a_worker_whose_heart_beats_over_calls_that_never_end_is_seen_to_s
     found = await asyncio.to_thread(read_status, engine, now=datetime.now(UTC))
     assert f"at {HOST}" in found.stalls[-1].what
     assert "describing frame" in found.stalls[-1].what
-    await until(lambda: house.video().extraction_status == "extracted", "decoding went on meanwhile")
+    await until(lambda: workspace.video().extraction_status == "extracted", "decoding went on meanwhile")
     worker.stop()
     await running
 
 
 def test_of_a_library_whose_worker_is_another_process_nothing_is_claimed(
-    settings: Settings, house: House, idle_process: psutil.Process
+    settings: Settings, workspace: Workspace, idle_process: psutil.Process
 ) -> None:
     old = replace(identity_of(idle_process), created_at=identity_of(idle_process).created_at - 3600)
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         run_id, _ = runs.begin(connection, old, options={}, is_alive=lambda _: False, now=NOW)
         runs.change(connection, run_id, RunState.RUNNING)
     found = status(settings)

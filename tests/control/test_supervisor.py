@@ -13,37 +13,42 @@ from enrich.control.supervisor import exit_in_words
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.house import House, assert_settled, assert_truthful
+from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
 CRASHES = pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL], ids=["SIGSEGV", "SIGKILL"])
 
 
 @CRASHES
 def test_a_worker_that_crashes_is_started_again_and_the_work_is_finished(
-    number: signal.Signals, settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    number: signal.Signals,
+    settings: Settings,
+    workspace: Workspace,
+    standin: StandIn,
+    clip: Path,
+    background: Background,
 ) -> None:
     standin.behave(delay=0.05)
-    house.add(clip)
+    workspace.add(clip)
     control.start(settings)
     background.until_described(3)
 
     background.worker().send_signal(number)
 
-    background.until(lambda: len(house.states_of_runs()) == 2, "it is started again")
+    background.until(lambda: len(workspace.states_of_runs()) == 2, "it is started again")
     background.until_described(30)
     assert control.stop(settings) is not None
-    assert house.states_of_runs() == ["crashed", "stopped"]
-    assert number.name in house.value("SELECT error FROM runs WHERE id = 1")
-    assert house.tasks() == {"done": 30}
-    assert_settled(house)
-    assert_truthful(house)
+    assert workspace.states_of_runs() == ["crashed", "stopped"]
+    assert number.name in workspace.value("SELECT error FROM runs WHERE id = 1")
+    assert workspace.tasks() == {"done": 30}
+    assert_settled(workspace)
+    assert_truthful(workspace)
 
 
 def test_without_its_supervisor_a_worker_goes_on_and_is_found_and_stopped(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     standin.behave(delay=0.05)
-    house.add(clip)
+    workspace.add(clip)
     control.start(settings)
     supervisor = background.supervisor()
     supervisor.kill()
@@ -55,17 +60,17 @@ def test_without_its_supervisor_a_worker_goes_on_and_is_found_and_stopped(
     stopped = control.stop(settings)
     assert stopped is not None
     assert not stopped.was_killed
-    assert house.states_of_runs() == ["stopped"]
+    assert workspace.states_of_runs() == ["stopped"]
 
 
 def test_what_starts_the_supervisor_may_be_killed(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """As a dashboard is, or a terminal with all that hangs on it."""
-    house.add(clip)
+    workspace.add(clip)
     code = "from enrich.cli import main; import time; \ntry: main(['start'])\nfinally: time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, start_new_session=True) as starter:
-        background.until(lambda: house.states_of_runs() == ["running"], "it runs")
+        background.until(lambda: workspace.states_of_runs() == ["running"], "it runs")
         psutil.Process(starter.pid).kill()
     background.supervisor().send_signal(signal.SIGHUP)
     background.until_described(30)
@@ -74,11 +79,11 @@ def test_what_starts_the_supervisor_may_be_killed(
 
 
 def test_sigterm_to_the_supervisor_stops_the_worker_in_good_order(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """As the system does when it is shut down."""
     standin.behave(delay=0.2)
-    house.add(clip)
+    workspace.add(clip)
     control.start(settings)
     background.until_described(2)
     supervisor = background.supervisor()
@@ -87,15 +92,15 @@ def test_sigterm_to_the_supervisor_stops_the_worker_in_good_order(
 
     background.until_state("stopped")
     supervisor.wait(20)
-    assert_settled(house)
-    assert house.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
+    assert_settled(workspace)
+    assert workspace.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
 
 
 def test_a_frame_in_hand_at_three_crashes_is_set_aside_alone(
-    settings: Settings, house: House, standin: StandIn, clip: Path, background: Background
+    settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:
     """The stand-in hangs at frame 7, as a picture would that crashes the worker: then it is killed."""
-    house.add(clip)
+    workspace.add(clip)
     standin.play("hang", frames={7})
     control.start(settings)
     for crash in (1, 2, 3):
@@ -103,18 +108,18 @@ def test_a_frame_in_hand_at_three_crashes_is_set_aside_alone(
             lambda: any(7 in request.numbers for request in standin.chats), f"frame 7 is asked about, crash {crash}"
         )
         if crash < 3:
-            background.until(lambda: house.described() >= 1, "others are described")
+            background.until(lambda: workspace.described() >= 1, "others are described")
         standin.forget()
         background.worker().send_signal(signal.SIGSEGV)
-        background.until(lambda runs=crash + 1: len(house.states_of_runs()) == runs, "it is started again")
+        background.until(lambda runs=crash + 1: len(workspace.states_of_runs()) == runs, "it is started again")
     background.until_described(29)
     control.stop(settings)
-    assert house.tasks() == {"done": 29, "failed": 1}
-    [(number, error)] = house.ask(
+    assert workspace.tasks() == {"done": 29, "failed": 1}
+    [(number, error)] = workspace.ask(
         "SELECT frames.\"index\", tasks.error FROM tasks JOIN frames ON frames.id = frame_id WHERE status = 'failed'"
     )
     assert (number, error) == (7, "the worker crashed 3 times while it was in hand")
-    assert house.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
+    assert workspace.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
 
 
 def test_exits_are_told_in_words() -> None:

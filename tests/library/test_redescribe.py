@@ -8,53 +8,55 @@ from db.engine import reading
 from enrich.library.redescribe import Redescription, redescribe
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
-from tests.worker.house import House, Running, assert_settled, assert_truthful, until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, until
 
 Clip = Callable[..., Path]
 
 
-async def again(house: House, number: int, request: str = "") -> Redescription:
-    with reading(house.library.engine) as connection:
+async def again(workspace: Workspace, number: int, request: str = "") -> Redescription:
+    with reading(workspace.library.engine) as connection:
         video, frame = queries.video(connection, 1), queries.frame_of_index(connection, 1, number)
     assert frame is not None
-    return await redescribe(house.library, house.describer(), video, frame, request=request)
+    return await redescribe(workspace.library, workspace.describer(), video, frame, request=request)
 
 
-async def test_beside_a_worker_that_has_the_very_frame_in_hand(house: House, standin: StandIn, clip: Clip) -> None:
-    house.add(clip(frames=20))
+async def test_beside_a_worker_that_has_the_very_frame_in_hand(
+    workspace: Workspace, standin: StandIn, clip: Clip
+) -> None:
+    workspace.add(clip(frames=20))
     standin.play("hang", frames={7}, times=1)
-    async with Running(house, RunOptions(until_idle=False)):
-        await until(lambda: house.described() == 19, "all but one are described")
+    async with Running(workspace, RunOptions(until_idle=False)):
+        await until(lambda: workspace.described() == 19, "all but one are described")
         await until(lambda: any(7 in chat.numbers for chat in standin.chats), "a worker asks about frame 7")
-        said = await again(house, 7)
+        said = await again(workspace, 7)
         assert said.text.startswith("Frame number 7:")
         standin.calm()
-        await until(lambda: house.tasks() == {"done": 20}, "all are done")
-    assert_truthful(house)
-    assert_settled(house)
-    assert house.value("SELECT enrichment_status FROM videos") == "enriched"
+        await until(lambda: workspace.tasks() == {"done": 20}, "all are done")
+    assert_truthful(workspace)
+    assert_settled(workspace)
+    assert workspace.value("SELECT enrichment_status FROM videos") == "enriched"
 
 
 async def test_a_frame_that_had_failed_is_done_and_the_video_says_so(
-    house: House, standin: StandIn, clip: Clip
+    workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.play("error", frames={3})
-    house.add(clip(frames=6))
-    await house.enrich()
-    assert house.tasks() == {"done": 5, "failed": 1}
+    workspace.add(clip(frames=6))
+    await workspace.enrich()
+    assert workspace.tasks() == {"done": 5, "failed": 1}
     standin.calm()
-    await again(house, 3)
-    assert house.tasks() == {"done": 6}
-    assert_truthful(house)
+    await again(workspace, 3)
+    assert workspace.tasks() == {"done": 6}
+    assert_truthful(workspace)
 
 
 async def test_a_name_that_only_the_request_knows_is_kept_out_of_the_search(
-    house: House, standin: StandIn, clip: Clip
+    workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
-    house.add(clip(frames=3), context="Grandma Erna in the garden")
-    await house.enrich()
+    workspace.add(clip(frames=3), context="Grandma Erna in the garden")
+    await workspace.enrich()
     standin.play("context name", word="Erna", stubborn=True)
-    said = await again(house, 1, request="Is Erna happy?")
+    said = await again(workspace, 1, request="Is Erna happy?")
     assert "Erna" in said.text
     assert [warning["problem"] for warning in said.warnings] == ["context_name"]
-    assert house.value("SELECT count(*) FROM search_documents WHERE text LIKE '%Erna%'") == 0
+    assert workspace.value("SELECT count(*) FROM search_documents WHERE text LIKE '%Erna%'") == 0

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.control.conftest import background, house, own_environment, settings, standin
+from tests.control.conftest import background, own_environment, settings, standin, workspace
 from tests.night.night import Night
-from tests.worker.house import House
+from tests.worker.workspace import Workspace
 
-__all__ = ["background", "house", "own_environment", "settings", "standin"]
+__all__ = ["background", "own_environment", "settings", "standin", "workspace"]
 
 
 @pytest.fixture
-def night(house: House) -> Iterator[Night]:
+def night(workspace: Workspace) -> Iterator[Night]:
     """A night on the library; its workers are killed at the end."""
-    begun = Night(house)
+    begun = Night(workspace)
     yield begun
     begun.end()

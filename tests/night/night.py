@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.worker.house import House, assert_settled
+from tests.worker.workspace import Workspace, assert_settled
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 90.0
@@ -25,7 +25,7 @@ class Night:
     What they print goes into `log.txt` in the library's folder.
     """
 
-    house: House
+    workspace: Workspace
     workers: list[Worker] = field(default_factory=list)
 
     def begin(self) -> Worker:
@@ -45,11 +45,11 @@ class Night:
 
     def until_running(self, worker: Worker) -> None:
         """Wait until the run of this worker is seen."""
-        self.until(lambda: self.house.value("SELECT max(pid = :pid) FROM runs", pid=worker.pid), "it runs", worker)
+        self.until(lambda: self.workspace.value("SELECT max(pid = :pid) FROM runs", pid=worker.pid), "it runs", worker)
 
     def until_state(self, state: str, worker: Worker | None = None) -> None:
         """Wait until the last run is in this state."""
-        self.until(lambda: self.house.states_of_runs()[-1:] == [state], f"the run is {state}", worker)
+        self.until(lambda: self.workspace.states_of_runs()[-1:] == [state], f"the run is {state}", worker)
 
     def finish(self, worker: Worker | None = None) -> None:
         """Let a worker do all that is left, and end it as the system does."""
@@ -60,10 +60,10 @@ class Night:
         assert worker.wait(PATIENCE_SECONDS) == 0, self.log()
 
     def is_done(self) -> bool:
-        return bool(self.house.ask("SELECT DISTINCT enrichment_status FROM videos") == [("enriched",)])
+        return bool(self.workspace.ask("SELECT DISTINCT enrichment_status FROM videos") == [("enriched",)])
 
     def kept(self) -> int:
-        return int(self.house.value("SELECT count(*) FROM frames"))
+        return int(self.workspace.value("SELECT count(*) FROM frames"))
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else "there is no log"
@@ -76,7 +76,7 @@ class Night:
 
     @property
     def _log(self) -> Path:
-        return self.house.settings.home / "log.txt"
+        return self.workspace.settings.home / "log.txt"
 
 
 @dataclass(frozen=True)
@@ -88,37 +88,37 @@ class Outcome:
     pictures: dict[str, str]  # hashes by name
 
 
-def outcome(house: House) -> Outcome:
+def outcome(workspace: Workspace) -> Outcome:
     """Everything a person gets out of a library."""
     return Outcome(
-        house.ask(
+        workspace.ask(
             "SELECT fingerprint, frame_count, decode_failures, extraction_status, enrichment_status, error"
             " FROM videos ORDER BY fingerprint"
         ),
-        house.ask(
+        workspace.ask(
             'SELECT fingerprint, frames."index", timestamp, stands_for, scene, image_path, dhash, local_description,'
             " local_tags FROM frames JOIN videos ON videos.id = video_id ORDER BY 1, 2"
         ),
         {
-            str(path.relative_to(house.frames_folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in house.frames_folder.rglob("*")
+            str(path.relative_to(workspace.frames_folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in workspace.frames_folder.rglob("*")
             if path.is_file()
         },
     )
 
 
-def assert_in_order(house: House, *, most_attempts: int = 0) -> None:
+def assert_in_order(workspace: Workspace, *, most_attempts: int = 0) -> None:
     """Nothing stuck, nothing half, nothing failed, nothing described twice, every source frame stood for.
 
     `most_attempts`: what may be counted of frames that were described in the end.
     """
-    assert_settled(house)
-    assert house.ask("PRAGMA integrity_check") == [("ok",)]
-    assert house.ask("SELECT DISTINCT status FROM tasks") == [("done",)]
-    assert house.attempts() <= most_attempts
-    frames = house.value("SELECT count(*) FROM frames WHERE local_description IS NOT NULL")
-    assert house.value("SELECT count(*) FROM frames") == frames
-    assert house.ask("SELECT count(*), count(DISTINCT frame_id) FROM analyses WHERE is_kept") == [(frames, frames)]
-    assert house.value("SELECT count(*) FROM search_documents") == frames
+    assert_settled(workspace)
+    assert workspace.ask("PRAGMA integrity_check") == [("ok",)]
+    assert workspace.ask("SELECT DISTINCT status FROM tasks") == [("done",)]
+    assert workspace.attempts() <= most_attempts
+    frames = workspace.value("SELECT count(*) FROM frames WHERE local_description IS NOT NULL")
+    assert workspace.value("SELECT count(*) FROM frames") == frames
+    assert workspace.ask("SELECT count(*), count(DISTINCT frame_id) FROM analyses WHERE is_kept") == [(frames, frames)]
+    assert workspace.value("SELECT count(*) FROM search_documents") == frames
     stood_for = "SELECT sum(stands_for) FROM frames WHERE video_id = videos.id"
-    assert house.ask(f"SELECT id FROM videos WHERE frame_count <> ({stood_for})") == []  # noqa: S608  # no input
+    assert workspace.ask(f"SELECT id FROM videos WHERE frame_count <> ({stood_for})") == []  # noqa: S608  # no input

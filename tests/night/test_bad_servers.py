@@ -14,7 +14,7 @@ from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.night.night import Night, assert_in_order
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, assert_truthful, until
+from tests.worker.workspace import Running, Workspace, assert_truthful, until
 
 FRAMES = 400
 TROUBLES = [Trick.HANG, Trick.BUSY, Trick.MISSING, Trick.ERROR, Trick.HALF, Trick.HTML, Trick.DIE, Trick.BROKEN_JSON]
@@ -29,15 +29,20 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_night_of_all_troubles_ends_complete_with_no_frame_failed(
-    settings: Settings, house: House, standin: StandIn, tmp_path: Path, background: Background, short_limits: None
+    settings: Settings,
+    workspace: Workspace,
+    standin: StandIn,
+    tmp_path: Path,
+    background: Background,
+    short_limits: None,
 ) -> None:
     """Each trouble lasts until the run waits because of it; half of them also at what needs no model."""
     standin.behave(delay=0.1)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
     control.start(settings)
     reasons = []
     for number, trouble in enumerate([None, *TROUBLES]):
-        background.until_described(house.described() + 8)
+        background.until_described(workspace.described() + 8)
         if trouble is None:
             standin.stop()
         else:
@@ -55,10 +60,10 @@ def test_a_night_of_all_troubles_ends_complete_with_no_frame_failed(
     assert stopped is not None
     assert None not in reasons
     assert len(set(reasons)) >= 6, reasons
-    assert house.states_of_runs() == ["stopped"]
-    assert_in_order(house)
-    assert_truthful(house)
-    assert house.value("SELECT max(crashes) FROM tasks") == 0
+    assert workspace.states_of_runs() == ["stopped"]
+    assert_in_order(workspace)
+    assert_truthful(workspace)
+    assert workspace.value("SELECT max(crashes) FROM tasks") == 0
 
 
 @pytest.fixture
@@ -81,14 +86,14 @@ def test_a_host_that_fails_on_everything_beside_one_that_is_well_costs_no_frame_
     monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"{bad_host.address},{standin.address}")
     standin.behave(delay=0.05)
     bad_host.play(trouble, frames=range(60))
-    night.house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
+    night.workspace.add(numbered_clip(tmp_path / "film.mp4", frames=60))
     worker = night.begin()
     night.until(lambda: bad_host.chats, "the bad host is asked for a frame", worker)
     bad_host.play(trouble)
     night.finish(worker)
-    assert_in_order(night.house)
-    assert_truthful(night.house)
-    assert night.house.ask("SELECT DISTINCT host FROM analyses WHERE is_kept") == [(standin.address,)]
+    assert_in_order(night.workspace)
+    assert_truthful(night.workspace)
+    assert night.workspace.ask("SELECT DISTINCT host FROM analyses WHERE is_kept") == [(standin.address,)]
 
 
 @pytest.fixture
@@ -100,27 +105,27 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("trouble", [Trick.SPACES, Trick.EMPTY])
 async def test_a_server_that_says_nothing_of_any_picture_for_a_while_costs_no_frame_anything(
-    trouble: Trick, house: House, standin: StandIn, tmp_path: Path, quick_retries: None
+    trouble: Trick, workspace: Workspace, standin: StandIn, tmp_path: Path, quick_retries: None
 ) -> None:
     standin.behave(delay=0.02)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
-    async with Running(house, RunOptions()) as running:
-        await until(lambda: house.described() >= 8, "some are described")
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=60))
+    async with Running(workspace, RunOptions()) as running:
+        await until(lambda: workspace.described() >= 8, "some are described")
         standin.play(trouble, stubborn=True)
         await asyncio.sleep(2)
         standin.calm()
         summary = await running.end()
     assert summary.failures == []
-    assert_in_order(house, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
-    assert_truthful(house)
+    assert_in_order(workspace, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
+    assert_truthful(workspace)
 
 
 async def test_a_host_that_says_nothing_beside_one_that_is_well_costs_no_frame_anything(
-    house: House, standin: StandIn, bad_host: StandIn, tmp_path: Path, quick_retries: None
+    workspace: Workspace, standin: StandIn, bad_host: StandIn, tmp_path: Path, quick_retries: None
 ) -> None:
     standin.behave(delay=0.02)
     bad_host.play(Trick.SPACES, stubborn=True)
-    both = house.with_settings(ollama_hosts=(bad_host.address, standin.address))
+    both = workspace.with_settings(ollama_hosts=(bad_host.address, standin.address))
     both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for the canary
     summary = await both.enrich()
     assert summary.failures == []

@@ -19,7 +19,7 @@ from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import Night, assert_in_order
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, assert_truthful, until
+from tests.worker.workspace import Running, Workspace, assert_truthful, until
 
 HOUR = timedelta(hours=1)
 FRAMES = 120
@@ -57,24 +57,24 @@ def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 async def test_while_it_works_its_leases_hold_and_no_frame_fails(
-    house: House, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
+    workspace: Workspace, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
 ) -> None:
     standin.behave(delay=0.05)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
-    async with Running(house, RunOptions()) as running:
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
+    async with Running(workspace, RunOptions()) as running:
         for step, distance in enumerate([HOUR, timedelta(), -HOUR, HOUR, -HOUR]):
-            await until(lambda step=step: house.described() >= 15 * (step + 1), "some are described")
+            await until(lambda step=step: workspace.described() >= 15 * (step + 1), "some are described")
             set_clock(distance)
         assert (await running.end()).is_good
-    assert_in_order(house)
-    assert_truthful(house)
+    assert_in_order(workspace)
+    assert_truthful(workspace)
     calls = [number for number in standin.described if number is not None]
     assert set(calls) == set(range(FRAMES))
     assert len(calls) - FRAMES <= ONE_CLAIM, "the keeper may sweep what is claimed in the very moment of a jump"
 
 
 async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_at_the_latest(
-    house: House,
+    workspace: Workspace,
     standin: StandIn,
     tmp_path: Path,
     set_clock: Callable[[timedelta], None],
@@ -84,34 +84,34 @@ async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0.5)
     standin.behave(delay=0.02)
     standin.play(Trick.ERROR, frames={3}, times=1)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=20))
-    async with Running(house, RunOptions()) as running:
-        await until(lambda: house.attempts() == 1, "a frame has failed once")
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=20))
+    async with Running(workspace, RunOptions()) as running:
+        await until(lambda: workspace.attempts() == 1, "a frame has failed once")
         set_clock(-HOUR)
-        await until(lambda: house.described() == 20, "it is tried again", seconds=5)
+        await until(lambda: workspace.described() == 20, "it is tried again", seconds=5)
         assert (await running.end()).is_good
-    assert_truthful(house)
+    assert_truthful(workspace)
 
 
 @pytest.mark.slow
 async def test_what_a_killed_worker_had_in_hand_is_taken_up_though_the_clock_was_set_back(
     night: Night, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
 ) -> None:
-    house = night.house
+    workspace = night.workspace
     standin.behave(delay=0.1)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=40))
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=40))
     killed = night.begin()
-    night.until(lambda: house.described() >= 5, "some are described", killed)
+    night.until(lambda: workspace.described() >= 5, "some are described", killed)
     killed.kill()
     assert killed.wait() == -signal.SIGKILL
-    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing'") > 0
+    assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") > 0
     standin.behave(delay=0)
     set_clock(-HOUR)
-    async with Running(house, RunOptions()) as running:
-        await until(lambda: house.described() == 40, "all are described", seconds=5)
+    async with Running(workspace, RunOptions()) as running:
+        await until(lambda: workspace.described() == 40, "all are described", seconds=5)
         assert (await running.end()).is_good
-    assert_in_order(house)
-    assert_truthful(house)
+    assert_in_order(workspace)
+    assert_truthful(workspace)
 
 
 @pytest.fixture
@@ -137,12 +137,12 @@ def set_system_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 @pytest.mark.parametrize("distance", [HOUR, -HOUR], ids=["on", "back"])
 def test_a_worker_that_lives_is_known_after_the_system_clock_was_set(
-    house: House, distance: timedelta, set_system_clock: Callable[[timedelta], None]
+    workspace: Workspace, distance: timedelta, set_system_clock: Callable[[timedelta], None]
 ) -> None:
     """Else a second one would be started beside it."""
     me = this_process()
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         runs.begin(connection, me, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
     assert lives(me)
     set_system_clock(distance)
-    assert control.running_worker(house.library.engine) is not None
+    assert control.running_worker(workspace.library.engine) is not None

@@ -18,7 +18,7 @@ from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.night.night import assert_in_order
 from tests.standin import StandIn
-from tests.worker.house import House, Running, assert_truthful, open_house, until
+from tests.worker.workspace import Running, Workspace, assert_truthful, open_workspace, until
 
 DISK_MEGABYTES = 130
 RESERVE_MEGABYTES = 20
@@ -45,18 +45,18 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def make_house(disk: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., House]]:
+def make_workspace(disk: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Workspace]]:
     """Opens a library on the small disk; whoever is launched finds it too."""
-    opened: list[House] = []
+    opened: list[Workspace] = []
     monkeypatch.setenv("EVERYFRAME_HOME", str(disk / "home"))
 
-    def make(**given: int) -> House:
-        opened.append(open_house(disk / "home", ollama_hosts=standin.address, **given))
+    def make(**given: int) -> Workspace:
+        opened.append(open_workspace(disk / "home", ollama_hosts=standin.address, **given))
         return opened[-1]
 
     yield make
-    for house in opened:
-        house.library.engine.dispose()
+    for workspace in opened:
+        workspace.library.engine.dispose()
 
 
 def free_megabytes(disk: Path) -> float:
@@ -76,58 +76,62 @@ def fill(disk: Path, until_free_megabytes: float) -> Path:
 
 
 async def test_decoding_pauses_before_the_reserve_is_touched_and_goes_on_when_there_is_room(
-    make_house: Callable[..., House], disk: Path, standin: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_workspace: Callable[..., Workspace],
+    disk: Path,
+    standin: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The disk fills up in the middle of a film; what is kept by then is described meanwhile."""
     monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.2)
     for module in (worker, decoder, prefetch):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
-    house = make_house(disk_reserve_mb=RESERVE_MEGABYTES, stored_edge=1280)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES, size=(1280, 720)))
-    async with Running(house, RunOptions(until_idle=False)):
-        await until(lambda: (house.value('SELECT max("index") FROM frames') or 0) > 20, "it is being decoded")
+    workspace = make_workspace(disk_reserve_mb=RESERVE_MEGABYTES, stored_edge=1280)
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES, size=(1280, 720)))
+    async with Running(workspace, RunOptions(until_idle=False)):
+        await until(lambda: (workspace.value('SELECT max("index") FROM frames') or 0) > 20, "it is being decoded")
         ballast = fill(disk, RESERVE_MEGABYTES + IN_FLIGHT_MEGABYTES / 2)
-        await until(lambda: house.video().error is not None, "it waits")
-        assert "are kept in reserve" in (house.video().error or "")
-        assert house.video().extraction_status != "extracted"
-        kept = len(house.frames())
+        await until(lambda: workspace.video().error is not None, "it waits")
+        assert "are kept in reserve" in (workspace.video().error or "")
+        assert workspace.video().extraction_status != "extracted"
+        kept = len(workspace.frames())
         assert kept < FRAMES
-        await until(lambda: house.described() == kept, "what there is is described")
+        await until(lambda: workspace.described() == kept, "what there is is described")
         assert free_megabytes(disk) > RESERVE_MEGABYTES
         ballast.unlink()
-        await until(lambda: house.video().enrichment_status == "enriched", "it goes on", seconds=60)
-    assert house.video().error is None
-    assert_in_order(house)
-    assert_truthful(house)
-    assert len(house.frames()) == FRAMES
+        await until(lambda: workspace.video().enrichment_status == "enriched", "it goes on", seconds=60)
+    assert workspace.video().error is None
+    assert_in_order(workspace)
+    assert_truthful(workspace)
+    assert len(workspace.frames()) == FRAMES
 
 
 def test_a_disk_without_one_free_byte_is_waited_for_and_costs_nothing(
-    make_house: Callable[..., House], disk: Path, standin: StandIn, tmp_path: Path
+    make_workspace: Callable[..., Workspace], disk: Path, standin: StandIn, tmp_path: Path
 ) -> None:
     """Nothing can be written: neither a description nor a heartbeat nor the log."""
-    house = make_house()
+    workspace = make_workspace()
     settings = load_settings()
-    background = Background(house)
+    background = Background(workspace)
     standin.behave(delay=0.1)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=80))
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=80))
     try:
         control.start(settings)
-        background.until(lambda: house.video().extraction_status == "extracted", "it is decoded")
+        background.until(lambda: workspace.video().extraction_status == "extracted", "it is decoded")
         background.until_described(5)
         ballast = fill(disk, 0)
         background.until(lambda: free_megabytes(disk) == 0, "it is full")
         process = background.worker()
         time.sleep(1)
-        described = house.described()
+        described = workspace.described()
         time.sleep(4)
-        assert house.described() == described, "nothing can be saved"
+        assert workspace.described() == described, "nothing can be saved"
         assert process.is_running()
         ballast.unlink()
         background.until_described(80)
         assert control.stop(settings) is not None
     finally:
         background.end()
-    assert house.states_of_runs() == ["stopped"]
-    assert_in_order(house)
-    assert_truthful(house)
+    assert workspace.states_of_runs() == ["stopped"]
+    assert_in_order(workspace)
+    assert_truthful(workspace)

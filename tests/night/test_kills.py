@@ -17,7 +17,7 @@ from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.night.night import Night, Outcome, assert_in_order, outcome
 from tests.standin import StandIn
-from tests.worker.house import House, open_house
+from tests.worker.workspace import Workspace, open_workspace
 
 CLIPS, CLIP_FRAMES = 3, 250
 FRAMES = CLIPS * CLIP_FRAMES
@@ -50,13 +50,17 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def undisturbed(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """What a run comes to that nobody disturbs."""
     with StandIn(parallel=CALLS_AT_ONCE) as standin, pytest.MonkeyPatch.context() as patch:
-        house = open_house(tmp_path_factory.mktemp("undisturbed"), ollama_hosts=standin.address)
-        house.add(*clips)
-        for name, value in {"HOME": house.settings.home, "OLLAMA_HOSTS": standin.address, "STORED_EDGE": 320}.items():
+        workspace = open_workspace(tmp_path_factory.mktemp("undisturbed"), ollama_hosts=standin.address)
+        workspace.add(*clips)
+        for name, value in {
+            "HOME": workspace.settings.home,
+            "OLLAMA_HOSTS": standin.address,
+            "STORED_EDGE": 320,
+        }.items():
             patch.setenv(f"EVERYFRAME_{name}", str(value))
-        Night(house).finish()
-    result = outcome(house)
-    house.library.engine.dispose()
+        Night(workspace).finish()
+    result = outcome(workspace)
+    workspace.library.engine.dispose()
     assert len(result.frames) == FRAMES
     return result
 
@@ -90,9 +94,9 @@ def lost(standin: StandIn) -> int:
 def test_killed_at_fifty_random_moments_the_work_ends_as_if_undisturbed(
     night: Night, clips: list[Path], standin: StandIn, undisturbed: Outcome
 ) -> None:
-    house = night.house
-    house.add(*clips)
-    progress: dict[str, Callable[[], int]] = {"start": lambda: 0, "kept": night.kept, "described": house.described}
+    workspace = night.workspace
+    workspace.add(*clips)
+    progress: dict[str, Callable[[], int]] = {"start": lambda: 0, "kept": night.kept, "described": workspace.described}
     stages = []
     for moment in moments():
         count = progress[moment.of]
@@ -103,13 +107,13 @@ def test_killed_at_fifty_random_moments_the_work_ends_as_if_undisturbed(
         assert worker.poll() is None, night.log()
         worker.kill()
         assert worker.wait() == -signal.SIGKILL
-        stages.append((night.kept(), house.described()))
+        stages.append((night.kept(), workspace.described()))
     assert not night.is_done()
 
     night.finish()
 
-    assert_in_order(house)
-    assert outcome(house) == undisturbed
+    assert_in_order(workspace)
+    assert outcome(workspace) == undisturbed
     assert lost(standin) <= ROUNDS * LOST_AT_MOST
     kept, described = zip(*stages, strict=True)  # it is worth something only if the kills came in every stage
     assert len({count for count in kept if 0 < count < FRAMES}) >= 8, stages
@@ -117,18 +121,23 @@ def test_killed_at_fifty_random_moments_the_work_ends_as_if_undisturbed(
 
 
 def test_killed_under_its_supervisor_or_together_with_it_the_work_ends_as_if_undisturbed(
-    settings: Settings, house: House, clips: list[Path], standin: StandIn, undisturbed: Outcome, background: Background
+    settings: Settings,
+    workspace: Workspace,
+    clips: list[Path],
+    standin: StandIn,
+    undisturbed: Outcome,
+    background: Background,
 ) -> None:
     """In five rounds the worker alone is killed and started again for us, in five both are.
 
     Between two kills at least as many frames are described as were in hand: none is in hand at three crashes.
     """
     chance = random.Random(SEED)
-    house.add(*clips)
+    workspace.add(*clips)
     for number in range(SUPERVISED_ROUNDS):
         control.start(settings)
-        lives = len(house.states_of_runs())
-        background.until_described(house.described() + chance.randrange(25, 45))
+        lives = len(workspace.states_of_runs())
+        background.until_described(workspace.described() + chance.randrange(25, 45))
         time.sleep(chance.uniform(0, 0.1))
         supervisor, worker = background.supervisor(), background.worker()
         if number % 2:
@@ -138,16 +147,16 @@ def test_killed_under_its_supervisor_or_together_with_it_the_work_ends_as_if_und
         else:
             worker.kill()
             background.until(
-                lambda lives=lives: house.states_of_runs()[lives:] == ["running"], "it is started again by itself"
+                lambda lives=lives: workspace.states_of_runs()[lives:] == ["running"], "it is started again by itself"
             )
-    assert house.described() < FRAMES
+    assert workspace.described() < FRAMES
     control.start(settings)
-    background.until(lambda: house.described() == FRAMES or house.tasks().get("failed"), "all is done")
-    assert house.ask("SELECT * FROM tasks WHERE status = 'failed'") == []
+    background.until(lambda: workspace.described() == FRAMES or workspace.tasks().get("failed"), "all is done")
+    assert workspace.ask("SELECT * FROM tasks WHERE status = 'failed'") == []
     stopped = control.stop(settings)
 
     assert stopped is not None
-    assert house.states_of_runs()[:-1] == ["crashed"] * (len(house.states_of_runs()) - 1)
-    assert_in_order(house)
-    assert outcome(house) == undisturbed
+    assert workspace.states_of_runs()[:-1] == ["crashed"] * (len(workspace.states_of_runs()) - 1)
+    assert_in_order(workspace)
+    assert outcome(workspace) == undisturbed
     assert lost(standin) <= SUPERVISED_ROUNDS * LOST_AT_MOST

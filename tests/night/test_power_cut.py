@@ -21,7 +21,7 @@ from enrich.worker.run_options import RunEnd
 from tests.clips import numbered_clip
 from tests.night.night import Night, Worker, assert_in_order
 from tests.standin import StandIn
-from tests.worker.house import House, assert_truthful, open_house
+from tests.worker.workspace import Workspace, assert_truthful, open_workspace
 
 CUTS = 30
 CLIP_FRAMES = 150
@@ -41,7 +41,7 @@ def first_unsafe_byte(home: Path) -> int:
     return WAL_HEADER_BYTES + pages * (page_bytes + FRAME_HEADER_BYTES)
 
 
-def cut_power(house: House, worker: Worker, home: Path, chance: random.Random) -> int:
+def cut_power(workspace: Workspace, worker: Worker, home: Path, chance: random.Random) -> int:
     """Copy the library as a power cut would leave it; how many bytes of the log were lost."""
     worker.send_signal(signal.SIGSTOP)
     try:
@@ -49,10 +49,10 @@ def cut_power(house: House, worker: Worker, home: Path, chance: random.Random) -
             time.sleep(0.0005)
         home.mkdir()
         for name in ("library.db", "library.db-wal"):
-            shutil.copy(house.settings.home / name, home / name)
-        begin = first_unsafe_byte(house.settings.home)
-        if house.frames_folder.exists():
-            shutil.copytree(house.frames_folder, home / "frames", copy_function=os.link)
+            shutil.copy(workspace.settings.home / name, home / name)
+        begin = first_unsafe_byte(workspace.settings.home)
+        if workspace.frames_folder.exists():
+            shutil.copytree(workspace.frames_folder, home / "frames", copy_function=os.link)
     finally:
         worker.send_signal(signal.SIGCONT)
     log = home / "library.db-wal"
@@ -62,19 +62,19 @@ def cut_power(house: House, worker: Worker, home: Path, chance: random.Random) -
     return size - end
 
 
-def assert_consistent(house: House) -> None:
+def assert_consistent(workspace: Workspace) -> None:
     """What a transaction writes together is there together, and no row is without its picture."""
-    assert house.ask("PRAGMA integrity_check") == [("ok",)]
-    assert house.ask("PRAGMA foreign_key_check") == []
+    assert workspace.ask("PRAGMA integrity_check") == [("ok",)]
+    assert workspace.ask("PRAGMA foreign_key_check") == []
     done = "SELECT frame_id FROM tasks WHERE kind = 'describe' AND status = 'done' ORDER BY 1"
-    described = house.ask("SELECT id FROM frames WHERE local_description IS NOT NULL ORDER BY 1")
-    assert described == house.ask(done)
-    assert described == house.ask("SELECT frame_id FROM analyses WHERE is_kept ORDER BY 1")
-    assert described == house.ask("SELECT frame_id FROM search_documents ORDER BY 1")
+    described = workspace.ask("SELECT id FROM frames WHERE local_description IS NOT NULL ORDER BY 1")
+    assert described == workspace.ask(done)
+    assert described == workspace.ask("SELECT frame_id FROM analyses WHERE is_kept ORDER BY 1")
+    assert described == workspace.ask("SELECT frame_id FROM search_documents ORDER BY 1")
     without_task = "SELECT id FROM frames WHERE id NOT IN (SELECT frame_id FROM tasks WHERE frame_id IS NOT NULL)"
-    assert house.ask(without_task) == []
-    for (path,) in house.ask("SELECT image_path FROM frames"):
-        assert (house.frames_folder / path).stat().st_size > 0
+    assert workspace.ask(without_task) == []
+    for (path,) in workspace.ask("SELECT image_path FROM frames"):
+        assert (workspace.frames_folder / path).stat().st_size > 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="without /proc it is not known when a process stands")
@@ -83,15 +83,15 @@ def test_what_a_power_cut_leaves_is_consistent_and_can_be_gone_on_with(
 ) -> None:
     chance = random.Random(SEED)
     standin.behave(delay=0.03)
-    house = night.house
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=CLIP_FRAMES))
-    with house.library.engine.connect() as connection:
+    workspace = night.workspace
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=CLIP_FRAMES))
+    with workspace.library.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # what was added lies in the file itself
     worker = night.begin()
     night.until_running(worker)
     homes, lost = [tmp_path / f"cut-{number}" for number in range(CUTS)], []
     for home in homes:
-        lost.append(cut_power(house, worker, home, chance))
+        lost.append(cut_power(workspace, worker, home, chance))
         time.sleep(chance.uniform(0, 0.12))
     assert worker.poll() is None
     assert not night.is_done()
@@ -100,7 +100,7 @@ def test_what_a_power_cut_leaves_is_consistent_and_can_be_gone_on_with(
 
     stages = []
     for home in homes:
-        copy = open_house(home, ollama_hosts=standin.address)
+        copy = open_workspace(home, ollama_hosts=standin.address)
         stages.append((copy.value("SELECT count(*) FROM frames"), copy.described()))
         assert_consistent(copy)
         summary = asyncio.run(copy.enrich())

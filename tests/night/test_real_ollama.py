@@ -12,7 +12,7 @@ from enrich.settings import Settings, load_settings
 from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.real.server import MODEL, START_SECONDS, _free_port, _run, _script
-from tests.worker.house import House, assert_settled, open_house
+from tests.worker.workspace import Workspace, assert_settled, open_workspace
 
 FRAMES = 24
 AWAY_SECONDS = 4
@@ -51,48 +51,48 @@ def server() -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-def house(server: OwnServer, monkeypatch: pytest.MonkeyPatch, own_environment: None) -> Iterator[House]:
+def workspace(server: OwnServer, monkeypatch: pytest.MonkeyPatch, own_environment: None) -> Iterator[Workspace]:
     """A library whose workers ask that server."""
     given = {"OLLAMA_HOSTS": server.address, "MODEL": MODEL, "NUM_PREDICT": "32", "OLLAMA_OPTIONS": '{"num_thread": 1}'}
     for name, value in given.items():
         monkeypatch.setenv(f"EVERYFRAME_{name}", value)
-    opened = open_house(load_settings().home)
+    opened = open_workspace(load_settings().home)
     yield opened
     opened.library.engine.dispose()
 
 
 @pytest.fixture
-def settings(house: House) -> Settings:
+def settings(workspace: Workspace) -> Settings:
     return load_settings()
 
 
 def test_ollama_is_waited_for_and_the_night_goes_on_by_itself(
-    server: OwnServer, settings: Settings, house: House, background: Background, tmp_path: Path
+    server: OwnServer, settings: Settings, workspace: Workspace, background: Background, tmp_path: Path
 ) -> None:
     """The model's words are noise; some may be empty, which is all that may count against a frame."""
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
     control.start(settings)
     background.until_described(4)
 
     server.stop()
     background.until_state("waiting")
     assert "Ollama does not answer" in str(background.run().reason)
-    described = house.described()
+    described = workspace.described()
     time.sleep(AWAY_SECONDS)
-    assert house.described() == described
-    assert house.video().extraction_status == "extracted", "decoding goes on"
+    assert workspace.described() == described
+    assert workspace.video().extraction_status == "extracted", "decoding goes on"
     assert server.start() is None
     background.until_state("running")
     background.until_described(described + 4)
     left = "SELECT count(*) FROM tasks WHERE status IN ('todo', 'doing')"
-    background.until(lambda: house.value(left) == 0, "all is done")
+    background.until(lambda: workspace.value(left) == 0, "all is done")
     stopped = control.stop(settings)
 
     assert stopped is not None
-    assert house.states_of_runs() == ["stopped"]
-    assert_settled(house)
-    assert house.described() + house.video().failed == FRAMES
-    assert house.described() > FRAMES // 2
-    reasons = house.ask("SELECT DISTINCT error FROM tasks WHERE status = 'failed'")
+    assert workspace.states_of_runs() == ["stopped"]
+    assert_settled(workspace)
+    assert workspace.described() + workspace.video().failed == FRAMES
+    assert workspace.described() > FRAMES // 2
+    reasons = workspace.ask("SELECT DISTINCT error FROM tasks WHERE status = 'failed'")
     assert reasons in ([], [("the model's reply was empty",)])
-    assert house.ask("SELECT frame_id FROM analyses WHERE is_kept GROUP BY frame_id HAVING count(*) > 1") == []
+    assert workspace.ask("SELECT frame_id FROM analyses WHERE is_kept GROUP BY frame_id HAVING count(*) > 1") == []

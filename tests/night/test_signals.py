@@ -17,7 +17,7 @@ from tests.control.background import Background
 from tests.control.conftest import FRAMES, clip
 from tests.night.night import Night, Worker, assert_in_order
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, assert_settled, assert_truthful
+from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
 __all__ = ["clip"]
 
@@ -31,13 +31,13 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def film(house: House, standin: StandIn, clip: Path) -> None:
+def film(workspace: Workspace, standin: StandIn, clip: Path) -> None:
     """A film that takes some seconds to describe."""
     standin.behave(delay=0.15)
-    house.add(clip)
+    workspace.add(clip)
 
 
-def bring_into(state: str, house: House, standin: StandIn, settings: Settings, background: Background) -> None:
+def bring_into(state: str, workspace: Workspace, standin: StandIn, settings: Settings, background: Background) -> None:
     """Bring the worker that works into a state."""
     background.until_described(3)
     if state == "waiting":
@@ -45,20 +45,20 @@ def bring_into(state: str, house: House, standin: StandIn, settings: Settings, b
     elif state == "paused":
         assert control.pause(settings).is_done
     background.until_state(state)
-    assert house.described() < FRAMES
+    assert workspace.described() < FRAMES
 
 
 def assert_nothing_lost(night: Night, standin: StandIn) -> None:
     """The worker has ended in good order, and the next one does the rest."""
-    assert night.house.states_of_runs()[-1] == "stopped"
-    assert_settled(night.house)
-    assert night.house.value("SELECT coalesce(sum(attempts + crashes), 0) FROM tasks") == 0
+    assert night.workspace.states_of_runs()[-1] == "stopped"
+    assert_settled(night.workspace)
+    assert night.workspace.value("SELECT coalesce(sum(attempts + crashes), 0) FROM tasks") == 0
     standin.behave(delay=0)
     standin.stop()  # if it is not already
     standin.start()
     night.finish()
-    assert_in_order(night.house)
-    assert_truthful(night.house)
+    assert_in_order(night.workspace)
+    assert_truthful(night.workspace)
 
 
 @SIGNALS
@@ -73,7 +73,7 @@ def test_a_worker_that_is_told_to_end_does_so_in_good_order(
     background: Background,
 ) -> None:
     worker = night.begin()
-    bring_into(state, night.house, standin, settings, background)
+    bring_into(state, night.workspace, standin, settings, background)
     worker.send_signal(number)
     assert worker.wait(15) == 0, night.log()
     assert_nothing_lost(night, standin)
@@ -91,7 +91,7 @@ def test_a_supervisor_that_is_told_to_end_ends_its_worker_in_good_order(
     background: Background,
 ) -> None:
     control.start(settings)
-    bring_into(state, night.house, standin, settings, background)
+    bring_into(state, night.workspace, standin, settings, background)
     supervisor, worker = background.supervisor(), background.worker()
     supervisor.send_signal(number)
     psutil.wait_procs([supervisor], 20)
@@ -104,12 +104,12 @@ def test_a_supervisor_does_not_start_a_worker_again_that_was_told_to_end(
     state: str, night: Night, film: None, standin: StandIn, settings: Settings, background: Background
 ) -> None:
     control.start(settings)
-    bring_into(state, night.house, standin, settings, background)
+    bring_into(state, night.workspace, standin, settings, background)
     supervisor = background.supervisor()
     background.worker().terminate()
     psutil.wait_procs([supervisor], 20)
     assert not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE
-    assert len(night.house.states_of_runs()) == 1
+    assert len(night.workspace.states_of_runs()) == 1
     assert_nothing_lost(night, standin)
 
 
@@ -119,7 +119,7 @@ def test_a_second_signal_ends_it_at_once_and_nothing_is_counted(
 ) -> None:
     """The calls in flight hang, and somebody will not wait the seconds they are given."""
     worker = night.begin()
-    night.until(lambda: night.house.described() >= 3, "some are described", worker)
+    night.until(lambda: night.workspace.described() >= 3, "some are described", worker)
     standin.play(Trick.HANG)
     asked = len(standin.chats)
     night.until(lambda: len(standin.chats) >= asked + 2, "calls hang", worker)
@@ -132,9 +132,9 @@ def test_a_second_signal_ends_it_at_once_and_nothing_is_counted(
     standin.calm()
     standin.behave(delay=0)
     night.finish()
-    assert night.house.states_of_runs() == ["crashed", "stopped"]
-    assert_in_order(night.house)
-    assert_truthful(night.house)
+    assert night.workspace.states_of_runs() == ["crashed", "stopped"]
+    assert_in_order(night.workspace)
+    assert_truthful(night.workspace)
 
 
 def ends_within(worker: Worker, seconds: float) -> bool:
@@ -154,11 +154,11 @@ def test_a_signal_while_it_starts_leaves_nothing_stuck(night: Night, film: None,
         if round_ % 2 and not ends_within(worker, LOST_SECONDS):
             worker.send_signal(signal.SIGINT)
         night.until(lambda worker=worker: worker.poll() is not None, f"it ends, round {round_}")
-    assert night.house.attempts() == 0
+    assert night.workspace.attempts() == 0
     standin.behave(delay=0)
     night.finish()
-    assert_in_order(night.house)
-    assert_truthful(night.house)
+    assert_in_order(night.workspace)
+    assert_truthful(night.workspace)
 
 
 def test_a_worker_outlives_the_shell_it_was_started_from_and_all_that_hangs_on_it(
@@ -171,7 +171,7 @@ def test_a_worker_outlives_the_shell_it_was_started_from_and_all_that_hangs_on_i
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )
-    background.until(lambda: night.house.states_of_runs() == ["running"], "it runs")
+    background.until(lambda: night.workspace.states_of_runs() == ["running"], "it runs")
     for number in (signal.SIGHUP, signal.SIGKILL):
         try:
             os.killpg(shell.pid, number)

@@ -61,17 +61,17 @@ def pictures(first: int, number: int) -> Iterator[np.ndarray]:
 def test_memory_files_and_threads_stay_as_they_were(
     night: Night, address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    house = night.house
+    workspace = night.workspace
     clips = [
         picture_clip(tmp_path / f"{first}.mp4", pictures(first, min(CLIP_FRAMES, FRAMES - first)), codec="mpeg4")
         for first in range(0, FRAMES, CLIP_FRAMES)
     ]
-    house.add(*clips)
+    workspace.add(*clips)
     began = time.monotonic()
     process = psutil.Process(night.begin().pid)
     looks: list[Look] = []
     for number in count():
-        described = house.described()
+        described = workspace.described()
         if described >= WARM_FRAMES:
             looks.append(Look(described, process.memory_info().rss, process.num_fds(), process.num_threads()))
         if described >= FRAMES:
@@ -83,7 +83,7 @@ def test_memory_files_and_threads_stay_as_they_were(
         time.sleep(LOOK_SECONDS)
     seconds = time.monotonic() - began
     night.finish(night.workers[0])
-    assert_in_order(house)
+    assert_in_order(workspace)
 
     part = max(1, len(looks) // 4)
     first, last = looks[:part], looks[-part:]

@@ -12,7 +12,7 @@ from enrich.schedule.coverage import CoverageOrder
 from enrich.schedule.forecast import RunPlan, VideoState, plan, reachable_gap, reached_gap
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
-from tests.worker.house import House
+from tests.worker.workspace import Workspace
 
 Clip = Callable[..., Path]
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
@@ -41,40 +41,42 @@ def test_a_plan_is_told_as_people_say_it():
     assert gap_text(80.0) == "1 min 20 s"
 
 
-async def test_before_the_first_call_there_is_no_plan(house: House, clip: Clip) -> None:
-    house.add(clip(frames=20))
-    assert planned(house.library, None, seconds=60) is None
-    assert reached(house.library, None) == "1 picture at least every 0.8 s"
+async def test_before_the_first_call_there_is_no_plan(workspace: Workspace, clip: Clip) -> None:
+    workspace.add(clip(frames=20))
+    assert planned(workspace.library, None, seconds=60) is None
+    assert reached(workspace.library, None) == "1 picture at least every 0.8 s"
 
 
 @pytest.mark.slow  # by itself: it is about seconds
-async def test_a_run_keeps_to_its_plan(make_house: Callable[..., House], standin: StandIn, clip: Clip) -> None:
+async def test_a_run_keeps_to_its_plan(make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip) -> None:
     """240 frames of 48 s, 0.1 s a call: what was planned for 6 s is reached, and the run ends with its time."""
     standin.behave(delay=0.1)
-    house = make_house(concurrency=1)
-    house.add(clip(frames=240, fps=5, gop=5), sampling="exact")
-    await house.enrich(RunOptions(limit=10))
-    with reading(house.library.engine) as connection:
-        promised = plan(connection, house.settings, None, seconds=6.0)
+    workspace = make_workspace(concurrency=1)
+    workspace.add(clip(frames=240, fps=5, gop=5), sampling="exact")
+    await workspace.enrich(RunOptions(limit=10))
+    with reading(workspace.library.engine) as connection:
+        promised = plan(connection, workspace.settings, None, seconds=6.0)
     assert promised is not None
     assert promised.gap is not None
     assert promised.left == 230
-    summary = await house.enrich(RunOptions(within_seconds=6.0))
+    summary = await workspace.enrich(RunOptions(within_seconds=6.0))
     assert summary.ending is RunEnd.TIME_UP
     assert summary.seconds < 6.0 + 5.0
     described = summary.counts.frames_described
-    with reading(house.library.engine) as connection:
+    with reading(workspace.library.engine) as connection:
         gap = reached_gap(connection)
     assert gap is not None
     assert gap <= 1.1 * promised.gap * max(1.0, promised.calls / described) + 0.2  # a busy machine makes fewer calls
 
 
-async def test_the_gap_reached_is_that_between_described_frames_with_others_between(house: House, clip: Clip) -> None:
-    house.add(clip(frames=30, fps=10))
-    await house.enrich()
-    with reading(house.library.engine) as connection:
+async def test_the_gap_reached_is_that_between_described_frames_with_others_between(
+    workspace: Workspace, clip: Clip
+) -> None:
+    workspace.add(clip(frames=30, fps=10))
+    await workspace.enrich()
+    with reading(workspace.library.engine) as connection:
         assert reached_gap(connection) is None
-    house.change('UPDATE frames SET local_description = NULL WHERE "index" BETWEEN 11 AND 15')
-    with reading(house.library.engine) as connection:
+    workspace.change('UPDATE frames SET local_description = NULL WHERE "index" BETWEEN 11 AND 15')
+    with reading(workspace.library.engine) as connection:
         assert reached_gap(connection) == pytest.approx(0.6)
-    assert reached(house.library, None) == "1 picture at least every 0.6 s"
+    assert reached(workspace.library, None) == "1 picture at least every 0.6 s"

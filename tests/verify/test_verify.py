@@ -22,13 +22,13 @@ from enrich.verify.findings import FindingKind as Kind
 from enrich.verify.verify import VerifyResult, verify
 from tests.clips import numbered_clip, numbered_picture, picture_clip, read_jpeg, read_number, shared_videos
 from tests.standin import StandIn, Trick
-from tests.worker.house import House, Running, until
+from tests.worker.workspace import Running, Workspace, until
 
 
-def found(house: House, **how: bool) -> dict[Kind, int]:
+def found(workspace: Workspace, **how: bool) -> dict[Kind, int]:
     """How many findings there are of each kind."""
     counts: dict[Kind, int] = {}
-    for group in verify(house.library, **how).groups:
+    for group in verify(workspace.library, **how).groups:
         counts[group.kind] = counts.get(group.kind, 0) + group.count
     return counts
 
@@ -38,14 +38,14 @@ def the_group(verdict: VerifyResult) -> FindingGroup:
     return group
 
 
-def test_a_healthy_library_has_no_problem(library: House) -> None:
+def test_a_healthy_library_has_no_problem(library: Workspace) -> None:
     for quick in (False, True):
         verdict = verify(library.library, quick=quick)
         assert (verdict.videos, verdict.frames, verdict.groups, verdict.left_out) == (2, 18, [], [])
         assert verdict.is_good
 
 
-def test_some_videos_can_be_checked_alone(library: House) -> None:
+def test_some_videos_can_be_checked_alone(library: Workspace) -> None:
     library.image(library.frames(2)[3]).unlink()
     assert verify(library.library, [1]).is_good
     verdict = verify(library.library, [2])
@@ -53,39 +53,39 @@ def test_some_videos_can_be_checked_alone(library: House) -> None:
 
 
 async def test_a_film_on_its_side_an_edited_frame_and_the_baseline_are_healthy(
-    make_house: Callable[..., House], tmp_path: Path
+    make_workspace: Callable[..., Workspace], tmp_path: Path
 ) -> None:
-    house = make_house(describer="baseline", stored_edge=160)
-    house.add(numbered_clip(tmp_path / "side.mp4", frames=8, rotation=90))
-    await house.enrich()
-    assert found(house) == found(house, quick=True) == {}
-    await house.with_settings(describer="ollama").enrich()
-    with writing(house.library.engine) as connection:
+    workspace = make_workspace(describer="baseline", stored_edge=160)
+    workspace.add(numbered_clip(tmp_path / "side.mp4", frames=8, rotation=90))
+    await workspace.enrich()
+    assert found(workspace) == found(workspace, quick=True) == {}
+    await workspace.with_settings(describer="ollama").enrich()
+    with writing(workspace.library.engine) as connection:
         editing.edit_frame(connection, 3, description="Erna laughs", tags=None, now=datetime.now(UTC))
-    assert found(house) == {}
+    assert found(workspace) == {}
 
 
 async def test_doubtful_replies_that_were_kept_are_healthy(
-    make_house: Callable[..., House], standin: StandIn, films: Path
+    make_workspace: Callable[..., Workspace], standin: StandIn, films: Path
 ) -> None:
-    house = make_house()
+    workspace = make_workspace()
     standin.play(Trick.CUT_OFF, frames={100, 101}, stubborn=True)
     standin.play(Trick.NOT_JSON, frames={102, 103})
     standin.play(Trick.CONTEXT_NAME, frames={104}, word="Erna", stubborn=True)
     standin.play(Trick.EMPTY, frames={105}, stubborn=True)
-    house.add(films / "party.mp4", context="Grandma Erna dances")
-    await house.enrich()
-    assert house.tasks("describe", "deep") == {"done": 11, "failed": 1}
-    assert found(house) == {}
+    workspace.add(films / "party.mp4", context="Grandma Erna dances")
+    await workspace.enrich()
+    assert workspace.tasks("describe", "deep") == {"done": 11, "failed": 1}
+    assert found(workspace) == {}
 
 
-def test_a_video_that_is_only_added_is_healthy(house: House, films: Path) -> None:
-    house.add(films / "party.mp4")
-    assert verify(house.library).videos == 1
-    assert found(house) == {}
+def test_a_video_that_is_only_added_is_healthy(workspace: Workspace, films: Path) -> None:
+    workspace.add(films / "party.mp4")
+    assert verify(workspace.library).videos == 1
+    assert found(workspace) == {}
 
 
-def test_frames_that_decoding_has_not_reached_may_lack_what_only_it_knows(library: House) -> None:
+def test_frames_that_decoding_has_not_reached_may_lack_what_only_it_knows(library: Workspace) -> None:
     library.change("UPDATE videos SET extraction_status = 'skimmed', enrichment_status = 'enriching' WHERE id = 1")
     library.change("UPDATE tasks SET status = 'todo' WHERE video_id = 1 AND kind = 'extract'")
     library.change(
@@ -96,76 +96,76 @@ def test_frames_that_decoding_has_not_reached_may_lack_what_only_it_knows(librar
     assert found(library) == {Kind.NOT_IN_FILE: 1}
 
 
-def delete_picture(house: House) -> None:
-    house.image(house.frames(2)[3]).unlink()
+def delete_picture(workspace: Workspace) -> None:
+    workspace.image(workspace.frames(2)[3]).unlink()
 
 
-def truncate_picture(house: House) -> None:
-    path = house.image(house.frames(2)[3])
+def truncate_picture(workspace: Workspace) -> None:
+    path = workspace.image(workspace.frames(2)[3])
     path.write_bytes(path.read_bytes()[:-300])
 
 
-def swap_pictures(house: House) -> None:
-    one, other = (house.image(house.frames(2)[number]) for number in (3, 9))
+def swap_pictures(workspace: Workspace) -> None:
+    one, other = (workspace.image(workspace.frames(2)[number]) for number in (3, 9))
     data = one.read_bytes()
     one.write_bytes(other.read_bytes())
     other.write_bytes(data)
 
 
-def swap_paths(house: House) -> None:
-    one, other = (house.frames(2)[number] for number in (3, 9))
+def swap_paths(workspace: Workspace) -> None:
+    one, other = (workspace.frames(2)[number] for number in (3, 9))
     for frame, path in ((one, other.image_path), (other, one.image_path)):
-        house.change("UPDATE frames SET image_path = :path WHERE id = :id", path=path, id=frame.id)
+        workspace.change("UPDATE frames SET image_path = :path WHERE id = :id", path=path, id=frame.id)
 
 
-def fourth_picture(house: House) -> np.ndarray:
-    return read_jpeg(house.image(house.frames(2)[3]))
+def fourth_picture(workspace: Workspace) -> np.ndarray:
+    return read_jpeg(workspace.image(workspace.frames(2)[3]))
 
 
-def rewrite_picture(house: House, rgb: np.ndarray) -> None:
+def rewrite_picture(workspace: Workspace, rgb: np.ndarray) -> None:
     jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(rgb), 85, "RGB", "420")
-    house.image(house.frames(2)[3]).write_bytes(jpeg)
+    workspace.image(workspace.frames(2)[3]).write_bytes(jpeg)
 
 
-def turn_picture(house: House) -> None:
-    rewrite_picture(house, fourth_picture(house).transpose(1, 0, 2))
+def turn_picture(workspace: Workspace) -> None:
+    rewrite_picture(workspace, fourth_picture(workspace).transpose(1, 0, 2))
 
 
-def turn_picture_over(house: House) -> None:
-    rewrite_picture(house, fourth_picture(house)[::-1, ::-1])
+def turn_picture_over(workspace: Workspace) -> None:
+    rewrite_picture(workspace, fourth_picture(workspace)[::-1, ::-1])
 
 
-def shrink_picture(house: House) -> None:
-    rewrite_picture(house, cv2.resize(fourth_picture(house), (160, 90), interpolation=cv2.INTER_AREA))
+def shrink_picture(workspace: Workspace) -> None:
+    rewrite_picture(workspace, cv2.resize(fourth_picture(workspace), (160, 90), interpolation=cv2.INTER_AREA))
 
 
-def leave_orphan(house: House) -> None:
-    path = house.image(house.frames(2)[3])
+def leave_orphan(workspace: Workspace) -> None:
+    path = workspace.image(workspace.frames(2)[3])
     shutil.copy(path, path.with_name("000000123456.jpg"))
 
 
-def leave_half_a_picture(house: House) -> None:
-    path = house.image(house.frames(2)[3])
+def leave_half_a_picture(workspace: Workspace) -> None:
+    path = workspace.image(workspace.frames(2)[3])
     shutil.copy(path, path.with_name("000000123456.jpg.part"))
 
 
-def leave_a_strangers_picture(house: House) -> None:
-    folder = house.frames_folder / "123456-abcdef0" / "00000"
+def leave_a_strangers_picture(workspace: Workspace) -> None:
+    folder = workspace.frames_folder / "123456-abcdef0" / "00000"
     folder.mkdir(parents=True)
-    shutil.copy(house.image(house.frames(2)[3]), folder / "000000123456.jpg")
+    shutil.copy(workspace.image(workspace.frames(2)[3]), folder / "000000123456.jpg")
 
 
-def change_video_file(house: House) -> None:
-    path = house.video(2).path
-    own = house.settings.home / "party.mp4"
+def change_video_file(workspace: Workspace) -> None:
+    path = workspace.video(2).path
+    own = workspace.settings.home / "party.mp4"
     own.write_bytes(Path(path).read_bytes() + b"\0")
-    house.change("UPDATE videos SET path = :path WHERE id = 2", path=str(own))
+    workspace.change("UPDATE videos SET path = :path WHERE id = 2", path=str(own))
 
 
-def sql(*statements: str) -> Callable[[House], None]:
-    def change(house: House) -> None:
+def sql(*statements: str) -> Callable[[Workspace], None]:
+    def change(workspace: Workspace) -> None:
         for statement in statements:
-            house.change(statement.replace("THE FOURTH", FOURTH).replace("ITS OWN", ITS))
+            workspace.change(statement.replace("THE FOURTH", FOURTH).replace("ITS OWN", ITS))
 
     return change
 
@@ -217,27 +217,27 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_broken_is_named(library: House, name: str) -> None:
+def test_what_is_broken_is_named(library: Workspace, name: str) -> None:
     break_it, kinds = BROKEN[name]
     break_it(library)
     assert found(library) == kinds
 
 
 @pytest.mark.parametrize("name", ["deleted", "truncated", "turned", "shrunk", "orphan", "stands for", "text"])
-def test_much_is_seen_without_decoding(library: House, name: str) -> None:
+def test_much_is_seen_without_decoding(library: Workspace, name: str) -> None:
     break_it, kinds = BROKEN[name]
     break_it(library)
     assert found(library, quick=True) == kinds
 
 
-def test_a_row_that_refers_to_nothing_is_named(library: House) -> None:
+def test_a_row_that_refers_to_nothing_is_named(library: Workspace) -> None:
     with sqlite3.connect(library.settings.home / "library.db") as connection:
         connection.execute("UPDATE tasks SET run_id = 99 WHERE id = 1")
     connection.close()
     assert found(library) == {Kind.REFERENCE: 1}
 
 
-def test_a_damaged_database_is_named(library: House) -> None:
+def test_a_damaged_database_is_named(library: Workspace) -> None:
     library.library.engine.dispose()
     file = library.settings.home / "library.db"
     root = library.value("SELECT rootpage FROM sqlite_master WHERE name = 'ix_frames_video_id_index'")
@@ -249,7 +249,7 @@ def test_a_damaged_database_is_named(library: House) -> None:
     assert Kind.DATABASE in found(library, quick=True)
 
 
-def test_a_film_that_is_gone_is_named_and_the_rest_is_checked(library: House) -> None:
+def test_a_film_that_is_gone_is_named_and_the_rest_is_checked(library: Workspace) -> None:
     library.change("UPDATE videos SET path = '/nowhere/party.mp4' WHERE id = 2")
     delete_picture(library)
     verdict = verify(library.library)
@@ -258,7 +258,7 @@ def test_a_film_that_is_gone_is_named_and_the_rest_is_checked(library: House) ->
     assert verdict.frames == 18
 
 
-def test_many_problems_are_one_group_with_a_few_places(library: House) -> None:
+def test_many_problems_are_one_group_with_a_few_places(library: Workspace) -> None:
     shutil.rmtree(library.image(library.frames(2)[0]).parent)
     group = the_group(verify(library.library))
     assert (group.kind, group.count, len(group.places)) == (Kind.PICTURE_MISSING, 12, SHOWN_PLACES)
@@ -267,7 +267,7 @@ def test_many_problems_are_one_group_with_a_few_places(library: House) -> None:
 
 @pytest.mark.parametrize("quick", [False, True], ids=["decoding", "quick"])
 @pytest.mark.parametrize("name", ["deleted", "truncated", "turned", "shrunk", "orphan", "half", "stranger"])
-def test_pictures_are_made_again_and_orphans_deleted(library: House, name: str, quick: bool) -> None:
+def test_pictures_are_made_again_and_orphans_deleted(library: Workspace, name: str, quick: bool) -> None:
     before = {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")}
     break_it, kinds = BROKEN[name]
     break_it(library)
@@ -279,7 +279,7 @@ def test_pictures_are_made_again_and_orphans_deleted(library: House, name: str, 
 
 
 @pytest.mark.parametrize("change", ["UPDATE tallies SET kept = kept + 1", "DELETE FROM tallies"])
-def test_tallies_that_are_wrong_are_counted_again(library: House, change: str) -> None:
+def test_tallies_that_are_wrong_are_counted_again(library: Workspace, change: str) -> None:
     with writing(library.library.engine) as connection:
         connection.exec_driver_sql(f"{change} WHERE video_id = 2")
     assert found(library, quick=True) == {Kind.TALLY: 1}
@@ -287,14 +287,14 @@ def test_tallies_that_are_wrong_are_counted_again(library: House, change: str) -
     assert found(library, quick=True) == {}
 
 
-def test_swapped_pictures_are_put_right(library: House) -> None:
+def test_swapped_pictures_are_put_right(library: Workspace) -> None:
     swap_pictures(library)
     assert verify(library.library, mend=True).is_good
     assert [read_number(read_jpeg(library.image(frame))) for frame in library.frames(2)] == list(range(100, 112))
 
 
 @pytest.mark.parametrize("name", ["index", "timestamp", "text", "no document", "task todo", "scene", "paths swapped"])
-def test_nothing_else_is_mended(library: House, name: str) -> None:
+def test_nothing_else_is_mended(library: Workspace, name: str) -> None:
     BROKEN[name][0](library)
     rows = {table: library.ask(f"SELECT * FROM {table}") for table in ("frames", "tasks", "analyses", "videos")}  # noqa: S608
     files = {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")}
@@ -305,7 +305,7 @@ def test_nothing_else_is_mended(library: House, name: str) -> None:
     assert {path: path.read_bytes() for path in library.frames_folder.rglob("*.jpg")} == files
 
 
-def test_what_somebody_else_put_there_is_no_orphan(library: House) -> None:
+def test_what_somebody_else_put_there_is_no_orphan(library: Workspace) -> None:
     strangers = [library.frames_folder / "notes.txt", library.image(library.frames(2)[0]).parent / "best.jpg"]
     for path in strangers:
         path.write_text("mine", encoding="utf-8")
@@ -313,20 +313,20 @@ def test_what_somebody_else_put_there_is_no_orphan(library: House) -> None:
     assert all(path.exists() for path in strangers)
 
 
-def test_pictures_of_earlier_settings_are_no_problem(open_copy: Callable[..., House]) -> None:
+def test_pictures_of_earlier_settings_are_no_problem(open_copy: Callable[..., Workspace]) -> None:
     for changed in ({"stored_edge": 160}, {"jpeg_quality": 50}, {"stored_edge": 240, "jpeg_quality": 95}):
         assert found(open_copy(**changed)) == {}
         assert found(open_copy(**changed), quick=True) == {}
 
 
-def test_pictures_left_by_a_killed_extraction_are_no_orphans(library: House) -> None:
+def test_pictures_left_by_a_killed_extraction_are_no_orphans(library: Workspace) -> None:
     leave_orphan(library)
     library.change("UPDATE videos SET extraction_status = 'extracting', enrichment_status = 'enriching' WHERE id = 2")
     library.change("UPDATE tasks SET status = 'doing' WHERE video_id = 2 AND kind = 'extract'")
     assert found(library) == {}
 
 
-def test_beside_a_worker_only_what_is_settled_is_judged(library: House) -> None:
+def test_beside_a_worker_only_what_is_settled_is_judged(library: Workspace) -> None:
     library.change("UPDATE videos SET extraction_status = 'extracting' WHERE id = 2")
     leave_a_strangers_picture(library)
     delete_picture(library)
@@ -340,32 +340,32 @@ def test_beside_a_worker_only_what_is_settled_is_judged(library: House) -> None:
     assert found(library) == {Kind.PICTURE_MISSING: 1, Kind.ORPHAN: 1, Kind.STATUS: 2}
 
 
-async def test_a_worker_at_work_makes_no_false_alarm(house: House, standin: StandIn, tmp_path: Path) -> None:
+async def test_a_worker_at_work_makes_no_false_alarm(workspace: Workspace, standin: StandIn, tmp_path: Path) -> None:
     standin.behave(delay=0.01)
-    house.add(numbered_clip(tmp_path / "film.mp4", frames=60))
-    async with Running(house):
-        await until(lambda: house.video().extraction_status == "extracted", "extraction")
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=60))
+    async with Running(workspace):
+        await until(lambda: workspace.video().extraction_status == "extracted", "extraction")
         for _ in range(3):
-            assert (await asyncio.to_thread(verify, house.library)).groups == []
-        await until(lambda: house.described() == 60, "descriptions")
-    assert found(house) == {}
+            assert (await asyncio.to_thread(verify, workspace.library)).groups == []
+        await until(lambda: workspace.described() == 60, "descriptions")
+    assert found(workspace) == {}
 
 
-def test_a_stream_that_changes_its_size_is_healthy(house: House, tmp_path: Path) -> None:
+def test_a_stream_that_changes_its_size_is_healthy(workspace: Workspace, tmp_path: Path) -> None:
     parts = [
         picture_clip(tmp_path / f"{number}.ts", [numbered_picture(n, size) for n in range(8)], codec="mpeg2video")
         for number, size in enumerate([(320, 180), (240, 180)])
     ]
     film = tmp_path / "both.ts"
     film.write_bytes(b"".join(part.read_bytes() for part in parts))
-    house.add(film)
-    asyncio.run(house.enrich())
-    sizes = {read_jpeg(house.image(frame)).shape for frame in house.frames()}
+    workspace.add(film)
+    asyncio.run(workspace.enrich())
+    sizes = {read_jpeg(workspace.image(frame)).shape for frame in workspace.frames()}
     assert len(sizes) == 2
-    assert found(house) == found(house, quick=True) == {}
+    assert found(workspace) == found(workspace, quick=True) == {}
 
 
-def test_progress_is_told(library: House) -> None:
+def test_progress_is_told(library: Workspace) -> None:
     told: list[tuple[str, int]] = []
     verify(library.library, on_progress=lambda video, decoded: told.append((video.title, decoded)))
     assert told[0] == ("numbers", 1)
@@ -374,15 +374,15 @@ def test_progress_is_told(library: House) -> None:
 
 
 @pytest.mark.slow
-def test_real_footage_is_healthy(house: House) -> None:
+def test_real_footage_is_healthy(workspace: Workspace) -> None:
     folder = shared_videos()
     if folder is None:
         pytest.skip("no real footage here")
-    with_baseline = house.with_settings(describer="baseline")
+    with_baseline = workspace.with_settings(describer="baseline")
     with_baseline.add(
         *sorted(path for path in folder.iterdir() if path.suffix in (".mp4", ".webm")), sampling="distinct"
     )
     asyncio.run(with_baseline.enrich())
-    verdict = verify(house.library)
+    verdict = verify(workspace.library)
     assert verdict.groups == []
     assert verdict.videos == 8

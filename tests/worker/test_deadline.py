@@ -14,7 +14,7 @@ from enrich.worker import run_limits as deadlines
 from enrich.worker.run_limits import RunDeadline
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
-from tests.worker.house import House, Running, assert_settled, until
+from tests.worker.workspace import Running, Workspace, assert_settled, until
 
 Clip = Callable[..., Path]
 AT_ONCE_SECONDS = 0.4  # what a busy machine may take from "go" to the request's arrival
@@ -26,74 +26,76 @@ def seconds_from_now(seconds: float) -> datetime:
 
 @pytest.mark.parametrize("kind", ["moment", "length"])
 async def test_no_call_is_made_after_the_end_and_none_is_cut_short(
-    kind: str, house: House, standin: StandIn, clip: Clip
+    kind: str, workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
-    house.add(clip(frames=100))
-    await house.enrich(RunOptions(limit=2))
+    workspace.add(clip(frames=100))
+    await workspace.enrich(RunOptions(limit=2))
     standin.behave(delay=0.3)
     standin.forget()
     began = time.monotonic()
     order = RunOptions(until=seconds_from_now(3)) if kind == "moment" else RunOptions(within_seconds=3)
-    summary = await house.enrich(order)
+    summary = await workspace.enrich(order)
     assert summary.ending is RunEnd.TIME_UP
     assert 3 <= time.monotonic() - began < 6
     assert standin.chats
     assert max(chat.at for chat in standin.chats) <= began + 3 + AT_ONCE_SECONDS
     assert summary.counts.frames_described == len(standin.chats)
-    assert_settled(house)
+    assert_settled(workspace)
 
 
-async def test_also_when_the_database_is_locked_at_the_end(house: House, standin: StandIn, clip: Clip) -> None:
-    house.add(clip(frames=100))
-    await house.enrich(RunOptions(limit=2))
+async def test_also_when_the_database_is_locked_at_the_end(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+    workspace.add(clip(frames=100))
+    await workspace.enrich(RunOptions(limit=2))
     standin.behave(delay=0.2)
     began = time.monotonic()
-    async with Running(house, RunOptions(within_seconds=3)) as running:
+    async with Running(workspace, RunOptions(within_seconds=3)) as running:
         await asyncio.sleep(2.5)
-        with sqlite3.connect(house.settings.home / "library.db", isolation_level=None) as other:
+        with sqlite3.connect(workspace.settings.home / "library.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
             await asyncio.sleep(2)
             other.execute("ROLLBACK")
         other.close()
         assert (await running.end()).ending is RunEnd.TIME_UP
     assert max(chat.at for chat in standin.chats) <= began + 3 + AT_ONCE_SECONDS
-    assert_settled(house)
+    assert_settled(workspace)
 
 
-async def test_a_run_whose_time_is_over_at_its_start_asks_nobody(house: House, standin: StandIn, clip: Clip) -> None:
+async def test_a_run_whose_time_is_over_at_its_start_asks_nobody(
+    workspace: Workspace, standin: StandIn, clip: Clip
+) -> None:
     """As after a crash shortly before the end."""
-    house.add(clip(frames=5))
-    summary = await house.enrich(RunOptions(until=seconds_from_now(-1), until_idle=False))
+    workspace.add(clip(frames=5))
+    summary = await workspace.enrich(RunOptions(until=seconds_from_now(-1), until_idle=False))
     assert (summary.ending, summary.counts.calls) == (RunEnd.TIME_UP, 0)
     assert standin.history == []
-    assert house.tasks("extract") == {"todo": 1}
-    assert house.states_of_runs() == ["finished"]
+    assert workspace.tasks("extract") == {"todo": 1}
+    assert workspace.states_of_runs() == ["finished"]
 
 
-async def test_one_that_waits_for_more_work_waits_until_its_end(house: House) -> None:
+async def test_one_that_waits_for_more_work_waits_until_its_end(workspace: Workspace) -> None:
     began = time.monotonic()
-    summary = await house.enrich(RunOptions(until=seconds_from_now(1), until_idle=False))
+    summary = await workspace.enrich(RunOptions(until=seconds_from_now(1), until_idle=False))
     assert summary.ending is RunEnd.TIME_UP
     assert 1 <= time.monotonic() - began < 4
 
 
-async def test_one_that_is_paused_ends_with_its_time(house: House, standin: StandIn, clip: Clip) -> None:
-    house.add(clip(frames=100))
-    await house.enrich(RunOptions(limit=1))
+async def test_one_that_is_paused_ends_with_its_time(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+    workspace.add(clip(frames=100))
+    await workspace.enrich(RunOptions(limit=1))
     standin.behave(delay=0.3)
-    async with Running(house, RunOptions(until=seconds_from_now(5), until_idle=False)) as running:
-        await until(lambda: house.described() >= 2, "one more is described")
-        house.change("UPDATE runs SET requested = 'pause' WHERE id = 2")
-        await until(lambda: house.states_of_runs()[-1] == "paused", "it is paused")
+    async with Running(workspace, RunOptions(until=seconds_from_now(5), until_idle=False)) as running:
+        await until(lambda: workspace.described() >= 2, "one more is described")
+        workspace.change("UPDATE runs SET requested = 'pause' WHERE id = 2")
+        await until(lambda: workspace.states_of_runs()[-1] == "paused", "it is paused")
         assert (await running.end()).ending is RunEnd.TIME_UP
-    assert_settled(house)
+    assert_settled(workspace)
 
 
-async def test_the_row_says_when_it_ends(house: House) -> None:
+async def test_the_row_says_when_it_ends(workspace: Workspace) -> None:
     end = seconds_from_now(0.2)
-    await house.enrich(RunOptions(until=end))
-    await house.enrich(RunOptions())
-    ends = [row for (row,) in house.ask("SELECT json_extract(options, '$.until') FROM runs ORDER BY id")]
+    await workspace.enrich(RunOptions(until=end))
+    await workspace.enrich(RunOptions())
+    ends = [row for (row,) in workspace.ask("SELECT json_extract(options, '$.until') FROM runs ORDER BY id")]
     assert ends == [end.isoformat(), None]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from db import queries
 from tests.clips import numbered_clip, run_ffmpeg
-from tests.worker.house import House, assert_truthful
+from tests.worker.workspace import Workspace, assert_truthful
 
 Clip = Callable[..., Path]
 CONTAINERS = {
@@ -28,15 +28,15 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-async def test_a_film_in_this_container_is_described_as_it_is(house: House, tmp_path: Path, name: str) -> None:
-    house.add(numbered_clip(tmp_path / name, frames=6, **CONTAINERS[name]))
+async def test_a_film_in_this_container_is_described_as_it_is(workspace: Workspace, tmp_path: Path, name: str) -> None:
+    workspace.add(numbered_clip(tmp_path / name, frames=6, **CONTAINERS[name]))
     if name == "phone.mp4":  # its colours are converted, and not those of the numbered picture
-        await house.enrich()
-        assert house.described() == 6
-        assert (house.video().width, house.video().height) == (320, 180)
+        await workspace.enrich()
+        assert workspace.described() == 6
+        assert (workspace.video().width, workspace.video().height) == (320, 180)
         return
-    assert (await house.enrich()).is_good
-    assert_truthful(house)
+    assert (await workspace.enrich()).is_good
+    assert_truthful(workspace)
 
 
 def live_webm(folder: Path) -> Path:
@@ -49,44 +49,46 @@ def live_webm(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["live.webm", "raw.h264"])
-async def test_a_film_that_says_no_length_gets_the_one_decoding_finds(house: House, tmp_path: Path, kind: str) -> None:
+async def test_a_film_that_says_no_length_gets_the_one_decoding_finds(
+    workspace: Workspace, tmp_path: Path, kind: str
+) -> None:
     film = live_webm(tmp_path) if kind == "live.webm" else numbered_clip(tmp_path / kind, frames=10)
-    house.add(film)
-    before: queries.VideoRow = house.video()
+    workspace.add(film)
+    before: queries.VideoRow = workspace.video()
     assert before.duration is None
-    await house.enrich()
-    assert_truthful(house)
-    assert house.video().duration == pytest.approx(10 / 25, abs=0.041)
-    assert house.video().frame_count == 10
+    await workspace.enrich()
+    assert_truthful(workspace)
+    assert workspace.video().duration == pytest.approx(10 / 25, abs=0.041)
+    assert workspace.video().frame_count == 10
 
 
-async def test_a_length_the_file_says_stays(house: House, clip: Clip) -> None:
-    house.add(clip(frames=10))
-    said = house.video().duration
-    await house.enrich()
-    assert house.video().duration == said
+async def test_a_length_the_file_says_stays(workspace: Workspace, clip: Clip) -> None:
+    workspace.add(clip(frames=10))
+    said = workspace.video().duration
+    await workspace.enrich()
+    assert workspace.video().duration == said
 
 
-def test_a_recordings_chapters_and_warnings_are_kept_with_the_videos(house: House, tmp_path: Path) -> None:
+def test_a_recordings_chapters_and_warnings_are_kept_with_the_videos(workspace: Workspace, tmp_path: Path) -> None:
     for number, name in enumerate(("GX020123.MP4", "GX010123.MP4", "other.mp4")):
         how = {"tags": {"com.vendor.gamma": "S-Log3"}} if name == "other.mp4" else {}
         numbered_clip(tmp_path / name, frames=2, first=number * 100, **how)
-    house.added([tmp_path])
-    assert [(row.recording, row.chapter) for row in map(house.video, (1, 2, 3))] == [
+    workspace.added([tmp_path])
+    assert [(row.recording, row.chapter) for row in map(workspace.video, (1, 2, 3))] == [
         (str(tmp_path / "GX*0123"), 1),
         (str(tmp_path / "GX*0123"), 2),
         (None, None),
     ]
-    assert house.video(1).warnings == []
-    assert "S-Log3" in house.video(3).warnings[0]
+    assert workspace.video(1).warnings == []
+    assert "S-Log3" in workspace.video(3).warnings[0]
 
 
-def test_chapters_that_moved_together_stay_together(house: House, tmp_path: Path) -> None:
+def test_chapters_that_moved_together_stay_together(workspace: Workspace, tmp_path: Path) -> None:
     old, new = tmp_path / "card", tmp_path / "archive"
     old.mkdir()
     for number in (1, 2):
         numbered_clip(old / f"GX0{number}0123.MP4", frames=2, first=number * 100)
-    house.added([old])
+    workspace.added([old])
     old.rename(new)
-    house.added([new])
-    assert {house.video(number).recording for number in (1, 2)} == {str(new / "GX*0123")}
+    workspace.added([new])
+    assert {workspace.video(number).recording for number in (1, 2)} == {str(new / "GX*0123")}

@@ -10,7 +10,7 @@ from db.engine import writing
 from enrich.schedule.coverage import FILL_PRIORITY, CoverageOrder
 from enrich.worker.gap_filling import MISSED_LOOKS, GapQueue, difference, has_room, signature
 from enrich.worker.run_options import RunOptions
-from tests.worker.house import House
+from tests.worker.workspace import Workspace
 
 
 def said(text: str) -> int:
@@ -87,23 +87,25 @@ def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_r
     assert has_room(CoverageOrder(8.0).gap(1), 0, CoverageOrder(8.0))  # nobody looks at so short a film first
 
 
-def raised(house: House, start: float, end: float) -> list[float]:
-    with writing(house.library.engine) as connection:
+def raised(workspace: Workspace, start: float, end: float) -> list[float]:
+    with writing(workspace.library.engine) as connection:
         editing.prioritize_middle(connection, 1, start, end, pass_=DEEP, priority=FILL_PRIORITY)
-    rows = house.ask(
+    rows = workspace.ask(
         "SELECT timestamp FROM frames JOIN tasks ON frame_id = frames.id WHERE priority = :fill", fill=FILL_PRIORITY
     )
     return sorted(row.timestamp for row in rows)
 
 
 async def test_the_frame_that_stands_shortest_in_the_middle_half_fills_a_gap(
-    house: House, clip: Callable[..., Path]
+    workspace: Workspace, clip: Callable[..., Path]
 ) -> None:
-    house.add(clip(frames=30, fps=10), sampling="exact")
-    await house.worker(RunOptions(describe=False), None).run()
-    house.change('UPDATE frames SET stands_for = 5 WHERE "index" NOT IN (1, 7)')
-    assert raised(house, 0.0, 1.0) == [0.7]  # 0.1 s lies too near to the edge
-    house.change("UPDATE tasks SET status = 'done' WHERE priority = :fill", fill=FILL_PRIORITY)
-    assert raised(house, 0.0, 1.0) == [0.5, 0.7]  # all alike: the nearest to the middle
-    house.change("UPDATE tasks SET status = 'done' WHERE frame_id NOT IN (SELECT id FROM frames WHERE \"index\" = 1)")
-    assert raised(house, 0.0, 1.0) == [0.1, 0.5, 0.7]  # what there is
+    workspace.add(clip(frames=30, fps=10), sampling="exact")
+    await workspace.worker(RunOptions(describe=False), None).run()
+    workspace.change('UPDATE frames SET stands_for = 5 WHERE "index" NOT IN (1, 7)')
+    assert raised(workspace, 0.0, 1.0) == [0.7]  # 0.1 s lies too near to the edge
+    workspace.change("UPDATE tasks SET status = 'done' WHERE priority = :fill", fill=FILL_PRIORITY)
+    assert raised(workspace, 0.0, 1.0) == [0.5, 0.7]  # all alike: the nearest to the middle
+    workspace.change(
+        "UPDATE tasks SET status = 'done' WHERE frame_id NOT IN (SELECT id FROM frames WHERE \"index\" = 1)"
+    )
+    assert raised(workspace, 0.0, 1.0) == [0.1, 0.5, 0.7]  # what there is

@@ -14,7 +14,7 @@ from db.models import TaskKind
 from enrich.process import is_alive, this_process
 from enrich.worker import heartbeat
 from enrich.worker.heartbeat import Heartbeat
-from tests.worker.house import House
+from tests.worker.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -24,19 +24,19 @@ def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run_id(house: House) -> int:
+def run_id(workspace: Workspace) -> int:
     """A run that began an hour ago."""
     ago = datetime.now(UTC) - timedelta(hours=1)
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         return runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)[0]
 
 
 @pytest.fixture
-def job(house: House, clip: Callable[..., Path], run_id: int) -> Iterator[queue.ClaimedTask]:
+def job(workspace: Workspace, clip: Callable[..., Path], run_id: int) -> Iterator[queue.ClaimedTask]:
     """A task claimed an hour ago."""
-    house.add(clip())
+    workspace.add(clip())
     ago = datetime.now(UTC) - timedelta(hours=1)
-    with writing(house.library.engine) as connection:
+    with writing(workspace.library.engine) as connection:
         [job] = queue.claim(connection, kind=TaskKind.EXTRACT, run_id=run_id, host="here", limit=1, now=ago)
     return job
 
@@ -52,49 +52,51 @@ def is_fresh(moment: str) -> bool:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC) > datetime.now(UTC) - timedelta(seconds=60)
 
 
-def keep(house: House, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Heartbeat:
-    return Heartbeat(house.library.engine, run_id, counts=lambda: {"frames_described": 3}, on_request=on_request)
+def keep(workspace: Workspace, run_id: int, on_request: Callable[[str], None] = lambda _: None) -> Heartbeat:
+    return Heartbeat(workspace.library.engine, run_id, counts=lambda: {"frames_described": 3}, on_request=on_request)
 
 
-def test_the_heartbeat_and_the_counts_are_written(house: House, run_id: int) -> None:
-    with keep(house, run_id):
-        wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
-    assert house.value("SELECT counts FROM runs") == '{"frames_described": 3}'
+def test_the_heartbeat_and_the_counts_are_written(workspace: Workspace, run_id: int) -> None:
+    with keep(workspace, run_id):
+        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
+    assert workspace.value("SELECT counts FROM runs") == '{"frames_described": 3}'
 
 
 def test_leases_of_held_tasks_are_pushed_on_until_they_are_dropped(
-    house: House, run_id: int, job: queue.ClaimedTask
+    workspace: Workspace, run_id: int, job: queue.ClaimedTask
 ) -> None:
     lease = "SELECT lease_until FROM tasks"
-    with keep(house, run_id) as kept:
+    with keep(workspace, run_id) as kept:
         kept.hold(job)
-        wait_until(lambda: is_fresh(house.value(lease)))
+        wait_until(lambda: is_fresh(workspace.value(lease)))
         kept.drop(job)
-    before = house.value(lease)
-    with keep(house, run_id):
-        beat = house.value("SELECT heartbeat_at FROM runs")
-        wait_until(lambda: house.value("SELECT heartbeat_at FROM runs") > beat)
-    assert house.value(lease) == before
+    before = workspace.value(lease)
+    with keep(workspace, run_id):
+        beat = workspace.value("SELECT heartbeat_at FROM runs")
+        wait_until(lambda: workspace.value("SELECT heartbeat_at FROM runs") > beat)
+    assert workspace.value(lease) == before
 
 
-def test_a_task_that_is_not_ours_any_more_is_left_alone(house: House, run_id: int, job: queue.ClaimedTask) -> None:
-    house.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
-    before = house.value("SELECT lease_until FROM tasks")
-    with keep(house, run_id) as kept:
+def test_a_task_that_is_not_ours_any_more_is_left_alone(
+    workspace: Workspace, run_id: int, job: queue.ClaimedTask
+) -> None:
+    workspace.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
+    before = workspace.value("SELECT lease_until FROM tasks")
+    with keep(workspace, run_id) as kept:
         kept.hold(job)
-        wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
+        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
         wait_until(kept._thread.is_alive)
-    assert house.value("SELECT lease_until FROM tasks") == before
+    assert workspace.value("SELECT lease_until FROM tasks") == before
 
 
-def test_a_request_is_handed_on(house: House, run_id: int) -> None:
+def test_a_request_is_handed_on(workspace: Workspace, run_id: int) -> None:
     asked: list[str] = []
-    with keep(house, run_id, asked.append):
-        house.change("UPDATE runs SET requested = 'stop'")
+    with keep(workspace, run_id, asked.append):
+        workspace.change("UPDATE runs SET requested = 'stop'")
         wait_until(lambda: "stop" in asked)
 
 
-def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locked_database_does_not_end_it(workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
     beat, beats = runs.beat, []
 
     def locked_at_first(*arguments: object, **named: object) -> str | None:
@@ -104,14 +106,16 @@ def test_a_locked_database_does_not_end_it(house: House, run_id: int, monkeypatc
         return beat(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(heartbeat.runs, "beat", locked_at_first)
-    with keep(house, run_id):
-        wait_until(lambda: is_fresh(house.value("SELECT heartbeat_at FROM runs")))
+    with keep(workspace, run_id):
+        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
     assert len(beats) >= 4
 
 
-def test_it_ends_at_once_however_long_its_beats_are(house: House, run_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_at_once_however_long_its_beats_are(
+    workspace: Workspace, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 3600)
     start = time.monotonic()
-    with keep(house, run_id):
+    with keep(workspace, run_id):
         pass
     assert time.monotonic() - start < 5

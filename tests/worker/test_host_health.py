@@ -11,7 +11,7 @@ from enrich.worker.host_health import HostHealth, frames_ahead
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
 from tests.standin.tricks import ONE_TEXT
-from tests.worker.house import House, Running, assert_settled, assert_truthful, until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, until
 
 HERE, THERE = "http://here:11434", "http://there:11434"
 GOOD = (PairReply("a ball", "a board"),) * 3
@@ -211,28 +211,30 @@ def said(caplog: pytest.LogCaptureFixture, action: str) -> list[str]:
 
 
 async def test_a_host_that_sees_gets_six_pictures_that_are_no_frames(
-    house: House, standin: StandIn, clip: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    workspace: Workspace, standin: StandIn, clip: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     standin.behave(delay=0.01)
-    house.add(clip(frames=80))
-    summary = await house.enrich()
+    workspace.add(clip(frames=80))
+    summary = await workspace.enrich()
     assert canaries(standin) == 6
     assert len(standin.described) == 86
-    assert summary.counts.calls == house.value("SELECT count(*) FROM analyses") == 80
+    assert summary.counts.calls == workspace.value("SELECT count(*) FROM analyses") == 80
     assert said(caplog, "health_check_failed") == []
-    assert_truthful(house)
+    assert_truthful(workspace)
 
 
-async def test_a_short_run_pays_for_no_canary(house: House, standin: StandIn, clip: Callable[..., Path]) -> None:
-    house.add(clip(frames=19))
-    await house.enrich()
-    house.add(clip(frames=40, first=500))
-    await house.enrich(RunOptions(limit=19))
+async def test_a_short_run_pays_for_no_canary(
+    workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
+) -> None:
+    workspace.add(clip(frames=19))
+    await workspace.enrich()
+    workspace.add(clip(frames=40, first=500))
+    await workspace.enrich(RunOptions(limit=19))
     assert canaries(standin) == 0
 
 
 async def test_a_describer_that_cannot_err_is_not_asked(
-    house: House, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
 
@@ -241,13 +243,13 @@ async def test_a_describer_that_cannot_err_is_not_asked(
         return HealthCheckResult(host, GOOD)
 
     monkeypatch.setattr(host_runner, "canary", canary)
-    house.add(clip(frames=60))
-    await house.with_settings(describer="baseline").enrich()
+    workspace.add(clip(frames=60))
+    await workspace.with_settings(describer="baseline").enrich()
     assert asked == []
 
 
 async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
-    make_house: Callable[..., House],
+    make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
     clip: Callable[..., Path],
@@ -256,25 +258,25 @@ async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
     for host in (standin, second):
         host.behave(delay=0.01)
     second.play(Trick.SAME_TEXT, stubborn=True)
-    house = make_house(ollama_hosts=f"{standin.address},{second.address}")
-    house.add(clip(frames=120))
-    async with Running(house) as running:
+    workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
+    workspace.add(clip(frames=120))
+    async with Running(workspace) as running:
         await until(lambda: said(caplog, "host_backing_off"), "the bad host rests")
         asked = len(second.chats)
-        await until(lambda: house.described() == 120, "all are described")
+        await until(lambda: workspace.described() == 120, "all are described")
         assert len(second.chats) == asked
         running.worker.stop()
         await running.end()
     assert all(f"{second.address} says the same of every picture" in text for text in said(caplog, "host_backing_off"))
-    wrong = [frame for frame in house.frames() if frame.local_description == ONE_TEXT]
+    wrong = [frame for frame in workspace.frames() if frame.local_description == ONE_TEXT]
     assert len(wrong) <= 40  # those it was asked about before both canaries had come to an end
     assert len(said(caplog, "health_check_failed")) == 1
-    assert house.attempts() == 0
-    assert_settled(house)
+    assert workspace.attempts() == 0
+    assert_settled(workspace)
 
 
 async def test_a_silent_host_of_two_costs_no_frame_an_attempt(
-    make_house: Callable[..., House],
+    make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
     clip: Callable[..., Path],
@@ -283,29 +285,29 @@ async def test_a_silent_host_of_two_costs_no_frame_an_attempt(
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 1)  # 10 in real life: no frame fails thrice before the verdict
     standin.behave(delay=0.01)
     second.play(Trick.EMPTY, stubborn=True)
-    house = make_house(ollama_hosts=f"{standin.address},{second.address}")
-    house.add(clip(frames=100))
-    summary = await house.enrich()
+    workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
+    workspace.add(clip(frames=100))
+    summary = await workspace.enrich()
     assert summary.is_good
-    assert_truthful(house)
+    assert_truthful(workspace)
 
 
 async def test_a_lone_bad_host_is_warned_about_and_goes_on(
-    house: House, standin: StandIn, clip: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    workspace: Workspace, standin: StandIn, clip: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     standin.behave(delay=0.01)
     standin.play(Trick.SAME_TEXT, stubborn=True)
-    house.add(clip(frames=60))
-    summary = await house.enrich()
+    workspace.add(clip(frames=60))
+    summary = await workspace.enrich()
     assert summary.is_good
-    assert {frame.local_description for frame in house.frames()} == {ONE_TEXT}
+    assert {frame.local_description for frame in workspace.frames()} == {ONE_TEXT}
     [warning] = said(caplog, "health_check_failed")
     assert warning.startswith(f"{standin.address} says the same of every picture")
     assert canaries(standin) == 6
 
 
 async def test_a_host_that_has_recovered_is_taken_back(
-    make_house: Callable[..., House],
+    make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
     clip: Callable[..., Path],
@@ -317,9 +319,9 @@ async def test_a_host_that_has_recovered_is_taken_back(
     for host in (standin, second):
         host.behave(delay=0.05)
     second.play(Trick.SAME_TEXT, stubborn=True)
-    house = make_house(ollama_hosts=f"{standin.address},{second.address}")
-    house.add(clip(frames=300))
-    async with Running(house) as running:
+    workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
+    workspace.add(clip(frames=300))
+    async with Running(workspace) as running:
         await until(lambda: any("set aside" in text for text in said(caplog, "host_backing_off")), "it is set aside")
         second.calm()
         await until(lambda: recovered in said(caplog, "host_ready"), "its canary is good")
@@ -327,11 +329,11 @@ async def test_a_host_that_has_recovered_is_taken_back(
         await until(lambda: len(second.described) - canaries(second) > before + 10, "it describes again")
         running.worker.stop()
         await running.end()
-    assert_settled(house)
+    assert_settled(workspace)
 
 
 async def test_a_bad_host_takes_over_when_the_other_goes_down_for_good(
-    make_house: Callable[..., House],
+    make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
     clip: Callable[..., Path],
@@ -341,11 +343,11 @@ async def test_a_bad_host_takes_over_when_the_other_goes_down_for_good(
     monkeypatch.setattr(host_health, "GONE_SECONDS", 0.3)
     standin.behave(delay=0.02)
     second.play(Trick.SAME_TEXT, stubborn=True)
-    house = make_house(ollama_hosts=f"{standin.address},{second.address}")
-    house.add(clip(frames=120))
-    async with Running(house, RunOptions()) as running:
+    workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
+    workspace.add(clip(frames=120))
+    async with Running(workspace, RunOptions()) as running:
         await until(lambda: said(caplog, "health_check_failed"), "the canary has failed")
         standin.stop()
         await running.end()
-    assert house.described() == 120
-    assert house.attempts() == 0
+    assert workspace.described() == 120
+    assert workspace.attempts() == 0

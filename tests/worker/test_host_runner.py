@@ -35,7 +35,7 @@ from enrich.worker import host_runner
 from enrich.worker.host_health import HostHealth
 from enrich.worker.host_runner import HostRunner, ResultHandlers
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
-from tests.worker.house import until
+from tests.worker.workspace import until
 
 HOST = "http://here:11434"
 QUESTION = Question((Image(b"", 0.0),))

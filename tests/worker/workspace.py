@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 20.0
 
 
 @dataclass
-class House:
+class Workspace:
     """One library in a folder of its own."""
 
     library: Library
@@ -38,9 +38,9 @@ class House:
     def frames_folder(self) -> Path:
         return self.library.frames_folder
 
-    def with_settings(self, **changes: Any) -> "House":
+    def with_settings(self, **changes: Any) -> "Workspace":
         """The same library under other settings."""
-        return House(Library(self.settings.model_copy(update=changes), self.library.engine))
+        return Workspace(Library(self.settings.model_copy(update=changes), self.library.engine))
 
     def add(self, *paths: Path, sampling: str = "exact", context: str = "") -> list[int]:
         """Add files; their ids."""
@@ -116,7 +116,7 @@ class House:
         return [state for (state,) in self.ask("SELECT state FROM runs ORDER BY id")]
 
 
-def open_house(home: Path, **given: Any) -> House:
+def open_workspace(home: Path, **given: Any) -> Workspace:
     """A library in `home`, quick in all things a test would wait for."""
     values = {
         "home": home,
@@ -126,7 +126,7 @@ def open_house(home: Path, **given: Any) -> House:
         "disk_reserve_mb": 0,
         "stored_edge": 320,
     }
-    return House(Library.open(load_settings(**(values | given))))
+    return Workspace(Library.open(load_settings(**(values | given))))
 
 
 def truthful(number: int) -> str:
@@ -134,9 +134,9 @@ def truthful(number: int) -> str:
     return f"Frame number {number}: black and white squares above a {colour_name(number)} band."
 
 
-def assert_truthful(house: House, video_id: int = 1, first: int = 0) -> None:
+def assert_truthful(workspace: Workspace, video_id: int = 1, first: int = 0) -> None:
     """Every kept frame is described, by what is to be seen in that very frame."""
-    frames = house.frames(video_id)
+    frames = workspace.frames(video_id)
     assert frames
     for frame in frames:
         assert frame.index is not None
@@ -144,12 +144,12 @@ def assert_truthful(house: House, video_id: int = 1, first: int = 0) -> None:
         assert f"number {first + frame.index}" in (frame.local_tags or [])
 
 
-def assert_settled(house: House) -> None:
+def assert_settled(workspace: Workspace) -> None:
     """Nothing is in anybody's hands: no claimed task, no half picture, no run that looks alive."""
-    assert house.value("SELECT count(*) FROM tasks WHERE status = 'doing' OR lease_token IS NOT NULL") == 0
-    assert not list(house.frames_folder.rglob("*.part"))
-    assert set(house.states_of_runs()) <= {"stopped", "finished", "crashed"}
-    assert house.ask("PRAGMA foreign_key_check") == []
+    assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing' OR lease_token IS NOT NULL") == 0
+    assert not list(workspace.frames_folder.rglob("*.part"))
+    assert set(workspace.states_of_runs()) <= {"stopped", "finished", "crashed"}
+    assert workspace.ask("PRAGMA foreign_key_check") == []
 
 
 async def until(happens: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
@@ -163,9 +163,9 @@ async def until(happens: Callable[[], object], what: str, seconds: float = PATIE
 class Running:
     """A worker that runs beside the test; stopped, and its errors raised, at the end of the block."""
 
-    def __init__(self, house: House, order: RunOptions | None = None) -> None:
-        self._describer = house.describer()
-        self.worker = house.worker(order or RunOptions(until_idle=False), self._describer)
+    def __init__(self, workspace: Workspace, order: RunOptions | None = None) -> None:
+        self._describer = workspace.describer()
+        self.worker = workspace.worker(order or RunOptions(until_idle=False), self._describer)
         self._task: asyncio.Task[RunSummary] | None = None
 
     async def __aenter__(self) -> Self:
