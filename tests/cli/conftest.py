@@ -1,6 +1,5 @@
 """An environment of its own, a stand-in for Ollama, clips, and a library that is enriched once and copied."""
 
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -30,10 +29,7 @@ def quiet_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def live_in(patch: pytest.MonkeyPatch, home: Path, ollama: str) -> None:
-    """Commands in this process work on the library in `home`; nothing of the person who runs the tests has a say."""
-    for name in list(os.environ):
-        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            patch.delenv(name)
+    """Commands in this process work on the library in `home`."""
     for name, value in quiet_environment(home, OLLAMA_HOST=ollama).items():
         patch.setenv(name, value)
 
@@ -49,10 +45,10 @@ def living_in(home: Path, ollama: str = NOBODY) -> Iterator[pytest.MonkeyPatch]:
         signal.signal(number, handler)
 
 
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A library of the test's own; nobody answers where Ollama is looked for."""
-    live_in(monkeypatch, tmp_path / "home", NOBODY)
+@pytest.fixture
+def environment_variables(tmp_path: Path) -> dict[str, str]:
+    """A library of the test's own, and no Ollama."""
+    return quiet_environment(tmp_path / "home", OLLAMA_HOST=NOBODY)
 
 
 @pytest.fixture(autouse=True)
@@ -60,15 +56,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes seconds for people takes hundredths of a second in this process."""
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.3)
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
-
-
-@pytest.fixture(autouse=True)
-def same_signals() -> Iterator[None]:
-    """`enrich` takes the signals of its process over; tests give them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

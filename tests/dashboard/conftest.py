@@ -86,7 +86,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pauses: None) -> Path:
     """Where the app looks for its library: nothing is there yet. Nobody answers where Ollama is looked for."""
     live_in(monkeypatch, tmp_path / "home", NOBODY)
     return tmp_path / "home"

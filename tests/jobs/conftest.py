@@ -1,5 +1,5 @@
 """The environment of `tests/control`."""
 
-from tests.control.conftest import own_environment, settings, standin
+from tests.control.conftest import environment_variables, settings, standin
 
-__all__ = ["own_environment", "settings", "standin"]
+__all__ = ["environment_variables", "settings", "standin"]

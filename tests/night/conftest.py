@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.control.conftest import background, own_environment, settings, standin, workspace
+from tests.control.conftest import background, environment_variables, settings, standin, workspace
 from tests.night.night import Night
+from tests.worker.conftest import always_short_pauses
 from tests.worker.workspace import Workspace
 
-__all__ = ["background", "own_environment", "settings", "standin", "workspace"]
+__all__ = ["always_short_pauses", "background", "environment_variables", "settings", "standin", "workspace"]
 
 
 @pytest.fixture

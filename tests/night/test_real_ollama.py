@@ -51,7 +51,9 @@ def server() -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-def workspace(server: OwnServer, monkeypatch: pytest.MonkeyPatch, own_environment: None) -> Iterator[Workspace]:
+def workspace(
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch, environment: None, short_pauses: None
+) -> Iterator[Workspace]:
     """A library whose workers ask that server."""
     given = {"OLLAMA_HOSTS": server.address, "MODEL": MODEL, "NUM_PREDICT": "32", "OLLAMA_OPTIONS": '{"num_thread": 1}'}
     for name, value in given.items():

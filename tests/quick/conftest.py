@@ -39,7 +39,7 @@ def prepared(film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pauses: None) -> Path:
     """Where the test's library will be."""
     live_in(monkeypatch, tmp_path / "home", NOBODY)
     monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", str(PICTURES))

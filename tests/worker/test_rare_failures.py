@@ -258,10 +258,10 @@ async def test_a_film_that_breaks_off_is_described_as_far_as_it_goes(workspace: 
     assert_truthful(workspace)
 
 
+@pytest.mark.expected_errors("damaged: ")
 async def test_a_film_of_which_nothing_can_be_decoded_fails_by_itself(
-    workspace: Workspace, tmp_path: Path, clip: Clip, expected_errors: list[str]
+    workspace: Workspace, tmp_path: Path, clip: Clip
 ) -> None:
-    expected_errors.append("damaged: ")
     film = Path(shutil.copy(clip(frames=20), tmp_path / "damaged.mp4"))
     workspace.add(film, clip(frames=8, first=300))
     data = bytearray(film.read_bytes())
@@ -279,10 +279,10 @@ async def test_a_film_of_which_nothing_can_be_decoded_fails_by_itself(
     assert_settled(workspace)
 
 
+@pytest.mark.expected_errors("clip-")
 async def test_a_codec_that_fails_in_an_unforeseen_way_ends_one_film_and_not_the_night(
-    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch, expected_errors: list[str]
+    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected_errors.append("clip-")
     workspace.add(clip(frames=20), clip(frames=8, first=300))
     first = workspace.video(1).fingerprint
     extraction = extract_task.Extraction
