@@ -48,14 +48,14 @@ def no_leftover_file() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_leftover_background_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No process that works on a library of these tests, not even one that is nobody's child."""
+    """No process that works on a library of these tests, not even an orphaned one."""
     yield
     assert processes_using(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest.fixture
 def environment_variables(tmp_path: Path) -> dict[str, str]:
-    """The settings a test starts with: a home of its own."""
+    """The settings a test starts with: an empty home."""
     return {"EVERYFRAME_HOME": str(tmp_path / "home")}
 
 

@@ -1,4 +1,4 @@
-"""A library and a stand-in as in `tests/manage`, and workers that are always ended."""
+"""The library and the stand-in of `tests/control`, and workers that are killed at the end of a test."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ __all__ = ["always_short_pauses", "background", "environment_variables", "settin
 
 @pytest.fixture
 def night(workspace: Workspace) -> Iterator[Night]:
-    """A night on the library; its workers are killed at the end."""
+    """A night on the library; its workers are killed at the end of the test."""
     begun = Night(workspace)
     yield begun
     begun.end()

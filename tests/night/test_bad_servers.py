@@ -1,4 +1,4 @@
-"""One long night with a server that fails in every way it can, one after the other, and recovers each time."""
+"""A long run with a server that fails in every known way, one after another, and recovers each time."""
 
 import asyncio
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from enrich.worker import host_runner, writer
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
-from tests.night.night import Night, assert_in_order
+from tests.night.night import Night, assert_complete
 from tests.standin import StandIn, Trick
 from tests.worker.workspace import Running, Workspace, assert_truthful, until
 
@@ -23,12 +23,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 @pytest.fixture
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call may take one second."""
+    """Requests time out after one second."""
     monkeypatch.setenv("EVERYFRAME_CALL_SECONDS", "1")
     monkeypatch.setenv("EVERYFRAME_LOAD_SECONDS", "2")
 
 
-def test_a_night_of_all_troubles_ends_complete_with_no_frame_failed(
+def test_run_survives_every_kind_of_server_trouble(
     settings: Settings,
     workspace: Workspace,
     standin: StandIn,
@@ -36,7 +36,7 @@ def test_a_night_of_all_troubles_ends_complete_with_no_frame_failed(
     background: Background,
     short_limits: None,
 ) -> None:
-    """Each trouble lasts until the run waits because of it; half of them also at what needs no model."""
+    """Each failure lasts until the run waits because of it; half of them also affect endpoints that need no model."""
     standin.behave(delay=0.1)
     workspace.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
     control.start(settings)
@@ -61,7 +61,7 @@ def test_a_night_of_all_troubles_ends_complete_with_no_frame_failed(
     assert None not in reasons
     assert len(set(reasons)) >= 6, reasons
     assert workspace.states_of_runs() == ["stopped"]
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert_truthful(workspace)
     assert workspace.value("SELECT max(crashes) FROM tasks") == 0
 
@@ -73,7 +73,7 @@ def bad_host() -> Iterator[StandIn]:
 
 
 @pytest.mark.parametrize("trouble", [Trick.ERROR, Trick.HANG])
-def test_a_host_that_fails_on_everything_beside_one_that_is_well_costs_no_frame_anything(
+def test_failing_host_beside_a_healthy_one_costs_no_attempt(
     trouble: Trick,
     night: Night,
     standin: StandIn,
@@ -82,29 +82,29 @@ def test_a_host_that_fails_on_everything_beside_one_that_is_well_costs_no_frame_
     short_limits: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It prepares well and then fails: what it was given goes to the other one."""
+    """The host passes its probe and then fails: its frames go to the other host."""
     monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"{bad_host.address},{standin.address}")
     standin.behave(delay=0.05)
     bad_host.play(trouble, frames=range(60))
     night.workspace.add(numbered_clip(tmp_path / "film.mp4", frames=60))
     worker = night.begin()
-    night.until(lambda: bad_host.chats, "the bad host is asked for a frame", worker)
+    night.until(lambda: bad_host.chats, "the bad host gets a request", worker)
     bad_host.play(trouble)
     night.finish(worker)
-    assert_in_order(night.workspace)
+    assert_complete(night.workspace)
     assert_truthful(night.workspace)
     assert night.workspace.ask("SELECT DISTINCT host FROM analyses WHERE is_kept") == [(standin.address,)]
 
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds for people takes hundredths of a second in this process."""
+    """Retries in this process follow at once."""
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("trouble", [Trick.SPACES, Trick.EMPTY])
-async def test_a_server_that_says_nothing_of_any_picture_for_a_while_costs_no_frame_anything(
+async def test_temporarily_empty_replies_fail_no_frame(
     trouble: Trick, workspace: Workspace, standin: StandIn, tmp_path: Path, quick_retries: None
 ) -> None:
     standin.behave(delay=0.02)
@@ -116,17 +116,17 @@ async def test_a_server_that_says_nothing_of_any_picture_for_a_while_costs_no_fr
         standin.calm()
         summary = await running.end()
     assert summary.failures == []
-    assert_in_order(workspace, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
+    assert_complete(workspace, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
     assert_truthful(workspace)
 
 
-async def test_a_host_that_says_nothing_beside_one_that_is_well_costs_no_frame_anything(
+async def test_host_with_empty_replies_beside_a_healthy_one_fails_no_frame(
     workspace: Workspace, standin: StandIn, bad_host: StandIn, tmp_path: Path, quick_retries: None
 ) -> None:
     standin.behave(delay=0.02)
     bad_host.play(Trick.SPACES, stubborn=True)
     both = workspace.with_settings(ollama_hosts=(bad_host.address, standin.address))
-    both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for the canary
+    both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for a health check
     summary = await both.enrich()
     assert summary.failures == []
-    assert_in_order(both, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
+    assert_complete(both, most_attempts=host_runner.FAILURE_THRESHOLD - 1)

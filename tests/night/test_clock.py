@@ -1,4 +1,4 @@
-"""The clock is set an hour on and an hour back while a worker works, and between two workers."""
+"""The clock jumps an hour forward and back while a worker runs, and between two workers."""
 
 import signal
 import sys
@@ -17,18 +17,18 @@ from enrich.process import lives, this_process
 from enrich.worker import heartbeat, host_runner, worker, writer
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
-from tests.night.night import Night, assert_in_order
+from tests.night.night import Night, assert_complete
 from tests.standin import StandIn, Trick
 from tests.worker.workspace import Running, Workspace, assert_truthful, until
 
 HOUR = timedelta(hours=1)
 FRAMES = 120
-ONE_CLAIM = 8  # frames that are claimed together
+ONE_CLAIM = 8  # frames claimed together
 
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Sets the clock of this process so far from the true time; the monotonic one goes on, as it does in life."""
+    """Sets the wall clock of this process by an offset; the monotonic clock continues, as on a real system."""
     distance = timedelta()
 
     class Clock(datetime):
@@ -47,8 +47,8 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 
 
 @pytest.fixture(autouse=True)
-def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases are pushed on, and what ran out is swept, many times during a test."""
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases are renewed, and expired ones released, many times during a test."""
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(heartbeat, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
@@ -56,7 +56,7 @@ def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-async def test_while_it_works_its_leases_hold_and_no_frame_fails(
+async def test_leases_survive_clock_jumps_during_a_run(
     workspace: Workspace, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
 ) -> None:
     standin.behave(delay=0.05)
@@ -66,21 +66,23 @@ async def test_while_it_works_its_leases_hold_and_no_frame_fails(
             await until(lambda step=step: workspace.described() >= 15 * (step + 1), "some are described")
             set_clock(distance)
         assert (await running.end()).is_good
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert_truthful(workspace)
     calls = [number for number in standin.described if number is not None]
     assert set(calls) == set(range(FRAMES))
-    assert len(calls) - FRAMES <= ONE_CLAIM, "the keeper may sweep what is claimed in the very moment of a jump"
+    assert len(calls) - FRAMES <= ONE_CLAIM, (
+        "a task claimed at the moment of a jump may be released and described twice"
+    )
 
 
-async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_at_the_latest(
+async def test_pending_retry_runs_although_the_clock_was_set_back(
     workspace: Workspace,
     standin: StandIn,
     tmp_path: Path,
     set_clock: Callable[[timedelta], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The clock is set back while it waits for its second attempt."""
+    """The clock is set back while a frame waits for its retry."""
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0.5)
     standin.behave(delay=0.02)
     standin.play(Trick.ERROR, frames={3}, times=1)
@@ -88,13 +90,13 @@ async def test_a_frame_that_is_to_be_tried_again_is_tried_at_the_end_of_the_run_
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.attempts() == 1, "a frame has failed once")
         set_clock(-HOUR)
-        await until(lambda: workspace.described() == 20, "it is tried again", seconds=5)
+        await until(lambda: workspace.described() == 20, "it is retried", seconds=5)
         assert (await running.end()).is_good
     assert_truthful(workspace)
 
 
 @pytest.mark.slow
-async def test_what_a_killed_worker_had_in_hand_is_taken_up_though_the_clock_was_set_back(
+async def test_tasks_of_a_killed_worker_are_reclaimed_under_an_earlier_clock(
     night: Night, standin: StandIn, tmp_path: Path, set_clock: Callable[[timedelta], None]
 ) -> None:
     workspace = night.workspace
@@ -110,13 +112,13 @@ async def test_what_a_killed_worker_had_in_hand_is_taken_up_though_the_clock_was
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.described() == 40, "all are described", seconds=5)
         assert (await running.end()).is_good
-    assert_in_order(workspace)
+    assert_complete(workspace)
     assert_truthful(workspace)
 
 
 @pytest.fixture
 def set_system_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Has /proc say what it says after the system's clock was set: the moment it was booted is another."""
+    """Makes /proc report another boot time, as it does after the system clock was set."""
     if not Path("/proc/stat").exists():
         pytest.skip("there is no /proc")
 
@@ -136,10 +138,10 @@ def set_system_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @pytest.mark.parametrize("distance", [HOUR, -HOUR], ids=["on", "back"])
-def test_a_worker_that_lives_is_known_after_the_system_clock_was_set(
+def test_living_worker_is_recognized_after_the_system_clock_was_set(
     workspace: Workspace, distance: timedelta, set_system_clock: Callable[[timedelta], None]
 ) -> None:
-    """Else a second one would be started beside it."""
+    """Otherwise a second worker would start."""
     me = this_process()
     with writing(workspace.library.engine) as connection:
         runs.begin(connection, me, options={}, is_alive=lambda _: False, now=datetime.now(UTC))

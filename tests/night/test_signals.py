@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C and SIGKILL to worker, supervisor and the shell they came from, in every state a worker can be in."""
+"""SIGTERM, Ctrl-C and SIGKILL to the worker, its supervisor and their shell, in every state of a worker."""
 
 import os
 import random
@@ -15,7 +15,7 @@ from enrich.control import control
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.control.conftest import FRAMES, clip
-from tests.night.night import Night, Worker, assert_in_order
+from tests.night.night import Night, Worker, assert_complete
 from tests.standin import StandIn, Trick
 from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
@@ -23,7 +23,7 @@ __all__ = ["clip"]
 
 SEED = 20261122
 EARLY_ROUNDS = 8
-LOST_SECONDS = 8.0  # longer than a worker takes to end
+LOST_SECONDS = 8.0  # longer than a worker takes to shut down
 STATES = ["running", "waiting", "paused"]
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 
@@ -31,14 +31,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def film(workspace: Workspace, standin: StandIn, clip: Path) -> None:
-    """A film that takes some seconds to describe."""
+def video_file(workspace: Workspace, standin: StandIn, clip: Path) -> None:
+    """A video that takes some seconds to describe."""
     standin.behave(delay=0.15)
     workspace.add(clip)
 
 
 def bring_into(state: str, workspace: Workspace, standin: StandIn, settings: Settings, background: Background) -> None:
-    """Bring the worker that works into a state."""
+    """Bring the running worker into a state."""
     background.until_described(3)
     if state == "waiting":
         standin.stop()
@@ -49,25 +49,25 @@ def bring_into(state: str, workspace: Workspace, standin: StandIn, settings: Set
 
 
 def assert_nothing_lost(night: Night, standin: StandIn) -> None:
-    """The worker has ended in good order, and the next one does the rest."""
+    """The worker has shut down cleanly, and the next one does the rest."""
     assert night.workspace.states_of_runs()[-1] == "stopped"
     assert_settled(night.workspace)
     assert night.workspace.value("SELECT coalesce(sum(attempts + crashes), 0) FROM tasks") == 0
     standin.behave(delay=0)
-    standin.stop()  # if it is not already
+    standin.stop()  # unless it is stopped already
     standin.start()
     night.finish()
-    assert_in_order(night.workspace)
+    assert_complete(night.workspace)
     assert_truthful(night.workspace)
 
 
 @SIGNALS
 @pytest.mark.parametrize("state", STATES)
-def test_a_worker_that_is_told_to_end_does_so_in_good_order(
+def test_worker_shuts_down_cleanly_on_a_signal(
     number: signal.Signals,
     state: str,
     night: Night,
-    film: None,
+    video_file: None,
     standin: StandIn,
     settings: Settings,
     background: Background,
@@ -81,11 +81,11 @@ def test_a_worker_that_is_told_to_end_does_so_in_good_order(
 
 @SIGNALS
 @pytest.mark.parametrize("state", STATES)
-def test_a_supervisor_that_is_told_to_end_ends_its_worker_in_good_order(
+def test_supervisor_shuts_its_worker_down_cleanly_on_a_signal(
     number: signal.Signals,
     state: str,
     night: Night,
-    film: None,
+    video_file: None,
     standin: StandIn,
     settings: Settings,
     background: Background,
@@ -100,8 +100,8 @@ def test_a_supervisor_that_is_told_to_end_ends_its_worker_in_good_order(
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_a_supervisor_does_not_start_a_worker_again_that_was_told_to_end(
-    state: str, night: Night, film: None, standin: StandIn, settings: Settings, background: Background
+def test_supervisor_does_not_restart_a_terminated_worker(
+    state: str, night: Night, video_file: None, standin: StandIn, settings: Settings, background: Background
 ) -> None:
     control.start(settings)
     bring_into(state, night.workspace, standin, settings, background)
@@ -114,10 +114,10 @@ def test_a_supervisor_does_not_start_a_worker_again_that_was_told_to_end(
 
 
 @SIGNALS
-def test_a_second_signal_ends_it_at_once_and_nothing_is_counted(
-    number: signal.Signals, night: Night, film: None, standin: StandIn
+def test_second_signal_kills_at_once_and_counts_no_attempt(
+    number: signal.Signals, night: Night, video_file: None, standin: StandIn
 ) -> None:
-    """The calls in flight hang, and somebody will not wait the seconds they are given."""
+    """The requests in flight hang, and the user does not wait for their grace time."""
     worker = night.begin()
     night.until(lambda: night.workspace.described() >= 3, "some are described", worker)
     standin.play(Trick.HANG)
@@ -133,7 +133,7 @@ def test_a_second_signal_ends_it_at_once_and_nothing_is_counted(
     standin.behave(delay=0)
     night.finish()
     assert night.workspace.states_of_runs() == ["crashed", "stopped"]
-    assert_in_order(night.workspace)
+    assert_complete(night.workspace)
     assert_truthful(night.workspace)
 
 
@@ -144,12 +144,12 @@ def ends_within(worker: Worker, seconds: float) -> bool:
         return False
 
 
-def test_a_signal_while_it_starts_leaves_nothing_stuck(night: Night, film: None, standin: StandIn) -> None:
-    """Python may lose a Ctrl-C while it imports (one that comes in a weak reference's callback): then a second."""
-    chance = random.Random(SEED)
+def test_signal_during_start_up_leaves_nothing_stuck(night: Night, video_file: None, standin: StandIn) -> None:
+    """Python may lose a Ctrl-C during imports (inside the callback of a weak reference); then a second one follows."""
+    rng = random.Random(SEED)
     for round_ in range(EARLY_ROUNDS):
         worker = night.begin()
-        time.sleep(chance.uniform(0.05, 1.2))
+        time.sleep(rng.uniform(0.05, 1.2))
         worker.send_signal(signal.SIGINT if round_ % 2 else signal.SIGTERM)
         if round_ % 2 and not ends_within(worker, LOST_SECONDS):
             worker.send_signal(signal.SIGINT)
@@ -157,14 +157,14 @@ def test_a_signal_while_it_starts_leaves_nothing_stuck(night: Night, film: None,
     assert night.workspace.attempts() == 0
     standin.behave(delay=0)
     night.finish()
-    assert_in_order(night.workspace)
+    assert_complete(night.workspace)
     assert_truthful(night.workspace)
 
 
-def test_a_worker_outlives_the_shell_it_was_started_from_and_all_that_hangs_on_it(
-    night: Night, film: None, standin: StandIn, settings: Settings, background: Background
+def test_worker_outlives_the_shell_that_started_it(
+    night: Night, video_file: None, standin: StandIn, settings: Settings, background: Background
 ) -> None:
-    """As when a terminal is closed: a hang-up to the whole group, and then not even that."""
+    """As when a terminal closes: SIGHUP to the whole process group, then SIGKILL."""
     command = "from enrich.cli import main; main(['start'])"
     shell = subprocess.Popen(
         ["sh", "-c", '"$0" -c "$1"; sleep 60', sys.executable, command],
@@ -176,7 +176,7 @@ def test_a_worker_outlives_the_shell_it_was_started_from_and_all_that_hangs_on_i
         try:
             os.killpg(shell.pid, number)
         except ProcessLookupError:
-            assert number is signal.SIGKILL, "the hang-up was enough"
+            assert number is signal.SIGKILL, "SIGHUP was enough"
     shell.wait()
     assert background.worker().is_running()
     assert background.supervisor().is_running()

@@ -1,4 +1,4 @@
-"""The end of a run's time: never earlier than promised, and no new work after it, whatever else is going on."""
+"""Run deadlines: a run never ends before its deadline and starts no request after it."""
 
 import asyncio
 import sqlite3
@@ -17,7 +17,7 @@ from tests.standin import StandIn
 from tests.worker.workspace import Running, Workspace, assert_settled, until
 
 Clip = Callable[..., Path]
-AT_ONCE_SECONDS = 0.4  # what a busy machine may take from "go" to the request's arrival
+AT_ONCE_SECONDS = 0.4  # latency between sending and receiving a request on a busy machine
 
 
 def seconds_from_now(seconds: float) -> datetime:
@@ -25,7 +25,7 @@ def seconds_from_now(seconds: float) -> datetime:
 
 
 @pytest.mark.parametrize("kind", ["moment", "length"])
-async def test_no_call_is_made_after_the_end_and_none_is_cut_short(
+async def test_no_request_starts_after_the_deadline_and_none_is_cut_short(
     kind: str, workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     workspace.add(clip(frames=100))
@@ -33,8 +33,8 @@ async def test_no_call_is_made_after_the_end_and_none_is_cut_short(
     standin.behave(delay=0.3)
     standin.forget()
     began = time.monotonic()
-    order = RunOptions(until=seconds_from_now(3)) if kind == "moment" else RunOptions(within_seconds=3)
-    summary = await workspace.enrich(order)
+    options = RunOptions(until=seconds_from_now(3)) if kind == "moment" else RunOptions(within_seconds=3)
+    summary = await workspace.enrich(options)
     assert summary.ending is RunEnd.TIME_UP
     assert 3 <= time.monotonic() - began < 6
     assert standin.chats
@@ -43,7 +43,7 @@ async def test_no_call_is_made_after_the_end_and_none_is_cut_short(
     assert_settled(workspace)
 
 
-async def test_also_when_the_database_is_locked_at_the_end(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+async def test_deadline_holds_while_the_database_is_locked(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     workspace.add(clip(frames=100))
     await workspace.enrich(RunOptions(limit=2))
     standin.behave(delay=0.2)
@@ -60,10 +60,8 @@ async def test_also_when_the_database_is_locked_at_the_end(workspace: Workspace,
     assert_settled(workspace)
 
 
-async def test_a_run_whose_time_is_over_at_its_start_asks_nobody(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
-    """As after a crash shortly before the end."""
+async def test_run_past_its_deadline_sends_no_request(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+    """As after a crash shortly before the deadline."""
     workspace.add(clip(frames=5))
     summary = await workspace.enrich(RunOptions(until=seconds_from_now(-1), until_idle=False))
     assert (summary.ending, summary.counts.calls) == (RunEnd.TIME_UP, 0)
@@ -72,14 +70,14 @@ async def test_a_run_whose_time_is_over_at_its_start_asks_nobody(
     assert workspace.states_of_runs() == ["finished"]
 
 
-async def test_one_that_waits_for_more_work_waits_until_its_end(workspace: Workspace) -> None:
+async def test_idle_run_waits_until_its_deadline(workspace: Workspace) -> None:
     began = time.monotonic()
     summary = await workspace.enrich(RunOptions(until=seconds_from_now(1), until_idle=False))
     assert summary.ending is RunEnd.TIME_UP
     assert 1 <= time.monotonic() - began < 4
 
 
-async def test_one_that_is_paused_ends_with_its_time(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+async def test_paused_run_ends_at_its_deadline(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     workspace.add(clip(frames=100))
     await workspace.enrich(RunOptions(limit=1))
     standin.behave(delay=0.3)
@@ -91,7 +89,7 @@ async def test_one_that_is_paused_ends_with_its_time(workspace: Workspace, stand
     assert_settled(workspace)
 
 
-async def test_the_row_says_when_it_ends(workspace: Workspace) -> None:
+async def test_run_row_stores_the_deadline(workspace: Workspace) -> None:
     end = seconds_from_now(0.2)
     await workspace.enrich(RunOptions(until=end))
     await workspace.enrich(RunOptions())
@@ -99,8 +97,8 @@ async def test_the_row_says_when_it_ends(workspace: Workspace) -> None:
     assert ends == [end.isoformat(), None]
 
 
-class Wall:
-    """A clock on the wall that can be set."""
+class WallClock:
+    """A wall clock that a test can set."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
@@ -110,37 +108,37 @@ class Wall:
 
 
 @pytest.fixture
-def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
-    clock = Wall()
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    clock = WallClock()
     monkeypatch.setattr(deadlines, "datetime", clock)
     monkeypatch.setattr(deadlines, "LOOK_SECONDS", 0.02)
     return clock
 
 
-async def test_when_the_clock_is_set_the_end_is_still_the_moment_that_was_said(wall: Wall) -> None:
-    end = RunDeadline(RunOptions(until=wall.moment + timedelta(seconds=0.1)))
+async def test_deadline_follows_the_wall_clock_when_it_is_set(wall_clock: WallClock) -> None:
+    end = RunDeadline(RunOptions(until=wall_clock.moment + timedelta(seconds=0.1)))
     called = asyncio.Event()
     end.watch(called.set)
-    wall.moment -= timedelta(hours=1)
-    await asyncio.sleep(0.25)  # by a clock that nobody can set it would be over
+    wall_clock.moment -= timedelta(hours=1)
+    await asyncio.sleep(0.25)  # by the monotonic clock, the deadline has passed
     assert not called.is_set()
     assert not end.is_over
-    wall.moment += timedelta(hours=2)
+    wall_clock.moment += timedelta(hours=2)
     await asyncio.wait_for(called.wait(), 1)
-    wall.moment -= timedelta(hours=2)
-    assert end.is_over  # what has ended stays so
+    wall_clock.moment -= timedelta(hours=2)
+    assert end.is_over  # an ended run stays ended
 
 
-async def test_nobody_is_called_who_does_not_watch_any_more(wall: Wall) -> None:
-    end = RunDeadline(RunOptions(until=wall.moment + timedelta(seconds=10)))
+async def test_unwatched_deadline_calls_nothing(wall_clock: WallClock) -> None:
+    end = RunDeadline(RunOptions(until=wall_clock.moment + timedelta(seconds=10)))
     called = asyncio.Event()
     end.watch(called.set)
     end.unwatch()
-    wall.moment += timedelta(hours=1)
+    wall_clock.moment += timedelta(hours=1)
     await asyncio.sleep(0.1)
     assert not called.is_set()
 
 
-def test_without_an_end_there_is_none() -> None:
+def test_run_without_a_deadline_never_ends() -> None:
     end = RunDeadline(RunOptions())
     assert (end.is_over, end.seconds_left(), end.told(), end.at_most(0.5)) == (False, None, None, 0.5)

@@ -1,4 +1,4 @@
-"""What the worker promises when something goes wrong: each row broken for real, in one process."""
+"""Failures of hosts, frames, replies, files and runs, produced for real in one process. See docs/promises.md."""
 
 import shutil
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Clip = Callable[..., Path]
 
 
 def reason(workspace: Workspace) -> str:
-    """Why the last run is in its state; nothing before the first."""
+    """Why the last run is in its state; empty before the first run."""
     return str(workspace.value("SELECT coalesce((SELECT reason FROM runs ORDER BY id DESC LIMIT 1), '')"))
 
 
@@ -27,11 +27,11 @@ def state(workspace: Workspace) -> str:
 
 
 def warnings(workspace: Workspace) -> set[str]:
-    return {doubt["problem"] for frame in workspace.frames() for doubt in frame.warnings}
+    return {warning["problem"] for frame in workspace.frames() for warning in frame.warnings}
 
 
-def assert_a_good_night(workspace: Workspace) -> None:
-    """Everything is described by its own picture, and no attempt was ever counted."""
+def assert_complete_without_attempts(workspace: Workspace) -> None:
+    """Every frame has its own description, and no failed attempt was counted."""
     assert_truthful(workspace)
     assert workspace.attempts() == 0
     assert workspace.tasks() == {"done": len(workspace.frames())}
@@ -41,23 +41,21 @@ def assert_a_good_night(workspace: Workspace) -> None:
 # the host
 
 
-async def test_without_ollama_decoding_goes_on_and_the_run_waits_and_says_why(
+async def test_without_ollama_decoding_continues_and_the_run_waits(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.stop()
     workspace.add(clip(12))
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: state(workspace) == "waiting", "the run waits")
-        await until(lambda: workspace.video().extraction_status == "extracted", "decoding goes on")
+        await until(lambda: workspace.video().extraction_status == "extracted", "decoding continues")
         assert "ollama serve" in reason(workspace)
         standin.start()
         assert (await running.end()).is_good
-    assert_a_good_night(workspace)
+    assert_complete_without_attempts(workspace)
 
 
-async def test_ollama_going_away_in_the_middle_costs_nothing_but_time(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
+async def test_ollama_outages_cost_only_time(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.02)
     workspace.add(clip(40))
     async with Running(workspace, RunOptions()) as running:
@@ -67,23 +65,23 @@ async def test_ollama_going_away_in_the_middle_costs_nothing_but_time(
             await until(lambda: state(workspace) == "waiting", "the run waits")
             standin.start()
         assert (await running.end()).is_good
-    assert_a_good_night(workspace)
+    assert_complete_without_attempts(workspace)
     assert workspace.value("SELECT count(*) FROM analyses") == 40
 
 
-async def test_a_busy_host_is_asked_more_slowly_and_no_frame_fails(
+async def test_busy_host_gets_fewer_requests_and_fails_no_frame(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.play(Trick.BUSY, times=6)
     workspace.add(clip(10))
     assert (await workspace.enrich()).is_good
-    assert_a_good_night(workspace)
+    assert_complete_without_attempts(workspace)
 
 
 @pytest.mark.parametrize(
     "trick", [Trick.ERROR, Trick.HTML, Trick.HALF, Trick.DIE, Trick.BAD_GATEWAY, Trick.BROKEN_JSON]
 )
-async def test_a_host_that_fails_on_everything_for_a_while_costs_no_frame_an_attempt(
+async def test_temporarily_failing_host_costs_no_attempt(
     workspace: Workspace, standin: StandIn, clip: Clip, trick: Trick
 ) -> None:
     standin.behave(delay=0.01)
@@ -91,13 +89,13 @@ async def test_a_host_that_fails_on_everything_for_a_while_costs_no_frame_an_att
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.described() >= 5, "some are described")
         standin.play(trick)
-        await until(lambda: state(workspace) == "waiting", "the host rests")
+        await until(lambda: state(workspace) == "waiting", "the host backs off")
         standin.calm()
         assert (await running.end()).is_good
-    assert_a_good_night(workspace)
+    assert_complete_without_attempts(workspace)
 
 
-async def test_a_call_that_hangs_is_given_up_counted_and_made_again(
+async def test_hanging_request_times_out_counts_and_is_retried(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:
     workspace = make_workspace(call_seconds=0.3)
@@ -109,20 +107,20 @@ async def test_a_call_that_hangs_is_given_up_counted_and_made_again(
     assert_settled(workspace)
 
 
-async def test_a_model_that_is_missing_is_waited_for(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+async def test_run_waits_for_a_missing_model(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(models=(ShelfModel("bakllava:latest"),))
     workspace.add(clip(6))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: "ollama pull llava:13b" in reason(workspace), "the run says what to do")
+        await until(lambda: "ollama pull llava:13b" in reason(workspace), "the run names the next step")
         standin.behave(models=(ShelfModel("llava:13b"),))
         assert (await running.end()).is_good
-    assert_a_good_night(workspace)
+    assert_complete_without_attempts(workspace)
 
 
 # the frame
 
 
-async def test_a_frame_that_fails_three_times_while_others_pass_is_set_aside_and_can_be_put_back(
+async def test_frame_fails_after_three_attempts_and_can_be_retried(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.play(Trick.ERROR, frames=[7])
@@ -146,7 +144,7 @@ async def test_a_frame_that_fails_three_times_while_others_pass_is_set_aside_and
     assert_settled(workspace)
 
 
-async def test_frames_that_are_bad_in_a_row_are_set_aside_while_their_host_is_well(
+async def test_consecutive_bad_frames_fail_while_their_host_is_healthy(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.play(Trick.ERROR, frames=[3, 4, 5, 6, 7])
@@ -157,16 +155,14 @@ async def test_frames_that_are_bad_in_a_row_are_set_aside_while_their_host_is_we
     assert_settled(workspace)
 
 
-async def test_a_video_of_which_nothing_can_be_described_has_failed(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
+async def test_video_without_a_description_has_failed(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.play(Trick.ERROR, frames=range(5))
     workspace.add(clip(5))
     await workspace.enrich()
     assert workspace.video().enrichment_status == "failed"
 
 
-async def test_a_frame_that_brings_the_server_down_time_and_again_does_not_hold_up_the_night(
+async def test_frame_that_crashes_the_server_does_not_block_the_run(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.play(Trick.DIE, frames=[3])
@@ -191,7 +187,7 @@ async def test_a_frame_that_brings_the_server_down_time_and_again_does_not_hold_
         (Trick.SPACES, "empty"),
     ],
 )
-async def test_a_bad_reply_is_noticed_and_asked_for_in_another_way(
+async def test_bad_reply_is_detected_and_asked_for_differently(
     workspace: Workspace, standin: StandIn, clip: Clip, trick: Trick, problem: str
 ) -> None:
     standin.play(trick, times=1, frames=[2])
@@ -207,7 +203,7 @@ async def test_a_bad_reply_is_noticed_and_asked_for_in_another_way(
     assert workspace.attempts() == 0
 
 
-async def test_a_text_that_stays_doubtful_is_kept_with_its_warning(
+async def test_repeatedly_flagged_text_is_kept_with_its_warning(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.play(Trick.SAME_TEXT, stubborn=True)
@@ -223,10 +219,12 @@ async def test_only_empty_replies_make_a_frame_fail(workspace: Workspace, standi
     summary = await workspace.enrich()
     assert summary.failures == [("the model's reply was empty", 1)]
     assert workspace.described() == 5
-    assert workspace.value("SELECT count(*) FROM analyses WHERE NOT is_kept") == 6  # three attempts of two calls
+    assert (
+        workspace.value("SELECT count(*) FROM analyses WHERE NOT is_kept") == 6
+    )  # three attempts of two requests each
 
 
-async def test_asking_twice_is_given_up_when_it_never_helps(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+async def test_second_requests_stop_when_they_never_help(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.play(Trick.NOT_JSON, stubborn=True)
     workspace.add(clip(20))
     await workspace.enrich(RunOptions())
@@ -236,7 +234,7 @@ async def test_asking_twice_is_given_up_when_it_never_helps(workspace: Workspace
 # the file
 
 
-async def test_a_missing_file_is_waited_for_and_named_while_others_go_on(
+async def test_missing_file_is_reported_while_other_videos_continue(
     workspace: Workspace, tmp_path: Path, clip: Clip
 ) -> None:
     lost = Path(shutil.copy(clip(10), tmp_path / "lost.mp4"))
@@ -256,19 +254,17 @@ async def test_a_missing_file_is_waited_for_and_named_while_others_go_on(
     assert workspace.video(1).error is None
 
 
-async def test_another_file_under_the_same_path_is_noticed_before_it_is_decoded(
-    workspace: Workspace, tmp_path: Path, clip: Clip
-) -> None:
-    film = Path(shutil.copy(clip(10), tmp_path / "film.mp4"))
-    workspace.add(film)
-    shutil.copy(clip(14), film)
+async def test_replaced_file_is_detected_before_decoding(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
+    video_file = Path(shutil.copy(clip(10), tmp_path / "film.mp4"))
+    workspace.add(video_file)
+    shutil.copy(clip(14), video_file)
     summary = await workspace.enrich()
     assert "not the file that was added" in summary.waiting[0][1]
     assert workspace.frames() == []
     assert_settled(workspace)
 
 
-async def test_a_damaged_film_gives_what_can_be_decoded(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
+async def test_damaged_video_yields_its_readable_frames(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
     whole = clip(60).read_bytes()
     broken = tmp_path / "broken.mp4"
     middle = len(whole) // 2
@@ -283,44 +279,40 @@ async def test_a_damaged_film_gives_what_can_be_decoded(workspace: Workspace, tm
 
 
 @pytest.mark.parametrize("harm", ["missing", "cut short", "empty"])
-async def test_a_picture_that_is_missing_or_broken_is_made_again(workspace: Workspace, clip: Clip, harm: str) -> None:
+async def test_missing_or_damaged_image_is_recreated(workspace: Workspace, clip: Clip, harm: str) -> None:
     workspace.add(clip(10))
     await workspace.enrich(RunOptions(describe=False))
-    picture = workspace.image(workspace.frames()[6])
-    before = picture.read_bytes()
+    image_file = workspace.image(workspace.frames()[6])
+    before = image_file.read_bytes()
     match harm:
         case "missing":
-            picture.unlink()
+            image_file.unlink()
         case "cut short":
-            picture.write_bytes(before[: len(before) // 2])
+            image_file.write_bytes(before[: len(before) // 2])
         case _:
-            picture.write_bytes(b"")
+            image_file.write_bytes(b"")
     assert (await workspace.enrich()).is_good
     assert_truthful(workspace)
-    assert picture.read_bytes() == before
+    assert image_file.read_bytes() == before
 
 
-async def test_a_picture_that_cannot_be_made_again_waits_for_its_film(
-    workspace: Workspace, tmp_path: Path, clip: Clip
-) -> None:
-    film = Path(shutil.copy(clip(10), tmp_path / "film.mp4"))
-    workspace.add(film)
+async def test_lost_image_waits_for_its_missing_video(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
+    video_file = Path(shutil.copy(clip(10), tmp_path / "film.mp4"))
+    workspace.add(video_file)
     await workspace.enrich(RunOptions(describe=False))
     workspace.image(workspace.frames()[6]).unlink()
-    film.rename(tmp_path / "away.mp4")
+    video_file.rename(tmp_path / "away.mp4")
     summary = await workspace.enrich()
     assert summary.left == 1
     assert workspace.described() == 9
     assert workspace.attempts() == 0
 
-    (tmp_path / "away.mp4").rename(film)
+    (tmp_path / "away.mp4").rename(video_file)
     assert (await workspace.enrich()).is_good
     assert_truthful(workspace)
 
 
-async def test_decoding_pauses_before_the_disk_is_full_and_says_so(
-    make_workspace: Callable[..., Workspace], clip: Clip
-) -> None:
+async def test_decoding_pauses_before_the_disk_is_full(make_workspace: Callable[..., Workspace], clip: Clip) -> None:
     workspace = make_workspace(disk_reserve_mb=1_000_000_000)
     workspace.add(clip(10))
     summary = await workspace.enrich()
@@ -330,7 +322,7 @@ async def test_decoding_pauses_before_the_disk_is_full_and_says_so(
     assert_truthful(workspace)
 
 
-def test_decoding_pauses_while_what_is_in_flight_still_fits_above_the_reserve(
+def test_disk_reserve_accounts_for_images_in_flight(
     make_workspace: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = make_workspace(disk_reserve_mb=1000).library
@@ -345,20 +337,20 @@ def test_decoding_pauses_while_what_is_in_flight_still_fits_above_the_reserve(
 # the run
 
 
-async def test_a_second_worker_is_refused_while_the_first_lives(
+async def test_second_worker_is_refused_while_the_first_runs(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.behave(delay=0.1)
     workspace.add(clip(12))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: workspace.described() > 0, "the first works")
+        await until(lambda: workspace.described() > 0, "the first one runs")
         with pytest.raises(RunningError, match="already"):
             await workspace.enrich()
         await running.end()
-    assert_a_good_night(workspace)
+    assert_complete_without_attempts(workspace)
 
 
-async def test_told_to_stop_it_ends_its_calls_and_gives_the_rest_back_uncounted(
+async def test_stop_finishes_requests_in_flight_and_releases_the_rest(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.behave(delay=0.1)
@@ -371,18 +363,18 @@ async def test_told_to_stop_it_ends_its_calls_and_gives_the_rest_back_uncounted(
     assert_settled(workspace)
     assert workspace.attempts() == 0
     answered = sum(request.status == HTTPStatus.OK for request in standin.chats)
-    assert workspace.described() == answered, "a call that was under way was brought to its end and saved"
+    assert workspace.described() == answered, "requests in flight are completed and saved"
 
     standin.behave(delay=0)
     assert (await workspace.enrich()).is_good
-    assert_a_good_night(workspace)
+    assert_complete_without_attempts(workspace)
 
 
-async def test_a_stop_asked_for_in_the_database_is_obeyed(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+async def test_stop_request_in_the_database_is_obeyed(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.1)
     workspace.add(clip(60))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: workspace.described() >= 1, "it works")
+        await until(lambda: workspace.described() >= 1, "the worker runs")
         workspace.change("UPDATE runs SET requested = 'stop'")
         summary = await running.end()
     assert summary.ending is RunEnd.STOPPED

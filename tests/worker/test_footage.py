@@ -1,4 +1,4 @@
-"""Whatever container people's films come in: added, decoded, and described."""
+"""Videos in all supported containers are added, decoded and described."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +28,9 @@ CONTAINERS = {
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
-async def test_a_film_in_this_container_is_described_as_it_is(workspace: Workspace, tmp_path: Path, name: str) -> None:
+async def test_video_in_any_container_is_described(workspace: Workspace, tmp_path: Path, name: str) -> None:
     workspace.add(numbered_clip(tmp_path / name, frames=6, **CONTAINERS[name]))
-    if name == "phone.mp4":  # its colours are converted, and not those of the numbered picture
+    if name == "phone.mp4":  # its colours are converted and no longer those of the numbered image
         await workspace.enrich()
         assert workspace.described() == 6
         assert (workspace.video().width, workspace.video().height) == (320, 180)
@@ -40,20 +40,18 @@ async def test_a_film_in_this_container_is_described_as_it_is(workspace: Workspa
 
 
 def live_webm(folder: Path) -> Path:
-    """A WebM as a stream is saved: it says nothing of its length."""
-    film = numbered_clip(
+    """A WebM file recorded from a live stream; its header has no duration."""
+    video_file = numbered_clip(
         folder / "film.webm", frames=10, codec="libvpx", options={"deadline": "realtime", "cpu-used": "8"}
     )
-    run_ffmpeg("-i", film, "-c", "copy", "-live", "1", "-f", "webm", folder / "live.webm")
+    run_ffmpeg("-i", video_file, "-c", "copy", "-live", "1", "-f", "webm", folder / "live.webm")
     return folder / "live.webm"
 
 
 @pytest.mark.parametrize("kind", ["live.webm", "raw.h264"])
-async def test_a_film_that_says_no_length_gets_the_one_decoding_finds(
-    workspace: Workspace, tmp_path: Path, kind: str
-) -> None:
-    film = live_webm(tmp_path) if kind == "live.webm" else numbered_clip(tmp_path / kind, frames=10)
-    workspace.add(film)
+async def test_unknown_duration_is_measured_by_decoding(workspace: Workspace, tmp_path: Path, kind: str) -> None:
+    video_file = live_webm(tmp_path) if kind == "live.webm" else numbered_clip(tmp_path / kind, frames=10)
+    workspace.add(video_file)
     before: queries.VideoRow = workspace.video()
     assert before.duration is None
     await workspace.enrich()
@@ -62,14 +60,14 @@ async def test_a_film_that_says_no_length_gets_the_one_decoding_finds(
     assert workspace.video().frame_count == 10
 
 
-async def test_a_length_the_file_says_stays(workspace: Workspace, clip: Clip) -> None:
+async def test_known_duration_is_kept(workspace: Workspace, clip: Clip) -> None:
     workspace.add(clip(frames=10))
     said = workspace.video().duration
     await workspace.enrich()
     assert workspace.video().duration == said
 
 
-def test_a_recordings_chapters_and_warnings_are_kept_with_the_videos(workspace: Workspace, tmp_path: Path) -> None:
+def test_recording_chapters_and_warnings_are_stored(workspace: Workspace, tmp_path: Path) -> None:
     for number, name in enumerate(("GX020123.MP4", "GX010123.MP4", "other.mp4")):
         how = {"tags": {"com.vendor.gamma": "S-Log3"}} if name == "other.mp4" else {}
         numbered_clip(tmp_path / name, frames=2, first=number * 100, **how)
@@ -83,7 +81,7 @@ def test_a_recordings_chapters_and_warnings_are_kept_with_the_videos(workspace: 
     assert "S-Log3" in workspace.video(3).warnings[0]
 
 
-def test_chapters_that_moved_together_stay_together(workspace: Workspace, tmp_path: Path) -> None:
+def test_chapters_stay_together_when_moved(workspace: Workspace, tmp_path: Path) -> None:
     old, new = tmp_path / "card", tmp_path / "archive"
     old.mkdir()
     for number in (1, 2):

@@ -1,4 +1,4 @@
-"""The health of hosts: when the canary is due, who is set aside for it, and what that does to a run."""
+"""Host health: when a check is due, which hosts are taken out of use, and how that affects a run."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,8 +19,8 @@ BAD = (PairReply("a man", "a man"),) * 3
 HOURS = 3600.0
 
 
-class Watched:
-    """A Health with a clock and a number of frames ahead that tests set."""
+class Subject:
+    """A `HostHealth` with a clock and a number of frames ahead that the test sets."""
 
     def __init__(self, ahead: int = 1_000) -> None:
         self.now = 1_000.0
@@ -49,125 +49,125 @@ def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_health, "FEWEST_FRAMES", 20)
 
 
-async def test_a_host_is_asked_at_the_start_of_a_long_run_alone() -> None:
-    assert await Watched(ahead=20).is_due()
-    assert not await Watched(ahead=19).is_due()
+async def test_host_is_checked_at_the_start_of_long_runs_only() -> None:
+    assert await Subject(ahead=20).is_due()
+    assert not await Subject(ahead=19).is_due()
 
 
-async def test_frames_that_are_found_later_count_once_there_is_news() -> None:
-    watched = Watched(ahead=0)
-    assert not await watched.is_due()
-    watched.ahead = 1_000
-    assert not await watched.is_due()
-    assert watched.counted == 1
-    watched.health.empty(HERE)
-    assert await watched.is_due()
+async def test_frames_extracted_later_make_a_check_due() -> None:
+    subject = Subject(ahead=0)
+    assert not await subject.is_due()
+    subject.ahead = 1_000
+    assert not await subject.is_due()
+    assert subject.counted == 1
+    subject.health.empty(HERE)
+    assert await subject.is_due()
 
 
-async def test_a_host_is_asked_again_after_hours_of_describing() -> None:
-    watched = Watched()
-    watched.ask(HERE, GOOD)
-    watched.fine(HERE, 300)
-    watched.now += 1.9 * HOURS
-    assert not await watched.is_due()
-    watched.now += 0.1 * HOURS
-    assert await watched.is_due()
-    watched.ask(HERE, GOOD)
-    watched.now += 10 * HOURS  # in which it had nothing to do
-    watched.fine(HERE, 19)
-    assert not await watched.is_due()
-    watched.fine(HERE, 1)
-    watched.ahead = 19  # and now the run is nearly at its end
-    assert not await watched.is_due()
+async def test_host_is_checked_again_after_hours_of_describing() -> None:
+    subject = Subject()
+    subject.ask(HERE, GOOD)
+    subject.fine(HERE, 300)
+    subject.now += 1.9 * HOURS
+    assert not await subject.is_due()
+    subject.now += 0.1 * HOURS
+    assert await subject.is_due()
+    subject.ask(HERE, GOOD)
+    subject.now += 10 * HOURS  # idle
+    subject.fine(HERE, 19)
+    assert not await subject.is_due()
+    subject.fine(HERE, 1)
+    subject.ahead = 19  # the run is nearly finished
+    assert not await subject.is_due()
 
 
-async def test_a_host_is_asked_early_when_many_frames_in_a_row_get_the_same_text() -> None:
-    watched = Watched()
-    watched.ask(HERE, GOOD)
-    watched.fine(HERE, 200)
+async def test_consecutive_identical_texts_make_a_check_due() -> None:
+    subject = Subject()
+    subject.ask(HERE, GOOD)
+    subject.fine(HERE, 200)
     for _ in range(5):
-        watched.health.same_text(HERE)
-    assert not await watched.is_due()
-    assert watched.health.sentences() == {}
-    watched.health.same_text(HERE)
-    assert await watched.is_due()
-    assert "of 6 frames in a row" in watched.health.sentences()[HERE]
-    watched.health.fine(HERE)
-    assert not await watched.is_due()
-    assert watched.health.sentences() == {}
+        subject.health.same_text(HERE)
+    assert not await subject.is_due()
+    assert subject.health.sentences() == {}
+    subject.health.same_text(HERE)
+    assert await subject.is_due()
+    assert "of 6 frames in a row" in subject.health.sentences()[HERE]
+    subject.health.fine(HERE)
+    assert not await subject.is_due()
+    assert subject.health.sentences() == {}
 
 
-async def test_a_weak_model_does_not_have_the_canary_all_the_time() -> None:
-    watched = Watched()
-    watched.ask(HERE, GOOD)
+async def test_weak_model_is_not_checked_all_the_time() -> None:
+    subject = Subject()
+    subject.ask(HERE, GOOD)
     for _ in range(199):
-        watched.health.same_text(HERE)
-    assert not await watched.is_due()
-    watched.health.same_text(HERE)
-    assert await watched.is_due()
+        subject.health.same_text(HERE)
+    assert not await subject.is_due()
+    subject.health.same_text(HERE)
+    assert await subject.is_due()
 
 
-async def test_a_canary_that_came_to_no_end_is_put_off() -> None:
-    watched = Watched()
-    watched.health.begin(HERE)
-    assert not await watched.is_due()
-    watched.fine(HERE, 19)
-    assert not await watched.is_due()
-    watched.fine(HERE, 1)
-    assert await watched.is_due()
+async def test_unfinished_check_is_postponed() -> None:
+    subject = Subject()
+    subject.health.begin(HERE)
+    assert not await subject.is_due()
+    subject.fine(HERE, 19)
+    assert not await subject.is_due()
+    subject.fine(HERE, 1)
+    assert await subject.is_due()
 
 
-def test_a_bad_host_is_set_aside_only_where_another_one_is_well() -> None:
-    watched = Watched()
-    watched.ask(HERE, BAD)
-    watched.fine(THERE, 10)  # it describes, but nobody has asked it yet
-    assert not watched.health.is_unhealthy(HERE)
-    watched.ask(THERE, GOOD)
-    assert watched.health.is_unhealthy(HERE)
-    assert not watched.health.is_unhealthy(THERE)
-    assert "set aside" in watched.health.sentences()[HERE]
-    assert THERE not in watched.health.sentences()
-    watched.ask(THERE, BAD)
-    assert not watched.health.is_unhealthy(HERE)
-    assert "set aside" not in watched.health.sentences()[HERE]
+def test_unhealthy_host_is_taken_out_only_if_another_is_healthy() -> None:
+    subject = Subject()
+    subject.ask(HERE, BAD)
+    subject.fine(THERE, 10)  # it describes, but has not been checked yet
+    assert not subject.health.is_unhealthy(HERE)
+    subject.ask(THERE, GOOD)
+    assert subject.health.is_unhealthy(HERE)
+    assert not subject.health.is_unhealthy(THERE)
+    assert "set aside" in subject.health.sentences()[HERE]
+    assert THERE not in subject.health.sentences()
+    subject.ask(THERE, BAD)
+    assert not subject.health.is_unhealthy(HERE)
+    assert "set aside" not in subject.health.sentences()[HERE]
 
 
-def test_a_bad_host_works_again_while_the_well_one_is_gone_for_long() -> None:
-    watched = Watched()
-    watched.ask(HERE, BAD)
-    watched.ask(THERE, GOOD)
-    watched.health.gone(THERE)
-    watched.now += 299
-    watched.health.gone(THERE)  # still; it does not begin anew
-    assert watched.health.is_unhealthy(HERE)
-    watched.now += 1
-    assert not watched.health.is_unhealthy(HERE)
-    watched.health.back(THERE)
-    assert watched.health.is_unhealthy(HERE)
+def test_unhealthy_host_is_used_while_the_healthy_one_is_gone() -> None:
+    subject = Subject()
+    subject.ask(HERE, BAD)
+    subject.ask(THERE, GOOD)
+    subject.health.gone(THERE)
+    subject.now += 299
+    subject.health.gone(THERE)  # still gone; the time keeps counting
+    assert subject.health.is_unhealthy(HERE)
+    subject.now += 1
+    assert not subject.health.is_unhealthy(HERE)
+    subject.health.back(THERE)
+    assert subject.health.is_unhealthy(HERE)
 
 
-async def test_a_host_set_aside_is_asked_again_after_some_minutes_and_taken_back() -> None:
-    watched = Watched(ahead=0)
-    watched.ask(HERE, BAD)
-    watched.ask(THERE, GOOD)
-    watched.health.gone(HERE)  # it rests, because it is set aside
-    watched.health.back(HERE)
-    watched.now += 299
-    assert not await watched.is_due()
-    watched.now += 1
-    assert await watched.is_due()
-    watched.ask(HERE, GOOD)
-    assert not watched.health.is_unhealthy(HERE)
-    assert watched.health.sentences() == {}
+async def test_unhealthy_host_is_rechecked_after_minutes_and_used_again() -> None:
+    subject = Subject(ahead=0)
+    subject.ask(HERE, BAD)
+    subject.ask(THERE, GOOD)
+    subject.health.gone(HERE)  # it backs off because it is unhealthy
+    subject.health.back(HERE)
+    subject.now += 299
+    assert not await subject.is_due()
+    subject.now += 1
+    assert await subject.is_due()
+    subject.ask(HERE, GOOD)
+    assert not subject.health.is_unhealthy(HERE)
+    assert subject.health.sentences() == {}
 
 
-async def test_a_bad_host_that_was_away_is_asked_as_soon_as_it_is_back() -> None:
-    watched = Watched()
-    watched.ask(HERE, BAD)
-    assert not await watched.is_due()
-    watched.health.gone(HERE)
-    watched.health.back(HERE)
-    assert await watched.is_due()
+async def test_unhealthy_host_is_rechecked_when_it_reconnects() -> None:
+    subject = Subject()
+    subject.ask(HERE, BAD)
+    assert not await subject.is_due()
+    subject.health.gone(HERE)
+    subject.health.back(HERE)
+    assert await subject.is_due()
 
 
 @pytest.mark.parametrize(
@@ -184,11 +184,11 @@ async def test_a_bad_host_that_was_away_is_asked_as_soon_as_it_is_back() -> None
         (RunOptions(within_seconds=36_000), 2, 60.0, 500),
     ],
 )
-def test_frames_ahead_of_a_run_end_with_its_limit_and_its_time(
-    order: RunOptions, described: int, seconds: float, ahead: int
+def test_frames_ahead_are_bounded_by_limit_and_deadline(
+    options: RunOptions, described: int, seconds: float, ahead: int
 ) -> None:
-    time_left = None if order.within_seconds is None else order.within_seconds - seconds
-    assert frames_ahead(order, left=500, described=described, seconds=seconds, time_left=time_left) == ahead
+    time_left = None if options.within_seconds is None else options.within_seconds - seconds
+    assert frames_ahead(options, left=500, described=described, seconds=seconds, time_left=time_left) == ahead
 
 
 # Whole runs
@@ -200,40 +200,40 @@ def second() -> Iterator[StandIn]:
         yield server
 
 
-def canaries(standin: StandIn) -> int:
-    """How many pictures were described that are no frame."""
+def health_check_images(standin: StandIn) -> int:
+    """How many images of the health check were described."""
     return standin.described.count(None)
 
 
-def said(caplog: pytest.LogCaptureFixture, action: str) -> list[str]:
-    """The messages of an action's records."""
+def logged(caplog: pytest.LogCaptureFixture, action: str) -> list[str]:
+    """The messages of the records with an action."""
     return [record.getMessage() for record in caplog.records if vars(record).get("action") == action]
 
 
-async def test_a_host_that_sees_gets_six_pictures_that_are_no_frames(
+async def test_healthy_host_gets_six_health_check_images(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     standin.behave(delay=0.01)
     workspace.add(clip(frames=80))
     summary = await workspace.enrich()
-    assert canaries(standin) == 6
+    assert health_check_images(standin) == 6
     assert len(standin.described) == 86
     assert summary.counts.calls == workspace.value("SELECT count(*) FROM analyses") == 80
-    assert said(caplog, "health_check_failed") == []
+    assert logged(caplog, "health_check_failed") == []
     assert_truthful(workspace)
 
 
-async def test_a_short_run_pays_for_no_canary(
+async def test_short_run_makes_no_health_check(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=19))
     await workspace.enrich()
     workspace.add(clip(frames=40, first=500))
     await workspace.enrich(RunOptions(limit=19))
-    assert canaries(standin) == 0
+    assert health_check_images(standin) == 0
 
 
-async def test_a_describer_that_cannot_err_is_not_asked(
+async def test_baseline_describer_is_not_health_checked(
     workspace: Workspace, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -248,7 +248,7 @@ async def test_a_describer_that_cannot_err_is_not_asked(
     assert asked == []
 
 
-async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
+async def test_unhealthy_host_is_taken_out_and_the_other_does_the_work(
     make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
@@ -261,28 +261,32 @@ async def test_one_bad_host_of_two_is_set_aside_and_the_other_does_its_work(
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
     workspace.add(clip(frames=120))
     async with Running(workspace) as running:
-        await until(lambda: said(caplog, "host_backing_off"), "the bad host rests")
+        await until(lambda: logged(caplog, "host_backing_off"), "the unhealthy host backs off")
         asked = len(second.chats)
         await until(lambda: workspace.described() == 120, "all are described")
         assert len(second.chats) == asked
         running.worker.stop()
         await running.end()
-    assert all(f"{second.address} says the same of every picture" in text for text in said(caplog, "host_backing_off"))
+    assert all(
+        f"{second.address} says the same of every picture" in text for text in logged(caplog, "host_backing_off")
+    )
     wrong = [frame for frame in workspace.frames() if frame.local_description == ONE_TEXT]
-    assert len(wrong) <= 40  # those it was asked about before both canaries had come to an end
-    assert len(said(caplog, "health_check_failed")) == 1
+    assert len(wrong) <= 40  # described before both health checks had ended
+    assert len(logged(caplog, "health_check_failed")) == 1
     assert workspace.attempts() == 0
     assert_settled(workspace)
 
 
-async def test_a_silent_host_of_two_costs_no_frame_an_attempt(
+async def test_host_with_empty_replies_costs_no_attempt(
     make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
     clip: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 1)  # 10 in real life: no frame fails thrice before the verdict
+    monkeypatch.setattr(
+        writer, "RETRY_PAUSE_SECONDS", 1
+    )  # 10 in production: no frame fails three times before the check ends
     standin.behave(delay=0.01)
     second.play(Trick.EMPTY, stubborn=True)
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
@@ -292,7 +296,7 @@ async def test_a_silent_host_of_two_costs_no_frame_an_attempt(
     assert_truthful(workspace)
 
 
-async def test_a_lone_bad_host_is_warned_about_and_goes_on(
+async def test_only_host_continues_with_a_warning_when_unhealthy(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     standin.behave(delay=0.01)
@@ -301,12 +305,12 @@ async def test_a_lone_bad_host_is_warned_about_and_goes_on(
     summary = await workspace.enrich()
     assert summary.is_good
     assert {frame.local_description for frame in workspace.frames()} == {ONE_TEXT}
-    [warning] = said(caplog, "health_check_failed")
+    [warning] = logged(caplog, "health_check_failed")
     assert warning.startswith(f"{standin.address} says the same of every picture")
-    assert canaries(standin) == 6
+    assert health_check_images(standin) == 6
 
 
-async def test_a_host_that_has_recovered_is_taken_back(
+async def test_recovered_host_is_used_again(
     make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
@@ -322,17 +326,19 @@ async def test_a_host_that_has_recovered_is_taken_back(
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
     workspace.add(clip(frames=300))
     async with Running(workspace) as running:
-        await until(lambda: any("set aside" in text for text in said(caplog, "host_backing_off")), "it is set aside")
+        await until(
+            lambda: any("set aside" in text for text in logged(caplog, "host_backing_off")), "it is taken out of use"
+        )
         second.calm()
-        await until(lambda: recovered in said(caplog, "host_ready"), "its canary is good")
-        before = len(second.described) - canaries(second)
-        await until(lambda: len(second.described) - canaries(second) > before + 10, "it describes again")
+        await until(lambda: recovered in logged(caplog, "host_ready"), "its health check succeeds")
+        before = len(second.described) - health_check_images(second)
+        await until(lambda: len(second.described) - health_check_images(second) > before + 10, "it is used again")
         running.worker.stop()
         await running.end()
     assert_settled(workspace)
 
 
-async def test_a_bad_host_takes_over_when_the_other_goes_down_for_good(
+async def test_unhealthy_host_takes_over_when_the_other_is_gone(
     make_workspace: Callable[..., Workspace],
     standin: StandIn,
     second: StandIn,
@@ -346,7 +352,7 @@ async def test_a_bad_host_takes_over_when_the_other_goes_down_for_good(
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
     workspace.add(clip(frames=120))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: said(caplog, "health_check_failed"), "the canary has failed")
+        await until(lambda: logged(caplog, "health_check_failed"), "the health check has failed")
         standin.stop()
         await running.end()
     assert workspace.described() == 120

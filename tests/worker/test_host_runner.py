@@ -1,6 +1,6 @@
-"""A lane by itself: a describer that does as it is told, and a feed of plain items.
+"""The host runner alone, with a scripted describer and a queue of plain items.
 
-This shows a lane's decisions alone; test_worker and test_trouble show it among its real neighbours.
+This tests the decisions of a host runner. `test_worker` and `test_failures` test it with its real collaborators.
 """
 
 import asyncio
@@ -41,15 +41,15 @@ HOST = "http://here:11434"
 QUESTION = Question((Image(b"", 0.0),))
 
 
-class Told:
-    """A describer that answers each call with the next of its orders: an error, a text, or something to wait for."""
+class ScriptedDescriber:
+    """A describer that replies with the next entry of its script: an error, a text, or an event to await."""
 
     name, model, fills, hosts, can_err = "told", "model", Pass.DEEP, (HOST,), True
 
     def __init__(self) -> None:
-        self.orders: list[DescribeError | str | asyncio.Event] = []
-        self.well: list[DescribeError | None] = []  # what preparing comes to, in turn; well after that
-        self.prepared = 0
+        self.script: list[DescribeError | str | asyncio.Event] = []
+        self.probes: list[DescribeError | None] = []  # outcomes of the probes, in turn; then all succeed
+        self.probe_count = 0
         self.in_flight = 0
         self.most = 0
         self.calls = 0
@@ -58,8 +58,8 @@ class Told:
         pass
 
     async def prepare(self, host: str) -> HostReport:
-        self.prepared += 1
-        trouble = self.well.pop(0) if self.well else None
+        self.probe_count += 1
+        trouble = self.probes.pop(0) if self.probes else None
         if trouble is not None:
             raise trouble
         return HostReport(host, self.model, "digest", "ready")
@@ -70,7 +70,7 @@ class Told:
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
         try:
-            order = self.orders.pop(0) if self.orders else f"text {self.calls}"
+            order = self.script.pop(0) if self.script else f"text {self.calls}"
             if isinstance(order, asyncio.Event):
                 await order.wait()
                 order = f"text {self.calls}"
@@ -89,21 +89,21 @@ class Told:
         pass
 
 
-class Items:
-    """A feed of so many items, without a database; failed ones come back as the queue would give them back."""
+class ItemQueue:
+    """Prefetched frames without a database; returned ones are available again, as in the real queue."""
 
     def __init__(self, count: int) -> None:
         self.ready: asyncio.Queue[PrefetchedFrame] = asyncio.Queue()
         for number in range(count):
             job = ClaimedTask(number, cast("Any", "describe"), "deep", 1, number, None, 0, 0, 0, "token")
             self.ready.put_nowait(PrefetchedFrame(job, cast("Any", Frame()), QUESTION))
-        self.put_backs: list[int] = []
+        self.returned: list[int] = []
 
     async def take(self) -> PrefetchedFrame:
         return await self.ready.get()
 
     def return_item(self, item: PrefetchedFrame) -> None:
-        self.put_backs.append(item.job.id)
+        self.returned.append(item.job.id)
         self.ready.put_nowait(item)
 
 
@@ -115,22 +115,22 @@ class Frame:
     dhash = "0"
 
 
-class Scene:
-    """A lane, what it is served with, and what it hands on."""
+class Harness:
+    """A host runner with its inputs, and a record of its outputs."""
 
     def __init__(self, items: int, *, slots: int = 1) -> None:
-        self.told = Told()
-        self.items = Items(items)
+        self.describer = ScriptedDescriber()
+        self.items = ItemQueue(items)
         self.answered: list[int] = []
         self.failed: list[int] = []
-        self.given_back: list[int] = []
+        self.refunded: list[int] = []
         self.states: list[HostState] = []
         self.stopping = asyncio.Event()
         handlers = ResultHandlers(
-            answered=self._answered, failed=self._failed, refund_attempts=self._give_back, changed=self._changed
+            answered=self._answered, failed=self._failed, refund_attempts=self._refund, changed=self._changed
         )
-        self.lane = HostRunner(
-            cast("Any", self.told),
+        self.runner = HostRunner(
+            cast("Any", self.describer),
             HOST,
             feed=cast("Prefetcher", self.items),
             guard=ReplyHistory(),
@@ -146,15 +146,15 @@ class Scene:
     async def _failed(self, item: PrefetchedFrame, _: DescribeError | None, __: Answer | None) -> None:
         self.failed.append(item.job.id)
 
-    async def _give_back(self, items: list[PrefetchedFrame]) -> None:
-        self.given_back += [item.job.id for item in items]
+    async def _refund(self, items: list[PrefetchedFrame]) -> None:
+        self.refunded += [item.job.id for item in items]
 
     def _changed(self) -> None:
-        self.states.append(self.lane.state)
+        self.states.append(self.runner.state)
 
     async def run(self, happens: Callable[[], object], what: str) -> None:
-        """Run the lane until something is so, and stop it."""
-        running = asyncio.create_task(cast("Coroutine[Any, Any, None]", self.lane.run()))
+        """Run the host runner until a condition holds, then stop it."""
+        running = asyncio.create_task(cast("Coroutine[Any, Any, None]", self.runner.run()))
         try:
             await until(lambda: happens() or running.done(), what, 5)
         finally:
@@ -162,140 +162,140 @@ class Scene:
             await asyncio.wait_for(running, 5)
 
 
-async def test_no_more_calls_are_in_flight_than_there_are_slots() -> None:
-    scene = Scene(50, slots=3)
-    await scene.run(lambda: len(scene.answered) == 50, "all are answered")
-    assert scene.told.most == 3
-    assert sorted(scene.answered) == list(range(50))
-    assert scene.states[0] is HostState.SERVING
-    assert scene.lane.state is HostState.STOPPED
+async def test_requests_in_flight_never_exceed_the_slots() -> None:
+    harness = Harness(50, slots=3)
+    await harness.run(lambda: len(harness.answered) == 50, "all are answered")
+    assert harness.describer.most == 3
+    assert sorted(harness.answered) == list(range(50))
+    assert harness.states[0] is HostState.SERVING
+    assert harness.runner.state is HostState.STOPPED
 
 
-async def test_the_next_call_goes_out_before_the_last_reply_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_next_request_is_sent_before_the_last_reply_is_processed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_runner, "HANDOFF_DELAY_SECONDS", 60)
-    scene = Scene(5, slots=1)
-    running = asyncio.create_task(scene.lane.run())
-    await until(lambda: scene.told.calls == 2, "a second call is made")
-    assert scene.answered == []
+    harness = Harness(5, slots=1)
+    running = asyncio.create_task(harness.runner.run())
+    await until(lambda: harness.describer.calls == 2, "a second call is made")
+    assert harness.answered == []
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
 @pytest.mark.parametrize("trouble", [HostDownError("down"), HostBusyError("busy"), ModelError("missing")])
-async def test_a_frame_is_put_back_uncounted_when_its_host_is_to_blame(trouble: DescribeError) -> None:
-    scene = Scene(3)
-    scene.told.orders = [trouble]
-    await scene.run(lambda: len(scene.answered) == 3, "all are answered in the end")
-    assert scene.failed == scene.given_back == []
-    assert 0 in scene.items.put_backs
+async def test_host_error_returns_the_frame_without_counting_an_attempt(trouble: DescribeError) -> None:
+    harness = Harness(3)
+    harness.describer.script = [trouble]
+    await harness.run(lambda: len(harness.answered) == 3, "all are answered")
+    assert harness.failed == harness.refunded == []
+    assert 0 in harness.items.returned
 
 
-async def test_a_busy_host_is_not_bothered_with_the_test_card() -> None:
-    scene = Scene(3)
-    scene.told.orders = [HostBusyError("busy")]
-    await scene.run(lambda: len(scene.answered) == 3, "all are answered in the end")
-    assert scene.told.prepared == 1
-    assert HostState.BACKING_OFF in scene.states
+async def test_busy_host_backs_off_without_a_new_probe() -> None:
+    harness = Harness(3)
+    harness.describer.script = [HostBusyError("busy")]
+    await harness.run(lambda: len(harness.answered) == 3, "all are answered")
+    assert harness.describer.probe_count == 1
+    assert HostState.BACKING_OFF in harness.states
 
 
-async def test_a_host_without_its_model_rests_and_says_why() -> None:
-    scene = Scene(2)
-    scene.told.well = [ModelError("run `ollama pull llava`")] * 3
+async def test_host_without_its_model_backs_off_with_a_reason() -> None:
+    harness = Harness(2)
+    harness.describer.probes = [ModelError("run `ollama pull llava`")] * 3
     reasons: list[str | None] = []
-    await scene.run(lambda: reasons.append(scene.lane.reason) or len(scene.answered) == 2, "all are answered")
+    await harness.run(lambda: reasons.append(harness.runner.reason) or len(harness.answered) == 2, "all are answered")
     assert "run `ollama pull llava`" in reasons
-    assert scene.told.prepared == 4
-    assert scene.told.calls == 2
+    assert harness.describer.probe_count == 4
+    assert harness.describer.calls == 2
 
 
 @pytest.mark.parametrize("trouble", [CallFailedError("500"), CallTimeoutError("late")])
-async def test_failures_in_a_row_are_the_hosts_fault_if_the_test_card_fails_too(trouble: DescribeError) -> None:
-    scene = Scene(6)
-    scene.told.well = [None, CallFailedError("500")]
-    scene.told.orders = [trouble] * host_runner.FAILURE_THRESHOLD
-    await scene.run(lambda: len(scene.answered) == 3, "the others are answered")
-    assert scene.failed == [0, 1, 2]
-    assert scene.given_back == [0, 1, 2]
+async def test_failure_streak_is_blamed_on_the_host_if_the_probe_fails(trouble: DescribeError) -> None:
+    harness = Harness(6)
+    harness.describer.probes = [None, CallFailedError("500")]
+    harness.describer.script = [trouble] * host_runner.FAILURE_THRESHOLD
+    await harness.run(lambda: len(harness.answered) == 3, "the others are answered")
+    assert harness.failed == [0, 1, 2]
+    assert harness.refunded == [0, 1, 2]
 
 
-async def test_failures_in_a_row_are_the_frames_fault_if_the_test_card_passes() -> None:
-    scene = Scene(6)
-    scene.told.orders = [CallFailedError("500")] * 3
-    await scene.run(lambda: len(scene.answered) == 3, "the others are answered")
-    assert scene.told.prepared == 2
-    assert scene.failed == [0, 1, 2]
-    assert scene.given_back == []
+async def test_failure_streak_is_blamed_on_the_frames_if_the_probe_passes() -> None:
+    harness = Harness(6)
+    harness.describer.script = [CallFailedError("500")] * 3
+    await harness.run(lambda: len(harness.answered) == 3, "the others are answered")
+    assert harness.describer.probe_count == 2
+    assert harness.failed == [0, 1, 2]
+    assert harness.refunded == []
 
 
-async def test_an_answer_in_between_ends_the_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_success_resets_the_failure_streak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_runner, "HANDOFF_DELAY_SECONDS", 0)
-    scene = Scene(6)
+    harness = Harness(6)
     failure = CallFailedError("500")
-    scene.told.orders = [failure, failure, "fine", failure, failure, "fine"]
-    await scene.run(lambda: len(scene.answered) == 2, "two are answered")
-    assert scene.told.prepared == 1
-    assert len(scene.failed) == 4
+    harness.describer.script = [failure, failure, "fine", failure, failure, "fine"]
+    await harness.run(lambda: len(harness.answered) == 2, "two are answered")
+    assert harness.describer.probe_count == 1
+    assert len(harness.failed) == 4
 
 
-async def test_a_frame_that_brings_the_host_down_again_and_again_is_to_blame_itself() -> None:
-    scene = Scene(1)
-    scene.told.orders = [HostDownError("down")] * host_runner.FAILURE_THRESHOLD
-    await scene.run(lambda: scene.failed, "it counts")
-    assert scene.failed == [0]
+async def test_frame_that_takes_the_host_down_repeatedly_is_blamed() -> None:
+    harness = Harness(1)
+    harness.describer.script = [HostDownError("down")] * host_runner.FAILURE_THRESHOLD
+    await harness.run(lambda: harness.failed, "it counts")
+    assert harness.failed == [0]
 
 
-async def test_rests_grow_up_to_the_longest_and_begin_anew_after_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_backoff_grows_to_the_maximum_and_resets_after_a_reply(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 1.0)
     monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 60.0)
-    rests: list[float] = []
+    pauses: list[float] = []
     timeout = asyncio.timeout
 
     def noted(seconds: float | None) -> asyncio.Timeout:
-        rests.append(seconds or 0.0)
+        pauses.append(seconds or 0.0)
         return timeout(0)
 
     monkeypatch.setattr(host_runner.asyncio, "timeout", noted)
-    scene = Scene(2)
-    scene.told.well = [HostDownError("down")] * 9
-    scene.told.orders = ["fine", HostBusyError("busy")]
-    running = asyncio.create_task(scene.lane.run())
-    await until(lambda: len(scene.answered) == 2, "all are answered")
-    scene.stopping.set()
+    harness = Harness(2)
+    harness.describer.probes = [HostDownError("down")] * 9
+    harness.describer.script = ["fine", HostBusyError("busy")]
+    running = asyncio.create_task(harness.runner.run())
+    await until(lambda: len(harness.answered) == 2, "all are answered")
+    harness.stopping.set()
     await running
-    assert rests == [1, 2, 4, 8, 16, 32, 60, 60, 60, 1]
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 1]
 
 
-async def test_told_to_stop_it_brings_calls_in_flight_to_their_end_and_gives_the_rest_back() -> None:
-    scene = Scene(6, slots=2)
+async def test_stop_finishes_requests_in_flight_and_keeps_the_rest_queued() -> None:
+    harness = Harness(6, slots=2)
     held = asyncio.Event()
-    scene.told.orders = [held, held]
-    running = asyncio.create_task(scene.lane.run())
-    await until(lambda: scene.told.in_flight == 2, "two calls are in flight")
-    scene.stopping.set()
+    harness.describer.script = [held, held]
+    running = asyncio.create_task(harness.runner.run())
+    await until(lambda: harness.describer.in_flight == 2, "two calls are in flight")
+    harness.stopping.set()
     held.set()
     await asyncio.wait_for(running, 5)
-    assert sorted(scene.answered) == [0, 1]
-    assert scene.told.calls == 2
-    assert scene.items.ready.qsize() == 4
+    assert sorted(harness.answered) == [0, 1]
+    assert harness.describer.calls == 2
+    assert harness.items.ready.qsize() == 4
 
 
-async def test_cancelled_it_puts_everything_back() -> None:
-    scene = Scene(6, slots=2)
-    scene.told.orders = [asyncio.Event(), asyncio.Event()]
-    running = asyncio.create_task(scene.lane.run())
-    await until(lambda: scene.told.in_flight == 2, "two calls are in flight")
+async def test_cancellation_returns_every_frame() -> None:
+    harness = Harness(6, slots=2)
+    harness.describer.script = [asyncio.Event(), asyncio.Event()]
+    running = asyncio.create_task(harness.runner.run())
+    await until(lambda: harness.describer.in_flight == 2, "two calls are in flight")
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert scene.items.ready.qsize() == 6
-    assert scene.answered == scene.failed == []
+    assert harness.items.ready.qsize() == 6
+    assert harness.answered == harness.failed == []
 
 
-async def test_a_model_that_takes_one_picture_at_a_time_is_given_one_at_a_time() -> None:
-    scene = Scene(10, slots=4)
+async def test_model_limit_of_one_request_at_a_time_is_respected() -> None:
+    harness = Harness(10, slots=4)
 
     async def prepare(host: str) -> HostReport:
         return HostReport(host, "qwen3-vl", "digest", "ready", calls_at_once=1)
 
-    scene.told.prepare = prepare  # type: ignore[method-assign]
-    await scene.run(lambda: len(scene.answered) == 10, "all are answered")
-    assert scene.told.most == 1
+    harness.describer.prepare = prepare  # type: ignore[method-assign]
+    await harness.run(lambda: len(harness.answered) == 10, "all are answered")
+    assert harness.describer.most == 1

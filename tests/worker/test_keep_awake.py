@@ -1,7 +1,6 @@
-"""Keeping awake, through the real wakepy: granted, refused, and asked of a desktop that does not answer.
+"""The sleep inhibitor with the real wakepy: granted, refused, and with a desktop that does not respond.
 
-A D-Bus of the test's own stands in for the desktop where there is a `dbus-daemon`. What it cannot show is that a real
-desktop then does not sleep.
+Where a `dbus-daemon` is installed, a private D-Bus replaces the desktop. It cannot show that a real one stays awake.
 """
 
 import gc
@@ -20,19 +19,19 @@ from enrich.worker import keep_awake
 from enrich.worker.keep_awake import SleepInhibitor, is_on_mains
 
 PATIENCE_SECONDS = 20.0
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus and power supplies as files are Linux's")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has D-Bus and power supplies as files")
 
 
 @pytest.fixture(autouse=True)
 def no_desktop(monkeypatch):
-    """Whatever desktop runs the tests is left alone."""
+    """Tests do not reach the desktop of the person who runs them."""
     for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_SESSION_DESKTOP", "WAKEPY_FAKE_SUCCESS", "WAKEPY_FORCE_FAILURE"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def granted(monkeypatch):
-    """Wakepy's own way to say yes without asking the system."""
+    """Wakepy pretends to succeed without asking the system."""
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
 
 
@@ -44,116 +43,116 @@ def refused(monkeypatch):
 def wait_for(condition):
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < end, "it did not come to be"
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(0.01)
 
 
-def said(caplog):
+def logged(caplog):
     return [record.getMessage() for record in caplog.records if record.name == keep_awake.__name__]
 
 
-def test_it_holds_once_and_lets_go_once(granted, caplog):
-    keeper = SleepInhibitor("always")
-    assert (keeper.state, keeper.reason) == (False, "there is no work")
-    keeper.hold()
-    keeper.hold()
-    wait_for(lambda: keeper.state)
-    assert keeper.reason is None
+def test_sleep_is_inhibited_once_and_released_once(granted, caplog):
+    inhibitor = SleepInhibitor("always")
+    assert (inhibitor.state, inhibitor.reason) == (False, "there is no work")
+    inhibitor.hold()
+    inhibitor.hold()
+    wait_for(lambda: inhibitor.state)
+    assert inhibitor.reason is None
     assert [thread.name for thread in running_threads()].count("everyframe-awake") == 1
-    keeper.release_inhibitor()
-    keeper.release_inhibitor()
-    assert keeper.state is False
+    inhibitor.release_inhibitor()
+    inhibitor.release_inhibitor()
+    assert inhibitor.state is False
     assert "everyframe-awake" not in [thread.name for thread in running_threads()]
-    assert said(caplog) == ["the computer is kept awake", "the computer may sleep again: the worker has ended"]
+    assert logged(caplog) == ["the computer is kept awake", "the computer may sleep again: the worker has ended"]
 
 
-def test_it_holds_while_there_is_work_and_only_then(granted):
-    keeper = SleepInhibitor("always")
-    keeper.refresh(False)
-    assert keeper.state is False
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state)
-    keeper.refresh(False)
-    assert (keeper.state, keeper.reason) == (False, "there is no work")
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state)
-    keeper.release_inhibitor()
+def test_sleep_is_inhibited_only_while_there_is_work(granted):
+    inhibitor = SleepInhibitor("always")
+    inhibitor.refresh(False)
+    assert inhibitor.state is False
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state)
+    inhibitor.refresh(False)
+    assert (inhibitor.state, inhibitor.reason) == (False, "there is no work")
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state)
+    inhibitor.release_inhibitor()
 
 
-def test_never_means_never(granted):
-    keeper = SleepInhibitor("never")
-    keeper.refresh(True)
-    assert (keeper.state, keeper.reason) == (False, "the setting keep_awake says never")
-    keeper.release_inhibitor()
+def test_sleep_is_never_inhibited_with_the_setting_never(granted):
+    inhibitor = SleepInhibitor("never")
+    inhibitor.refresh(True)
+    assert (inhibitor.state, inhibitor.reason) == (False, "the setting keep_awake says never")
+    inhibitor.release_inhibitor()
 
 
-def test_on_mains_it_lets_go_when_the_plug_is_pulled_and_holds_when_it_is_back(granted, monkeypatch):
+def test_sleep_is_allowed_on_battery_and_inhibited_on_mains(granted, monkeypatch):
     monkeypatch.setattr(keep_awake, "POWER_CHECK_SECONDS", 0)
-    plug = [True]
-    keeper = SleepInhibitor("mains", on_mains=lambda: plug[0])
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state)
-    plug[0] = False
-    keeper.refresh(True)
-    assert (keeper.state, keeper.reason) == (False, "it runs on battery")
-    plug[0] = True
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state)
-    keeper.release_inhibitor()
+    mains_power = [True]
+    inhibitor = SleepInhibitor("mains", on_mains=lambda: mains_power[0])
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state)
+    mains_power[0] = False
+    inhibitor.refresh(True)
+    assert (inhibitor.state, inhibitor.reason) == (False, "it runs on battery")
+    mains_power[0] = True
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state)
+    inhibitor.release_inhibitor()
 
 
-def test_always_does_not_look_at_the_plug(granted):
-    keeper = SleepInhibitor("always", on_mains=lambda: False)
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state)
-    keeper.release_inhibitor()
+def test_setting_always_ignores_the_power_supply(granted):
+    inhibitor = SleepInhibitor("always", on_mains=lambda: False)
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state)
+    inhibitor.release_inhibitor()
 
 
-def test_a_refusal_is_said_once_tried_again_later_and_never_an_error(refused, monkeypatch, caplog):
-    keeper = SleepInhibitor("always")
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state is None)
-    keeper.refresh(True)
-    assert keeper.state is None  # it is too early to ask again
+def test_refusal_is_logged_once_and_retried_later(refused, monkeypatch, caplog):
+    inhibitor = SleepInhibitor("always")
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state is None)
+    inhibitor.refresh(True)
+    assert inhibitor.state is None  # too early for a retry
     monkeypatch.setattr(keep_awake, "RETRY_SECONDS", 0)
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state is None)
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state is None)
     monkeypatch.delenv("WAKEPY_FORCE_FAILURE")
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state)
-    keeper.release_inhibitor()
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state)
+    inhibitor.release_inhibitor()
     assert [record.levelno for record in caplog.records if record.levelno > logging.INFO] == []
-    refusals = [text for text in said(caplog) if text.startswith("the computer cannot be kept awake: ")]
+    refusals = [text for text in logged(caplog) if text.startswith("the computer cannot be kept awake: ")]
     assert len(refusals) == 1
 
 
 @linux_only
-def test_without_a_desktop_it_says_why_and_asks_nobody():
-    keeper = SleepInhibitor("always")
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state is None)
-    assert "DBUS_SESSION_BUS_ADDRESS is not set" in keeper.reason
-    keeper.release_inhibitor()
+def test_without_a_desktop_the_reason_is_given():
+    inhibitor = SleepInhibitor("always")
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state is None)
+    assert "DBUS_SESSION_BUS_ADDRESS is not set" in inhibitor.reason
+    inhibitor.release_inhibitor()
 
 
 @linux_only
 @pytest.mark.slow
-def test_a_desktop_that_does_not_answer_holds_up_nobody(tmp_path, monkeypatch):
+def test_unresponsive_desktop_blocks_nothing(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "bus"))
         silent.listen(5)
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={tmp_path / 'bus'}")
-        keeper = SleepInhibitor("always")
+        inhibitor = SleepInhibitor("always")
         began = time.monotonic()
-        keeper.refresh(True)
+        inhibitor.refresh(True)
         assert time.monotonic() - began < 0.5
-        wait_for(lambda: keeper.state is None)
-        keeper.release_inhibitor()
+        wait_for(lambda: inhibitor.state is None)
+        inhibitor.release_inhibitor()
 
 
 class Desktop:
-    """The part of GNOME's session manager that is asked not to suspend."""
+    """The inhibitor interface of GNOME's session manager."""
 
     def __init__(self, address):
         from jeepney import DBusAddress, new_method_call
@@ -195,7 +194,7 @@ class Desktop:
 
 @pytest.fixture
 def bus(monkeypatch):
-    """A session bus of the test's own; its address."""
+    """The address of a private session bus."""
     program = shutil.which("dbus-daemon")
     if program is None:
         pytest.skip("there is no dbus-daemon here")
@@ -212,26 +211,26 @@ def bus(monkeypatch):
 
 
 @linux_only
-def test_a_desktop_is_asked_over_its_bus_and_told_when_it_is_over(bus):
+def test_desktop_inhibitor_is_taken_and_released_over_dbus(bus):
     desktop = Desktop(bus)
     try:
-        keeper = SleepInhibitor("always")
-        keeper.refresh(True)
-        wait_for(lambda: keeper.state)
+        inhibitor = SleepInhibitor("always")
+        inhibitor.refresh(True)
+        wait_for(lambda: inhibitor.state)
         assert desktop.held == [1]
-        keeper.release_inhibitor()
+        inhibitor.release_inhibitor()
         assert desktop.held == []
     finally:
         desktop.close()
 
 
 @linux_only
-def test_a_bus_without_a_desktop_is_hung_up(bus):
-    keeper = SleepInhibitor("always")
-    keeper.refresh(True)
-    wait_for(lambda: keeper.state is None)
-    keeper.release_inhibitor()
-    gc.collect()  # a connection left open is a warning, and a warning an error here
+def test_connection_to_a_bus_without_a_desktop_is_closed(bus):
+    inhibitor = SleepInhibitor("always")
+    inhibitor.refresh(True)
+    wait_for(lambda: inhibitor.state is None)
+    inhibitor.release_inhibitor()
+    gc.collect()  # an open connection would be a ResourceWarning, and so an error
 
 
 def supply(folder, name, **facts):
@@ -254,11 +253,11 @@ def supply(folder, name, **facts):
     ],
     ids=["no battery", "unplugged", "plugged", "weak charger", "kept at 80 %", "two batteries", "a mouse"],
 )
-def test_what_power_supplies_say_of_the_plug(tmp_path, supplies, mains):
+def test_power_source_is_read_from_the_supplies(tmp_path, supplies, mains):
     for name, facts in supplies.items():
         supply(tmp_path, name, **facts)
     assert is_on_mains(tmp_path) is mains
 
 
-def test_this_computer_knows_whether_it_is_on_mains():
+def test_power_source_of_this_computer_can_be_read():
     assert is_on_mains() in (True, False)

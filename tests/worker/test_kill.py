@@ -1,7 +1,7 @@
-"""Killed with -9 at any moment and started again, the work comes to the same end as if nothing had happened.
+"""A worker is killed with SIGKILL at any moment and restarted: the outcome is that of an undisturbed run.
 
-Real processes, a real database, and a stand-in for Ollama that is a process of its own. A power cut is not shown: the
-operating system lives on here, and with it whatever was written but not yet synced.
+Real processes, a real database, and a stand-in for Ollama in its own process. This cannot show a power cut: the
+operating system survives, and with it everything that was written but not synced.
 """
 
 import os
@@ -36,8 +36,8 @@ STARTED: list[subprocess.Popen[bytes]] = []
 
 
 @pytest.fixture(autouse=True)
-def none_is_left() -> Iterator[None]:
-    """A test that fails leaves no worker behind."""
+def kill_leftover_workers() -> Iterator[None]:
+    """A failing test leaves no worker behind."""
     yield
     for process in STARTED:
         process.kill()
@@ -46,8 +46,8 @@ def none_is_left() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A library in a folder, and the environment of a process that works on it."""
+class LibraryFolder:
+    """A library in a folder, and the environment of the processes that use it."""
 
     home: Path
     address: str
@@ -93,13 +93,13 @@ class Place:
         return self.rows("SELECT DISTINCT enrichment_status FROM videos") == [("enriched",)]
 
     def outcome(self) -> list[tuple[object, ...]]:
-        """What the work came to, in the terms of the issue."""
+        """All frames with their descriptions, independent of ids."""
         return self.rows(
             "SELECT fingerprint, frames.'index', timestamp, stands_for, local_description "
             "FROM frames JOIN videos ON videos.id = video_id ORDER BY 1, 2"
         )
 
-    def pictures(self) -> dict[str, bytes]:
+    def images(self) -> dict[str, bytes]:
         return {
             str(path.relative_to(self.home)): path.read_bytes()
             for path in (self.home / "frames").rglob("*")
@@ -127,32 +127,32 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A run that nobody killed."""
+    """The outcome of a run without a kill."""
 
     outcome: list[tuple[object, ...]]
-    pictures: dict[str, bytes]
-    start_seconds: float  # from the start of the process to that of its run
+    images: dict[str, bytes]
+    start_seconds: float  # from the start of the process to the start of its run
 
 
 @pytest.fixture(scope="module")
 def undisturbed(address: str, clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    place = Place(tmp_path_factory.mktemp("undisturbed"), address)
-    place.add(*clips)
+    library = LibraryFolder(tmp_path_factory.mktemp("undisturbed"), address)
+    library.add(*clips)
     start = time.monotonic()
-    process = place.start(FOREGROUND)
-    wait_for(lambda: place.count("SELECT count(*) FROM runs") == 1, place, process)
+    process = library.start(FOREGROUND)
+    wait_for(lambda: library.count("SELECT count(*) FROM runs") == 1, library, process)
     seconds = time.monotonic() - start
-    assert process.wait(PATIENCE_SECONDS) == 0, place.log()
-    outcome = place.outcome()
+    assert process.wait(PATIENCE_SECONDS) == 0, library.log()
+    outcome = library.outcome()
     assert len(outcome) == FRAMES_IN_ALL
-    return Undisturbed(outcome, place.pictures(), seconds)
+    return Undisturbed(outcome, library.images(), seconds)
 
 
 @dataclass(frozen=True)
-class Moment:
-    """When a life ends: so long after it has got so much done."""
+class KillPoint:
+    """When a worker is killed: some time after it has made some more progress."""
 
-    progress: str  # SQL that counts it
+    progress: str  # SQL that counts the progress
     further: int
     further_seconds: float
 
@@ -162,15 +162,15 @@ EXTRACTING = "SELECT count(*) FROM videos WHERE extraction_status = 'extracting'
 DESCRIBED = "SELECT count(*) FROM frames WHERE local_description IS NOT NULL"
 
 
-def random_moments(start_seconds: float) -> list[Moment]:
-    """Two lives end while they start, three while frames are taken out, five while the rest is described."""
-    chance = random.Random(SEED)
-    starting = [Moment(FRAMES, 0, chance.uniform(0.1, 1.0) * start_seconds) for _ in range(2)]
-    extracting = [Moment(FRAMES, chance.randrange(1, 25), chance.uniform(0, 0.05)) for _ in range(3)]
-    describing = [Moment(DESCRIBED, chance.randrange(1, 12), chance.uniform(0, 0.05)) for _ in range(5)]
-    moments = starting + extracting + describing
-    assert len(moments) == KILLS
-    return moments
+def random_kill_points(start_seconds: float) -> list[KillPoint]:
+    """Two kills during the start, three during extraction, five during description."""
+    rng = random.Random(SEED)
+    starting = [KillPoint(FRAMES, 0, rng.uniform(0.1, 1.0) * start_seconds) for _ in range(2)]
+    extracting = [KillPoint(FRAMES, rng.randrange(1, 25), rng.uniform(0, 0.05)) for _ in range(3)]
+    describing = [KillPoint(DESCRIBED, rng.randrange(1, 12), rng.uniform(0, 0.05)) for _ in range(5)]
+    points = starting + extracting + describing
+    assert len(points) == KILLS
+    return points
 
 
 @pytest.mark.timeout(180)
@@ -181,76 +181,78 @@ def random_moments(start_seconds: float) -> list[Moment]:
         pytest.param(BACKGROUND, id="python -m enrich", marks=pytest.mark.slow),
     ],
 )
-def test_killed_at_ten_random_moments_the_work_ends_as_if_undisturbed(
+def test_ten_random_kills_do_not_change_the_outcome(
     command: tuple[str, ...], address: str, clips: list[Path], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    place = Place(tmp_path, address)
-    place.add(*clips)
+    library = LibraryFolder(tmp_path, address)
+    library.add(*clips)
     stages = []
-    for moment in random_moments(undisturbed.start_seconds):
-        goal = place.count(moment.progress) + moment.further
-        process = place.start(command)
-        wait_for(lambda sql=moment.progress, goal=goal: place.count(sql) >= goal, place, process)
-        time.sleep(moment.further_seconds)
-        assert process.poll() is None, place.log()
+    for point in random_kill_points(undisturbed.start_seconds):
+        goal = library.count(point.progress) + point.further
+        process = library.start(command)
+        wait_for(lambda sql=point.progress, goal=goal: library.count(sql) >= goal, library, process)
+        time.sleep(point.further_seconds)
+        assert process.poll() is None, library.log()
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        stages.append((place.count(EXTRACTING), place.count(DESCRIBED)))
-    last = place.start(command)
-    wait_for(lambda: place.is_done() or last.poll() is not None, place)
+        stages.append((library.count(EXTRACTING), library.count(DESCRIBED)))
+    last = library.start(command)
+    wait_for(lambda: library.is_done() or last.poll() is not None, library)
     if command == BACKGROUND:
-        last.terminate()  # it would wait for more work
-    assert last.wait(PATIENCE_SECONDS) == 0, place.log()
-    assert_in_order(place)
-    assert place.outcome() == undisturbed.outcome
-    assert place.pictures() == undisturbed.pictures
-    # It is worth something only if the kills came in every stage of the work.
+        last.terminate()  # otherwise it would wait for more work
+    assert last.wait(PATIENCE_SECONDS) == 0, library.log()
+    assert_complete(library)
+    assert library.outcome() == undisturbed.outcome
+    assert library.images() == undisturbed.images
+    # The test proves nothing unless the kills hit every stage.
     extracting, described = zip(*stages, strict=True)
     assert sum(extracting) >= 2, stages
     assert len(set(described)) >= 6, stages
     assert described[-1] < FRAMES_IN_ALL, stages
 
 
-def wait_for(happens: Callable[[], bool], place: Place, process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_for(
+    condition: Callable[[], bool], library: LibraryFolder, process: subprocess.Popen[bytes] | None = None
+) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
-    while not happens():
-        assert process is None or process.poll() is None, place.log()
-        assert time.monotonic() < end, place.log()
+    while not condition():
+        assert process is None or process.poll() is None, library.log()
+        assert time.monotonic() < end, library.log()
         time.sleep(0.005)
 
 
-def assert_in_order(place: Place) -> None:
-    """Nothing stuck, nothing half, nothing twice."""
-    assert place.rows("PRAGMA integrity_check") == [("ok",)]
-    assert place.rows("PRAGMA foreign_key_check") == []
-    assert place.rows("SELECT DISTINCT status FROM tasks") == [("done",)]
-    assert place.rows("SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL OR attempts > 0") == [(0,)]
-    [(kept, frames)] = place.rows("SELECT count(*), count(DISTINCT frame_id) FROM analyses WHERE is_kept")
+def assert_complete(library: LibraryFolder) -> None:
+    """Nothing is stuck, incomplete or duplicated."""
+    assert library.rows("PRAGMA integrity_check") == [("ok",)]
+    assert library.rows("PRAGMA foreign_key_check") == []
+    assert library.rows("SELECT DISTINCT status FROM tasks") == [("done",)]
+    assert library.rows("SELECT count(*) FROM tasks WHERE lease_token IS NOT NULL OR attempts > 0") == [(0,)]
+    [(kept, frames)] = library.rows("SELECT count(*), count(DISTINCT frame_id) FROM analyses WHERE is_kept")
     assert kept == frames
-    assert place.rows("SELECT count(*) FROM frames") == [(frames,)]
-    assert place.rows("SELECT count(*) FROM analyses WHERE NOT is_kept") == [(0,)]
-    assert place.rows("SELECT count(*) FROM search_documents") == [(frames,)]
-    ends = [state for (state,) in place.rows("SELECT state FROM runs ORDER BY id")]
+    assert library.rows("SELECT count(*) FROM frames") == [(frames,)]
+    assert library.rows("SELECT count(*) FROM analyses WHERE NOT is_kept") == [(0,)]
+    assert library.rows("SELECT count(*) FROM search_documents") == [(frames,)]
+    ends = [state for (state,) in library.rows("SELECT state FROM runs ORDER BY id")]
     assert set(ends[:-1]) <= {"crashed"}
     assert ends[-1] in ("finished", "stopped")
-    paths = {str(path) for (path,) in place.rows("SELECT image_path FROM frames")}
-    assert {name.removeprefix(f"frames{os.sep}") for name in place.pictures()} == paths
-    for name, jpeg in place.pictures().items():
+    paths = {str(path) for (path,) in library.rows("SELECT image_path FROM frames")}
+    assert {name.removeprefix(f"frames{os.sep}") for name in library.images()} == paths
+    for name, jpeg in library.images().items():
         assert simplejpeg.decode_jpeg(jpeg).shape == (360, 640, 3), name
 
 
-def test_calls_in_flight_are_all_that_a_kill_costs(address: str, clips: list[Path], tmp_path: Path) -> None:
-    """Counted at the model: of the calls that a killed worker had made, only those in flight are made again."""
-    place = Place(tmp_path, address)
-    place.add(clips[1])
+def test_kill_repeats_only_the_requests_in_flight(address: str, clips: list[Path], tmp_path: Path) -> None:
+    """Counted at the server: only the requests that were in flight are repeated."""
+    library = LibraryFolder(tmp_path, address)
+    library.add(clips[1])
     httpx.post(f"{address}/standin/forget", json={})
-    process = place.start(FOREGROUND)
-    wait_for(lambda: place.count(DESCRIBED) > 20, place, process)
+    process = library.start(FOREGROUND)
+    wait_for(lambda: library.count(DESCRIBED) > 20, library, process)
     process.kill()
     process.wait()
-    assert place.start(FOREGROUND).wait(PATIENCE_SECONDS) == 0
+    assert library.start(FOREGROUND).wait(PATIENCE_SECONDS) == 0
     history = httpx.get(f"{address}/standin/history").json()
     calls = [number for request in history if request["path"] == "/api/chat" for number in request["numbers"]]
-    calls = [number for number in calls if number is not None]  # the test card has none
+    calls = [number for number in calls if number is not None]  # a probe image has none
     assert set(calls) == set(range(1000, 1000 + CLIP_FRAMES))
-    assert len(calls) - CLIP_FRAMES <= 8  # four calls at once, and as many answers on their way to the database
+    assert len(calls) - CLIP_FRAMES <= 8  # four requests in flight, and as many replies that were not saved yet

@@ -1,4 +1,4 @@
-"""Breaks of a run: by a request in its row, or by its working hours; and suspects of crashes, tried alone."""
+"""Pauses of a run, by request or by working hours; crash suspects, which run one at a time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -23,9 +23,9 @@ def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
 
 
-def ask(workspace: Workspace, wish: str) -> None:
+def ask(workspace: Workspace, request: str) -> None:
     with writing(workspace.library.engine) as connection:
-        runs.request(connection, 1, wish)
+        runs.request(connection, 1, request)
 
 
 def requested(workspace: Workspace) -> object:
@@ -33,7 +33,7 @@ def requested(workspace: Workspace) -> object:
 
 
 def hours(begin: timedelta, end: timedelta) -> str:
-    """Working hours around now."""
+    """Working hours relative to now."""
     now = datetime.now().astimezone()
     return f"{now + begin:%H:%M}-{now + end:%H:%M}"
 
@@ -42,24 +42,22 @@ OPEN_NOW = hours(timedelta(hours=-2), timedelta(hours=2))
 OPEN_LATER = hours(timedelta(hours=2), timedelta(hours=4))
 
 
-async def test_a_pause_in_the_middle_loses_nothing_and_repeats_nothing(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
+async def test_pause_loses_nothing_and_repeats_nothing(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.05)
     workspace.add(clip(frames=40))
     async with Running(workspace) as running:
         await until(lambda: workspace.described() >= 4, "it describes")
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "it obeys")
+        await until(lambda: requested(workspace) is None, "the request is handled")
         assert workspace.states_of_runs() == ["paused"]
         assert standin.loaded == set()
         assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0
         before = len(standin.chats)
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "a second pause is obeyed too")
+        await until(lambda: requested(workspace) is None, "the second request is handled")
         assert len(standin.chats) == before
         ask(workspace, runs.RESUME)
-        await until(lambda: workspace.described() == 40, "it goes on")
+        await until(lambda: workspace.described() == 40, "it resumes")
         assert workspace.states_of_runs() == ["running"]
         running.worker.stop()
     assert_settled(workspace)
@@ -67,38 +65,36 @@ async def test_a_pause_in_the_middle_loses_nothing_and_repeats_nothing(
     assert sorted(str(number) for number in standin.described) == sorted(str(number) for number in range(40))
 
 
-async def test_a_pause_while_decoding_gives_the_video_back_and_it_is_decoded_after_it(
+async def test_pause_during_decoding_releases_the_video_until_resume(
     workspace: Workspace, clip: Clip, standin: StandIn
 ) -> None:
     workspace.add(clip(frames=300))
     async with Running(workspace):
         await until(lambda: workspace.video().extraction_status == "extracting", "it decodes")
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "it obeys")
+        await until(lambda: requested(workspace) is None, "the request is handled")
         assert workspace.tasks("extract") == {"todo": 1}
         ask(workspace, runs.RESUME)
-        await until(lambda: workspace.video().extraction_status == "extracted", "it goes on")
+        await until(lambda: workspace.video().extraction_status == "extracted", "it resumes")
     assert len(workspace.frames()) == 300
 
 
-async def test_a_limit_holds_across_a_pause(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
+async def test_limit_holds_across_a_pause(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.05)
     workspace.add(clip(frames=40))
     async with Running(workspace, RunOptions(limit=10)) as running:
         await until(lambda: workspace.described() >= 3, "it describes")
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "it obeys")
+        await until(lambda: requested(workspace) is None, "the request is handled")
         ask(workspace, runs.RESUME)
         await running.end()
     assert workspace.described() == 10
 
 
-async def test_outside_its_hours_a_worker_waits_and_says_until_when(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
+async def test_worker_waits_outside_its_working_hours(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     workspace.add(clip())
-    resting = workspace.with_settings(hours=OPEN_LATER)
-    async with Running(resting, RunOptions(until_idle=False, keeps_hours=True)):
+    outside_hours = workspace.with_settings(hours=OPEN_LATER)
+    async with Running(outside_hours, RunOptions(until_idle=False, keeps_hours=True)):
         await until(lambda: workspace.states_of_runs() == ["waiting"], "it waits")
         assert workspace.value("SELECT reason FROM runs") == f"working hours begin at {OPEN_LATER[:5]}"
         assert not standin.chats
@@ -106,31 +102,29 @@ async def test_outside_its_hours_a_worker_waits_and_says_until_when(
     assert workspace.states_of_runs() == ["stopped"]
 
 
-async def test_the_end_of_its_hours_is_a_pause_and_their_beginning_ends_it(
+async def test_worker_pauses_and_resumes_with_its_working_hours(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.behave(delay=0.05)
     workspace.add(clip(frames=40))
-    working = workspace.with_settings(hours=OPEN_NOW)
-    async with Running(working, RunOptions(until_idle=False, keeps_hours=True)) as running:
+    inside_hours = workspace.with_settings(hours=OPEN_NOW)
+    async with Running(inside_hours, RunOptions(until_idle=False, keeps_hours=True)) as running:
         await until(lambda: workspace.described() >= 3, "it describes")
         running.worker._breaks.hours = parse_hours(OPEN_LATER)
         await until(lambda: workspace.states_of_runs() == ["waiting"] and not standin.loaded, "the model is unloaded")
         assert workspace.described() < 40
         running.worker._breaks.hours = parse_hours(OPEN_NOW)
-        await until(lambda: workspace.described() == 40, "it goes on")
+        await until(lambda: workspace.described() == 40, "it resumes")
     assert_settled(workspace)
 
 
-async def test_work_in_a_terminal_keeps_no_hours(workspace: Workspace, clip: Clip) -> None:
+async def test_foreground_run_ignores_working_hours(workspace: Workspace, clip: Clip) -> None:
     workspace.add(clip())
     await workspace.with_settings(hours=OPEN_LATER).enrich()
     assert_truthful(workspace)
 
 
-async def test_suspects_of_crashes_are_tried_alone_before_all_else(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
+async def test_crash_suspects_run_first_and_one_at_a_time(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     workspace.add(clip(frames=20))
     await workspace.enrich(RunOptions(limit=1))
     workspace.change("UPDATE tasks SET crashes = :crashes WHERE frame_id IN (5, 6, 7)", crashes=store.SUSPECT_CRASHES)
@@ -150,7 +144,7 @@ async def test_suspects_of_crashes_are_tried_alone_before_all_else(
     assert_settled(workspace)
 
 
-async def test_a_suspect_video_is_decoded_alone_until_it_gets_on(
+async def test_suspect_video_is_decoded_alone_until_it_makes_progress(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     workspace.add(clip(frames=20))
@@ -165,7 +159,7 @@ async def test_a_suspect_video_is_decoded_alone_until_it_gets_on(
     assert_settled(workspace)
 
 
-async def test_suspects_are_not_waited_for_where_no_host_answers(
+async def test_crash_suspects_do_not_block_decoding_without_a_host(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     workspace.add(clip(frames=20))
@@ -174,12 +168,12 @@ async def test_suspects_are_not_waited_for_where_no_host_answers(
     workspace.add(clip(frames=21))
     standin.stop()
     async with Running(workspace):
-        await until(lambda: workspace.video(2).extraction_status == "extracted", "decoding goes on")
+        await until(lambda: workspace.video(2).extraction_status == "extracted", "decoding continues")
         standin.start()
         await until(lambda: workspace.described() == 41, "all is described")
 
 
-async def test_an_exception_counts_as_a_crash_for_what_was_in_hand(
+async def test_exception_counts_as_a_crash_for_claimed_tasks(
     workspace: Workspace, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.add(clip(frames=20))
@@ -195,4 +189,4 @@ async def test_an_exception_counts_as_a_crash_for_what_was_in_hand(
     assert workspace.states_of_runs() == ["crashed"] * 3
     assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0
     failed = workspace.ask("SELECT error FROM tasks WHERE status = 'failed'")
-    assert failed == [(store.CRASH_LIMIT_REACHED,)], "only one was alone at the third"
+    assert failed == [(store.CRASH_LIMIT_REACHED,)], "only one ran alone at the third crash"

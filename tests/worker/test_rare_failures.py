@@ -1,7 +1,4 @@
-"""The rarer troubles of a long night, beside those of test_trouble: what the host, the films, the disk, the database
-and whoever stops the worker can do in the wrong moment.
-"""
-# a test may wait for its own disk
+"""Rare failures: hosts, videos, the disk, the database, and stops at the wrong moment. See also `test_failures`."""
 
 import asyncio
 import itertools
@@ -30,7 +27,7 @@ Clip = Callable[..., Path]
 # the host
 
 
-async def test_a_host_that_is_down_for_days_is_still_tried_again(
+async def test_host_that_was_down_for_days_is_still_retried(
     workspace: Workspace, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 0.001)
@@ -40,41 +37,41 @@ async def test_a_host_that_is_down_for_days_is_still_tried_again(
         await until(lambda: workspace.states_of_runs() == ["waiting"], "the run waits")
         assert running.worker._shift is not None
         running.worker._shift.lanes[0]._rests = 5000
-        await until(lambda: running.worker._shift.lanes[0]._rests > 5002, "it is tried again")
+        await until(lambda: running.worker._shift.lanes[0]._rests > 5002, "it is retried")
         standin.start()
         await running.end()
     assert_truthful(workspace)
 
 
-async def test_there_is_one_pause_before_each_try(
+async def test_each_retry_follows_one_backoff(
     workspace: Workspace, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
-    rest, prepare = HostRunner._rest, OllamaDescriber.prepare
+    backoff, prepare = HostRunner._rest, OllamaDescriber.prepare
 
-    async def resting(self: HostRunner, error: object) -> None:
-        events.append("rest")
-        await rest(self, error)  # type: ignore[arg-type]
+    async def recorded_backoff(self: HostRunner, error: object) -> None:
+        events.append("backoff")
+        await backoff(self, error)  # type: ignore[arg-type]
 
-    async def preparing(self: OllamaDescriber, host: str) -> object:
+    async def recorded_probe(self: OllamaDescriber, host: str) -> object:
         events.append("try")
         return await prepare(self, host)
 
-    monkeypatch.setattr(HostRunner, "_rest", resting)
-    monkeypatch.setattr(OllamaDescriber, "prepare", preparing)
+    monkeypatch.setattr(HostRunner, "_rest", recorded_backoff)
+    monkeypatch.setattr(OllamaDescriber, "prepare", recorded_probe)
     standin.behave(delay=0.05)
     workspace.add(clip(frames=40))
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.described() > 3, "some are described")
         standin.stop()
-        await until(lambda: events.count("rest") > 3, "it rests")
+        await until(lambda: events.count("backoff") > 3, "it backs off")
         standin.start()
         await running.end()
-    assert events[:2] == ["try", "rest"]
+    assert events[:2] == ["try", "backoff"]
     assert all(one != other for one, other in itertools.pairwise(events)), events
 
 
-async def test_a_host_that_hangs_on_everything_is_to_blame(
+async def test_host_that_always_hangs_costs_no_attempt(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:
     workspace = make_workspace(call_seconds=0.2, load_seconds=0.2)
@@ -91,10 +88,10 @@ async def test_a_host_that_hangs_on_everything_is_to_blame(
     assert_truthful(workspace)
 
 
-async def test_attempts_are_given_back_to_frames_that_were_claimed_again_already(
+async def test_attempts_are_refunded_to_frames_already_claimed_again(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:
-    """While one call hangs, the frames that failed beside it are claimed again, and lie in the feed."""
+    """While one request hangs, the frames that failed meanwhile are claimed again and prefetched."""
     workspace = make_workspace(call_seconds=0.5, load_seconds=0.5)
     workspace.add(clip(frames=6))
     await workspace.worker(RunOptions(describe=False)).run()
@@ -112,10 +109,10 @@ async def test_attempts_are_given_back_to_frames_that_were_claimed_again_already
 
 
 @pytest.mark.parametrize("frames", [1, 2])
-async def test_the_last_frames_do_not_fail_for_a_host_that_fails_on_everything(
+async def test_last_frames_do_not_fail_because_of_a_failing_host(
     workspace: Workspace, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
-    """With fewer frames left than make a streak, the same ones fail over and over: still not their fault."""
+    """With fewer frames left than a failure streak needs, the same ones fail repeatedly: the host is still to blame."""
     monkeypatch.setattr(writer, "RETRY_PAUSE_SECONDS", 0.2)
     standin.play(Trick.ERROR, frames=range(frames))
     workspace.add(clip(frames=frames))
@@ -132,9 +129,7 @@ async def test_the_last_frames_do_not_fail_for_a_host_that_fails_on_everything(
     assert_truthful(workspace)
 
 
-async def test_a_model_that_vanishes_in_the_middle_costs_nothing_but_time(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
+async def test_model_removed_during_a_run_costs_only_time(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     standin.behave(delay=0.02)
     models = standin.conduct.models
     workspace.add(clip(frames=30))
@@ -154,7 +149,7 @@ async def test_a_model_that_vanishes_in_the_middle_costs_nothing_but_time(
 @pytest.mark.parametrize(
     ("trick", "problem"), [(Trick.CUT_OFF, "cut_off"), (Trick.REPEATS, "repeats"), (Trick.LEAKS, "leaks_prompt")]
 )
-async def test_what_text_is_left_is_kept_with_its_warning(
+async def test_partial_text_is_kept_with_its_warning(
     workspace: Workspace, standin: StandIn, clip: Clip, trick: Trick, problem: str
 ) -> None:
     standin.play(trick, frames=[2], stubborn=True)
@@ -169,7 +164,7 @@ async def test_what_text_is_left_is_kept_with_its_warning(
 
 
 @pytest.mark.parametrize("trick", [Trick.THINKS, Trick.SPACES])
-async def test_a_reply_without_any_text_counts_as_an_attempt(
+async def test_empty_reply_counts_as_an_attempt(
     workspace: Workspace, standin: StandIn, clip: Clip, trick: Trick
 ) -> None:
     standin.play(trick, frames=[2], stubborn=True)
@@ -179,62 +174,62 @@ async def test_a_reply_without_any_text_counts_as_an_attempt(
     assert summary.counts.frames_described == 5
 
 
-# films and their pictures
+# videos and their images
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
-async def test_a_picture_of_a_film_with_oblong_pixels_is_made_again_the_same(
+async def test_lost_image_of_anamorphic_video_is_recreated_identically(
     workspace: Workspace, clip: Clip, rotation: int
 ) -> None:
     workspace.add(clip(frames=12, rotation=rotation, sample_aspect=Fraction(2), bframes=2))
     await workspace.worker(RunOptions(describe=False)).run()
-    pictures = [workspace.image(frame) for frame in workspace.frames()]
-    before = [picture.read_bytes() for picture in pictures]
-    for picture in pictures[3:6]:
-        picture.unlink()
+    images = [workspace.image(frame) for frame in workspace.frames()]
+    before = [image.read_bytes() for image in images]
+    for image in images[3:6]:
+        image.unlink()
     assert (await workspace.enrich()).is_good
-    assert [picture.read_bytes() for picture in pictures] == before
+    assert [image.read_bytes() for image in images] == before
 
 
-async def test_a_worker_that_stays_takes_a_film_up_when_its_drive_comes_back(
+async def test_waiting_worker_resumes_a_video_when_its_drive_is_back(
     workspace: Workspace, tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extract_task, "WAITING_SECONDS", 0.05)
-    film = Path(shutil.copy(clip(frames=6, first=50), tmp_path / "drive.mp4"))
-    workspace.add(film)
-    film.rename(tmp_path / "unplugged.mp4")
+    video_file = Path(shutil.copy(clip(frames=6, first=50), tmp_path / "drive.mp4"))
+    workspace.add(video_file)
+    video_file.rename(tmp_path / "unplugged.mp4")
     async with Running(workspace):
         await until(lambda: workspace.video().error is not None, "it waits")
-        (tmp_path / "unplugged.mp4").rename(film)
+        (tmp_path / "unplugged.mp4").rename(video_file)
         await until(lambda: workspace.video().enrichment_status == "enriched", "it is enriched")
     assert workspace.video().error is None
     assert_truthful(workspace, 1, 50)
 
 
-async def test_a_worker_that_stays_makes_a_lost_picture_when_its_film_comes_back(
+async def test_waiting_worker_recreates_a_lost_image_when_its_video_is_back(
     workspace: Workspace, tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prefetch, "MISSING_FILE_PAUSE_SECONDS", 0.05)
-    film = Path(shutil.copy(clip(frames=6), tmp_path / "film.mp4"))
-    workspace.add(film)
+    video_file = Path(shutil.copy(clip(frames=6), tmp_path / "film.mp4"))
+    workspace.add(video_file)
     await workspace.worker(RunOptions(describe=False)).run()
     workspace.image(workspace.frames()[4]).unlink()
-    film.unlink()
+    video_file.unlink()
     async with Running(workspace):
         await until(lambda: workspace.described() == 5, "the others are described")
-        shutil.copy(clip(frames=6), film)
+        shutil.copy(clip(frames=6), video_file)
         await until(lambda: workspace.video().enrichment_status == "enriched", "it is enriched")
     assert_truthful(workspace)
 
 
-async def test_a_lost_picture_is_not_made_from_another_film_of_that_name(
+async def test_lost_image_is_not_recreated_from_a_replaced_video(
     workspace: Workspace, tmp_path: Path, clip: Clip
 ) -> None:
-    film = Path(shutil.copy(clip(frames=10), tmp_path / "film.mp4"))
-    workspace.add(film)
+    video_file = Path(shutil.copy(clip(frames=10), tmp_path / "film.mp4"))
+    workspace.add(video_file)
     await workspace.worker(RunOptions(describe=False)).run()
     workspace.image(workspace.frames()[4]).unlink()
-    shutil.copy(clip(frames=12, first=90), film)
+    shutil.copy(clip(frames=12, first=90), video_file)
     summary = await workspace.enrich()
     assert (summary.ending, summary.left) == (RunEnd.FINISHED, 1)
     frame = workspace.frames()[4]
@@ -245,7 +240,7 @@ async def test_a_lost_picture_is_not_made_from_another_film_of_that_name(
     assert_settled(workspace)
 
 
-async def test_a_film_that_breaks_off_is_described_as_far_as_it_goes(workspace: Workspace, tmp_path: Path) -> None:
+async def test_truncated_video_is_described_up_to_its_end(workspace: Workspace, tmp_path: Path) -> None:
     whole = numbered_clip(tmp_path / "whole.mkv", frames=60)
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
@@ -259,28 +254,26 @@ async def test_a_film_that_breaks_off_is_described_as_far_as_it_goes(workspace: 
 
 
 @pytest.mark.expected_errors("damaged: ")
-async def test_a_film_of_which_nothing_can_be_decoded_fails_by_itself(
-    workspace: Workspace, tmp_path: Path, clip: Clip
-) -> None:
-    film = Path(shutil.copy(clip(frames=20), tmp_path / "damaged.mp4"))
-    workspace.add(film, clip(frames=8, first=300))
-    data = bytearray(film.read_bytes())
+async def test_undecodable_video_fails_alone(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
+    video_file = Path(shutil.copy(clip(frames=20), tmp_path / "damaged.mp4"))
+    workspace.add(video_file, clip(frames=8, first=300))
+    data = bytearray(video_file.read_bytes())
     start = data.index(b"mdat") + 4
     end = data.index(b"moov") - 4 if data.find(b"moov") > start else len(data)
     data[start:end] = bytes(end - start)
-    film.write_bytes(data)
-    workspace.change("UPDATE videos SET fingerprint = :new WHERE id = 1", new=fingerprint(film))
+    video_file.write_bytes(data)
+    workspace.change("UPDATE videos SET fingerprint = :new WHERE id = 1", new=fingerprint(video_file))
     summary = await workspace.enrich()
     assert not summary.is_good
     assert workspace.video(1).extraction_status == "failed"
     assert workspace.video(1).enrichment_status == "failed"
-    assert str(film) in (workspace.video(1).error or "")
+    assert str(video_file) in (workspace.video(1).error or "")
     assert_truthful(workspace, 2, 300)
     assert_settled(workspace)
 
 
 @pytest.mark.expected_errors("clip-")
-async def test_a_codec_that_fails_in_an_unforeseen_way_ends_one_film_and_not_the_night(
+async def test_unexpected_codec_error_fails_one_video_only(
     workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.add(clip(frames=20), clip(frames=8, first=300))
@@ -302,9 +295,7 @@ async def test_a_codec_that_fails_in_an_unforeseen_way_ends_one_film_and_not_the
 # the disk and the database
 
 
-async def test_no_picture_is_written_when_the_reserve_is_touched_already(
-    make_workspace: Callable[..., Workspace], clip: Clip
-) -> None:
+async def test_no_image_is_written_below_the_disk_reserve(make_workspace: Callable[..., Workspace], clip: Clip) -> None:
     workspace = make_workspace(disk_reserve_mb=10**9)
     workspace.add(clip(frames=10))
     summary = await workspace.enrich()
@@ -313,7 +304,7 @@ async def test_no_picture_is_written_when_the_reserve_is_touched_already(
     assert_settled(workspace)
 
 
-async def test_a_pictures_folder_that_cannot_be_written_to_waits_and_is_said(workspace: Workspace, clip: Clip) -> None:
+async def test_unwritable_frames_folder_is_reported(workspace: Workspace, clip: Clip) -> None:
     workspace.frames_folder.write_text("in the way")
     workspace.add(clip(frames=5))
     summary = await workspace.enrich()
@@ -323,7 +314,7 @@ async def test_a_pictures_folder_that_cannot_be_written_to_waits_and_is_said(wor
     assert_truthful(workspace)
 
 
-async def test_a_locked_database_is_waited_for(
+async def test_locked_database_is_retried(
     workspace: Workspace,
     clip: Clip,
     monkeypatch: pytest.MonkeyPatch,
@@ -339,12 +330,14 @@ async def test_a_locked_database_is_waited_for(
     workspace.add(clip(frames=40))
     async with Running(workspace, RunOptions()) as running:
         for described in (0, 10, 20):
-            await until(lambda count=described: running.worker.status.counts.frames_described > count, "some are")
+            await until(
+                lambda count=described: running.worker.status.counts.frames_described > count, "some are described"
+            )
             with closing(sqlite3.connect(workspace.settings.home / "library.db", timeout=10)) as other:
                 other.isolation_level = None
                 other.execute("BEGIN IMMEDIATE")
                 caplog.clear()
-                await until(lambda: "the database waits" in caplog.text, "the worker notices")
+                await until(lambda: "the database waits" in caplog.text, "the worker reports it")
                 other.execute("ROLLBACK")
         summary = await running.end()
     assert summary.is_good
@@ -356,7 +349,7 @@ async def test_a_locked_database_is_waited_for(
 # the end of a run
 
 
-async def test_calls_that_do_not_end_within_the_grace_time_are_cancelled_and_not_counted(
+async def test_requests_beyond_the_grace_time_are_cancelled_uncounted(
     workspace: Workspace, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "GRACE_SECONDS", 0.1)
@@ -366,7 +359,7 @@ async def test_calls_that_do_not_end_within_the_grace_time_are_cancelled_and_not
         await until(lambda: workspace.described() > 2, "some are described")
         standin.behave(delay=5)
         calls = len(standin.chats)
-        await until(lambda: len(standin.chats) >= calls + 2, "slow calls are in flight")
+        await until(lambda: len(standin.chats) >= calls + 2, "slow requests are in flight")
         running.worker.stop()
         summary = await running.end()
     assert summary.ending is RunEnd.STOPPED
@@ -381,9 +374,7 @@ async def test_calls_that_do_not_end_within_the_grace_time_are_cancelled_and_not
     assert workspace.value("SELECT count(*) FROM analyses WHERE is_kept") == 60
 
 
-async def test_a_stop_at_any_moment_leaves_nothing_claimed_and_loses_no_call(
-    workspace: Workspace, standin: StandIn, clip: Clip
-) -> None:
+async def test_stop_at_any_moment_leaves_nothing_claimed(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     workspace.add(clip(frames=40), clip(frames=40, first=500), clip(frames=40, first=900))
     for pause in range(12):
         async with Running(workspace) as running:
@@ -398,7 +389,7 @@ async def test_a_stop_at_any_moment_leaves_nothing_claimed_and_loses_no_call(
     assert sum(number is not None for number in standin.described) == 120
 
 
-async def test_a_worker_that_is_cancelled_at_any_moment_leaves_nothing_claimed_either(
+async def test_cancellation_at_any_moment_leaves_nothing_claimed(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     standin.behave(delay=0.02)
@@ -416,8 +407,8 @@ async def test_a_worker_that_is_cancelled_at_any_moment_leaves_nothing_claimed_e
     assert_truthful(workspace)
 
 
-async def test_what_a_run_that_ended_badly_left_claimed_is_taken_up_at_once(workspace: Workspace, clip: Clip) -> None:
-    """Its lease has not run out, and its run says it stopped: the new worker is alone in the library all the same."""
+async def test_tasks_left_claimed_by_an_ended_run_are_reclaimed_at_once(workspace: Workspace, clip: Clip) -> None:
+    """The lease has not expired and the run is marked as stopped: a new worker is the only one, so it may reclaim."""
     workspace.add(clip(frames=6))
     await workspace.worker(RunOptions(describe=False)).run()
     workspace.change(

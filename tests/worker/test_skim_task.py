@@ -1,4 +1,4 @@
-"""The first look by seeking, what extraction makes of it, deeper looks, wishes, and gaps that are filled."""
+"""Skimming by seeking, placing skimmed frames during extraction, deeper skims, priority ranges and gap filling."""
 
 import threading
 from collections.abc import Callable
@@ -19,44 +19,44 @@ from tests.standin import StandIn
 from tests.worker.workspace import Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
-LOOKED_AT = 12
+SKIM_FRAMES = 12
 
 
 @pytest.fixture
-def film(clip: Clip) -> Path:
-    """48 s at 5 frames a second, a key frame every second: a first look takes 12 pictures."""
+def video_file(clip: Clip) -> Path:
+    """48 s at 5 frames per second with a key frame every second: a skim finds 12 frames."""
     return clip(frames=240, fps=5, gop=5)
 
 
-def sought(workspace: Workspace) -> set[int]:
-    """The numbers of the frames that a first look has found."""
+def skimmed(workspace: Workspace) -> set[int]:
+    """The numbers of the frames that a skim has found."""
     rows = workspace.ask('SELECT f."index" FROM frames f JOIN tasks t ON t.frame_id = f.id WHERE priority > 950000000')
     return {index for (index,) in rows}
 
 
-async def test_the_first_look_is_described_first_and_then_gets_its_place(
-    make_workspace: Callable[..., Workspace], standin: StandIn, film: Path
+async def test_skimmed_frames_are_described_first_and_then_placed(
+    make_workspace: Callable[..., Workspace], standin: StandIn, video_file: Path
 ) -> None:
     workspace = make_workspace(concurrency=1)
-    workspace.add(film, sampling="every=1s")
+    workspace.add(video_file, sampling="every=1s")
     await workspace.enrich()
-    found = sought(workspace)
-    assert LOOKED_AT - 3 <= len(found) <= LOOKED_AT
+    found = skimmed(workspace)
+    assert SKIM_FRAMES - 3 <= len(found) <= SKIM_FRAMES
     assert set(standin.described[: len(found)]) == found
     frames = workspace.frames()
     assert sum(frame.stands_for or 0 for frame in frames) == 240
     assert [frame.index for frame in frames] == [round(frame.timestamp * 5) for frame in frames]
     assert {frame.index for frame in frames} == set(range(0, 240, 5)) | found
-    assert len(standin.described) == len(frames)  # none was described twice
+    assert len(standin.described) == len(frames)  # no frame was described twice
     assert workspace.video().extraction_status == "extracted"
     assert_truthful(workspace)
     assert_settled(workspace)
 
 
-async def test_all_films_are_looked_at_before_the_first_is_decoded(
-    workspace: Workspace, film: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+async def test_all_videos_are_skimmed_before_the_first_is_decoded(
+    workspace: Workspace, video_file: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace.add(film, clip(frames=200, fps=5, gop=5, first=1000))
+    workspace.add(video_file, clip(frames=200, fps=5, gop=5, first=1000))
     seen: list[list[str]] = []
     extract = decoder.extract_video
 
@@ -69,33 +69,33 @@ async def test_all_films_are_looked_at_before_the_first_is_decoded(
     assert seen == [["skimmed", "skimmed"], ["extracted", "skimmed"]]
 
 
-async def test_the_pictures_of_a_look_go_from_coarse_to_fine_in_every_film(
-    make_workspace: Callable[..., Workspace], standin: StandIn, film: Path, clip: Clip
+async def test_skimmed_frames_are_described_from_coarse_to_fine(
+    make_workspace: Callable[..., Workspace], standin: StandIn, video_file: Path, clip: Clip
 ) -> None:
     workspace = make_workspace(concurrency=1)
-    standin.behave(delay=0.3)  # both looks are over before the second picture is described
-    workspace.add(film, clip(frames=240, fps=5, gop=5, first=1000))
+    standin.behave(delay=0.3)  # both skims end before the second frame is described
+    workspace.add(video_file, clip(frames=240, fps=5, gop=5, first=1000))
     await workspace.enrich(RunOptions(limit=9))
-    even = CoverageOrder(48.0)
+    order = CoverageOrder(48.0)
     for begin in (0, 1000):
         numbers = [number - begin for number in standin.described if begin <= number < begin + 240]
         assert len(numbers) >= 3
         for rank, number in enumerate(numbers, 1):
-            assert number / 5 == pytest.approx(even.moment(rank), abs=even.gap(LOOKED_AT) / 2)
+            assert number / 5 == pytest.approx(order.moment(rank), abs=order.gap(SKIM_FRAMES) / 2)
 
 
-async def test_only_extracting_looks_at_nothing(workspace: Workspace, film: Path) -> None:
-    workspace.add(film, sampling="every=2s")
+async def test_extract_only_run_skims_nothing(workspace: Workspace, video_file: Path) -> None:
+    workspace.add(video_file, sampling="every=2s")
     summary = await workspace.worker(RunOptions(describe=False), None).run()
     assert summary.ending is RunEnd.FINISHED
-    assert sought(workspace) == set()
+    assert skimmed(workspace) == set()
     assert workspace.tasks("skim") == {"done": 1}
 
 
-async def test_a_look_that_is_cut_short_goes_on_and_finds_nothing_twice(
-    workspace: Workspace, standin: StandIn, film: Path
+async def test_interrupted_skim_resumes_without_duplicates(
+    workspace: Workspace, standin: StandIn, video_file: Path
 ) -> None:
-    workspace.add(film, sampling="every=2s")
+    workspace.add(video_file, sampling="every=2s")
     stop = threading.Event()
     with writing(workspace.library.engine) as connection:
         [job] = queue.claim(connection, kind=TaskKind.SKIM, run_id=None, host="here", limit=1, now=datetime.now(UTC))
@@ -103,18 +103,18 @@ async def test_a_look_that_is_cut_short_goes_on_and_finds_nothing_twice(
     assert len(workspace.frames()) == 1
     assert workspace.tasks("skim") == {"todo": 1}
     await workspace.enrich()
-    assert LOOKED_AT - 3 <= len(sought(workspace)) <= LOOKED_AT
+    assert SKIM_FRAMES - 3 <= len(skimmed(workspace)) <= SKIM_FRAMES
     assert len(standin.described) == len(set(standin.described)) == len(workspace.frames())
     assert_truthful(workspace)
 
 
-async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_is_finer(
-    workspace: Workspace, standin: StandIn, film: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
+async def test_videos_waiting_for_decoding_are_skimmed_more_deeply(
+    workspace: Workspace, standin: StandIn, video_file: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first film is not decoded before the second has been looked at more deeply than at first."""
+    """Decoding is blocked until the video has been skimmed more deeply."""
     go_on = threading.Event()
     extract = decoder.extract_video
-    taken: list[int] = []
+    skimmed_counts: list[int] = []
 
     def extract_video(*arguments: object, **named: object) -> bool:
         go_on.wait(20)
@@ -122,34 +122,34 @@ async def test_films_that_wait_to_be_decoded_are_looked_at_again_when_the_rest_i
 
     deeper = extraction.skim_deeper
 
-    def look_deeper(*arguments: object, **named: int) -> bool:
-        taken.append(named["pictures"])
+    def skim_deeper(*arguments: object, **named: int) -> bool:
+        skimmed_counts.append(named["pictures"])
         done = deeper(*arguments, **named)  # type: ignore[arg-type]
         go_on.set()
         return done
 
     monkeypatch.setattr(decoder, "extract_video", extract_video)
-    monkeypatch.setattr(extraction, "skim_deeper", look_deeper)
+    monkeypatch.setattr(extraction, "skim_deeper", skim_deeper)
     workspace.add(clip(frames=600, fps=5, gop=5), sampling="every=1s")
     with writing(workspace.library.engine) as connection:
         connection.exec_driver_sql("""UPDATE tasks SET payload = '{"pictures": 6, "taken": 0}' WHERE kind = 'skim'""")
     await workspace.enrich()
-    assert taken[0] == 12
-    assert len(sought(workspace)) <= 6
+    assert skimmed_counts[0] == 12
+    assert len(skimmed(workspace)) <= 6
     assert sum(frame.stands_for or 0 for frame in workspace.frames()) == 600
     assert_truthful(workspace)
 
 
-async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
-    workspace: Workspace, film: Path, monkeypatch: pytest.MonkeyPatch
+async def test_frame_skimmed_behind_the_decoder_is_still_placed(
+    workspace: Workspace, video_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace.add(film, sampling="every=5s")
+    workspace.add(video_file, sampling="every=5s")
     unplaced = extraction.unplaced_frames
     asked: list[int] = []
 
     def late(*arguments: object) -> list[tuple[int, float]]:
         asked.append(len(asked))
-        return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the look, 1: extraction
+        return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the skim, 1: extraction
 
     monkeypatch.setattr(extract_task.skims, "unplaced", late)
     await workspace.enrich()
@@ -161,8 +161,8 @@ async def test_a_picture_found_when_decoding_had_passed_it_still_gets_its_place(
     assert_truthful(workspace)
 
 
-async def test_a_picture_at_a_time_the_film_does_not_have_is_dropped(workspace: Workspace, film: Path) -> None:
-    workspace.add(film, sampling="every=5s")
+async def test_skimmed_frame_at_a_nonexistent_time_is_dropped(workspace: Workspace, video_file: Path) -> None:
+    workspace.add(video_file, sampling="every=5s")
     await workspace.worker(RunOptions(describe=False), None).run()
     workspace.change("UPDATE tasks SET status = 'todo' WHERE kind = 'extract'")
     workspace.change(
@@ -173,24 +173,24 @@ async def test_a_picture_at_a_time_the_film_does_not_have_is_dropped(workspace: 
     assert sum(frame.stands_for or 0 for frame in workspace.frames()) == 240
 
 
-async def test_what_somebody_asks_for_goes_first_and_starves_nothing(
+async def test_priority_range_goes_first_and_starves_nothing(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:
     workspace = make_workspace(concurrency=1)
     workspace.add(clip(frames=40), clip(frames=40, first=1000))
     await workspace.worker(RunOptions(describe=False), None).run()
     with writing(workspace.library.engine) as connection:
-        asked_for = editing.prioritize(connection, 2, PriorityRange(start=0.5), priority=REQUEST_PRIORITY)
+        prioritized = editing.prioritize(connection, 2, PriorityRange(start=0.5), priority=REQUEST_PRIORITY)
     await workspace.enrich()
     second = [number >= 1000 for number in standin.described]
-    assert asked_for == sum(frame.timestamp >= 0.5 for frame in workspace.frames(2))
-    half = second[: asked_for + asked_for // 3]
+    assert prioritized == sum(frame.timestamp >= 0.5 for frame in workspace.frames(2))
+    half = second[: prioritized + prioritized // 3]
     assert sum(half) >= 0.6 * len(half)
-    assert half.count(False) >= asked_for // 8
+    assert half.count(False) >= prioritized // 8
     assert len(standin.described) == 80
 
 
-async def test_a_wish_for_a_film_that_is_not_decoded_is_kept_until_it_is(
+async def test_priority_range_of_an_undecoded_video_is_applied_later(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:
     workspace.add(clip(frames=30), clip(frames=30, first=1000))
@@ -206,11 +206,11 @@ async def test_a_wish_for_a_film_that_is_not_decoded_is_kept_until_it_is(
     assert workspace.value("SELECT count(*) FROM tasks WHERE video_id = 1 AND priority > 900000000") == 0
 
 
-async def test_the_even_order_leaves_every_film_about_evenly_covered(
-    make_workspace: Callable[..., Workspace], film: Path, clip: Clip
+async def test_coverage_order_covers_all_videos_evenly(
+    make_workspace: Callable[..., Workspace], video_file: Path, clip: Clip
 ) -> None:
     workspace = make_workspace(concurrency=1)
-    workspace.add(film, clip(frames=120, fps=5, gop=5), sampling="every=1s")
+    workspace.add(video_file, clip(frames=120, fps=5, gop=5), sampling="every=1s")
     await workspace.worker(RunOptions(describe=False), None).run()
     for _ in range(4):
         await workspace.enrich(RunOptions(limit=12))
@@ -218,11 +218,11 @@ async def test_the_even_order_leaves_every_film_about_evenly_covered(
         for number, seconds in ((1, 48.0), (2, 24.0)):
             times = [frame.timestamp for frame in workspace.frames(number) if frame.local_description]
             gaps.append(max(after - before for before, after in zip(times, [*times[1:], seconds], strict=True)))
-            assert gaps[-1] <= 2 * seconds / len(times) + 1  # pictures there are only once a second
+            assert gaps[-1] <= 2 * seconds / len(times) + 1  # frames are one second apart
         assert abs(gaps[0] - gaps[1]) <= 0.6 * max(gaps) + 1
 
 
-async def test_between_unlike_neighbours_the_middle_is_described_next(
+async def test_gap_between_unlike_neighbours_is_filled_next(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:
     workspace = make_workspace(concurrency=1)
@@ -232,7 +232,7 @@ async def test_between_unlike_neighbours_the_middle_is_described_next(
     assert 3 <= len(filled) <= 10
 
 
-def test_the_bands_of_priorities_lie_apart() -> None:
+def test_priority_bands_do_not_overlap() -> None:
     assert (
         CoverageOrder(None).priority(0.0, 1.0)
         <= GAP_LIMIT
@@ -243,11 +243,9 @@ def test_the_bands_of_priorities_lie_apart() -> None:
     )
 
 
-async def test_a_film_that_is_gone_is_looked_at_when_it_is_back(
-    workspace: Workspace, film: Path, tmp_path: Path
-) -> None:
+async def test_missing_video_is_skimmed_when_it_is_back(workspace: Workspace, video_file: Path, tmp_path: Path) -> None:
     here = tmp_path / "film.mp4"
-    here.write_bytes(film.read_bytes())
+    here.write_bytes(video_file.read_bytes())
     workspace.add(here, sampling="every=2s")
     here.rename(tmp_path / "away.mp4")
     summary = await workspace.enrich()
@@ -255,7 +253,7 @@ async def test_a_film_that_is_gone_is_looked_at_when_it_is_back(
     assert workspace.tasks("skim") == {"todo": 1}
     (tmp_path / "away.mp4").rename(here)
     await workspace.enrich()
-    assert sought(workspace)
+    assert skimmed(workspace)
     with reading(workspace.library.engine) as connection:
         assert extraction.unplaced_frames(connection, 1) == []
     assert_truthful(workspace)

@@ -1,4 +1,4 @@
-"""The worker from end to end: what is described, when, what is booked, and how it shares and ends its work."""
+"""The worker end to end: descriptions, call records, several hosts, limits, and the end of a run."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from tests.standin import StandIn, Trick
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful, until
 
 
-async def test_every_frame_gets_the_description_of_its_own_picture(
+async def test_every_frame_gets_the_description_of_its_own_image(
     workspace: Workspace, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=40))
@@ -39,7 +39,7 @@ async def test_every_frame_gets_the_description_of_its_own_picture(
     assert (counts.calls, counts.warnings) == (40, 0)
 
 
-async def test_distinct_frames_too_get_the_description_of_their_own_picture(
+async def test_distinct_frames_get_the_description_of_their_own_image(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=40), sampling="distinct:loose")
@@ -49,7 +49,7 @@ async def test_distinct_frames_too_get_the_description_of_their_own_picture(
     assert sorted(standin.described) == [frame.index for frame in workspace.frames()]
 
 
-async def test_frames_of_several_videos_are_not_mixed_up(workspace: Workspace, clip: Callable[..., Path]) -> None:
+async def test_descriptions_of_several_videos_are_not_mixed_up(workspace: Workspace, clip: Callable[..., Path]) -> None:
     workspace.add(clip(frames=25), clip(frames=25, first=200), clip(frames=25, first=4000))
     await workspace.with_settings(concurrency=4).enrich()
     for number, first in enumerate((0, 200, 4000), 1):
@@ -57,24 +57,24 @@ async def test_frames_of_several_videos_are_not_mixed_up(workspace: Workspace, c
         assert workspace.video(number).enrichment_status == "enriched"
 
 
-async def test_a_video_goes_from_pending_over_enriching_to_enriched(
+async def test_video_goes_from_pending_to_enriching_to_enriched(
     workspace: Workspace, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=20))
     seen = [str(workspace.video().enrichment_status)]
 
-    def look(connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+    def record_status(connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
         if statement.startswith("UPDATE videos SET enrichment_status"):
             seen.extend(value for value in parameters if isinstance(value, str))  # type: ignore[attr-defined]
 
-    event.listen(workspace.library.engine, "after_cursor_execute", look)
+    event.listen(workspace.library.engine, "after_cursor_execute", record_status)
     await workspace.enrich()
     assert seen == ["pending", "enriching", "enriched"]
     assert workspace.video().extraction_status == "extracted"
     assert workspace.video().covered == 20
 
 
-async def test_every_call_is_booked(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
+async def test_every_request_is_recorded(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
     standin.behave(delay=0.02)
     workspace.add(clip(frames=10))
     await workspace.enrich()
@@ -94,10 +94,10 @@ async def test_every_call_is_booked(workspace: Workspace, standin: StandIn, clip
         assert row.cost_usd == 0
 
 
-async def test_frames_are_described_while_their_video_is_still_being_decoded(
+async def test_frames_are_described_while_their_video_is_decoded(
     workspace: Workspace, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Decoding is held back after its first frames until one of them is described: it could wait for ever."""
+    """Decoding is blocked after its first frames until one of them is described."""
     workspace.add(clip(frames=30))
     monkeypatch.setattr(extract_task, "BATCH_FRAMES", 5)
     saved = extract_task._save
@@ -105,7 +105,7 @@ async def test_frames_are_described_while_their_video_is_still_being_decoded(
 
     def save(*arguments: object) -> None:
         if workspace.frames():
-            asyncio.run(until(workspace.described, "a frame is described although decoding has not ended"))
+            asyncio.run(until(workspace.described, "a frame is described before decoding ends"))
             described.append(workspace.described())
             assert workspace.video().extraction_status == "extracting"
         saved(*arguments)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ async def test_hosts_share_the_work(
     assert_truthful(workspace)
 
 
-async def test_a_host_that_fails_on_everything_rests_while_the_other_does_its_work(
+async def test_failing_host_backs_off_while_the_other_does_the_work(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     with StandIn(parallel=8) as broken:
@@ -147,25 +147,23 @@ async def test_a_host_that_fails_on_everything_rests_while_the_other_does_its_wo
     assert_settled(workspace)
 
 
-async def test_a_host_that_breaks_in_the_middle_costs_no_frame_an_attempt(
+async def test_host_failing_during_a_run_fails_no_frame(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path]
 ) -> None:
-    with StandIn(parallel=8, delay=0.01) as breaks:
+    with StandIn(parallel=8, delay=0.01) as failing:
         standin.behave(delay=0.01)
-        workspace = make_workspace(ollama_hosts=f"{standin.address},{breaks.address}", concurrency=3)
+        workspace = make_workspace(ollama_hosts=f"{standin.address},{failing.address}", concurrency=3)
         workspace.add(clip(frames=80))
         async with Running(workspace, RunOptions()) as running:
-            await until(lambda: len(breaks.described) > 3, "the second host describes")
-            breaks.play(Trick.ERROR)
+            await until(lambda: len(failing.described) > 3, "the second host describes")
+            failing.play(Trick.ERROR)
             summary = await running.end()
     assert summary.is_good
     assert summary.counts.frames_failed == 0
     assert_truthful(workspace)
 
 
-async def test_a_limit_is_kept_and_the_rest_waits(
-    workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
-) -> None:
+async def test_run_stops_at_its_frame_limit(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
     workspace.add(clip(frames=30))
     summary = await workspace.enrich(RunOptions(limit=7))
     assert summary.ending is RunEnd.LIMIT
@@ -176,9 +174,7 @@ async def test_a_limit_is_kept_and_the_rest_waits(
     assert_truthful(workspace)
 
 
-async def test_a_time_is_kept_and_the_rest_waits(
-    workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
-) -> None:
+async def test_run_stops_at_its_time_limit(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
     standin.behave(delay=0.05)
     workspace.add(clip(frames=200))
     summary = await workspace.enrich(RunOptions(within_seconds=2.5))
@@ -189,7 +185,7 @@ async def test_a_time_is_kept_and_the_rest_waits(
     assert workspace.attempts() == 0
 
 
-async def test_only_the_videos_of_the_order_are_touched(
+async def test_only_the_requested_videos_are_processed(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=10), clip(frames=10, first=500))
@@ -199,7 +195,7 @@ async def test_only_the_videos_of_the_order_are_touched(
     assert workspace.frames(1) == []
 
 
-async def test_extracting_alone_describes_nothing_and_enriching_later_decodes_nothing_again(
+async def test_extracted_frames_are_described_later_without_decoding_again(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=15))
@@ -207,15 +203,13 @@ async def test_extracting_alone_describes_nothing_and_enriching_later_decodes_no
     assert summary.counts.videos_extracted == 1
     assert standin.chats == []
     assert workspace.video().enrichment_status == "pending"
-    pictures = {path: path.stat().st_mtime_ns for path in workspace.frames_folder.rglob("*.jpg")}
+    images = {path: path.stat().st_mtime_ns for path in workspace.frames_folder.rglob("*.jpg")}
     await workspace.enrich()
     assert_truthful(workspace)
-    assert {path: path.stat().st_mtime_ns for path in workspace.frames_folder.rglob("*.jpg")} == pictures
+    assert {path: path.stat().st_mtime_ns for path in workspace.frames_folder.rglob("*.jpg")} == images
 
 
-async def test_a_video_that_is_added_while_the_worker_waits_is_taken_up(
-    workspace: Workspace, clip: Callable[..., Path]
-) -> None:
+async def test_waiting_worker_picks_up_an_added_video(workspace: Workspace, clip: Callable[..., Path]) -> None:
     workspace.add(clip(frames=10))
     async with Running(workspace):
         await until(lambda: workspace.video().enrichment_status == "enriched", "the first is enriched")
@@ -226,7 +220,7 @@ async def test_a_video_that_is_added_while_the_worker_waits_is_taken_up(
     assert workspace.states_of_runs() == ["stopped"]
 
 
-async def test_a_video_that_is_removed_with_calls_in_flight_is_gone_and_the_run_goes_on(
+async def test_video_removed_with_requests_in_flight_does_not_stop_the_run(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     standin.behave(delay=0.1)
@@ -242,7 +236,7 @@ async def test_a_video_that_is_removed_with_calls_in_flight_is_gone_and_the_run_
     assert_settled(workspace)
 
 
-async def test_a_video_that_is_removed_while_it_is_decoded_leaves_no_pictures(
+async def test_video_removed_during_decoding_leaves_no_images(
     workspace: Workspace, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(extract_task, "BATCH_FRAMES", 5)
@@ -263,7 +257,7 @@ async def test_a_video_that_is_removed_while_it_is_decoded_leaves_no_pictures(
     assert_settled(workspace)
 
 
-async def test_the_baseline_fills_quick_columns_alone_and_a_model_supersedes_it(
+async def test_baseline_fills_quick_columns_only_and_a_model_supersedes_it(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=12))
@@ -287,11 +281,11 @@ async def test_the_baseline_fills_quick_columns_alone_and_a_model_supersedes_it(
         assert search(connection, "baseline").hits == []
         assert {hit.source for hit in search(connection, "squares").hits} == {"deep"}
         assert queries.progress(connection, "quick").done == 12
-    await baseline.enrich()  # and never the other way round
+    await baseline.enrich()  # the baseline never replaces a model's description
     assert_truthful(workspace)
 
 
-async def test_the_baseline_describes_frames_that_a_model_has_described_before(
+async def test_baseline_describes_frames_already_described_by_a_model(
     workspace: Workspace, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=8))
@@ -303,10 +297,10 @@ async def test_the_baseline_describes_frames_that_a_model_has_described_before(
         assert search(connection, "baseline").hits == []
 
 
-async def test_names_known_from_the_context_alone_are_flagged_and_not_found(
+async def test_names_from_the_context_are_flagged_and_not_searchable(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
-    """The model says the name whenever it stands in the prompt, and says nothing at all without it."""
+    """The model repeats a name from the prompt, and replies with nothing without it."""
     workspace.add(clip(frames=6), context="The 80th birthday of Erna Huber.")
     standin.play(Trick.CONTEXT_NAME)
     standin.play(Trick.EMPTY)
@@ -321,7 +315,7 @@ async def test_names_known_from_the_context_alone_are_flagged_and_not_found(
     assert workspace.video().enrichment_status == "enriched"
 
 
-async def test_asked_without_the_context_a_model_that_named_somebody_is_believed(
+async def test_truthful_reply_without_the_context_replaces_the_named_one(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=3), context="The 80th birthday of Erna Huber.")
@@ -334,7 +328,7 @@ async def test_asked_without_the_context_a_model_that_named_somebody_is_believed
     assert all(frame.warnings == [] for frame in workspace.frames())
 
 
-async def test_what_a_person_wrote_survives_the_model(workspace: Workspace, clip: Callable[..., Path]) -> None:
+async def test_user_edits_survive_the_model(workspace: Workspace, clip: Callable[..., Path]) -> None:
     workspace.add(clip(frames=5))
     await workspace.worker(RunOptions(describe=False)).run()
     with writing(workspace.library.engine) as connection:
@@ -347,16 +341,14 @@ async def test_what_a_person_wrote_survives_the_model(workspace: Workspace, clip
     assert frame.local_description == truthful(2)
 
 
-async def test_an_empty_library_is_worked_off_at_once(workspace: Workspace, standin: StandIn) -> None:
+async def test_empty_library_finishes_at_once(workspace: Workspace, standin: StandIn) -> None:
     summary = await workspace.enrich()
     assert summary.ending is RunEnd.FINISHED
     assert summary.is_good
     assert_settled(workspace)
 
 
-async def test_a_second_run_finds_nothing_to_do(
-    workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
-) -> None:
+async def test_second_run_has_nothing_to_do(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
     workspace.add(clip(frames=5))
     await workspace.enrich()
     standin.forget()
@@ -365,7 +357,7 @@ async def test_a_second_run_finds_nothing_to_do(
     assert standin.chats == []
 
 
-async def test_stored_pictures_are_shrunk_to_what_the_model_sees(
+async def test_stored_images_are_shrunk_to_the_input_size_of_the_model(
     make_workspace: Callable[..., Workspace], standin: StandIn, tmp_path: Path, clip: Callable[..., Path]
 ) -> None:
     workspace = make_workspace(picture_edges={"llava": 160})
@@ -375,14 +367,14 @@ async def test_stored_pictures_are_shrunk_to_what_the_model_sees(
     assert_truthful(workspace)
 
 
-async def test_a_turned_film_is_described_upright(workspace: Workspace, tmp_path: Path) -> None:
-    pictures = (numbered_picture(number, (180, 320)) for number in range(8))
-    workspace.add(picture_clip(tmp_path / "phone.mp4", pictures, rotation=90))
+async def test_rotated_video_is_described_upright(workspace: Workspace, tmp_path: Path) -> None:
+    images = (numbered_picture(number, (180, 320)) for number in range(8))
+    workspace.add(picture_clip(tmp_path / "phone.mp4", images, rotation=90))
     await workspace.enrich()
     assert_truthful(workspace)
 
 
-async def test_the_worker_says_what_it_is_doing(
+async def test_worker_reports_its_state_and_counts(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     standin.behave(delay=0.05)
@@ -400,12 +392,12 @@ async def test_the_worker_says_what_it_is_doing(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("calls", [2, 8])
-async def test_so_many_calls_are_in_flight_as_were_asked_for_and_never_more(
+async def test_requests_in_flight_match_the_concurrency(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path], calls: int
 ) -> None:
-    """Counted where they arrive: of all moments at which the model could take a call, in nearly all it has one."""
+    """Counted at the server: nearly all of its slots are busy nearly all of the time."""
     standin.behave(delay=0.2, parallel=64)
-    in_flight = Watch(standin)
+    in_flight = InFlightCounter(standin)
     workspace = make_workspace(concurrency=calls)
     workspace.add(clip(frames=20 * calls))
     await workspace.worker(RunOptions(describe=False)).run()
@@ -416,8 +408,8 @@ async def test_so_many_calls_are_in_flight_as_were_asked_for_and_never_more(
     assert sum(middle) / len(middle) > 0.75 * calls
 
 
-class Watch:
-    """Counts the calls that are in flight in a stand-in at the moment another one begins, itself included."""
+class InFlightCounter:
+    """Counts the requests in flight in a stand-in whenever a request begins, that request included."""
 
     def __init__(self, standin: StandIn) -> None:
         self._standin = standin
