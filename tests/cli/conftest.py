@@ -107,10 +107,10 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def moments(clips: Path) -> Path:
+def moments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film of 24 frames that shows twelve moments, two frames each."""
     pictures = (numbered_picture(number + n) for number in MOMENTS for n in (0, 1))
-    return picture_clip(clips / "moments.mp4", pictures)
+    return picture_clip(tmp_path_factory.mktemp("moments") / "moments.mp4", pictures)
 
 
 @pytest.fixture(scope="session")

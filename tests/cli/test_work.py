@@ -123,6 +123,7 @@ def test_retry_puts_failed_frames_back(cli, standin, party):
     cli("retry", "nope").refused("no video is called 'nope'")
 
 
+@pytest.mark.expected_errors("broken: ")
 def test_a_video_that_cannot_be_decoded_is_a_failed_night_for_it_alone(cli, standin, clips, tmp_path, home):
     broken = tmp_path / "broken.mp4"
     shutil.copy(clips / "numbers.mp4", broken)

@@ -42,6 +42,17 @@ def test_settings_document_lists_every_setting():
     assert all(default.strip() and meaning.strip() for _, default, meaning in rows)
 
 
+def test_guarantees_name_existing_tests():
+    """`folder/test_file.py::test_name` in docs/promises.md exists below `tests/`."""
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?`", read("docs/promises.md"))
+    assert len(named) > 50
+    tests = {file: read(f"tests/{file}") if (PROJECT / "tests" / file).is_file() else "" for file, _ in named}
+    missing = [
+        f"{file}::{name}" for file, name in named if not tests[file] or (name and f"def {name}(" not in tests[file])
+    ]
+    assert missing == []
+
+
 def first_sentence(docstring: str) -> str:
     return re.split(r"(?<=[.!?])\s", " ".join(docstring.split()), maxsplit=1)[0]
 

@@ -1,6 +1,7 @@
 """Rules for files: their length, their docstrings, who may read the environment."""
 
 import ast
+from pathlib import Path
 
 import pytest
 
@@ -40,18 +41,20 @@ def test_every_module_has_a_docstring():
     ]
 
 
-def test_shared_checks_of_tests_are_defined_once():
-    """A folder that redefined one of them would switch it off for its tests."""
-    checks = {
-        node.name
-        for node in parsed(PROJECT / "tests" / "conftest.py").body
-        if isinstance(node, ast.FunctionDef) and any("autouse" in ast.unparse(mark) for mark in node.decorator_list)
-    }
+def fixtures(path: Path) -> dict[str, str]:
+    """The names of a module's fixtures, with their decorators."""
+    found = {}
+    for node in parsed(path).body:
+        marks = [ast.unparse(mark) for mark in getattr(node, "decorator_list", []) if "fixture" in ast.unparse(mark)]
+        if isinstance(node, ast.FunctionDef) and marks:
+            found[node.name] = marks[0]
+    return found
+
+
+def test_shared_checks_of_tests_are_not_overridden():
+    """A folder that overrode one of them would switch it off for its tests."""
+    root = PROJECT / "tests" / "conftest.py"
+    checks = {name for name, mark in fixtures(root).items() if "autouse" in mark}
     assert len(checks) > 5
-    redefined = [
-        f"{name} {node.name}"
-        for path, name in zip(TESTS, names(TESTS), strict=True)
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.FunctionDef) and node.name in checks and name != "tests/conftest.py"
-    ]
-    assert redefined == []
+    others = [path for path in TESTS if path != root]
+    assert [f"{path.relative_to(PROJECT)} {name}" for path in others for name in checks & fixtures(path).keys()] == []

@@ -1,5 +1,5 @@
-"""The environment of `tests/control`."""
+"""The settings, the stand-in and the clip of `tests/control`."""
 
-from tests.control.conftest import environment_variables, settings, standin
+from tests.control.conftest import clip, environment_variables, settings, standin
 
-__all__ = ["environment_variables", "settings", "standin"]
+__all__ = ["clip", "environment_variables", "settings", "standin"]

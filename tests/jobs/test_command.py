@@ -63,7 +63,7 @@ def test_it_works_wherever_it_is_called_from(tmp_path):
         check=True,
         timeout=60,
     )
-    assert done.stdout == "Outcome(code=0, data=[], error='')\n"
+    assert done.stdout == "CommandResult(code=0, data=[], error='')\n"
     assert (home / "library.db").exists()
 
 

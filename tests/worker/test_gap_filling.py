@@ -7,8 +7,8 @@ import pytest
 
 from db import editing
 from db.engine import writing
-from enrich.schedule.coverage import FILL_PRIORITY, CoverageOrder
-from enrich.worker.gap_filling import MISSED_LOOKS, GapQueue, difference, has_room, signature
+from enrich.schedule.coverage import FILL_PRIORITY, MISSED_SKIMS, CoverageOrder
+from enrich.worker.gap_filling import GapQueue, difference, has_room, signature
 from enrich.worker.run_options import RunOptions
 from tests.worker.workspace import Workspace
 
@@ -81,7 +81,7 @@ def test_gap_filling_keeps_the_largest_gap_below_twice_the_even_spacing(describe
 
 def test_no_gap_is_filled_before_the_skimmed_frames_are_described():
     order = CoverageOrder(7200.0)
-    first = order.skim_count() * MISSED_LOOKS
+    first = order.skim_count() * MISSED_SKIMS
     assert not has_room(order.gap(first - 1), first, order)
     assert has_room(order.gap(first), first, order)
     assert has_room(CoverageOrder(8.0).gap(1), 0, CoverageOrder(8.0))  # so short a video is not skimmed

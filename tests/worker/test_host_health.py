@@ -171,7 +171,7 @@ async def test_unhealthy_host_is_rechecked_when_it_reconnects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "described", "seconds", "ahead"),
+    ("options", "described", "seconds", "ahead"),
     [
         (RunOptions(), 0, 0.0, 500),
         (RunOptions(limit=60), 0, 0.0, 60),

@@ -53,8 +53,7 @@ class LibraryFolder:
     address: str
 
     def environment(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERYFRAME_")}
-        return clean | {
+        return dict(os.environ) | {
             "EVERYFRAME_HOME": str(self.home),
             "EVERYFRAME_OLLAMA_HOSTS": self.address,
             "EVERYFRAME_CONCURRENCY": "4",
