@@ -238,11 +238,11 @@ async def test_baseline_describer_is_not_health_checked(
 ) -> None:
     asked: list[str] = []
 
-    async def canary(_: object, host: str) -> HealthCheckResult:
+    async def check_health(_: object, host: str) -> HealthCheckResult:
         asked.append(host)
         return HealthCheckResult(host, GOOD)
 
-    monkeypatch.setattr(host_runner, "canary", canary)
+    monkeypatch.setattr(host_runner, "check_health", check_health)
     workspace.add(clip(frames=60))
     await workspace.with_settings(describer="baseline").enrich()
     assert asked == []

@@ -12,7 +12,7 @@ from db.editing import PriorityRange
 from db.engine import reading, writing
 from db.models import TaskKind
 from enrich.schedule.coverage import FILL_PRIORITY, GAP_LIMIT, REQUEST_PRIORITY, SKIM_PRIORITY, CoverageOrder
-from enrich.worker import decoder, extract_task
+from enrich.worker import decoder
 from enrich.worker.run_options import RunEnd, RunOptions
 from enrich.worker.skim_task import skim_video
 from tests.standin import StandIn
@@ -151,7 +151,7 @@ async def test_frame_skimmed_behind_the_decoder_is_still_placed(
         asked.append(len(asked))
         return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the skim, 1: extraction
 
-    monkeypatch.setattr(extract_task.skims, "unplaced", late)
+    monkeypatch.setattr(extraction, "unplaced_frames", late)
     await workspace.enrich()
     frames = workspace.frames()
     assert len(frames) > 10
