@@ -40,11 +40,12 @@ test-all: setup  ## the slow tests alone
 test-night: setup  ## whole nights in short: kills, power cuts, full disks; a quarter of an hour of an idle machine
 	$(BIN)/python -m pytest -m slow tests/night
 
-check: setup  ## lint, types and who may import whom
+check: setup  ## lint, types, import rules and spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
 wheels: $(UV)  ## does the lock install on Windows x64, macOS 14 arm64 and Linux x86_64 without compiling anything?
 	@for python in $(WHEEL_PYTHONS); do for system in $(WHEEL_SYSTEMS); do \

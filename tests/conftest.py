@@ -1,37 +1,130 @@
-"""A stand-in for Ollama, a library, and clips that are made once."""
+"""What every test needs: a clean environment, and checks that it leaves nothing behind. Fixtures of several folders.
+
+A test fails if it logs an ERROR that it does not declare, or leaves a thread or a child process running. A test run
+fails if it leaves a file in the project's folder, or a process anywhere. A test declares the errors it expects by the
+beginning of their messages: `@pytest.mark.expected_errors("damaged: ")`. A folder that needs other values overrides
+`environment_variables`, `short_pauses` or `thread_grace_seconds`.
+
+Heavy libraries are imported inside the fixtures that need them.
+"""
 
 import logging
-import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import enumerate as running_threads
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
-from enrich.worker import decoder, host_health, host_runner, prefetch, result_writer, worker
-from tests.clips import numbered_clip
-from tests.standin import StandIn
-from tests.worker.workspace import Workspace, open_workspace
+from tests.environment import ChildProcesses, processes_using, project_files, remove_personal_settings
+
+if TYPE_CHECKING:
+    from tests.standin import StandIn
+    from tests.worker.workspace import Workspace
+
+PROJECT = Path(__file__).resolve().parents[1]
+PROCESS_GRACE_SECONDS = 5.0
+PHASES = ("setup", "call", "teardown")
+child_processes = ChildProcesses()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def session_environment() -> Iterator[None]:
+    """Fixtures of sessions and modules inherit no personal settings either."""
+    with pytest.MonkeyPatch.context() as patch:
+        remove_personal_settings(patch)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftover_file() -> Iterator[None]:
+    """No new file in the project's folder."""
+    before = project_files(PROJECT)
+    yield
+    assert sorted(project_files(PROJECT) - before) == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_leftover_background_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No process that works on a library of these tests, not even an orphaned one."""
+    yield
+    assert processes_using(tmp_path_factory.getbasetemp()) == []
+
+
+@pytest.fixture
+def environment_variables(tmp_path: Path) -> dict[str, str]:
+    """The settings a test starts with: an empty home."""
+    return {"EVERYFRAME_HOME": str(tmp_path / "home")}
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of the person who runs the tests has a say."""
-    for name in list(os.environ):
-        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            monkeypatch.delenv(name)
-    monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "home"))
+def environment(monkeypatch: pytest.MonkeyPatch, environment_variables: dict[str, str]) -> None:
+    """No personal settings, and no key from the keyring of the person who runs the tests."""
+    remove_personal_settings(monkeypatch)
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+    for name, value in environment_variables.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(autouse=True)
+def same_signal_handlers() -> Iterator[None]:
+    """Commands replace the signal handlers of their process; this restores them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(autouse=True)
+def no_unexpected_error(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """No ERROR record except those that the test declares."""
+    caplog.set_level(logging.INFO, logger="enrich")
+    yield
+    records = (record for phase in PHASES for record in caplog.get_records(phase))
+    errors = [record.getMessage() for record in records if record.levelno >= logging.ERROR]
+    expected = tuple(text for marker in request.node.iter_markers("expected_errors") for text in marker.args)
+    assert [error for error in errors if not error.startswith(expected)] == []
+
+
+@pytest.fixture
+def thread_grace_seconds() -> float:
+    """How long after a test its threads may still run their last lines."""
+    return 5.0
+
+
+@pytest.fixture(autouse=True)
+def no_leftover_thread(thread_grace_seconds: float) -> Iterator[None]:
+    """No thread of the program that still runs."""
+    yield
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("everyframe-")]
+    for thread in left:
+        thread.join(thread_grace_seconds)
+    assert [thread.name for thread in left if thread.is_alive()] == []
+
+
+@pytest.fixture(autouse=True)
+def no_leftover_process() -> Iterator[None]:
+    """No child process that still runs; those of fixtures with a wider scope were started before."""
+    before = child_processes.listed()
+    yield
+    started = child_processes.listed() - before
+    _, left = psutil.wait_procs(started, PROCESS_GRACE_SECONDS) if started else ([], [])
+    for process in left:
+        process.kill()
+    assert [process.cmdline() for process in left] == []
+
+
+@pytest.fixture
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds for people takes hundredths of a second here."""
+    """A worker in this process pauses for hundredths of a second where it usually pauses for seconds."""
+    from enrich.worker import decoder, host_health, host_runner, prefetch, result_writer, worker
+
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 0.1)
     monkeypatch.setattr(host_runner, "HEALTH_CHECK_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(host_health, "FEWEST_FRAMES", 10_000)  # where a test counts calls, there is no canary
+    monkeypatch.setattr(host_health, "FEWEST_FRAMES", 10_000)  # no health check where a test counts requests
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(decoder, "POLL_SECONDS", 0.05)
@@ -39,37 +132,22 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def expected_errors() -> list[str]:
-    """Beginnings of ERROR records that the test expects."""
-    return []
+def standin() -> Iterator["StandIn"]:
+    from tests.standin import StandIn
 
-
-@pytest.fixture(autouse=True)
-def nothing_unexpected(caplog: pytest.LogCaptureFixture, expected_errors: list[str]) -> Iterator[None]:
-    """No ERROR record but those expected, and no thread that is left over."""
-    caplog.set_level(logging.INFO, logger="enrich")
-    yield
-    errors = [record.getMessage() for record in caplog.get_records("call") if record.levelno >= logging.ERROR]
-    assert [error for error in errors if not error.startswith(tuple(expected_errors) or "\0")] == []
-    left = [thread for thread in running_threads() if thread.name.startswith("everyframe-")]
-    for thread in left:
-        thread.join(5)  # it may be on its last line
-    assert not [thread.name for thread in left if thread.is_alive()]
-
-
-@pytest.fixture
-def standin() -> Iterator[StandIn]:
     with StandIn(parallel=8) as server:
         yield server
 
 
 @pytest.fixture
-def make_workspace(tmp_path: Path, standin: StandIn) -> Iterator[Callable[..., Workspace]]:
-    """Opens a library that asks the stand-in; keywords are settings."""
+def make_workspace(tmp_path: Path, standin: "StandIn", short_pauses: None) -> Iterator[Callable[..., "Workspace"]]:
+    """Opens a library that uses the stand-in; keywords are settings."""
+    from tests.worker.workspace import open_workspace
+
     opened: list[Workspace] = []
 
-    def make(name: str = "home", **given: Any) -> Workspace:
-        opened.append(open_workspace(tmp_path / name, **({"ollama_hosts": standin.address} | given)))
+    def make(name: str = "home", **settings: Any) -> "Workspace":
+        opened.append(open_workspace(tmp_path / name, **({"ollama_hosts": standin.address} | settings)))
         return opened[-1]
 
     yield make
@@ -78,20 +156,22 @@ def make_workspace(tmp_path: Path, standin: StandIn) -> Iterator[Callable[..., W
 
 
 @pytest.fixture
-def workspace(make_workspace: Callable[..., Workspace]) -> Workspace:
+def workspace(make_workspace: Callable[..., "Workspace"]) -> "Workspace":
     return make_workspace()
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A numbered clip, made once for each set of arguments; only to be read."""
+    """A numbered clip, made once for each set of arguments; read-only."""
     folder = tmp_path_factory.mktemp("clips")
     made: dict[str, Path] = {}
 
-    def make(frames: int = 30, **how: Any) -> Path:
-        key = f"{frames}-{sorted(how.items())}"
+    def make(frames: int = 30, **options: Any) -> Path:
+        from tests.clips import numbered_clip
+
+        key = f"{frames}-{sorted(options.items())}"
         if key not in made:
-            made[key] = numbered_clip(folder / f"clip-{len(made)}.mp4", frames=frames, **how)
+            made[key] = numbered_clip(folder / f"clip-{len(made)}.mp4", frames=frames, **options)
         return made[key]
 
     return make

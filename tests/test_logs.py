@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import subprocess
 import sys
 from base64 import b64encode
@@ -14,7 +13,6 @@ import pytest
 from enrich import logs
 from enrich.errors import SettingsError
 from enrich.logs import Action, about, log_path, log_to_file, log_to_stderr, set_run
-from enrich.worker import result_writer
 from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.standin.tricks import Trick
@@ -23,15 +21,6 @@ from tests.worker.workspace import open_workspace
 KEY = "sk-ant-api03-" + "Ab1_-" * 18
 WEDDING = "The hidden wedding of Ottilie von Rabenstein"
 log = logging.getLogger("enrich.worker.test_logs")
-
-
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            monkeypatch.delenv(name)
-    monkeypatch.delenv("OLLAMA_HOST", raising=False)
-    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +181,7 @@ PRIVATE = {
 }
 
 
+@pytest.mark.expected_errors("it failed")
 @pytest.mark.parametrize(("text", "private"), PRIVATE.values(), ids=PRIVATE.keys())
 def test_private_data_is_redacted(path, capsys, expected_errors, text, private):
     expected_errors.append("it failed")
@@ -223,9 +213,8 @@ def test_harmless_text_is_unchanged(path, text):
     assert records(path)[0]["message"] == f"{text} waits"
 
 
-async def test_failing_run_logs_no_prompt_image_or_key(tmp_path, path, monkeypatch, capsys):
+async def test_failing_run_logs_no_prompt_image_or_key(tmp_path, path, monkeypatch, capsys, short_pauses):
     monkeypatch.setenv("ANTHROPIC_API_KEY", KEY)
-    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     log_to_file(path, logging.DEBUG)
     log_to_stderr(logging.DEBUG)
     clip = numbered_clip(tmp_path / "party.mp4", frames=12)

@@ -6,7 +6,7 @@ import pytest
 
 from bench.coverage_order import EVEN, FILLED, IN_TURN, ORDERS, SHUFFLED, PlacedEvent, Video, calls, gap_frame, run
 from enrich.schedule.coverage import CoverageOrder
-from enrich.worker.gap_filling import Gap
+from enrich.schedule.gap_filling import Gap
 
 
 def made(number: int, seed: int, seconds: float = 1000.0) -> Video:

@@ -1,6 +1,5 @@
 """A clean environment, a stand-in for Ollama, clips, and an enriched library that is built once and copied."""
 
-import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -30,10 +29,7 @@ def quiet_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def live_in(patch: pytest.MonkeyPatch, home: Path, ollama: str) -> None:
-    """Make commands in this process use the library in `home`, and ignore the developer's own settings."""
-    for name in list(os.environ):
-        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            patch.delenv(name)
+    """Make commands in this process use the library in `home`."""
     for name, value in quiet_environment(home, OLLAMA_HOST=ollama).items():
         patch.setenv(name, value)
 
@@ -49,10 +45,10 @@ def living_in(home: Path, ollama: str = NO_OLLAMA) -> Iterator[pytest.MonkeyPatc
         signal.signal(number, handler)
 
 
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def environment_variables(tmp_path: Path) -> dict[str, str]:
     """A separate library for each test, and no Ollama server."""
-    live_in(monkeypatch, tmp_path / "home", NO_OLLAMA)
+    return quiet_environment(tmp_path / "home", OLLAMA_HOST=NO_OLLAMA)
 
 
 @pytest.fixture(autouse=True)
@@ -60,15 +56,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the backoff and retry pauses."""
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.3)
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
-
-
-@pytest.fixture(autouse=True)
-def same_signals() -> Iterator[None]:
-    """Restore the signal handlers that `enrich` replaces."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -120,10 +107,10 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def moments(clips: Path) -> Path:
+def moments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of 24 frames that shows twelve moments, two frames each."""
     pictures = (numbered_image(number + n) for number in MOMENTS for n in (0, 1))
-    return image_clip(clips / "moments.mp4", pictures)
+    return image_clip(tmp_path_factory.mktemp("moments") / "moments.mp4", pictures)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """A separate library, a stand-in for Ollama, and background workers that are always killed at the end."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,17 +15,16 @@ from tests.worker.workspace import Workspace, open_workspace
 FRAMES = 30
 
 
-@pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Ignore the developer's own settings. Launched processes inherit the environment set here."""
-    for name in list(os.environ):
-        if name.startswith("EVERYFRAME_") and not name.startswith("EVERYFRAME_TEST_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", "0")
-    monkeypatch.setenv("EVERYFRAME_STORED_EDGE", "320")
-    monkeypatch.setenv("EVERYFRAME_CONNECT_SECONDS", "2")
-    monkeypatch.setenv("EVERYFRAME_KEEP_AWAKE", "never")
+@pytest.fixture
+def environment_variables(tmp_path: Path) -> dict[str, str]:
+    """Settings of the workers that tests start as processes."""
+    return {
+        "EVERYFRAME_HOME": str(tmp_path / "home"),
+        "EVERYFRAME_DISK_RESERVE_MB": "0",
+        "EVERYFRAME_STORED_EDGE": "320",
+        "EVERYFRAME_CONNECT_SECONDS": "2",
+        "EVERYFRAME_KEEP_AWAKE": "never",
+    }
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def settings(standin: StandIn) -> Settings:
 
 
 @pytest.fixture
-def workspace(settings: Settings) -> Iterator[Workspace]:
+def workspace(settings: Settings, short_pauses: None) -> Iterator[Workspace]:
     """An empty library."""
     opened = open_workspace(settings.home, ollama_hosts=settings.ollama_hosts)
     yield opened

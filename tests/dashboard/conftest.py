@@ -20,7 +20,7 @@ from streamlit.testing.v1 import AppTest
 
 from enrich.settings import load_settings
 from pages.parts.inquiry import inquiries
-from tests.cli.conftest import NOBODY, live_in, living_in
+from tests.cli.conftest import NO_OLLAMA, live_in, living_in
 from tests.cli.terminal import until
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
@@ -86,9 +86,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pauses: None) -> Path:
     """The app's data folder, still missing. No Ollama responds."""
-    live_in(monkeypatch, tmp_path / "home", NOBODY)
+    live_in(monkeypatch, tmp_path / "home", NO_OLLAMA)
     return tmp_path / "home"
 
 
@@ -184,10 +184,16 @@ def begin_run(home: Path, process: psutil.Process) -> int:
     from enrich.process import identity_of
 
     now = datetime.now(UTC)
-    host = {"host": NOBODY, "state": "serving", "reason": None, "since": now.isoformat(), "slots": 2, "calls": []}
+    host = {"host": NO_OLLAMA, "state": "serving", "reason": None, "since": now.isoformat(), "slots": 2, "calls": []}
     decoding = {"video_id": 2, "decoded": 2, "total": 4, "since": now.isoformat()}
     activity = {"hosts": [host], "extracting": decoding, "skimming": [], "canary": []}
-    options = {"describer": "ollama", "model": "llava:13b", "hosts": [NOBODY], "call_seconds": 300, "load_seconds": 900}
+    options = {
+        "describer": "ollama",
+        "model": "llava:13b",
+        "hosts": [NO_OLLAMA],
+        "call_seconds": 300,
+        "load_seconds": 900,
+    }
     engine = make_engine(f"sqlite:///{home / 'library.db'}")
     with writing(engine) as connection:
         run_id, _ = runs.begin(

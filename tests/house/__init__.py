@@ -1,1 +1,1 @@
-"""Rules of the house that a machine can check."""
+"""Rules for the code base, checked on every file."""

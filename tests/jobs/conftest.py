@@ -1,5 +1,5 @@
-"""The same environment as in `tests/control`."""
+"""The settings, the stand-in and the clip of `tests/control`."""
 
-from tests.control.conftest import own_environment, settings, standin
+from tests.control.conftest import clip, environment_variables, settings, standin
 
-__all__ = ["own_environment", "settings", "standin"]
+__all__ = ["clip", "environment_variables", "settings", "standin"]

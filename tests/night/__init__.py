@@ -1,1 +1,1 @@
-"""Whole nights, broken for real: kills, power cuts, full disks, odd clocks, bad servers. See docs/promises.md."""
+"""Long runs under real failures: kills, power cuts, full disks, clock jumps, bad servers. See docs/promises.md."""

@@ -1,4 +1,4 @@
-"""One night over a library: its worker processes, and what the work came to."""
+"""A night: the worker processes that run on one library, and their outcome."""
 
 import hashlib
 import subprocess
@@ -20,31 +20,31 @@ Worker = subprocess.Popen[bytes]
 
 @dataclass
 class Night:
-    """A library, and the workers that are started on it without a supervisor; they find their settings as people's do.
+    """A library and workers without a supervisor; they read their settings from the environment.
 
-    What they print goes into `log.txt` in the library's folder.
+    Their output goes to `log.txt` in the folder of the library.
     """
 
     workspace: Workspace
     workers: list[Worker] = field(default_factory=list)
 
     def begin(self) -> Worker:
-        """Start `python -m enrich`, which stays until it is ended."""
+        """Start `python -m enrich`, which runs until it is stopped."""
         with self._log.open("ab") as log:
             worker = subprocess.Popen([sys.executable, "-m", "enrich"], cwd=ROOT, stdout=log, stderr=log)
         self.workers.append(worker)
         return worker
 
     def until(self, condition: Callable[[], object], what: str, worker: Worker | None = None) -> None:
-        """Wait until something is so; fails at once if `worker` ends before."""
+        """Wait until a condition holds; fail at once if `worker` ends before."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert worker is None or worker.poll() is None, f"the worker has ended: {what}; {self.log()}"
-            assert time.monotonic() < end, f"waited in vain: {what}; {self.log()}"
+            assert time.monotonic() < end, f"waited in vain for: {what}; {self.log()}"
             time.sleep(POLL_SECONDS)
 
     def until_running(self, worker: Worker) -> None:
-        """Wait until the run of this worker is seen."""
+        """Wait until this worker has a run."""
         self.until(lambda: self.workspace.value("SELECT max(pid = :pid) FROM runs", pid=worker.pid), "it runs", worker)
 
     def until_state(self, state: str, worker: Worker | None = None) -> None:
@@ -52,7 +52,7 @@ class Night:
         self.until(lambda: self.workspace.states_of_runs()[-1:] == [state], f"the run is {state}", worker)
 
     def finish(self, worker: Worker | None = None) -> None:
-        """Let a worker do all that is left, and end it as the system does."""
+        """Let a worker finish everything, then terminate it with SIGTERM."""
         worker = worker or self.begin()
         self.until_running(worker)
         self.until(self.is_done, "everything is described", worker)
@@ -69,7 +69,7 @@ class Night:
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else "there is no log"
 
     def end(self) -> None:
-        """Kill what is left of the workers."""
+        """Kill all workers that still run."""
         for worker in self.workers:
             worker.kill()
             worker.wait()
@@ -81,7 +81,7 @@ class Night:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the work came to, whatever its rows are numbered."""
+    """Everything a user gets from a library, independent of ids."""
 
     videos: list[Any]
     frames: list[Any]
@@ -89,7 +89,7 @@ class Outcome:
 
 
 def outcome(workspace: Workspace) -> Outcome:
-    """Everything a person gets out of a library."""
+    """Read the outcome of a library."""
     return Outcome(
         workspace.ask(
             "SELECT fingerprint, frame_count, decode_failures, extraction_status, enrichment_status, error"
@@ -108,9 +108,9 @@ def outcome(workspace: Workspace) -> Outcome:
 
 
 def assert_complete(workspace: Workspace, *, most_attempts: int = 0) -> None:
-    """Nothing stuck, nothing half, nothing failed, nothing described twice, every source frame stood for.
+    """Nothing is stuck, incomplete, failed or described twice, and every source frame is represented.
 
-    `most_attempts`: what may be counted of frames that were described in the end.
+    `most_attempts`: how many failed attempts may be counted for frames that were described in the end.
     """
     assert_settled(workspace)
     assert workspace.ask("PRAGMA integrity_check") == [("ok",)]

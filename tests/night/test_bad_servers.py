@@ -1,4 +1,4 @@
-"""One long night with a server that fails in every way it can, one after the other, and recovers each time."""
+"""A long run with a server that fails in every known way, one after another, and recovers each time."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 @pytest.fixture
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call may take one second."""
+    """Requests time out after one second."""
     monkeypatch.setenv("EVERYFRAME_CALL_SECONDS", "1")
     monkeypatch.setenv("EVERYFRAME_LOAD_SECONDS", "2")
 
@@ -36,7 +36,7 @@ def test_run_survives_every_kind_of_server_trouble(
     background: Background,
     short_limits: None,
 ) -> None:
-    """Each trouble lasts until the run waits because of it; half of them also at what needs no model."""
+    """Each failure lasts until the run waits because of it; half of them also affect endpoints that need no model."""
     standin.behave(delay=0.1)
     workspace.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
     control.start(settings)
@@ -82,13 +82,13 @@ def test_failing_host_beside_a_healthy_one_costs_no_attempt(
     short_limits: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It prepares well and then fails: what it was given goes to the other one."""
+    """The host passes its probe and then fails: its frames go to the other host."""
     monkeypatch.setenv("EVERYFRAME_OLLAMA_HOSTS", f"{bad_host.address},{standin.address}")
     standin.behave(delay=0.05)
     bad_host.play(trouble, frames=range(60))
     night.workspace.add(numbered_clip(tmp_path / "film.mp4", frames=60))
     worker = night.begin()
-    night.until(lambda: bad_host.chats, "the bad host is asked for a frame", worker)
+    night.until(lambda: bad_host.chats, "the bad host gets a request", worker)
     bad_host.play(trouble)
     night.finish(worker)
     assert_complete(night.workspace)
@@ -98,7 +98,7 @@ def test_failing_host_beside_a_healthy_one_costs_no_attempt(
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds for people takes hundredths of a second in this process."""
+    """Retries in this process follow at once."""
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.1)
 
@@ -126,7 +126,7 @@ async def test_host_with_empty_replies_beside_a_healthy_one_fails_no_frame(
     standin.behave(delay=0.02)
     bad_host.play(Trick.SPACES, stubborn=True)
     both = workspace.with_settings(ollama_hosts=(bad_host.address, standin.address))
-    both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for the canary
+    both.add(numbered_clip(tmp_path / "film.mp4", frames=40))  # too few for a health check
     summary = await both.enrich()
     assert summary.failures == []
     assert_complete(both, most_attempts=host_runner.FAILURE_THRESHOLD - 1)

@@ -1,4 +1,4 @@
-"""The clock is set an hour on and an hour back while a worker works, and between two workers."""
+"""The clock jumps an hour forward and back while a worker runs, and between two workers."""
 
 import signal
 import sys
@@ -23,12 +23,12 @@ from tests.worker.workspace import Running, Workspace, assert_truthful, until
 
 HOUR = timedelta(hours=1)
 FRAMES = 120
-ONE_CLAIM = 8  # frames that are claimed together
+ONE_CLAIM = 8  # frames claimed together
 
 
 @pytest.fixture
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Sets the clock of this process so far from the true time; the monotonic one goes on, as it does in life."""
+    """Sets the wall clock of this process by an offset; the monotonic clock continues, as on a real system."""
     distance = timedelta()
 
     class Clock(datetime):
@@ -48,7 +48,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 
 @pytest.fixture(autouse=True)
 def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leases are pushed on, and what ran out is swept, many times during a test."""
+    """Leases are renewed, and expired ones released, many times during a test."""
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
     monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
@@ -70,7 +70,9 @@ async def test_leases_survive_clock_jumps_during_a_run(
     assert_truthful(workspace)
     calls = [number for number in standin.described if number is not None]
     assert set(calls) == set(range(FRAMES))
-    assert len(calls) - FRAMES <= ONE_CLAIM, "the keeper may sweep what is claimed in the very moment of a jump"
+    assert len(calls) - FRAMES <= ONE_CLAIM, (
+        "a task claimed at the moment of a jump may be released and described twice"
+    )
 
 
 async def test_pending_retry_runs_although_the_clock_was_set_back(
@@ -80,7 +82,7 @@ async def test_pending_retry_runs_although_the_clock_was_set_back(
     set_clock: Callable[[timedelta], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The clock is set back while it waits for its second attempt."""
+    """The clock is set back while a frame waits for its retry."""
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0.5)
     standin.behave(delay=0.02)
     standin.play(Trick.ERROR, frames={3}, times=1)
@@ -88,7 +90,7 @@ async def test_pending_retry_runs_although_the_clock_was_set_back(
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.attempts() == 1, "a frame has failed once")
         set_clock(-HOUR)
-        await until(lambda: workspace.described() == 20, "it is tried again", seconds=5)
+        await until(lambda: workspace.described() == 20, "it is retried", seconds=5)
         assert (await running.end()).is_good
     assert_truthful(workspace)
 
@@ -116,7 +118,7 @@ async def test_tasks_of_a_killed_worker_are_reclaimed_under_an_earlier_clock(
 
 @pytest.fixture
 def set_system_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Has /proc say what it says after the system's clock was set: the moment it was booted is another."""
+    """Makes /proc report another boot time, as it does after the system clock was set."""
     if not Path("/proc/stat").exists():
         pytest.skip("there is no /proc")
 
@@ -139,7 +141,7 @@ def set_system_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 def test_living_worker_is_recognized_after_the_system_clock_was_set(
     workspace: Workspace, distance: timedelta, set_system_clock: Callable[[timedelta], None]
 ) -> None:
-    """Else a second one would be started beside it."""
+    """Otherwise a second worker would start."""
     me = this_process()
     with writing(workspace.library.engine) as connection:
         runs.begin(connection, me, options={}, is_alive=lambda _: False, now=datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""A film whose decoding crashes the process is set aside at the third crash, and costs no other film anything."""
+"""A video that crashes the process during decoding fails at the third crash and affects no other video."""
 
 import signal
 import time
@@ -27,7 +27,7 @@ IS_DECODED = (
 def test_video_that_crashes_the_worker_fails_and_the_others_are_enriched(
     settings: Settings, workspace: Workspace, standin: StandIn, tmp_path: Path, background: Background
 ) -> None:
-    """The crash is a signal, sent whenever that film is being decoded, which takes some seconds."""
+    """The crash is a SIGSEGV, sent while that video is decoded, which takes some seconds."""
     run_ffmpeg(
         "-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=25:duration=40", "-c:v", "mpeg4", "-q:v", "9",
         tmp_path / "crashes.mp4",
@@ -46,7 +46,7 @@ def test_video_that_crashes_the_worker_fails_and_the_others_are_enriched(
         time.sleep(0.2)
         background.worker().send_signal(signal.SIGSEGV)
         background.until(
-            lambda run_count=crash + 1: len(workspace.states_of_runs()) == run_count, "it is started again"
+            lambda run_count=crash + 1: len(workspace.states_of_runs()) == run_count, "the worker is restarted"
         )
     background.until(
         lambda: all(workspace.video(video_id).enrichment_status == "enriched" for video_id in others),
@@ -65,7 +65,7 @@ def test_video_that_crashes_the_worker_fails_and_the_others_are_enriched(
     assert workspace.attempts() == 0
     assert_settled(workspace)
 
-    assert workspace.retry(video_id=bad) == 1  # whoever mended the cause has it tried again
+    assert workspace.retry(video_id=bad) == 1  # the user has fixed the cause
     control.start(settings)
     background.until(lambda: workspace.video(bad).extraction_status == "extracted", "it is decoded")
     assert control.stop(settings) is not None

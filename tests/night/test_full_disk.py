@@ -1,4 +1,4 @@
-"""A small disk that fills up while a worker writes, and is freed again. A real file system, in memory."""
+"""A small disk target_pass up while a worker writes, and has free space again later. A real file system in memory."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """The folder of a file system of its own."""
+    """The mount point of a small file system."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if not sys.platform.startswith("linux"):
@@ -39,14 +39,14 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", size, "tmpfs", folder], capture_output=True, text=True, check=False
     )
     if mounted.returncode != 0:
-        pytest.skip(f"no file system may be mounted here: {mounted.stderr.strip()}")
+        pytest.skip(f"cannot mount a file system: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture
 def make_workspace(disk: Path, standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Workspace]]:
-    """Opens a library on the small disk; whoever is launched finds it too."""
+    """Opens a library on the small disk; worker processes use it too."""
     opened: list[Workspace] = []
     monkeypatch.setenv("EVERYFRAME_HOME", str(disk / "home"))
 
@@ -64,13 +64,13 @@ def free_megabytes(disk: Path) -> float:
 
 
 def fill(disk: Path, until_free_megabytes: float) -> Path:
-    """Fill the disk up; the file that does it."""
+    """Fill the disk with one file and return it."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
             while free_megabytes(disk) > until_free_megabytes:
                 file.write(bytes(min(MEGABYTE, max(1, int((free_megabytes(disk) - until_free_megabytes) * MEGABYTE)))))
-        except OSError:  # not one byte more
+        except OSError:  # no byte is left
             assert until_free_megabytes == 0
     return ballast
 
@@ -82,7 +82,7 @@ async def test_decoding_pauses_above_the_disk_reserve_and_resumes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The disk fills up in the middle of a film; what is kept by then is described meanwhile."""
+    """The disk target_pass up during decoding; the frames kept so far are described meanwhile."""
     monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
     for module in (worker, decoder, prefetch):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
@@ -96,10 +96,10 @@ async def test_decoding_pauses_above_the_disk_reserve_and_resumes(
         assert workspace.video().extraction_status != "extracted"
         kept = len(workspace.frames())
         assert kept < FRAMES
-        await until(lambda: workspace.described() == kept, "what there is is described")
+        await until(lambda: workspace.described() == kept, "the kept frames are described")
         assert free_megabytes(disk) > RESERVE_MEGABYTES
         ballast.unlink()
-        await until(lambda: workspace.video().enrichment_status == "enriched", "it goes on", seconds=60)
+        await until(lambda: workspace.video().enrichment_status == "enriched", "it resumes", seconds=60)
     assert workspace.video().error is None
     assert_complete(workspace)
     assert_truthful(workspace)
@@ -109,7 +109,7 @@ async def test_decoding_pauses_above_the_disk_reserve_and_resumes(
 def test_completely_full_disk_loses_nothing(
     make_workspace: Callable[..., Workspace], disk: Path, standin: StandIn, tmp_path: Path
 ) -> None:
-    """Nothing can be written: neither a description nor a heartbeat nor the log."""
+    """Nothing can be written: no description, no heartbeat, no log."""
     workspace = make_workspace()
     settings = load_settings()
     background = Background(workspace)

@@ -1,4 +1,4 @@
-"""Killed with -9 at random moments and started again, the work comes to the same end as if nothing had happened."""
+"""A worker is killed with SIGKILL at random moments and restarted: the outcome is that of an undisturbed run."""
 
 import random
 import signal
@@ -24,14 +24,14 @@ FRAMES = CLIPS * CLIP_FRAMES
 ROUNDS, SUPERVISED_ROUNDS = 50, 10
 SEED = 20261122
 CALLS_AT_ONCE = 4
-LOST_AT_MOST = 2 * CALLS_AT_ONCE  # calls in flight, and as many answers on their way into the database
+LOST_AT_MOST = 2 * CALLS_AT_ONCE  # requests in flight, and as many replies that were not saved yet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
 def standin(standin: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """As fast as workers ask, which is at so many calls at once."""
+    """A server that takes as many requests at once as the workers send."""
     monkeypatch.setenv("EVERYFRAME_CONCURRENCY", str(CALLS_AT_ONCE))
     standin.behave(parallel=CALLS_AT_ONCE, delay=0.04)
     return standin
@@ -48,7 +48,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def undisturbed(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What a run comes to that nobody disturbs."""
+    """The outcome of a run without a kill."""
     with StandIn(parallel=CALLS_AT_ONCE) as standin, pytest.MonkeyPatch.context() as patch:
         workspace = open_workspace(tmp_path_factory.mktemp("undisturbed"), ollama_hosts=standin.address)
         workspace.add(*clips)
@@ -67,7 +67,7 @@ def undisturbed(clips: list[Path], tmp_path_factory: pytest.TempPathFactory) -> 
 
 @dataclass(frozen=True)
 class KillPoint:
-    """When a life ends: so long after it has kept or described so many frames."""
+    """When a worker is killed: some time after it has kept or described some more frames."""
 
     of: str  # "start", "kept" or "described"
     further: int
@@ -75,7 +75,7 @@ class KillPoint:
 
 
 def kill_points() -> list[KillPoint]:
-    """Fifty moments, in every stage of the work: ten while it starts, the others while it keeps or describes frames."""
+    """Fifty kills in every stage: ten during the start, the others while frames are kept or described."""
     rng = random.Random(SEED)
     found = [KillPoint("start", 0, rng.uniform(0.05, 1.5)) for _ in range(10)]
     found += [KillPoint("kept", rng.randrange(1, 25), rng.uniform(0, 0.05)) for _ in range(15)]
@@ -85,7 +85,7 @@ def kill_points() -> list[KillPoint]:
 
 
 def lost(standin: StandIn) -> int:
-    """How many calls were made again."""
+    """How many requests were repeated."""
     calls = Counter(number for number in standin.described if number is not None)
     assert set(calls) == {1000 * clip + frame for clip in range(CLIPS) for frame in range(CLIP_FRAMES)}
     return calls.total() - FRAMES
@@ -102,7 +102,7 @@ def test_fifty_random_kills_do_not_change_the_outcome(
         count = progress[point.of]
         goal = min(count() + point.further, FRAMES)
         worker = night.begin()
-        night.until(lambda count=count, goal=goal: count() >= goal, f"{moment}", worker)
+        night.until(lambda count=count, goal=goal: count() >= goal, f"{point}", worker)
         time.sleep(point.further_seconds)
         assert worker.poll() is None, night.log()
         worker.kill()
@@ -115,7 +115,7 @@ def test_fifty_random_kills_do_not_change_the_outcome(
     assert_complete(workspace)
     assert outcome(workspace) == undisturbed
     assert lost(standin) <= ROUNDS * LOST_AT_MOST
-    kept, described = zip(*stages, strict=True)  # it is worth something only if the kills came in every stage
+    kept, described = zip(*stages, strict=True)  # the test proves nothing unless the kills hit every stage
     assert len({count for count in kept if 0 < count < FRAMES}) >= 8, stages
     assert len(set(described)) >= 20, stages
 
@@ -128,9 +128,9 @@ def test_kills_of_worker_and_supervisor_do_not_change_the_outcome(
     undisturbed: Outcome,
     background: Background,
 ) -> None:
-    """In five rounds the worker alone is killed and started again for us, in five both are.
+    """In five rounds only the worker is killed and its supervisor restarts it; in five rounds both are killed.
 
-    Between two kills at least as many frames are described as were in hand: none is in hand at three crashes.
+    Between two kills, more frames are described than were claimed, so no task sees three crashes.
     """
     rng = random.Random(SEED)
     workspace.add(*clips)
@@ -143,12 +143,12 @@ def test_kills_of_worker_and_supervisor_do_not_change_the_outcome(
         if number % 2:
             supervisor.kill()
             worker.kill()
-            background.until(lambda: not is_alive(background.run()), "it is dead")
+            background.until(lambda: not is_alive(background.run()), "it has ended")
         else:
             worker.kill()
             background.until(
                 lambda run_count=run_count: workspace.states_of_runs()[run_count:] == ["running"],
-                "it is started again by itself",
+                "the supervisor restarts it",
             )
     assert workspace.described() < FRAMES
     control.start(settings)

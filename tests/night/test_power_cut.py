@@ -1,9 +1,8 @@
-"""The power goes while a worker writes: what lies on the disk then opens, is consistent, and can be gone on with.
+"""The power fails while a worker writes: the library on the disk opens, is consistent, and the run can be resumed.
 
-The worker is halted between two instructions, and the files are copied as they are. Of the log's end that no checkpoint
-has reached, the disk may have got less than was written: it is cut off at a random byte, anywhere, which is more than a
-disk that keeps its promises would lose. A disk that writes in another order than it says is not shown, nor is a lost
-picture: the copy has them all.
+The worker is stopped between two instructions and its files are copied. A disk may lose the end of the write-ahead log
+that no checkpoint has reached, so the copy is truncated at a random byte of it; a disk that honors syncs would lose
+less. Two cases are not covered: a disk that reorders its writes, and lost images (the copy has them all).
 """
 
 import asyncio
@@ -33,7 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def first_unsafe_byte(home: Path) -> int:
-    """Where the part of the log begins that lies in the log alone."""
+    """Where the part of the log begins that no checkpoint has copied."""
     with (home / "library.db-wal").open("rb") as log:
         page_bytes = struct.unpack(">I", log.read(12)[8:])[0]
     index = (home / "library.db-shm").read_bytes()
@@ -42,7 +41,7 @@ def first_unsafe_byte(home: Path) -> int:
 
 
 def cut_power(workspace: Workspace, worker: Worker, home: Path, rng: random.Random) -> int:
-    """Copy the library as a power cut would leave it; how many bytes of the log were lost."""
+    """Copy the library as a power cut would leave it; return how many bytes of the log were lost."""
     worker.send_signal(signal.SIGSTOP)
     try:
         while Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
@@ -63,7 +62,7 @@ def cut_power(workspace: Workspace, worker: Worker, home: Path, rng: random.Rand
 
 
 def assert_consistent(workspace: Workspace) -> None:
-    """What a transaction writes together is there together, and no row is without its picture."""
+    """Every transaction is complete or absent, and every row has its image."""
     assert workspace.ask("PRAGMA integrity_check") == [("ok",)]
     assert workspace.ask("PRAGMA foreign_key_check") == []
     done = "SELECT frame_id FROM tasks WHERE kind = 'describe' AND status = 'done' ORDER BY 1"
@@ -77,14 +76,14 @@ def assert_consistent(workspace: Workspace) -> None:
         assert (workspace.frames_folder / path).stat().st_size > 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="without /proc it is not known when a process stands")
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to tell when a process is stopped")
 def test_library_is_consistent_and_resumable_after_a_power_cut(night: Night, standin: StandIn, tmp_path: Path) -> None:
     rng = random.Random(SEED)
     standin.behave(delay=0.03)
     workspace = night.workspace
     workspace.add(numbered_clip(tmp_path / "film.mp4", frames=CLIP_FRAMES))
     with workspace.library.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # what was added lies in the file itself
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # the added video is in the database file itself
     worker = night.begin()
     night.until_running(worker)
     homes, lost = [tmp_path / f"cut-{number}" for number in range(CUTS)], []

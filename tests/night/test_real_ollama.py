@@ -1,4 +1,4 @@
-"""The real Ollama is stopped in the middle of a night and started again."""
+"""The real Ollama is stopped during a run and started again."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.real_ollama, pytest.mark.timeout(STA
 
 @dataclass
 class OwnServer:
-    """A real Ollama of the test's own, on a port of its own."""
+    """A private Ollama server on a free port."""
 
     script: Path
     port: int
@@ -32,7 +32,7 @@ class OwnServer:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> str | None:
-        """Start it; what is wrong if it does not."""
+        """Start the server; return an error message if that fails."""
         done = _run(self.script, "start", str(self.port), timeout=START_SECONDS)
         return None if done.returncode == 0 else (done.stderr or done.stdout).strip()[-200:]
 
@@ -51,8 +51,10 @@ def server() -> Iterator[OwnServer]:
 
 
 @pytest.fixture
-def workspace(server: OwnServer, monkeypatch: pytest.MonkeyPatch, own_environment: None) -> Iterator[Workspace]:
-    """A library whose workers ask that server."""
+def workspace(
+    server: OwnServer, monkeypatch: pytest.MonkeyPatch, environment: None, short_pauses: None
+) -> Iterator[Workspace]:
+    """A library whose workers use that server."""
     given = {"OLLAMA_HOSTS": server.address, "MODEL": MODEL, "NUM_PREDICT": "32", "OLLAMA_OPTIONS": '{"num_thread": 1}'}
     for name, value in given.items():
         monkeypatch.setenv(f"EVERYFRAME_{name}", value)
@@ -69,7 +71,7 @@ def settings(workspace: Workspace) -> Settings:
 def test_run_waits_for_a_stopped_ollama_and_resumes(
     server: OwnServer, settings: Settings, workspace: Workspace, background: Background, tmp_path: Path
 ) -> None:
-    """The model's words are noise; some may be empty, which is all that may count against a frame."""
+    """The replies of the tiny model are noise. Some may be empty, which is the only reason for a frame to fail."""
     workspace.add(numbered_clip(tmp_path / "film.mp4", frames=FRAMES))
     control.start(settings)
     background.until_described(4)
@@ -80,7 +82,7 @@ def test_run_waits_for_a_stopped_ollama_and_resumes(
     described = workspace.described()
     time.sleep(AWAY_SECONDS)
     assert workspace.described() == described
-    assert workspace.video().extraction_status == "extracted", "decoding goes on"
+    assert workspace.video().extraction_status == "extracted", "decoding continues"
     assert server.start() is None
     background.until_state("running")
     background.until_described(described + 4)

@@ -1,4 +1,4 @@
-"""SIGTERM, Ctrl-C and SIGKILL to worker, supervisor and the shell they came from, in every state a worker can be in."""
+"""SIGTERM, Ctrl-C and SIGKILL to the worker, its supervisor and their shell, in every state of a worker."""
 
 import os
 import random
@@ -23,7 +23,7 @@ __all__ = ["clip"]
 
 SEED = 20261122
 EARLY_ROUNDS = 8
-LOST_SECONDS = 8.0  # longer than a worker takes to end
+LOST_SECONDS = 8.0  # longer than a worker takes to shut down
 STATES = ["running", "waiting", "paused"]
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def video_file(workspace: Workspace, standin: StandIn, clip: Path) -> None:
-    """A film that takes some seconds to describe."""
+    """A video that takes some seconds to describe."""
     standin.behave(delay=0.15)
     workspace.add(clip)
 
 
 def bring_into(state: str, workspace: Workspace, standin: StandIn, settings: Settings, background: Background) -> None:
-    """Bring the worker that works into a state."""
+    """Bring the running worker into a state."""
     background.until_described(3)
     if state == "waiting":
         standin.stop()
@@ -49,12 +49,12 @@ def bring_into(state: str, workspace: Workspace, standin: StandIn, settings: Set
 
 
 def assert_nothing_lost(night: Night, standin: StandIn) -> None:
-    """The worker has ended in good order, and the next one does the rest."""
+    """The worker has shut down cleanly, and the next one does the rest."""
     assert night.workspace.states_of_runs()[-1] == "stopped"
     assert_settled(night.workspace)
     assert night.workspace.value("SELECT coalesce(sum(attempts + crashes), 0) FROM tasks") == 0
     standin.behave(delay=0)
-    standin.stop()  # if it is not already
+    standin.stop()  # unless it is stopped already
     standin.start()
     night.finish()
     assert_complete(night.workspace)
@@ -117,7 +117,7 @@ def test_supervisor_does_not_restart_a_terminated_worker(
 def test_second_signal_kills_at_once_and_counts_no_attempt(
     number: signal.Signals, night: Night, video_file: None, standin: StandIn
 ) -> None:
-    """The calls in flight hang, and somebody will not wait the seconds they are given."""
+    """The requests in flight hang, and the user does not wait for their grace time."""
     worker = night.begin()
     night.until(lambda: night.workspace.described() >= 3, "some are described", worker)
     standin.play(Trick.HANG)
@@ -145,7 +145,7 @@ def ends_within(worker: Worker, seconds: float) -> bool:
 
 
 def test_signal_during_start_up_leaves_nothing_stuck(night: Night, video_file: None, standin: StandIn) -> None:
-    """Python may lose a Ctrl-C while it imports (one that comes in a weak reference's callback): then a second."""
+    """Python may lose a Ctrl-C during imports (inside the callback of a weak reference); then a second one follows."""
     rng = random.Random(SEED)
     for round_ in range(EARLY_ROUNDS):
         worker = night.begin()
@@ -164,7 +164,7 @@ def test_signal_during_start_up_leaves_nothing_stuck(night: Night, video_file: N
 def test_worker_outlives_the_shell_that_started_it(
     night: Night, video_file: None, standin: StandIn, settings: Settings, background: Background
 ) -> None:
-    """As when a terminal is closed: a hang-up to the whole group, and then not even that."""
+    """As when a terminal closes: SIGHUP to the whole process group, then SIGKILL."""
     command = "from enrich.cli import main; main(['start'])"
     shell = subprocess.Popen(
         ["sh", "-c", '"$0" -c "$1"; sleep 60', sys.executable, command],
@@ -176,7 +176,7 @@ def test_worker_outlives_the_shell_that_started_it(
         try:
             os.killpg(shell.pid, number)
         except ProcessLookupError:
-            assert number is signal.SIGKILL, "the hang-up was enough"
+            assert number is signal.SIGKILL, "SIGHUP was enough"
     shell.wait()
     assert background.worker().is_running()
     assert background.supervisor().is_running()

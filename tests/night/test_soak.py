@@ -1,7 +1,7 @@
-"""A long night in short: very many frames through a server that answers at once, and a worker that grows with none.
+"""Soak test: a worker describes thousands of frames from a fast server, and its memory, files and threads do not grow.
 
-How many frames: EVERYFRAME_TEST_SOAK_FRAMES, by default as many as a minute is enough for. Memory, files and
-threads of the worker are looked at from outside, from the first thousand frames on.
+EVERYFRAME_TEST_SOAK_FRAMES sets the number of frames; the default takes about a minute. The worker is measured from
+outside, after its first thousand frames.
 """
 
 import os
@@ -26,7 +26,7 @@ FRAMES = int(os.environ.get("EVERYFRAME_TEST_SOAK_FRAMES", "4000"))
 CLIP_FRAMES = 2000
 WARM_FRAMES = 1000
 SAMPLE_SECONDS = 0.5
-MEMORY_GROWTH = 1.15  # of the last quarter's median against the first one's
+MEMORY_GROWTH = 1.15  # median of the last quarter relative to that of the first
 SIZE = (192, 108)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @dataclass(frozen=True)
 class Sample:
-    """What the worker takes at one moment."""
+    """The resources of the worker at one moment."""
 
     described: int
     memory_bytes: int
@@ -44,7 +44,7 @@ class Sample:
 
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A stand-in that is a process of its own."""
+    """A stand-in in its own process."""
     command = (sys.executable, "-m", "tests.standin", "--parallel", "4")
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -89,12 +89,12 @@ def test_memory_files_and_threads_do_not_grow(
     first, last = samples[:part], samples[-part:]
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{FRAMES} frames in {seconds:.0f} s, {FRAMES / seconds:.0f} a second; first and last quarter:"
-            f" memory {median(look.memory_bytes for look in first) / 1e6:.0f} and"
-            f" {median(look.memory_bytes for look in last) / 1e6:.0f} MB"
-            f" (at most {max(look.memory_bytes for look in looks) / 1e6:.0f}),"
-            f" files {max(look.files for look in first)} and {max(look.files for look in last)},"
-            f" threads {max(look.threads for look in first)} and {max(look.threads for look in last)}\n"
+            f"\n{FRAMES} frames in {seconds:.0f} s, {FRAMES / seconds:.0f} per second; first and last quarter:"
+            f" memory {median(sample.memory_bytes for sample in first) / 1e6:.0f} and"
+            f" {median(sample.memory_bytes for sample in last) / 1e6:.0f} MB"
+            f" (at most {max(sample.memory_bytes for sample in samples) / 1e6:.0f}),"
+            f" files {max(sample.files for sample in first)} and {max(sample.files for sample in last)},"
+            f" threads {max(sample.threads for sample in first)} and {max(sample.threads for sample in last)}\n"
         )
     assert len(samples) >= 8
     memory = [median(sample.memory_bytes for sample in quarter) for quarter in (first, last)]

@@ -1,11 +1,11 @@
-"""What can happen to a film's file in the middle of a night, beside what `tests/work` shows of it before one."""
+"""Video files that change during a run. `tests/worker/test_failures.py` has those that change before one."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from enrich.worker import decoder, extract_task, worker
+from enrich.worker import extract_task
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import assert_complete
@@ -19,22 +19,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes a minute for people takes tenths of a second here."""
+def short_wait_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
-    for module in (worker, decoder):
-        monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
 
 
 @pytest.fixture(scope="module")
 def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film that takes a second or more to decode; only to be read."""
+    """A video that takes a second or more to decode; read-only."""
     return numbered_clip(tmp_path_factory.mktemp("films") / "long.mkv", frames=FRAMES, size=(1280, 720))
 
 
 @pytest.fixture
 def drive(long_video: Path, tmp_path: Path) -> Path:
-    """A folder with that film."""
+    """A folder with that video."""
     folder = tmp_path / "drive"
     folder.mkdir()
     shutil.copy(long_video, folder / "long.mkv")
@@ -42,7 +39,7 @@ def drive(long_video: Path, tmp_path: Path) -> Path:
 
 
 async def until_decoding(workspace: Workspace) -> None:
-    """Wait until the long film is being decoded."""
+    """Wait until the long video is being decoded."""
     await until(
         lambda: (workspace.value('SELECT max("index") FROM frames WHERE video_id = 1') or 0) >= 8, "it is decoded"
     )
@@ -57,9 +54,7 @@ async def test_video_added_during_copying_waits_for_the_complete_file(
     video_file.write_bytes(whole[: len(whole) // 3])
     [part] = workspace.add(video_file)
     async with Running(workspace):
-        video_file.write_bytes(
-            whole[: len(whole) // 2]
-        )  # a second may pass between two pieces: it may be decoded by then
+        video_file.write_bytes(whole[: len(whole) // 2])  # the worker may try to decode it between two writes
         await until(lambda: workspace.video(part).error is not None, "it waits")
         assert "not the file that was added" in (workspace.video(part).error or "")
         assert workspace.frames(part) == []
@@ -76,13 +71,13 @@ async def test_video_added_during_copying_waits_for_the_complete_file(
 async def test_unplugged_drive_costs_nothing_once_it_is_back(
     workspace: Workspace, standin: StandIn, drive: Path, tmp_path: Path, other_drive: bool
 ) -> None:
-    """Of two films one is being decoded, and the other one not yet begun."""
+    """One of two videos is being decoded; the other one has not been started."""
     shutil.copy(numbered_clip(tmp_path / "short.mp4", frames=20, first=1000), drive / "short.mp4")
     long, short = workspace.add(drive / "long.mkv", drive / "short.mp4")
     async with Running(workspace):
         await until_decoding(workspace)
         drive.rename(tmp_path / "unplugged")
-        await until(lambda: workspace.video(short).error is not None, "the other film waits")
+        await until(lambda: workspace.video(short).error is not None, "the other video waits")
         assert "short.mp4" in (workspace.video(short).error or "")
         if other_drive:
             shutil.copytree(tmp_path / "unplugged", drive)
@@ -90,7 +85,7 @@ async def test_unplugged_drive_costs_nothing_once_it_is_back(
             (tmp_path / "unplugged").rename(drive)
         for video_id in (long, short):
             await until(
-                lambda video_id=video_id: workspace.video(video_id).enrichment_status == "enriched", "it goes on"
+                lambda video_id=video_id: workspace.video(video_id).enrichment_status == "enriched", "it resumes"
             )
     assert_complete(workspace)
     assert_truthful(workspace, long)
@@ -138,7 +133,7 @@ async def test_video_deleted_during_decoding_keeps_its_frames_and_waits(
     (drive / "long.mkv").unlink()
     summary = await workspace.enrich()
     assert "long.mkv" in summary.waiting[0][1]
-    assert workspace.described() == len(workspace.frames()) > 0, "what there is is described"
+    assert workspace.described() == len(workspace.frames()) > 0, "the kept frames are described"
     shutil.copy(long_video, tmp_path / "found again.mkv")
     workspace.add(tmp_path / "found again.mkv")
     assert (await workspace.enrich()).is_good

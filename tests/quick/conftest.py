@@ -8,7 +8,7 @@ import pytest
 
 from enrich.cli import run
 from enrich.quick import batches
-from tests.cli.conftest import NOBODY, live_in, living_in
+from tests.cli.conftest import NO_OLLAMA, live_in, living_in
 from tests.cli.terminal import Terminal, run_here
 from tests.clips import image_clip, numbered_image
 from tests.standin_claude import KEY, ClaudeStandIn
@@ -39,9 +39,9 @@ def prepared(video: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pauses: None) -> Path:
     """The place of the test's library."""
-    live_in(monkeypatch, tmp_path / "home", NOBODY)
+    live_in(monkeypatch, tmp_path / "home", NO_OLLAMA)
     monkeypatch.setenv("EVERYFRAME_KEY_FRAMES", str(FRAMES))
     monkeypatch.setattr(batches, "SHORT_POLL_SECONDS", 0.1)
     monkeypatch.setattr(batches, "SETTLE_SECONDS", 0.0)

@@ -1,4 +1,4 @@
-"""Gaps between unlike descriptions, when one is filled, and with which frame."""
+"""Gap filling: which gap comes first, when there is room for it, and which frame fills it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,76 +7,76 @@ import pytest
 
 from db import editing
 from db.engine import writing
-from enrich.schedule.coverage import GAP_FILL_PRIORITY, CoverageOrder
-from enrich.worker.gap_filling import SKIM_COUNTS_TO_REVISIT, GapQueue, difference, has_room, signature
+from enrich.schedule.coverage import GAP_FILL_PRIORITY, SKIM_COUNTS_TO_REVISIT, CoverageOrder
+from enrich.schedule.gap_filling import GapQueue, difference, has_room, signature
 from enrich.worker.run_options import RunOptions
 from tests.worker.workspace import Workspace
 
 
-def said(text: str) -> int:
+def words_of(text: str) -> int:
     return signature(text, ())
 
 
-BRIDE, GROOM, DINNER = said("the bride laughs"), said("the groom waits"), said("people dine outside")
+BRIDE, GROOM, DINNER = words_of("the bride laughs"), words_of("the groom waits"), words_of("people dine outside")
 DEEP = "deep"
 
 
-def test_the_same_words_in_another_order_and_case_are_no_difference():
-    assert difference(said("Grandma laughs loudly"), said("loudly laughs GRANDMA")) == 0
+def test_word_order_and_case_make_no_difference():
+    assert difference(words_of("Grandma laughs loudly"), words_of("loudly laughs GRANDMA")) == 0
     assert difference(0, 0) == 0
 
 
-def test_nothing_in_common_is_the_greatest_difference():
+def test_no_common_words_is_the_maximum_difference():
     assert difference(BRIDE, DINNER) == 1
-    assert 0 < difference(said("grandma laughs"), said("grandma sings")) < 1
+    assert 0 < difference(words_of("grandma laughs"), words_of("grandma sings")) < 1
 
 
-def test_tags_are_words_too():
-    assert signature("", ("grandma",)) == said("grandma")
+def test_tags_count_as_words():
+    assert signature("", ("grandma",)) == words_of("grandma")
 
 
-def test_the_gap_whose_ends_differ_most_for_its_length_comes_first():
-    contrast = GapQueue()
+def test_gap_with_the_largest_difference_per_second_comes_first():
+    gaps = GapQueue()
     for at, what in ((0.0, BRIDE), (10.0, BRIDE), (14.0, DINNER), (20.0, GROOM)):
-        contrast.learn(1, at, what)
-    taken = [contrast.take(1) for _ in range(3)]
+        gaps.learn(1, at, what)
+    taken = [gaps.take(1) for _ in range(3)]
     assert [(gap.start, gap.end) for gap in taken if gap] == [(14.0, 20.0), (10.0, 14.0)]
 
 
-def test_a_gap_that_was_divided_meanwhile_is_forgotten():
-    contrast = GapQueue()
-    contrast.learn(1, 0.0, BRIDE)
-    contrast.learn(1, 10.0, DINNER)
-    contrast.learn(1, 5.0, BRIDE)
-    gap = contrast.take(1)
+def test_divided_gap_is_dropped():
+    gaps = GapQueue()
+    gaps.learn(1, 0.0, BRIDE)
+    gaps.learn(1, 10.0, DINNER)
+    gaps.learn(1, 5.0, BRIDE)
+    gap = gaps.take(1)
     assert gap is not None
     assert (gap.start, gap.end) == (5.0, 10.0)
-    assert contrast.take(1) is None
+    assert gaps.take(1) is None
 
 
-def test_videos_have_gaps_of_their_own_and_a_frame_described_again_is_no_second_one():
-    contrast = GapQueue()
-    contrast.learn(1, 0.0, BRIDE)
-    contrast.learn(2, 1.0, DINNER)
-    contrast.learn(1, 0.0, GROOM)
-    assert contrast.take(1) is None
-    contrast.learn(2, 3.0, BRIDE)
-    assert contrast.take(1) is None
-    assert contrast.take(3) is None
-    assert contrast.take(2) is not None
-    assert contrast.knows(2)
-    assert not contrast.knows(3)
-    assert [contrast.described(video) for video in (1, 2, 3)] == [1, 2, 0]
+def test_gaps_are_per_video_and_a_redescribed_frame_counts_once():
+    gaps = GapQueue()
+    gaps.learn(1, 0.0, BRIDE)
+    gaps.learn(2, 1.0, DINNER)
+    gaps.learn(1, 0.0, GROOM)
+    assert gaps.take(1) is None
+    gaps.learn(2, 3.0, BRIDE)
+    assert gaps.take(1) is None
+    assert gaps.take(3) is None
+    assert gaps.take(2) is not None
+    assert gaps.knows(2)
+    assert not gaps.knows(3)
+    assert [gaps.described(video) for video in (1, 2, 3)] == [1, 2, 0]
 
 
 @pytest.mark.parametrize("described", [200, 1000, 5000])
-def test_what_is_filled_never_lets_the_largest_gap_be_twice_the_even_spacing(described):
-    even = CoverageOrder(7200.0)
+def test_gap_filling_keeps_the_largest_gap_below_twice_the_even_spacing(described):
+    order = CoverageOrder(7200.0)
     rank, extra = described, 0
-    while has_room(even.gap(rank), rank + extra, even):
+    while has_room(order.gap(rank), rank + extra, order):
         extra += 1
     assert 0.3 < extra / rank < 0.4
-    assert even.gap(rank) * (rank + extra) / even.length < 2
+    assert order.gap(rank) * (rank + extra) / order.length < 2
 
 
 def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_right():

@@ -1,4 +1,4 @@
-"""The end of a run's time: never earlier than promised, and no new work after it, whatever else is going on."""
+"""Run deadlines: a run never ends before its deadline and starts no request after it."""
 
 import asyncio
 import sqlite3
@@ -17,7 +17,7 @@ from tests.standin import StandIn
 from tests.worker.workspace import Running, Workspace, assert_settled, until
 
 Clip = Callable[..., Path]
-AT_ONCE_SECONDS = 0.4  # what a busy machine may take from "go" to the request's arrival
+AT_ONCE_SECONDS = 0.4  # latency between sending and receiving a request on a busy machine
 
 
 def seconds_from_now(seconds: float) -> datetime:
@@ -61,7 +61,7 @@ async def test_deadline_holds_while_the_database_is_locked(workspace: Workspace,
 
 
 async def test_run_past_its_deadline_sends_no_request(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
-    """As after a crash shortly before the end."""
+    """As after a crash shortly before the deadline."""
     workspace.add(clip(frames=5))
     summary = await workspace.enrich(RunOptions(until=seconds_from_now(-1), until_idle=False))
     assert (summary.ending, summary.counts.calls) == (RunEnd.TIME_UP, 0)
@@ -98,7 +98,7 @@ async def test_run_row_stores_the_deadline(workspace: Workspace) -> None:
 
 
 class WallClock:
-    """A clock on the wall that can be set."""
+    """A wall clock that a test can set."""
 
     def __init__(self) -> None:
         self.moment = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
@@ -120,13 +120,13 @@ async def test_deadline_follows_the_wall_clock_when_it_is_set(wall_clock: WallCl
     called = asyncio.Event()
     end.watch(called.set)
     wall_clock.moment -= timedelta(hours=1)
-    await asyncio.sleep(0.25)  # by a clock that nobody can set it would be over
+    await asyncio.sleep(0.25)  # by the monotonic clock, the deadline has passed
     assert not called.is_set()
     assert not end.is_over
     wall_clock.moment += timedelta(hours=2)
     await asyncio.wait_for(called.wait(), 1)
     wall_clock.moment -= timedelta(hours=2)
-    assert end.is_over  # what has ended stays so
+    assert end.is_over  # an ended run stays ended
 
 
 async def test_unwatched_deadline_calls_nothing(wall_clock: WallClock) -> None:

@@ -1,4 +1,4 @@
-"""What the worker promises when something goes wrong: each row broken for real, in one process."""
+"""Failures of hosts, frames, replies, files and runs, produced for real in one process. See docs/promises.md."""
 
 import shutil
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Clip = Callable[..., Path]
 
 
 def reason(workspace: Workspace) -> str:
-    """Why the last run is in its state; nothing before the first."""
+    """Why the last run is in its state; empty before the first run."""
     return str(workspace.value("SELECT coalesce((SELECT reason FROM runs ORDER BY id DESC LIMIT 1), '')"))
 
 
@@ -31,7 +31,7 @@ def warnings(workspace: Workspace) -> set[str]:
 
 
 def assert_complete_without_attempts(workspace: Workspace) -> None:
-    """Everything is described by its own picture, and no attempt was ever counted."""
+    """Every frame has its own description, and no failed attempt was counted."""
     assert_truthful(workspace)
     assert workspace.attempts() == 0
     assert workspace.tasks() == {"done": len(workspace.frames())}
@@ -48,7 +48,7 @@ async def test_without_ollama_decoding_continues_and_the_run_waits(
     workspace.add(clip(12))
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: state(workspace) == "waiting", "the run waits")
-        await until(lambda: workspace.video().extraction_status == "extracted", "decoding goes on")
+        await until(lambda: workspace.video().extraction_status == "extracted", "decoding continues")
         assert "ollama serve" in reason(workspace)
         standin.start()
         assert (await running.end()).is_good
@@ -89,7 +89,7 @@ async def test_temporarily_failing_host_costs_no_attempt(
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.described() >= 5, "some are described")
         standin.play(trick)
-        await until(lambda: state(workspace) == "waiting", "the host rests")
+        await until(lambda: state(workspace) == "waiting", "the host backs off")
         standin.calm()
         assert (await running.end()).is_good
     assert_complete_without_attempts(workspace)
@@ -111,7 +111,7 @@ async def test_run_waits_for_a_missing_model(workspace: Workspace, standin: Stan
     standin.behave(models=(ShelfModel("bakllava:latest"),))
     workspace.add(clip(6))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: "ollama pull llava:13b" in reason(workspace), "the run says what to do")
+        await until(lambda: "ollama pull llava:13b" in reason(workspace), "the run names the next step")
         standin.behave(models=(ShelfModel("llava:13b"),))
         assert (await running.end()).is_good
     assert_complete_without_attempts(workspace)
@@ -219,7 +219,9 @@ async def test_only_empty_replies_make_a_frame_fail(workspace: Workspace, standi
     summary = await workspace.enrich()
     assert summary.failures == [("the model's reply was empty", 1)]
     assert workspace.described() == 5
-    assert workspace.value("SELECT count(*) FROM analyses WHERE NOT is_kept") == 6  # three attempts of two calls
+    assert (
+        workspace.value("SELECT count(*) FROM analyses WHERE NOT is_kept") == 6
+    )  # three attempts of two requests each
 
 
 async def test_second_requests_stop_when_they_never_help(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
@@ -280,18 +282,18 @@ async def test_damaged_video_yields_its_readable_frames(workspace: Workspace, tm
 async def test_missing_or_damaged_image_is_recreated(workspace: Workspace, clip: Clip, harm: str) -> None:
     workspace.add(clip(10))
     await workspace.enrich(RunOptions(describe=False))
-    picture = workspace.image(workspace.frames()[6])
-    before = picture.read_bytes()
+    image_file = workspace.image(workspace.frames()[6])
+    before = image_file.read_bytes()
     match harm:
         case "missing":
-            picture.unlink()
+            image_file.unlink()
         case "cut short":
-            picture.write_bytes(before[: len(before) // 2])
+            image_file.write_bytes(before[: len(before) // 2])
         case _:
-            picture.write_bytes(b"")
+            image_file.write_bytes(b"")
     assert (await workspace.enrich()).is_good
     assert_truthful(workspace)
-    assert picture.read_bytes() == before
+    assert image_file.read_bytes() == before
 
 
 async def test_lost_image_waits_for_its_missing_video(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
@@ -341,7 +343,7 @@ async def test_second_worker_is_refused_while_the_first_runs(
     standin.behave(delay=0.1)
     workspace.add(clip(12))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: workspace.described() > 0, "the first works")
+        await until(lambda: workspace.described() > 0, "the first one runs")
         with pytest.raises(RunningError, match="already"):
             await workspace.enrich()
         await running.end()
@@ -361,7 +363,7 @@ async def test_stop_finishes_requests_in_flight_and_releases_the_rest(
     assert_settled(workspace)
     assert workspace.attempts() == 0
     answered = sum(request.status == HTTPStatus.OK for request in standin.chats)
-    assert workspace.described() == answered, "a call that was under way was brought to its end and saved"
+    assert workspace.described() == answered, "requests in flight are completed and saved"
 
     standin.behave(delay=0)
     assert (await workspace.enrich()).is_good
@@ -372,7 +374,7 @@ async def test_stop_request_in_the_database_is_obeyed(workspace: Workspace, stan
     standin.behave(delay=0.1)
     workspace.add(clip(60))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: workspace.described() >= 1, "it works")
+        await until(lambda: workspace.described() >= 1, "the worker runs")
         workspace.change("UPDATE runs SET requested = 'stop'")
         summary = await running.end()
     assert summary.ending is RunEnd.STOPPED

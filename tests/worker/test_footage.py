@@ -1,4 +1,4 @@
-"""Whatever container people's films come in: added, decoded, and described."""
+"""Videos in all supported containers are added, decoded and described."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ CONTAINERS = {
 @pytest.mark.parametrize("name", CONTAINERS)
 async def test_video_in_any_container_is_described(workspace: Workspace, tmp_path: Path, name: str) -> None:
     workspace.add(numbered_clip(tmp_path / name, frames=6, **CONTAINERS[name]))
-    if name == "phone.mp4":  # its colours are converted, and not those of the numbered picture
+    if name == "phone.mp4":  # its colours are converted and no longer those of the numbered image
         await workspace.enrich()
         assert workspace.described() == 6
         assert (workspace.video().width, workspace.video().height) == (320, 180)
@@ -40,7 +40,7 @@ async def test_video_in_any_container_is_described(workspace: Workspace, tmp_pat
 
 
 def live_webm(folder: Path) -> Path:
-    """A WebM as a stream is saved: it says nothing of its length."""
+    """A WebM file recorded from a live stream; its header has no duration."""
     video_file = numbered_clip(
         folder / "film.webm", frames=10, codec="libvpx", options={"deadline": "realtime", "cpu-used": "8"}
     )

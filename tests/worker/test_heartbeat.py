@@ -1,4 +1,4 @@
-"""The heartbeat: written whatever the event loop does; requests are passed on."""
+"""The heartbeat thread writes heartbeats and passes requests on while the event loop is busy."""
 
 import time
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run_id(workspace: Workspace) -> int:
-    """A run that began an hour ago."""
+    """A run that started an hour ago."""
     ago = datetime.now(UTC) - timedelta(hours=1)
     with writing(workspace.library.engine) as connection:
         return runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)[0]

@@ -1,4 +1,4 @@
-"""The health of hosts: when the canary is due, who is set aside for it, and what that does to a run."""
+"""Host health: when a check is due, which hosts are taken out of use, and how that affects a run."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ HOURS = 3600.0
 
 
 class Subject:
-    """A Health with a clock and a number of frames ahead that tests set."""
+    """A `HostHealth` with a clock and a number of frames ahead that the test sets."""
 
     def __init__(self, ahead: int = 1_000) -> None:
         self.now = 1_000.0
@@ -73,11 +73,11 @@ async def test_host_is_checked_again_after_hours_of_describing() -> None:
     subject.now += 0.1 * HOURS
     assert await subject.is_due()
     subject.ask(HERE, GOOD)
-    subject.now += 10 * HOURS  # in which it had nothing to do
+    subject.now += 10 * HOURS  # idle
     subject.fine(HERE, 19)
     assert not await subject.is_due()
     subject.fine(HERE, 1)
-    subject.ahead = 19  # and now the run is nearly at its end
+    subject.ahead = 19  # the run is nearly finished
     assert not await subject.is_due()
 
 
@@ -120,7 +120,7 @@ async def test_unfinished_check_is_postponed() -> None:
 def test_unhealthy_host_is_taken_out_only_if_another_is_healthy() -> None:
     subject = Subject()
     subject.ask(HERE, BAD)
-    subject.fine(THERE, 10)  # it describes, but nobody has asked it yet
+    subject.fine(THERE, 10)  # it describes, but has not been checked yet
     assert not subject.health.is_unhealthy(HERE)
     subject.ask(THERE, GOOD)
     assert subject.health.is_unhealthy(HERE)
@@ -129,7 +129,7 @@ def test_unhealthy_host_is_taken_out_only_if_another_is_healthy() -> None:
     assert THERE not in subject.health.sentences()
     subject.ask(THERE, BAD)
     assert not subject.health.is_unhealthy(HERE)
-    assert "set aside" not in subject.health.sentences()[HERE]
+    assert "gets no frames" not in subject.health.sentences()[HERE]
 
 
 def test_unhealthy_host_is_used_while_the_healthy_one_is_gone() -> None:
@@ -138,7 +138,7 @@ def test_unhealthy_host_is_used_while_the_healthy_one_is_gone() -> None:
     subject.ask(THERE, GOOD)
     subject.health.gone(THERE)
     subject.now += 299
-    subject.health.gone(THERE)  # still; it does not begin anew
+    subject.health.gone(THERE)  # still gone; the time keeps counting
     assert subject.health.is_unhealthy(HERE)
     subject.now += 1
     assert not subject.health.is_unhealthy(HERE)
@@ -150,7 +150,7 @@ async def test_unhealthy_host_is_rechecked_after_minutes_and_used_again() -> Non
     subject = Subject(ahead=0)
     subject.ask(HERE, BAD)
     subject.ask(THERE, GOOD)
-    subject.health.gone(HERE)  # it rests, because it is set aside
+    subject.health.gone(HERE)  # it backs off because it is unhealthy
     subject.health.back(HERE)
     subject.now += 299
     assert not await subject.is_due()
@@ -171,7 +171,7 @@ async def test_unhealthy_host_is_rechecked_when_it_reconnects() -> None:
 
 
 @pytest.mark.parametrize(
-    ("order", "described", "seconds", "ahead"),
+    ("options", "described", "seconds", "ahead"),
     [
         (RunOptions(), 0, 0.0, 500),
         (RunOptions(limit=60), 0, 0.0, 60),
@@ -201,12 +201,12 @@ def second() -> Iterator[StandIn]:
 
 
 def health_check_images(standin: StandIn) -> int:
-    """How many pictures were described that are no frame."""
+    """How many images of the health check were described."""
     return standin.described.count(None)
 
 
 def logged(caplog: pytest.LogCaptureFixture, action: str) -> list[str]:
-    """The messages of an action's records."""
+    """The messages of the records with an action."""
     return [record.getMessage() for record in caplog.records if vars(record).get("action") == action]
 
 
@@ -238,11 +238,11 @@ async def test_baseline_describer_is_not_health_checked(
 ) -> None:
     asked: list[str] = []
 
-    async def canary(_: object, host: str, **__: object) -> HealthCheckResult:
+    async def check_health(_: object, host: str, **__: object) -> HealthCheckResult:
         asked.append(host)
         return HealthCheckResult(host, GOOD)
 
-    monkeypatch.setattr(host_runner, "check_health", canary)
+    monkeypatch.setattr(host_runner, "check_health", check_health)
     workspace.add(clip(frames=60))
     await workspace.with_settings(describer="baseline").enrich()
     assert asked == []
@@ -261,7 +261,7 @@ async def test_unhealthy_host_is_taken_out_and_the_other_does_the_work(
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
     workspace.add(clip(frames=120))
     async with Running(workspace) as running:
-        await until(lambda: logged(caplog, "host_backing_off"), "the bad host rests")
+        await until(lambda: logged(caplog, "host_backing_off"), "the unhealthy host backs off")
         asked = len(second.chats)
         await until(lambda: workspace.described() == 120, "all are described")
         assert len(second.chats) == asked
@@ -272,7 +272,7 @@ async def test_unhealthy_host_is_taken_out_and_the_other_does_the_work(
         for text in logged(caplog, "host_backing_off")
     )
     wrong = [frame for frame in workspace.frames() if frame.local_description == ONE_TEXT]
-    assert len(wrong) <= 40  # those it was asked about before both canaries had come to an end
+    assert len(wrong) <= 40  # described before both health checks had ended
     assert len(logged(caplog, "health_check_failed")) == 1
     assert workspace.attempts() == 0
     assert_settled(workspace)
@@ -285,7 +285,8 @@ async def test_host_with_empty_replies_costs_no_attempt(
     clip: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 1)  # no frame fails thrice before the verdict
+    # 10 in production: no frame fails three times before the check ends
+    monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 1)
     standin.behave(delay=0.01)
     second.play(Trick.EMPTY, stubborn=True)
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
@@ -326,12 +327,13 @@ async def test_recovered_host_is_used_again(
     workspace.add(clip(frames=300))
     async with Running(workspace) as running:
         await until(
-            lambda: any("gets no frames" in text for text in logged(caplog, "host_backing_off")), "it is set aside"
+            lambda: any("gets no frames" in text for text in logged(caplog, "host_backing_off")),
+            "it is taken out of use",
         )
         second.calm()
-        await until(lambda: recovered in logged(caplog, "host_ready"), "its canary is good")
+        await until(lambda: recovered in logged(caplog, "host_ready"), "its health check succeeds")
         before = len(second.described) - health_check_images(second)
-        await until(lambda: len(second.described) - health_check_images(second) > before + 10, "it describes again")
+        await until(lambda: len(second.described) - health_check_images(second) > before + 10, "it is used again")
         running.worker.stop()
         await running.end()
     assert_settled(workspace)
@@ -351,7 +353,7 @@ async def test_unhealthy_host_takes_over_when_the_other_is_gone(
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
     workspace.add(clip(frames=120))
     async with Running(workspace, RunOptions()) as running:
-        await until(lambda: logged(caplog, "health_check_failed"), "the canary has failed")
+        await until(lambda: logged(caplog, "health_check_failed"), "the health check has failed")
         standin.stop()
         await running.end()
     assert workspace.described() == 120

@@ -1,6 +1,6 @@
-"""A lane by itself: a describer that does as it is told, and a feed of plain items.
+"""The host runner alone, with a scripted describer and a queue of plain items.
 
-This shows a lane's decisions alone; test_worker and test_trouble show it among its real neighbours.
+This tests the decisions of a host runner. `test_worker` and `test_failures` test it with its real collaborators.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ QUESTION = Question((Image(b"", 0.0),))
 
 
 class ScriptedDescriber:
-    """A describer that answers each call with the next of its orders: an error, a text, or something to wait for."""
+    """A describer that replies with the next entry of its script: an error, a text, or an event to await."""
 
     name, model, target_pass, hosts, is_model = "told", "model", Pass.DEEP, (HOST,), True
 
     def __init__(self) -> None:
         self.script: list[DescribeError | str | asyncio.Event] = []
-        self.probes: list[DescribeError | None] = []  # what preparing comes to, in turn; well after that
+        self.probes: list[DescribeError | None] = []  # outcomes of the probes, in turn; then all succeed
         self.probe_count = 0
         self.in_flight = 0
         self.most = 0
@@ -93,7 +93,7 @@ class ScriptedDescriber:
 
 
 class ItemQueue:
-    """A feed of so many items, without a database; failed ones come back as the queue would give them back."""
+    """Prefetched frames without a database; returned ones are available again, as in the real queue."""
 
     def __init__(self, count: int) -> None:
         self.ready: asyncio.Queue[PrefetchedFrame] = asyncio.Queue()
@@ -126,7 +126,7 @@ class Frame:
 
 
 class Harness:
-    """A lane, what it is served with, and what it hands on."""
+    """A host runner with its inputs, and a record of its outputs."""
 
     def __init__(self, items: int, *, slots: int = 1) -> None:
         self.describer = ScriptedDescriber()
@@ -163,7 +163,7 @@ class Harness:
         self.states.append(self.runner.state)
 
     async def run(self, happens: Callable[[], object], what: str) -> None:
-        """Run the lane until something is so, and stop it."""
+        """Run the host runner until a condition holds, then stop it."""
         running = asyncio.create_task(cast("Coroutine[Any, Any, None]", self.runner.run()))
         try:
             await until(lambda: happens() or running.done(), what, 5)
@@ -195,7 +195,7 @@ async def test_next_request_is_sent_before_the_last_reply_is_processed(monkeypat
 async def test_host_error_returns_the_frame_without_counting_an_attempt(trouble: DescribeError) -> None:
     harness = Harness(3)
     harness.describer.script = [trouble]
-    await harness.run(lambda: len(harness.answered) == 3, "all are answered in the end")
+    await harness.run(lambda: len(harness.answered) == 3, "all are answered")
     assert harness.failed == harness.refunded == []
     assert 0 in harness.items.returned
 
@@ -203,7 +203,7 @@ async def test_host_error_returns_the_frame_without_counting_an_attempt(trouble:
 async def test_busy_host_backs_off_without_a_new_probe() -> None:
     harness = Harness(3)
     harness.describer.script = [HostBusyError("busy")]
-    await harness.run(lambda: len(harness.answered) == 3, "all are answered in the end")
+    await harness.run(lambda: len(harness.answered) == 3, "all are answered")
     assert harness.describer.probe_count == 1
     assert HostState.BACKING_OFF in harness.states
 

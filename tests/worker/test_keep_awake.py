@@ -1,7 +1,6 @@
-"""Keeping awake, through the real wakepy: granted, refused, and asked of a desktop that does not answer.
+"""The sleep inhibitor with the real wakepy: granted, refused, and with a desktop that does not respond.
 
-A D-Bus of the test's own stands in for the desktop where there is a `dbus-daemon`. What it cannot show is that a real
-desktop then does not sleep.
+Where a `dbus-daemon` is installed, a private D-Bus replaces the desktop. It cannot show that a real one stays awake.
 """
 
 import gc
@@ -20,19 +19,19 @@ from enrich.worker import keep_awake
 from enrich.worker.keep_awake import SleepInhibitor, is_on_mains
 
 PATIENCE_SECONDS = 20.0
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus and power supplies as files are Linux's")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has D-Bus and power supplies as files")
 
 
 @pytest.fixture(autouse=True)
 def no_desktop(monkeypatch):
-    """Whatever desktop runs the tests is left alone."""
+    """Tests do not reach the desktop of the person who runs them."""
     for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_SESSION_DESKTOP", "WAKEPY_FAKE_SUCCESS", "WAKEPY_FORCE_FAILURE"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def granted(monkeypatch):
-    """Wakepy's own way to say yes without asking the system."""
+    """Wakepy pretends to succeed without asking the system."""
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
 
 
@@ -44,7 +43,7 @@ def refused(monkeypatch):
 def wait_for(condition):
     end = time.monotonic() + PATIENCE_SECONDS
     while not condition():
-        assert time.monotonic() < end, "it did not come to be"
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(0.01)
 
 
@@ -114,7 +113,7 @@ def test_refusal_is_logged_once_and_retried_later(refused, monkeypatch, caplog):
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state is None)
     inhibitor.refresh(True)
-    assert inhibitor.state is None  # it is too early to ask again
+    assert inhibitor.state is None  # too early for a retry
     monkeypatch.setattr(keep_awake, "RETRY_SECONDS", 0)
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state is None)
@@ -153,7 +152,7 @@ def test_unresponsive_desktop_blocks_nothing(tmp_path, monkeypatch):
 
 
 class Desktop:
-    """The part of GNOME's session manager that is asked not to suspend."""
+    """The inhibitor interface of GNOME's session manager."""
 
     def __init__(self, address):
         from jeepney import DBusAddress, new_method_call
@@ -195,7 +194,7 @@ class Desktop:
 
 @pytest.fixture
 def bus(monkeypatch):
-    """A session bus of the test's own; its address."""
+    """The address of a private session bus."""
     program = shutil.which("dbus-daemon")
     if program is None:
         pytest.skip("there is no dbus-daemon here")
@@ -231,7 +230,7 @@ def test_connection_to_a_bus_without_a_desktop_is_closed(bus):
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state is None)
     inhibitor.release_inhibitor()
-    gc.collect()  # a connection left open is a warning, and a warning an error here
+    gc.collect()  # an open connection would be a ResourceWarning, and so an error
 
 
 def supply(folder, name, **facts):

@@ -1,7 +1,7 @@
-"""Killed with -9 at any moment and started again, the work comes to the same end as if nothing had happened.
+"""A worker is killed with SIGKILL at any moment and restarted: the outcome is that of an undisturbed run.
 
-Real processes, a real database, and a stand-in for Ollama that is a process of its own. A power cut is not shown: the
-operating system lives on here, and with it whatever was written but not yet synced.
+Real processes, a real database, and a stand-in for Ollama in its own process. This cannot show a power cut: the
+operating system survives, and with it everything that was written but not synced.
 """
 
 import os
@@ -37,7 +37,7 @@ STARTED: list[subprocess.Popen[bytes]] = []
 
 @pytest.fixture(autouse=True)
 def kill_leftover_workers() -> Iterator[None]:
-    """A test that fails leaves no worker behind."""
+    """A failing test leaves no worker behind."""
     yield
     for process in STARTED:
         process.kill()
@@ -47,14 +47,13 @@ def kill_leftover_workers() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class LibraryFolder:
-    """A library in a folder, and the environment of a process that works on it."""
+    """A library in a folder, and the environment of the processes that use it."""
 
     home: Path
     address: str
 
     def environment(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERYFRAME_")}
-        return clean | {
+        return dict(os.environ) | {
             "EVERYFRAME_HOME": str(self.home),
             "EVERYFRAME_OLLAMA_HOSTS": self.address,
             "EVERYFRAME_CONCURRENCY": "4",
@@ -93,7 +92,7 @@ class LibraryFolder:
         return self.rows("SELECT DISTINCT enrichment_status FROM videos") == [("enriched",)]
 
     def outcome(self) -> list[tuple[object, ...]]:
-        """What the work came to, in the terms of the issue."""
+        """All frames with their descriptions, independent of ids."""
         return self.rows(
             "SELECT fingerprint, frames.'index', timestamp, stands_for, local_description "
             "FROM frames JOIN videos ON videos.id = video_id ORDER BY 1, 2"
@@ -127,11 +126,11 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A run that nobody killed."""
+    """The outcome of a run without a kill."""
 
     outcome: list[tuple[object, ...]]
     images: dict[str, bytes]
-    start_seconds: float  # from the start of the process to that of its run
+    start_seconds: float  # from the start of the process to the start of its run
 
 
 @pytest.fixture(scope="module")
@@ -150,9 +149,9 @@ def undisturbed(address: str, clips: list[Path], tmp_path_factory: pytest.TempPa
 
 @dataclass(frozen=True)
 class KillPoint:
-    """When a life ends: so long after it has got so much done."""
+    """When a worker is killed: some time after it has made some more progress."""
 
-    progress: str  # SQL that counts it
+    progress: str  # SQL that counts the progress
     further: int
     further_seconds: float
 
@@ -163,7 +162,7 @@ DESCRIBED = "SELECT count(*) FROM frames WHERE local_description IS NOT NULL"
 
 
 def random_kill_points(start_seconds: float) -> list[KillPoint]:
-    """Two lives end while they start, three while frames are taken out, five while the rest is described."""
+    """Two kills during the start, three during extraction, five during description."""
     rng = random.Random(SEED)
     starting = [KillPoint(FRAMES, 0, rng.uniform(0.1, 1.0) * start_seconds) for _ in range(2)]
     extracting = [KillPoint(FRAMES, rng.randrange(1, 25), rng.uniform(0, 0.05)) for _ in range(3)]
@@ -199,12 +198,12 @@ def test_ten_random_kills_do_not_change_the_outcome(
     last = library.start(command)
     wait_for(lambda: library.is_done() or last.poll() is not None, library)
     if command == BACKGROUND:
-        last.terminate()  # it would wait for more work
+        last.terminate()  # otherwise it would wait for more work
     assert last.wait(PATIENCE_SECONDS) == 0, library.log()
     assert_complete(library)
     assert library.outcome() == undisturbed.outcome
     assert library.images() == undisturbed.images
-    # It is worth something only if the kills came in every stage of the work.
+    # The test proves nothing unless the kills hit every stage.
     extracting, described = zip(*stages, strict=True)
     assert sum(extracting) >= 2, stages
     assert len(set(described)) >= 6, stages
@@ -222,7 +221,7 @@ def wait_for(
 
 
 def assert_complete(library: LibraryFolder) -> None:
-    """Nothing stuck, nothing half, nothing twice."""
+    """Nothing is stuck, incomplete or duplicated."""
     assert library.rows("PRAGMA integrity_check") == [("ok",)]
     assert library.rows("PRAGMA foreign_key_check") == []
     assert library.rows("SELECT DISTINCT status FROM tasks") == [("done",)]
@@ -242,7 +241,7 @@ def assert_complete(library: LibraryFolder) -> None:
 
 
 def test_kill_repeats_only_the_requests_in_flight(address: str, clips: list[Path], tmp_path: Path) -> None:
-    """Counted at the model: of the calls that a killed worker had made, only those in flight are made again."""
+    """Counted at the server: only the requests that were in flight are repeated."""
     library = LibraryFolder(tmp_path, address)
     library.add(clips[1])
     httpx.post(f"{address}/standin/forget", json={})
@@ -253,6 +252,6 @@ def test_kill_repeats_only_the_requests_in_flight(address: str, clips: list[Path
     assert library.start(FOREGROUND).wait(PATIENCE_SECONDS) == 0
     history = httpx.get(f"{address}/standin/history").json()
     calls = [number for request in history if request["path"] == "/api/chat" for number in request["numbers"]]
-    calls = [number for number in calls if number is not None]  # the test card has none
+    calls = [number for number in calls if number is not None]  # a probe image has none
     assert set(calls) == set(range(1000, 1000 + CLIP_FRAMES))
-    assert len(calls) - CLIP_FRAMES <= 8  # four calls at once, and as many answers on their way to the database
+    assert len(calls) - CLIP_FRAMES <= 8  # four requests in flight, and as many replies that were not saved yet

@@ -1,4 +1,4 @@
-"""Breaks of a run: by a request in its row, or by its working hours; and suspects of crashes, tried alone."""
+"""Pauses of a run, by request or by working hours; crash suspects, which run one at a time."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -33,7 +33,7 @@ def requested(workspace: Workspace) -> object:
 
 
 def hours(begin: timedelta, end: timedelta) -> str:
-    """Working hours around now."""
+    """Working hours relative to now."""
     now = datetime.now().astimezone()
     return f"{now + begin:%H:%M}-{now + end:%H:%M}"
 
@@ -48,16 +48,16 @@ async def test_pause_loses_nothing_and_repeats_nothing(workspace: Workspace, sta
     async with Running(workspace) as running:
         await until(lambda: workspace.described() >= 4, "it describes")
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "it obeys")
+        await until(lambda: requested(workspace) is None, "the request is handled")
         assert workspace.states_of_runs() == ["paused"]
         assert standin.loaded == set()
         assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0
         before = len(standin.chats)
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "a second pause is obeyed too")
+        await until(lambda: requested(workspace) is None, "the second request is handled")
         assert len(standin.chats) == before
         ask(workspace, runs.RESUME)
-        await until(lambda: workspace.described() == 40, "it goes on")
+        await until(lambda: workspace.described() == 40, "it resumes")
         assert workspace.states_of_runs() == ["running"]
         running.worker.stop()
     assert_settled(workspace)
@@ -72,10 +72,10 @@ async def test_pause_during_decoding_releases_the_video_until_resume(
     async with Running(workspace):
         await until(lambda: workspace.video().extraction_status == "extracting", "it decodes")
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "it obeys")
+        await until(lambda: requested(workspace) is None, "the request is handled")
         assert workspace.tasks("extract") == {"todo": 1}
         ask(workspace, runs.RESUME)
-        await until(lambda: workspace.video().extraction_status == "extracted", "it goes on")
+        await until(lambda: workspace.video().extraction_status == "extracted", "it resumes")
     assert len(workspace.frames()) == 300
 
 
@@ -85,7 +85,7 @@ async def test_limit_holds_across_a_pause(workspace: Workspace, standin: StandIn
     async with Running(workspace, RunOptions(limit=10)) as running:
         await until(lambda: workspace.described() >= 3, "it describes")
         ask(workspace, runs.PAUSE)
-        await until(lambda: requested(workspace) is None, "it obeys")
+        await until(lambda: requested(workspace) is None, "the request is handled")
         ask(workspace, runs.RESUME)
         await running.end()
     assert workspace.described() == 10
@@ -114,7 +114,7 @@ async def test_worker_pauses_and_resumes_with_its_working_hours(
         await until(lambda: workspace.states_of_runs() == ["waiting"] and not standin.loaded, "the model is unloaded")
         assert workspace.described() < 40
         running.worker._pause.hours = parse_hours(OPEN_NOW)
-        await until(lambda: workspace.described() == 40, "it goes on")
+        await until(lambda: workspace.described() == 40, "it resumes")
     assert_settled(workspace)
 
 
@@ -168,7 +168,7 @@ async def test_crash_suspects_do_not_block_decoding_without_a_host(
     workspace.add(clip(frames=21))
     standin.stop()
     async with Running(workspace):
-        await until(lambda: workspace.video(2).extraction_status == "extracted", "decoding goes on")
+        await until(lambda: workspace.video(2).extraction_status == "extracted", "decoding continues")
         standin.start()
         await until(lambda: workspace.described() == 41, "all is described")
 
@@ -189,4 +189,4 @@ async def test_exception_counts_as_a_crash_for_claimed_tasks(
     assert workspace.states_of_runs() == ["crashed"] * 3
     assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0
     failed = workspace.ask("SELECT error FROM tasks WHERE status = 'failed'")
-    assert failed == [(store.CRASH_LIMIT_REACHED,)], "only one was alone at the third"
+    assert failed == [(store.CRASH_LIMIT_REACHED,)], "only one ran alone at the third crash"

@@ -1,7 +1,4 @@
-"""The rarer troubles of a long night, beside those of test_trouble: what the host, the films, the disk, the database
-and whoever stops the worker can do in the wrong moment.
-"""
-# a test may wait for its own disk
+"""Rare failures: hosts, videos, the disk, the database, and stops at the wrong moment. See also `test_failures`."""
 
 import asyncio
 import itertools
@@ -40,7 +37,7 @@ async def test_host_that_was_down_for_days_is_still_retried(
         await until(lambda: workspace.states_of_runs() == ["waiting"], "the run waits")
         assert running.worker._pipeline is not None
         running.worker._pipeline.runners[0]._backoffs = 5000
-        await until(lambda: running.worker._pipeline.runners[0]._backoffs > 5002, "it is tried again")
+        await until(lambda: running.worker._pipeline.runners[0]._backoffs > 5002, "it is retried")
         standin.start()
         await running.end()
     assert_truthful(workspace)
@@ -53,7 +50,7 @@ async def test_each_retry_follows_one_backoff(
     backoff, prepare = HostRunner._back_off, OllamaDescriber.prepare
 
     async def recorded_backoff(self: HostRunner, error: object) -> None:
-        events.append("rest")
+        events.append("backoff")
         await backoff(self, error)  # type: ignore[arg-type]
 
     async def recorded_probe(self: OllamaDescriber, host: str) -> object:
@@ -67,10 +64,10 @@ async def test_each_retry_follows_one_backoff(
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.described() > 3, "some are described")
         standin.stop()
-        await until(lambda: events.count("rest") > 3, "it rests")
+        await until(lambda: events.count("backoff") > 3, "it backs off")
         standin.start()
         await running.end()
-    assert events[:2] == ["try", "rest"]
+    assert events[:2] == ["try", "backoff"]
     assert all(one != other for one, other in itertools.pairwise(events)), events
 
 
@@ -94,7 +91,7 @@ async def test_host_that_always_hangs_costs_no_attempt(
 async def test_attempts_are_refunded_to_frames_already_claimed_again(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:
-    """While one call hangs, the frames that failed beside it are claimed again, and lie in the feed."""
+    """While one request hangs, the frames that failed meanwhile are claimed again and prefetched."""
     workspace = make_workspace(call_seconds=0.5, load_seconds=0.5)
     workspace.add(clip(frames=6))
     await workspace.worker(RunOptions(describe=False)).run()
@@ -115,7 +112,7 @@ async def test_attempts_are_refunded_to_frames_already_claimed_again(
 async def test_last_frames_do_not_fail_because_of_a_failing_host(
     workspace: Workspace, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch, frames: int
 ) -> None:
-    """With fewer frames left than make a streak, the same ones fail over and over: still not their fault."""
+    """With fewer frames left than a failure streak needs, the same ones fail repeatedly: the host is still to blame."""
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0.2)
     standin.play(Trick.ERROR, frames=range(frames))
     workspace.add(clip(frames=frames))
@@ -177,7 +174,7 @@ async def test_empty_reply_counts_as_an_attempt(
     assert summary.counts.frames_described == 5
 
 
-# films and their pictures
+# videos and their images
 
 
 @pytest.mark.parametrize("rotation", [0, 90])
@@ -256,10 +253,8 @@ async def test_truncated_video_is_described_up_to_its_end(workspace: Workspace, 
     assert_truthful(workspace)
 
 
-async def test_undecodable_video_fails_alone(
-    workspace: Workspace, tmp_path: Path, clip: Clip, expected_errors: list[str]
-) -> None:
-    expected_errors.append("damaged: ")
+@pytest.mark.expected_errors("damaged: ")
+async def test_undecodable_video_fails_alone(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
     video_file = Path(shutil.copy(clip(frames=20), tmp_path / "damaged.mp4"))
     workspace.add(video_file, clip(frames=8, first=300))
     data = bytearray(video_file.read_bytes())
@@ -277,10 +272,10 @@ async def test_undecodable_video_fails_alone(
     assert_settled(workspace)
 
 
+@pytest.mark.expected_errors("clip-")
 async def test_unexpected_codec_error_fails_one_video_only(
-    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch, expected_errors: list[str]
+    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected_errors.append("clip-")
     workspace.add(clip(frames=20), clip(frames=8, first=300))
     first = workspace.video(1).fingerprint
     extraction = extract_task.Extraction
@@ -335,12 +330,14 @@ async def test_locked_database_is_retried(
     workspace.add(clip(frames=40))
     async with Running(workspace, RunOptions()) as running:
         for described in (0, 10, 20):
-            await until(lambda count=described: running.worker.status.counts.frames_described > count, "some are")
+            await until(
+                lambda count=described: running.worker.status.counts.frames_described > count, "some are described"
+            )
             with closing(sqlite3.connect(workspace.settings.home / "library.db", timeout=10)) as other:
                 other.isolation_level = None
                 other.execute("BEGIN IMMEDIATE")
                 caplog.clear()
-                await until(lambda: "database is locked, retrying" in caplog.text, "the worker notices")
+                await until(lambda: "database is locked, retrying" in caplog.text, "the worker reports it")
                 other.execute("ROLLBACK")
         summary = await running.end()
     assert summary.is_good
@@ -362,7 +359,7 @@ async def test_requests_beyond_the_grace_time_are_cancelled_uncounted(
         await until(lambda: workspace.described() > 2, "some are described")
         standin.behave(delay=5)
         calls = len(standin.chats)
-        await until(lambda: len(standin.chats) >= calls + 2, "slow calls are in flight")
+        await until(lambda: len(standin.chats) >= calls + 2, "slow requests are in flight")
         running.worker.stop()
         summary = await running.end()
     assert summary.ending is RunEnd.STOPPED
@@ -411,7 +408,7 @@ async def test_cancellation_at_any_moment_leaves_nothing_claimed(
 
 
 async def test_tasks_left_claimed_by_an_ended_run_are_reclaimed_at_once(workspace: Workspace, clip: Clip) -> None:
-    """Its lease has not run out, and its run says it stopped: the new worker is alone in the library all the same."""
+    """The lease has not expired and the run is marked as stopped: a new worker is the only one, so it may reclaim."""
     workspace.add(clip(frames=6))
     await workspace.worker(RunOptions(describe=False)).run()
     workspace.change(

@@ -1,4 +1,4 @@
-"""The first look by seeking, what extraction makes of it, deeper looks, wishes, and gaps that are filled."""
+"""Skimming by seeking, placing skimmed frames during extraction, deeper skims, priority ranges and gap filling."""
 
 import threading
 from collections.abc import Callable
@@ -30,12 +30,12 @@ SKIM_FRAMES = 12
 
 @pytest.fixture
 def video_file(clip: Clip) -> Path:
-    """48 s at 5 frames a second, a key frame every second: a first look takes 12 pictures."""
+    """48 s at 5 frames per second with a key frame every second: a skim finds 12 frames."""
     return clip(frames=240, fps=5, gop=5)
 
 
 def skimmed(workspace: Workspace) -> set[int]:
-    """The numbers of the frames that a first look has found."""
+    """The numbers of the frames that a skim has found."""
     rows = workspace.ask('SELECT f."index" FROM frames f JOIN tasks t ON t.frame_id = f.id WHERE priority > 950000000')
     return {index for (index,) in rows}
 
@@ -53,7 +53,7 @@ async def test_skimmed_frames_are_described_first_and_then_placed(
     assert sum(frame.stands_for or 0 for frame in frames) == 240
     assert [frame.index for frame in frames] == [round(frame.timestamp * 5) for frame in frames]
     assert {frame.index for frame in frames} == set(range(0, 240, 5)) | found
-    assert len(standin.described) == len(frames)  # none was described twice
+    assert len(standin.described) == len(frames)  # no frame was described twice
     assert workspace.video().extraction_status == "extracted"
     assert_truthful(workspace)
     assert_settled(workspace)
@@ -79,7 +79,7 @@ async def test_skimmed_frames_are_described_from_coarse_to_fine(
     make_workspace: Callable[..., Workspace], standin: StandIn, video_file: Path, clip: Clip
 ) -> None:
     workspace = make_workspace(concurrency=1)
-    standin.behave(delay=0.3)  # both looks are over before the second picture is described
+    standin.behave(delay=0.3)  # both skims end before the second frame is described
     workspace.add(video_file, clip(frames=240, fps=5, gop=5, first=1000))
     await workspace.enrich(RunOptions(limit=9))
     order = CoverageOrder(48.0)
@@ -119,7 +119,7 @@ async def test_interrupted_skim_resumes_without_duplicates(
 async def test_videos_waiting_for_decoding_are_skimmed_more_deeply(
     workspace: Workspace, standin: StandIn, video_file: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first film is not decoded before the second has been looked at more deeply than at first."""
+    """Decoding is blocked until the video has been skimmed more deeply."""
     go_on = threading.Event()
     extract = decoder.extract_video
     skimmed_counts: list[int] = []
@@ -157,7 +157,7 @@ async def test_frame_skimmed_behind_the_decoder_is_still_placed(
 
     def late(*arguments: object) -> list[tuple[int, float]]:
         asked.append(len(asked))
-        return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the look, 1: extraction
+        return [] if asked == [0, 1] else unplaced(*arguments)  # type: ignore[arg-type]  # 0: the skim, 1: extraction
 
     monkeypatch.setattr(extraction, "unplaced_frames", late)
     await workspace.enrich()
@@ -226,7 +226,7 @@ async def test_coverage_order_covers_all_videos_evenly(
         for number, seconds in ((1, 48.0), (2, 24.0)):
             times = [frame.timestamp for frame in workspace.frames(number) if frame.local_description]
             gaps.append(max(after - before for before, after in zip(times, [*times[1:], seconds], strict=True)))
-            assert gaps[-1] <= 2 * seconds / len(times) + 1  # pictures there are only once a second
+            assert gaps[-1] <= 2 * seconds / len(times) + 1  # frames are one second apart
         assert abs(gaps[0] - gaps[1]) <= 0.6 * max(gaps) + 1
 
 

@@ -1,4 +1,4 @@
-"""The worker from end to end: what is described, when, what is booked, and how it shares and ends its work."""
+"""The worker end to end: descriptions, call records, several hosts, limits, and the end of a run."""
 
 import asyncio
 import contextlib
@@ -97,7 +97,7 @@ async def test_every_request_is_recorded(workspace: Workspace, standin: StandIn,
 async def test_frames_are_described_while_their_video_is_decoded(
     workspace: Workspace, clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Decoding is held back after its first frames until one of them is described: it could wait for ever."""
+    """Decoding is blocked after its first frames until one of them is described."""
     workspace.add(clip(frames=30))
     monkeypatch.setattr(extract_task, "BATCH_FRAMES", 5)
     saved = extract_task._save
@@ -105,7 +105,7 @@ async def test_frames_are_described_while_their_video_is_decoded(
 
     def save(*arguments: object) -> None:
         if workspace.frames():
-            asyncio.run(until(workspace.described, "a frame is described although decoding has not ended"))
+            asyncio.run(until(workspace.described, "a frame is described before decoding ends"))
             described.append(workspace.described())
             assert workspace.video().extraction_status == "extracting"
         saved(*arguments)  # type: ignore[arg-type]
@@ -152,7 +152,7 @@ async def test_host_failing_during_a_run_fails_no_frame(
 ) -> None:
     with StandIn(parallel=8, delay=0.01) as failing:
         standin.behave(delay=0.01)
-        workspace = make_workspace(ollama_hosts=f"{standin.address},{breaks.address}", concurrency=3)
+        workspace = make_workspace(ollama_hosts=f"{standin.address},{failing.address}", concurrency=3)
         workspace.add(clip(frames=80))
         async with Running(workspace, RunOptions()) as running:
             await until(lambda: len(failing.described) > 3, "the second host describes")
@@ -257,7 +257,7 @@ async def test_video_removed_during_decoding_leaves_no_images(
     assert_settled(workspace)
 
 
-async def test_baseline_fills_quick_columns_only_and_a_model_supersedes_it(
+async def test_baseline_target_pass_quick_columns_only_and_a_model_supersedes_it(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=12))
@@ -281,7 +281,7 @@ async def test_baseline_fills_quick_columns_only_and_a_model_supersedes_it(
         assert search(connection, "baseline").hits == []
         assert {hit.source for hit in search(connection, "squares").hits} == {"deep"}
         assert queries.progress(connection, "quick").done == 12
-    await baseline.enrich()  # and never the other way round
+    await baseline.enrich()  # the baseline never replaces a model's description
     assert_truthful(workspace)
 
 
@@ -300,7 +300,7 @@ async def test_baseline_describes_frames_already_described_by_a_model(
 async def test_names_from_the_context_are_flagged_and_not_searchable(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
-    """The model says the name whenever it stands in the prompt, and says nothing at all without it."""
+    """The model repeats a name from the prompt, and replies with nothing without it."""
     workspace.add(clip(frames=6), context="The 80th birthday of Erna Huber.")
     standin.play(Trick.CONTEXT_NAME)
     standin.play(Trick.EMPTY)
@@ -395,7 +395,7 @@ async def test_worker_reports_its_state_and_counts(
 async def test_requests_in_flight_match_the_concurrency(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path], calls: int
 ) -> None:
-    """Counted where they arrive: of all moments at which the model could take a call, in nearly all it has one."""
+    """Counted at the server: nearly all of its slots are busy nearly all of the time."""
     standin.behave(delay=0.2, parallel=64)
     in_flight = InFlightCounter(standin)
     workspace = make_workspace(concurrency=calls)
@@ -409,7 +409,7 @@ async def test_requests_in_flight_match_the_concurrency(
 
 
 class InFlightCounter:
-    """Counts the calls that are in flight in a stand-in at the moment another one begins, itself included."""
+    """Counts the requests in flight in a stand-in whenever a request begins, that request included."""
 
     def __init__(self, standin: StandIn) -> None:
         self._standin = standin

@@ -1,4 +1,4 @@
-"""A library for a test, with what one wants to do with it and to know of it."""
+"""A library for a test: shortcuts to change it, to run a worker on it, and to inspect it."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 20.0
 
 @dataclass
 class Workspace:
-    """One library in a folder of its own."""
+    """A library in a temporary folder."""
 
     library: Library
 
@@ -39,17 +39,17 @@ class Workspace:
         return self.library.frames_folder
 
     def with_settings(self, **changes: Any) -> "Workspace":
-        """The same library under other settings."""
+        """The same library with other settings."""
         return Workspace(Library(self.settings.model_copy(update=changes), self.library.engine))
 
     def add(self, *paths: Path, sampling: str = "exact", context: str = "") -> list[int]:
-        """Add files; their ids."""
+        """Add files and return their ids."""
         found = [addition.video_id for addition in self.added(paths, sampling=sampling, context=context)]
         assert None not in found
         return [number for number in found if number is not None]
 
     def added(self, paths: Iterable[Path], *, sampling: str = "exact", context: str = "") -> list[Addition]:
-        """Add files or folders; what came of each."""
+        """Add files or folders and return the outcome of each."""
         return list(add_paths(self.library, paths, sampling=parse_sampling(sampling), context=context))
 
     def describer(self) -> Describer:
@@ -59,7 +59,7 @@ class Workspace:
         return Worker(self.library, describer or self.describer(), options or RunOptions())
 
     async def enrich(self, options: RunOptions | None = None) -> RunSummary:
-        """Run a worker to its end."""
+        """Run a worker until it ends."""
         describer = self.describer()
         try:
             return await self.worker(options, describer).run()
@@ -67,12 +67,12 @@ class Workspace:
             await describer.close()
 
     def ask(self, sql: str, **values: Any) -> list[Any]:
-        """Rows of a query in plain SQL."""
+        """Rows of an SQL query."""
         with reading(self.library.engine) as connection:
             return list(connection.execute(text(sql), values).all())
 
     def value(self, sql: str, **values: Any) -> Any:
-        """The one value of a query."""
+        """The single value of an SQL query."""
         [[value]] = self.ask(sql, **values)
         return value
 
@@ -89,7 +89,7 @@ class Workspace:
             return queries.video(connection, video_id)
 
     def tasks(self, kind: str = "describe", pass_: str | None = None) -> dict[str, int]:
-        """How many tasks of a kind are in which state."""
+        """The number of tasks of a kind by state."""
         where = "kind = :kind" + (" AND pass = :pass" if pass_ is not None else "")
         values = {"kind": kind} | ({"pass": pass_} if pass_ is not None else {})
         return dict(self.ask(f"SELECT status, count(*) FROM tasks WHERE {where} GROUP BY status", **values))  # noqa: S608
@@ -109,7 +109,7 @@ class Workspace:
             store.remove_video(connection, video_id)
 
     def attempts(self) -> int:
-        """All failed attempts that are counted in the library."""
+        """The sum of all counted attempts."""
         return int(self.value("SELECT coalesce(sum(attempts), 0) FROM tasks"))
 
     def states_of_runs(self) -> list[str]:
@@ -117,7 +117,7 @@ class Workspace:
 
 
 def open_workspace(home: Path, **given: Any) -> Workspace:
-    """A library in `home`, quick in all things a test would wait for."""
+    """Open a library in `home` with short timeouts and small images."""
     values = {
         "home": home,
         "connect_seconds": 2,
@@ -130,12 +130,12 @@ def open_workspace(home: Path, **given: Any) -> Workspace:
 
 
 def truthful(number: int) -> str:
-    """What the stand-in says of the frame of this number in a numbered clip."""
+    """The stand-in's description of a frame of a numbered clip."""
     return f"Frame number {number}: black and white squares above a {colour_name(number)} band."
 
 
 def assert_truthful(workspace: Workspace, video_id: int = 1, first: int = 0) -> None:
-    """Every kept frame is described, by what is to be seen in that very frame."""
+    """Every kept frame has the description of its own image."""
     frames = workspace.frames(video_id)
     assert frames
     for frame in frames:
@@ -145,7 +145,7 @@ def assert_truthful(workspace: Workspace, video_id: int = 1, first: int = 0) -> 
 
 
 def assert_settled(workspace: Workspace) -> None:
-    """Nothing is in anybody's hands: no claimed task, no half picture, no run that looks alive."""
+    """No task is claimed, no image is partly written, and no run appears to be alive."""
     assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing' OR lease_token IS NOT NULL") == 0
     assert not list(workspace.frames_folder.rglob("*.part"))
     assert set(workspace.states_of_runs()) <= {"stopped", "finished", "crashed"}
@@ -153,15 +153,15 @@ def assert_settled(workspace: Workspace) -> None:
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until something is so."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"waited {seconds:.0f} s in vain: {what}"
+        assert time.monotonic() < end, f"waited {seconds:.0f} s for: {what}"
         await asyncio.sleep(0.01)
 
 
 class Running:
-    """A worker that runs beside the test; stopped, and its errors raised, at the end of the block."""
+    """A worker that runs in the background of a test. Leaving the block stops it and raises its errors."""
 
     def __init__(self, workspace: Workspace, options: RunOptions | None = None) -> None:
         self._describer = workspace.describer()
@@ -180,6 +180,6 @@ class Running:
             await self._describer.close()
 
     async def end(self) -> RunSummary:
-        """Wait for the worker's own end."""
+        """Wait until the worker ends by itself."""
         assert self._task is not None
         return await asyncio.wait_for(asyncio.shield(self._task), PATIENCE_SECONDS)

@@ -1,0 +1,79 @@
+"""Documents that repeat what the code says are checked against it: settings, the map of folders, the lock files."""
+
+import ast
+import re
+
+import pytest
+
+from enrich.settings import Settings
+from tests.house.source import PACKAGES, PROJECT, parsed
+
+LOCKS = ("requirements.lock", "requirements-headless.lock")
+
+
+def read(name: str) -> str:
+    return (PROJECT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locked_requirements_have_a_version_and_a_hash(name):
+    text = read(name).replace("\\\n", " ")
+    entries = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    assert entries
+    for entry in entries:
+        assert re.match(r"^[a-z0-9._-]+(\[[a-z0-9,._-]+\])?==\S+ .*--hash=sha256:[0-9a-f]{64}", entry), entry
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_contain_no_url(name):
+    text = read(name)
+    for word in ("://", "--find-links", "--index-url", "--extra-index-url", " -f ", "\n-i "):
+        assert word not in text
+
+
+def test_both_locks_have_the_same_opencv_version():
+    pattern = re.compile(r"^opencv-python(?:-headless)?==(\S+)", re.MULTILINE)
+    assert len({pattern.search(read(name))[1] for name in LOCKS}) == 1
+
+
+def test_settings_document_lists_every_setting():
+    rows = re.findall(r"^\| *`?(EVERYFRAME_[A-Z_]+)`? *\|([^|]+)\|([^|]+)\|", read("docs/settings.md"), re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == sorted(f"EVERYFRAME_{name.upper()}" for name in Settings.model_fields)
+    assert all(default.strip() and meaning.strip() for _, default, meaning in rows)
+
+
+def test_guarantees_name_existing_tests():
+    """`folder/test_file.py::test_name` in docs/promises.md exists below `tests/`."""
+    named = re.findall(r"`((?:\w+/)*test_\w+\.py)(?:::(test_\w+))?`", read("docs/promises.md"))
+    assert len(named) > 50
+    tests = {file: read(f"tests/{file}") if (PROJECT / "tests" / file).is_file() else "" for file, _ in named}
+    missing = [
+        f"{file}::{name}" for file, name in named if not tests[file] or (name and f"def {name}(" not in tests[file])
+    ]
+    assert missing == []
+
+
+def first_sentence(docstring: str) -> str:
+    return re.split(r"(?<=[.!?])\s", " ".join(docstring.split()), maxsplit=1)[0]
+
+
+def test_first_sentence_ends_at_its_period():
+    assert first_sentence("Reads 1.5 GB of\n    video. Knows no database.") == "Reads 1.5 GB of video."
+    assert first_sentence("One sentence.") == "One sentence."
+
+
+def test_architecture_describes_folders_as_their_docstrings_do():
+    """Lines like "`enrich/worker/` — The worker: ..." repeat the first sentence of the folder's docstring."""
+    described = dict(re.findall(r"`([a-z_/]+)/` — (.+?)\s*$", read("ARCHITECTURE.md"), re.MULTILINE))
+    packages = [path for package in PACKAGES for path in sorted((PROJECT / package).rglob("__init__.py"))]
+    documented = {
+        path.parent.relative_to(PROJECT).as_posix(): first_sentence(docstring)
+        for path in packages
+        if (docstring := ast.get_docstring(parsed(path)))
+    }
+    top = {folder for folder in documented if folder in PACKAGES or folder.count("/") == 1}
+    assert sorted(top - described.keys()) == []
+    assert {folder: text for folder, text in described.items() if folder in documented} == {
+        folder: documented[folder] for folder in described if folder in documented
+    }
+    assert [folder for folder in described if not (PROJECT / folder).is_dir()] == []
