@@ -4,7 +4,6 @@ import http.client
 import importlib.util
 import signal
 import subprocess
-import sys
 import time
 import webbrowser
 from collections.abc import Iterator, Sequence
@@ -53,7 +52,9 @@ def dashboard(
     Ctrl-C ends it; work in the background goes on.
     """
     if importlib.util.find_spec("streamlit") is None:
-        raise ControlError("the dashboard is not installed: run `pip install 'everyframe[dashboard]'`")
+        raise ControlError(
+            "Streamlit, which serves the dashboard, is not installed: run `pip install --upgrade everyframe`"
+        )
     if not APP.is_file():
         raise ControlError(f"the dashboard is not where it was installed, {APP}: install EveryFrame again")
     is_private = is_loopback(address)
@@ -85,7 +86,9 @@ def dashboard(
 def _served(address: str, port: int, names: Sequence[str]) -> "Iterator[subprocess.Popen[bytes]]":
     """Streamlit in a process of its own, which ends with this one, unless this one is killed without a word."""
     options = FIRM | {"server.address": address, "server.port": str(port), "browser.serverAddress": _host(address)}
-    command = [sys.executable, "-m", "streamlit", "run", str(APP)]
+    from enrich.control.launch import python_command
+
+    command = python_command("streamlit", "run", str(APP))
     command += [f"--{option}={value}" for option, value in options.items()]
     command += [f"--server.allowedHosts={name}" for name in names]
     for number in ("SIGTERM", "SIGHUP"):

@@ -4,10 +4,10 @@ What they print by themselves (a library's last words, a traceback from before t
 `logs/output.txt`, which is begun anew with every start.
 """
 
-import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,22 @@ from enrich.settings import Settings, environment_with
 MOST_OUTPUT = 2000  # characters of it that are quoted
 
 
-def launch(settings: Settings, *arguments: str, is_new: bool = True) -> "subprocess.Popen[bytes]":
-    """Start `python` with these arguments, detached, for the library of `settings`. The caller waits for its end."""
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module with this Python and EveryFrame's own folders, from any working directory.
+
+    Every process of EveryFrame is started with it. In an installed wheel `python -m enrich` would be another package;
+    `everyframe.run_module` is found by name, so the command stays valid when Python is upgraded.
+    """
+    return [sys.executable, "-P", "-m", "everyframe.run_module", module, *arguments]
+
+
+def launch(settings: Settings, command: Sequence[str], *, is_new: bool = True) -> "subprocess.Popen[bytes]":
+    """Start a command detached, for the library of `settings`. The caller waits for its end."""
     path = output_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb" if is_new else "ab") as output:
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -76,9 +85,7 @@ def identity(text: str, hostname: str) -> ProcessIdentity:
 
 def environment_for(settings: Settings) -> dict[str, str]:
     """The environment of a program of ours: this one, with what is relative to our folder made absolute."""
-    source = str(Path(__file__).resolve().parents[2])  # where our packages are, installed or not
     given = environment_with(EVERYFRAME_HOME=str(settings.home))
-    given["PYTHONPATH"] = os.pathsep.join(filter(None, [source, given.get("PYTHONPATH")]))
     if settings.database_url:
         url = make_url(settings.database_url)
         if url.get_backend_name() == "sqlite" and url.database:

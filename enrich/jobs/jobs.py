@@ -14,7 +14,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from typing import Any
 import psutil
 
 from db.runs import ProcessIdentity
-from enrich.control.launch import detached, reap
+from enrich.control.launch import detached, python_command, reap
 from enrich.errors import ControlError
 from enrich.jobs.__main__ import ERR, EXIT, HERE, OUT
 from enrich.jobs.command import command_environment, command_line, error_line, json_values
@@ -75,7 +74,7 @@ def start_job(settings: Settings, kind: str, *words: str) -> Job:
     try:
         folder.mkdir(parents=True)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", HERE, str(folder), *command_line(words)],
+            python_command(HERE, str(folder), *command_line(words)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

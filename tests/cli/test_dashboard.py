@@ -116,7 +116,9 @@ def test_a_password_that_is_too_short_is_refused(monkeypatch):
 
 def test_without_streamlit_the_command_says_what_to_install(cli, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    cli("dashboard").refused("the dashboard is not installed", "`pip install 'everyframe[dashboard]'`")
+    cli("dashboard").refused(
+        "Streamlit, which serves the dashboard, is not installed", "`pip install --upgrade everyframe`"
+    )
 
 
 @pytest.mark.parametrize(("kind", "opened"), [(webbrowser.GenericBrowser, []), (webbrowser.Mozilla, ["http://x"])])
