@@ -1,6 +1,6 @@
-"""EveryFrame: every frame of your own videos, described by a vision model on your own machine.
+"""EveryFrame: describes every frame of your videos with a vision model on your own computer.
 
-Nothing is imported until it is asked for, so that the command line and the dashboard start fast.
+The public API is imported lazily, so that the command line and the dashboard start fast.
 """
 
 from typing import TYPE_CHECKING, Any

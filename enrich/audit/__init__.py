@@ -1,1 +1,1 @@
-"""Checking: whether all that is stored belongs together, and whether what was left out lost nothing."""
+"""Audits: whether the frames that sampling skipped were redundant."""

@@ -1,1 +1,1 @@
-"""Start, stop and watch the worker process from outside."""
+"""Start, stop and monitor the worker process from another process."""

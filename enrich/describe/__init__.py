@@ -1,1 +1,1 @@
-"""Describing pictures: the Describer protocol and one module for each describer. Knows no database."""
+"""Describers: the protocol and its implementations (Ollama, Claude, baseline). No database access."""

@@ -1,1 +1,1 @@
-"""Commands that the dashboard runs as processes of their own."""
+"""Commands that the dashboard runs in separate processes, in the foreground or as background jobs."""

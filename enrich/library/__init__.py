@@ -1,1 +1,1 @@
-"""The library: opening it, adding videos, the stored images and descriptions."""
+"""The library: opening it, adding videos, and its stored images and descriptions."""

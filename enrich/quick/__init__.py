@@ -1,1 +1,1 @@
-"""The quick pass: a few key frames of a film looked at within minutes, by Claude, a local model or the baseline."""
+"""The quick pass: a few key frames of a video, described within minutes by Claude, a local model or the baseline."""

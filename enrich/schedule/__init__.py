@@ -1,1 +1,1 @@
-"""Scheduling: which frame is described next, and how far a run gets."""
+"""Scheduling: the order in which frames are described, and forecasts of how far a run gets."""

@@ -1,1 +1,1 @@
-"""Reading video: probe, decode, signals, likeness, pictures. Knows no database and no model."""
+"""Video files: probe, decode, seek, measure signals, choose frames, encode JPEGs. No database, no models."""

@@ -6,6 +6,7 @@ Every program runs with an environment of its own, from a folder whose modules h
 import json
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from contextlib import closing
@@ -111,6 +112,24 @@ def test_the_analyzer_is_importable(installation):
         "print(*(callable(getattr(analyzer, n)) for n in ('analyze_frame_deep', 'enrich_video', 'worker')))"
     )
     assert installation.python_code(code) == "True True True"
+
+
+def test_type_checkers_know_the_analyzer(installation, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from everyframe import LocalVisionAnalyzer\nreveal_type(LocalVisionAnalyzer().worker)\n", encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installation.python, "--cache-dir"]
+    done = subprocess.run(
+        [*command, tmp_path / "cache", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Coroutine" in done.stdout
 
 
 def test_import_enrich_is_still_the_package_from_pypi(installation):

@@ -1,1 +1,1 @@
-"""Describing key frames with Claude."""
+"""The quick pass with Claude."""

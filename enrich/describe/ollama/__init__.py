@@ -1,1 +1,1 @@
-"""Describing images with a model in Ollama."""
+"""Describing images with a vision model in Ollama."""

@@ -1,1 +1,1 @@
-"""The quick pass: several key frames in one request."""
+"""The quick pass: describers for a few key frames of a video."""

@@ -1,1 +1,1 @@
-"""Parts of the page Frames."""
+"""Parts of the Frames page."""

@@ -1,1 +1,1 @@
-"""Parts of the page Search."""
+"""Parts of the Search page."""

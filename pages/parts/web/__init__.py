@@ -1,1 +1,1 @@
-"""What the dashboard's server does beside pages: who may ask, pictures, films, uploads."""
+"""HTTP parts of the dashboard beside Streamlit's pages: access control, login, images, videos and uploads."""
