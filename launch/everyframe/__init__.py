@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # for users of the installed package, whose type checker must not take another `enrich` for ours
-    from everyframe._app.enrich.analyzer import LocalVisionAnalyzer  # type: ignore[import-not-found]
+if TYPE_CHECKING:  # a checkout has no `_app`; for the installed package, `enrich` could be another project's
+    from everyframe._app.enrich.analyzer import LocalVisionAnalyzer  # type: ignore[import-untyped]
 
 __all__ = ["LocalVisionAnalyzer"]
 

@@ -11,7 +11,8 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 FOREIGN = "enrich==1.2.7"  # a package of another project, with one of the names our folders have
-INSTALL_SECONDS = 600
+INSTALL_SECONDS = 600  # one run of pip or hatchling; typically under a minute
+TEST_SECONDS = 1200  # the first test also waits for the installation
 DECOYS = ("enrich", "db", "pages", "app")
 
 

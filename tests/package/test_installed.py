@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.package.conftest import INSTALL_SECONDS, Installation
+from tests.package.conftest import TEST_SECONDS, Installation
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(INSTALL_SECONDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(TEST_SECONDS)]
 START_SECONDS = 120.0
 WORK_SECONDS = 120.0
 

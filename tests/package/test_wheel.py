@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.package.conftest import INSTALL_SECONDS, PROJECT
+from tests.package.conftest import INSTALL_SECONDS, PROJECT, TEST_SECONDS
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(INSTALL_SECONDS)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(TEST_SECONDS)]
 
 
 def names(wheel: Path) -> set[str]:
