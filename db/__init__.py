@@ -1,1 +1,1 @@
-"""The database: tables, migrations, the task queue, writes, reads and search. Depends on SQLAlchemy and Alembic only."""
+"""The database: tables, migrations, the task queue, writes, reads and search. SQLAlchemy and Alembic only."""
