@@ -1,1 +1,1 @@
-"""The library: tables, queue, writes, reads, migrations. Knows SQLAlchemy and Alembic alone."""
+"""The database: tables, migrations, the task queue, writes, reads and search. SQLAlchemy and Alembic only."""

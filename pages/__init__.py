@@ -1,1 +1,1 @@
-"""The pages of the dashboard: read filters, one call into `db.queries`, draw."""
+"""The dashboard's pages: each reads its query parameters, reads the database and draws."""

@@ -4,7 +4,6 @@ import http.client
 import importlib.util
 import signal
 import subprocess
-import sys
 import time
 import webbrowser
 from collections.abc import Iterator, Sequence
@@ -60,7 +59,9 @@ def dashboard(
     Example: everyframe dashboard --address 0.0.0.0
     """
     if importlib.util.find_spec("streamlit") is None:
-        raise ControlError("the dashboard is not installed. Install it with `pip install 'everyframe[dashboard]'`")
+        raise ControlError(
+            "Streamlit, which serves the dashboard, is not installed: run `pip install --upgrade everyframe`"
+        )
     if not APP.is_file():
         raise ControlError(f"{APP} is missing: reinstall EveryFrame")
     is_private = is_loopback(address)
@@ -91,12 +92,14 @@ def dashboard(
 @contextmanager
 def _served(address: str, port: int, names: Sequence[str]) -> "Iterator[subprocess.Popen[bytes]]":
     """Streamlit in a child process, stopped on exit. It survives only if this process is killed with SIGKILL."""
+    from enrich.control.launch import python_command
+
     options = FIXED_OPTIONS | {
         "server.address": address,
         "server.port": str(port),
         "browser.serverAddress": _host(address),
     }
-    command = [sys.executable, "-m", "streamlit", "run", str(APP)]
+    command = python_command("streamlit", "run", str(APP))
     command += [f"--{option}={value}" for option, value in options.items()]
     command += [f"--server.allowedHosts={name}" for name in names]
     for number in ("SIGTERM", "SIGHUP"):

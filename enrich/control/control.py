@@ -5,7 +5,6 @@ signals, so requests work the same on every platform and from another machine. O
 is terminated as a process, by the caller of `stop`, and only on the machine it runs on.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +19,7 @@ from db import queue, runs
 from db.engine import reading, writing
 from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
-from enrich.control.launch import last_output, launch, reap
+from enrich.control.launch import last_output, launch, python_command, reap
 from enrich.errors import ControlError
 from enrich.library.library import open_engine
 from enrich.process import find, is_alive, lives
@@ -71,7 +70,7 @@ def start(
         running = running_worker(engine)
         if running is not None:
             return StartResult(running, was_running=True)
-        supervisor = launch(settings, *supervisor_command(describer, model, until)[1:])
+        supervisor = launch(settings, supervisor_command(describer, model, until))
         reaper = reap(supervisor)
         end = time.monotonic() + START_TIMEOUT_SECONDS
         while time.monotonic() < end:
@@ -144,7 +143,7 @@ def supervisor_command(
     """The command of the supervisor, which keeps a worker running. It stays in the foreground."""
     options = [("--describer", describer), ("--model", model), ("--until", until.isoformat() if until else None)]
     words = [word for name, value in options if value is not None for word in (name, value)]
-    return [sys.executable, "-m", "enrich.control.supervisor", *words]
+    return python_command("enrich.control.supervisor", *words)
 
 
 def running_worker(engine: Engine) -> RunRow | None:

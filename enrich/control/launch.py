@@ -4,10 +4,10 @@ Their stdout and stderr (native libraries, tracebacks from before the log is ope
 which is truncated at every start.
 """
 
-import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,22 @@ from enrich.settings import Settings, environment_with
 MAX_OUTPUT_CHARACTERS = 2000  # quoted in errors and logs
 
 
-def launch(settings: Settings, *arguments: str, is_new: bool = True) -> "subprocess.Popen[bytes]":
-    """Start Python with these arguments, detached, for the library of `settings`. The caller must reap the process."""
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module with this Python and EveryFrame's own folders, from any working directory.
+
+    Every process of EveryFrame is started with it. In an installed wheel `python -m enrich` would be another package;
+    `everyframe.run_module` is found by name, so the command stays valid when Python is upgraded.
+    """
+    return [sys.executable, "-P", "-m", "everyframe.run_module", module, *arguments]
+
+
+def launch(settings: Settings, command: Sequence[str], *, is_new: bool = True) -> "subprocess.Popen[bytes]":
+    """Start a command detached, for the library of `settings`. The caller must reap the process."""
     path = output_path(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb" if is_new else "ab") as output:
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -75,9 +84,7 @@ def identity(text: str, hostname: str) -> ProcessIdentity:
 
 def environment_for(settings: Settings) -> dict[str, str]:
     """The environment for a process we start: this one, with relative paths made absolute."""
-    source = str(Path(__file__).resolve().parents[2])  # the folder of our packages, installed or not
     given = environment_with(EVERYFRAME_HOME=str(settings.home))
-    given["PYTHONPATH"] = os.pathsep.join(filter(None, [source, given.get("PYTHONPATH")]))
     if settings.database_url:
         given["EVERYFRAME_DATABASE_URL"] = absolute_url(settings.database_url)
     return given

@@ -23,7 +23,7 @@ from db import runs, store
 from db.engine import reading, writing
 from db.models import RunState
 from db.runs import RunRow
-from enrich.control.launch import described, last_output, launch
+from enrich.control.launch import described, last_output, launch, python_command
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.logs import Action, about, catch_crashes, log_path, log_to_file
@@ -75,9 +75,8 @@ class Supervisor:
 
     def _run_worker(self) -> int:
         """Run the worker once; its exit code, negative for the signal that ended it."""
-        worker = launch(
-            self._settings, "-m", "enrich", *self._arguments, "--supervisor", described(self._identity), is_new=False
-        )
+        command = python_command("enrich", *self._arguments, "--supervisor", described(self._identity))
+        worker = launch(self._settings, command, is_new=False)
         log.info("started the worker as process %d", worker.pid, extra=about(Action.WORKER_STARTED))
         ended = threading.Thread(target=worker.wait, name="everyframe-supervisor")
         ended.start()

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enrich.control.launch import detached, environment_for
+from enrich.control.launch import detached, environment_for, python_command
 from enrich.settings import Settings
 
 TIMEOUT_SECONDS = 120.0
@@ -83,7 +83,7 @@ def command_line(words: Sequence[str]) -> list[str]:
     """The full command line of an `everyframe` command with JSON output, run by this Python interpreter."""
     words = list(words)
     place = words.index("--") if "--" in words else len(words)
-    return [sys.executable, "-P", "-m", "enrich.cli", *words[:place], "--json", *words[place:]]
+    return python_command("enrich.cli", *words[:place], "--json", *words[place:])
 
 
 def command_environment(settings: Settings) -> dict[str, str]:

@@ -14,7 +14,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from typing import Any
 import psutil
 
 from db.runs import ProcessIdentity
-from enrich.control.launch import detached, reap
+from enrich.control.launch import detached, python_command, reap
 from enrich.errors import ControlError
 from enrich.jobs.__main__ import ERR, EXIT, MODULE, OUT
 from enrich.jobs.command import command_environment, command_line, error_line, json_values
@@ -72,11 +71,11 @@ def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = Tr
     now = datetime.now(UTC)
     job_id = f"{now:%Y%m%dT%H%M%S%f}-{secrets.token_hex(3)}"
     folder = settings.home / FOLDER / job_id
-    program = command_line(words) if prints_json else [sys.executable, "-P", "-m", "enrich.cli", *words]
+    program = command_line(words) if prints_json else python_command("enrich.cli", *words)
     try:
         folder.mkdir(parents=True)
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, str(folder), *program],
+            python_command(MODULE, str(folder), *program),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -1,1 +1,1 @@
-"""The worker: decodes, describes and saves until nothing is left. Video, describers and the database meet here."""
+"""The worker: extracts frames, describes them and saves the results until the queue is empty."""

@@ -116,7 +116,9 @@ def test_short_password_is_refused(monkeypatch):
 
 def test_missing_streamlit_names_the_install_command(cli, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    cli("dashboard").refused("the dashboard is not installed", "`pip install 'everyframe[dashboard]'`")
+    cli("dashboard").refused(
+        "Streamlit, which serves the dashboard, is not installed", "`pip install --upgrade everyframe`"
+    )
 
 
 @pytest.mark.parametrize(("kind", "opened"), [(webbrowser.GenericBrowser, []), (webbrowser.Mozilla, ["http://x"])])

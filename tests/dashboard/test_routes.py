@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.served import Dashboard, serve
-from tests.cli.conftest import NOBODY
+from tests.cli.conftest import NO_OLLAMA
 from tests.cli.terminal import ask, change
 from tests.clips import numbered_clip
 
@@ -34,7 +34,7 @@ def served(described: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (home / "frames" / "link.jpg").symlink_to(folder / "beside.jpg")
         (home / "strips" / str(VIDEO)).mkdir(parents=True)
         (home / "strips" / str(VIDEO) / "7.jpg").symlink_to(folder / "beside.jpg")
-    with serve(home, folder / "log", OLLAMA_HOST=NOBODY) as dashboard:
+    with serve(home, folder / "log", OLLAMA_HOST=NO_OLLAMA) as dashboard:
         yield dashboard
 
 

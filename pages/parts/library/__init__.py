@@ -1,1 +1,1 @@
-"""Parts of the page Library."""
+"""Parts of the Library page."""

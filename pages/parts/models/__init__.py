@@ -1,1 +1,1 @@
-"""Parts of the page Models."""
+"""Parts of the Models page."""

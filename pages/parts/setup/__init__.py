@@ -1,1 +1,1 @@
-"""Parts of the page Setup."""
+"""Parts of the Setup page."""

@@ -1,0 +1,151 @@
+"""The installed wheel, beside a package of another project that is named `enrich` too.
+
+Every program runs with an environment of its own, from a folder whose modules have the names of EveryFrame's folders.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.package.conftest import TEST_SECONDS, Installation
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(TEST_SECONDS)]
+START_SECONDS = 120.0
+WORK_SECONDS = 120.0
+
+
+def command_json(installation: Installation, *words: str) -> dict[str, Any]:
+    done = installation.run(installation.command, *words, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_demo_describes_its_sample_video(installation):
+    done = installation.run(installation.command, "demo")
+    assert done.returncode == 0, done.stderr
+    assert "everyframe search " in done.stdout
+    assert (installation.home / "library" / "demo" / "library.db").exists()
+
+
+def test_python_m_everyframe_is_the_command(installation):
+    done = installation.run(installation.python, "-m", "everyframe", "list", "--json")
+    assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+def test_dashboard_answers(installation):
+    with closing(socket.create_server(("127.0.0.1", 0))) as one:
+        port = one.getsockname()[1]
+    process = subprocess.Popen(
+        [installation.command, "dashboard", "--no-browser", "--port", str(port)],
+        cwd=installation.working_directory,
+        env=installation.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        first = process.stdout.readline()
+        assert f"http://127.0.0.1:{port}" in first, process.communicate()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=START_SECONDS) as answer:  # ours
+            assert answer.status == 200
+    finally:
+        process.terminate()
+        process.communicate(timeout=START_SECONDS)
+    assert process.returncode == 0
+
+
+def test_pages_draw_without_an_exception(installation):
+    """What a browser tab gets, drawn by Streamlit's own test client in the installed environment."""
+    code = (
+        "import os\nfrom everyframe import put_app_first\nput_app_first()\n"
+        "import app\nos.chdir(os.path.dirname(app.__file__))\n"
+        "from streamlit.testing.v1 import AppTest\ntab = AppTest.from_file(app.__file__, default_timeout=60).run()\n"
+        "print(len(tab.exception), len(tab.title) > 0)"
+    )
+    assert installation.python_code(code).splitlines()[-1] == "0 True"
+
+
+def test_background_worker_starts_and_stops(installation):
+    """The supervisor and the worker are processes of their own, and so is a command the dashboard runs."""
+    sample = installation.home / "library" / "demo" / "sample.mp4"
+    if not sample.exists():
+        assert installation.run(installation.command, "demo").returncode == 0
+    code = (
+        "from everyframe import put_app_first\nput_app_first()\nfrom enrich.jobs.command import run_command\n"
+        f"from enrich.settings import load_settings\nprint(run_command(load_settings(), 'add', {str(sample)!r}).code)"
+    )
+    assert installation.python_code(code) == "0"
+    started = installation.run(installation.command, "start")
+    assert started.returncode == 0, started.stderr
+    try:
+        end = time.monotonic() + WORK_SECONDS
+        while not command_json(installation, "search", "baseline")["hits"]:
+            assert time.monotonic() < end, command_json(installation, "status")
+            time.sleep(0.5)
+    finally:
+        stopped = installation.run(installation.command, "stop")
+    assert stopped.returncode == 0, stopped.stderr
+
+
+def test_jobs_run_in_the_background(installation):
+    code = (
+        "import time\nfrom everyframe import put_app_first\nput_app_first()\nfrom enrich.jobs import jobs\n"
+        "from enrich.settings import load_settings\nsettings = load_settings()\njobs.start_job(settings, 'x', 'list')\n"
+        "while jobs.jobs(settings)[0].is_running: time.sleep(0.1)\nprint(jobs.jobs(settings)[0].exit_code)"
+    )
+    assert installation.python_code(code) == "0"
+
+
+def test_the_analyzer_is_importable(installation):
+    code = (
+        "import sys\nbefore = list(sys.path)\nfrom everyframe import LocalVisionAnalyzer\nassert sys.path == before\n"
+        "analyzer = LocalVisionAnalyzer(model='llava:13b')\n"
+        "print(*(callable(getattr(analyzer, n)) for n in ('analyze_frame_deep', 'enrich_video', 'worker')))"
+    )
+    assert installation.python_code(code) == "True True True"
+
+
+def test_type_checkers_know_the_analyzer(installation, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from everyframe import LocalVisionAnalyzer\nreveal_type(LocalVisionAnalyzer().worker)\n", encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installation.python, "--cache-dir"]
+    done = subprocess.run(
+        [*command, tmp_path / "cache", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=START_SECONDS,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "Coroutine" in done.stdout
+
+
+def test_import_enrich_is_still_the_package_from_pypi(installation):
+    code = (
+        "import everyframe, enrich.console\nfrom importlib.util import find_spec\n"
+        "print(enrich.__file__, *map(find_spec, ('db', 'pages')))"
+    )
+    file, *ours = installation.python_code(code).split()
+    assert "_app" not in file
+    assert file.endswith(("/enrich/__init__.py", "\\enrich\\__init__.py"))
+    assert ours == ["None", "None"]
+
+
+def test_a_foreign_enrich_in_the_process_is_named(installation):
+    code = (
+        "import enrich\ntry:\n    from everyframe import LocalVisionAnalyzer\nexcept ImportError as error:\n"
+        "    print(error)"
+    )
+    assert "another package named 'enrich' is already imported" in installation.python_code(code)
