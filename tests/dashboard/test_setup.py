@@ -42,7 +42,7 @@ def test_what_is_missing_comes_with_the_command_that_mends_it(opened, request, s
 def test_a_remedy_can_be_copied(opened, finished, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", "999999999")
     app = opened()
-    assert "free some space, or lower EVERYFRAME_DISK_RESERVE_MB" in [code.value for code in app.code]
+    assert "free up disk space, or lower EVERYFRAME_DISK_RESERVE_MB" in [code.value for code in app.code]
 
 
 def test_a_setting_is_saved_and_its_default_comes_back(opened, finished):

@@ -102,7 +102,7 @@ def test_another_lock_is_set_up_anew(folder):
 
 @needs_shell
 def test_a_missing_ollama_is_said_in_one_sentence_with_its_link(folder):
-    said, told = start(folder, says="mend it: install it: https://ollama.com/download (Linux: …)")
+    said, told = start(folder, says="Fix: install Ollama from https://ollama.com/download (Linux: …)")
     [sentence] = [line for line in said.splitlines() if "Ollama" in line]
     assert "https://ollama.com/download" in sentence
     assert told[-1] == "everyframe dashboard"

@@ -39,7 +39,7 @@ class Night:
         """Wait until something is so; fails at once if `worker` ends before."""
         end = time.monotonic() + PATIENCE_SECONDS
         while not happens():
-            assert worker is None or worker.poll() is None, f"the worker has ended: {what}; {self.log()}"
+            assert worker is None or worker.poll() is None, f"the worker ended: {what}; {self.log()}"
             assert time.monotonic() < end, f"waited in vain: {what}; {self.log()}"
             time.sleep(LOOK_SECONDS)
 

@@ -56,21 +56,21 @@ def test_without_a_yes_no_batch_is_sent(home: Path, claude: ClaudeStandIn, cli: 
     said = cli("quick", "1", "--batch")
     assert said.code == 1
     assert "as a batch" in said.err
-    assert "say --yes" in said.err
+    assert "Pass --yes" in said.err
     assert claude.sent == []
     assert ask(home, BATCHES) == []
 
 
 def test_waiting_may_be_left_and_taken_up_by_anybody(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     out = leave_under_way(home)
-    assert "Claude is not done. Go on later: everyframe quick --collect" in out
+    assert "The batch is not finished. Collect it later with" in out
     claude.finish()
     said = cli("quick", "--collect", "--json")
     assert said.code == 0, said
     assert end(said)["answered"] == PICTURES
     assert end(said)["usd"] == pytest.approx(claude.usd, rel=1e-9)
     assert_paid_once(home, claude)
-    assert cli("quick", "--collect").out == "No batch is under way.\n"
+    assert cli("quick", "--collect").out == "No batch is pending.\n"
 
 
 def test_what_is_on_the_way_is_not_asked_about_at_once_either(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
@@ -115,10 +115,10 @@ def test_a_film_that_is_removed_takes_its_batch_with_it(home: Path, claude: Clau
     leave_under_way(home)
     assert cli("remove", "1", "--yes").code == 0
     claude.finish()
-    assert cli("quick", "--collect").out == "No batch is under way.\n"
+    assert cli("quick", "--collect").out == "No batch is pending.\n"
 
 
 def test_only_claude_takes_batches(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     said = cli("quick", "1", "--batch", "--describer", "baseline")
     assert said.code == 2
-    assert "only Claude takes batches" in said.err
+    assert "batches are available with Claude only" in said.err

@@ -60,7 +60,7 @@ def test_a_batch_that_cannot_be_fetched_leaves_the_deep_pass_alone(
         said = cli("quick", "--collect")
         assert said.code == 1
         assert "there is no key for Claude" in said.err
-        assert said.err.endswith("; the batch is kept\n")
+        assert said.err.endswith(". The batch is kept\n")
     monkeypatch.setenv("ANTHROPIC_API_KEY", key)
     if wrong == "no network":
         claude.start()
