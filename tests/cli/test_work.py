@@ -126,7 +126,8 @@ def test_retry_queues_failed_frames(cli, standin, party):
     cli("retry", "nope").refused("no video is called 'nope'")
 
 
-def test_undecodable_video_fails_alone(cli, standin, clips, tmp_path, home):
+def test_undecodable_video_fails_alone(cli, standin, clips, tmp_path, home, expected_errors):
+    expected_errors.append("broken: ")
     broken = tmp_path / "broken.mp4"
     shutil.copy(clips / "numbers.mp4", broken)
     cli("add", "--sampling", "exact", broken, clips / "party.mp4")

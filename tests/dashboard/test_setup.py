@@ -42,7 +42,7 @@ def test_system_check_shows_problems_and_fixes(opened, request, state):
 def test_fix_can_be_copied(opened, finished, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DISK_RESERVE_MB", "999999999")
     app = opened()
-    assert "free some space, or lower EVERYFRAME_DISK_RESERVE_MB" in [code.value for code in app.code]
+    assert "free up disk space, or lower EVERYFRAME_DISK_RESERVE_MB" in [code.value for code in app.code]
 
 
 def test_setting_is_saved_and_reset_to_default(opened, finished):

@@ -56,21 +56,21 @@ def test_without_yes_no_batch_is_sent(home: Path, claude: ClaudeStandIn, cli: Cl
     done = cli("quick", "1", "--batch")
     assert done.code == 1
     assert "as a batch" in done.err
-    assert "say --yes" in done.err
+    assert "Pass --yes" in done.err
     assert claude.sent == []
     assert ask(home, BATCHES) == []
 
 
 def test_interrupted_wait_is_resumed_by_collect(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     out = interrupt_pending_batch(home)
-    assert "Claude is not done. Go on later: everyframe quick --collect" in out
+    assert "The batch is not finished. Collect it later with" in out
     claude.finish()
     done = cli("quick", "--collect", "--json")
     assert done.code == 0, done
     assert end(done)["answered"] == FRAMES
     assert end(done)["usd"] == pytest.approx(claude.usd, rel=1e-9)
     assert_paid_once(home, claude)
-    assert cli("quick", "--collect").out == "No batch is under way.\n"
+    assert cli("quick", "--collect").out == "No batch is pending.\n"
 
 
 def test_frames_in_a_pending_batch_are_not_sent_again(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
@@ -115,10 +115,10 @@ def test_removed_video_removes_its_batch(home: Path, claude: ClaudeStandIn, cli:
     interrupt_pending_batch(home)
     assert cli("remove", "1", "--yes").code == 0
     claude.finish()
-    assert cli("quick", "--collect").out == "No batch is under way.\n"
+    assert cli("quick", "--collect").out == "No batch is pending.\n"
 
 
 def test_only_claude_accepts_batches(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     done = cli("quick", "1", "--batch", "--describer", "baseline")
     assert done.code == 2
-    assert "only Claude takes batches" in done.err
+    assert "batches are available with Claude only" in done.err

@@ -60,7 +60,7 @@ def test_uncollectable_batch_does_not_disturb_the_deep_pass(
         done = cli("quick", "--collect")
         assert done.code == 1
         assert "no Claude API key found" in done.err
-        assert done.err.endswith("; the batch is kept\n")
+        assert done.err.endswith(". The batch is kept\n")
     monkeypatch.setenv("ANTHROPIC_API_KEY", key)
     if wrong == "no network":
         claude.start()

@@ -142,7 +142,7 @@ def test_file_becomes_a_search_result(place):
     speeds = {row["name"]: row["seconds_per_frame"] for row in json.loads(place.says("models", "--json"))}
     assert any(speed and speed > 0 for speed in speeds.values())
 
-    assert "nothing to do" in place.run("enrich").out
+    assert "already described" in place.run("enrich").out
     place.says("remove", "1", "--yes")
     assert place.video.read_bytes() == before
 
