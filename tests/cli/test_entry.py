@@ -58,7 +58,7 @@ def test_another_film_is_refused_and_nothing_changes(cli, film, numbers, tmp_pat
     cli("relink", "film", numbers).refused(f"{numbers} is not the same video as film", "everyframe add")
     cli("relink", "film", tmp_path / "gone.mp4").refused("gone.mp4 is not there")
     (tmp_path / "notes.mp4").write_text("no film")
-    cli("relink", "film", tmp_path / "notes.mp4").refused("another film")
+    cli("relink", "film", tmp_path / "notes.mp4").refused("is not the same video")
     assert cli("relink", "film", tmp_path).code == 1
     assert ask(home, "SELECT * FROM videos") == before
 

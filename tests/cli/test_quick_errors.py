@@ -44,13 +44,13 @@ def test_what_the_owner_of_the_account_must_mend_is_said_and_then_it_goes_on(cli
 @pytest.mark.usefixtures("untouched")
 def test_a_key_that_may_not_use_the_model_is_said(cli, film, claude):
     claude.play("forbidden")
-    sentence(cli("quick", "moments", "--yes"), "this key may not use claude-haiku-5-5")
+    sentence(cli("quick", "moments", "--yes"), "this API key may not use claude-haiku-5-5")
 
 
 @pytest.mark.usefixtures("untouched")
 def test_without_a_key_it_says_where_to_put_one(cli, film, claude, monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
-    sentence(cli("quick", "moments", "--yes"), "no key for Claude", "ANTHROPIC_API_KEY", "keyring set")
+    sentence(cli("quick", "moments", "--yes"), "no Claude API key found", "ANTHROPIC_API_KEY", "keyring set")
     assert claude.history == []
 
 
@@ -58,7 +58,7 @@ def test_without_a_key_it_says_where_to_put_one(cli, film, claude, monkeypatch):
 def test_a_wrong_key_is_said_and_never_shown_nor_stored(cli, film, claude, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
     said = cli("quick", "moments", "--yes")
-    sentence(said, "refuses the key")
+    sentence(said, "rejected the API key")
     assert SECRET not in said.err + said.out
     assert claude.sent == []  # it was found out when counting
     assert not [path for path in film.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
@@ -119,7 +119,7 @@ def test_a_wait_beyond_reason_is_not_waited_for(cli, film, claude, trick, words)
 
 
 @pytest.mark.parametrize(
-    ("trick", "words"), [("refusal", "declined"), ("cut off", "cut short"), ("empty", "no answer")]
+    ("trick", "words"), [("refusal", "declined"), ("cut off", "was cut off"), ("empty", "no answer")]
 )
 @pytest.mark.usefixtures("untouched")
 def test_a_picture_without_an_answer_has_its_reason_and_the_others_their_answers(cli, film, claude, trick, words):

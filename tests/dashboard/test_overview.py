@@ -209,7 +209,7 @@ def test_an_ollama_that_does_not_answer_is_said_with_what_to_do(launch, finished
     launch()
     answered("models")
     app = launch()
-    assert "does not answer" in said(app)
+    assert "is not responding" in said(app)
 
 
 def test_a_model_that_is_missing_is_got_with_a_button(launch, empty, answering, monkeypatch):

@@ -84,7 +84,7 @@ async def test_a_host_that_hangs_on_everything_is_to_blame(
         await until(lambda: len(standin.described) > 2, "some are described")
         standin.play(Trick.HANG)
         await until(lambda: house.states_of_runs() == ["waiting"], "the run waits")
-        assert "no answer" in house.value("SELECT reason FROM runs")
+        assert "did not answer" in house.value("SELECT reason FROM runs")
         standin.calm()
         summary = await running.end()
     assert summary.is_good
