@@ -58,7 +58,7 @@ def test_relink_to_a_different_video_is_refused(cli, video, numbers, tmp_path, h
     cli("relink", "video", numbers).refused(f"{numbers} is not the same video as video", "everyframe add")
     cli("relink", "video", tmp_path / "gone.mp4").refused("gone.mp4 is not there")
     (tmp_path / "notes.mp4").write_text("not a video")
-    cli("relink", "video", tmp_path / "notes.mp4").refused("another film")
+    cli("relink", "video", tmp_path / "notes.mp4").refused("is not the same video")
     assert cli("relink", "video", tmp_path).code == 1
     assert ask(home, "SELECT * FROM videos") == before
 

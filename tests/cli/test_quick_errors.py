@@ -44,13 +44,13 @@ def test_account_problem_is_reported_and_recoverable(cli, video, claude, trick, 
 @pytest.mark.usefixtures("untouched")
 def test_key_without_model_access_is_reported(cli, video, claude):
     claude.play("forbidden")
-    assert_error(cli("quick", "moments", "--yes"), "this key may not use claude-haiku-5-5")
+    assert_error(cli("quick", "moments", "--yes"), "this API key may not use claude-haiku-5-5")
 
 
 @pytest.mark.usefixtures("untouched")
 def test_missing_key_says_where_to_put_it(cli, video, claude, monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
-    assert_error(cli("quick", "moments", "--yes"), "no key for Claude", "ANTHROPIC_API_KEY", "keyring set")
+    assert_error(cli("quick", "moments", "--yes"), "no Claude API key found", "ANTHROPIC_API_KEY", "keyring set")
     assert claude.history == []
 
 
@@ -58,7 +58,7 @@ def test_missing_key_says_where_to_put_it(cli, video, claude, monkeypatch):
 def test_wrong_key_is_never_shown_or_stored(cli, video, claude, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
     said = cli("quick", "moments", "--yes")
-    assert_error(said, "refuses the key")
+    assert_error(said, "rejected the API key")
     assert SECRET not in said.err + said.out
     assert claude.sent == []  # the token count already failed
     assert not [path for path in video.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
@@ -119,7 +119,7 @@ def test_long_retry_after_is_an_error(cli, video, claude, trick, words):
 
 
 @pytest.mark.parametrize(
-    ("trick", "words"), [("refusal", "declined"), ("cut off", "cut short"), ("empty", "no answer")]
+    ("trick", "words"), [("refusal", "declined"), ("cut off", "was cut off"), ("empty", "no answer")]
 )
 @pytest.mark.usefixtures("untouched")
 def test_image_without_a_reply_has_its_reason(cli, video, claude, trick, words):

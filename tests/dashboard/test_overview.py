@@ -308,7 +308,7 @@ def test_unreachable_ollama_is_reported(launch, finished):
     launch()
     answered("models")
     app = launch()
-    assert "does not answer" in said(app)
+    assert "is not responding" in said(app)
 
 
 def test_missing_model_is_downloaded_with_a_button(launch, empty, answering, monkeypatch):

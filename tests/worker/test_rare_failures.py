@@ -81,7 +81,7 @@ async def test_host_that_always_hangs_costs_no_attempt(
         await until(lambda: len(standin.described) > 2, "some are described")
         standin.play(Trick.HANG)
         await until(lambda: workspace.states_of_runs() == ["waiting"], "the run waits")
-        assert "no answer" in workspace.value("SELECT reason FROM runs")
+        assert "did not answer" in workspace.value("SELECT reason FROM runs")
         standin.calm()
         summary = await running.end()
     assert summary.is_good
