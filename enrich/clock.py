@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
 
-from enrich.wording import seconds_in
+from enrich.wording import parse_duration
 
 # Working hours
 
@@ -93,7 +93,7 @@ _TIME_OF_DAY = re.compile(r"(\d{1,2}):(\d{2})")
 
 def end_after(text: str, now: datetime) -> datetime:
     """The deadline a duration (8h, 1h30m, 45m) after `now` (aware). Raises ValueError with the expected format."""
-    seconds = seconds_in(text)
+    seconds = parse_duration(text)
     if seconds > MAX_RUN_SECONDS:
         raise ValueError(f"{text!r} is longer than a year: leave the limit out to run until everything is described")
     return now.astimezone(UTC) + timedelta(seconds=seconds)
@@ -108,7 +108,7 @@ def end_by(text: str, now: datetime) -> datetime:
     match = _TIME_OF_DAY.fullmatch(text)
     if match is not None:
         try:
-            return next_clock(time(int(match[1]), int(match[2])), now)
+            return next_occurrence(time(int(match[1]), int(match[2])), now)
         except ValueError as error:
             raise ValueError(f"{text!r} is not a valid time: write 07:00") from error
     try:
@@ -122,7 +122,7 @@ def end_by(text: str, now: datetime) -> datetime:
     return end
 
 
-def next_clock(time_of_day: time, now: datetime) -> datetime:
+def next_occurrence(time_of_day: time, now: datetime) -> datetime:
     """The next time after `now` (aware) at which the local clock shows `time_of_day`.
 
     A time that occurs twice in autumn may be either one; a time that spring skips is as much later as spring skips.
@@ -138,7 +138,7 @@ def next_clock(time_of_day: time, now: datetime) -> datetime:
     raise ValueError(f"the local clock never shows {time_of_day:%H:%M}")
 
 
-def said_end(until: datetime, now: datetime) -> str:
+def format_deadline(until: datetime, now: datetime) -> str:
     """A deadline in local time, as short as it is clear: 07:00, Thursday 07:00, 3 December 07:00."""
     local, here = until.astimezone(), now.astimezone()
     if local.date() == here.date() or until - now < timedelta(hours=18):

@@ -29,7 +29,7 @@ from enrich.describe.events import known_events
 from enrich.describe.quick.protocol import LabelledImage
 from enrich.errors import BudgetError
 from enrich.settings import Settings
-from enrich.wording import counted, dollars, span
+from enrich.wording import format_count, format_duration, format_usd
 
 WATT_SECONDS_PER_KWH = 3_600_000
 WHOLE_NUMBER_RATIO = 10  # larger ratios are shown without decimals
@@ -57,10 +57,11 @@ def check_budget(
     spent = spent_this_month(connection, now)
     left = settings.monthly_budget_usd - spent - pending_usd
     if usd > left:
-        pending = f" and {dollars(pending_usd)} is pending in batches" if pending_usd else ""
+        pending = f" and {format_usd(pending_usd)} is pending in batches" if pending_usd else ""
+        budget = format_usd(settings.monthly_budget_usd)
         raise BudgetError(
-            f"{dollars(usd)} exceeds what is left of this month's budget of {dollars(settings.monthly_budget_usd)}: "
-            f"{dollars(spent)} is spent{pending}. Raise it: everyframe settings set monthly_budget_usd AMOUNT"
+            f"{format_usd(usd)} exceeds what is left of this month's budget of {budget}: "
+            f"{format_usd(spent)} is spent{pending}. Raise it: everyframe settings set monthly_budget_usd AMOUNT"
         )
 
 
@@ -177,7 +178,7 @@ def summary_line(costs: CostSummary) -> str | None:
     quick, deep, ratio = costs.quick, costs.deep, costs.ratio
     if ratio is None:
         return None
-    sides = [f"{counted(side.frames, 'frame')} @ {dollars(side.usd)}" for side in (quick, deep)]
+    sides = [f"{format_count(side.frames, 'frame')} @ {format_usd(side.usd)}" for side in (quick, deep)]
     if ratio > 1 and not deep.usd:
         more = f"{ratio:,.0f}" if ratio >= WHOLE_NUMBER_RATIO else f"{ratio:.1f}".removesuffix(".0")
         sides.append(f"{more}x more analysis for the same price")
@@ -187,7 +188,7 @@ def summary_line(costs: CostSummary) -> str | None:
 def deep_cost(costs: CostSummary) -> str:
     """The cost of the deep pass, plus electricity if known (without a currency sign: it is in the user's currency)."""
     power = "" if costs.electricity is None else f" + {electricity_text(costs.electricity)} of electricity"
-    return f"{dollars(costs.deep.usd)}{power}"
+    return f"{format_usd(costs.deep.usd)}{power}"
 
 
 def electricity_text(amount: float) -> str:
@@ -201,7 +202,7 @@ def deep_summary(costs: CostSummary) -> str:
     """The deep pass in one line: frames, time, cost."""
     if not costs.deep.calls:
         return "nothing yet"
-    return f"{counted(costs.deep.frames, 'frame')} in {span(costs.deep.seconds)}, {deep_cost(costs)}"
+    return f"{format_count(costs.deep.frames, 'frame')} in {format_duration(costs.deep.seconds)}, {deep_cost(costs)}"
 
 
 def quick_summary(costs: CostSummary) -> str:
@@ -210,7 +211,7 @@ def quick_summary(costs: CostSummary) -> str:
     if not quick.calls:
         return "nothing yet"
     tokens = f"{quick.prompt_tokens:,} tokens in, {quick.output_tokens:,} out"
-    return f"{counted(quick.frames, 'frame')}, {tokens}, {dollars(quick.usd)}"
+    return f"{format_count(quick.frames, 'frame')}, {tokens}, {format_usd(quick.usd)}"
 
 
 def rows(comparison: CostComparison) -> list[dict[str, Any]]:

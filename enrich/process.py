@@ -31,17 +31,17 @@ def identity_of(process: psutil.Process) -> ProcessIdentity:
     return ProcessIdentity(hostname=socket.gethostname(), pid=process.pid, created_at=_created_at(process))
 
 
-def is_here(process: ProcessIdentity) -> bool:
+def is_local(process: ProcessIdentity) -> bool:
     """Whether the process runs, or ran, on this machine."""
     return process.hostname == socket.gethostname()
 
 
-def find(process: ProcessIdentity) -> psutil.Process | None:
+def find_process(process: ProcessIdentity) -> psutil.Process | None:
     """The live process with this identity, if it runs on this machine. Zombies and reused process ids do not count.
 
     Raises psutil.AccessDenied if the process exists but belongs to another user.
     """
-    if not is_here(process):
+    if not is_local(process):
         return None
     try:
         found = psutil.Process(process.pid)
@@ -51,19 +51,19 @@ def find(process: ProcessIdentity) -> psutil.Process | None:
         return None
 
 
-def lives(process: ProcessIdentity) -> bool:
+def is_process_alive(process: ProcessIdentity) -> bool:
     """Whether the process runs on this machine."""
     try:
-        return find(process) is not None
+        return find_process(process) is not None
     except psutil.AccessDenied:
         return True  # it exists, but belongs to another user
 
 
 def is_alive(run: LiveRun | RunRow) -> bool:
     """Whether the run's process is alive. On another machine, its heartbeat decides."""
-    if not is_here(run.process):
+    if not is_local(run.process):
         return (datetime.now(UTC) - run.heartbeat_at).total_seconds() < SILENT_SECONDS
-    return lives(run.process)
+    return is_process_alive(run.process)
 
 
 def _created_at(process: psutil.Process) -> float:

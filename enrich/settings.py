@@ -59,7 +59,7 @@ def environment_with(**values: str) -> dict[str, str]:
     return os.environ | values
 
 
-def foreign_variable(name: str) -> str:
+def external_variable(name: str) -> str:
     """A variable that is deliberately not a setting, such as another service's API key; empty if it is not set."""
     return os.environ.get(name, "").strip()
 
@@ -255,7 +255,7 @@ def _settings_of(folder: Path, file: tuple[int, int] | None, given: frozenset[tu
     return load_settings()
 
 
-def checked(name: str, value: object) -> Any:
+def validated_value(name: str, value: object) -> Any:
     """Validate one setting independently of the others; its converted value. Raises SettingsError."""
     try:
         return getattr(_DefaultsOnly(**{name: value}), name)  # type: ignore[arg-type]  # checked by Pydantic
@@ -268,7 +268,7 @@ def dashboard_password() -> str:
 
     Raises SettingsError if the password cannot be read or is invalid.
     """
-    variable = variable_that_sets("dashboard_password")
+    variable = source_variable("dashboard_password")
     if variable is not None:
         value: object = os.environ[variable]
     else:
@@ -278,10 +278,10 @@ def dashboard_password() -> str:
             return ""
         except (OSError, ValueError) as error:
             raise SettingsError(f"cannot read the settings file {settings_file()}: {error}") from error
-    return str(checked("dashboard_password", value).get_secret_value())
+    return str(validated_value("dashboard_password", value).get_secret_value())
 
 
-def variable_that_sets(name: str) -> str | None:
+def source_variable(name: str) -> str | None:
     """The environment variable that currently sets this setting; None if no variable does."""
     given = {variable.upper(): variable for variable in os.environ}
     return next((given[variable] for variable in variables_of(name) if variable in given), None)

@@ -19,7 +19,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from db.engine import SchemaError, masked_url
 from enrich.errors import SettingsError
-from enrich.settings import Settings, checked, settings_file, variable_that_sets
+from enrich.settings import Settings, settings_file, source_variable, validated_value
 
 MASK = "***"
 PRIVATE_MODE = 0o600  # the file may hold a password
@@ -52,7 +52,7 @@ def preferences(settings: Settings) -> list[Preference]:
     return [_preference(settings, name, given) for name in Settings.model_fields]
 
 
-def known_name(name: str) -> str:
+def setting_name(name: str) -> str:
     """A setting's name from what users type: `model`, `MODEL`, `EVERYFRAME_MODEL`. Raises SettingsError."""
     found = name.strip().lower().replace("-", "_").removeprefix("everyframe_")
     if found not in Settings.model_fields:
@@ -62,14 +62,14 @@ def known_name(name: str) -> str:
     return found
 
 
-def change(name: str, text: str) -> None:
+def set_setting(name: str, text: str) -> None:
     """Set a setting in the file, from what users type. Raises SettingsError with the problem."""
-    name = known_name(name)
+    name = setting_name(name)
     if MASK in unquote(text) and name == "database_url":
         raise SettingsError("the password in this database URL is masked: enter the URL with the real password")
-    value = _plain(checked(name, _read(name, text)))
+    value = _plain(validated_value(name, _read(name, text)))
     if value is None:
-        forget(name)
+        unset_setting(name)
         return
     document = _document()
     if isinstance(value, dict) and not isinstance(document.get(name), dict):
@@ -81,9 +81,9 @@ def change(name: str, text: str) -> None:
     _write(document, name, value)
 
 
-def forget(name: str) -> bool:
+def unset_setting(name: str) -> bool:
     """Remove a setting from the file, which restores its default; whether it was there. Raises SettingsError."""
-    name = known_name(name)
+    name = setting_name(name)
     document = _document()
     if name not in document:
         return False
@@ -94,7 +94,7 @@ def forget(name: str) -> bool:
 
 def _preference(settings: Settings, name: str, given: dict[str, Any]) -> Preference:
     field = Settings.model_fields[name]
-    variable = variable_that_sets(name)
+    variable = source_variable(name)
     value = getattr(settings, name)
     is_secret, shown = _shown(name, value)
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}

@@ -13,12 +13,12 @@ def printable(text: str) -> str:
     return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def counted(count: int, noun: str) -> str:
+def format_count(count: int, noun: str) -> str:
     """A count with its noun: 1 video, 2,000 videos."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
-def clock(seconds: float | None) -> str:
+def format_timestamp(seconds: float | None) -> str:
     """A timestamp in a video: 1:02:03.450."""
     if seconds is None:
         return "?"
@@ -31,7 +31,7 @@ def clock(seconds: float | None) -> str:
     return f"{sign}{head}:{whole:02d}.{part:03d}"
 
 
-def span(seconds: float | None) -> str:
+def format_duration(seconds: float | None) -> str:
     """A duration in its two largest units: 3 h 20 min."""
     if seconds is None:
         return "not measured"
@@ -50,7 +50,7 @@ def span(seconds: float | None) -> str:
     return f"{whole} s"
 
 
-def moment(seconds: float, now: datetime) -> str:
+def format_finish_time(seconds: float, now: datetime) -> str:
     """The time `seconds` after `now`, as short as it is clear: 07:00, Thursday 14:00, 3 December."""
     then = now + timedelta(seconds=seconds)
     if seconds < 18 * UNIT_SECONDS["h"]:
@@ -60,7 +60,7 @@ def moment(seconds: float, now: datetime) -> str:
     return f"{then.day} {then:%B}" + (f" {then.year}" if then.year != now.year else "")
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """A size in bytes with its unit: 1.2 GB."""
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:  # noqa: PLR2004
@@ -69,7 +69,7 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def dollars(amount: float) -> str:
+def format_usd(amount: float) -> str:
     """An amount in US dollars, with more digits for small amounts: $0.0042, $0.049, $12.30."""
     if 0 < amount < 0.00005:  # noqa: PLR2004
         return "under $0.0001"
@@ -78,7 +78,7 @@ def dollars(amount: float) -> str:
     return f"${amount:.3f}" if amount >= 0.01 else f"${amount:.4f}"  # noqa: PLR2004
 
 
-def seconds_in(text: str) -> float:
+def parse_duration(text: str) -> float:
     """The seconds of a duration as users type it: 8h, 1h30m, 45s, 90 (seconds). Raises ValueError."""
     text = text.strip().lower().replace(" ", "")
     if re.fullmatch(r"\d+(\.\d+)?", text):
@@ -88,7 +88,7 @@ def seconds_in(text: str) -> float:
     return sum(float(number) * UNIT_SECONDS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
 
 
-def first_line(text: str | None, limit: int = 160) -> str:
+def one_line(text: str | None, limit: int = 160) -> str:
     """The text on one line, safe to print, shortened to `limit` characters."""
     line = printable(" ".join((text or "").split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from enrich.clock import end_after, end_by, next_clock, said_end
+from enrich.clock import end_after, end_by, format_deadline, next_occurrence
 
 EVENING = datetime(2026, 11, 25, 22, 30, tzinfo=UTC)  # a Wednesday
 
@@ -61,17 +61,17 @@ def test_invalid_deadline_names_the_format(text: str, words: str) -> None:
 def test_deadline_is_local_time_across_clock_changes(zone: Callable[[str], None]) -> None:
     zone("Europe/Vienna")
     before_autumn = datetime(2026, 10, 24, 20, 0, tzinfo=UTC)  # 22:00; at 3:00 it is 2:00 once more
-    assert next_clock(time(7), before_autumn) == datetime(2026, 10, 25, 6, 0, tzinfo=UTC)
+    assert next_occurrence(time(7), before_autumn) == datetime(2026, 10, 25, 6, 0, tzinfo=UTC)
     first, second = datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
-    assert next_clock(time(2, 30), before_autumn) == first
-    assert next_clock(time(2, 30), first) == second
+    assert next_occurrence(time(2, 30), before_autumn) == first
+    assert next_occurrence(time(2, 30), first) == second
     before_spring = datetime(2026, 3, 28, 21, 0, tzinfo=UTC)  # 22:00; after 2:00 comes 3:00
-    assert next_clock(time(7), before_spring) == datetime(2026, 3, 29, 5, 0, tzinfo=UTC)
-    assert next_clock(time(2, 30), before_spring) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
+    assert next_occurrence(time(7), before_spring) == datetime(2026, 3, 29, 5, 0, tzinfo=UTC)
+    assert next_occurrence(time(2, 30), before_spring) == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)
 
 
 def test_deadline_format(zone: Callable[[str], None]) -> None:
     zone("UTC")
-    assert said_end(EVENING + timedelta(hours=8.5), EVENING) == "07:00"
-    assert said_end(EVENING + timedelta(hours=32.5), EVENING) == "Friday 07:00"
-    assert said_end(EVENING + timedelta(days=8), EVENING) == "3 December 22:30"
+    assert format_deadline(EVENING + timedelta(hours=8.5), EVENING) == "07:00"
+    assert format_deadline(EVENING + timedelta(hours=32.5), EVENING) == "Friday 07:00"
+    assert format_deadline(EVENING + timedelta(days=8), EVENING) == "3 December 22:30"

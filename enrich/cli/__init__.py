@@ -32,7 +32,7 @@ from enrich.cli.demo import demo
 from enrich.cli.output import print_error
 from enrich.cli.signals import INTERRUPTED
 from enrich.errors import EveryFrameError
-from enrich.wording import first_line
+from enrich.wording import one_line
 
 # Typer vendors click and exports only this subclass of its errors. The base class is two steps up.
 ClickError = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
@@ -128,7 +128,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _unexpected(error: Exception) -> str:
     """The message for an unexpected error. The traceback is written to a file."""
-    message = f"{type(error).__name__}: {first_line(str(error))}"
+    message = f"{type(error).__name__}: {one_line(str(error))}"
     file = Path(tempfile.gettempdir()) / f"everyframe-error-{os.getpid()}.txt"
     try:
         file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")

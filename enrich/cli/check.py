@@ -19,7 +19,7 @@ from enrich.cli.options import (
 )
 from enrich.cli.output import Meter, meter, print_error, print_json, say
 from enrich.cli.signals import INTERRUPTED, interruptible
-from enrich.wording import clock, counted, first_line, span
+from enrich.wording import format_count, format_duration, format_timestamp, one_line
 
 if TYPE_CHECKING:
     from db.queries import VideoRow
@@ -58,7 +58,7 @@ def audit(
     row = find_one_video(library, video)
     chosen = make_describer(settings)
     plan = plan_audit(library, row, chosen, size=sample, seed=seed)
-    title = first_line(row.title)
+    title = one_line(row.title)
     if not plan.sampled:
         if as_json:
             print_json(_audit_json(plan, chosen, None))
@@ -66,8 +66,9 @@ def audit(
             say(f"{title}: no frames were skipped, so there is nothing to compare.")
         return
     if not as_json:
-        say(f"{title}: comparing {plan.sampled:,} of {counted(plan.left_out, 'skipped frame')} (seed {seed})")
-        say(f"About {counted(plan.calls, 'request')} to {chosen.model}; estimated time: {span(plan.seconds)}")
+        say(f"{title}: comparing {plan.sampled:,} of {format_count(plan.left_out, 'skipped frame')} (seed {seed})")
+        requests, seconds = format_count(plan.calls, "request"), format_duration(plan.seconds)
+        say(f"About {requests} to {chosen.model}; estimated time: {seconds}")
     done = asyncio.run(_run_audit(library, chosen, plan))
     if as_json:
         print_json(_audit_json(plan, chosen, done))
@@ -102,7 +103,7 @@ def verify(
     with meter() as show:
 
         def on_progress(video: "VideoRow", decoded: int) -> None:
-            show(f"Checking {first_line(video.title, 30)}", decoded, video.frame_count)
+            show(f"Checking {one_line(video.title, 30)}", decoded, video.frame_count)
 
         result = verify_library(library, chosen, quick=quick, repair=mend, on_progress=on_progress)
     if as_json:
@@ -179,10 +180,10 @@ def _say_pair(report: "Report", pair: "Pair") -> None:
         reasons.append(f"the image differs (likeness {pair.likeness.image:.2f}, threshold {report.threshold:.2f})")
     if pair.agreement.by_words is False:
         reasons.append(f"the description differs (similarity {pair.likeness.words or 0:.2f})")
-    kept = f"frame {pair.kept_index} at {clock(pair.kept_timestamp)}"
-    say(f"  {clock(pair.timestamp)}  frame {pair.index}, represented by {kept}: {' and '.join(reasons)}")
-    say(f"    kept:    {first_line(pair.kept_text) or 'not described'}")
-    say(f"    skipped: {first_line(pair.text) or 'not described'}")
+    kept = f"frame {pair.kept_index} at {format_timestamp(pair.kept_timestamp)}"
+    say(f"  {format_timestamp(pair.timestamp)}  frame {pair.index}, represented by {kept}: {' and '.join(reasons)}")
+    say(f"    kept:    {one_line(pair.kept_text) or 'not described'}")
+    say(f"    skipped: {one_line(pair.text) or 'not described'}")
     say(f"    images:  {pair.kept_image}")
     say(f"             {pair.image}")
 
@@ -247,7 +248,7 @@ def _pair_json(pair: "Pair") -> dict[str, object]:
 
 def _say_verify_result(result: "VerifyResult") -> None:
     for group in result.groups[:SHOWN_GROUPS]:
-        where = f"{first_line(group.title)} ({group.video_id}): " if group.title else ""
+        where = f"{one_line(group.title)} ({group.video_id}): " if group.title else ""
         more = f" … and {group.count - len(group.places):,} more" if group.count > len(group.places) else ""
         repaired = f"Repaired: {group.repaired:,}. " if group.repaired else ""
         fix = f"Fix: {group.remedy}" if group.left else ""
@@ -255,14 +256,14 @@ def _say_verify_result(result: "VerifyResult") -> None:
     if len(result.groups) > SHOWN_GROUPS:
         say(f"… and {len(result.groups) - SHOWN_GROUPS:,} more kinds of problems; list all with --json")
     if result.skipped:
-        titles = ", ".join(first_line(title, 40) for title in result.skipped[:5])
-        say(f"Skipped {counted(len(result.skipped), 'video')} that the running worker is processing: {titles}")
-    checked = f"{counted(result.frames, 'frame')} of {counted(result.videos, 'video')}"
+        titles = ", ".join(one_line(title, 40) for title in result.skipped[:5])
+        say(f"Skipped {format_count(len(result.skipped), 'video')} that the running worker is processing: {titles}")
+    checked = f"{format_count(result.frames, 'frame')} of {format_count(result.videos, 'video')}"
     if not result.found:
         say(f"{checked}: no problems found.")
         return
     repaired = f", {result.repaired:,} repaired" if result.repaired else ""
-    say(f"{checked}: {counted(result.found, 'problem')} found{repaired}.")
+    say(f"{checked}: {format_count(result.found, 'problem')} found{repaired}.")
 
 
 def _verify_json(result: "VerifyResult") -> dict[str, object]:

@@ -12,10 +12,10 @@ import typer
 from enrich.cli.estimate import By, Within, end_of
 from enrich.cli.options import AsJson, DescriberName, ModelName, settings_for
 from enrich.cli.output import console, print_json, say
-from enrich.clock import said_end
+from enrich.clock import format_deadline
 from enrich.errors import ControlError
 from enrich.settings import load_settings
-from enrich.wording import counted, first_line, printable
+from enrich.wording import format_count, one_line, printable
 
 if TYPE_CHECKING:
     from db.runs import RunRow
@@ -65,13 +65,13 @@ def start(
     if started.was_running:
         if end is not None:
             had = started.run.options.get("until")
-            limit = f"stops at {said_end(datetime.fromisoformat(had), now)}" if had else "has no time limit"
+            limit = f"stops at {format_deadline(datetime.fromisoformat(had), now)}" if had else "has no time limit"
             raise ControlError(f"a worker is already running and {limit}: run `everyframe stop`, then start it again")
         say(f"The worker is already running: {_identify(started.run)}.")
         return
     say(f"Started the worker in the background: {_identify(started.run)}.")
     if end is not None:
-        say(f"It stops at {said_end(end, now)}. {_plan(settings, (end - now).total_seconds())}")
+        say(f"It stops at {format_deadline(end, now)}. {_plan(settings, (end - now).total_seconds())}")
     problem = _startup_problem()
     if problem:
         say(f"It is waiting: {problem}")
@@ -119,7 +119,7 @@ def stop() -> None:
         return
     killed = " It did not respond and was killed; only its unfinished requests are lost." if stopped.was_killed else ""
     described = stopped.run.counts.get("frames_described", 0)
-    say(f"Stopped.{killed} {counted(described, 'frame')} described in this run. Continue with: everyframe start")
+    say(f"Stopped.{killed} {format_count(described, 'frame')} described in this run. Continue with: everyframe start")
 
 
 def status(
@@ -188,7 +188,7 @@ def _startup_problem() -> str | None:
     while time.monotonic() < end:
         found = status(settings)
         if found.state is RunState.WAITING and found.run is not None:
-            return first_line(found.run.reason, 300)
+            return one_line(found.run.reason, 300)
         if any(host.state == HostState.SERVING for host in found.hosts):
             return None
         time.sleep(POLL_SECONDS)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from enrich.cli.options import AsJson, Videos, find_videos, open_library
 from enrich.cli.output import print_json, print_table, say
-from enrich.wording import counted, dollars, first_line, span
+from enrich.wording import format_count, format_duration, format_usd, one_line
 
 if TYPE_CHECKING:
     from db.costs import ModelCost
@@ -60,12 +60,12 @@ def _print_videos(found: "CostComparison") -> None:
         (
             (
                 each.video.video_id,
-                first_line(each.video.title, MAX_TITLE_CHARACTERS),
-                counted(each.summary.quick.frames, "frame"),
+                one_line(each.video.title, MAX_TITLE_CHARACTERS),
+                format_count(each.summary.quick.frames, "frame"),
                 f"{each.summary.quick.prompt_tokens + each.summary.quick.output_tokens:,}",
-                dollars(each.summary.quick.usd),
-                counted(each.summary.deep.frames, "frame"),
-                span(each.summary.deep.seconds) if each.summary.deep.calls else "",
+                format_usd(each.summary.quick.usd),
+                format_count(each.summary.deep.frames, "frame"),
+                format_duration(each.summary.deep.seconds) if each.summary.deep.calls else "",
                 deep_cost(each.summary),
             )
             for each in found.videos
@@ -75,12 +75,17 @@ def _print_videos(found: "CostComparison") -> None:
 
 def _print_alternatives(found: "CostComparison") -> None:
     deep = found.total.deep
-    say(f"The deep pass ({counted(deep.frames, 'frame')}) would have cost with Claude:")
+    say(f"The deep pass ({format_count(deep.frames, 'frame')}) would have cost with Claude:")
     heads = [("Model", "left"), ("Standard", "right"), ("Batch", "right"), ("You saved", "right")]
     print_table(
         heads,
         (
-            (model.title, dollars(model.usd), dollars(model.batch_usd), dollars(max(0.0, model.usd - deep.usd)))
+            (
+                model.title,
+                format_usd(model.usd),
+                format_usd(model.batch_usd),
+                format_usd(max(0.0, model.usd - deep.usd)),
+            )
             for model in found.total.alternatives
         ),
     )
@@ -95,9 +100,9 @@ def _print_total(
     say(f"{'Quick pass':<{LABEL_WIDTH}}{quick_summary(found.total)}")
     say(f"{'Deep pass':<{LABEL_WIDTH}}{deep_summary(found.total)}")
     if removed := sum(model.removed_usd for model in models):
-        say(f"{'Removed':<{LABEL_WIDTH}}{dollars(removed)} for videos that are no longer in the library")
-    waiting = f", plus about {dollars(promised)} pending in batches" if promised else ""
-    say(f"{'This month':<{LABEL_WIDTH}}{dollars(spent)} of {dollars(settings.monthly_budget_usd)}{waiting}")
+        say(f"{'Removed':<{LABEL_WIDTH}}{format_usd(removed)} for videos that are no longer in the library")
+    waiting = f", plus about {format_usd(promised)} pending in batches" if promised else ""
+    say(f"{'This month':<{LABEL_WIDTH}}{format_usd(spent)} of {format_usd(settings.monthly_budget_usd)}{waiting}")
     if line := summary_line(found.total):
         say()
         say(line)

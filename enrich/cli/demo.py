@@ -14,7 +14,7 @@ import typer
 from enrich.cli.output import print_error, print_table, say
 from enrich.errors import DescribeError, EveryFrameError
 from enrich.settings import DEFAULT_OLLAMA_HOST, Settings, load_settings
-from enrich.wording import clock, first_line, span
+from enrich.wording import format_duration, format_timestamp, one_line
 
 if TYPE_CHECKING:
     from db.queries import FrameRow
@@ -85,9 +85,9 @@ def demo(
     order = RunOptions(video_ids=frozenset({addition.video_id}), within_seconds=RUN_SECONDS)
     summary = run_here(library, make_describer(settings), order)
     counts = summary.counts
-    say(f"{counts.frames_described} frames described in {span(summary.seconds)}, {summary.left} remaining.")
+    say(f"{counts.frames_described} frames described in {format_duration(summary.seconds)}, {summary.left} remaining.")
     for reason, count in summary.failures:
-        print_error(f"{count} × {first_line(reason)}")
+        print_error(f"{count} × {one_line(reason)}")
     say()
     _say_frames(library, addition.video_id)
     _say_next(settings, home, is_sample=video is None, is_done=summary.ending is RunEnd.FINISHED)
@@ -108,7 +108,7 @@ async def _choose(settings: Settings) -> DemoDescriber:
             try:
                 found = [model for model in await describer.installed(host) if model.sees and not model.is_cloud]
             except DescribeError as error:
-                reason = first_line(str(error))
+                reason = one_line(str(error))
                 continue
             names = [model.name for model in found]
             if settings.model in names or f"{settings.model}:latest" in names:
@@ -156,7 +156,7 @@ def _say_frames(library: "Library", video_id: int) -> None:
         say("Sample descriptions:")
         print_table(
             [("TIME", "right"), ("DESCRIPTION", "left")],
-            [(clock(frame.timestamp), first_line(frame.description)) for frame in spread(frames)],
+            [(format_timestamp(frame.timestamp), one_line(frame.description)) for frame in spread(frames)],
         )
         say()
         for word in distinctive_words(frames):
@@ -170,7 +170,7 @@ def _say_frames(library: "Library", video_id: int) -> None:
         say(f"Sample search: everyframe search {word}")
         print_table(
             [("TIME", "right"), ("SOURCE", "left"), ("MATCH", "left")],
-            [(clock(hit.timestamp), hit.source, hit.marked("[", "]")) for hit in found.hits],
+            [(format_timestamp(hit.timestamp), hit.source, hit.marked("[", "]")) for hit in found.hits],
         )
         say()
 

@@ -9,7 +9,7 @@ import typer
 from enrich.cli.options import AsJson, Video, find_one_video, open_library
 from enrich.cli.output import print_json, say
 from enrich.errors import SettingsError
-from enrich.wording import counted, first_line, printable
+from enrich.wording import format_count, one_line, printable
 
 MAX_TITLE_CHARACTERS = 300
 
@@ -52,7 +52,7 @@ def change(
     if as_json:
         print_json({"id": row.id, "title": row.title, "context": row.context})
         return
-    say(f"{row.id} {first_line(row.title)}: {first_line(row.context) or 'no context'}")
+    say(f"{row.id} {one_line(row.title)}: {one_line(row.context) or 'no context'}")
 
 
 def relink(
@@ -73,7 +73,7 @@ def relink(
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path})
         return
-    say(f"{first_line(row.title)} is now at {row.path}.")
+    say(f"{one_line(row.title)} is now at {row.path}.")
 
 
 def remove(
@@ -91,7 +91,7 @@ def remove(
 
     library = open_library()
     row = find_one_video(library, video)
-    what = f"{row.title}: {counted(row.kept, 'image')} and {counted(row.described, 'description')}"
+    what = f"{row.title}: {format_count(row.kept, 'image')} and {format_count(row.described, 'description')}"
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise SettingsError(f"pass --yes to delete {what}. The video file is kept")

@@ -25,7 +25,7 @@ from enrich.cli.options import (
 )
 from enrich.cli.output import print_error, print_json, say
 from enrich.clock import end_after, end_by
-from enrich.wording import counted, moment, size, span
+from enrich.wording import format_bytes, format_count, format_duration, format_finish_time
 
 if TYPE_CHECKING:
     from enrich.library.library import Library
@@ -54,10 +54,10 @@ def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: f
 
 def plan_text(found: "RunPlan", now: datetime) -> str:
     """A plan in words: one frame every 6 s by 07:00, all 12,345 frames by Thursday 14:00."""
-    whole = f"all {found.left:,} frames by {moment(found.total_seconds, now)}"
+    whole = f"all {found.left:,} frames by {format_finish_time(found.total_seconds, now)}"
     if found.gap is None:
         return whole
-    return f"one frame every {gap_text(found.gap)} by {moment(found.seconds, now)}, {whole}"
+    return f"one frame every {gap_text(found.gap)} by {format_finish_time(found.seconds, now)}, {whole}"
 
 
 def reached(library: "Library", video_ids: Collection[int] | None) -> str | None:
@@ -73,7 +73,7 @@ def reached(library: "Library", video_ids: Collection[int] | None) -> str | None
 def gap_text(seconds: float) -> str:
     """The length of a gap, rounded up: 2.4 s, 1 min 20 s."""
     if seconds >= WHOLE_SECONDS_FROM:
-        return span(math.ceil(seconds))
+        return format_duration(math.ceil(seconds))
     return f"{math.ceil(seconds * 10 - ROUNDING) / 10:g} s"
 
 
@@ -155,10 +155,10 @@ def say_estimate(
         return
     guess = "" if ahead.is_measured else ", rough estimate"
     kept = f"about {ahead.kept_frames:,} to describe ({sampling}{guess})"
-    say(f"Frames:  {ahead.source_frames:,} in {counted(len(facts), 'video')}, {kept}")
-    say(f"Time:    {span(ahead.seconds)} with {model} on this computer")
-    short = f"; only {size(max(0, room))} available" if ahead.disk_bytes > room else ""
-    say(f"Disk:    about {size(ahead.disk_bytes)} for images{short}")
+    say(f"Frames:  {ahead.source_frames:,} in {format_count(len(facts), 'video')}, {kept}")
+    say(f"Time:    {format_duration(ahead.seconds)} with {model} on this computer")
+    short = f"; only {format_bytes(max(0, room))} available" if ahead.disk_bytes > room else ""
+    say(f"Disk:    about {format_bytes(ahead.disk_bytes)} for images{short}")
 
 
 def _file_json(facts: "VideoFacts") -> dict[str, object]:

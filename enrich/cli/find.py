@@ -8,7 +8,7 @@ import typer
 from enrich.cli.options import AsJson, Video, find_one_video, open_library
 from enrich.cli.output import STATUS_WORDS, print_json, print_table, say
 from enrich.errors import SettingsError
-from enrich.wording import clock, counted, first_line, printable
+from enrich.wording import format_count, format_timestamp, one_line, printable
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
@@ -84,7 +84,9 @@ def search(
     if not found.every_word:
         say("No frame matches all of these words. These match some:")
     columns = [("VIDEO", "left"), ("TIME", "right"), ("FRAME", "right"), ("SOURCE", "left"), ("MATCH", "left")]
-    rows = [(hit.title, clock(hit.timestamp), hit.index, hit.source, hit.marked("[", "]")) for hit in found.hits]
+    rows = [
+        (hit.title, format_timestamp(hit.timestamp), hit.index, hit.source, hit.marked("[", "]")) for hit in found.hits
+    ]
     print_table(columns, rows)
 
 
@@ -127,7 +129,7 @@ def _show_frame(
         )
         return
     number = "?" if found.index is None else found.index
-    say(f"{first_line(video.title)}, frame {number}, at {clock(found.timestamp)}")
+    say(f"{one_line(video.title)}, frame {number}, at {format_timestamp(found.timestamp)}")
     if kept is None:
         say("Not extracted yet. Run `everyframe extract` first.")
     elif kept.stands_for is None:
@@ -135,7 +137,7 @@ def _show_frame(
             "Only previewed so far; the nearest preview frame is shown. Run `everyframe extract` to extract all frames."
         )
     elif found.is_kept:
-        say(f"kept; represents {counted(kept.stands_for, 'frame')}")
+        say(f"kept; represents {format_count(kept.stands_for, 'frame')}")
     else:
         say(f"represented by frame {kept.index}, likeness {found.likeness:.2f}")
     if kept is not None:
@@ -145,10 +147,10 @@ def _show_frame(
 
 
 def _say_video(row: "VideoRow") -> None:
-    say(f"{first_line(row.title)} ({row.id})")
+    say(f"{one_line(row.title)} ({row.id})")
     say(f"  {row.path}")
     rate = f"{row.fps:.3g} fps" if row.fps else "frame rate unknown"
-    say(f"  {clock(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
+    say(f"  {format_timestamp(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
     say(f"  frames: {STATUS_WORDS[row.extraction_status]}, descriptions: {STATUS_WORDS[row.enrichment_status]}")
     say(
         f"  {'' if row.extraction_status == 'extracted' else 'about '}{row.frame_count or '?'} source frames, "
@@ -163,10 +165,10 @@ def _say_video(row: "VideoRow") -> None:
 
 
 def _say_line(frame: "FrameRow") -> None:
-    text = first_line(frame.description) or (f"not described: {frame.error}" if frame.error else "not described yet")
+    text = one_line(frame.description) or (f"not described: {frame.error}" if frame.error else "not described yet")
     warnings = _warnings(frame)
     place = "preview" if frame.index is None else f"frame {frame.index} (×{frame.stands_for})"
-    say(f"{clock(frame.timestamp):>12}  {place}  {text}{warnings and f'  [{warnings}]'}")
+    say(f"{format_timestamp(frame.timestamp):>12}  {place}  {text}{warnings and f'  [{warnings}]'}")
 
 
 def _say_frame(library: "Library", frame: "FrameRow") -> None:

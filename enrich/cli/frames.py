@@ -8,7 +8,7 @@ import typer
 from enrich.cli.options import AsJson, ModelName, Video, find_one_video, open_library, settings_for
 from enrich.cli.output import print_json, say
 from enrich.errors import SettingsError
-from enrich.wording import clock, counted, first_line, printable, span
+from enrich.wording import format_count, format_duration, format_timestamp, one_line, printable
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
@@ -42,7 +42,7 @@ def strip(
         return
     for one in found:
         likeness = "" if one.likeness is None else f"  likeness {one.likeness:.2f}"
-        say(f"{clock(one.timestamp):>12}  frame {one.index}{likeness}  {folder / f'{one.index}.jpg'}")
+        say(f"{format_timestamp(one.timestamp):>12}  frame {one.index}{likeness}  {folder / f'{one.index}.jpg'}")
 
 
 def describe(
@@ -79,12 +79,14 @@ def describe(
     if as_json:
         print_json(described)
         return
-    say(f"{first_line(row.title)} at {clock(kept.timestamp)}, {described.model}, {span(described.seconds)}:")
+    seconds = format_duration(described.seconds)
+    say(f"{one_line(row.title)} at {format_timestamp(kept.timestamp)}, {described.model}, {seconds}:")
     say(described.text)
     if described.tags:
         say(f"tags: {', '.join(described.tags)}")
     if described.warnings:
-        say(f"{counted(len(described.warnings), 'warning')}: {', '.join(one['problem'] for one in described.warnings)}")
+        problems = [one["problem"] for one in described.warnings]
+        say(f"{format_count(len(problems), 'warning')}: {', '.join(problems)}")
 
 
 def _kept(library: "Library", video: "VideoRow", *, frame_id: int | None, index: int | None) -> "FrameRow":
@@ -99,7 +101,7 @@ def _kept(library: "Library", video: "VideoRow", *, frame_id: int | None, index:
     if found is None or found.video_id != video.id:
         which = f"has the id {frame_id}" if frame_id is not None else f"represents frame {index}"
         raise SettingsError(
-            f"no kept frame of {first_line(video.title)} {which}. List them with `everyframe show {video.id}`"
+            f"no kept frame of {one_line(video.title)} {which}. List them with `everyframe show {video.id}`"
         )
     return found
 
@@ -127,13 +129,17 @@ def first(
     since, until = _seconds(start, "--from"), _seconds(end, "--to")
     with writing(library.engine) as connection:
         count = prioritize(connection, row.id, PriorityRange(since, until), priority=REQUEST_PRIORITY)
-    part = "" if since is None and until is None else f" from {clock(since or 0.0)} to {clock(until or row.duration)}"
+    part = (
+        ""
+        if since is None and until is None
+        else f" from {format_timestamp(since or 0.0)} to {format_timestamp(until or row.duration)}"
+    )
     is_decoded = row.extraction_status in ("extracted", "failed")
     if as_json:
         print_json({"id": row.id, "frames": count, "is_decoded": is_decoded})
         return
     if is_decoded:
-        say(f"{counted(count, 'frame')} of {row.title}{part} will be described next.")
+        say(f"{format_count(count, 'frame')} of {row.title}{part} will be described next.")
     else:
         say(f"{row.title}{part}: its frames will be extracted and described next.")
 

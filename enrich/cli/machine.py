@@ -14,7 +14,7 @@ from enrich.cli.options import AsJson, open_library, settings_for
 from enrich.cli.output import print_json, say
 from enrich.errors import DescribeError, EveryFrameError, HostDownError, LibraryError
 from enrich.settings import DEFAULT_OLLAMA_HOST
-from enrich.wording import size
+from enrich.wording import format_bytes
 
 if TYPE_CHECKING:
     from enrich.settings import Settings
@@ -92,7 +92,7 @@ def _library_checks(settings: "Settings") -> list[Check]:
         return [Check("library", False, str(error), _command_in(str(error)))]
     free = disk_usage(settings.home).free // MEGABYTE
     enough = free >= settings.disk_reserve_mb
-    finding = f"{size(free * MEGABYTE)} free, {size(settings.disk_reserve_mb * MEGABYTE)} reserved"
+    finding = f"{format_bytes(free * MEGABYTE)} free, {format_bytes(settings.disk_reserve_mb * MEGABYTE)} reserved"
     remedy = None if enough else "free up disk space, or lower EVERYFRAME_DISK_RESERVE_MB"
     return [Check("library", True, str(settings.home)), Check("disk", enough, finding, remedy)]
 

@@ -12,7 +12,7 @@ import typer
 from enrich.cli.options import AsJson, find_one_video, open_library, settings_for
 from enrich.cli.output import print_error, print_json, print_json_line, print_table, say
 from enrich.errors import DescribeError, ModelError, SettingsError
-from enrich.wording import clock, counted, first_line, size, span
+from enrich.wording import format_bytes, format_count, format_duration, format_timestamp, one_line
 
 if TYPE_CHECKING:
     from enrich.audition import AuditionFrame, AuditionReply, AuditionResult
@@ -74,7 +74,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
         [
             (
                 f"{model.name}{' (cloud: not allowed)' if model.is_cloud and not settings.allow_cloud else ''}",
-                size(model.size_bytes),
+                format_bytes(model.size_bytes),
                 "yes" if model.sees else "no",
                 {True: "GPU", False: "partly GPU", None: "CPU"}[model.fits_gpu] if model.loaded else "no",
                 f"{speeds[model.name]:.2f}" if model.name in speeds else "not measured",
@@ -118,7 +118,7 @@ def remove(
         print_json([{"host": host, "name": model.name, "size_bytes": model.size_bytes} for host, model in removed])
         return
     for where, model in removed:
-        say(f"Removed {model.name} ({size(model.size_bytes)}) from {where}.")
+        say(f"Removed {model.name} ({format_bytes(model.size_bytes)}) from {where}.")
 
 
 def ollama_of(settings: "Settings") -> "OllamaDescriber":
@@ -219,7 +219,7 @@ def _confirm_removal(settings: "Settings", found: "list[tuple[str, InstalledMode
 
     _, model = found[0]
     is_used = model.name.lower() == full_name(settings.model).lower()
-    what = f"{model.name} ({size(model.size_bytes)}{', your current model' if is_used else ''})"
+    what = f"{model.name} ({format_bytes(model.size_bytes)}{', your current model' if is_used else ''})"
     where = " and ".join(host for host, _ in found)
     if not sys.stdin.isatty():
         raise SettingsError(f"pass --yes to delete {what} from {where}")
@@ -302,8 +302,9 @@ async def _audition(
 
 
 def _print_reply(reply: "AuditionReply", title: str) -> None:
-    duration = span(reply.seconds) if reply.seconds is not None else "failed"
-    say(f"{reply.model}, {first_line(title, 60)} at {clock(reply.timestamp)}, {duration}: {reply.text or reply.error}")
+    duration = format_duration(reply.seconds) if reply.seconds is not None else "failed"
+    where = f"{one_line(title, 60)} at {format_timestamp(reply.timestamp)}"
+    say(f"{reply.model}, {where}, {duration}: {reply.text or reply.error}")
 
 
 def _print_results(results: "Sequence[AuditionResult]") -> None:
@@ -312,8 +313,8 @@ def _print_results(results: "Sequence[AuditionResult]") -> None:
     for result in results:
         speed = "not measured" if result.seconds_per_frame is None else f"{result.seconds_per_frame:.2f}"
         days = result.days_for_library
-        rows.append((result.model, speed, span(None if days is None else days * DAY_SECONDS)))
-    say(f"Time for {counted(results[0].library_frames, 'frame')} in the library:")
+        rows.append((result.model, speed, format_duration(None if days is None else days * DAY_SECONDS)))
+    say(f"Time for {format_count(results[0].library_frames, 'frame')} in the library:")
     print_table(columns, rows)
     for result in results:
         if result.error:

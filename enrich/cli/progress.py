@@ -15,7 +15,7 @@ from db.models import RunState
 from enrich.cli.estimate import planned
 from enrich.library.library import Library
 from enrich.schedule.forecast import measured_speed, seconds_for
-from enrich.wording import first_line, span
+from enrich.wording import format_duration, one_line
 from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 
@@ -46,7 +46,7 @@ class ProgressSnapshot:
         if self.rate:
             parts.append(f"{self.rate:.2f} frames/s")
         if self.describes and self.seconds_left is not None and self.total > self.described:
-            parts.append(self.plan or f"{span(self.seconds_left)} left")
+            parts.append(self.plan or f"{format_duration(self.seconds_left)} left")
         if self.extracting:
             parts.append(f"extracting {self.extracting}: {self.extracted} of about {self.extracted_total or '?'}")
         if self.problem:
@@ -89,7 +89,7 @@ class ProgressReader:
             extracting=extracting.video.title if extracting else "",
             extracted=extracting.decoded if extracting else 0,
             extracted_total=extracting.video.frame_count if extracting else None,
-            problem=first_line(status.reason) if status.state is RunState.WAITING else "",
+            problem=one_line(status.reason) if status.state is RunState.WAITING else "",
             plan=self._planned(),
             describes=self._options.describe,
         )
@@ -138,7 +138,7 @@ async def _show_bars(reader: ProgressReader, console: Console, *, describes: boo
 
         def show(snapshot: ProgressSnapshot) -> None:
             is_known = snapshot.seconds_left is not None and snapshot.total > snapshot.described
-            left = (snapshot.plan or f"{span(snapshot.seconds_left)} left") if is_known else ""
+            left = (snapshot.plan or f"{format_duration(snapshot.seconds_left)} left") if is_known else ""
             rate = f"{snapshot.rate:.2f} frames/s" if snapshot.rate else ""
             note = (
                 f"waiting: {snapshot.problem}" if snapshot.problem else "  ".join(part for part in (rate, left) if part)
@@ -146,7 +146,7 @@ async def _show_bars(reader: ProgressReader, console: Console, *, describes: boo
             progress.update(describing, completed=snapshot.described, total=snapshot.total or None, note=escape(note))
             progress.update(
                 extracting,
-                description=f"Extracting {escape(first_line(snapshot.extracting, 30))}",
+                description=f"Extracting {escape(one_line(snapshot.extracting, 30))}",
                 completed=snapshot.extracted,
                 total=snapshot.extracted_total,
                 visible=bool(snapshot.extracting),

@@ -14,7 +14,7 @@ from enrich.cli.output import print_error, print_json, say
 from enrich.cli.quick_batches import Reporter, collect_batches, report_problems
 from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.errors import BudgetError, SettingsError
-from enrich.wording import counted, dollars, first_line, span
+from enrich.wording import format_count, format_duration, format_usd, one_line
 
 if TYPE_CHECKING:
     from enrich.describe.claude.describer import ClaudeQuick
@@ -142,7 +142,7 @@ class _QuickCommand:
                 return 0
             if most_usd is not None and offer.most_usd > most_usd:
                 raise BudgetError(
-                    f"it could cost up to {dollars(offer.most_usd)}, more than the limit of {dollars(most_usd)}. "
+                    f"it could cost up to {format_usd(offer.most_usd)}, more than the limit of {format_usd(most_usd)}. "
                     "Nothing was sent. Raise --most-usd, or request a new estimate"
                 )
             if offer.images and not self._confirm(offer, plans, yes=yes):
@@ -202,10 +202,10 @@ class _QuickCommand:
         if self._reporter.as_json:
             print_json({**offer.as_data(), "videos": [_planned(plan) for plan in plans]})
             return
-        most = f"; at most {dollars(offer.most_usd)}" if offer.usd else ""
+        most = f"; at most {format_usd(offer.most_usd)}" if offer.usd else ""
         say(f"{offer.text[:1].upper()}{offer.text[1:]}{most}.")
         if offer.recipient:
-            say(f"Spent this month: {dollars(offer.spent_usd)} of {dollars(offer.budget_usd)}.")
+            say(f"Spent this month: {format_usd(offer.spent_usd)} of {format_usd(offer.budget_usd)}.")
         self._say_notes(plans)
         if offer.problem:
             print_error(offer.problem)
@@ -233,8 +233,8 @@ class _QuickCommand:
                 return
             reported_at = time.monotonic()
             done = result.answered + len(result.problems)
-            price = f", {dollars(result.usd)}" if describer.recipient else ""
-            text = f"{done:,} of {counted(offer.images, 'image')}{price}"
+            price = f", {format_usd(result.usd)}" if describer.recipient else ""
+            text = f"{done:,} of {format_count(offer.images, 'image')}{price}"
             self._reporter.step("asking", text, done=done, pictures=offer.images, usd=result.usd)
 
         for plan in plans:
@@ -246,10 +246,10 @@ class _QuickCommand:
 
     def _report_result(self, describer: "QuickDescriber", result: "QuickRunResult", pictures: int) -> int:
         seconds = time.monotonic() - self._started_at
-        sums = f", {dollars(result.usd)}" if describer.recipient else ""
+        sums = f", {format_usd(result.usd)}" if describer.recipient else ""
         self._reporter.step(
             "done",
-            f"{result.answered:,} of {counted(pictures, 'image')} described in {span(seconds)}{sums}.",
+            f"{result.answered:,} of {format_count(pictures, 'image')} described in {format_duration(seconds)}{sums}.",
             answered=result.answered,
             pictures=pictures,
             usd=result.usd,
@@ -274,7 +274,7 @@ class _QuickCommand:
         for plan in plans:
             if plan.to_ask and not self._stopping.is_set():
                 task_id = await send_batch(self._library, describer, plan)
-                text = f"{counted(len(plan.to_ask), 'image')} of {first_line(plan.title)} sent as a batch."
+                text = f"{format_count(len(plan.to_ask), 'image')} of {one_line(plan.title)} sent as a batch."
                 self._reporter.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.to_ask))
         video_ids = [plan.video.id for plan in plans]
         return await collect_batches(self._library, self._reporter, video_ids, stopping=self._stopping)
@@ -301,9 +301,9 @@ def _notes(plans: "Sequence[QuickPlan]") -> list[str]:
     """Additional lines to show before asking for confirmation."""
     lines = []
     if answered := sum(plan.answered for plan in plans):
-        lines.append(f"{counted(answered, 'image')} already described. Describe again with --again.")
+        lines.append(f"{format_count(answered, 'image')} already described. Describe again with --again.")
     if unanswered := sum(plan.unanswered for plan in plans):
-        lines.append(f"{counted(unanswered, 'image')} paid for but without a reply. Retry with --unanswered.")
+        lines.append(f"{format_count(unanswered, 'image')} paid for but without a reply. Retry with --unanswered.")
     if waiting := sum(plan.pending for plan in plans):
-        lines.append(f"{counted(waiting, 'image')} pending in a batch.")
+        lines.append(f"{format_count(waiting, 'image')} pending in a batch.")
     return lines

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from enrich.cli.output import print_error, print_json_line, say
 from enrich.cli.signals import INTERRUPTED, interruptible
-from enrich.wording import counted, dollars, first_line
+from enrich.wording import format_count, format_usd, one_line
 
 if TYPE_CHECKING:
     from db import batches
@@ -49,7 +49,7 @@ def report_problems(problems: dict[str, str]) -> None:
     for reason in problems.values():
         reasons[reason] = reasons.get(reason, 0) + 1
     for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])[:SHOWN_PROBLEMS]:
-        print_error(f"{counted(count, 'image')} not described: {first_line(reason, 300)}")
+        print_error(f"{format_count(count, 'image')} not described: {one_line(reason, 300)}")
 
 
 async def collect_batches(
@@ -119,7 +119,7 @@ def _report_collected(
     elif not task_ids:
         text = "No batch is pending."
     else:
-        text = f"{counted(answered, 'image')} described, {dollars(usd)}."
+        text = f"{format_count(answered, 'image')} described, {format_usd(usd)}."
     reporter.step("done", text, **facts)
     report_problems(problems)
     if lost:

@@ -61,23 +61,23 @@ def set_(
 
     Example: everyframe settings set dashboard_password -
     """
-    from enrich.settings_file import change, known_name
+    from enrich.settings_file import set_setting, setting_name
 
-    name = known_name(name)
+    name = setting_name(name)
     if value == FROM_STDIN:
         hidden = sys.stdin.isatty()
         value = typer.prompt(name, hide_input=True, err=True) if hidden else sys.stdin.readline().rstrip("\r\n")
-    change(name, value)
+    set_setting(name, value)
     _report(name, as_json=as_json)
 
 
 @settings_app.command("unset")
 def unset(name: Name, as_json: AsJson = False) -> None:
     """Restore the default of a setting."""
-    from enrich.settings_file import forget, known_name
+    from enrich.settings_file import setting_name, unset_setting
 
-    name = known_name(name)
-    forget(name)
+    name = setting_name(name)
+    unset_setting(name)
     _report(name, as_json=as_json)
 
 

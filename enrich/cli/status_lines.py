@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 
 from db.models import HostState, RunState
-from enrich.clock import said_end
+from enrich.clock import format_deadline
 from enrich.control.status import HostStatus, Status, WorkerHealth
-from enrich.wording import counted, first_line, size, span
+from enrich.wording import format_bytes, format_count, format_duration, one_line
 
 SHOWN_REASONS = 5
 LABEL_WIDTH = 11  # characters
@@ -23,8 +23,8 @@ def lines(found: Status) -> list[str]:
     if found.video is not None:
         shown.append(_line("Extracting", _extracting(found)))
     shown += [_line("Described", _described(found)), _line("Speed", _speed(found))]
-    shown += [_line("Waiting", f"{title}: {first_line(why)}") for title, why in found.waiting[:SHOWN_REASONS]]
-    shown += [_line("Failed", f"{count:,} × {first_line(why)}") for why, count in found.failures[:SHOWN_REASONS]]
+    shown += [_line("Waiting", f"{title}: {one_line(why)}") for title, why in found.waiting[:SHOWN_REASONS]]
+    shown += [_line("Failed", f"{count:,} × {one_line(why)}") for why, count in found.failures[:SHOWN_REASONS]]
     if found.failures:
         shown.append(_line("", "Retry with: everyframe retry"))
     if found.run is not None and found.run.log_path:
@@ -49,7 +49,7 @@ def _worker(found: Status) -> str:
         case WorkerHealth.CRASHED:
             remedy = "Restarting shortly" if found.is_supervised else "Restart it with: everyframe start"
             error = run.error if run is not None and run.error else "the process is gone"
-            return f"crashed: {first_line(error)}. {remedy}"
+            return f"crashed: {one_line(error)}. {remedy}"
         case WorkerHealth.SILENT:
             last_heartbeat = _local(run.heartbeat_at) if run is not None else "?"
             return f"not responding: last heartbeat at {last_heartbeat}"
@@ -61,11 +61,11 @@ def _worker(found: Status) -> str:
 
 def _limit(end: datetime) -> str:
     now = datetime.now(UTC)
-    return f"stops at {said_end(end, now)}" if end > now else "time limit reached, stopping"
+    return f"stops at {format_deadline(end, now)}" if end > now else "time limit reached, stopping"
 
 
 def _because(reason: str | None) -> str:
-    return f": {first_line(reason, 300)}" if reason else ""
+    return f": {one_line(reason, 300)}" if reason else ""
 
 
 def _process(found: Status) -> str:
@@ -74,9 +74,9 @@ def _process(found: Status) -> str:
         return ""
     parts = [f"{run.process.pid} on {run.process.hostname}, started {_local(run.started_at)}"]
     if found.worker is not None:
-        parts.append(f"{size(found.worker.memory_bytes)}, {found.worker.cpu_percent:.0f} % CPU")
+        parts.append(f"{format_bytes(found.worker.memory_bytes)}, {found.worker.cpu_percent:.0f} % CPU")
     elif run.activity.get("memory_bytes"):
-        parts.append(size(run.activity["memory_bytes"]))
+        parts.append(format_bytes(run.activity["memory_bytes"]))
     if not found.is_supervised:
         parts.append("does not restart after a crash")
     if run.activity.get("kept_awake"):
@@ -89,7 +89,7 @@ def _process(found: Status) -> str:
 def _host(host: HostStatus) -> str:
     if host.state != HostState.SERVING:
         return f"{host.host} {host.state}{_because(host.reason)}"
-    return f"{host.host} {counted(len(host.calls), 'request')} in flight, up to {host.slots} in parallel"
+    return f"{host.host} {format_count(len(host.calls), 'request')} in flight, up to {host.slots} in parallel"
 
 
 def _extracting(found: Status) -> str:
@@ -100,8 +100,8 @@ def _extracting(found: Status) -> str:
 
 def _described(found: Status) -> str:
     of = "" if found.source_frames is None else f" of {found.source_frames:,}"
-    kept = f"{found.described:,} of {counted(found.frames, 'frame')} kept so far"
-    videos = f"{found.videos_decoded:,} of {counted(found.videos, 'video')} extracted"
+    kept = f"{found.described:,} of {format_count(found.frames, 'frame')} kept so far"
+    videos = f"{found.videos_decoded:,} of {format_count(found.videos, 'video')} extracted"
     failed = f", {found.failed:,} failed" if found.failed else ""
     return f"{kept}{failed}; representing {found.covered:,}{of} source frames; {videos}"
 
@@ -109,9 +109,9 @@ def _described(found: Status) -> str:
 def _speed(found: Status) -> str:
     rate = f"{found.rate:.2f} frames/s, " if found.rate else ""
     if found.seconds_left is not None:
-        return f"{rate}{span(found.seconds_left)} left"
+        return f"{rate}{format_duration(found.seconds_left)} left"
     if found.left:
-        return f"idle; {counted(found.left, 'frame')} left"
+        return f"idle; {format_count(found.left, 'frame')} left"
     if found.videos_decoded < found.videos:
         return rate.rstrip(", ") or "idle"
     return f"{rate}everything is described"

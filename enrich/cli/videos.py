@@ -14,7 +14,7 @@ import typer
 from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, find_one_video, open_library, settings_for
 from enrich.cli.output import STATUS_WORDS, as_json_text, print_error, print_json, print_json_line, print_table, say
 from enrich.errors import SettingsError
-from enrich.wording import clock, counted, first_line, printable, span
+from enrich.wording import format_count, format_duration, format_timestamp, one_line, printable
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
@@ -118,7 +118,7 @@ def list_videos(as_json: AsJson = False) -> None:
         if row.error:
             say(f"{row.id} {row.title}: {row.error}")
         if row.decode_failures:
-            say(f"{row.id} {row.title}: {counted(row.decode_failures, 'frame')} could not be decoded")
+            say(f"{row.id} {row.title}: {format_count(row.decode_failures, 'frame')} could not be decoded")
 
 
 def export(
@@ -150,7 +150,7 @@ def export(
         output.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise SettingsError(f"cannot write {output}: {error.strerror}") from error
-    say(f"Wrote {counted(len(frames), 'frame')} of {row.title} to {output}")
+    say(f"Wrote {format_count(len(frames), 'frame')} of {row.title} to {output}")
 
 
 def _titles(paths: list[Path], titles: list[str]) -> dict[Path, str]:
@@ -210,13 +210,13 @@ def _say_addition(addition: "Addition") -> None:
             if facts is None:
                 return
             notes = {"added": "", "known": " (already in the library)", "moved": " (path updated)"}
-            details = f"{span(facts.duration) if facts.duration else 'length unknown'}, {facts.width}×{facts.height}"
+            length = format_duration(facts.duration) if facts.duration else "length unknown"
+            details = f"{length}, {facts.width}×{facts.height}"
             say(
-                f"{addition.outcome:<8} {addition.video_id} {first_line(facts.title)}: "
-                f"{details}{notes[addition.outcome]}"
+                f"{addition.outcome:<8} {addition.video_id} {one_line(facts.title)}: {details}{notes[addition.outcome]}"
             )
             for warning in facts.warnings:
-                say(f"warning  {addition.video_id} {first_line(facts.title)}: {warning}")
+                say(f"warning  {addition.video_id} {one_line(facts.title)}: {warning}")
 
 
 def _say_skipped(additions: "list[Addition]") -> None:
@@ -277,7 +277,7 @@ def _recording_line(name: str, parts: "list[VideoRow]") -> list[object]:
 
 
 def _length(seconds: float | None) -> str:
-    return clock(seconds).split(".")[0] if seconds else "unknown"
+    return format_timestamp(seconds).split(".")[0] if seconds else "unknown"
 
 
 def _list_row(row: "VideoRow", *, title: str) -> list[object]:

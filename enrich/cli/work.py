@@ -24,7 +24,7 @@ from enrich.cli.options import (
 )
 from enrich.cli.output import print_error, print_json, say
 from enrich.errors import SettingsError
-from enrich.wording import counted, first_line, printable, span
+from enrich.wording import format_count, format_duration, one_line, printable
 
 if TYPE_CHECKING:
     from db.runs import ProcessIdentity
@@ -96,7 +96,7 @@ def worker(
     Processes the library and waits for new videos until SIGTERM or Ctrl-C. Use this command in a service or container;
     otherwise use `everyframe start`.
     """
-    from enrich.control.launch import identity
+    from enrich.control.launch import parse_identity
     from enrich.describe.registry import make_describer
     from enrich.errors import EveryFrameError
     from enrich.logs import catch_crashes, log_path, log_to_file, log_to_stderr
@@ -113,7 +113,7 @@ def worker(
     log_to_file(path)
     catch_crashes(path.parent)
     library = open_library(settings)
-    owner = identity(supervisor, this_process().hostname)
+    owner = parse_identity(supervisor, this_process().hostname)
     try:
         _run(library, make_describer(settings), options, supervisor=owner, log_path=path)
     except EveryFrameError:
@@ -155,7 +155,7 @@ def retry(
             frame_id=kept.id if kept is not None else None,
         )
     say(
-        f"Queued {counted(count, 'failed item')} again. Continue with: everyframe enrich"
+        f"Queued {format_count(count, 'failed item')} again. Continue with: everyframe enrich"
         if count
         else "Nothing to retry."
     )
@@ -209,17 +209,18 @@ def _say_summary(
     is_idle = not counts.videos_extracted and not counts.frames_described and summary.ending is RunEnd.FINISHED
     done = []
     if counts.videos_extracted or describer is None:
-        done.append(f"{counted(counts.videos_extracted, 'video')} extracted")
+        done.append(f"{format_count(counts.videos_extracted, 'video')} extracted")
     if describer is not None:
         verb = "described" if describer.name != "baseline" else "measured by the baseline (not described by a model)"
-        done.append(f"{counted(counts.frames_described, 'frame')} {verb}")
+        done.append(f"{format_count(counts.frames_described, 'frame')} {verb}")
     say(
         _nothing_to_do(library, options, summary, describer)
         if is_idle
-        else f"{', '.join(done)} ({span(summary.seconds)})."
+        else f"{', '.join(done)} ({format_duration(summary.seconds)})."
     )
     if counts.warnings:
-        say(f"{counted(counts.warnings, 'description')} flagged with a warning. See them with: everyframe show VIDEO")
+        flagged = format_count(counts.warnings, "description")
+        say(f"{flagged} flagged with a warning. See them with: everyframe show VIDEO")
     for title, reason in summary.waiting:
         print_error(f"{title} is waiting: {reason}")
     if summary.failures:
@@ -257,9 +258,9 @@ def _remaining(library: "Library", options: "RunOptions", summary: "RunSummary")
 
     with reading(library.engine) as connection:
         videos = len(queries.open_extractions(connection, options.video_ids))
-    parts = [counted(summary.left, "frame")] if summary.left else []
+    parts = [format_count(summary.left, "frame")] if summary.left else []
     if videos:
-        parts.append(f"{counted(videos, 'video')} to extract")
+        parts.append(f"{format_count(videos, 'video')} to extract")
     return " and ".join(parts) or "Nothing"
 
 
@@ -277,12 +278,12 @@ def _say_failures(
     broken = sum(video.extraction_status is ExtractionStatus.FAILED for video in videos)
     failed = []
     if broken:
-        failed.append(f"{broken:,} of {counted(len(videos), 'video')}")
+        failed.append(f"{broken:,} of {format_count(len(videos), 'video')}")
     if frames.failed:
-        failed.append(f"{frames.failed:,} of {counted(frames.left + frames.done + frames.failed, 'frame')}")
+        failed.append(f"{frames.failed:,} of {format_count(frames.left + frames.done + frames.failed, 'frame')}")
     print_error(f"{' and '.join(failed) or 'something'} failed. Retry with `everyframe retry`. Reasons:")
     for reason, count in summary.failures[:SHOWN_REASONS]:
-        print_error(f"{count:,} × {first_line(reason, 300)}")
+        print_error(f"{count:,} × {one_line(reason, 300)}")
     if len(summary.failures) > SHOWN_REASONS:
         print_error(f"and {len(summary.failures) - SHOWN_REASONS} more reasons. See them with `everyframe show VIDEO`")
 

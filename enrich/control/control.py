@@ -22,7 +22,7 @@ from db.runs import ProcessIdentity, RunRow
 from enrich.control.launch import last_output, launch, python_command, reap
 from enrich.errors import ControlError
 from enrich.library.library import open_engine
-from enrich.process import find, is_alive, lives
+from enrich.process import find_process, is_alive, is_process_alive
 from enrich.settings import Settings
 
 START_TIMEOUT_SECONDS = 60.0  # a busy machine takes long to import the worker
@@ -108,16 +108,16 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
         if _wait(lambda: not (_is_running(_run(engine, run.id)) or _is_supervised(run)), grace_seconds):
             return StopResult(_run(engine, run.id), was_killed=False)
         processes = [run.supervisor, run.process] if run.supervisor is not None else [run.process]
-        if not any(lives(process) for process in processes):
+        if not any(is_process_alive(process) for process in processes):
             raise ControlError(
                 f"the worker on {run.process.hostname} has not stopped yet. It will when it reads the request"
             )
         for process in processes:  # supervisor first: it stops its worker and does not restart it
             _terminate(process)
-        _wait(lambda: not any(lives(process) for process in processes), TERMINATE_SECONDS)
+        _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS)
         for process in processes:
             _kill(process)
-        if not _wait(lambda: not any(lives(process) for process in processes), TERMINATE_SECONDS):
+        if not _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS):
             raise ControlError(f"cannot stop the worker (process {run.process.pid}): it does not react to being killed")
         return StopResult(_close(engine, run.id), was_killed=True)
     finally:
@@ -186,7 +186,7 @@ def _is_running(run: RunRow) -> bool:
 
 def _is_supervised(run: RunRow) -> bool:
     """Whether a live supervisor would restart the worker."""
-    return run.supervisor is not None and lives(run.supervisor)
+    return run.supervisor is not None and is_process_alive(run.supervisor)
 
 
 def _belongs_to(run: RunRow, pid: int) -> bool:
@@ -199,7 +199,7 @@ def _belongs_to(run: RunRow, pid: int) -> bool:
     if run.supervisor.pid == pid:
         return True
     try:
-        found = find(run.supervisor)
+        found = find_process(run.supervisor)
         return found is not None and found.ppid() == pid
     except psutil.Error:
         return False
@@ -216,7 +216,7 @@ def _wait(condition: Callable[[], bool], seconds: float) -> bool:
 
 def _terminate(process: ProcessIdentity) -> None:
     try:
-        found = find(process)
+        found = find_process(process)
         if found is not None:
             found.terminate()
     except psutil.Error:
@@ -225,7 +225,7 @@ def _terminate(process: ProcessIdentity) -> None:
 
 def _kill(process: ProcessIdentity) -> None:
     try:
-        found = find(process)
+        found = find_process(process)
         if found is not None:
             found.kill()
     except psutil.Error:

@@ -71,12 +71,12 @@ def last_output(settings: Settings) -> str:
     return " ".join(text[-MAX_OUTPUT_CHARACTERS:].split())
 
 
-def described(process: ProcessIdentity) -> str:
+def format_identity(process: ProcessIdentity) -> str:
     """A process identity as a command-line argument."""
     return f"{process.pid}:{process.created_at!r}"
 
 
-def identity(text: str, hostname: str) -> ProcessIdentity:
+def parse_identity(text: str, hostname: str) -> ProcessIdentity:
     """The process identity from a command-line argument. Raises ValueError."""
     pid, created_at = text.split(":")
     return ProcessIdentity(hostname, int(pid), float(created_at))

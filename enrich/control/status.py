@@ -20,7 +20,7 @@ from db.engine import reading
 from db.models import DEEP, EnrichmentStatus, ExtractionStatus, HostState, RunState
 from db.runs import RunRow
 from enrich.library.library import open_engine
-from enrich.process import find, is_alive, is_here, lives
+from enrich.process import find_process, is_alive, is_local, is_process_alive
 from enrich.settings import Settings
 
 SILENT_SECONDS = 30.0  # without a heartbeat for this long, a live process is not responding
@@ -156,7 +156,7 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         run=run,
         stalls=stalls,
         worker=_process(run) if measures and run is not None and health is not WorkerHealth.NONE else None,
-        is_supervised=run is not None and run.supervisor is not None and lives(run.supervisor),
+        is_supervised=run is not None and run.supervisor is not None and is_process_alive(run.supervisor),
         hosts=_hosts(activity),
         video=next((video.title for video in videos if video.id == decoding), None),
         videos=len(videos),
@@ -234,10 +234,10 @@ def _hosts(activity: dict[str, Any]) -> list[HostStatus]:
 
 
 def _process(run: RunRow) -> ProcessStatus | None:
-    if not is_here(run.process):
+    if not is_local(run.process):
         return None
     try:
-        found = find(run.process)
+        found = find_process(run.process)
         if found is None:
             return None
         found.cpu_percent()

@@ -23,7 +23,7 @@ from db import runs, store
 from db.engine import reading, writing
 from db.models import RunState
 from db.runs import RunRow
-from enrich.control.launch import described, last_output, launch, python_command
+from enrich.control.launch import format_identity, last_output, launch, python_command
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.logs import Action, about, catch_crashes, log_path, log_to_file
@@ -75,7 +75,7 @@ class Supervisor:
 
     def _run_worker(self) -> int:
         """Run the worker once; its exit code, negative for the signal that ended it."""
-        command = python_command("enrich", *self._arguments, "--supervisor", described(self._identity))
+        command = python_command("enrich", *self._arguments, "--supervisor", format_identity(self._identity))
         worker = launch(self._settings, command, is_new=False)
         log.info("started the worker as process %d", worker.pid, extra=about(Action.WORKER_STARTED))
         ended = threading.Thread(target=worker.wait, name="everyframe-supervisor")

@@ -28,7 +28,7 @@ from enrich.control.launch import detached, python_command, reap
 from enrich.errors import ControlError
 from enrich.jobs.__main__ import ERR, EXIT, MODULE, OUT
 from enrich.jobs.command import command_environment, command_line, error_line, json_values
-from enrich.process import find, identity_of, lives
+from enrich.process import find_process, identity_of, is_process_alive
 from enrich.settings import Settings
 
 FOLDER = "jobs"
@@ -108,7 +108,7 @@ def stop_job(settings: Settings, job_id: str) -> bool:
     if process is None:
         return False
     try:
-        found = find(process)
+        found = find_process(process)
         if found is None:
             return False
         processes = [*found.children(recursive=True), found]  # the wrapper that records the exit code is last
@@ -128,7 +128,7 @@ def stop_job(settings: Settings, job_id: str) -> bool:
     return True
 
 
-def forget_job(settings: Settings, job_id: str) -> bool:
+def delete_job(settings: Settings, job_id: str) -> bool:
     """Delete a finished job; whether there was one. A running job is kept."""
     folder = _folder(settings, job_id)
     job = _job(folder) if folder is not None else None
@@ -205,7 +205,7 @@ def _job(folder: Path) -> Job | None:
     if description is None:
         return None
     process = _process(folder)
-    is_running = process is not None and lives(
+    is_running = process is not None and is_process_alive(
         process
     )  # checked before reading the exit code, as it may end in between
     code = _exit_code(folder)
@@ -260,4 +260,4 @@ def _read_lines(path: Path, size: int, changed: int) -> tuple[dict[str, Any], ..
 def _delete_old(settings: Settings) -> None:
     finished = [job for job in jobs(settings) if not job.is_running]
     for job in finished[MAX_FINISHED_JOBS:]:
-        forget_job(settings, job.id)
+        delete_job(settings, job.id)

@@ -22,10 +22,10 @@ from enrich.describe.quick.protocol import QuickResult
 from enrich.errors import CallTimeoutError, DescribeError, EveryFrameError, HostError, ModelError, SettingsError
 from enrich.library.library import Library
 from enrich.logs import Action, about
-from enrich.process import is_here, lives, this_process
+from enrich.process import is_local, is_process_alive, this_process
 from enrich.quick.plan import QuickPlan
 from enrich.quick.run import NO_ANSWER, save_results
-from enrich.wording import counted
+from enrich.wording import format_count
 from enrich.worker.lease_renewal import LeaseRenewal
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class _BatchCollector:
                 return await self._finish(TOO_LATE)
             state = await claude.poll(batch_id)
             if not state.is_ended:
-                requests = counted(len(self._batch.parts), "request")
+                requests = format_count(len(self._batch.parts), "request")
                 return await self.wait(f"Claude is processing {requests}", self._poll_seconds())
             about_request = {"context": self._batch.context, "language": self._batch.language}
             async for custom_id, results in claude.results(batch_id, self._batch.parts, **about_request):
@@ -202,7 +202,7 @@ class _BatchCollector:
     async def _find(self, claude: ClaudeBatches) -> str | CollectResult:
         """The id of a batch whose sender did not save it; or a result: wait, or it was never sent."""
         sender = self._batch.sent_by
-        is_alive = lives(sender) if is_here(sender) else self._age() < REMOTE_SENDER_SECONDS
+        is_alive = is_process_alive(sender) if is_local(sender) else self._age() < REMOTE_SENDER_SECONDS
         if is_alive and self._batch.is_sending:
             return await self.wait("it is being sent", SHORT_POLL_SECONDS)
         with reading(self._library.engine) as connection:

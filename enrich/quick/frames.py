@@ -16,7 +16,7 @@ from db.queries import VideoRow
 from enrich.errors import VideoError
 from enrich.library.library import Library
 from enrich.process import this_process
-from enrich.wording import first_line
+from enrich.wording import one_line
 from enrich.worker.extract_task import ExtractionProgress, extract_video
 from enrich.worker.lease_renewal import LeaseRenewal
 from enrich.worker.skim_task import skim_video
@@ -48,7 +48,7 @@ def ensure_frames(
         for kind in (TaskKind.SKIM, TaskKind.EXTRACT):
             queue.make_due(connection, kind=kind, video_ids=[video_id])
     if _state(library, video_id, TaskKind.SKIM) is not None:
-        on_step(f"skimming {first_line(video.title)}")
+        on_step(f"skimming {one_line(video.title)}")
         _skim(library, video_id, stop)
         if time.monotonic() - began < FAST_SKIM_SECONDS and not stop.is_set():
             with writing(library.engine) as connection:
@@ -57,7 +57,7 @@ def ensure_frames(
                 _skim(library, video_id, stop)
         video = _video(library, video_id)
     if not video.kept and not stop.is_set():
-        on_step(f"decoding {first_line(video.title)}")
+        on_step(f"decoding {one_line(video.title)}")
         _decode(library, video_id, stop)
         video = _video(library, video_id)
     if not video.kept and not stop.is_set():

@@ -16,7 +16,7 @@ from enrich.errors import BudgetError, DescribeError, ModelError, SettingsError
 from enrich.library.images import load_image
 from enrich.library.library import Library
 from enrich.quick.keyframes import Candidate, choose_key_frames
-from enrich.wording import counted, dollars, first_line
+from enrich.wording import format_count, format_usd, one_line
 
 COUNT_TIMEOUT_SECONDS = 8.0  # for the API's count of tokens; after that the formula is used
 
@@ -216,8 +216,8 @@ def _text(describer: QuickDescriber, plans: Sequence[QuickPlan], usd: float, *, 
     open_plans = [plan for plan in plans if plan.to_ask]
     if not open_plans:
         return "there are no frames left to describe"
-    frames = counted(sum(len(plan.to_ask) for plan in open_plans), "frame")
-    videos = first_line(open_plans[0].title, 60) if len(open_plans) == 1 else counted(len(open_plans), "video")
+    frames = format_count(sum(len(plan.to_ask) for plan in open_plans), "frame")
+    videos = one_line(open_plans[0].title, 60) if len(open_plans) == 1 else format_count(len(open_plans), "video")
     if describer.name == "baseline":
         return f"{frames} of {videos} will be measured without a model"
     if not describer.recipient:
@@ -225,5 +225,5 @@ def _text(describer: QuickDescriber, plans: Sequence[QuickPlan], usd: float, *, 
     as_batch = ", as a batch that takes up to a day" if batch else ""
     return (
         f"{frames} of {videos} will be sent to {describer.recipient}, model {describer.model}{as_batch}, "
-        f"for about {dollars(usd)}"
+        f"for about {format_usd(usd)}"
     )

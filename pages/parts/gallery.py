@@ -11,7 +11,7 @@ import streamlit as st
 
 from db.gallery import Card
 from enrich.library.media import existing_images, image_file
-from enrich.wording import clock
+from enrich.wording import format_timestamp
 from pages.parts.plain import plain, shown
 from pages.parts.session import engine, settings
 from pages.parts.view import PAGE, View, image_url
@@ -90,7 +90,7 @@ def tile_of(card: Card, view: View) -> Tile:
     return Tile(
         frame_id=card.id,
         view=view.kept_frame(card.id),
-        heading=f"{plain(clock(card.timestamp))}{suffix}",
+        heading=f"{plain(format_timestamp(card.timestamp))}{suffix}",
         caption=plain(text, CAPTION_CHARACTERS) or "Not described yet",
         alt=text or "Frame without a description yet",
     )

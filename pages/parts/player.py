@@ -13,7 +13,7 @@ import streamlit as st
 from db import gallery
 from db.queries import VideoRow
 from enrich.library.media import video_file
-from enrich.wording import clock
+from enrich.wording import format_timestamp
 from pages.parts.gallery import draw_gallery, tile_of
 from pages.parts.plain import plain, shown
 from pages.parts.session import engine, reading
@@ -69,7 +69,7 @@ def draw_player(video: VideoRow, view: View, seconds: float) -> None:
                 video_url(video.id),
                 start_time=max(0, int(seconds)),
                 autoplay=True,
-                alt=f"Video {shown(video.title)}, playing from {clock(seconds)}",
+                alt=f"Video {shown(video.title)}, playing from {format_timestamp(seconds)}",
             )
             if support is BrowserSupport.SOME:
                 st.caption(f"Some browsers cannot play this type of video ({kind}). Frames around this time:")

@@ -16,7 +16,7 @@ from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings
-from enrich.wording import first_line, size
+from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
 from pages.parts.session import settings
@@ -91,7 +91,7 @@ def draw_pull(found: Settings, model: str) -> None:
         return
     failed = job.error if job is not None and job.exit_code != 0 else ""
     if error := st.session_state.get(PULL_FAILED) or failed:
-        st.error(plain(f"Download failed: {first_line(error, ERROR_CHARACTERS)}"))
+        st.error(plain(f"Download failed: {one_line(error, ERROR_CHARACTERS)}"))
     st.button(
         f"Download {plain(model)}",
         key="pull",
@@ -137,5 +137,5 @@ def _progress(model: str) -> None:
     total, completed = line.get("total") or 0, line.get("completed") or 0
     text = plain(line.get("status") or "Starting download", STATUS_CHARACTERS)
     if total:
-        text = f"{text}: {size(completed)} of {size(total)}"
+        text = f"{text}: {format_bytes(completed)} of {format_bytes(total)}"
     st.progress(min(1.0, completed / total) if total else 0.0, text=text)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from enrich.wording import dollars
+from enrich.wording import format_usd
 from tests.browser.conftest import NARROW
 from tests.browser.served import Dashboard, serve
 from tests.browser.tab import Tab
@@ -80,8 +80,10 @@ def test_quoted_price_holds_and_the_true_cost_is_shown(dashboard, new_tab, claud
     assert 0 < paid <= float(most[1:])
     assert paid == pytest.approx(float(about[1:]), rel=0.6)  # the estimate of the reply length is on the safe side
     tab.open("/costs")
-    tab.sees(f"{KEY_FRAMES} frames @ {dollars(paid)}, {FRAMES} frames @ $0.00, 2.4x more analysis for the same price")
-    assert f"finished. Cost: {dollars(paid)}" in tab.words()
+    tab.sees(
+        f"{KEY_FRAMES} frames @ {format_usd(paid)}, {FRAMES} frames @ $0.00, 2.4x more analysis for the same price"
+    )
+    assert f"finished. Cost: {format_usd(paid)}" in tab.words()
 
     tab.button("Estimate cost").click()  # no video is preselected: all have been scanned
     expect(tab.page.get_by_role("dialog")).to_have_count(0)

@@ -104,7 +104,7 @@ def test_open_library_creates_a_library(home):
      (12_000, "3 h 20 min"), (90_000, "1 d 1 h"), (86_399, "23 h 59 min")],
 )  # fmt: skip
 def test_duration_has_its_two_largest_units(seconds, text):
-    assert wording.span(seconds) == text
+    assert wording.format_duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -112,20 +112,20 @@ def test_duration_has_its_two_largest_units(seconds, text):
     [(None, "?"), (0, "0:00.000"), (59.9996, "1:00.000"), (3723.45, "1:02:03.450"), (-0.5, "-0:00.500")],
 )
 def test_timestamp_format(seconds, text):
-    assert wording.clock(seconds) == text
+    assert wording.format_timestamp(seconds) == text
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("8h", 28_800), ("1h30m", 5400), ("45s", 45), ("90", 90), (" 1 H ", 3600), ("0.5h", 1800)]
 )
 def test_durations_are_parsed(text, seconds):
-    assert wording.seconds_in(text) == seconds
+    assert wording.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "8x", "-1h", "1h-", "nan", "1h 30"])
 def test_invalid_durations_are_refused(text):
     with pytest.raises(ValueError, match="is not a duration"):
-        wording.seconds_in(text)
+        wording.parse_duration(text)
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ def test_invalid_durations_are_refused(text):
     [(0, "0 B"), (999, "999 B"), (51_840, "52 kB"), (1_250_000, "1.2 MB"), (8e9, "8.0 GB"), (2e15, "2000.0 TB")],
 )
 def test_size_has_a_fitting_unit(count, text):
-    assert wording.size(count) == text
+    assert wording.format_bytes(count) == text

@@ -13,7 +13,7 @@ from enrich.library.library import Library
 from enrich.settings import load_settings
 from enrich.video.fingerprint import fingerprint
 from enrich.video.sampling import parse_sampling
-from enrich.wording import span
+from enrich.wording import format_duration
 from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 from tests.cli.conftest import SPARSE_FRAMES
@@ -229,7 +229,10 @@ def test_add_uses_the_measured_speed(cli, standin, party, numbers, home):
     ((a_frame,),) = ask(home, "SELECT sum(latency_seconds - load_seconds) / sum(is_kept) FROM analyses")
     assert a_frame >= 0.2
     seconds = SPARSE_FRAMES * a_frame / 2  # two at once
-    assert f"Time:    {span(seconds)} with llava:13b on this computer" in cli("add", numbers, "--sampling", "exact").out
+    assert (
+        f"Time:    {format_duration(seconds)} with llava:13b on this computer"
+        in cli("add", numbers, "--sampling", "exact").out
+    )
 
 
 def test_estimate_of_a_missing_file_fails_after_the_others(cli, party, tmp_path):

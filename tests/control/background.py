@@ -9,7 +9,7 @@ import psutil
 from db import runs
 from db.engine import reading
 from db.runs import ProcessIdentity, RunRow
-from enrich.process import find
+from enrich.process import find_process
 from tests.worker.workspace import Workspace
 
 PATIENCE_SECONDS = 40.0
@@ -60,12 +60,12 @@ class Background:
             rows = [runs.run(connection, run_id) for (run_id,) in self.workspace.ask("SELECT id FROM runs")]
         for processes in ([row.supervisor for row in rows], [row.process for row in rows]):
             for process in processes:
-                found = find(process) if process is not None else None
+                found = find_process(process) if process is not None else None
                 if found is not None and found.pid != psutil.Process().pid:
                     found.kill()
                     found.wait(10)
 
     def _found(self, process: ProcessIdentity) -> psutil.Process:
-        found = find(process)
+        found = find_process(process)
         assert found is not None, f"process {process.pid} is gone; {self.log()}"
         return found

@@ -10,7 +10,7 @@ import pytest
 from enrich.cli.status_lines import lines
 from enrich.control import control
 from enrich.control.status import status
-from enrich.process import find
+from enrich.process import find_process
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
@@ -38,7 +38,7 @@ def test_deadline_survives_a_crash(
     assert status(settings).until == until
     background.until_state("finished")
     assert 0 <= (datetime.now(UTC) - until).total_seconds() < 8
-    background.until(lambda: supervisor is not None and find(supervisor) is None, "the supervisor has ended")
+    background.until(lambda: supervisor is not None and find_process(supervisor) is None, "the supervisor has ended")
     assert max(chat.at for chat in standin.chats) <= by + 0.5
     assert workspace.states_of_runs() == ["crashed", "finished"]
     assert workspace.tasks().keys() == {"todo", "done"}

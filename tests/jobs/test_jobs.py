@@ -9,7 +9,7 @@ import pytest
 
 from enrich.errors import ControlError
 from enrich.jobs import jobs as module
-from enrich.jobs.jobs import forget_job, jobs, start_job, stop_job
+from enrich.jobs.jobs import delete_job, jobs, start_job, stop_job
 from enrich.settings import load_settings
 
 PATIENCE_SECONDS = 30
@@ -139,16 +139,16 @@ def test_reused_process_id_is_not_the_job(settings, script):
 def test_only_finished_jobs_can_be_deleted(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
-    assert not forget_job(settings, job.id)
+    assert not delete_job(settings, job.id)
     stop_job(settings, job.id)
-    assert forget_job(settings, job.id)
+    assert delete_job(settings, job.id)
     assert jobs(settings) == []
-    assert not forget_job(settings, job.id)
+    assert not delete_job(settings, job.id)
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../..", "x", "20261125T192332610446-90e157/../..", "nothing"])
 def test_job_id_cannot_leave_the_folder(settings, job_id):
-    assert not forget_job(settings, job_id)
+    assert not delete_job(settings, job_id)
     assert not stop_job(settings, job_id)
     assert settings.home.exists()
 

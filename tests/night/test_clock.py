@@ -13,7 +13,7 @@ import pytest
 from db import runs
 from db.engine import writing
 from enrich.control import control
-from enrich.process import lives, this_process
+from enrich.process import is_process_alive, this_process
 from enrich.worker import heartbeat, host_runner, lease_renewal, result_writer, worker
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
@@ -145,6 +145,6 @@ def test_living_worker_is_recognized_after_the_system_clock_was_set(
     me = this_process()
     with writing(workspace.library.engine) as connection:
         runs.begin(connection, me, options={}, is_alive=lambda _: False, now=datetime.now(UTC))
-    assert lives(me)
+    assert is_process_alive(me)
     set_system_clock(distance)
     assert control.running_worker(workspace.library.engine) is not None

@@ -25,8 +25,8 @@ from enrich.errors import (
     ModelError,
     SettingsError,
 )
-from enrich.settings import foreign_variable
-from enrich.wording import span
+from enrich.settings import external_variable
+from enrich.wording import format_duration
 
 if TYPE_CHECKING:
     from anthropic import AnthropicError, APIStatusError, AsyncAnthropic
@@ -69,7 +69,7 @@ def api_key() -> SecretStr:
 
 def find_key() -> SecretStr | None:
     """The API key, from the environment or else the keyring; None if there is none."""
-    key = foreign_variable(KEY_VARIABLE) or _keyring_key().strip()
+    key = external_variable(KEY_VARIABLE) or _keyring_key().strip()
     return SecretStr(key) if key else None
 
 
@@ -151,7 +151,7 @@ def anthropic_sdk() -> ModuleType:
 
 def api_address() -> str:
     """The address of the API: Anthropic's, unless the SDK's variable for a gateway is set."""
-    return (foreign_variable(ADDRESS_VARIABLE) or DEFAULT_ADDRESS).rstrip("/")
+    return (external_variable(ADDRESS_VARIABLE) or DEFAULT_ADDRESS).rstrip("/")
 
 
 class ClaudeClient:
@@ -204,7 +204,7 @@ class ClaudeClient:
                 wait = retry_after_seconds(error) or backoff
                 if waited + wait > self._max_wait_seconds:
                     raise problem from None
-            self._on_wait(f"Claude is busy; retrying in {span(wait)}")
+            self._on_wait(f"Claude is busy; retrying in {format_duration(wait)}")
             if await self._stopped_within(wait):
                 raise problem
             waited += wait

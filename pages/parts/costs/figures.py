@@ -12,7 +12,7 @@ import streamlit as st
 from db.costs import ModelCost
 from enrich.costs import CostComparison, CostSummary, VideoCostSummary, electricity_text, rows, summary_line
 from enrich.settings import Settings
-from enrich.wording import counted, dollars, first_line, span
+from enrich.wording import format_count, format_duration, format_usd, one_line
 from pages.parts.plain import plain, shown
 
 NO_VALUE = "–"
@@ -46,18 +46,18 @@ def draw_cards(total: CostSummary, *, spent: float, pending: float, current: Set
     columns = st.columns(4)
     with columns[0]:
         tokens = quick.prompt_tokens + quick.output_tokens
-        _card(QUICK, dollars(quick.usd), f"{counted(quick.frames, 'frame')}, {tokens:,} tokens")
+        _card(QUICK, format_usd(quick.usd), f"{format_count(quick.frames, 'frame')}, {tokens:,} tokens")
     with columns[1]:
-        duration = f" in {span(deep.seconds)}" if deep.calls else ""
-        _card(DEEP, dollars(deep.usd), f"{counted(deep.frames, 'frame')}{duration}")
+        duration = f" in {format_duration(deep.seconds)}" if deep.calls else ""
+        _card(DEEP, format_usd(deep.usd), f"{format_count(deep.frames, 'frame')}{duration}")
     with columns[2]:
         cheapest = min(total.alternatives, key=lambda model: model.usd)
         saved = max(0.0, cheapest.usd - deep.usd)
-        _card("Saved at least", dollars(saved) if deep.frames else NO_VALUE, f"compared with {cheapest.title}")
+        _card("Saved at least", format_usd(saved) if deep.frames else NO_VALUE, f"compared with {cheapest.title}")
     with columns[3]:
-        _card("This month", dollars(spent), f"of {dollars(current.monthly_budget_usd)} budget")
+        _card("This month", format_usd(spent), f"of {format_usd(current.monthly_budget_usd)} budget")
     if pending:
-        st.caption(plain(f"About {dollars(pending)} more is pending in batches."))
+        st.caption(plain(f"About {format_usd(pending)} more is pending in batches."))
     if total.electricity is not None:
         st.caption(
             f"Electricity for descriptions: {electricity_text(total.electricity)} in your currency, at "
@@ -73,11 +73,11 @@ def draw_models(models: Sequence[ModelCost]) -> None:
     """List the calls and the cost by model and pass, and what was paid for removed videos."""
     for model in models:
         purpose = PASS_LABELS.get(model.pass_, f"{model.pass_} pass")
-        calls = f"{counted(model.calls, 'image')}, {model.prompt_tokens:,} tokens in, {model.output_tokens:,} out"
-        st.markdown(f"{plain(model.model)}, {plain(purpose)}: {calls}, {plain(dollars(model.usd))}")
+        calls = f"{format_count(model.calls, 'image')}, {model.prompt_tokens:,} tokens in, {model.output_tokens:,} out"
+        st.markdown(f"{plain(model.model)}, {plain(purpose)}: {calls}, {plain(format_usd(model.usd))}")
     removed = sum(model.removed_usd for model in models)
     if removed:
-        st.caption(plain(f"Includes {dollars(removed)} for videos that have been removed from the library."))
+        st.caption(plain(f"Includes {format_usd(removed)} for videos that have been removed from the library."))
 
 
 def _card(label: str, value: str, detail: str) -> None:
@@ -87,7 +87,7 @@ def _card(label: str, value: str, detail: str) -> None:
 def draw_elsewhere(total: CostSummary) -> None:
     """Draw a bar per model: the cost of the deep pass here, and what it would have been with each Claude model."""
     costs = [(LOCAL, total.deep.usd), *((model.title, model.usd) for model in total.alternatives)]
-    names = [f"{name} · {dollars(usd)}" for name, usd in costs]
+    names = [f"{name} · {format_usd(usd)}" for name, usd in costs]
     rows = pd.DataFrame({"model": names, "usd": [usd for _, usd in costs]})
     chart = (
         alt.Chart(rows)
@@ -102,7 +102,7 @@ def draw_elsewhere(total: CostSummary) -> None:
         chart,
         height=BAR_HEIGHT * len(names) + MARGIN_HEIGHT,
         key="elsewhere",
-        alt=f"Cost of describing {counted(total.deep.frames, 'frame')} by model: {', '.join(names)}",
+        alt=f"Cost of describing {format_count(total.deep.frames, 'frame')} by model: {', '.join(names)}",
     )
 
 
@@ -111,10 +111,10 @@ def draw_videos(videos: Sequence[VideoCostSummary]) -> None:
     most = sorted(videos, key=lambda each: (-each.summary.deep.frames - each.summary.quick.frames, each.video.video_id))
     most = most[:MOST_CHART_VIDEOS]
     # The id keeps videos with the same title apart.
-    names = [f"{each.video.video_id} {shown(first_line(each.video.title, TITLE_CHARACTERS))}" for each in most]
+    names = [f"{each.video.video_id} {shown(one_line(each.video.title, TITLE_CHARACTERS))}" for each in most]
     rows = pd.DataFrame(
         [
-            {"video": name, "pass": label, "frames": spent.frames, "cost": dollars(spent.usd)}
+            {"video": name, "pass": label, "frames": spent.frames, "cost": format_usd(spent.usd)}
             for name, each in zip(names, most, strict=True)
             for label, spent in ((QUICK, each.summary.quick), (DEEP, each.summary.deep))
         ]
@@ -143,7 +143,7 @@ def draw_videos(videos: Sequence[VideoCostSummary]) -> None:
         chart,
         height=BAR_HEIGHT * len(names) + MARGIN_HEIGHT + LEGEND_HEIGHT,
         key="videos",
-        alt=f"Frames with a quick scan and with a description, for {counted(len(names), 'video')}",
+        alt=f"Frames with a quick scan and with a description, for {format_count(len(names), 'video')}",
     )
     if hidden:
         st.caption(f"The table below has {hidden:,} more with fewer frames.")
@@ -173,7 +173,7 @@ def draw_table(comparison: CostComparison) -> None:
             | {
                 "film": shown(row["film"]),
                 "quick_tokens": row["quick_prompt_tokens"] + row["quick_output_tokens"],
-                "deep_time": span(row["deep_seconds"]) if row["deep_calls"] else "",
+                "deep_time": format_duration(row["deep_seconds"]) if row["deep_calls"] else "",
             }
             for row in listed
         ],

@@ -17,7 +17,7 @@ from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult, run_command
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings
-from enrich.wording import counted, dollars, first_line
+from enrich.wording import format_count, format_usd, one_line
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
@@ -60,10 +60,10 @@ class Quote:
     def scope_text(self) -> str:
         """What is sent to whom, in a sentence."""
         if not self.images and self.in_batches:
-            return f"{counted(self.in_batches, 'key frame')} pending in a batch. Nothing is sent twice."
+            return f"{format_count(self.in_batches, 'key frame')} pending in a batch. Nothing is sent twice."
         if not self.images:
-            return f"All {counted(self.scanned, 'key frame')} have been scanned already."
-        images = counted(self.images, "image")
+            return f"All {format_count(self.scanned, 'key frame')} have been scanned already."
+        images = format_count(self.images, "image")
         if not self.recipient:
             return f"{self.model} scans {images} on this computer, free of charge. Nothing is sent anywhere."
         verb = "is" if self.images == 1 else "are"
@@ -75,8 +75,8 @@ class Quote:
         if not self.images or not self.recipient:
             return ""
         return (
-            f"Estimated cost: {dollars(self.usd)}, at most {dollars(self.most_usd)}. "
-            f"Spent this month: {dollars(self.spent_usd)} of {dollars(self.budget_usd)}."
+            f"Estimated cost: {format_usd(self.usd)}, at most {format_usd(self.most_usd)}. "
+            f"Spent this month: {format_usd(self.spent_usd)} of {format_usd(self.budget_usd)}."
         )
 
 
@@ -145,14 +145,14 @@ def _draw_dialog(current: Settings, videos: list[tuple[int, str]]) -> None:
     if quote.price_text:
         st.markdown(f"**{plain(quote.price_text)}**")
     if quote.scanned and quote.images:
-        st.caption(f"{counted(quote.scanned, 'key frame')} already scanned; not sent or charged again.")
+        st.caption(f"{format_count(quote.scanned, 'key frame')} already scanned; not sent or charged again.")
     if quote.problem:
         st.error(plain(quote.problem))
     if error := st.session_state.pop(_START_ERROR, None):
         st.error(plain(error))
     with st.container(horizontal=True):
         if quote.can_start:
-            label = f"Send {counted(quote.images, 'image')}" if quote.recipient else "Start scan"
+            label = f"Send {format_count(quote.images, 'image')}" if quote.recipient else "Start scan"
             st.button(label, type="primary", on_click=_start, args=(video_ids, quote, batch))
         st.button("Cancel" if quote.can_start else "Close", on_click=_close)
 
@@ -169,7 +169,7 @@ def _cached_quote(current: Settings, video_ids: list[int], *, batch: bool) -> Qu
 def _title_list(titles: list[str]) -> str:
     more = len(titles) - MOST_TITLES
     listed = [" ".join(title.split()) for title in titles[:MOST_TITLES]]
-    return "\n".join([*listed, *([f"and {counted(more, 'more video')}"] if more > 0 else [])])
+    return "\n".join([*listed, *([f"and {format_count(more, 'more video')}"] if more > 0 else [])])
 
 
 def _start(video_ids: list[int], quote: Quote, batch: bool) -> None:
@@ -202,7 +202,7 @@ def draw_panel(current: Settings, videos: Sequence[VideoCost]) -> None:
                 list(titles),
                 default=unscanned[:1],
                 key=_VIDEOS,
-                format_func=lambda video_id: shown(first_line(titles.get(video_id, ""), TITLE_CHARACTERS)),
+                format_func=lambda video_id: shown(one_line(titles.get(video_id, ""), TITLE_CHARACTERS)),
                 placeholder="Choose videos",
             )
             st.form_submit_button("Estimate cost", on_click=_request_from_form, args=(titles,))
@@ -238,13 +238,13 @@ def _draw_live_state(job_id: str, *, was_running: bool) -> None:
         st.rerun()
     started = f"{job.started_at.astimezone():%H:%M}"
     result: dict[str, Any] = next((line for line in reversed(job.lines) if line.get("step") == "done"), {})
-    cost = f" Cost: {dollars(float(result['usd']))}." if result.get("usd") else ""
+    cost = f" Cost: {format_usd(float(result['usd']))}." if result.get("usd") else ""
     if job.is_running:
         st.progress(*_progress(job))
     elif job.exit_code == 0:
         st.success(plain(f"Quick scan from {started} finished.{cost}"))
     else:
-        scanned = f"{counted(int(result.get('answered') or 0), 'image')} scanned."
+        scanned = f"{format_count(int(result.get('answered') or 0), 'image')} scanned."
         st.error(plain(f"Quick scan from {started} did not finish. {scanned}{cost}"))
         st.text(shown(job.error or "It was stopped."))
 
@@ -257,7 +257,7 @@ def _progress(job: Job) -> tuple[float, str]:
     if line.get("step") == "sent":
         return share, "Batch sent. Results usually arrive within an hour, and within 24 hours at the latest."
     if line.get("text"):
-        return share, plain(first_line(str(line["text"]), STEP_CHARACTERS))
+        return share, plain(one_line(str(line["text"]), STEP_CHARACTERS))
     return share, "Selecting key frames"
 
 

@@ -11,7 +11,7 @@ import streamlit as st
 from db import editing
 from db.gallery import Scene
 from db.queries import FrameRow, VideoRow
-from enrich.wording import clock, counted
+from enrich.wording import format_count, format_timestamp
 from pages.parts.plain import plain, shown
 from pages.parts.session import writing
 from pages.parts.view import parse_time
@@ -82,10 +82,8 @@ def draw_bulk_tagging(video: VideoRow, frame: FrameRow, scenes: Sequence[Scene])
                 format_func=lambda choice: choice.capitalize(),
             )
         if scope == SCENE and scene is not None:
-            st.caption(
-                f"Scene {scene.number + 1}, {plain(clock(scene.start))} to {plain(clock(scene.end))}: "
-                f"{counted(scene.kept, 'frame')}"
-            )
+            start, end = plain(format_timestamp(scene.start)), plain(format_timestamp(scene.end))
+            st.caption(f"Scene {scene.number + 1}, {start} to {end}: {format_count(scene.kept, 'frame')}")
             st.button(
                 "Tag this scene",
                 key="bulk-scene",
@@ -94,8 +92,8 @@ def draw_bulk_tagging(video: VideoRow, frame: FrameRow, scenes: Sequence[Scene])
             )
         else:
             start, end = st.columns(2)
-            start.text_input("From", key="bulk-from", placeholder=clock(frame.timestamp))
-            end.text_input("To", key="bulk-to", placeholder=clock(video.duration))
+            start.text_input("From", key="bulk-from", placeholder=format_timestamp(frame.timestamp))
+            end.text_input("To", key="bulk-to", placeholder=format_timestamp(video.duration))
             st.button("Tag these frames", key="bulk-range", on_click=_tag_typed_range, args=(video, frame))
 
 
@@ -148,7 +146,7 @@ def _tag_range(video: VideoRow, start: float, end: float) -> None:
     with writing() as connection:
         count = editing.tag_range(connection, video.id, start, end, tag, now=datetime.now(UTC))
     st.session_state["bulk-tag"] = ""
-    st.toast(f"Tagged {counted(count, 'frame')} with “{plain(tag)}”.")
+    st.toast(f"Tagged {format_count(count, 'frame')} with “{plain(tag)}”.")
 
 
 def _tag_typed_range(video: VideoRow, frame: FrameRow) -> None:

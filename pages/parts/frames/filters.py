@@ -8,7 +8,7 @@ import streamlit as st
 from db import gallery
 from db.gallery import Card, FrameFilter
 from db.queries import VideoRow
-from enrich.wording import clock, counted
+from enrich.wording import format_count, format_timestamp
 from pages.parts.frames.navigation import draw_jump_field, go_to_page_at
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading
@@ -99,10 +99,10 @@ def draw_pagination(video: VideoRow, view: View, page: FramePage) -> None:
         _page_button("Later", page.later, "Right")
         draw_jump_field(video, lambda seconds: go_to_page_at(video, view, seconds))
         if page.cards:
-            first, last = page.cards[0].timestamp, page.cards[-1].timestamp
+            times = (page.cards[0].timestamp, page.cards[-1].timestamp, video.duration)
+            first, last, length = (plain(format_timestamp(seconds)) for seconds in times)
             st.caption(
-                f"{plain(clock(first))} to {plain(clock(last))} of {plain(clock(video.duration))}"
-                f" · {len(page.cards)} of {plain(counted(page.total, 'frame'))}"
+                f"{first} to {last} of {length} · {len(page.cards)} of {plain(format_count(page.total, 'frame'))}"
             )
     if not page.cards:
         st.info("No frames match." if view.after is None or page.total == 0 else "No more frames.")

@@ -9,7 +9,7 @@ import streamlit as st
 from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
 from enrich.library.media import image_file
-from enrich.wording import clock, counted, span
+from enrich.wording import format_count, format_duration, format_timestamp
 from pages.parts.frames.navigation import SteppedFrame, StripError, strip_cache
 from pages.parts.gallery import alt_text
 from pages.parts.plain import plain, shown
@@ -54,7 +54,7 @@ def draw_kept_image(video: VideoRow, view: View, frame: FrameRow) -> None:
         elif image_file(engine(), settings(), frame.id) is None:
             st.info("The image of this frame is missing. Press Start on the Overview page to re-create it.")
         else:
-            alt = alt_text(frame.description or f"Frame at {clock(frame.timestamp)}, not described yet")
+            alt = alt_text(frame.description or f"Frame at {format_timestamp(frame.timestamp)}, not described yet")
             st.image(image_url(frame.id, LARGE_EDGE), width="stretch", alt=alt)
 
 
@@ -64,7 +64,7 @@ def draw_source_image(video: VideoRow, view: View, source: SteppedFrame) -> None
         if view.is_playing:
             draw_player(video, view, source.timestamp)
         else:
-            alt = f"Frame {source.index} of the video, at {clock(source.timestamp)}"
+            alt = f"Frame {source.index} of the video, at {format_timestamp(source.timestamp)}"
             st.image(source_url(video.id, source.index), width="stretch", alt=alt)
 
 
@@ -87,7 +87,7 @@ def _play_button(view: View) -> None:
 
 def draw_kept_facts(video: VideoRow, view: View, frame: FrameRow) -> None:
     """Draw the time of a kept frame, the frames it stands for, and the warnings about its description."""
-    st.subheader(plain(clock(frame.timestamp)), anchor=False)
+    st.subheader(plain(format_timestamp(frame.timestamp)), anchor=False)
     st.text(_position(frame))
     st.text(_represented_frames(video, frame))
     _play_button(view)
@@ -96,14 +96,14 @@ def draw_kept_facts(video: VideoRow, view: View, frame: FrameRow) -> None:
         st.text(shown(frame.error))
     texts = warning_texts(frame.warnings)
     if texts:
-        st.warning(f"{counted(len(texts), 'warning')} about the description:")
+        st.warning(f"{format_count(len(texts), 'warning')} about the description:")
         for text in texts:
             st.text(shown(text))
 
 
 def draw_source_facts(view: View, source: SteppedFrame, kept: FrameRow | None) -> None:
     """Draw the time of a source frame, and the kept frame that stands for it."""
-    st.subheader(plain(clock(source.timestamp)), anchor=False)
+    st.subheader(plain(format_timestamp(source.timestamp)), anchor=False)
     st.text(f"Frame {source.index} of the video")
     _play_button(view)
     if kept is None:
@@ -112,7 +112,7 @@ def draw_source_facts(view: View, source: SteppedFrame, kept: FrameRow | None) -
     st.text(_representative(kept, source.likeness))
     st.page_link(
         PAGE,
-        label=f"Frame at {plain(clock(kept.timestamp))}",
+        label=f"Frame at {plain(format_timestamp(kept.timestamp))}",
         query_params=view.kept_frame(kept.id).to_query(),
     )
     st.text(shown(kept.description or "Not described yet."))
@@ -188,7 +188,7 @@ def _represented_frames(video: VideoRow, frame: FrameRow) -> str:
     if seconds is None:
         duration = ""
     else:
-        duration = f" ({span(seconds) if seconds >= TENTHS_BELOW_SECONDS else f'{seconds:.1f} s'})"
+        duration = f" ({format_duration(seconds) if seconds >= TENTHS_BELOW_SECONDS else f'{seconds:.1f} s'})"
     return f"Represents {frame.stands_for:,} similar frames{duration}"
 
 
@@ -206,7 +206,7 @@ def _fields(video: VideoRow, frame: FrameRow) -> list[tuple[str, str]]:
         ("File", video.path),
         ("Frame ID", frame.id),
         ("Frame number", frame.index),
-        ("Time", clock(frame.timestamp)),
+        ("Time", format_timestamp(frame.timestamp)),
         ("Time in seconds", frame.timestamp),
         ("Frames represented", frame.stands_for),
         ("Scene", None if frame.scene is None else frame.scene + 1),

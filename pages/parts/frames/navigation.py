@@ -21,7 +21,7 @@ from db.queries import FrameRow, VideoRow
 from enrich.jobs.command import CommandResult, run_command
 from enrich.library.media import strip_file
 from enrich.settings import Settings
-from enrich.wording import clock
+from enrich.wording import format_timestamp
 from pages.parts.frames.timeline import draw_timeline
 from pages.parts.frames.video import Outline, link_to_gallery
 from pages.parts.plain import plain
@@ -239,7 +239,7 @@ def _jump_to_typed_time(video: VideoRow, jump: Callable[[float], None]) -> None:
         return
     st.session_state[JUMP] = ""
     if video.duration is not None and seconds > video.duration:
-        st.toast(f"The video ends at {plain(clock(video.duration))}. Showing its end.")
+        st.toast(f"The video ends at {plain(format_timestamp(video.duration))}. Showing its end.")
     jump(seconds)
 
 

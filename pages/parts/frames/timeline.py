@@ -15,7 +15,7 @@ import streamlit as st
 
 from db.gallery import Scene, TimelineBucket
 from db.queries import VideoRow
-from enrich.wording import clock, counted
+from enrich.wording import format_count, format_timestamp
 from pages.parts.frames.video import Outline
 
 HEIGHT = 120  # pixels
@@ -117,10 +117,11 @@ def chart_alt_text(video: VideoRow, outline: Outline) -> str:
     kept = sum(bucket.kept for bucket in outline.buckets)
     described = sum(bucket.described for bucket in outline.buckets)
     failed = sum(bucket.failed for bucket in outline.buckets)
+    duration = format_timestamp(video.duration)
     parts = [
-        f"Timeline of the video, duration {clock(video.duration)}: {counted(kept, 'frame')}, {described:,} described",
+        f"Timeline of the video, duration {duration}: {format_count(kept, 'frame')}, {described:,} described",
         f"{failed:,} failed" if failed else "",
-        counted(len(outline.scenes), "scene") if outline.scenes else "",
+        format_count(len(outline.scenes), "scene") if outline.scenes else "",
         _most_exciting(outline.buckets),
     ]
     return ", ".join(part for part in parts if part)
@@ -132,7 +133,7 @@ def _most_exciting(buckets: Sequence[TimelineBucket]) -> str:
     if not rated:
         return ""
     highest, negative_start = max(rated)
-    return f"most exciting at {clock(-negative_start)}, {highest:g} of {HIGHEST_EXCITEMENT}"
+    return f"most exciting at {format_timestamp(-negative_start)}, {highest:g} of {HIGHEST_EXCITEMENT}"
 
 
 def _bars(buckets: Sequence[TimelineBucket]) -> list[tuple[str, float, float, int, int]]:
@@ -191,7 +192,7 @@ def _targets(buckets: Sequence[TimelineBucket], floor: float, top: int) -> pd.Da
             "end": [bucket.end for bucket in buckets],
             "low": floor,
             "high": top,
-            "From": [clock(bucket.start) for bucket in buckets],
+            "From": [format_timestamp(bucket.start) for bucket in buckets],
             "Frames": [bucket.kept for bucket in buckets],
             "Described": [bucket.described for bucket in buckets],
             "Failed": [bucket.failed for bucket in buckets],

@@ -8,7 +8,7 @@ import streamlit as st
 from db import gallery
 from db.gallery import Scene, TimelineBucket
 from db.queries import VideoRow
-from enrich.wording import span
+from enrich.wording import format_duration
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading, settings
 from pages.parts.view import EPSILON_SECONDS, PAGE, View, go_to
@@ -67,7 +67,7 @@ def draw_header(videos: Sequence[VideoRow], video: VideoRow | None) -> None:
 
 def _draw_selector(videos: Sequence[VideoRow], video: VideoRow | None) -> None:
     st.session_state[SELECTOR] = video.id if video is not None else None
-    labels = {each.id: f"{shown(each.title)} · {span(each.duration)}" for each in videos}
+    labels = {each.id: f"{shown(each.title)} · {format_duration(each.duration)}" for each in videos}
     st.selectbox(
         "Video",
         list(labels),

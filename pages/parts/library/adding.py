@@ -10,9 +10,9 @@ from typing import Any
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.jobs.jobs import Job, forget_job, jobs, start_job, stop_job
+from enrich.jobs.jobs import Job, delete_job, jobs, start_job, stop_job
 from enrich.settings import Settings
-from enrich.wording import counted, size, span
+from enrich.wording import format_bytes, format_count, format_duration
 from pages.parts.library import browser
 from pages.parts.library.browser import browse
 from pages.parts.library.sampling import choose_sampling
@@ -59,12 +59,14 @@ def _progress(job_id: str) -> None:
 def _draw_result(job: Job) -> None:
     done = _done(job)
     counts = {outcome: sum(line.get("outcome") == outcome for line in done) for outcome in (*OUTCOMES, "failed")}
-    parts = [f"{counted(counts[outcome], 'video')} {text}" for outcome, text in OUTCOMES.items() if counts[outcome]]
+    parts = [
+        f"{format_count(counts[outcome], 'video')} {text}" for outcome, text in OUTCOMES.items() if counts[outcome]
+    ]
     if parts:
         st.success(", ".join(parts) + ".")
     failed = [line for line in done if line.get("outcome") == "failed"]
     if failed:
-        st.warning(f"{counted(len(failed), 'video')} could not be added:")
+        st.warning(f"{format_count(len(failed), 'video')} could not be added:")
         st.text(shown("\n".join(str(line.get("error")) for line in failed[:MAX_PROBLEMS])))
         if len(failed) > MAX_PROBLEMS:
             st.caption(f"and {len(failed) - MAX_PROBLEMS:,} more")
@@ -86,7 +88,7 @@ def _stop(now: Settings, job_id: str) -> None:
 
 
 def _dismiss(now: Settings, job_id: str) -> None:
-    forget_job(now, job_id)
+    delete_job(now, job_id)
 
 
 def _discard_failed_uploads(now: Settings, job: Job, registered: frozenset[str]) -> None:
@@ -144,7 +146,7 @@ def draw_add_form(registered: frozenset[str]) -> None:
     with st.container(horizontal=True):
         if count := _videos(estimate):
             st.button(
-                f"Add {counted(count, 'video')} to the library",
+                f"Add {format_count(count, 'video')} to the library",
                 type="primary",
                 key="add",
                 on_click=_start,
@@ -189,7 +191,7 @@ def _draw_uploads(now: Settings, registered: frozenset[str]) -> None:
     st.subheader("Uploaded, not added yet")
     for upload in waiting:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"{plain(upload.title, 80)} · {size(upload.size_bytes)}", width="content")
+            st.markdown(f"{plain(upload.title, 80)} · {format_bytes(upload.size_bytes)}", width="content")
             st.button(
                 "Select",
                 key=f"inbox-{upload.path}",
@@ -209,7 +211,7 @@ def _draw_uploads(now: Settings, registered: frozenset[str]) -> None:
 
 
 def _draw_selected(entry: browser.SelectedPath) -> None:
-    about = "folder and subfolders" if entry.is_folder else size(entry.size_bytes or 0)
+    about = "folder and subfolders" if entry.is_folder else format_bytes(entry.size_bytes or 0)
     name = entry.title or entry.path
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{plain(name)} · {about}", width="content")
@@ -255,14 +257,18 @@ def _draw_figures(now: Settings, job: Job) -> None:
         model = plain(data.get("model") or now.model, 60)
         columns = st.columns(4)
         columns[0].metric("Videos", f"{count:,}")
-        columns[1].metric("Frames to describe", f"about {kept:,}", help=f"Of {counted(source, 'source frame')}{rough}")
-        columns[2].metric("Time", span(seconds), help=f"To describe them with {model}, as timed on this computer")
-        columns[3].metric("Disk space", f"about {size(disk)}", help="For the frames. Videos are not copied")
+        columns[1].metric(
+            "Frames to describe", f"about {kept:,}", help=f"Of {format_count(source, 'source frame')}{rough}"
+        )
+        columns[2].metric(
+            "Time", format_duration(seconds), help=f"To describe them with {model}, as timed on this computer"
+        )
+        columns[3].metric("Disk space", f"about {format_bytes(disk)}", help="For the frames. Videos are not copied")
         if seconds is None:
             st.caption(f"{model} has not been timed on this computer yet. The time shows after its first few frames.")
         free = uploads.free_bytes(now)
         if disk > free:
-            st.warning(f"Only {size(free)} of disk space is available. Free some space or keep fewer frames.")
+            st.warning(f"Only {format_bytes(free)} of disk space is available. Free some space or keep fewer frames.")
     _draw_problems(job.error)
     if not count and not job.error:
         st.warning("No videos found.")
@@ -273,7 +279,7 @@ def _draw_problems(error: str) -> None:
     lines = [line for line in error.splitlines() if line.strip()]
     if not lines:
         return
-    st.warning(f"{counted(len(lines), 'file')} cannot be added:")
+    st.warning(f"{format_count(len(lines), 'file')} cannot be added:")
     st.text(shown("\n".join(lines[:MAX_PROBLEMS])))
     if len(lines) > MAX_PROBLEMS:
         st.caption(f"and {len(lines) - MAX_PROBLEMS:,} more")
@@ -296,7 +302,7 @@ def _start(kind: str, words: tuple[str, ...]) -> None:
         return
     if kind == ADD:
         for job in jobs(settings(), ADD):  # earlier results have been seen
-            forget_job(settings(), job.id)
+            delete_job(settings(), job.id)
         browser.deselect_all()
         st.session_state["context"] = ""
         st.query_params.clear()  # back to the library, which shows the progress

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import psutil
 import streamlit as st
 
-from enrich.wording import counted, size
+from enrich.wording import format_bytes, format_count
 from pages.parts.library.folders import FileOrder, Folder, FolderPage, VideoFile, first_folder, list_folder
 from pages.parts.plain import plain, shown
 
@@ -237,14 +237,14 @@ def _details(video: VideoFile) -> str:
     if video.size_bytes is None or video.changed_at is None:
         return "cannot be read"
     changed = datetime.fromtimestamp(video.changed_at).astimezone()
-    return f"{size(video.size_bytes)} · {changed.day} {changed:%b %Y}"
+    return f"{format_bytes(video.size_bytes)} · {changed.day} {changed:%b %Y}"
 
 
 def _footer(key: str, page: FolderPage) -> None:
-    parts = [counted(page.total_folders, "folder")] if page.total_folders else []
-    parts.append(counted(page.total_videos, "video") if page.total_videos else "no videos")
+    parts = [format_count(page.total_folders, "folder")] if page.total_folders else []
+    parts.append(format_count(page.total_videos, "video") if page.total_videos else "no videos")
     if page.others:
-        parts.append(f"{counted(page.others, 'other file')} not shown")
+        parts.append(f"{format_count(page.others, 'other file')} not shown")
     summary = ", ".join(parts).capitalize()
     if page.pages == 1:
         st.caption(summary)

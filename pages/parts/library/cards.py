@@ -9,7 +9,7 @@ import streamlit as st
 from db import gallery, queries
 from db.models import EnrichmentStatus, ExtractionStatus
 from db.queries import VideoRow
-from enrich.wording import counted, span
+from enrich.wording import format_count, format_duration
 from pages.parts.library.folders import natural
 from pages.parts.library.sampling import sampling_label
 from pages.parts.plain import plain
@@ -118,9 +118,9 @@ def progress(row: VideoRow) -> str:
 
 def figures(row: VideoRow) -> str:
     """Length, source frames and kept frames in a line."""
-    length = span(row.duration) if row.duration else "unknown length"
+    length = format_duration(row.duration) if row.duration else "unknown length"
     is_counted = row.extraction_status is ExtractionStatus.EXTRACTED
-    frames = counted(row.frame_count, "frame") if row.frame_count else "unknown number of frames"
+    frames = format_count(row.frame_count, "frame") if row.frame_count else "unknown number of frames"
     about = "" if is_counted or not row.frame_count else "about "
     return f"{length} · {about}{frames} · {row.kept:,} kept"
 
@@ -129,9 +129,9 @@ def problems(row: VideoRow) -> list[str]:
     """A video's errors and warnings, and what it waits for, one sentence each."""
     found = [row.error] if row.error else []
     if row.failed:
-        found.append(f"{counted(row.failed, 'frame')} could not be described")
+        found.append(f"{format_count(row.failed, 'frame')} could not be described")
     if row.decode_failures:
-        found.append(f"{counted(row.decode_failures, 'frame')} could not be decoded: the file is damaged")
+        found.append(f"{format_count(row.decode_failures, 'frame')} could not be decoded: the file is damaged")
     return [*found, *row.warnings]
 
 
@@ -223,9 +223,9 @@ def _pager(total: int) -> None:
         if pages > 1:
             st.button("Previous", on_click=_show_page, args=(number - 1,), disabled=number == 1, key="previous")
             st.button("Next", on_click=_show_page, args=(number + 1,), disabled=number == pages, key="next")
-            st.caption(f"Page {number} of {pages} · {counted(total, 'video')}")
+            st.caption(f"Page {number} of {pages} · {format_count(total, 'video')}")
         else:
-            st.caption(counted(total, "video"))
+            st.caption(format_count(total, "video"))
 
 
 def _show_page(number: int) -> None:

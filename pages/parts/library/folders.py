@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from enrich.filenames import is_media_name
-from enrich.wording import counted, size
+from enrich.wording import format_bytes, format_count
 
 PEEK_SECONDS = 0.3  # for all folders of a page together; on a slow drive some details are missing
 PEEK_ENTRIES = 5000
@@ -191,8 +191,8 @@ def _details(path: str, end: float) -> tuple[str | None, bool]:
     except OSError:
         return None, True
     if videos:
-        return f"{counted(videos, 'video')}, {size(total)}", True
-    return (counted(folders, "folder") if folders else "no videos"), True
+        return f"{format_count(videos, 'video')}, {format_bytes(total)}", True
+    return (format_count(folders, "folder") if folders else "no videos"), True
 
 
 def _why(error: OSError) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from enrich.wording import size
+from enrich.wording import format_bytes
 from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS
 
 HTML = """
@@ -185,8 +185,8 @@ def draw_upload(max_bytes: int, on_done: Callable[[], None]) -> None:
         "tokenHeader": TOKEN_HEADER,
         "nameHeader": NAME_HEADER,
         "limit": max_bytes,
-        "room": size(max_bytes),
-        "note": f"Maximum upload {size(max_bytes)} (free disk space). Uploads go to EveryFrame's data folder. "
+        "room": format_bytes(max_bytes),
+        "note": f"Maximum upload {format_bytes(max_bytes)} (free disk space). Uploads go to EveryFrame's data folder. "
         "Videos that are already on this computer need no upload: select them under Folders.",
     }
     _component(key="upload", data=data, on_done_change=on_done)

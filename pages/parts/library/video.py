@@ -10,7 +10,7 @@ from db import editing, files, gallery, queries, store
 from db.queries import VideoRow
 from enrich.jobs.command import run_command
 from enrich.settings import Settings
-from enrich.wording import clock, counted, printable, size
+from enrich.wording import format_bytes, format_count, format_timestamp, printable
 from pages.parts.costs import quick_pass
 from pages.parts.costs.quick_pass import draw_last_scan
 from pages.parts.library.browser import browse
@@ -54,8 +54,8 @@ def _removal_dialog(row: VideoRow) -> None:
     now = settings()
     st.text(shown(row.title))
     st.markdown(
-        f"This deletes {counted(row.kept, 'frame')} ({size(image_bytes(now, row.id))}) and "
-        f"{counted(row.described, 'description')}, including your corrections."
+        f"This deletes {format_count(row.kept, 'frame')} ({format_bytes(image_bytes(now, row.id))}) and "
+        f"{format_count(row.described, 'description')}, including your corrections."
         if row.kept
         else "No frames have been extracted yet. Only the library entry is deleted."
     )
@@ -63,7 +63,7 @@ def _removal_dialog(row: VideoRow) -> None:
     st.markdown("Your video file is kept." if not is_copy else "The video file is an uploaded copy.")
     st.text(shown(row.path))
     if is_copy and _bytes(row.path):
-        st.checkbox(f"Also delete the uploaded copy ({size(_bytes(row.path))})", key="remove-copy")
+        st.checkbox(f"Also delete the uploaded copy ({format_bytes(_bytes(row.path))})", key="remove-copy")
     if problem := st.session_state.pop(REMOVE_FAILED, None):
         st.error(plain(problem))
     with st.container(horizontal=True):
@@ -143,7 +143,7 @@ def draw_video(video_id: int, *, is_live: bool) -> None:
     with right:
         st.fragment(_progress, run_every=REFRESH if is_live else None)(video_id)
         for reason, count in failures:
-            st.text(shown(f"{counted(count, 'frame')}: {reason}"))
+            st.text(shown(f"{format_count(count, 'frame')}: {reason}"))
         is_there = os.path.isfile(row.path)  # noqa: PTH113  # pathlib's raises errors
         if not is_there:
             st.error("The video file was not found. Connect its drive, or locate the file.")
@@ -164,7 +164,9 @@ def _progress(video_id: int) -> None:
         except queries.NoSuchVideoError:
             st.rerun()
     st.progress(share(row), progress(row))
-    st.caption(f"{figures(row)} · {row.described:,} described, representing {counted(row.covered, 'source frame')}")
+    st.caption(
+        f"{figures(row)} · {row.described:,} described, representing {format_count(row.covered, 'source frame')}"
+    )
     st.text(shown("\n".join(problems(row))))
 
 
@@ -219,11 +221,11 @@ def _relink(row: VideoRow) -> None:
 
 
 def _facts(row: VideoRow) -> None:
-    file_size = size(os.path.getsize(row.path)) if os.path.isfile(row.path) else "file not found"  # noqa: PTH113, PTH202
+    file_size = format_bytes(os.path.getsize(row.path)) if os.path.isfile(row.path) else "file not found"  # noqa: PTH113, PTH202
     facts = {
         "File": row.path,
         "Size": file_size,
-        "Length": clock(row.duration).split(".")[0] if row.duration else "unknown",
+        "Length": format_timestamp(row.duration).split(".")[0] if row.duration else "unknown",
         "Format": f"{row.width}×{row.height}, {row.codec}" + (f", {row.fps:.4g} fps" if row.fps else ""),
         "Sampling": sampling_label(row.sampling),
         "Added": _local_time(row.added_at),
@@ -279,7 +281,7 @@ def _describe_first(video_id: int) -> None:
 def _retry(video_id: int) -> None:
     with writing() as connection:
         count = store.retry(connection, video_id=video_id)
-    _notify(f"{counted(count, 'frame')} queued for retry." if count else "Nothing to retry.")
+    _notify(f"{format_count(count, 'frame')} queued for retry." if count else "Nothing to retry.")
 
 
 def _open_relink() -> None:

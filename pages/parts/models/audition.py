@@ -14,7 +14,7 @@ from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings
-from enrich.wording import clock, counted, first_line, span
+from enrich.wording import format_count, format_duration, format_timestamp, one_line
 from pages.parts.gallery import frame_image
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, choose, fixed_by, is_same, number
@@ -92,7 +92,7 @@ def draw_comparison(found: Settings, models: Sequence[Model], *, has_frames: boo
 def _draw_result(found: Settings, job: Job) -> None:
     result = audition_progress(job)
     if job.error and not any(verdict.get("error") for verdict in result.verdicts.values()):
-        st.warning(f"The comparison did not finish: {plain(first_line(job.error, ERROR_CHARACTERS))}")
+        st.warning(f"The comparison did not finish: {plain(one_line(job.error, ERROR_CHARACTERS))}")
     if not result.takes and not result.verdicts:
         return
     st.caption(f"Comparison of {job.started_at.astimezone():%d %B, %H:%M}")
@@ -108,10 +108,10 @@ def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) ->
         st.markdown("Not timed")
     else:
         st.markdown(f"{number(verdict['seconds_per_frame'])} s per frame")
-        whole = span(verdict["days_for_library"] * DAY_SECONDS)
-        st.markdown(f"{whole} for this library ({counted(verdict['library_frames'], 'frame')})")
+        whole = format_duration(verdict["days_for_library"] * DAY_SECONDS)
+        st.markdown(f"{whole} for this library ({format_count(verdict['library_frames'], 'frame')})")
     if verdict is not None and verdict.get("error"):
-        st.caption(plain(first_line(verdict["error"], ERROR_CHARACTERS)))
+        st.caption(plain(one_line(verdict["error"], ERROR_CHARACTERS)))
     is_chosen = is_same(name, found.model)
     st.button(
         "In use" if is_chosen else "Use this model",
@@ -129,7 +129,7 @@ def _draw_takes(result: AuditionProgress) -> None:
         timestamp = next(iter(takes.values()))["timestamp"]
         columns = st.columns([1, *[1] * len(result.models)])
         with columns[0]:
-            frame_image(frame_id, f"Frame at {clock(timestamp)}, described by the models")
+            frame_image(frame_id, f"Frame at {format_timestamp(timestamp)}, described by the models")
         for name, column in zip(result.models, columns[1:], strict=True):
             with column:
                 _draw_take(name, takes.get(name))
@@ -142,7 +142,7 @@ def _draw_take(name: str, take: dict[str, Any] | None) -> None:
     seconds = "" if take["seconds"] is None else f" · {number(take['seconds'])} s"
     flagged = " · *flagged*" if take["warnings"] else ""
     st.caption(f"{plain(name, NAME_CHARACTERS)}{seconds}{flagged}")
-    st.text(shown(first_line(take["text"] or f"No description: {take['error']}", TEXT_CHARACTERS)))
+    st.text(shown(one_line(take["text"] or f"No description: {take['error']}", TEXT_CHARACTERS)))
     if take["tags"]:
         st.caption(plain(", ".join(map(str, take["tags"])), TAGS_CHARACTERS))
 

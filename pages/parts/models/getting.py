@@ -7,7 +7,7 @@ import streamlit as st
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
 from enrich.settings import SUGGESTED_GB, Settings
-from enrich.wording import first_line, size
+from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, is_same
 from pages.parts.plain import plain
@@ -34,7 +34,7 @@ def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
         st.caption("Vision models. Larger ones describe better but slower. Pick one smaller than your GPU memory.")
         with st.container(horizontal=True, key="suggested"):
             for name, size_gb in offered:
-                label = f"{plain(name)} · {size(size_gb * 1e9)}"
+                label = f"{plain(name)} · {format_bytes(size_gb * 1e9)}"
                 st.button(label, key=f"get-{name}", icon=":material/download:", on_click=pull, args=[name])
     with st.form("get", border=False):
         st.text_input("Other model (Ollama name)", key=_NAME, placeholder="llava:13b", max_chars=200)
@@ -51,13 +51,13 @@ def _pull_named() -> None:
 def _draw_failure(found: Iterable[Job], models: Sequence[Model]) -> None:
     """The error of the last download, unless the model has been installed since."""
     if error := st.session_state.get(PULL_FAILED):
-        st.error(plain(first_line(error, ERROR_CHARACTERS)))
+        st.error(plain(one_line(error, ERROR_CHARACTERS)))
     last = next(iter(found), None)
     if last is None or last.is_running or last.exit_code in (0, None) or last.exit_code < 0:
         return
     if not any(is_same(model.name, _name(last)) for model in models):
         name = plain(_name(last), NAME_CHARACTERS)
-        st.error(f"Download of {name} failed: {plain(first_line(last.error, ERROR_CHARACTERS))}")
+        st.error(f"Download of {name} failed: {plain(one_line(last.error, ERROR_CHARACTERS))}")
 
 
 def _progress(shown: tuple[str, ...]) -> None:
@@ -69,7 +69,7 @@ def _progress(shown: tuple[str, ...]) -> None:
         job = by_id[job_id]
         completed, total = _bytes(job)
         status = str(job.lines[-1].get("status") or "") if job.lines else "starting"
-        text = f"{size(completed)} of {size(total)}" if total else status
+        text = f"{format_bytes(completed)} of {format_bytes(total)}" if total else status
         st.progress(
             min(1.0, completed / total) if total else 0.0, f"{plain(_name(job), NAME_CHARACTERS)}: {plain(text)}"
         )

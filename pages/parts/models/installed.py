@@ -11,9 +11,9 @@ import streamlit as st
 
 from enrich.errors import EveryFrameError
 from enrich.jobs.command import run_command
-from enrich.settings import Settings, variable_that_sets
-from enrich.settings_file import change
-from enrich.wording import size
+from enrich.settings import Settings, source_variable
+from enrich.settings_file import set_setting
+from enrich.wording import format_bytes
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
 from pages.parts.session import settings
@@ -78,7 +78,7 @@ def choose(name: str) -> None:
     """Describe with this model from the next start of the worker. For callbacks."""
     st.session_state.pop(_CHOSEN, None)
     try:
-        change("model", name)
+        set_setting("model", name)
     except EveryFrameError as error:
         st.session_state[_CHOICE_FAILED] = str(error)
     else:
@@ -99,7 +99,7 @@ def draw_choice() -> None:
 
 def fixed_by() -> str | None:
     """The environment variable that sets the model, None if it can be chosen here."""
-    return variable_that_sets("model")
+    return source_variable("model")
 
 
 def ask_to_remove(model: Model) -> None:
@@ -120,9 +120,8 @@ def draw_removal() -> None:
 def _draw(model: Model) -> None:
     if _TO_REMOVE not in st.session_state:
         st.rerun()
-    st.markdown(
-        f"**{plain(model.name)}** will be deleted from {plain(' and '.join(model.hosts))} ({size(model.size_bytes)})."
-    )
+    hosts = plain(" and ".join(model.hosts))
+    st.markdown(f"**{plain(model.name)}** will be deleted from {hosts} ({format_bytes(model.size_bytes)}).")
     if is_same(model.name, settings().model):
         st.warning("This model is in use: without it, no more frames are described.")
     st.markdown("Existing descriptions are kept. You can download the model again later.")
@@ -183,7 +182,7 @@ def number(seconds: float) -> str:
 
 def model_size(model: Model) -> str:
     """Bytes on disk, and parameters if known."""
-    return size(model.size_bytes) + (f", {model.parameter_size} parameters" if model.parameter_size else "")
+    return format_bytes(model.size_bytes) + (f", {model.parameter_size} parameters" if model.parameter_size else "")
 
 
 def _model(name: str, rows: list[dict[str, Any]]) -> Model:

@@ -16,7 +16,7 @@ from db.models import HostState
 from db.runs import RunRow
 from enrich.control.status import HostStatus, Status
 from enrich.settings import Settings
-from enrich.wording import clock, counted, first_line, moment, size, span
+from enrich.wording import format_bytes, format_count, format_duration, format_finish_time, format_timestamp, one_line
 from pages.parts.overview.status import OverviewStatus
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading
@@ -70,9 +70,13 @@ def _videos(found: Status) -> None:
 def _covered(found: Status) -> None:
     if found.source_frames:
         percent = int(100 * found.covered / found.source_frames)  # rounded down: 100 only when all are covered
-        _card("Covered so far", f"{percent} %", f"{found.covered:,} of {counted(found.source_frames, 'source frame')}")
+        _card(
+            "Covered so far",
+            f"{percent} %",
+            f"{found.covered:,} of {format_count(found.source_frames, 'source frame')}",
+        )
     else:
-        _card("Covered so far", counted(found.covered, "frame"), "total not known yet")
+        _card("Covered so far", format_count(found.covered, "frame"), "total not known yet")
 
 
 def _speed(found: Status) -> None:
@@ -85,10 +89,11 @@ def time_left(found: Status) -> str:
     if not found.left and is_extracted:
         return "nothing left"
     if found.seconds_left is not None and found.videos_decoded:
-        return f"{span(found.seconds_left)} left, done by {moment(found.seconds_left, datetime.now().astimezone())}"
+        finish = format_finish_time(found.seconds_left, datetime.now().astimezone())
+        return f"{format_duration(found.seconds_left)} left, done by {finish}"
     if is_extracted:
-        return f"{counted(found.left, 'frame')} left"
-    return f"{counted(found.videos - found.videos_decoded, 'video')} to extract"
+        return f"{format_count(found.left, 'frame')} left"
+    return f"{format_count(found.videos - found.videos_decoded, 'video')} to extract"
 
 
 def _disk(settings: Settings) -> None:
@@ -99,9 +104,9 @@ def _disk(settings: Settings) -> None:
         return
     reserve = settings.disk_reserve_mb * BYTES_PER_MB
     if free < reserve:
-        _card("Free disk space", size(free), f"paused below {size(reserve)}", is_bad=True)
+        _card("Free disk space", format_bytes(free), f"paused below {format_bytes(reserve)}", is_bad=True)
     else:
-        _card("Free disk space", size(free), f"{size(reserve)} kept free")
+        _card("Free disk space", format_bytes(free), f"{format_bytes(reserve)} kept free")
 
 
 def _card(label: str, value: str, detail: str, *, is_bad: bool = False) -> None:
@@ -153,8 +158,8 @@ def host_lines(found: Status, settings: Settings) -> list[str]:
 def _activity(host: HostStatus, worker_reason: str | None) -> str:
     """What a host is doing, and why it is not serving, unless the status line gives the same reason."""
     if host.state == HostState.SERVING:
-        return f": {counted(len(host.calls), 'frame')} in progress"
-    reason = f" ({first_line(host.reason, REASON_CHARACTERS)})" if host.reason and host.reason != worker_reason else ""
+        return f": {format_count(len(host.calls), 'frame')} in progress"
+    reason = f" ({one_line(host.reason, REASON_CHARACTERS)})" if host.reason and host.reason != worker_reason else ""
     return f": {HOST_STATES.get(host.state, host.state)}{reason}"
 
 
@@ -178,7 +183,7 @@ def draw_minutes(run: RunRow, *, is_running: bool) -> None:
         height=CHART_HEIGHT_PIXELS,
         key="minutes",
         alt=f"Frames described per minute in the last {minutes} minutes of the run: "
-        f"{counted(total, 'frame')}, at most {max(table['frames']):,} per minute",
+        f"{format_count(total, 'frame')}, at most {max(table['frames']):,} per minute",
     )
 
 
@@ -216,11 +221,11 @@ def draw_latest() -> None:
 
 
 def _draw(card: LatestCard) -> None:
-    text = shown(first_line(card.text, TEXT_CHARACTERS))
+    text = shown(one_line(card.text, TEXT_CHARACTERS))
     st.image(image_url(card.id), width="stretch", alt=text or "Frame without a description")
     st.page_link(
         "pages/frames.py",
-        label=f"{plain(card.title, TITLE_CHARACTERS)} · {clock(card.timestamp).split('.')[0]}",
+        label=f"{plain(card.title, TITLE_CHARACTERS)} · {format_timestamp(card.timestamp).split('.')[0]}",
         query_params={"video": str(card.video_id), "frame": str(card.id)},
     )
     st.text(text)

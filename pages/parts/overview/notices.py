@@ -5,7 +5,7 @@ import streamlit as st
 from db import store
 from enrich.control.status import Status
 from enrich.settings import Settings
-from enrich.wording import counted, first_line
+from enrich.wording import format_count, one_line
 from pages.parts.overview.status import refresh_overview
 from pages.parts.plain import plain, shown
 from pages.parts.readiness import MissingRequirement, draw_pull, last_pull
@@ -35,7 +35,7 @@ def draw_first_steps(settings: Settings, missing: MissingRequirement | None) -> 
 def draw_missing(settings: Settings, missing: MissingRequirement) -> None:
     """What is missing, and the button or link that fixes it."""
     with st.container(border=True, key="missing-requirement"):
-        st.warning(plain(first_line(missing.sentence, SENTENCE_CHARACTERS)))
+        st.warning(plain(one_line(missing.sentence, SENTENCE_CHARACTERS)))
         pulled = last_pull(settings, settings.model)
         if missing.model is not None or (pulled is not None and pulled.is_running):
             draw_pull(settings, settings.model)
@@ -51,13 +51,13 @@ def draw_failures(found: Status) -> None:
     if found.failures:
         st.subheader("Failed", anchor=False)
         for number, (reason, count) in enumerate(found.failures[:MAX_ROWS]):
-            _failure(f"{count:,} × {shown(first_line(reason, REASON_CHARACTERS))}", reason, f"retry-{number}")
+            _failure(f"{count:,} × {shown(one_line(reason, REASON_CHARACTERS))}", reason, f"retry-{number}")
         if len(found.failures) > 1:
             st.button("Retry all failed", key="retry-all", on_click=retry, icon=":material/refresh:")
     if found.waiting:
         st.subheader("Waiting videos", anchor=False)
         for title, reason in found.waiting[:MAX_ROWS]:
-            st.text(f"{shown(title)}: {shown(first_line(reason, REASON_CHARACTERS))}")
+            st.text(f"{shown(title)}: {shown(one_line(reason, REASON_CHARACTERS))}")
         st.page_link("pages/library.py", label="Open Library", icon=":material/arrow_forward:")
 
 
@@ -65,7 +65,7 @@ def retry(reason: str | None = None) -> None:
     """Queue the frames that failed for a reason again, or all failed ones. For callbacks."""
     with writing() as connection:
         count = store.retry(connection, reason=reason)
-    st.toast(f"{counted(count, 'frame')} queued for retry.", icon=":material/refresh:")
+    st.toast(f"{format_count(count, 'frame')} queued for retry.", icon=":material/refresh:")
     refresh_overview()
 
 

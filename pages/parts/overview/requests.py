@@ -15,7 +15,7 @@ from db import runs
 from db.models import RunState
 from db.runs import RunRow
 from enrich.control.status import Status
-from enrich.jobs.jobs import Job, forget_job, jobs, start_job
+from enrich.jobs.jobs import Job, delete_job, jobs, start_job
 from enrich.settings import Settings
 
 KIND = "worker"  # of the jobs
@@ -55,7 +55,7 @@ def send_request(settings: Settings, request: WorkerRequest, *, stop_at: time | 
         started = start_job(settings, KIND, request.value, *options, prints_json=False)
         for job in jobs(settings, KIND):
             if job.id != started.id:
-                forget_job(settings, job.id)  # only if it has ended
+                delete_job(settings, job.id)  # only if it has ended
 
 
 def newest_request(settings: Settings) -> RequestJob | None:
@@ -65,7 +65,7 @@ def newest_request(settings: Settings) -> RequestJob | None:
 
 def dismiss_request(settings: Settings, job_id: str) -> None:
     """Forget a request that has ended, and its error."""
-    forget_job(settings, job_id)
+    delete_job(settings, job_id)
 
 
 def request_in_flight(found: Status, job: RequestJob | None) -> WorkerRequest | None:

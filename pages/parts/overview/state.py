@@ -13,9 +13,9 @@ import streamlit as st
 from db import runs
 from db.models import HostState, RunState
 from db.runs import RunRow
-from enrich.clock import said_end
+from enrich.clock import format_deadline
 from enrich.control.status import Status, WorkerHealth
-from enrich.wording import first_line
+from enrich.wording import one_line
 from pages.parts.overview.controls import WorkerControl, as_sentence
 from pages.parts.overview.requests import RequestJob, WorkerRequest, failed_request, is_paused, request_in_flight
 from pages.parts.overview.status import OverviewStatus, read_overview
@@ -127,7 +127,7 @@ def _unhealthy(found: Status, run: RunRow) -> StateText:
 
 
 def _error(run: RunRow) -> str:
-    return as_sentence(first_line(run.error or "the worker process has ended", REASON_CHARACTERS))
+    return as_sentence(one_line(run.error or "the worker process has ended", REASON_CHARACTERS))
 
 
 def _running(found: Status, run: RunRow) -> StateText:
@@ -141,9 +141,7 @@ def _running(found: Status, run: RunRow) -> StateText:
         case RunState.PAUSED:
             return StateText("Paused", "gray", "The model is unloaded, its memory is free. Press Resume to continue.")
         case RunState.WAITING:
-            return StateText(
-                "Waiting", "orange", first_line(run.reason, REASON_CHARACTERS) or "Waiting for more videos."
-            )
+            return StateText("Waiting", "orange", one_line(run.reason, REASON_CHARACTERS) or "Waiting for more videos.")
         case _:
             name = "Done" if _is_idle(found) else "Working"
             return StateText(name, "green", f"{_activity(found)}{_stop_time_sentence(run)}")
@@ -167,7 +165,7 @@ def _activity(found: Status) -> str:
 
 def _stop_time_sentence(run: RunRow) -> str:
     end = stop_time(run)
-    return "" if end is None else f" Stops at {said_end(end, datetime.now(UTC))}."
+    return "" if end is None else f" Stops at {format_deadline(end, datetime.now(UTC))}."
 
 
 @dataclass(frozen=True, slots=True)

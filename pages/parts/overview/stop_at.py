@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time, timedelta
 
 import streamlit as st
 
-from enrich.clock import next_clock, said_end
-from enrich.wording import first_line
+from enrich.clock import format_deadline, next_occurrence
+from enrich.wording import one_line
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.overview.controls import request_worker
 from pages.parts.overview.requests import WorkerRequest
@@ -38,7 +38,7 @@ def draw_stop_at(*, can_start: bool, is_running: bool, end: datetime | None) -> 
         )
         if chosen is not None and not is_running:
             st.button(
-                f"Start until {said_end(next_clock(chosen, datetime.now(UTC)), datetime.now(UTC))}",
+                f"Start until {format_deadline(next_occurrence(chosen, datetime.now(UTC)), datetime.now(UTC))}",
                 key="start-until",
                 icon=":material/schedule:",
                 disabled=not can_start,
@@ -49,7 +49,7 @@ def draw_stop_at(*, can_start: bool, is_running: bool, end: datetime | None) -> 
         return
     _draw_forecast(chosen)
     if is_running:
-        runs = "has no stop time" if end is None else f"stops at {said_end(end, datetime.now(UTC))}"
+        runs = "has no stop time" if end is None else f"stops at {format_deadline(end, datetime.now(UTC))}"
         st.caption(f"The running worker {runs}. To change that, stop it and start it again here.")
 
 
@@ -64,6 +64,6 @@ def _draw_forecast(chosen: time) -> None:
         return
     data = outcome.data if isinstance(outcome.data, dict) else {}
     text = str(data.get("text") or data.get("reason") or outcome.error)
-    sentence = first_line(text[:1].upper() + text[1:], FORECAST_CHARACTERS)
+    sentence = one_line(text[:1].upper() + text[1:], FORECAST_CHARACTERS)
     calculated_at = datetime.now().astimezone() - timedelta(seconds=answer.age_seconds)
     st.text(f"{shown(sentence)} (calculated at {calculated_at:%H:%M})")

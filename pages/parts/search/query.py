@@ -10,7 +10,7 @@ from typing import Self
 
 import streamlit as st
 
-from enrich.wording import clock
+from enrich.wording import format_timestamp
 from pages.parts.plain import shown
 from pages.parts.view import parse_time
 
@@ -149,7 +149,7 @@ def draw_search_box(titles: Mapping[int, str], tags: Sequence[str]) -> SearchQue
 
 def time_text(seconds: float) -> str:
     """A time in whole seconds, such as 12:30."""
-    return clock(int(seconds)).removesuffix(".000")
+    return format_timestamp(int(seconds)).removesuffix(".000")
 
 
 def _sync_widgets(query: SearchQuery, titles: Mapping[int, str]) -> None:

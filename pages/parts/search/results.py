@@ -17,7 +17,7 @@ from db.models import RunState
 from db.queries import FrameRow, VideoRow
 from db.search import MARK_END, MARK_START, Moment, SearchResult, moments, search
 from enrich.control.status import WorkerHealth, judge
-from enrich.wording import counted
+from enrich.wording import format_count
 from pages.parts.gallery import frame_image
 from pages.parts.plain import plain, shown
 from pages.parts.player import draw_player
@@ -63,7 +63,7 @@ def draw_results(query: SearchQuery, found: SearchResult, titles: dict[int, str]
     drawn = merged[: query.moments]
     if not found.every_word:
         st.info("No frame matches all of these words. Showing frames that match some of them.")
-    st.caption(f"The {len(drawn):,} best moments" if has_more else counted(len(drawn), "moment"))
+    st.caption(f"The {len(drawn):,} best moments" if has_more else format_count(len(drawn), "moment"))
     st.html(LAYOUT)
     with st.container(key="hits"):
         for moment in drawn:
@@ -125,7 +125,7 @@ def _draw_live_counts(query: SearchQuery, known: frozenset[int]) -> None:
     with reading() as connection:
         counts = total_counts(connection)
     described = f"{counts.described:,} of {counts.kept:,} frames described so far"
-    st.caption(f"{described}; {counted(new, 'new result')}." if new else f"{described}.")
+    st.caption(f"{described}; {format_count(new, 'new result')}." if new else f"{described}.")
 
 
 def _search(query: SearchQuery, limit: int) -> SearchResult:

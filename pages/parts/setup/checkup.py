@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from enrich.settings import Settings
-from enrich.wording import first_line, span
+from enrich.wording import format_duration, one_line
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.plain import plain
 
@@ -27,13 +27,13 @@ def draw_checkup(settings: Settings) -> None:
         if outcome is None:
             st.info("Checking this computer, the library and Ollama…")
         elif not isinstance(outcome.data, list):
-            st.error(f"The check failed: {plain(first_line(outcome.error, FINDING_CHARACTERS))}")
+            st.error(f"The check failed: {plain(one_line(outcome.error, FINDING_CHARACTERS))}")
         else:
             _draw_checks(outcome.data)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Check again", on_click=inquiries().forget, icon=":material/refresh:", disabled=answer.is_asking)
         if outcome is not None:
-            st.caption("Checking…" if answer.is_asking else f"Checked {span(answer.age_seconds)} ago")
+            st.caption("Checking…" if answer.is_asking else f"Checked {format_duration(answer.age_seconds)} ago")
 
 
 def _draw_checks(checks: list[dict[str, Any]]) -> None:
@@ -41,13 +41,13 @@ def _draw_checks(checks: list[dict[str, Any]]) -> None:
     if not failed:
         st.success("All set.")
     for check in failed:
-        st.error(f"**{plain(check['what'])}**: {plain(first_line(check['finding'], FINDING_CHARACTERS))}")
+        st.error(f"**{plain(check['what'])}**: {plain(one_line(check['finding'], FINDING_CHARACTERS))}")
         if remedy := check["remedy"]:
             st.caption("How to fix it:")
-            st.code(first_line(remedy, FINDING_CHARACTERS), language=None, wrap_lines=True)
+            st.code(one_line(remedy, FINDING_CHARACTERS), language=None, wrap_lines=True)
             for link in (link for link in LINKS if link in remedy):
                 st.link_button("Download Ollama", link, icon=":material/open_in_new:")
     for check in checks:
         if check["is_good"]:
-            finding = plain(first_line(check["finding"], FINDING_CHARACTERS))
+            finding = plain(one_line(check["finding"], FINDING_CHARACTERS))
             st.markdown(f":material/check_circle: **{plain(check['what'])}** · {finding}")

@@ -14,7 +14,7 @@ import streamlit as st
 
 from enrich.errors import EveryFrameError
 from enrich.settings import settings_file
-from enrich.settings_file import Preference, change, forget, preferences
+from enrich.settings_file import Preference, preferences, set_setting, unset_setting
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
@@ -202,9 +202,9 @@ def _save(group: SettingsGroup, found: tuple[Preference, ...]) -> None:
             continue
         try:
             if is_removed or (not one.is_secret and _text(typed).strip() in ("", _text(one.default))):
-                forget(one.name)
+                unset_setting(one.name)
             else:
-                change(one.name, _text(typed))
+                set_setting(one.name, _text(typed))
         except EveryFrameError as error:
             failed.append(f"{group.texts[one.name][0]} was not saved: {error}")
         else:

@@ -35,7 +35,7 @@ from enrich.filenames import MEDIA_SUFFIXES
 from enrich.jobs.command import run_command
 from enrich.library.media import video_at_path
 from enrich.settings import Settings
-from enrich.wording import first_line, printable, size
+from enrich.wording import format_bytes, one_line, printable
 from pages.parts.session import engine, settings
 
 log = logging.getLogger(__name__)
@@ -246,7 +246,7 @@ def _require_new_video(current: Settings, path: Path) -> None:
     """Probe the file with the command line. Raises UploadError if it is not a video or is already in the library."""
     outcome = run_command(current, "estimate", str(path))
     if outcome.code and isinstance(outcome.data, dict) and not outcome.data.get("videos"):
-        reason = first_line(outcome.error.replace(str(path), "it"), 300)
+        reason = one_line(outcome.error.replace(str(path), "it"), 300)
         raise UploadError(422, f"This file cannot be used and was not kept: {reason}")
     existing = video_at_path(engine(), path)
     if existing is not None:
@@ -295,7 +295,7 @@ def _delete_stale_parts(settings: Settings) -> None:
 
 
 def _too_large(room: int) -> str:
-    return f"Not enough disk space: {size(room)} are available for uploads. Free some space and try again."
+    return f"Not enough disk space: {format_bytes(room)} are available for uploads. Free some space and try again."
 
 
 def _json(status: int, content: dict[str, Any]) -> Response:
