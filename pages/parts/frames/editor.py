@@ -82,8 +82,8 @@ def draw_bulk_tagging(video: VideoRow, frame: FrameRow, scenes: Sequence[Scene])
                 format_func=lambda choice: choice.capitalize(),
             )
         if scope == SCENE and scene is not None:
-            start, end = plain(format_timestamp(scene.start)), plain(format_timestamp(scene.end))
-            st.caption(f"Scene {scene.number + 1}, {start} to {end}: {format_count(scene.kept, 'frame')}")
+            first, last = plain(format_timestamp(scene.start)), plain(format_timestamp(scene.end))
+            st.caption(f"Scene {scene.number + 1}, {first} to {last}: {format_count(scene.kept, 'frame')}")
             st.button(
                 "Tag this scene",
                 key="bulk-scene",
