@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.worker.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[1]
-PROCESS_GRACE_SECONDS = 5.0
+PROCESS_GRACE_SECONDS = 20.0  # a page may have started a command that has not finished on a busy machine
 PHASES = ("setup", "call", "teardown")
 child_processes = ChildProcesses()
 
