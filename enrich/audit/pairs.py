@@ -36,7 +36,7 @@ from enrich.video.signals import LONG_EDGE_PIXELS, Luma, LumaShrinker, small_siz
 
 SEEK_COST_FRAMES = 130  # frames decoded in the time of one seek
 MAX_FRAMES_PER_BATCH = 8  # so that a long still shot is shared between concurrent calls
-STEPS_BACK_SECONDS = (0.0, 2.0, 10.0)
+SEEK_MARGINS_SECONDS = (0.0, 2.0, 10.0)
 SAME_SECONDS = 1e-6
 COPY_SCALE = 0.97
 COPY_QUALITY = 75
@@ -136,7 +136,7 @@ class _VideoReader:
         index = kept.index or 0
         if self._source is not None and 0 <= index - self._next <= SEEK_COST_FRAMES:
             return self._checked(kept, self.forward(index))
-        for back in STEPS_BACK_SECONDS:
+        for back in SEEK_MARGINS_SECONDS:
             if index <= SEEK_COST_FRAMES:
                 break
             if (found := self._seek(kept, back)) is not None:

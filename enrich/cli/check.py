@@ -225,8 +225,8 @@ def _audit_json(plan: "AuditPlan", describer: "Describer", done: "AuditResult | 
 
 
 def _pair_json(pair: "Pair") -> dict[str, object]:
-    def path(picture: Path) -> Path | None:
-        return None if pair.agreement.agrees else picture
+    def path(image: Path) -> Path | None:
+        return None if pair.agreement.agrees else image
 
     return {
         "index": pair.index,

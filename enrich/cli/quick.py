@@ -244,14 +244,14 @@ class _QuickCommand:
                 )
         return self._report_result(describer, result, offer.images)
 
-    def _report_result(self, describer: "QuickDescriber", result: "QuickRunResult", pictures: int) -> int:
+    def _report_result(self, describer: "QuickDescriber", result: "QuickRunResult", images: int) -> int:
         seconds = time.monotonic() - self._started_at
         sums = f", {format_usd(result.usd)}" if describer.recipient else ""
         self._reporter.step(
             "done",
-            f"{result.answered:,} of {format_count(pictures, 'image')} described in {format_duration(seconds)}{sums}.",
+            f"{result.answered:,} of {format_count(images, 'image')} described in {format_duration(seconds)}{sums}.",
             answered=result.answered,
-            pictures=pictures,
+            pictures=images,
             usd=result.usd,
             prompt_tokens=result.prompt_tokens,
             output_tokens=result.output_tokens,

@@ -113,7 +113,7 @@ def has_room(gap: float, described: int, order: CoverageOrder) -> bool:
     return is_settled and gap * (described + 1) <= ROOM * order.length
 
 
-class GapFiller:
+class GapFilling:
     """Learns every description of a run and raises the priority of frames in the heaviest gaps.
 
     For one thread at a time: it reads and writes the database.

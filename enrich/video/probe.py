@@ -28,7 +28,7 @@ LOG_NAME = re.compile(
     r"|log-?c ?[34]?|l-?log|i-?log|apple ?log ?2?|gp-?log)\b",
     re.IGNORECASE,
 )
-LOOK_TAGS = ("gamma", "transfer", "color", "colour", "curve", "profile", "picturestyle", "look", "logcurve")
+LOG_CURVE_TAGS = ("gamma", "transfer", "color", "colour", "curve", "profile", "picturestyle", "look", "logcurve")
 SONY_BRANDS = ("xavc", "mss ")
 SONY_TAIL_BYTES = 256 * 1024
 SONY_GAMMA = re.compile(rb'CaptureGammaEquation"\s+value="([^"]{1,40})"')
@@ -40,8 +40,8 @@ MIN_YEAR = 1971
 def log_curve(path: Path, curve: int, tags: Mapping[str, str]) -> str | None:
     """The name of the log curve that the file's metadata names; None if it names none."""
     for name, value in tags.items():
-        is_about_look = any(word in re.sub("[^a-z]", "", name.lower()) for word in LOOK_TAGS)
-        if is_about_look and (found := LOG_NAME.search(value)):
+        names_log_curve = any(word in re.sub("[^a-z]", "", name.lower()) for word in LOG_CURVE_TAGS)
+        if names_log_curve and (found := LOG_NAME.search(value)):
             return found[1]
     if tags.get("major_brand", "").lower() in SONY_BRANDS:
         with path.open("rb") as file:

@@ -25,7 +25,7 @@ from enrich.video.decode import FALLBACK_FPS, SourceFrame
 from enrich.video.probe import sample_aspect
 
 # Seeking in MPEG-TS is by byte position and may land after the requested time; then seek further back.
-STEPS_BACK_SECONDS = (0.0, 2.0, 10.0)
+SEEK_MARGINS_SECONDS = (0.0, 2.0, 10.0)
 # Limits on decoding; a billion pixels take one core 2 s (1080p H.264) to 5 s (4K HEVC, 10 bits).
 MAX_GOP_PIXELS = 600_000_000  # 300 frames of 1080p
 MAX_TOTAL_PIXELS = 1_200_000_000
@@ -87,7 +87,7 @@ class Seeker:
         size = max(1, self._stream.width * self._stream.height)
         max_frames = min(MAX_GOP_PIXELS, self._pixels_left) // size
         packets: list[Packet[VideoStream]] = []
-        for back in STEPS_BACK_SECONDS:
+        for back in SEEK_MARGINS_SECONDS:
             packets = packets or self._gop_packets(seconds, max_frames, back=back)
         if not packets or packets[0].pts is None or packets[0].pts in self._decoded_gops:
             return

@@ -8,7 +8,7 @@ from enrich.errors import NotAVideoError, VideoError
 from enrich.video.decode import SourceFrame, SourceFrames
 
 # A seek may land after the frame, or on frames that depend on earlier ones; then seek further back.
-STEPS_BACK_SECONDS = (0.0, 2.0, 10.0, 60.0)
+SEEK_MARGINS_SECONDS = (0.0, 2.0, 10.0, 60.0)
 SAME_SECONDS = 1e-6
 
 
@@ -94,7 +94,7 @@ def _by_time(path: Path, timestamp: float, near: FramePosition | None) -> Source
         found = _last_until(_from_position(path, near), timestamp)
         if found is not None:
             return found
-    for back in STEPS_BACK_SECONDS:
+    for back in SEEK_MARGINS_SECONDS:
         if timestamp - back <= 0:
             break
         found = _last_until(_from_key_frame(path, timestamp - back, timestamp), timestamp)
@@ -109,7 +109,7 @@ def _by_time(path: Path, timestamp: float, near: FramePosition | None) -> Source
 
 def _from_position(path: Path, position: FramePosition) -> Iterator[SourceFrame]:
     """The frames from a known position on, with indexes; none if the video has no frame at that position."""
-    for back in STEPS_BACK_SECONDS:
+    for back in SEEK_MARGINS_SECONDS:
         index: int | None = None
         for frame in _from_key_frame(path, position.timestamp - back, position.timestamp):
             if index is None and abs(frame.timestamp - position.timestamp) <= SAME_SECONDS:

@@ -19,7 +19,7 @@ from enrich.describe.describer import Describer
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError
 from enrich.logs import Action, about
-from enrich.schedule.gap_filling import GapFiller
+from enrich.schedule.gap_filling import GapFilling
 from enrich.worker.decoder import Decoder
 from enrich.worker.host_health import HostHealth
 from enrich.worker.host_runner import HostRunner
@@ -45,7 +45,7 @@ class DescribeState:
     describer: Describer
     writer: ResultWriter
     health: HostHealth
-    gap_filler: GapFiller | None
+    gap_filling: GapFilling | None
     history: ReplyHistory = field(default_factory=ReplyHistory)
 
 
@@ -70,7 +70,7 @@ class Pipeline:
             context,
             options,
             ahead=2 * hosts * context.library.settings.concurrency,
-            gap_filler=describing.gap_filler if describing is not None else None,
+            gap_filling=describing.gap_filling if describing is not None else None,
             isolates_suspects=isolated is not None,
         )
         self.decoder = Decoder(

@@ -31,7 +31,7 @@ from enrich.library.images import restore_image
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import REQUEST_PRIORITY
-from enrich.schedule.gap_filling import GapFiller
+from enrich.schedule.gap_filling import GapFilling
 from enrich.video.jpeg import is_whole_jpeg
 from enrich.worker.run_context import RunContext
 from enrich.worker.run_options import RunOptions
@@ -83,7 +83,7 @@ class Prefetcher:
         options: RunOptions,
         *,
         ahead: int,
-        gap_filler: GapFiller | None = None,
+        gap_filling: GapFilling | None = None,
         isolates_suspects: bool = False,
     ) -> None:
         """`ahead`: how many frames to claim in advance.
@@ -93,7 +93,7 @@ class Prefetcher:
         self._context = context
         self._options = options
         self._ahead = ahead
-        self._gap_filler = gap_filler
+        self._gap_filling = gap_filling
         self._isolates_suspects = isolates_suspects
         self._waiters = 0  # host runner slots waiting in `take`
         self._claims: dict[int, queue.ClaimedTask] = {}  # claimed and not settled, by id
@@ -168,8 +168,8 @@ class Prefetcher:
 
     def settled(self, item: PrefetchedFrame, described: Description | None) -> None:
         """A frame was saved (with what description), counted as failed, or dropped."""
-        if described is not None and self._gap_filler is not None:
-            self._context.database.submit(partial(self._reprioritize, self._gap_filler, item, described))
+        if described is not None and self._gap_filling is not None:
+            self._context.database.submit(partial(self._reprioritize, self._gap_filling, item, described))
         self._taken -= 1
         self._drop(item.task)
         self._room.set()
@@ -270,10 +270,10 @@ class Prefetcher:
             queue.release(connection, task, reason=reason, not_before=later)
             self.waiting_for_video.add(task.id)
 
-    def _reprioritize(self, gap_filler: GapFiller, item: PrefetchedFrame, described: Description) -> None:
+    def _reprioritize(self, gap_filling: GapFilling, item: PrefetchedFrame, described: Description) -> None:
         """Let gap filling raise the priority of another frame. Runs in the database thread."""
         with suppress(OperationalError):  # the description is saved; its neighbours keep their priority
-            gap_filler.frame_described(item.task, item.frame.timestamp, described.text, described.tags)
+            gap_filling.frame_described(item.task, item.frame.timestamp, described.text, described.tags)
 
     def _release(self) -> None:
         """Release all claims; attempts are not counted. Leases that were lost are skipped."""

@@ -27,7 +27,7 @@ from enrich.clock import Hours, parse_hours
 from enrich.describe.describer import Describer
 from enrich.library.library import Library
 from enrich.logs import Action, about
-from enrich.schedule.gap_filling import GapFiller
+from enrich.schedule.gap_filling import GapFilling
 from enrich.worker.activity import Activity
 from enrich.worker.database_thread import DatabaseThread
 from enrich.worker.extract_task import ExtractionProgress
@@ -209,8 +209,8 @@ class Worker:
     def _describe_state(self, context: RunContext) -> DescribeState | None:
         if self._describer is None:
             return None
-        gap_filler = GapFiller(self._library.engine, self.pass_) if self.pass_ == DEEP else None
-        return DescribeState(self._describer, ResultWriter(context), self._health, gap_filler)
+        gap_filling = GapFilling(self._library.engine, self.pass_) if self.pass_ == DEEP else None
+        return DescribeState(self._describer, ResultWriter(context), self._health, gap_filling)
 
     async def _run_pipeline(self, pipeline: Pipeline) -> RunEnd | None:
         """Run one pipeline to its end. Returns None if the run continues after it."""

@@ -42,13 +42,13 @@ class MissingRequirement:
     is_away: bool = False
 
 
-def missing_requirement(settings: Settings, *, is_doubtful: bool = False) -> MissingRequirement | None:
-    """What is missing as far as is known; checks again, more often if `is_doubtful`. Never waits."""
+def missing_requirement(settings: Settings, *, is_uncertain: bool = False) -> MissingRequirement | None:
+    """What is missing as far as is known; checks again, more often if `is_uncertain`. Never waits."""
     if settings.describer != "ollama":
         return None
     outcome = inquiries().ask(settings, COMMAND, fresh_seconds=GOOD_SECONDS).outcome
     found = None if outcome is None else requirement_in(outcome, settings)
-    if found is not None or is_doubtful:
+    if found is not None or is_uncertain:
         inquiries().ask(settings, COMMAND, fresh_seconds=BAD_SECONDS)
     return found
 

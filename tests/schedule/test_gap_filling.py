@@ -79,12 +79,12 @@ def test_gap_filling_keeps_the_largest_gap_below_twice_the_even_spacing(describe
     assert order.gap(rank) * (rank + extra) / order.length < 2
 
 
-def test_nothing_is_filled_before_the_pictures_of_the_first_look_have_been_put_right():
-    even = CoverageOrder(7200.0)
-    first = even.skim_count() * SKIM_COUNTS_TO_REVISIT
-    assert not has_room(even.gap(first - 1), first, even)
-    assert has_room(even.gap(first), first, even)
-    assert has_room(CoverageOrder(8.0).gap(1), 0, CoverageOrder(8.0))  # nobody looks at so short a film first
+def test_no_gap_is_filled_before_the_skimmed_frames_are_described():
+    order = CoverageOrder(7200.0)
+    first = order.skim_count() * SKIM_COUNTS_TO_REVISIT
+    assert not has_room(order.gap(first - 1), first, order)
+    assert has_room(order.gap(first), first, order)
+    assert has_room(CoverageOrder(8.0).gap(1), 0, CoverageOrder(8.0))  # so short a video is not skimmed
 
 
 def raised(workspace: Workspace, start: float, end: float) -> list[float]:
@@ -96,16 +96,16 @@ def raised(workspace: Workspace, start: float, end: float) -> list[float]:
     return sorted(row.timestamp for row in rows)
 
 
-async def test_the_frame_that_stands_shortest_in_the_middle_half_fills_a_gap(
+async def test_frame_with_the_fewest_duplicates_near_the_middle_fills_a_gap(
     workspace: Workspace, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=30, fps=10), sampling="exact")
     await workspace.worker(RunOptions(describe=False), None).run()
     workspace.change('UPDATE frames SET stands_for = 5 WHERE "index" NOT IN (1, 7)')
-    assert raised(workspace, 0.0, 1.0) == [0.7]  # 0.1 s lies too near to the edge
+    assert raised(workspace, 0.0, 1.0) == [0.7]  # 0.1 s is too close to the edge
     workspace.change("UPDATE tasks SET status = 'done' WHERE priority = :fill", fill=GAP_FILL_PRIORITY)
-    assert raised(workspace, 0.0, 1.0) == [0.5, 0.7]  # all alike: the nearest to the middle
+    assert raised(workspace, 0.0, 1.0) == [0.5, 0.7]  # all equal: the one closest to the middle
     workspace.change(
         "UPDATE tasks SET status = 'done' WHERE frame_id NOT IN (SELECT id FROM frames WHERE \"index\" = 1)"
     )
-    assert raised(workspace, 0.0, 1.0) == [0.1, 0.5, 0.7]  # what there is
+    assert raised(workspace, 0.0, 1.0) == [0.1, 0.5, 0.7]  # the only one left

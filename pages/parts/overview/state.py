@@ -199,7 +199,7 @@ def page_state(now: OverviewStatus) -> PageState:
         controls=worker_controls(found, in_flight),
         failed_request=failed_request(found, now.request),
         is_live=is_live,
-        missing=None if is_serving else missing_requirement(settings(), is_doubtful=found.is_running),
+        missing=None if is_serving else missing_requirement(settings(), is_uncertain=found.is_running),
         failures=tuple(found.failures),
         waiting=tuple(found.waiting),
         counts=(found.videos > 0, found.described > 0) if is_live else counts,
