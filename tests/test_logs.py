@@ -183,8 +183,7 @@ PRIVATE = {
 
 @pytest.mark.expected_errors("it failed")
 @pytest.mark.parametrize(("text", "private"), PRIVATE.values(), ids=PRIVATE.keys())
-def test_private_data_is_redacted(path, capsys, expected_errors, text, private):
-    expected_errors.append("it failed")
+def test_private_data_is_redacted(path, capsys, text, private):
     log_to_file(path)
     log_to_stderr()
     log.warning("the message: %s", text, extra=about(Action.HOST_BACKING_OFF, host=text))

@@ -44,7 +44,7 @@ def test_relink_moved_video(cli, video, tmp_path, home, standin):
     cli("add", video, "--sampling", "exact")
     moved = shutil.move(video, tmp_path / "elsewhere.mp4")
     assert cli("enrich").code == 1
-    assert "is not there" in cli("list", "--json").json[0]["error"]
+    assert "does not exist" in cli("list", "--json").json[0]["error"]
     said = cli("relink", "video", moved, "--json")
     assert (said.code, said.json) == (0, {"id": 1, "title": "video", "path": str(moved)})
     assert ask(home, "SELECT path, error FROM videos") == [(str(moved), None)]
@@ -56,7 +56,7 @@ def test_relink_to_a_different_video_is_refused(cli, video, numbers, tmp_path, h
     cli("add", video)
     before = ask(home, "SELECT * FROM videos")
     cli("relink", "video", numbers).refused(f"{numbers} is not the same video as video", "everyframe add")
-    cli("relink", "video", tmp_path / "gone.mp4").refused("gone.mp4 is not there")
+    cli("relink", "video", tmp_path / "gone.mp4").refused("gone.mp4 does not exist")
     (tmp_path / "notes.mp4").write_text("not a video")
     cli("relink", "video", tmp_path / "notes.mp4").refused("is not the same video")
     assert cli("relink", "video", tmp_path).code == 1

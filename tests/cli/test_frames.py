@@ -133,7 +133,7 @@ def test_failed_redescribe_changes_nothing(cli, library, standin):
     rows, tasks = FRAME.format("local_description, enriched_at", number), TASK.format("*", number)
     before = ask(library, rows), ask(library, tasks)
     standin.play(Trick.EMPTY, stubborn=True)
-    cli("describe", "1", "--id", number).refused("`llava:13b` said nothing of this frame")
+    cli("describe", "1", "--id", number).refused("`llava:13b` returned an empty reply")
     assert ask(library, "SELECT count(*) FROM analyses WHERE run_id IS NULL AND is_kept = 0")[0][0] >= 1
     standin.calm()
     standin.play(Trick.ERROR)

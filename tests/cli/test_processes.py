@@ -110,10 +110,10 @@ def test_worker_picks_up_videos_added_later(cli, standin, party, home):
 def test_second_worker_is_refused(cli, standin, library):
     with running(sys.executable, "-m", "enrich") as process:
         until(lambda: states(library)[-1] == "running", "it runs", process)
-        cli("enrich").refused(f"a worker is running on this library already (process {process.pid} on ")
+        cli("enrich").refused(f"a worker is already running on this library (process {process.pid} on ")
         second = run_process("worker")
         assert second.code == 1
-        assert "everyframe: a worker is running on this library already" in second.err
+        assert "everyframe: a worker is already running on this library" in second.err
         assert "Traceback" not in second.err
         assert cli("list").code == 0  # reading is allowed
         stopped(process, signal.SIGTERM)

@@ -78,7 +78,7 @@ def test_frame_of_a_missing_video_is_refused(cli, party, tmp_path, home):
     video.write_bytes(party.read_bytes())
     cli("add", video)
     video.unlink()
-    cli("show", "1", "--frame", "3").refused("video.mp4 is not there")
+    cli("show", "1", "--frame", "3").refused("video.mp4 does not exist")
 
 
 def test_frame_and_at_exclude_each_other(cli, library, tmp_path):

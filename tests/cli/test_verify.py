@@ -27,10 +27,10 @@ def test_problem_has_place_and_fix(cli, library):
     assert said.code == 1
     first, second, last = said.out.splitlines()
     assert first.startswith(
-        "numbers (1): 2 × description that is not what its reply says: frame 0 at 0.000 s; frame 5 at 0.200 s. Fix:"
+        "numbers (1): 2 × description that differs from its model reply: frame 0 at 0.000 s; frame 5 at 0.200 s. Fix:"
     )
     assert second == (
-        "party (2): 1 × picture missing: frame 2 at 0.080 s. Fix: `everyframe verify --mend` makes it again"
+        "party (2): 1 × missing image: frame 2 at 0.080 s. Fix: `everyframe verify --mend` recreates it"
     )
     assert last == "18 frames of 2 videos: 3 problems found."
 
@@ -39,7 +39,7 @@ def test_problems_of_a_kind_are_grouped(cli, library):
     for frame_id in range(7, 19):
         picture(library, frame_id).unlink()
     first, last = cli("verify", "--quick").out.splitlines()
-    assert first.startswith("party (2): 12 × picture missing: frame 0 at 0.000 s; ")
+    assert first.startswith("party (2): 12 × missing image: frame 0 at 0.000 s; ")
     assert " … and 7 more. Fix:" in first
     assert last.endswith("12 problems found.")
 
@@ -49,7 +49,7 @@ def test_mend_reports_repairs(cli, library):
     said = cli("verify", "--mend")
     assert said.code == 0
     assert said.out.splitlines() == [
-        "party (2): 1 × picture missing: frame 2 at 0.080 s. Repaired: 1.",
+        "party (2): 1 × missing image: frame 2 at 0.080 s. Repaired: 1.",
         "18 frames of 2 videos: 1 problem found, 1 repaired.",
     ]
     assert cli("verify").code == 0

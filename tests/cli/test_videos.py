@@ -266,7 +266,7 @@ def test_unknown_video_cannot_be_removed(cli, library):
 
 
 def test_part_of_two_titles_is_ambiguous(cli, library):
-    cli("remove", "r", "-y").refused("'r' could be one of 2 videos (1 numbers, 2 party): use the number")
+    cli("remove", "r", "-y").refused("'r' matches 2 videos (1 numbers, 2 party): use the number")
 
 
 def wrote_something(home: Path) -> None:

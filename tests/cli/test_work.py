@@ -126,8 +126,8 @@ def test_retry_queues_failed_frames(cli, standin, party):
     cli("retry", "nope").refused("no video is called 'nope'")
 
 
-def test_undecodable_video_fails_alone(cli, standin, clips, tmp_path, home, expected_errors):
-    expected_errors.append("broken: ")
+@pytest.mark.expected_errors("broken: ")
+def test_undecodable_video_fails_alone(cli, standin, clips, tmp_path, home):
     broken = tmp_path / "broken.mp4"
     shutil.copy(clips / "numbers.mp4", broken)
     cli("add", "--sampling", "exact", broken, clips / "party.mp4")
@@ -150,7 +150,7 @@ def test_missing_video_waits_and_exits_1(cli, standin, party, tmp_path):
     said = cli("enrich")
     assert said.code == 1
     assert "video is waiting: " in said.err
-    assert "is not there" in said.err
+    assert "does not exist" in said.err
     shutil.copy(party, video)
     assert cli("enrich").code == 0
 

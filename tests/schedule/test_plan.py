@@ -77,4 +77,4 @@ async def test_current_gap_spans_described_frames_with_undescribed_between(works
     workspace.change('UPDATE frames SET local_description = NULL WHERE "index" BETWEEN 11 AND 15')
     with reading(workspace.library.engine) as connection:
         assert current_gap(connection) == pytest.approx(0.6)
-    assert reached(workspace.library, None) == "1 picture at least every 0.6 s"
+    assert reached(workspace.library, None) == "one frame at least every 0.6 s"
