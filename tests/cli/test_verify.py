@@ -29,9 +29,7 @@ def test_problem_has_place_and_fix(cli, library):
     assert first.startswith(
         "numbers (1): 2 × description that differs from its model reply: frame 0 at 0.000 s; frame 5 at 0.200 s. Fix:"
     )
-    assert second == (
-        "party (2): 1 × missing image: frame 2 at 0.080 s. Fix: `everyframe verify --mend` recreates it"
-    )
+    assert second == ("party (2): 1 × missing image: frame 2 at 0.080 s. Fix: `everyframe verify --mend` recreates it")
     assert last == "18 frames of 2 videos: 3 problems found."
 
 
