@@ -73,7 +73,7 @@ class SleepInhibitor:
             self._request = _InhibitRequest(self._say)
             self._request.begin()
 
-    def release_inhibitor(self) -> None:
+    def close(self) -> None:
         """Allow sleep again. Waits until the system confirms, at most RELEASE_SECONDS."""
         request = self._request
         self._release("the worker has ended")

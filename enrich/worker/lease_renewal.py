@@ -1,7 +1,7 @@
 """Lease renewal: keeps claimed tasks claimed while work on them is under way.
 
 Renewing needs a thread of its own: neither a busy event loop nor a long decode may lose a lease. It does not detect a
-lost lease. Whoever saves a result does, since every write of a task is fenced by its lease token.
+lost lease: saving a result does, since every write of a task is fenced by its lease token.
 """
 
 import logging

@@ -146,7 +146,7 @@ class Prefetcher:
                 await self._load(one)
 
     async def take(self) -> PrefetchedFrame:
-        """The next frame. Whoever takes it either returns it or says that it is settled."""
+        """The next frame. The caller either returns it or reports that it is settled."""
         self._waiters += 1
         self._room.set()
         try:

@@ -168,7 +168,7 @@ class Worker:
                 await self._database.close()
             finally:
                 self._state = record.end(ending, error, counts=self._counts.as_dict())
-                await asyncio.to_thread(self._inhibitor.release_inhibitor)
+                await asyncio.to_thread(self._inhibitor.close)
         return await asyncio.to_thread(self._summary, record, ending, time.monotonic() - self._started_at)
 
     async def _begin(self) -> RunRecord:

@@ -59,8 +59,8 @@ def test_sleep_is_inhibited_once_and_released_once(granted, caplog):
     wait_for(lambda: inhibitor.state)
     assert inhibitor.reason is None
     assert [thread.name for thread in running_threads()].count("everyframe-awake") == 1
-    inhibitor.release_inhibitor()
-    inhibitor.release_inhibitor()
+    inhibitor.close()
+    inhibitor.close()
     assert inhibitor.state is False
     assert "everyframe-awake" not in [thread.name for thread in running_threads()]
     assert logged(caplog) == ["the computer is kept awake", "sleep is allowed again: the worker has ended"]
@@ -76,14 +76,14 @@ def test_sleep_is_inhibited_only_while_there_is_work(granted):
     assert (inhibitor.state, inhibitor.reason) == (False, "there is no work")
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state)
-    inhibitor.release_inhibitor()
+    inhibitor.close()
 
 
 def test_sleep_is_never_inhibited_with_the_setting_never(granted):
     inhibitor = SleepInhibitor("never")
     inhibitor.refresh(True)
     assert (inhibitor.state, inhibitor.reason) == (False, "the setting keep_awake says never")
-    inhibitor.release_inhibitor()
+    inhibitor.close()
 
 
 def test_sleep_is_allowed_on_battery_and_inhibited_on_mains(granted, monkeypatch):
@@ -98,14 +98,14 @@ def test_sleep_is_allowed_on_battery_and_inhibited_on_mains(granted, monkeypatch
     mains_power[0] = True
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state)
-    inhibitor.release_inhibitor()
+    inhibitor.close()
 
 
 def test_setting_always_ignores_the_power_supply(granted):
     inhibitor = SleepInhibitor("always", on_mains=lambda: False)
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state)
-    inhibitor.release_inhibitor()
+    inhibitor.close()
 
 
 def test_refusal_is_logged_once_and_retried_later(refused, monkeypatch, caplog):
@@ -121,7 +121,7 @@ def test_refusal_is_logged_once_and_retried_later(refused, monkeypatch, caplog):
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state)
-    inhibitor.release_inhibitor()
+    inhibitor.close()
     assert [record.levelno for record in caplog.records if record.levelno > logging.INFO] == []
     refusals = [text for text in logged(caplog) if text.startswith("the computer cannot be kept awake: ")]
     assert len(refusals) == 1
@@ -133,7 +133,7 @@ def test_without_a_desktop_the_reason_is_given():
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state is None)
     assert "DBUS_SESSION_BUS_ADDRESS is not set" in inhibitor.reason
-    inhibitor.release_inhibitor()
+    inhibitor.close()
 
 
 @linux_only
@@ -148,7 +148,7 @@ def test_unresponsive_desktop_blocks_nothing(tmp_path, monkeypatch):
         inhibitor.refresh(True)
         assert time.monotonic() - began < 0.5
         wait_for(lambda: inhibitor.state is None)
-        inhibitor.release_inhibitor()
+        inhibitor.close()
 
 
 class Desktop:
@@ -218,7 +218,7 @@ def test_desktop_inhibitor_is_taken_and_released_over_dbus(bus):
         inhibitor.refresh(True)
         wait_for(lambda: inhibitor.state)
         assert desktop.held == [1]
-        inhibitor.release_inhibitor()
+        inhibitor.close()
         assert desktop.held == []
     finally:
         desktop.close()
@@ -229,7 +229,7 @@ def test_connection_to_a_bus_without_a_desktop_is_closed(bus):
     inhibitor = SleepInhibitor("always")
     inhibitor.refresh(True)
     wait_for(lambda: inhibitor.state is None)
-    inhibitor.release_inhibitor()
+    inhibitor.close()
     gc.collect()  # an open connection would be a ResourceWarning, and so an error
 
 
