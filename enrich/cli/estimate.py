@@ -19,6 +19,7 @@ from enrich.cli.options import (
     ModelName,
     SamplingText,
     Videos,
+    chosen_sampling,
     find_videos,
     open_library,
     settings_for,
@@ -91,7 +92,6 @@ def estimate(
 
     Example: everyframe estimate ~/Videos --sampling every=2s
     """
-    from enrich.cli.videos import chosen_sampling
     from enrich.errors import VideoError
     from enrich.filenames import is_media_name
     from enrich.library.adding import walk

@@ -11,6 +11,7 @@ from enrich.settings import Settings, load_settings
 if TYPE_CHECKING:
     from db.queries import VideoRow
     from enrich.library.library import Library
+    from enrich.video.sampling import Sampling
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Video = Annotated[str, typer.Argument(metavar="VIDEO", help="Video id, path, or a unique part of the title.")]
@@ -69,3 +70,13 @@ def find_videos(library: "Library", wanted: Iterable[str] | None) -> frozenset[i
     """The ids of the videos that the user named; None, which means all, if there are none."""
     names = list(wanted or ())
     return frozenset(find_one_video(library, name).id for name in names) if names else None
+
+
+def chosen_sampling(text: str, likeness: str) -> "Sampling":
+    """The sampling that the user typed. Raises BadParameter if it is invalid."""
+    from enrich.video.sampling import parse_sampling
+
+    try:
+        return parse_sampling(text, likeness)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--sampling") from error

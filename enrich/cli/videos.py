@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from enrich.cli.options import AsJson, LikenessText, SamplingText, Video, find_one_video, open_library, settings_for
+from enrich.cli.options import (
+    AsJson,
+    LikenessText,
+    SamplingText,
+    Video,
+    chosen_sampling,
+    find_one_video,
+    open_library,
+    settings_for,
+)
 from enrich.cli.output import STATUS_WORDS, as_json_text, print_error, print_json, print_json_line, print_table, say
 from enrich.errors import SettingsError
 from enrich.wording import format_count, format_duration, format_timestamp, one_line, printable
@@ -83,16 +92,6 @@ def add(
             _say_estimate(library, chosen, additions)
     if any(addition.outcome is PathOutcome.FAILED and addition.was_named for addition in additions):
         raise typer.Exit(1)
-
-
-def chosen_sampling(text: str, likeness: str) -> "Sampling":
-    """The sampling that the user typed. Raises BadParameter if it is invalid."""
-    from enrich.video.sampling import parse_sampling
-
-    try:
-        return parse_sampling(text, likeness)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--sampling") from error
 
 
 def list_videos(as_json: AsJson = False) -> None:
