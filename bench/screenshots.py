@@ -71,7 +71,7 @@ def main() -> None:
         sync_playwright() as playwright,
         playwright.chromium.launch(executable_path=path, args=FLAGS) as browser,
     ):
-        originals = Path(folder) / "Films"
+        originals = Path(folder) / "Videos"
         shutil.copytree(given.folder, originals)
         begin = [Shot("first-steps", "/", lacking), Shot("add", "/library?do=add", choose(originals))]
         take(browser, served, given.out, begin)
@@ -124,7 +124,7 @@ def finished(served: Dashboard) -> list[Shot]:
     frame = frames[len(frames) // 3][0]
     return [
         Shot("library", "/library"),
-        Shot("film", f"/library?video={video}"),
+        Shot("video", f"/library?video={video}"),
         Shot("frames", f"/frames?video={video}"),
         Shot("frame", f"/frames?video={video}&frame={frame}"),
         Shot("source-frame", f"/frames?video={video}&source=100"),
@@ -138,7 +138,7 @@ def finished(served: Dashboard) -> list[Shot]:
 
 def lacking(tab: Tab) -> None:
     """Wait until the model's state has been read from Ollama."""
-    expect(tab.button(re.compile("^Get "))).to_be_visible()
+    expect(tab.button(re.compile("^Download "))).to_be_visible()
 
 
 def choose(folder: Path) -> Callable[[Tab], None]:
@@ -146,13 +146,13 @@ def choose(folder: Path) -> Callable[[Tab], None]:
 
     def prepare(tab: Tab) -> None:
         tab.page.get_by_text("Path", exact=True).click()
-        box = tab.page.get_by_role("textbox", name="Path of a film or a folder")
+        box = tab.page.get_by_role("textbox", name="Path to a video or folder")
         box.fill(str(folder))
-        tab.button("Choose").first.click()
-        tab.sees(re.compile("See what it takes|Pictures to describe"))
-        if tab.button("See what it takes").is_visible():
-            tab.button("See what it takes").click()
-        tab.sees("Pictures to describe")
+        tab.button("Select").first.click()
+        tab.sees(re.compile("Estimate time and space|Frames to describe"))
+        if tab.button("Estimate time and space").is_visible():
+            tab.button("Estimate time and space").click()
+        tab.sees("Frames to describe")
         tab.settled()
 
     return prepare
@@ -167,7 +167,7 @@ def play(tab: Tab) -> None:
 
 def asked(tab: Tab) -> None:
     """Wait until Ollama has answered."""
-    expect(tab.page.get_by_text("Asking Ollama")).to_have_count(0)
+    expect(tab.page.get_by_text("Connecting to Ollama")).to_have_count(0)
     tab.settled()
 
 
