@@ -178,7 +178,7 @@ def test_real_first_start_serves_the_dashboard(tmp_path):
         output = ""
         for line in process.stdout:
             output += line
-            if found := re.search(r"dashboard: (http://127\.0\.0\.1:\d+)", line):
+            if found := re.search(r"Dashboard: (http://127\.0\.0\.1:\d+)", line):
                 with urllib.request.urlopen(f"{found[1]}/_stcore/health") as answer:  # noqa: S310  # local
                     assert answer.status == 200
                 process.terminate()
@@ -188,5 +188,5 @@ def test_real_first_start_serves_the_dashboard(tmp_path):
     if "connect to the internet" in output:
         pytest.skip(output.strip().splitlines()[-1])
     assert "Installing EveryFrame" in output
-    assert "dashboard: http" in output
+    assert "Dashboard: http" in output
     assert code == 0, output
