@@ -43,7 +43,7 @@ def test_batch_costs_half_and_is_sent_once(home: Path, claude: ClaudeStandIn, cl
     assert claude.sent == []
     done = cli("quick", "1", "--batch", "--yes")
     assert done.code == 0, done
-    assert f"{FRAMES} pictures answered, $0.00" in done.out
+    assert f"{FRAMES} images described, $0.00" in done.out
     assert all(bill.batch for bill in claude.bills)
     assert_paid_once(home, claude)
     again = cli("quick", "1", "--batch", "--yes")
@@ -102,7 +102,7 @@ def test_expired_requests_are_free_and_can_be_sent_again(
     claude.finish(**{fate: [batch.requests[1][0]]})
     done = cli("quick", "--collect")
     assert done.code == 1
-    assert "10 pictures without an answer" in done.err
+    assert "10 images not described" in done.err
     assert words in done.err
     assert ask(home, ANSWERED) == [(20,)]
     assert ask(home, PAID)[0][2] == pytest.approx(claude.usd, rel=1e-9)

@@ -85,7 +85,7 @@ def test_sender_killed_before_arrival_is_forgotten_and_resent(home: Path, claude
     kill_while_it_sends(home, claude, is_taken=False)
     done = cli("quick", "--collect")
     assert done.code == 1
-    assert "a batch was never sent: ask again" in done.err
+    assert "batch was never sent. Run the command again" in done.err
     assert ask(home, BATCHES) == []
     claude.behave(batch_seconds=0.2)
     assert cli(*BATCH[1:]).code == 0
