@@ -48,7 +48,10 @@ def test_batch_costs_half_and_is_sent_once(home: Path, claude: ClaudeStandIn, cl
     assert_paid_once(home, claude)
     again = cli("quick", "1", "--batch", "--yes")
     assert again.code == 0
-    assert f"{FRAMES} pictures answered before; --again asks anew.\nNothing is left to ask." in again.out
+    assert (
+        f"{FRAMES} images already described. Describe again with --again.\nEverything is already described."
+        in again.out
+    )
     assert len(claude.batches) == 1
 
 
