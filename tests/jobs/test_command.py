@@ -12,6 +12,7 @@ import pytest
 from enrich.jobs import command
 from enrich.jobs.command import error_line, json_values, run_command
 from enrich.settings import load_settings
+from tests.cli.terminal import until
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -34,12 +35,11 @@ def script(monkeypatch, tmp_path):
 
 
 def test_command_returns_json_of_the_same_library(settings, clip):
-    path = clip(frames=5)
-    result = run_command(settings, "add", str(path), "--sampling", "exact")
+    result = run_command(settings, "add", str(clip), "--sampling", "exact")
     assert result.is_good, result
     assert [row["outcome"] for row in result.data] == ["added"]
     listed = run_command(settings, "list")
-    assert [row["path"] for row in listed.data] == [str(path)]
+    assert [row["path"] for row in listed.data] == [str(clip)]
     assert (listed.code, listed.error) == (0, "")
     assert (settings.home / "library.db").exists()
 
@@ -89,6 +89,13 @@ def test_invalid_argument_is_a_failed_result(settings, word):
     assert result.error.startswith("cannot run the command")
 
 
+def has_ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_timeout_terminates_the_command_and_its_children(settings, script, tmp_path):
     child = tmp_path / "child"
     script(
@@ -102,8 +109,7 @@ def test_timeout_terminates_the_command_and_its_children(settings, script, tmp_p
     assert time.monotonic() - start < 10
     assert (result.code, result.data) == (124, {"half": True})
     assert result.error == "the command took longer than 2 s and was terminated"
-    pid = int(child.read_text())
-    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    until(lambda: has_ended(int(child.read_text())), "the child has ended")
 
 
 def test_command_ignoring_sigterm_is_killed(settings, script, monkeypatch):
@@ -117,11 +123,12 @@ def test_command_ignoring_sigterm_is_killed(settings, script, monkeypatch):
 def test_detached_process_is_not_waited_for(settings, script):
     script(
         "import subprocess, sys\n"
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(5)'], start_new_session=True)\nprint('{}')\n"
+        "command = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
+        "print([subprocess.Popen(command, start_new_session=True).pid])\n"
     )
-    start = time.monotonic()
-    assert run_command(settings, "anything").data == {}
-    assert time.monotonic() - start < 4
+    [pid] = run_command(settings, "anything").data
+    assert not has_ended(pid)
+    psutil.Process(pid).kill()
 
 
 def test_large_output_does_not_block(settings, script):
