@@ -79,5 +79,6 @@ def test_playing_moment(strange_dashboard, new_tab):
     check_tab(tab.settled())
 
 
+@pytest.mark.slow
 def test_frame_page(strange_dashboard, new_tab):
     check(new_tab(strange_dashboard), f"/frames?video=1&frame={first_frame(strange_dashboard)}")

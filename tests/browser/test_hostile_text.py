@@ -68,6 +68,7 @@ def test_hostile_urls_are_text(strange_dashboard, new_tab):
         assert "Traceback" not in tab.words()
 
 
+@pytest.mark.slow
 def test_frame_with_the_worst_texts_is_harmless(strange_dashboard, new_tab):
     [first, *_] = frames(strange_dashboard)
     tab = new_tab(strange_dashboard).open(f"/frames?video=1&frame={first}")

@@ -161,6 +161,7 @@ def pause_resume_stop(tab: Tab) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_journey_from_empty_library_to_playing_a_moment(dashboard, new_tab, slow_standin):
     tab = new_tab(dashboard).open()
     add_the_video(tab)

@@ -143,6 +143,7 @@ def test_pause_without_a_worker_is_an_error(settings: Settings) -> None:
         control.resume(settings)
 
 
+@pytest.mark.slow
 def test_hung_worker_is_killed_and_not_restarted(
     settings: Settings, workspace: Workspace, background: Background
 ) -> None:

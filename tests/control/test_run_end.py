@@ -19,6 +19,7 @@ from tests.worker.workspace import Workspace, assert_settled
 RUN_SECONDS = 25.0
 
 
+@pytest.mark.slow
 def test_deadline_survives_a_crash(
     settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:

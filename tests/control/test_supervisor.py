@@ -96,6 +96,7 @@ def test_sigterm_to_the_supervisor_stops_the_worker(
     assert workspace.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
 
 
+@pytest.mark.slow
 def test_frame_in_flight_at_three_crashes_fails_alone(
     settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:

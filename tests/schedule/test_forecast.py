@@ -125,6 +125,7 @@ async def slowed(
         return said, time.monotonic() - start
 
 
+@pytest.mark.slow
 async def test_time_left_follows_a_model_that_has_become_ten_times_slower(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path]
 ) -> None:

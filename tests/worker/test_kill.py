@@ -176,7 +176,7 @@ def random_kill_points(start_seconds: float) -> list[KillPoint]:
 @pytest.mark.parametrize(
     "command",
     [
-        pytest.param(FOREGROUND, id="everyframe enrich"),
+        pytest.param(FOREGROUND, id="everyframe enrich", marks=pytest.mark.slow),
         pytest.param(BACKGROUND, id="python -m enrich", marks=pytest.mark.slow),
     ],
 )
