@@ -172,14 +172,9 @@ def random_kill_points(start_seconds: float) -> list[KillPoint]:
     return points
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(FOREGROUND, id="everyframe enrich", marks=pytest.mark.slow),
-        pytest.param(BACKGROUND, id="python -m enrich", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("command", [FOREGROUND, BACKGROUND], ids=["everyframe enrich", "python -m enrich"])
 def test_ten_random_kills_do_not_change_the_outcome(
     command: tuple[str, ...], address: str, clips: list[Path], undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
