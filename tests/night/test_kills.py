@@ -19,7 +19,7 @@ from tests.night.night import Night, Outcome, assert_complete, outcome
 from tests.standin import StandIn
 from tests.worker.workspace import Workspace, open_workspace
 
-CLIPS, CLIP_FRAMES = 3, 250
+CLIPS, CLIP_FRAMES = 3, 400  # enough that fifty kills cannot reach the end
 FRAMES = CLIPS * CLIP_FRAMES
 ROUNDS, SUPERVISED_ROUNDS = 50, 10
 SEED = 20261122
