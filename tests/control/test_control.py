@@ -24,8 +24,8 @@ STARTER = """
 import sys
 from enrich.control.control import start
 from enrich.settings import load_settings
-while sys.stdin.read(1) != "g":
-    pass
+print("ready", flush=True)
+sys.stdin.readline()
 started = start(load_settings())
 print(started.run.id, started.run.process.pid, started.was_running)
 """
@@ -112,11 +112,13 @@ def test_two_concurrent_starts_yield_one_worker(
             subprocess.Popen([sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(2)
         ]
-        time.sleep(0.5)  # both have finished their imports
+        for starter in starters:  # both have finished their imports
+            assert starter.stdout is not None
+            assert starter.stdout.readline() == "ready\n"
         outputs = []
         for starter in starters:
             assert starter.stdin is not None
-            starter.stdin.write("g")
+            starter.stdin.write("go\n")
             starter.stdin.flush()
         for starter in starters:
             out, _ = starter.communicate(timeout=60)
