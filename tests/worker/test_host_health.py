@@ -255,8 +255,8 @@ async def test_unhealthy_host_is_taken_out_and_the_other_does_the_work(
     clip: Callable[..., Path],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for host in (standin, second):
-        host.behave(delay=0.01)
+    standin.behave(delay=0.01)
+    second.behave(delay=0.1)  # frames are left for the other when both health checks have ended
     second.play(Trick.SAME_TEXT, stubborn=True)
     workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
     workspace.add(clip(frames=120))
@@ -272,7 +272,7 @@ async def test_unhealthy_host_is_taken_out_and_the_other_does_the_work(
         for text in logged(caplog, "host_backing_off")
     )
     wrong = [frame for frame in workspace.frames() if frame.local_description == ONE_TEXT]
-    assert len(wrong) <= 40  # described before both health checks had ended
+    assert len(wrong) <= asked - health_check_images(second)  # none after it was taken out of use
     assert len(logged(caplog, "health_check_failed")) == 1
     assert workspace.attempts() == 0
     assert_settled(workspace)
@@ -333,7 +333,8 @@ async def test_recovered_host_is_used_again(
         second.calm()
         await until(lambda: recovered in logged(caplog, "host_ready"), "its health check succeeds")
         before = len(second.described) - health_check_images(second)
-        await until(lambda: len(second.described) - health_check_images(second) > before + 10, "it is used again")
+        workspace.add(clip(frames=60, first=500))  # on a busy machine, the first clip may be finished by now
+        await until(lambda: len(second.described) - health_check_images(second) > before, "it is used again")
         running.worker.stop()
         await running.end()
     assert_settled(workspace)
