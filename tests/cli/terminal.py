@@ -16,7 +16,7 @@ import pytest
 
 from enrich.cli import run
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 COMMAND = Path(sys.executable).parent / "everyframe"
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -88,7 +88,7 @@ def test_ctrl_c_reports_partial_results(library, standin):
     with running(COMMAND, "audit", "numbers") as process:
         until(lambda: len(ask(library, "SELECT id FROM analyses WHERE pass = 'audit'")) > 10, "some calls", process)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Interrupted after " in out
     assert " of 24 frames." in out

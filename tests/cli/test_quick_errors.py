@@ -155,5 +155,5 @@ def test_stop_does_not_wait_for_a_busy_claude(video, claude):
     with running(COMMAND, "quick", "moments", "--yes") as process:
         until(lambda: claude.sent, "Claude was asked", process)
         process.terminate()
-        process.wait(20)
+        process.wait(60)
     assert quick_described(video) == []

@@ -12,7 +12,7 @@ from db.runs import ProcessIdentity, RunRow
 from enrich.process import find_process
 from tests.worker.workspace import Workspace
 
-PATIENCE_SECONDS = 40.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass

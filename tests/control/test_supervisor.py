@@ -91,7 +91,7 @@ def test_sigterm_to_the_supervisor_stops_the_worker(
     supervisor.terminate()
 
     background.until_state("stopped")
-    supervisor.wait(20)
+    supervisor.wait(60)
     assert_settled(workspace)
     assert workspace.value("SELECT coalesce(sum(crashes), 0) FROM tasks") == 0
 

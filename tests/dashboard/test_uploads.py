@@ -21,7 +21,7 @@ from pages.parts.web.routes import routes
 from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, UploadTokens
 from tests.clips import numbered_clip
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from enrich.jobs import jobs as module
 from enrich.jobs.jobs import delete_job, jobs, start_job, stop_job
 from enrich.settings import load_settings
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 FOREVER = "import time\nprint('{\"n\": 1}', flush=True)\ntime.sleep(60)\n"
 
 

@@ -225,12 +225,12 @@ class Handler(BaseHTTPRequestHandler):
             standin.behave(**body)
         elif action == "forget":
             standin.forget()
-        elif action == "refuse":
-            threading.Thread(target=_refuse, args=(standin, float(body["seconds"])), daemon=True).start()
-        else:
+        elif action != "refuse":
             self._send(HTTPStatus.NOT_FOUND, b"{}")
             return
         self._send(HTTPStatus.OK, json.dumps(answer).encode())
+        if action == "refuse":  # after the answer, which it would cut off
+            threading.Thread(target=_refuse, args=(standin, float(body["seconds"])), daemon=True).start()
 
     def _send(
         self, status: int, payload: bytes, *, kind: str = "application/json", declared: int | None = None

@@ -18,7 +18,7 @@ import pytest
 from enrich.worker import keep_awake
 from enrich.worker.keep_awake import SleepInhibitor, is_on_mains
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has D-Bus and power supplies as files")
 
 

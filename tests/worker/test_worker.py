@@ -175,11 +175,12 @@ async def test_run_stops_at_its_frame_limit(workspace: Workspace, standin: Stand
 
 
 async def test_run_stops_at_its_time_limit(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
-    standin.behave(delay=0.05)
     workspace.add(clip(frames=200))
+    await workspace.enrich(RunOptions(limit=5))
+    standin.behave(delay=0.3)
     summary = await workspace.enrich(RunOptions(within_seconds=2.5))
     assert summary.ending is RunEnd.TIME_UP
-    assert 0 < workspace.described() < 200
+    assert 5 < workspace.described() < 200
     assert summary.left == len(workspace.frames()) - workspace.described()
     assert_settled(workspace)
     assert workspace.attempts() == 0

@@ -21,7 +21,7 @@ from enrich.worker.run_options import RunOptions, RunSummary
 from enrich.worker.worker import Worker
 from tests.clips import colour_name
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass

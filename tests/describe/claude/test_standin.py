@@ -252,5 +252,5 @@ def test_process_prints_its_address_and_is_controlled_over_http(tmp_path):
         assert HTTP.get(f"{address}/standin/history").json() == []
     finally:
         process.terminate()
-        process.wait(5)
+        process.wait(30)
         process.stdout.close()

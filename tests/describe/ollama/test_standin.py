@@ -148,7 +148,7 @@ def process():
         address = started.stdout.readline().strip()
         yield address
         started.terminate()
-        assert started.wait(5) == 0
+        assert started.wait(30) == 0
 
 
 def test_process_is_controlled_over_http(process):
