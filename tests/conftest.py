@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from tests.environment import ChildProcesses, processes_using, project_files, remove_personal_settings
+from tests.environment import (
+    ChildProcesses,
+    processes_using,
+    project_files,
+    remove_personal_settings,
+    without_root_override,
+)
 
 if TYPE_CHECKING:
     from tests.standin import StandIn
@@ -66,6 +72,22 @@ def environment(monkeypatch: pytest.MonkeyPatch, environment_variables: dict[str
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
     for name, value in environment_variables.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def file_permissions(tmp_path: Path) -> Iterator[None]:
+    """Makes file permissions apply to the test, even if root runs it. Skips it where they do not apply."""
+    with without_root_override():
+        probe = tmp_path / "unreadable"
+        probe.touch(mode=0)
+        try:
+            probe.read_bytes()
+        except PermissionError:
+            yield
+        else:
+            pytest.skip("this user can read every file")
+        finally:
+            probe.unlink()
 
 
 @pytest.fixture(autouse=True)

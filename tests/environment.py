@@ -1,7 +1,10 @@
 """What a test must not inherit from the person who runs it, and must not leave behind."""
 
+import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,8 @@ PERSONAL_PREFIXES = ("EVERYFRAME_", "ANTHROPIC_", "OLLAMA_")
 FOR_TESTS_PREFIX = "EVERYFRAME_TEST_"  # says where a browser or a real Ollama is
 CACHES = {".git", ".venv", ".uv", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".import_linter_cache"}
 CACHES |= {"__pycache__", "build", "dist"}
+CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3 of capget(2): three words, twice
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 SOURCES = {".py", ".md", ".toml"}  # a person may save one while the tests run
 
 
@@ -64,3 +69,26 @@ def processes_using(folder: Path) -> list[str]:
         except (psutil.Error, OSError):
             continue  # it has ended, or belongs to another user
     return found
+
+
+@contextmanager
+def without_root_override() -> Iterator[None]:
+    """On Linux, file permissions apply to root too: in this thread, and in those it starts. Elsewhere: no effect.
+
+    Removes the two capabilities that let root read and write every file from the effective set (capabilities(7)).
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)  # 0: this thread
+    before = (ctypes.c_uint32 * 6)()
+    if libc.capget(header, before) != 0:
+        raise OSError(ctypes.get_errno(), "capget")
+    reduced = (ctypes.c_uint32 * 6)(*before)
+    reduced[0] &= ~(1 << CAP_DAC_OVERRIDE | 1 << CAP_DAC_READ_SEARCH)
+    libc.capset(header, reduced)  # removing a capability is always allowed
+    try:
+        yield
+    finally:
+        libc.capset(header, before)

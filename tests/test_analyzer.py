@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from enrich import LocalVisionAnalyzer
 from enrich.errors import CallFailedError, DescribeError, HostDownError, NotAVideoError, RunningError, VideoError
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn, Trick
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful, until
+from tests.waiting import until, wait_until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful
 
 ROOT = Path(__file__).resolve().parents[1]
 Clip = Callable[..., Path]
@@ -160,11 +160,7 @@ def test_command_finishes_a_killed_run(workspace: Workspace, standin: StandIn, c
         "import asyncio; from enrich import LocalVisionAnalyzer; asyncio.run(LocalVisionAnalyzer().enrich_video(1))"
     )
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, env=environment) as process:
-        end = time.monotonic() + 30
-        while workspace.described() < 10:
-            assert process.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.01)
+        wait_until(lambda: workspace.described() >= 10, "ten are described", process)
         process.kill()
         assert process.wait() == -signal.SIGKILL
     command = [sys.executable, "-c", "from enrich.cli import main; main()", "enrich"]

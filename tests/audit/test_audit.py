@@ -18,7 +18,8 @@ from enrich.audit.pairs import AuditPlan, plan_audit
 from enrich.errors import CallFailedError, HostDownError, ModelError, VideoError
 from tests.clips import image_clip, numbered_image, read_jpeg, read_number
 from tests.standin import StandIn, Trick
-from tests.worker.workspace import Running, Workspace, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace
 
 SHOTS = 10
 SHOT_FRAMES = 6

@@ -5,8 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 
 from enrich.cli import run
+from tests.waiting import PATIENCE_SECONDS
 
-PATIENCE_SECONDS = 60.0
 COMMAND = Path(sys.executable).parent / "everyframe"
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -69,16 +68,6 @@ def running(*command: str | Path, **how: Any) -> Iterator[subprocess.Popen[str]]
         finally:
             if process.poll() is None:
                 process.kill()
-
-
-def until(condition: Callable[[], object], what: str, process: subprocess.Popen[str] | None = None) -> None:
-    """Wait for a condition. Fails after a timeout, or when the process ends first."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if process is not None and process.poll() is not None:
-            pytest.fail(f"ended before {what}: {process.communicate()}")
-        assert time.monotonic() < end, f"timed out waiting until {what}"
-        time.sleep(0.02)
 
 
 def ask(home: Path, sql: str) -> list[tuple[Any, ...]]:

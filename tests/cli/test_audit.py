@@ -4,7 +4,8 @@ import signal
 
 import pytest
 
-from tests.cli.terminal import COMMAND, ask, running, until
+from tests.cli.terminal import COMMAND, ask, running
+from tests.waiting import wait_until
 
 
 def test_audit_prints_plan_and_result(cli, library, standin):
@@ -86,7 +87,9 @@ def test_help_explains_the_exit_code(cli):
 def test_ctrl_c_reports_partial_results(library, standin):
     standin.behave(delay=0.2)
     with running(COMMAND, "audit", "numbers") as process:
-        until(lambda: len(ask(library, "SELECT id FROM analyses WHERE pass = 'audit'")) > 10, "some calls", process)
+        wait_until(
+            lambda: len(ask(library, "SELECT id FROM analyses WHERE pass = 'audit'")) > 10, "some calls", process
+        )
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import ask, running, until
+from tests.cli.terminal import ask, running
 from tests.control.background import Background
+from tests.waiting import wait_until
 from tests.worker.workspace import open_workspace
 
 
@@ -127,7 +128,7 @@ def test_log_is_json_with_the_run(cli, standin, party, home, background):
     records = [json.loads(line) for line in lines]
     assert {"run_began", "host_ready", "run_ended"} <= {record.get("action") for record in records}
     assert {record.get("run") for record in records if record.get("action") == "host_ready"} == {1}
-    until(lambda: ask(home, "SELECT state FROM runs") == [("stopped",)], "the run has ended")
+    wait_until(lambda: ask(home, "SELECT state FROM runs") == [("stopped",)], "the run has ended")
 
 
 def test_at_login_installs_and_starts_the_same_command(cli, library, background, monkeypatch, tmp_path):

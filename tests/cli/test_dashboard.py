@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from enrich.network import free_port, is_loopback, own_names
-from tests.cli.terminal import COMMAND, run_process, running, until
+from tests.cli.terminal import COMMAND, run_process, running
+from tests.waiting import wait_until
 
 PASSWORD = "correct horse"  # noqa: S105  # of these tests only
 
@@ -61,7 +62,7 @@ def test_serves_from_any_folder_and_stops_its_children(tmp_path, home, monkeypat
         assert children
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
-        until(lambda: not any(child.is_running() for child in children), "the server has ended")
+        wait_until(lambda: not any(child.is_running() for child in children), "the server has ended")
         assert process.stderr.read() == ""
 
 
@@ -71,7 +72,7 @@ def test_server_ends_with_the_command(how):
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(how)
         assert process.wait(30) == 0
-        until(lambda: not any(child.is_running() for child in children), "the server has ended")
+        wait_until(lambda: not any(child.is_running() for child in children), "the server has ended")
 
 
 def test_port_in_use_falls_back_to_the_next():

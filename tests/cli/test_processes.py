@@ -12,8 +12,9 @@ import time
 
 import pytest
 
-from tests.cli.terminal import COMMAND, PATIENCE_SECONDS, ask, run_process, running, settled, until
+from tests.cli.terminal import COMMAND, ask, run_process, running, settled
 from tests.clips import numbered_clip
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 BARE_TEXT = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -36,7 +37,7 @@ def test_signal_while_describing_saves_and_exits_130(cli, standin, party, home, 
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
-        until(lambda: len(standin.described) >= 3, "frames were described", process)
+        wait_until(lambda: len(standin.described) >= 3, "frames were described", process)
         code, out, err = stopped(process, number)
     assert code == 130
     assert err == ""
@@ -52,7 +53,7 @@ def test_signal_while_describing_saves_and_exits_130(cli, standin, party, home, 
 def test_signal_while_extracting_saves_and_next_run_resumes(cli, home, long_video, number):
     cli("add", "--sampling", "exact", long_video)
     with running(COMMAND, "extract") as process:
-        until(lambda: ask(home, "SELECT count(*) FROM frames")[0][0] > 20, "frames were kept", process)
+        wait_until(lambda: ask(home, "SELECT count(*) FROM frames")[0][0] > 20, "frames were kept", process)
         code, out, _ = stopped(process, number)
     assert code == 130
     assert "Stopped. 1 video to extract left. Continue with: everyframe enrich" in out
@@ -61,7 +62,7 @@ def test_signal_while_extracting_saves_and_next_run_resumes(cli, home, long_vide
     kept = {name for (name,) in ask(home, "SELECT image_path FROM frames")}
     assert kept
     with running(COMMAND, "extract") as process:
-        until(
+        wait_until(
             lambda: ask(home, "SELECT extraction_status FROM videos") == [("extracting",)],
             "extraction resumes",
             process,
@@ -74,8 +75,8 @@ def test_signal_while_extracting_saves_and_next_run_resumes(cli, home, long_vide
 def test_signal_while_waiting_for_ollama_ends_at_once(cli, party, home, number):
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
-        until(lambda: states(home) == ["waiting"], "it waits", process)
-        until(lambda: ask(home, "SELECT extraction_status FROM videos") == [("extracted",)], "decoded", process)
+        wait_until(lambda: states(home) == ["waiting"], "it waits", process)
+        wait_until(lambda: ask(home, "SELECT extraction_status FROM videos") == [("extracted",)], "decoded", process)
         began = time.monotonic()
         code, out, err = stopped(process, number)
     assert time.monotonic() - began < 5
@@ -89,7 +90,7 @@ def test_signal_while_waiting_for_ollama_ends_at_once(cli, party, home, number):
 @pytest.mark.parametrize("command", [[COMMAND, "worker"], [sys.executable, "-m", "enrich"]], ids=["worker", "-m"])
 def test_idle_worker_waits_for_a_signal(cli, standin, library, command, number):
     with running(*command) as process:
-        until(lambda: states(library)[-1] == "running", "it runs", process)
+        wait_until(lambda: states(library)[-1] == "running", "it runs", process)
         code, _, err = stopped(process, number)
     assert code == 0
     assert "run 2 ended: stopped" in err
@@ -99,9 +100,9 @@ def test_idle_worker_waits_for_a_signal(cli, standin, library, command, number):
 def test_worker_picks_up_videos_added_later(cli, standin, party, home):
     assert cli("list").code == 0
     with running(sys.executable, "-m", "enrich") as process:
-        until(lambda: states(home) == ["running"], "it runs", process)
+        wait_until(lambda: states(home) == ["running"], "it runs", process)
         assert cli("add", "--sampling", "exact", party).code == 0
-        until(lambda: ask(home, "SELECT enrichment_status FROM videos") == [("enriched",)], "it is done", process)
+        wait_until(lambda: ask(home, "SELECT enrichment_status FROM videos") == [("enriched",)], "it is done", process)
         code, _, _ = stopped(process, signal.SIGTERM)
     assert code == 0
     assert sorted(standin.described) == list(range(100, 112))
@@ -109,7 +110,7 @@ def test_worker_picks_up_videos_added_later(cli, standin, party, home):
 
 def test_second_worker_is_refused(cli, standin, library):
     with running(sys.executable, "-m", "enrich") as process:
-        until(lambda: states(library)[-1] == "running", "it runs", process)
+        wait_until(lambda: states(library)[-1] == "running", "it runs", process)
         cli("enrich").refused(f"a worker is already running on this library (process {process.pid} on ")
         second = run_process("worker")
         assert second.code == 1
@@ -124,7 +125,7 @@ def test_killed_worker_leaves_nothing_behind(cli, standin, party, home):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)
     with running(COMMAND, "enrich") as process:
-        until(lambda: len(standin.described) >= 3, "frames were described", process)
+        wait_until(lambda: len(standin.described) >= 3, "frames were described", process)
         process.kill()
         process.wait()
     assert not settled(home)

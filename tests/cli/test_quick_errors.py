@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from tests.cli.terminal import COMMAND, ask, running, until
+from tests.cli.terminal import COMMAND, ask, running
 from tests.cli.test_quick import KEY_FRAMES, PAID, deep_pass, done, quick_described
+from tests.waiting import wait_until
 
 SECRET = "sk-ant-wrong-secret"  # noqa: S105  # not a real key
 
@@ -153,7 +154,7 @@ def test_unanswered_images_are_retried_on_request_only(cli, video, claude):
 def test_stop_does_not_wait_for_a_busy_claude(video, claude):
     claude.play("overloaded", retry_after="60")
     with running(COMMAND, "quick", "moments", "--yes") as process:
-        until(lambda: claude.sent, "Claude was asked", process)
+        wait_until(lambda: claude.sent, "Claude was asked", process)
         process.terminate()
         process.wait(60)
     assert quick_described(video) == []

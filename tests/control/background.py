@@ -1,6 +1,5 @@
 """The worker and supervisor processes of a test library."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,9 +9,8 @@ from db import runs
 from db.engine import reading
 from db.runs import ProcessIdentity, RunRow
 from enrich.process import find_process
+from tests.waiting import wait_until
 from tests.worker.workspace import Workspace
-
-PATIENCE_SECONDS = 60.0
 
 
 @dataclass
@@ -37,11 +35,8 @@ class Background:
         return self._found(supervisor)
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Wait for a condition. Fails after a timeout."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert time.monotonic() < end, f"timed out waiting until {what}; {self.log()}"
-            time.sleep(0.05)
+        """Wait for a condition. A failure shows the log."""
+        wait_until(condition, what, details=self.log)
 
     def until_described(self, count: int) -> None:
         self.until(lambda: self.workspace.described() >= count, f"{count} frames are described")

@@ -206,7 +206,7 @@ def test_systemctl_failure_is_one_line(own_folders):
 
 
 @linux_only
-@pytest.mark.skipif(os.name == "posix" and os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.usefixtures("file_permissions")
 def test_read_only_folder_is_one_line(own_folders):
     own_folders.joinpath("config").mkdir(mode=0o500)
     with pytest.raises(AutostartError, match="cannot set up starting at login"):

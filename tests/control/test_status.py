@@ -1,7 +1,6 @@
 """The status of workers that work, stall, hang, or are gone."""
 
 import asyncio
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +31,8 @@ from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 from tests.control.background import Background
 from tests.standin import StandIn
-from tests.worker.workspace import Workspace, until
+from tests.waiting import until, wait_until
+from tests.worker.workspace import Workspace
 
 NOW = datetime.now(UTC)
 HOST = "http://here:11434"
@@ -226,10 +226,7 @@ async def test_worker_with_hanging_requests_is_stalled(
         return read_status(engine, now=datetime.now(UTC)).is_stalled
 
     assert not await asyncio.to_thread(stalled)
-    end = time.monotonic() + 20
-    while not await asyncio.to_thread(stalled):
-        assert time.monotonic() < end
-        await asyncio.sleep(0.05)
+    await asyncio.to_thread(wait_until, stalled, "it is stalled")
     found = await asyncio.to_thread(read_status, engine, now=datetime.now(UTC))
     assert f"at {HOST}" in found.stalls[-1].what
     assert "describing frame" in found.stalls[-1].what

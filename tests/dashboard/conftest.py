@@ -21,9 +21,9 @@ from streamlit.testing.v1 import AppTest
 from enrich.settings import load_settings
 from pages.parts.inquiry import inquiries
 from tests.cli.conftest import NO_OLLAMA, live_in, living_in
-from tests.cli.terminal import until
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = sorted(path.stem for path in (PROJECT / "pages").glob("*.py") if path.stem != "__init__")
@@ -126,7 +126,7 @@ def launch(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
 def answered(question: str) -> None:
     """Wait until the command that a page runs in the background has its result."""
     settings = load_settings()
-    until(lambda: not inquiries().is_asking(settings, question), f"{question} has a result")
+    wait_until(lambda: not inquiries().is_asking(settings, question), f"{question} has a result")
 
 
 @pytest.fixture

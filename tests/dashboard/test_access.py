@@ -18,9 +18,9 @@ import pytest
 
 from tests.cli.conftest import quiet_environment
 from tests.cli.terminal import PROJECT
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 PASSWORD = "correct horse"  # noqa: S105  # used in these tests only
-PATIENCE_SECONDS = 60
 STREAM = "/_stcore/stream"
 FORM = "application/x-www-form-urlencoded"
 PROTECTED = ["/", "/_stcore/health", STREAM, "/picture/1", "/film/1", "/source/1/1", "/upload", "/static/js/nothing.js"]
@@ -244,10 +244,7 @@ def test_new_password_ends_old_sessions(tmp_path):
         cookie = served.log_in().headers["set-cookie"].split(";")[0]
         assert served.ask("/picture/1", Cookie=cookie).status == 404
         file.write_text('dashboard_password = "another horse"\n', encoding="utf-8")
-        end = time.monotonic() + PATIENCE_SECONDS
-        while served.ask("/picture/1", Cookie=cookie).status != 303:
-            assert time.monotonic() < end, "the old cookie still works"
-            time.sleep(0.1)
+        wait_until(lambda: served.ask("/picture/1", Cookie=cookie).status == 303, "the old cookie is refused")
         file.write_text("dashboard_password = \n", encoding="utf-8")  # invalid while being edited: access stays closed
         end = time.monotonic() + 2.5
         while time.monotonic() < end:

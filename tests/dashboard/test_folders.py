@@ -9,8 +9,6 @@ from pages.parts.library import browser, folders
 from pages.parts.library.browser import StartFolder, drives, start_folders
 from pages.parts.library.folders import FileOrder, first_folder, list_folder, nearest_folder
 
-needs_permissions = pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user can read every folder")
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -77,7 +75,7 @@ def test_missing_folder_is_reported(tmp_path):
     assert "no longer exists" in (list_folder(str(tmp_path / "file")).problem or "")
 
 
-@needs_permissions
+@pytest.mark.usefixtures("file_permissions")
 def test_unreadable_folder_is_reported(folder):
     (folder / "Day 9").chmod(0)
     try:

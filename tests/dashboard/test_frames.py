@@ -14,8 +14,9 @@ from enrich.describe.describer import Problem
 from pages.parts.frames.frame import WARNING_TEXTS, warning_texts
 from pages.parts.view import View, parse_time
 from pages.parts.web.routes import ThumbnailPrefetcher
-from tests.cli.terminal import ask, until
+from tests.cli.terminal import ask
 from tests.dashboard.conftest import said
+from tests.waiting import wait_until
 
 HOSTILE = (
     "<img src=x onerror=alert(1)>",
@@ -100,9 +101,9 @@ def test_thumbnails_of_the_next_page_are_prefetched(launch, finished, monkeypatc
     made = []
     monkeypatch.setattr("pages.parts.web.routes.thumbnail_of", made.append)
     app = launch("frames", video="1")
-    until(lambda: len(made) == 5, "the thumbnails of the next page are made")
+    wait_until(lambda: len(made) == 5, "the thumbnails of the next page are made")
     press(app, "turn-Right")
-    until(lambda: len(made) == 7, "the thumbnails of the last page are made")
+    wait_until(lambda: len(made) == 7, "the thumbnails of the last page are made")
     names = [name for (name,) in ask(finished, "SELECT image_path FROM frames WHERE video_id = 1 ORDER BY timestamp")]
     assert made == [(finished / "frames" / name).resolve() for name in names[5:]]
 
@@ -114,7 +115,7 @@ def prefetch(finished, monkeypatch):
     monkeypatch.setattr("pages.parts.web.routes.thumbnail_of", lambda path: (made.append(path), release.wait()))
     prefetcher = ThumbnailPrefetcher()
     prefetcher.request([frame.id for frame in frames_of(finished, 1)[:2]])
-    until(lambda: made, "the first thumbnail is started")
+    wait_until(lambda: made, "the first thumbnail is started")
     yield SimpleNamespace(prefetcher=prefetcher, made=made, release=release)
     release.set()
     prefetcher.close()
@@ -123,7 +124,7 @@ def prefetch(finished, monkeypatch):
 def test_prefetch_uses_the_library_of_its_request(prefetch, finished, monkeypatch, tmp_path):
     monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "another"))
     prefetch.release.set()
-    until(lambda: len(prefetch.made) == 2, "the second thumbnail is made")
+    wait_until(lambda: len(prefetch.made) == 2, "the second thumbnail is made")
     assert all(path.is_relative_to((finished / "frames").resolve()) for path in prefetch.made)
     assert not (tmp_path / "another").exists()
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from pages.parts.library.sampling import sampling_label
 from tests.cli.terminal import ask, change
 from tests.clips import numbered_clip
 from tests.dashboard.conftest import STATES, metrics, said
-
-PATIENCE_SECONDS = 60
+from tests.waiting import wait_until
 
 
 def button(app, label):
@@ -33,12 +31,7 @@ def bars(app):
 
 def until(app, condition):
     """Rerun the page, as its live fragments do, until something holds."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, said(app)
-        time.sleep(0.2)
-        app.run()
-    return app
+    wait_until(lambda: condition() or (app.run() and condition()), "the page shows it", details=lambda: said(app))
 
 
 @pytest.fixture

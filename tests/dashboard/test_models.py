@@ -11,9 +11,9 @@ from pages.parts import inquiry
 from pages.parts.inquiry import Inquiries, inquiries
 from pages.parts.models.audition import audition_progress
 from pages.parts.models.installed import is_same, memory, models_in, number, speed
-from tests.cli.terminal import until
 from tests.dashboard.conftest import STATES, said
 from tests.standin import ShelfModel, StandIn, Trick
+from tests.waiting import wait_until
 
 ROW = {
     "host": "http://box:11434",
@@ -117,11 +117,11 @@ def test_downloaded_model_appears(opened, finished, ollama):
     app = button(app, "Download").click().run()
     [job] = jobs.jobs(load_settings(), "pull")
     assert job.words == ("models", "pull", "moondream")
-    until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
+    wait_until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
     inquiries().forget()
     app.run()
     settings = load_settings()
-    until(lambda: not inquiries().is_asking(settings, "models"), "Ollama has responded")
+    wait_until(lambda: not inquiries().is_asking(settings, "models"), "Ollama has responded")
     assert r"**moondream\:latest**" in said(app.run())
 
 
@@ -130,14 +130,14 @@ def test_failed_download_shows_its_error(opened, finished, ollama):
     [name] = [one for one in app.text_input if one.label == "Other model (Ollama name)"]
     name.set_value("nosuch:1b")
     app = button(app, "Download").click().run()
-    until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
+    wait_until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
     assert r"Download of nosuch\:1b failed" in said(app.run())
 
 
 def test_models_are_compared_and_one_is_chosen(opened, finished, ollama):
     app = button(opened(), "Compare").click().run()
     settings = load_settings()
-    until(lambda: not jobs.jobs(settings, "audition")[0].is_running, "the comparison has ended")
+    wait_until(lambda: not jobs.jobs(settings, "audition")[0].is_running, "the comparison has ended")
     app = app.run()
     assert not app.exception
     text = said(app)
@@ -153,7 +153,7 @@ def test_failed_comparison_is_reported(opened, finished, ollama):
     ollama.play(Trick.ERROR)
     app = button(opened(), "Compare").click().run()
     settings = load_settings()
-    until(lambda: not jobs.jobs(settings, "audition")[0].is_running, "the comparison has ended")
+    wait_until(lambda: not jobs.jobs(settings, "audition")[0].is_running, "the comparison has ended")
     app = app.run()
     assert not app.exception
     assert "Not timed" in said(app)
@@ -223,7 +223,7 @@ def test_result_from_before_a_change_is_refreshed(home, monkeypatch):
     assert has_started.wait(10)
     cache.forget()
     may_end.set()
-    until(lambda: not cache.is_asking(settings, "models"), "it has a result")
+    wait_until(lambda: not cache.is_asking(settings, "models"), "it has a result")
     result = cache.ask(settings, "models", fresh_seconds=60)
     assert result.outcome == CommandResult(0, [], "")
     assert result.is_asking

@@ -23,9 +23,10 @@ from pages.parts.overview.requests import KIND, RequestJob, WorkerRequest, reque
 from pages.parts.overview.state import available_requests, state_text, worker_controls
 from pages.parts.overview.status import percent_done, refresh_overview
 from pages.parts.readiness import requirement_in
-from tests.cli.terminal import ask, change, until
+from tests.cli.terminal import ask, change
 from tests.dashboard.conftest import answered, begin_run, metrics, said
 from tests.standin import StandIn, Trick
+from tests.waiting import wait_until
 
 CONTROLS = {"Start", "Pause", "Resume", "Stop"}
 
@@ -46,7 +47,7 @@ def badge(app) -> str:
 def rerun_until(launch, condition):
     """A fresh tab as soon as something holds in it."""
     apps = []
-    until(lambda: apps.append(launch()) or condition(apps[-1]), f"{condition} holds")
+    wait_until(lambda: apps.append(launch()) or condition(apps[-1]), f"{condition} holds")
     return apps[-1]
 
 
@@ -73,7 +74,7 @@ def answering(home, monkeypatch):
 def ended(home):
     """Stops the worker that the test has started."""
     yield
-    until(lambda: not any(job.is_running for job in jobs.jobs(load_settings(), KIND)), "requests have ended")
+    wait_until(lambda: not any(job.is_running for job in jobs.jobs(load_settings(), KIND)), "requests have ended")
     control.stop(load_settings(), grace_seconds=5)
 
 
@@ -215,7 +216,9 @@ def test_worker_is_started_paused_resumed_and_stopped(launch, home, filled, answ
     app = press(app, "Resume")
     assert badge(app) == "Resuming…"
     app = rerun_until(launch, lambda app: {"Pause", "Stop"} <= enabled(app))
-    until(lambda: ask(home, "SELECT count(*) FROM frames WHERE local_description IS NOT NULL")[0][0] > 4, "it works")
+    wait_until(
+        lambda: ask(home, "SELECT count(*) FROM frames WHERE local_description IS NOT NULL")[0][0] > 4, "it works"
+    )
     app = press(app, "Stop")
     assert badge(app) == "Stopping…"
     assert {"Pause", "Stop"} <= buttons(app)
@@ -293,13 +296,13 @@ def test_stop_at_shows_a_forecast_and_starts_until_then(launch, home, filled, an
     app = launch()
     app.time_input[0].set_value(time_of_day(7, 0)).run()
     settings = load_settings()
-    until(lambda: not inquiries().is_asking(settings, "plan", "--by", "07:00"), "the forecast is calculated")
+    wait_until(lambda: not inquiries().is_asking(settings, "plan", "--by", "07:00"), "the forecast is calculated")
     app.run()
     assert "by " in said(app)
     assert "calculated at" in said(app)
     app = press(app, next(label for label in buttons(app) if label.startswith("Start until ")))
     assert not app.exception
-    until(lambda: "Stops at" in said(launch()), "it has started, and shows when it stops")
+    wait_until(lambda: "Stops at" in said(launch()), "it has started, and shows when it stops")
     [run] = ask(home, "SELECT json_extract(options, '$.until') FROM runs ORDER BY id DESC LIMIT 1")
     assert datetime.fromisoformat(run[0]).astimezone().strftime("%H:%M") == "07:00"
 
@@ -322,7 +325,7 @@ def test_missing_model_is_downloaded_with_a_button(launch, empty, answering, mon
     assert not app.exception
     [job] = jobs.jobs(load_settings(), "pull")
     assert job.words == ("models", "pull", "bakllava:7b")
-    until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the pull has ended")
+    wait_until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the pull has ended")
     assert jobs.jobs(load_settings(), "pull")[0].exit_code == 0
 
 
@@ -339,7 +342,7 @@ def test_running_download_is_shown_in_every_tab_and_cancelled(launch, empty, ans
     assert buttons(app) == {"Cancel"}
     assert [bar.text for bar in app.get("progress")] == ["Starting download"]
     press(app, "Cancel")
-    until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
+    wait_until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
     answering.calm()
 
 
@@ -348,7 +351,7 @@ def test_failed_download_shows_its_error(launch, empty, answering, monkeypatch):
     launch()
     answered("models")
     app = press(launch(), "Download nosuch\\:1b")
-    until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the pull has ended")
+    wait_until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the pull has ended")
     app = launch()
     assert "Download failed" in said(app)
 

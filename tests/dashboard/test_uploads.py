@@ -20,8 +20,7 @@ from pages.parts.web.access import access_middleware
 from pages.parts.web.routes import routes
 from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, UploadTokens
 from tests.clips import numbered_clip
-
-PATIENCE_SECONDS = 60
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def server() -> Iterator[uvicorn.Server]:
     served = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=served.run, daemon=True)
     thread.start()
-    wait_for(lambda: served.started)
+    wait_until(lambda: served.started, "the server has started")
     yield served
     served.should_exit = True
     thread.join(PATIENCE_SECONDS)
@@ -90,13 +89,6 @@ class Client:
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         connection.sendall(f"POST {PATH} HTTP/1.1\r\n{lines}\r\n".encode())
         return connection
-
-
-def wait_for(condition) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.02)
 
 
 def files(home: Path) -> list[str]:
@@ -225,7 +217,7 @@ def test_full_disk_ends_the_upload(client, empty, monkeypatch):
     with client.begin(10**6) as connection:
         connection.sendall(bytes(400_000))
         assert b" 413 " in connection.recv(100)
-    wait_for(lambda: files(empty) == [])
+    wait_until(lambda: files(empty) == [], "the partial file is deleted")
 
 
 def test_upload_without_content_length_is_rejected(client, empty):
@@ -239,9 +231,9 @@ def test_upload_without_content_length_is_rejected(client, empty):
 def test_interrupted_upload_leaves_nothing_behind(client, empty):
     with client.begin(10**7) as connection:
         connection.sendall(bytes(10**5))
-        wait_for(lambda: len(files(empty)) == 1)
+        wait_until(lambda: len(files(empty)) == 1, "the upload has begun")
         assert waiting() == []  # an incomplete file is not offered
-    wait_for(lambda: files(empty) == [])
+    wait_until(lambda: files(empty) == [], "the partial file is deleted")
     assert client.send(b"")[0] == 422  # the upload slot is free again
 
 
@@ -250,17 +242,17 @@ def test_stalled_upload_times_out(client, empty, monkeypatch):
     with client.begin(10**7) as connection:
         connection.sendall(bytes(1000))
         assert b" 408 " in connection.recv(100)
-    wait_for(lambda: files(empty) == [])
+    wait_until(lambda: files(empty) == [], "the partial file is deleted")
 
 
 def test_second_concurrent_upload_is_rejected(client, empty, video):
     with client.begin(10**7) as connection:
         connection.sendall(bytes(1000))
-        wait_for(lambda: len(files(empty)) == 1)
+        wait_until(lambda: len(files(empty)) == 1, "the upload has begun")
         status, said = client.send(video)
         assert status == 409
         assert "Another upload is in progress" in said
-    wait_for(lambda: files(empty) == [])
+    wait_until(lambda: files(empty) == [], "the partial file is deleted")
     assert client.send(video)[0] == 201
 
 

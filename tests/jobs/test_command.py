@@ -12,7 +12,7 @@ import pytest
 from enrich.jobs import command
 from enrich.jobs.command import error_line, json_values, run_command
 from enrich.settings import load_settings
-from tests.cli.terminal import until
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -109,7 +109,7 @@ def test_timeout_terminates_the_command_and_its_children(settings, script, tmp_p
     assert time.monotonic() - start < 10
     assert (result.code, result.data) == (124, {"half": True})
     assert result.error == "the command took longer than 2 s and was terminated"
-    until(lambda: has_ended(int(child.read_text())), "the child has ended")
+    wait_until(lambda: has_ended(int(child.read_text())), "the child has ended")
 
 
 def test_command_ignoring_sigterm_is_killed(settings, script, monkeypatch):

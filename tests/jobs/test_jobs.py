@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -11,8 +10,8 @@ from enrich.errors import ControlError
 from enrich.jobs import jobs as module
 from enrich.jobs.jobs import delete_job, jobs, start_job, stop_job
 from enrich.settings import load_settings
+from tests.waiting import wait_until
 
-PATIENCE_SECONDS = 60
 FOREVER = "import time\nprint('{\"n\": 1}', flush=True)\ntime.sleep(60)\n"
 
 
@@ -38,14 +37,14 @@ def script(monkeypatch, tmp_path):
 
 
 def until(settings, condition, job_id=None):
-    """The job, once it satisfies the condition. Fails after a timeout."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while True:
-        (job,) = [one for one in jobs(settings) if job_id in (None, one.id)]
-        if condition(job):
-            return job
-        assert time.monotonic() < end, job
-        time.sleep(0.05)
+    """The job, once it satisfies the condition."""
+
+    def found():
+        [job] = [one for one in jobs(settings) if job_id in (None, one.id)]
+        return job
+
+    wait_until(lambda: condition(found()), "the job satisfies the condition", details=lambda: str(found()))
+    return found()
 
 
 def test_job_lines_are_readable_while_it_runs(settings, script, tmp_path):

@@ -236,7 +236,7 @@ def test_unusable_files_do_not_stop_the_others(workspace: Workspace, folder: Pat
     }
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.usefixtures("file_permissions")
 def test_unreadable_file_is_an_error(workspace: Workspace, folder: Path, clip: Clip) -> None:
     video = Path(shutil.copy(clip(frames=5), folder / "secret.mp4"))
     video.chmod(0)

@@ -8,7 +8,8 @@ from db.engine import reading
 from enrich.library.redescribe import Redescription, redescribe
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
 

@@ -3,17 +3,16 @@
 import hashlib
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import wait_until
 from tests.worker.workspace import Workspace, assert_settled
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 90.0
-POLL_SECONDS = 0.005
 
 Worker = subprocess.Popen[bytes]
 
@@ -37,11 +36,7 @@ class Night:
 
     def until(self, condition: Callable[[], object], what: str, worker: Worker | None = None) -> None:
         """Wait until a condition holds; fail at once if `worker` ends before."""
-        end = time.monotonic() + PATIENCE_SECONDS
-        while not condition():
-            assert worker is None or worker.poll() is None, f"the worker has ended: {what}; {self.log()}"
-            assert time.monotonic() < end, f"waited in vain for: {what}; {self.log()}"
-            time.sleep(POLL_SECONDS)
+        wait_until(condition, what, worker, details=self.log, seconds=PATIENCE_SECONDS)
 
     def until_running(self, worker: Worker) -> None:
         """Wait until this worker has a run."""

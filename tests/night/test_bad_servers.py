@@ -14,7 +14,8 @@ from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.night.night import Night, assert_complete
 from tests.standin import StandIn, Trick
-from tests.worker.workspace import Running, Workspace, assert_truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_truthful
 
 FRAMES = 400
 TROUBLES = [Trick.HANG, Trick.BUSY, Trick.MISSING, Trick.ERROR, Trick.HALF, Trick.HTML, Trick.DIE, Trick.BROKEN_JSON]

@@ -19,7 +19,8 @@ from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import Night, assert_complete
 from tests.standin import StandIn, Trick
-from tests.worker.workspace import Running, Workspace, assert_truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_truthful
 
 HOUR = timedelta(hours=1)
 FRAMES = 120

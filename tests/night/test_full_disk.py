@@ -18,7 +18,8 @@ from tests.clips import numbered_clip
 from tests.control.background import Background
 from tests.night.night import assert_complete
 from tests.standin import StandIn
-from tests.worker.workspace import Running, Workspace, assert_truthful, open_workspace, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_truthful, open_workspace
 
 DISK_MEGABYTES = 130
 RESERVE_MEGABYTES = 20

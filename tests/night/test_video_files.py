@@ -10,7 +10,8 @@ from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import assert_complete
 from tests.standin import StandIn
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 FRAMES = 250
 

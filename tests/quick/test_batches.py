@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import PATIENCE_SECONDS, Terminal, ask, running, until
+from tests.cli.terminal import Terminal, ask, running
 from tests.quick.conftest import FRAMES
 from tests.quick.test_killed import ANSWERED, BATCH, BATCHES, PAID, assert_paid_once, has_batch_id
 from tests.standin_claude import ClaudeStandIn
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ Cli = Callable[..., Terminal]
 def interrupt_pending_batch(home: Path, *command: str | Path) -> str:
     """Send a batch, interrupt the wait for it, and return the output."""
     with running(*(command or BATCH)) as process:
-        until(lambda: has_batch_id(home), "the batch is sent", process)
+        wait_until(lambda: has_batch_id(home), "the batch is sent", process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert err == ""

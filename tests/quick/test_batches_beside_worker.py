@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import COMMAND, Terminal, ask, running, until
+from tests.cli.terminal import COMMAND, Terminal, ask, running
 from tests.quick.conftest import FRAMES
 from tests.quick.test_killed import ANSWERED, BATCH, BATCHES, assert_paid_once, has_batch_id
 from tests.standin import StandIn
 from tests.standin_claude import ClaudeStandIn
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +23,7 @@ DESCRIBED = "SELECT count(*) FROM frames WHERE local_description IS NOT NULL"
 def pending_batch(home: Path, claude: ClaudeStandIn) -> Path:
     """A library with a pending batch whose sender was killed."""
     with running(*BATCH) as process:
-        until(lambda: has_batch_id(home), "the batch is sent", process)
+        wait_until(lambda: has_batch_id(home), "the batch is sent", process)
         process.kill()
     return home
 
@@ -30,8 +31,8 @@ def pending_batch(home: Path, claude: ClaudeStandIn) -> Path:
 def test_worker_collects_a_batch_sent_by_a_command(pending_batch: Path, claude: ClaudeStandIn) -> None:
     claude.finish()
     with running(COMMAND, "worker", env=os.environ | {"EVERYFRAME_DESCRIBER": "baseline"}) as process:
-        until(lambda: ask(pending_batch, ANSWERED) == [(FRAMES,)], "the worker has collected them", process)
-        until(lambda: ask(pending_batch, BATCHES)[0][0] == "done", "it is done", process)
+        wait_until(lambda: ask(pending_batch, ANSWERED) == [(FRAMES,)], "the worker has collected them", process)
+        wait_until(lambda: ask(pending_batch, BATCHES)[0][0] == "done", "it is done", process)
         process.terminate()
         process.wait(30)
     assert_paid_once(pending_batch, claude)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import COMMAND, PATIENCE_SECONDS, Terminal, ask, change, running, settled, until
+from tests.cli.terminal import COMMAND, Terminal, ask, change, running, settled
 from tests.clips import numbered_clip
 from tests.quick.conftest import FRAMES
 from tests.quick.test_killed import ANSWERED
 from tests.standin import StandIn
 from tests.standin_claude import ClaudeStandIn
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +68,10 @@ def test_quick_pass_and_worker_both_finish(
         with running(COMMAND, "worker") as worker:
             done = cli("quick", "1", "--frames", "8", "--yes")
             assert done.code == 0, done
-            until(lambda: ask(added, DESCRIBED) == [(FRAMES,)], "all is described", worker)
-            until(lambda: ask(added, "SELECT enrichment_status FROM videos") == [("enriched",)], "it is done", worker)
+            wait_until(lambda: ask(added, DESCRIBED) == [(FRAMES,)], "all is described", worker)
+            wait_until(
+                lambda: ask(added, "SELECT enrichment_status FROM videos") == [("enriched",)], "it is done", worker
+            )
             worker.terminate()
             worker.wait(PATIENCE_SECONDS)
         assert len(ollama.described) == len(set(ollama.described)) == FRAMES

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminal import COMMAND, Terminal, ask, change, running, until
+from tests.cli.terminal import COMMAND, Terminal, ask, change, running
 from tests.quick.conftest import FRAMES
 from tests.standin_claude import ClaudeStandIn
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +61,7 @@ def let_time_pass(home: Path) -> None:
 def kill_while_it_sends(home: Path, claude: ClaudeStandIn, *, is_taken: bool) -> None:
     """Kill the sender of a batch before it knows the id, and let its lease expire."""
     with held_up(claude, is_taken=is_taken) as hangs, running(*BATCH) as process:
-        until(hangs.is_set, "the batch is being sent", process)
+        wait_until(hangs.is_set, "the batch is being sent", process)
         process.kill()
     assert ask(home, BATCHES) == [("todo", None)]
     let_time_pass(home)
@@ -104,8 +105,10 @@ def test_sender_killed_before_saving_the_id_is_not_resent(home: Path, claude: Cl
 def test_killed_waiter_is_replaced_by_the_next_command(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     for _ in range(2):  # the sender, and a command that only waits
         with running(*BATCH) as process:
-            until(lambda: has_batch_id(home), "the batch is sent", process)
-            until(lambda: ask(home, "SELECT 1 FROM tasks WHERE kind = 'batch' AND error IS NOT NULL"), "asked", process)
+            wait_until(lambda: has_batch_id(home), "the batch is sent", process)
+            wait_until(
+                lambda: ask(home, "SELECT 1 FROM tasks WHERE kind = 'batch' AND error IS NOT NULL"), "asked", process
+            )
             process.kill()
         change(home, "UPDATE tasks SET error = NULL WHERE kind = 'batch'")
         let_time_pass(home)
@@ -122,7 +125,7 @@ def test_collector_killed_while_saving_saves_each_answer_once(
     claude.behave(batch_seconds=0.5)
     change(home, SLOW)
     with running(*BATCH) as process:
-        until(lambda: ask(home, ANSWERED)[0][0] >= saved and claude.bills, "answers are saved", process)
+        wait_until(lambda: ask(home, ANSWERED)[0][0] >= saved and claude.bills, "answers are saved", process)
         process.kill()
     assert ask(home, ANSWERED)[0][0] < FRAMES  # it was killed while saving
     change(home, "DROP TRIGGER slow_disk")
@@ -135,7 +138,7 @@ def test_collector_killed_while_saving_saves_each_answer_once(
 def test_killed_quick_pass_loses_only_requests_in_flight(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     claude.play("hang", labels=[f"F{FRAMES}"])
     with running(*NOW) as process:
-        until(lambda: ask(home, ANSWERED)[0][0] == 20, "two of three are answered", process)
+        wait_until(lambda: ask(home, ANSWERED)[0][0] == 20, "two of three are answered", process)
         process.kill()
     claude.calm()
     assert cli(*NOW[1:]).code == 0

@@ -12,7 +12,8 @@ from enrich.schedule.forecast import DEFAULT_KEPT_SHARE, Estimate, Footage, esti
 from enrich.video.sampling import parse_sampling
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
-from tests.worker.workspace import Running, Workspace, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace
 
 FILM = Footage(duration=100.0, source_frames=2500, width=1920, height=1080)
 

@@ -22,7 +22,8 @@ from enrich.verify.findings import FindingKind as Kind
 from enrich.verify.verify import VerifyResult, verify
 from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, read_number, shared_videos
 from tests.standin import StandIn, Trick
-from tests.worker.workspace import Running, Workspace, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace
 
 
 def found(workspace: Workspace, **how: bool) -> dict[Kind, int]:

@@ -1,17 +1,13 @@
 """Damaged files: what can be decoded is, exactly as far as another FFmpeg gets, and the rest is counted."""
 
-import os
 import random
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from enrich.errors import NotAVideoError, VideoMissingError
 from enrich.filenames import is_media_name
 from enrich.video.decode import SourceFrames
+from enrich.video.fingerprint import require_readable
 from enrich.video.probe import probe
 from tests.clips import decode_independently, numbered_clip, read_jpeg, read_number, run_ffmpeg
 
@@ -132,22 +128,13 @@ def test_a_missing_file_and_a_folder_are_reported_as_missing(tmp_path):
             read(tmp_path)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_an_unreadable_file_is_missing_not_broken():
-    program = (
-        "import os, sys\nfrom pathlib import Path\n"
-        "from enrich.errors import VideoMissingError\nfrom enrich.video.fingerprint import require_readable\n"
-        "os.geteuid() or os.setuid(65534)\n"  # root may read everything
-        "try: require_readable(Path(sys.argv[1]))\nexcept VideoMissingError as error: print(error)"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        clip = Path(folder, "clip.mp4")
-        clip.write_bytes(b"closed")
-        clip.chmod(0)
-        command = [sys.executable, "-c", program, clip]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-    assert "permission" in done.stdout
+@pytest.mark.usefixtures("file_permissions")
+def test_an_unreadable_file_is_missing_not_broken(tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"closed")
+    clip.chmod(0)
+    with pytest.raises(VideoMissingError, match="permission"):
+        require_readable(clip)
 
 
 def test_a_file_that_vanishes_during_reading_is_missing(tmp_path):

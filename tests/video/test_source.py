@@ -11,11 +11,10 @@ from enrich.video.source import read_source_frame, read_source_frames
 from tests.clips import numbered_clip, read_jpeg, read_number, run_ffmpeg, shared_videos
 
 FRAMES = 120
+INDEXED = ["b-frames.mkv", "starts-late.mp4", "old.avi", "open-gop.mp4"]  # several key frames, and an index of them
 
 
-@pytest.fixture(
-    params=["long-gop.mp4", "b-frames.mkv", "transport.ts", "starts-late.mp4", "old.avi", "open-gop.mp4", "mpeg2.mpg"]
-)
+@pytest.fixture(params=[*INDEXED, "long-gop.mp4", "transport.ts", "mpeg2.mpg"])
 def clip(request, tmp_path):
     how = {
         "long-gop.mp4": {"gop": 250},
@@ -53,9 +52,8 @@ def test_a_wrong_known_position_is_ignored(clip, tmp_path):
     assert (frame.index, number_of(frame, tmp_path)) == (40, 40)
 
 
+@pytest.mark.parametrize("clip", INDEXED, indirect=True)
 def test_a_known_position_saves_decoding(clip, monkeypatch):
-    if clip.name in ("long-gop.mp4", "transport.ts", "mpeg2.mpg"):
-        pytest.skip("it has no key frame to jump to, or no index")
     known = places(clip)
     seen = []
     decode = SourceFrames._source_frame

@@ -14,7 +14,8 @@ from enrich.worker import run_limits as deadlines
 from enrich.worker.run_limits import RunDeadline
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
-from tests.worker.workspace import Running, Workspace, assert_settled, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_settled
 
 Clip = Callable[..., Path]
 AT_ONCE_SECONDS = 0.4  # latency between sending and receiving a request on a busy machine

@@ -12,7 +12,8 @@ from enrich.library.images import DiskFullError, require_disk
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
 from tests.standin import ShelfModel, StandIn, Trick
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
 

@@ -12,6 +12,7 @@ from db.engine import writing
 from enrich.process import is_alive, this_process
 from enrich.worker import heartbeat
 from enrich.worker.heartbeat import Heartbeat
+from tests.waiting import wait_until
 from tests.worker.workspace import Workspace
 
 
@@ -28,13 +29,6 @@ def run_id(workspace: Workspace) -> int:
         return runs.begin(connection, this_process(), options={}, is_alive=is_alive, now=ago)[0]
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def is_fresh(moment: str) -> bool:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC) > datetime.now(UTC) - timedelta(seconds=60)
 
@@ -45,7 +39,7 @@ def start_heartbeat(workspace: Workspace, run_id: int, on_request: Callable[[str
 
 def test_heartbeat_and_counts_are_written(workspace: Workspace, run_id: int) -> None:
     with start_heartbeat(workspace, run_id):
-        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
+        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")), "a heartbeat is written")
     assert workspace.value("SELECT counts FROM runs") == '{"frames_described": 3}'
 
 
@@ -53,7 +47,7 @@ def test_request_is_passed_on(workspace: Workspace, run_id: int) -> None:
     asked: list[str] = []
     with start_heartbeat(workspace, run_id, asked.append):
         workspace.change("UPDATE runs SET requested = 'stop'")
-        wait_until(lambda: "stop" in asked)
+        wait_until(lambda: "stop" in asked, "the request is passed on")
 
 
 def test_heartbeat_survives_a_locked_database(
@@ -69,7 +63,7 @@ def test_heartbeat_survives_a_locked_database(
 
     monkeypatch.setattr(heartbeat.runs, "record_heartbeat", locked_at_first)
     with start_heartbeat(workspace, run_id):
-        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")))
+        wait_until(lambda: is_fresh(workspace.value("SELECT heartbeat_at FROM runs")), "a heartbeat is written")
     assert len(beats) >= 4
 
 

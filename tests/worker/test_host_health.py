@@ -11,7 +11,8 @@ from enrich.worker.host_health import HostHealth, frames_ahead
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
 from tests.standin.tricks import ONE_TEXT
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 HERE, THERE = "http://here:11434", "http://there:11434"
 GOOD = (PairReply("a ball", "a board"),) * 3

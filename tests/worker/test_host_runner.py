@@ -38,7 +38,7 @@ from enrich.worker.host_health import HostHealth
 from enrich.worker.host_runner import HostRunner
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
 from enrich.worker.result_writer import ResultWriter
-from tests.worker.workspace import until
+from tests.waiting import until
 
 HOST = "http://here:11434"
 QUESTION = Question((Image(b"", 0.0),))

@@ -17,8 +17,8 @@ import pytest
 
 from enrich.worker import keep_awake
 from enrich.worker.keep_awake import SleepInhibitor, is_on_mains
+from tests.waiting import wait_until
 
-PATIENCE_SECONDS = 60.0
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has D-Bus and power supplies as files")
 
 
@@ -40,13 +40,6 @@ def refused(monkeypatch):
     monkeypatch.setenv("WAKEPY_FORCE_FAILURE", "1")
 
 
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "the condition did not become true"
-        time.sleep(0.01)
-
-
 def logged(caplog):
     return [record.getMessage() for record in caplog.records if record.name == keep_awake.__name__]
 
@@ -56,7 +49,7 @@ def test_sleep_is_inhibited_once_and_released_once(granted, caplog):
     assert (inhibitor.state, inhibitor.reason) == (False, "there is no work")
     inhibitor.hold()
     inhibitor.hold()
-    wait_for(lambda: inhibitor.state)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
     assert inhibitor.reason is None
     assert [thread.name for thread in running_threads()].count("everyframe-awake") == 1
     inhibitor.close()
@@ -71,11 +64,11 @@ def test_sleep_is_inhibited_only_while_there_is_work(granted):
     inhibitor.refresh(False)
     assert inhibitor.state is False
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
     inhibitor.refresh(False)
     assert (inhibitor.state, inhibitor.reason) == (False, "there is no work")
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
     inhibitor.close()
 
 
@@ -91,36 +84,36 @@ def test_sleep_is_allowed_on_battery_and_inhibited_on_mains(granted, monkeypatch
     mains_power = [True]
     inhibitor = SleepInhibitor("mains", on_mains=lambda: mains_power[0])
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
     mains_power[0] = False
     inhibitor.refresh(True)
     assert (inhibitor.state, inhibitor.reason) == (False, "it runs on battery")
     mains_power[0] = True
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
     inhibitor.close()
 
 
 def test_setting_always_ignores_the_power_supply(granted):
     inhibitor = SleepInhibitor("always", on_mains=lambda: False)
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
     inhibitor.close()
 
 
 def test_refusal_is_logged_once_and_retried_later(refused, monkeypatch, caplog):
     inhibitor = SleepInhibitor("always")
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state is None)
+    wait_until(lambda: inhibitor.state is None, "sleep is not inhibited")
     inhibitor.refresh(True)
     assert inhibitor.state is None  # too early for a retry
     monkeypatch.setattr(keep_awake, "RETRY_SECONDS", 0)
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state is None)
+    wait_until(lambda: inhibitor.state is None, "sleep is not inhibited")
     monkeypatch.delenv("WAKEPY_FORCE_FAILURE")
     monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "1")
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
     inhibitor.close()
     assert [record.levelno for record in caplog.records if record.levelno > logging.INFO] == []
     refusals = [text for text in logged(caplog) if text.startswith("the computer cannot be kept awake: ")]
@@ -131,7 +124,7 @@ def test_refusal_is_logged_once_and_retried_later(refused, monkeypatch, caplog):
 def test_without_a_desktop_the_reason_is_given():
     inhibitor = SleepInhibitor("always")
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state is None)
+    wait_until(lambda: inhibitor.state is None, "sleep is not inhibited")
     assert "DBUS_SESSION_BUS_ADDRESS is not set" in inhibitor.reason
     inhibitor.close()
 
@@ -147,7 +140,7 @@ def test_unresponsive_desktop_blocks_nothing(tmp_path, monkeypatch):
         began = time.monotonic()
         inhibitor.refresh(True)
         assert time.monotonic() - began < 0.5
-        wait_for(lambda: inhibitor.state is None)
+        wait_until(lambda: inhibitor.state is None, "sleep is not inhibited")
         inhibitor.close()
 
 
@@ -216,7 +209,7 @@ def test_desktop_inhibitor_is_taken_and_released_over_dbus(bus):
     try:
         inhibitor = SleepInhibitor("always")
         inhibitor.refresh(True)
-        wait_for(lambda: inhibitor.state)
+        wait_until(lambda: inhibitor.state, "sleep is inhibited")
         assert desktop.held == [1]
         inhibitor.close()
         assert desktop.held == []
@@ -228,7 +221,7 @@ def test_desktop_inhibitor_is_taken_and_released_over_dbus(bus):
 def test_connection_to_a_bus_without_a_desktop_is_closed(bus):
     inhibitor = SleepInhibitor("always")
     inhibitor.refresh(True)
-    wait_for(lambda: inhibitor.state is None)
+    wait_until(lambda: inhibitor.state is None, "sleep is not inhibited")
     inhibitor.close()
     gc.collect()  # an open connection would be a ResourceWarning, and so an error
 

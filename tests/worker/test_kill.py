@@ -11,7 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +21,13 @@ import pytest
 import simplejpeg
 
 from tests.clips import numbered_clip
+from tests.waiting import PATIENCE_SECONDS, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 10
 CLIPS, CLIP_FRAMES = 3, 75
 FRAMES_IN_ALL = CLIPS * CLIP_FRAMES
 SEED = 20261122
-PATIENCE_SECONDS = 60
 FOREGROUND = (sys.executable, "-c", "from enrich.cli import main; main()", "enrich")
 BACKGROUND = (sys.executable, "-m", "enrich")
 
@@ -139,7 +139,7 @@ def undisturbed(address: str, clips: list[Path], tmp_path_factory: pytest.TempPa
     library.add(*clips)
     start = time.monotonic()
     process = library.start(FOREGROUND)
-    wait_for(lambda: library.count("SELECT count(*) FROM runs") == 1, library, process)
+    wait_until(lambda: library.count("SELECT count(*) FROM runs") == 1, "it runs", process, details=library.log)
     seconds = time.monotonic() - start
     assert process.wait(PATIENCE_SECONDS) == 0, library.log()
     outcome = library.outcome()
@@ -184,14 +184,19 @@ def test_ten_random_kills_do_not_change_the_outcome(
     for point in random_kill_points(undisturbed.start_seconds):
         goal = library.count(point.progress) + point.further
         process = library.start(command)
-        wait_for(lambda sql=point.progress, goal=goal: library.count(sql) >= goal, library, process)
+        wait_until(
+            lambda sql=point.progress, goal=goal: library.count(sql) >= goal,
+            "it has come this far",
+            process,
+            details=library.log,
+        )
         time.sleep(point.further_seconds)
         assert process.poll() is None, library.log()
         process.kill()
         assert process.wait() == -signal.SIGKILL
         stages.append((library.count(EXTRACTING), library.count(DESCRIBED)))
     last = library.start(command)
-    wait_for(lambda: library.is_done() or last.poll() is not None, library)
+    wait_until(lambda: library.is_done() or last.poll() is not None, "everything is described", details=library.log)
     if command == BACKGROUND:
         last.terminate()  # otherwise it would wait for more work
     assert last.wait(PATIENCE_SECONDS) == 0, library.log()
@@ -203,16 +208,6 @@ def test_ten_random_kills_do_not_change_the_outcome(
     assert sum(extracting) >= 2, stages
     assert len(set(described)) >= 6, stages
     assert described[-1] < FRAMES_IN_ALL, stages
-
-
-def wait_for(
-    condition: Callable[[], bool], library: LibraryFolder, process: subprocess.Popen[bytes] | None = None
-) -> None:
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert process is None or process.poll() is None, library.log()
-        assert time.monotonic() < end, library.log()
-        time.sleep(0.005)
 
 
 def assert_complete(library: LibraryFolder) -> None:
@@ -241,7 +236,7 @@ def test_kill_repeats_only_the_requests_in_flight(address: str, clips: list[Path
     library.add(clips[1])
     httpx.post(f"{address}/standin/forget", json={})
     process = library.start(FOREGROUND)
-    wait_for(lambda: library.count(DESCRIBED) > 20, library, process)
+    wait_until(lambda: library.count(DESCRIBED) > 20, "it describes", process, details=library.log)
     process.kill()
     process.wait()
     assert library.start(FOREGROUND).wait(PATIENCE_SECONDS) == 0

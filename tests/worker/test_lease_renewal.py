@@ -1,11 +1,11 @@
 """Leases are renewed while their tasks are held, and other processes' expired ones are returned to the queue."""
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 
 from db import queue, runs
@@ -14,6 +14,7 @@ from db.models import TaskKind
 from enrich.process import is_alive, this_process
 from enrich.worker import lease_renewal
 from enrich.worker.lease_renewal import LeaseRenewal
+from tests.waiting import wait_until
 from tests.worker.workspace import Workspace
 
 LEASE = "SELECT lease_until FROM tasks"
@@ -37,67 +38,62 @@ def task(workspace: Workspace, clip: Callable[..., Path]) -> queue.ClaimedTask:
     return task
 
 
-def wait_until(happens: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
 def is_fresh(moment: str) -> bool:
     return datetime.fromisoformat(moment).replace(tzinfo=UTC) > datetime.now(UTC) - timedelta(seconds=60)
 
 
-def count_renewals(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    renewals: list[int] = []
+@pytest.fixture
+def renewals(monkeypatch: pytest.MonkeyPatch) -> list[list[queue.ClaimedTask]]:
+    """The tasks of each renewal, oldest first."""
+    renewals: list[list[queue.ClaimedTask]] = []
     renew = queue.renew
 
-    def counted(*arguments: object, **named: object) -> int:
-        renewals.append(1)
-        return renew(*arguments, **named)  # type: ignore[arg-type]
+    def recorded(connection: Connection, tasks: list[queue.ClaimedTask], *, now: datetime) -> int:
+        renewed = renew(connection, tasks, now=now)
+        renewals.append(tasks)
+        return renewed
 
-    monkeypatch.setattr(lease_renewal.queue, "renew", counted)
+    monkeypatch.setattr(lease_renewal.queue, "renew", recorded)
     return renewals
 
 
-def test_leases_of_held_tasks_are_renewed_until_dropped(workspace: Workspace, task: queue.ClaimedTask) -> None:
-    with LeaseRenewal(workspace.library.engine) as leases:
-        leases.hold(task)
-        wait_until(lambda: is_fresh(workspace.value(LEASE)))
+def test_leases_of_held_tasks_are_renewed_until_dropped(
+    workspace: Workspace, task: queue.ClaimedTask, renewals: list[list[queue.ClaimedTask]]
+) -> None:
+    leases = LeaseRenewal(workspace.library.engine, sweeps=True)  # with sweeps it continues without a task
+    leases.hold(task)
+    with leases:
+        wait_until(lambda: is_fresh(workspace.value(LEASE)), "the lease is renewed")
         leases.drop(task)
-        time.sleep(0.05)
-        before = workspace.value(LEASE)
-        time.sleep(0.1)
-        assert workspace.value(LEASE) == before
+        wait_until(lambda: renewals[-1] == [], "nothing is renewed any more")
 
 
 def test_a_task_given_at_the_start_is_held(workspace: Workspace, task: queue.ClaimedTask) -> None:
     with LeaseRenewal(workspace.library.engine, [task]):
-        wait_until(lambda: is_fresh(workspace.value(LEASE)))
+        wait_until(lambda: is_fresh(workspace.value(LEASE)), "the lease is renewed")
 
 
 def test_a_lost_lease_is_not_renewed(
-    workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, task: queue.ClaimedTask, renewals: list[list[queue.ClaimedTask]]
 ) -> None:
     workspace.change("UPDATE tasks SET lease_token = 'another', lease_until = '2100-01-01 00:00:00.000000'")
     before = workspace.value(LEASE)
-    renewals = count_renewals(monkeypatch)
     with LeaseRenewal(workspace.library.engine, [task]):
-        wait_until(lambda: len(renewals) >= 2)
+        wait_until(lambda: len(renewals) >= 2, "leases are renewed twice")
     assert workspace.value(LEASE) == before
 
 
 def test_expired_leases_of_others_return_to_the_queue(workspace: Workspace, task: queue.ClaimedTask) -> None:
     with LeaseRenewal(workspace.library.engine, sweeps=True):
-        wait_until(lambda: workspace.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "todo")
+        status = "SELECT status FROM tasks WHERE id = :id"
+        wait_until(lambda: workspace.value(status, id=task.id) == "todo", "the lease is swept")
 
 
 def test_own_expired_leases_are_renewed_before_sweeping(
-    workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, task: queue.ClaimedTask, renewals: list[list[queue.ClaimedTask]]
 ) -> None:
-    renewals = count_renewals(monkeypatch)
     with LeaseRenewal(workspace.library.engine, [task], sweeps=True):
-        wait_until(lambda: len(renewals) >= 2)
+        wait_until(lambda: len(renewals) >= 2, "leases are renewed twice")
     assert workspace.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "doing"
     assert is_fresh(workspace.value(LEASE))
 
@@ -115,5 +111,5 @@ def test_a_locked_database_does_not_end_renewal(
 
     monkeypatch.setattr(lease_renewal.queue, "renew", locked_at_first)
     with LeaseRenewal(workspace.library.engine, [task]):
-        wait_until(lambda: is_fresh(workspace.value(LEASE)))
+        wait_until(lambda: is_fresh(workspace.value(LEASE)), "the lease is renewed")
     assert len(tries) >= 3

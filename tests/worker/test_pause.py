@@ -13,7 +13,8 @@ from enrich.clock import parse_hours
 from enrich.worker import heartbeat
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
 

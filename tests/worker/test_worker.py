@@ -20,7 +20,8 @@ from enrich.worker import extract_task
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import image_clip, numbered_image
 from tests.standin import StandIn, Trick
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful, until
+from tests.waiting import until
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful
 
 
 async def test_every_frame_gets_the_description_of_its_own_image(

@@ -1,8 +1,7 @@
 """A library for a test: shortcuts to change it, to run a worker on it, and to inspect it."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,8 +19,7 @@ from enrich.video.sampling import parse_sampling
 from enrich.worker.run_options import RunOptions, RunSummary
 from enrich.worker.worker import Worker
 from tests.clips import colour_name
-
-PATIENCE_SECONDS = 60.0
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass
@@ -150,14 +148,6 @@ def assert_settled(workspace: Workspace) -> None:
     assert not list(workspace.frames_folder.rglob("*.part"))
     assert set(workspace.states_of_runs()) <= {"stopped", "finished", "crashed"}
     assert workspace.ask("PRAGMA foreign_key_check") == []
-
-
-async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"waited {seconds:.0f} s for: {what}"
-        await asyncio.sleep(0.01)
 
 
 class Running:

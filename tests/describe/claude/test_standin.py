@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from base64 import b64encode
 
 import cv2
@@ -13,6 +12,7 @@ import pytest
 
 from tests.describe.images import numbered_jpeg, plain_jpeg
 from tests.standin_claude import KEY
+from tests.waiting import wait_until
 
 HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
 HEADERS = {"x-api-key": KEY, "anthropic-version": "2026-10-21"}
@@ -218,8 +218,7 @@ def test_batch_ends_by_itself_or_is_cancelled(claude):
     made = post(claude, batch(("a", body())), "/v1/messages/batches").json()
     where = f"{claude.address}/v1/messages/batches/{made['id']}"
     assert HTTP.get(where, headers=HEADERS).json()["processing_status"] == "in_progress"
-    time.sleep(0.35)
-    assert HTTP.get(where, headers=HEADERS).json()["processing_status"] == "ended"
+    wait_until(lambda: HTTP.get(where, headers=HEADERS).json()["processing_status"] == "ended", "the batch ends")
     claude.behave(batch_seconds=None)
     other = post(claude, batch(("b", body())), "/v1/messages/batches").json()
     stopped = post(claude, {}, f"/v1/messages/batches/{other['id']}/cancel").json()

@@ -16,6 +16,7 @@ from enrich.errors import (
 )
 from tests.describe.images import numbered_jpeg, question
 from tests.standin import ShelfModel, StandIn, Trick
+from tests.waiting import until
 
 
 async def test_image_is_described_truthfully(describer, standin):
@@ -169,7 +170,7 @@ async def test_host_that_stops_during_a_call_is_down_until_it_returns(describer,
     await describer.prepare(standin.address)
     standin.behave(delay=5)
     call = asyncio.create_task(describer.describe(question(), host=standin.address))
-    await asyncio.sleep(0.2)
+    await until(lambda: standin.chats, "the request has arrived")
     await asyncio.to_thread(standin.stop)
     with pytest.raises(HostDownError):
         await call
@@ -222,7 +223,7 @@ async def test_first_call_has_the_loading_time_limit(settings, standin):
 async def test_cancelled_call_raises_cancelled_error(describer, standin):
     standin.behave(delay=5)
     call = asyncio.create_task(describer.describe(question(), host=standin.address))
-    await asyncio.sleep(0.2)
+    await until(lambda: standin.chats, "the request has arrived")
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from base64 import b64encode
+from http import HTTPStatus
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from enrich.describe.prompt import reply_schema
 from tests.describe.images import numbered_jpeg, plain_jpeg, progressive
 from tests.standin import ShelfModel, StandIn, Trick
 from tests.standin.sight import read_image
+from tests.waiting import wait_until
 
 # No keep-alive, because the servers are restarted.
 HTTP = httpx.Client(trust_env=False, timeout=10, limits=httpx.Limits(max_keepalive_connections=0))
@@ -74,8 +76,7 @@ def test_calls_beyond_the_limit_queue_and_then_are_refused(standin):
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
     for place, thread in enumerate(threads, 1):
         thread.start()
-        while len(standin.history) < place:
-            time.sleep(0.01)
+        wait_until(lambda place=place: len(standin.history) >= place, "the request has arrived")
     for thread in threads:
         thread.join()
     assert sorted(status for status, _ in answers) == [200, 200, 200, 503]
@@ -176,11 +177,8 @@ def test_process_can_refuse_connections_for_a_while(process):
             return type(error)
 
     HTTP.post(f"{process}/standin/refuse", json={"seconds": 1.0})
-    end = time.monotonic() + 20
-    for wanted in (httpx.ConnectError, 200):  # refused, then accepted again
-        while answer() != wanted:
-            assert time.monotonic() < end, wanted
-            time.sleep(0.02)
+    wait_until(lambda: answer() is httpx.ConnectError, "it refuses connections")
+    wait_until(lambda: answer() == HTTPStatus.OK, "it accepts them again")
 
 
 def test_known_model_can_be_pulled(standin):
