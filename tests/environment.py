@@ -17,6 +17,7 @@ CACHES = {".git", ".venv", ".uv", ".mypy_cache", ".ruff_cache", ".pytest_cache",
 CACHES |= {"__pycache__", "build", "dist"}
 CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3 of capget(2): three words, twice
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
+COVERAGE_PREFIX = ".coverage"  # the other processes of a test run write theirs when they end
 SOURCES = {".py", ".md", ".toml"}  # a person may save one while the tests run
 
 
@@ -53,7 +54,7 @@ def project_files(root: Path) -> set[str]:
     found = set()
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if name not in CACHES and not name.endswith(".egg-info")]
-        paths = (Path(folder, name) for name in names)
+        paths = (Path(folder, name) for name in names if not name.startswith(COVERAGE_PREFIX))
         found |= {str(path.relative_to(root)) for path in paths if path.suffix not in SOURCES}
     return found
 

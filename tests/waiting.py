@@ -31,9 +31,9 @@ def wait_until(
         time.sleep(POLL_SECONDS)
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
+async def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """`wait_until` for tests on an event loop."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, f"waited {PATIENCE_SECONDS:.0f} s until {what}"
+        assert time.monotonic() < end, f"waited {seconds:.0f} s until {what}"
         await asyncio.sleep(POLL_SECONDS)

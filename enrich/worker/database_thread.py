@@ -1,12 +1,12 @@
 """The database thread: runs a worker's statements off the event loop, one after another.
 
-One thread means one writer: SQLite connections of a run never wait for each other. Work is run in the order it was
-submitted. A locked database is retried until the lock is released.
+One thread means that claims and results never compete for SQLite's write lock. Work that finds the database locked is
+retried until the lock is released; work submitted after it may overtake it.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -39,12 +39,8 @@ class DatabaseThread:
                 await asyncio.sleep(LOCKED_RETRY_SECONDS)
 
     def submit(self, work: Callable[[], T]) -> "asyncio.Task[T]":
-        """Run `work` in the background. The task ends with its result, whether or not anyone awaits it."""
-        return self.track(self.run(work))
-
-    def track(self, work: Coroutine[None, None, T]) -> "asyncio.Task[T]":
-        """Run a coroutine in the background until `drain`; an error it raises is kept in `error`."""
-        task = asyncio.ensure_future(work)
+        """Run `work` in the background, whether or not the task is awaited. An error it raises is kept in `error`."""
+        task = asyncio.create_task(self.run(work))
         self._pending.add(task)
         task.add_done_callback(self._completed)
         return task

@@ -1,9 +1,9 @@
 """The decoder of a worker: skims every video by seeking first, then extracts one video after another.
 
-Both run in threads of low priority. While videos wait for extraction, or are being extracted, they are skimmed again at
-more places whenever the next frame to describe would be finer than that, so that no video falls far behind. The decoder
-ends with the last video if the run does, else it polls for more. A video removed during its extraction leaves no images
-behind. A locked database is retried.
+Skimming runs in threads of low priority, and so does extraction while frames are described. While videos wait for
+extraction, or are being extracted, they are skimmed again at more places whenever the next frame to describe would be
+finer than that, so that no video falls far behind. The decoder ends with the last video if the run does, else it polls
+for more. A video removed during its extraction leaves no images behind. A locked database is retried.
 """
 
 import asyncio
@@ -81,7 +81,7 @@ class Decoder:
         """Work on the videos suspected of a crash only, one at a time, until none is left."""
         for kind, work in ((TaskKind.SKIM, self._skim), (TaskKind.EXTRACT, self._extract)):
             while not self._stopping.is_set():
-                tasks = await self._context.database.run(partial(self._claim, kind, least_crashes=SUSPECT_CRASHES))
+                tasks = await self._context.database.run(partial(self._claim, kind, min_crashes=SUSPECT_CRASHES))
                 if not tasks:
                     break
                 await self._handle(tasks[0], work)
@@ -169,7 +169,7 @@ class Decoder:
                 task,
                 passes=self._passes,
                 stop=self._stop,
-                on_begin=self._note,
+                on_begin=self._extraction_began,
                 on_frames=self._on_frames,
             )
             self._context.counts.videos_extracted += await run_in_own_thread(work, low_priority=self._options.describe)
@@ -181,11 +181,11 @@ class Decoder:
         with reading(self._library.engine) as connection:
             return queries.video(connection, video_id)
 
-    def _claim(self, kind: TaskKind, least_crashes: int = 0) -> list[queue.ClaimedTask]:
+    def _claim(self, kind: TaskKind, min_crashes: int = 0) -> list[queue.ClaimedTask]:
         with writing(self._library.engine) as connection:
             return queue.claim(
                 connection,
-                queue.TaskFilter(kind, video_ids=self._options.video_ids, min_crashes=least_crashes),
+                queue.TaskFilter(kind, video_ids=self._options.video_ids, min_crashes=min_crashes),
                 run_id=self._context.run_id,
                 host=this_process().hostname,
                 limit=1,
@@ -216,7 +216,7 @@ class Decoder:
         if not is_back:
             remove_images(self._library.settings, video)
 
-    def _note(self, extracting: ExtractionProgress) -> None:
+    def _extraction_began(self, extracting: ExtractionProgress) -> None:
         self.extracting = extracting
         self._context.activity.extract(extracting)
         if self._stop.is_set():

@@ -3,9 +3,10 @@
 A host serves a fixed number of requests at once. The next request is sent before the last reply is parsed and saved,
 so that the host never waits for this program.
 
-Who is to blame for a failure: a single failing frame is at fault, and its attempt is counted. Several failures in a row
-are the host's fault: the circuit breaker opens, the attempts are refunded, and the host is probed and retried with
-backoff. A host that keeps going down over one frame is fine otherwise: then that frame is at fault.
+Who is to blame for a failure: a single failing frame is at fault, and its attempt is counted. After several failures in
+a row the circuit breaker opens and the host is probed. If the probe fails, the host is at fault: the attempts are
+refunded, and it is probed again with backoff. If the probe passes, the attempts stay counted. If a host goes down over
+the same frame again and again but works otherwise, that frame is at fault.
 
 Health check images are sent between frames now and then. A host that fails its health check while another host passes
 it gets no frames until it passes again.
@@ -15,8 +16,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -62,32 +65,32 @@ class _Failure:
 
 
 class _GateClosedError(Exception):
-    """The request was not sent: the runner backs off, or the worker stops."""
+    """The request was not sent: the circuit breaker is open, or the worker stops."""
 
 
 class _RequestGate:
-    """Admits the requests about one frame, each when the host has a free slot. Enter it once per request."""
+    """Admits the requests about one image, each when the host has a free slot. Enter it once per request.
+
+    `is_closed`: whether a first request is no longer wanted. `on_admitted` is called for each request.
+    """
 
     def __init__(
-        self, runner: "HostRunner", *, admits_while_closing: bool = False, request: RequestInFlight | None = None
+        self, slots: asyncio.Semaphore, is_closed: Callable[[], bool], on_admitted: Callable[[], None] = lambda: None
     ) -> None:
-        self._runner = runner
-        self._slots = runner.slots
-        self._admits_while_closing = admits_while_closing
-        self._request = request
+        self._slots = slots
+        self._is_closed = is_closed
+        self._on_admitted = on_admitted
         self.opened_at = float("inf")  # monotonic: when the first request was sent
 
     async def __aenter__(self) -> Self:
         """Wait for a free slot. Raises _GateClosedError if a first request is no longer wanted."""
         await self._slots.acquire()
-        is_first = self.opened_at == float("inf")
-        if is_first and self._runner.is_closing(backing_off_counts=not self._admits_while_closing):
-            self._slots.release()
-            raise _GateClosedError
-        if is_first:
+        if self.opened_at == float("inf"):
+            if self._is_closed():
+                self._slots.release()
+                raise _GateClosedError
             self.opened_at = time.monotonic()
-        if self._request is not None:
-            self._runner.note_request(self._request)
+        self._on_admitted()
         return self
 
     async def __aexit__(
@@ -116,7 +119,7 @@ class HostRunner:
         self.host = host
         self.state = HostState.PROBING
         self.reason: str | None = None
-        self.slots = asyncio.Semaphore(context.library.settings.concurrency)
+        self._slots = asyncio.Semaphore(context.library.settings.concurrency)
         self._context = context
         self._describer = describer
         self._prefetcher = prefetcher
@@ -125,8 +128,8 @@ class HostRunner:
         self._health = health
         self._stopping = stopping
         self._slot_count = context.library.settings.concurrency
-        self._closing = asyncio.Event()  # no frame is sent any more until the host was probed
-        self._trouble: DescribeError | None = None  # why it closes
+        self._breaker_open = asyncio.Event()  # no frame is sent until the host was probed
+        self._trouble: DescribeError | None = None  # why the breaker opened, if the host is at fault
         self._checking = asyncio.Lock()  # held while health check images are out
         self._failures: list[_Failure] = []  # in a row; a frame may be among them more than once
         self._brought_down: Counter[int] = Counter()  # how often the host went down over a task, by id
@@ -137,14 +140,6 @@ class HostRunner:
     def is_undecided(self) -> bool:
         """Whether it is still open who is to blame for the last failures: attempts may be refunded."""
         return len(self._failures) >= FAILURE_THRESHOLD
-
-    def is_closing(self, *, backing_off_counts: bool = True) -> bool:
-        """Whether no new request may be sent."""
-        return self._stopping.is_set() or (backing_off_counts and self._closing.is_set())
-
-    def note_request(self, request: RequestInFlight) -> None:
-        """Show a request as in flight."""
-        self._context.activity.begin_request(self.host, request)
 
     async def run(self) -> None:
         """Serve until cancelled or until the worker stops; requests in flight are then finished."""
@@ -214,8 +209,8 @@ class HostRunner:
 
     async def _serve(self) -> None:
         """Keep all slots busy until the circuit breaker opens or the worker stops."""
-        self._closing.clear()
-        self.slots = asyncio.Semaphore(self._slot_count)
+        self._breaker_open.clear()
+        self._slots = asyncio.Semaphore(self._slot_count)
         count = self._slot_count * FRAMES_PER_REQUEST_SLOT
         loops = [asyncio.create_task(self._describe_frames()) for _ in range(count)]
         serving, checking = asyncio.gather(*loops), asyncio.create_task(self._repeat_health_checks())
@@ -238,14 +233,14 @@ class HostRunner:
                 if self._describer.is_model and await self._health.is_due(self.host):
                     await self._check_health()
             if self._health.is_unhealthy(self.host):
-                self._close(None)
+                self._open_breaker(None)
             await asyncio.sleep(HEALTH_CHECK_POLL_SECONDS)
 
     async def _check_health(self) -> None:
         """Run the health check, unless the worker stops. If a request fails, frames will show what is wrong."""
         was_bad = self._health.is_bad(self.host)
         self._health.begin(self.host)
-        gate = _RequestGate(self, admits_while_closing=True)
+        gate = _RequestGate(self._slots, self._stopping.is_set)  # also while the circuit breaker is open
         checking = asyncio.create_task(check_health(self._describer, self.host, gate=gate))
         stopped = asyncio.create_task(self._stopping.wait())
         try:
@@ -267,15 +262,18 @@ class HostRunner:
             log.info("%s", result.sentence, extra=about(Action.HOST_READY, host=self.host))
 
     async def _describe_frames(self) -> None:
-        while not self.is_closing():
+        while not self._sends_no_frames():
             item = await self._next()
             if item is not None:
                 await self._describe(item)
 
+    def _sends_no_frames(self) -> bool:
+        return self._stopping.is_set() or self._breaker_open.is_set()
+
     async def _next(self) -> PrefetchedFrame | None:
-        """The next frame; None once the runner closes or the worker stops."""
+        """The next frame; None once the circuit breaker opens or the worker stops."""
         take = asyncio.ensure_future(self._prefetcher.take())
-        ends = [asyncio.ensure_future(event.wait()) for event in (self._closing, self._stopping)]
+        ends = [asyncio.ensure_future(event.wait()) for event in (self._breaker_open, self._stopping)]
         try:
             await asyncio.wait([take, *ends], return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -289,7 +287,8 @@ class HostRunner:
 
     async def _describe(self, item: PrefetchedFrame) -> None:
         request = RequestInFlight(item.frame.id, item.task.video_id, item.frame.timestamp)
-        gate = _RequestGate(self, request=request)
+        begin_request = partial(self._context.activity.begin_request, self.host, request)
+        gate = _RequestGate(self._slots, self._sends_no_frames, begin_request)
         try:
             answer = await ask(
                 self._describer,
@@ -316,7 +315,7 @@ class HostRunner:
     async def _answered(self, item: PrefetchedFrame, answer: Answer, *, asked_at: float) -> None:
         if self._health.is_unhealthy(self.host):  # the request was sent before that was known: use a healthy host
             self._prefetcher.return_item(item)
-            self._close(None)
+            self._open_breaker(None)
             return
         if answer.description is None:
             self._health.empty(self.host)
@@ -340,12 +339,12 @@ class HostRunner:
             await self._frame_failed(item, error, None)
         else:
             self._prefetcher.return_item(item)
-        self._close(error)
+        self._open_breaker(error)
 
     async def _frame_failed(self, item: PrefetchedFrame, error: DescribeError | None, answer: Answer | None) -> None:
         self._failures.append(_Failure(time.monotonic(), item, was_empty=error is None))
         if self.is_undecided:
-            self._close(None)
+            self._open_breaker(None)
         await self._settle(item, self._writer.save_failure(item, error, answer), None)
 
     async def _settle(self, item: PrefetchedFrame, saving: "asyncio.Task[bool]", answer: Answer | None) -> None:
@@ -353,17 +352,17 @@ class HostRunner:
         lose them. Cancelling the wait does not cancel the saving.
         """
 
-        def tell_prefetcher(task: "asyncio.Task[bool]") -> None:
+        def release_item(task: "asyncio.Task[bool]") -> None:
             is_saved = not task.cancelled() and task.exception() is None and task.result()
             self._prefetcher.settled(item, answer.description if answer is not None and is_saved else None)
 
-        saving.add_done_callback(tell_prefetcher)
+        saving.add_done_callback(release_item)
         await asyncio.wait([saving])
 
-    def _close(self, error: DescribeError | None) -> None:
-        """Open the circuit breaker: send no more frames until the host was probed."""
+    def _open_breaker(self, error: DescribeError | None) -> None:
+        """Send no more frames until the host was probed."""
         self._trouble = error or self._trouble
-        self._closing.set()
+        self._breaker_open.set()
 
     def _enter(self, state: HostState, reason: str | None = None) -> None:
         if (state, reason) != (self.state, self.reason):

@@ -57,11 +57,11 @@ class SleepInhibitor:
     def refresh(self, has_work: bool) -> None:
         """Hold or release, as the mode and the power supply require. Called with each heartbeat; does not wait."""
         if self._mode == "never":
-            self._release("the setting keep_awake says never")
+            self._release("keep_awake is set to never")
         elif not has_work:
             self._release("there is no work")
         elif self._mode == "mains" and not self._has_mains():
-            self._release("it runs on battery")
+            self._release("the computer runs on battery")
         else:
             self.hold()
 
@@ -107,7 +107,7 @@ class _InhibitRequest:
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self.state: bool | None = False
-        self.reason: str | None = "the system is being asked"
+        self.reason: str | None = "waiting for the system to reply"
         self._say = say
         self._refused_at: float | None = None  # monotonic
         self._over = threading.Event()

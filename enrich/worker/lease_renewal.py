@@ -20,6 +20,7 @@ from enrich.logs import Action, about
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = queue.LEASE_SECONDS / 3
+RETRY_SECONDS = 2.0  # after a failure, which may have waited BUSY_SECONDS for the lock: the lease must not expire
 
 
 class LeaseRenewal:
@@ -56,7 +57,9 @@ class LeaseRenewal:
             self._tasks.pop(task.id, None)
 
     def _run(self) -> None:
-        while not self._stop.wait(RENEW_SECONDS):
+        pause_seconds = RENEW_SECONDS
+        while not self._stop.wait(pause_seconds):
+            pause_seconds = RENEW_SECONDS
             with self._lock:
                 tasks = list(self._tasks.values())
             if not tasks and not self._sweeps:
@@ -67,5 +70,6 @@ class LeaseRenewal:
                     queue.renew(connection, tasks, now=now)
                     if self._sweeps:
                         queue.sweep(connection, now=now)
-            except OperationalError as error:  # a lease outlives two missed renewals
+            except OperationalError as error:
+                pause_seconds = RETRY_SECONDS
                 log.warning("leases not renewed, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))

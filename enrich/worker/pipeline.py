@@ -87,7 +87,7 @@ class Pipeline:
             work = self.decoder.run() if self.isolated is None else self.decoder.run_suspects()
             self._extraction = asyncio.create_task(work)
             self._tasks.append(self._extraction)
-        if self._describing is not None and self.options.describe and self.isolated is not SuspectKind.VIDEOS:
+        if self._describing is not None and self.isolated is not SuspectKind.VIDEOS:
             self.runners = [self._host_runner(self._describing, host) for host in self._describing.describer.hosts]
             self._prefetching = asyncio.create_task(self.prefetcher.run())
             self._tasks += [asyncio.create_task(runner.run()) for runner in self.runners]
@@ -134,15 +134,15 @@ class Pipeline:
         return left <= len(self.prefetcher.waiting_for_video)
 
     async def end(
-        self, grace_seconds: float, *, hurry: asyncio.Event, hurry_seconds: float, keeps_claims: bool = False
+        self, grace_seconds: float, *, stop: asyncio.Event, stop_grace_seconds: float, keeps_claims: bool = False
     ) -> None:
         """Let requests in flight finish within the grace period, cancel the rest, and release what is unfinished.
 
-        Once `hurry` is set, `hurry_seconds` are left. `keeps_claims`: after a crash, so that its suspects are known.
+        Once `stop` is set, `stop_grace_seconds` are left. `keeps_claims`: after a crash, to identify its suspects.
         """
         self._stopping.set()
         await self.decoder.stop()
-        await self._wait(grace_seconds, hurry, hurry_seconds)
+        await self._wait(grace_seconds, stop, stop_grace_seconds)
         for task in self._all_tasks():
             task.cancel()
         await asyncio.gather(*self._all_tasks(), return_exceptions=True)
@@ -152,17 +152,17 @@ class Pipeline:
             if not keeps_claims:
                 await self.prefetcher.close()
 
-    async def _wait(self, seconds: float, hurry: asyncio.Event, hurry_seconds: float) -> None:
+    async def _wait(self, seconds: float, stop: asyncio.Event, stop_grace_seconds: float) -> None:
         if not self._tasks:
             return
-        hurried = asyncio.ensure_future(hurry.wait())
+        stopped = asyncio.ensure_future(stop.wait())
         ended = asyncio.ensure_future(asyncio.wait(self._tasks, timeout=seconds))
         try:
-            await asyncio.wait((hurried, ended), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((stopped, ended), return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                await asyncio.wait((ended,), timeout=hurry_seconds)
+                await asyncio.wait((ended,), timeout=stop_grace_seconds)
         finally:
-            hurried.cancel()
+            stopped.cancel()
             ended.cancel()
 
     def _all_tasks(self) -> list["asyncio.Task[Any]"]:
@@ -195,7 +195,7 @@ async def suspects_to_isolate(
 ) -> SuspectKind | None:
     """Which suspects of a crash the next pipeline must isolate, if any; those in `done` were isolated already."""
     for kind in SuspectKind:
-        is_wanted = options.extract if kind is SuspectKind.VIDEOS else options.describe and describes
+        is_wanted = options.extract if kind is SuspectKind.VIDEOS else describes
         if not is_wanted or kind in done:
             continue
         if await context.database.run(partial(count_suspects, context, options, kind)):

@@ -96,7 +96,7 @@ class PauseControl:
         self._is_paused = request == PAUSE
 
     def request_done(self) -> None:
-        """The worker does what was requested."""
+        """Report that the worker has carried out the request."""
         request, self._request = self._request, None
         if request is not None:
             self._on_done(request)

@@ -2,7 +2,7 @@
 
 One asyncio loop runs the host runners (one per host) and the prefetcher. Separate threads decode, write results,
 renew leases, and write the heartbeat. However a run ends, only the requests in flight are lost: the next run returns
-expired claims to the queue, and a result is saved in one transaction with the end of its task.
+their claims to the queue, and a result is saved in one transaction with the end of its task.
 
 A run is a sequence of pipelines. Between two of them it is paused, or outside its working hours: the model's memory is
 freed, and no task is claimed.
@@ -198,7 +198,7 @@ class Worker:
             if ending is not None:
                 return ending
             options = remaining_options(self._options, handed_out)
-            describes = self._describer is not None
+            describes = describing is not None
             suspects = await suspects_to_isolate(context, options, self._isolated, describes=describes)
             pipeline = Pipeline(context, options, describing, suspects)
             ending = await self._run_pipeline(pipeline)
@@ -207,7 +207,7 @@ class Worker:
             handed_out += pipeline.prefetcher.handed_out
 
     def _describe_state(self, context: RunContext) -> DescribeState | None:
-        if self._describer is None:
+        if self._describer is None or not self._options.describe:
             return None
         gap_filling = GapFilling(self._library.engine, self.pass_) if self.pass_ == DEEP else None
         return DescribeState(self._describer, ResultWriter(context), self._health, gap_filling)
@@ -249,7 +249,7 @@ class Worker:
             grace_seconds = PAUSE_GRACE_SECONDS
         try:
             await pipeline.end(
-                grace_seconds, hurry=self._stopping, hurry_seconds=GRACE_SECONDS, keeps_claims=has_failed
+                grace_seconds, stop=self._stopping, stop_grace_seconds=GRACE_SECONDS, keeps_claims=has_failed
             )
         finally:
             self._pipeline = None

@@ -130,8 +130,12 @@ def test_prefetch_uses_the_library_of_its_request(prefetch, finished, monkeypatc
 
 
 def test_closed_prefetcher_drops_requests_and_ends_its_thread(prefetch):
-    threading.Timer(0.1, prefetch.release.set).start()
-    prefetch.prefetcher.close()
+    closing = threading.Thread(target=prefetch.prefetcher.close)
+    closing.start()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        wait_until(lambda: prefetch.prefetcher.request([]), "the prefetcher is closed")
+    prefetch.release.set()
+    closing.join()
     assert len(prefetch.made) == 1
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("thumbnails")]
 

@@ -1,4 +1,4 @@
-"""A small disk target_pass up while a worker writes, and has free space again later. A real file system in memory."""
+"""A small disk fills up while a worker writes, and has free space again later. A real file system in memory."""
 
 import shutil
 import subprocess
@@ -83,7 +83,7 @@ async def test_decoding_pauses_above_the_disk_reserve_and_resumes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The disk target_pass up during decoding; the frames kept so far are described meanwhile."""
+    """The disk fills up during decoding; the frames kept so far are described meanwhile."""
     monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
     for module in (worker, decoder, prefetch):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)

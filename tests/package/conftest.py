@@ -108,7 +108,9 @@ def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Insta
     root = tmp_path_factory.mktemp("installed")
     reached = pip("download", "--no-deps", "--dest", root / "download", FOREIGN)
     if reached.returncode:
-        pytest.skip(f"PyPI cannot be reached: {reached.stderr.strip().splitlines()[-1]}")
+        if pip("download", "--no-deps", "--dest", root / "download", "pip").returncode:
+            pytest.skip(f"PyPI cannot be reached: {reached.stderr.strip().splitlines()[-1]}")
+        pytest.fail(f"{FOREIGN} cannot be downloaded: {reached.stderr.strip().splitlines()[-1]}")
     one = Installation(root / "venv", root / "home")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", one.folder], check=True, timeout=INSTALL_SECONDS)
     one.home.mkdir()

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,13 +79,15 @@ def test_quick_pass_and_worker_both_finish(
     assert settled(added)
 
 
-def test_claimed_skim_is_waited_for(added: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+def test_claimed_skim_is_waited_for(added: Path, claude: ClaudeStandIn) -> None:
     change(added, CLAIMED)
-    later = threading.Timer(1.0, change, (added, RELEASED))
-    later.start()
-    done = cli("quick", "1", "--frames", "8", "--yes")
-    later.join()
-    assert done.code == 0, done
+    with running(COMMAND, "quick", "1", "--frames", "8", "--yes") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Skimming film …\n"
+        assert answered(added) == 0
+        change(added, RELEASED)
+        out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, (out, err)
     assert answered(added) == 8
 
 

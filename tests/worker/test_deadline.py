@@ -50,10 +50,10 @@ async def test_deadline_holds_while_the_database_is_locked(workspace: Workspace,
     standin.behave(delay=0.2)
     began = time.monotonic()
     async with Running(workspace, RunOptions(within_seconds=3)) as running:
-        await asyncio.sleep(2.5)
+        await until(lambda: len(standin.chats) > 2, "it describes")
         with sqlite3.connect(workspace.settings.home / "library.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
-            await asyncio.sleep(2)
+            await until(lambda: time.monotonic() > began + 4, "the deadline has passed")
             other.execute("ROLLBACK")
         other.close()
         assert (await running.end()).ending is RunEnd.TIME_UP
@@ -125,7 +125,7 @@ async def test_deadline_follows_the_wall_clock_when_it_is_set(wall_clock: WallCl
     assert not called.is_set()
     assert not end.is_over
     wall_clock.moment += timedelta(hours=2)
-    await asyncio.wait_for(called.wait(), 1)
+    await until(called.is_set, "the deadline follows the clock")
     wall_clock.moment -= timedelta(hours=2)
     assert end.is_over  # an ended run stays ended
 

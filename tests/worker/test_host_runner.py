@@ -166,7 +166,7 @@ class Harness:
         """Run the host runner until a condition holds, then stop it."""
         running = asyncio.create_task(cast("Coroutine[Any, Any, None]", self.runner.run()))
         try:
-            await until(lambda: happens() or running.done(), what, 5)
+            await until(lambda: happens() or running.done(), what)
         finally:
             self.stopping.set()
             await asyncio.wait_for(running, 5)

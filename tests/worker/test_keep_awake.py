@@ -75,7 +75,7 @@ def test_sleep_is_inhibited_only_while_there_is_work(granted):
 def test_sleep_is_never_inhibited_with_the_setting_never(granted):
     inhibitor = SleepInhibitor("never")
     inhibitor.refresh(True)
-    assert (inhibitor.state, inhibitor.reason) == (False, "the setting keep_awake says never")
+    assert (inhibitor.state, inhibitor.reason) == (False, "keep_awake is set to never")
     inhibitor.close()
 
 
@@ -87,7 +87,7 @@ def test_sleep_is_allowed_on_battery_and_inhibited_on_mains(granted, monkeypatch
     wait_until(lambda: inhibitor.state, "sleep is inhibited")
     mains_power[0] = False
     inhibitor.refresh(True)
-    assert (inhibitor.state, inhibitor.reason) == (False, "it runs on battery")
+    assert (inhibitor.state, inhibitor.reason) == (False, "the computer runs on battery")
     mains_power[0] = True
     inhibitor.refresh(True)
     wait_until(lambda: inhibitor.state, "sleep is inhibited")

@@ -98,13 +98,15 @@ def test_own_expired_leases_are_renewed_before_sweeping(
     assert is_fresh(workspace.value(LEASE))
 
 
-def test_a_locked_database_does_not_end_renewal(
+def test_failed_renewal_is_soon_retried(
     workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lease_renewal, "RETRY_SECONDS", 0.02)
     renew, tries = queue.renew, []
 
     def locked_at_first(*arguments: object, **named: object) -> int:
         tries.append(1)
+        monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 3600)  # too late: the lease would have expired
         if len(tries) < 3:
             raise OperationalError("UPDATE", {}, Exception("database is locked"))
         return renew(*arguments, **named)  # type: ignore[arg-type]

@@ -4,13 +4,15 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from db import runs, store
+from db import queue, runs, store
 from db.engine import writing
 from enrich.clock import parse_hours
-from enrich.worker import heartbeat
+from enrich.library.library import Library
+from enrich.worker import decoder, heartbeat
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
 from tests.waiting import until
@@ -146,14 +148,24 @@ async def test_crash_suspects_run_first_and_one_at_a_time(workspace: Workspace, 
 
 
 async def test_suspect_video_is_decoded_alone_until_it_makes_progress(
-    workspace: Workspace, standin: StandIn, clip: Clip
+    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.add(clip(frames=20))
     workspace.add(clip(frames=21))
     workspace.change("UPDATE tasks SET crashes = :crashes WHERE kind = 'extract' AND video_id = 2", crashes=2)
+    frames_before: list[tuple[int, int, int]] = []
+    extract = decoder.extract_video
+
+    def extract_video(library: Library, task: queue.ClaimedTask, **named: Any) -> bool:
+        frames_before.append((task.video_id, len(workspace.frames(1)), workspace.described()))
+        return extract(library, task, **named)
+
+    monkeypatch.setattr(decoder, "extract_video", extract_video)
 
     await workspace.enrich()
 
+    assert frames_before[0] == (2, 0, 0), "nothing else was skimmed, extracted or described before"
+    assert [video_id for video_id, _, _ in frames_before] == [2, 1]
     assert workspace.value("SELECT max(crashes) FROM tasks") == 0
     assert_truthful(workspace)
     assert_truthful(workspace, 2)

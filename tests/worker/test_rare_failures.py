@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import IntegrityError
 
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.video.fingerprint import fingerprint
@@ -19,7 +20,7 @@ from enrich.worker.host_runner import HostRunner
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
-from tests.waiting import until
+from tests.waiting import PATIENCE_SECONDS, until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
@@ -348,6 +349,20 @@ async def test_locked_database_is_retried(
 
 
 # the end of a run
+
+
+async def test_failed_write_ends_the_run_with_its_error(
+    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save_description(*_: object, **__: object) -> None:
+        raise IntegrityError("UPDATE frames", {}, Exception("constraint failed"))
+
+    monkeypatch.setattr(result_writer.store, "save_description", save_description)
+    workspace.add(clip(frames=6))
+    with pytest.raises(IntegrityError, match="constraint failed"):
+        await asyncio.wait_for(workspace.enrich(), PATIENCE_SECONDS)
+    assert workspace.states_of_runs() == ["crashed"]
+    assert workspace.described() == 0
 
 
 async def test_requests_beyond_the_grace_time_are_cancelled_uncounted(

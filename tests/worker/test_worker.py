@@ -259,7 +259,7 @@ async def test_video_removed_during_decoding_leaves_no_images(
     assert_settled(workspace)
 
 
-async def test_baseline_target_pass_quick_columns_only_and_a_model_supersedes_it(
+async def test_baseline_fills_quick_columns_only_and_a_model_supersedes_it(
     workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
 ) -> None:
     workspace.add(clip(frames=12))
