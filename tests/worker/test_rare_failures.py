@@ -20,7 +20,7 @@ from enrich.worker.host_runner import HostRunner
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
-from tests.waiting import PATIENCE_SECONDS, until
+from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
@@ -359,8 +359,10 @@ async def test_failed_write_ends_the_run_with_its_error(
 
     monkeypatch.setattr(result_writer.store, "save_description", save_description)
     workspace.add(clip(frames=6))
+    running = asyncio.create_task(workspace.enrich())
+    await until(running.done, "the run ends by itself")
     with pytest.raises(IntegrityError, match="constraint failed"):
-        await asyncio.wait_for(workspace.enrich(), PATIENCE_SECONDS)
+        await running
     assert workspace.states_of_runs() == ["crashed"]
     assert workspace.described() == 0
 
