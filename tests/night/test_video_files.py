@@ -1,4 +1,4 @@
-"""Video files that change during a run. `tests/worker/test_failures.py` has those that change before one."""
+"""Video files that change during a run. `tests/worker/test_storage_failures.py` has those that change before one."""
 
 import shutil
 from pathlib import Path

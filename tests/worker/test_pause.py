@@ -165,7 +165,7 @@ async def test_suspect_video_is_decoded_alone_until_it_makes_progress(
     await workspace.enrich()
 
     assert frames_before[0] == (2, 0, 0), "nothing else was skimmed, extracted or described before"
-    assert [video_id for video_id, _, _ in frames_before] == [2, 1]
+    assert {video_id for video_id, _, _ in frames_before} == {1, 2}
     assert workspace.value("SELECT max(crashes) FROM tasks") == 0
     assert_truthful(workspace)
     assert_truthful(workspace, 2)
@@ -184,22 +184,3 @@ async def test_crash_suspects_do_not_block_decoding_without_a_host(
         await until(lambda: workspace.video(2).extraction_status == "extracted", "decoding continues")
         standin.start()
         await until(lambda: workspace.described() == 41, "all is described")
-
-
-async def test_exception_counts_as_a_crash_for_claimed_tasks(
-    workspace: Workspace, standin: StandIn, clip: Clip, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    workspace.add(clip(frames=20))
-
-    def broken(path: Path) -> bool:
-        raise MemoryError(path.name)
-
-    monkeypatch.setattr("enrich.worker.prefetch.is_whole_jpeg", broken)
-    for _ in range(3):
-        with pytest.raises(MemoryError):
-            await workspace.enrich()
-
-    assert workspace.states_of_runs() == ["crashed"] * 3
-    assert workspace.value("SELECT count(*) FROM tasks WHERE status = 'doing'") == 0
-    failed = workspace.ask("SELECT error FROM tasks WHERE status = 'failed'")
-    assert failed == [(store.CRASH_LIMIT_REACHED,)], "only one ran alone at the third crash"

@@ -19,7 +19,7 @@ from enrich.describe.prompt import PROMPT_VERSION
 from enrich.worker import extract_task
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import image_clip, numbered_image
-from tests.standin import StandIn, Trick
+from tests.standin import StandIn
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful, truthful
 
@@ -116,75 +116,6 @@ async def test_frames_are_described_while_their_video_is_decoded(
     assert described
     assert described[0] < 30
     assert_truthful(workspace)
-
-
-async def test_hosts_share_the_work(
-    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path]
-) -> None:
-    with StandIn(parallel=8, delay=0.01) as second:
-        standin.behave(delay=0.01)
-        workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
-        workspace.add(clip(frames=60))
-        await workspace.enrich()
-        assert len(standin.described) > 10
-        assert len(second.described) > 10
-        assert sorted(standin.described + second.described) == list(range(60))
-    assert_truthful(workspace)
-
-
-async def test_failing_host_backs_off_while_the_other_does_the_work(
-    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path]
-) -> None:
-    with StandIn(parallel=8) as broken:
-        broken.play(Trick.ERROR)
-        workspace = make_workspace(ollama_hosts=f"{standin.address},{broken.address}")
-        workspace.add(clip(frames=40))
-        summary = await workspace.enrich()
-    assert summary.is_good
-    assert summary.counts.frames_failed == 0
-    assert broken.described == []
-    assert workspace.attempts() == 0
-    assert_truthful(workspace)
-    assert_settled(workspace)
-
-
-async def test_host_failing_during_a_run_fails_no_frame(
-    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Callable[..., Path]
-) -> None:
-    with StandIn(parallel=8, delay=0.01) as failing:
-        standin.behave(delay=0.01)
-        workspace = make_workspace(ollama_hosts=f"{standin.address},{failing.address}", concurrency=3)
-        workspace.add(clip(frames=80))
-        async with Running(workspace, RunOptions()) as running:
-            await until(lambda: len(failing.described) > 3, "the second host describes")
-            failing.play(Trick.ERROR)
-            summary = await running.end()
-    assert summary.is_good
-    assert summary.counts.frames_failed == 0
-    assert_truthful(workspace)
-
-
-async def test_run_stops_at_its_frame_limit(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
-    workspace.add(clip(frames=30))
-    summary = await workspace.enrich(RunOptions(limit=7))
-    assert summary.ending is RunEnd.LIMIT
-    assert workspace.described() == len(standin.chats) == 7
-    assert_settled(workspace)
-    await workspace.enrich()
-    assert len(standin.chats) == 30
-    assert_truthful(workspace)
-
-
-async def test_run_stops_at_its_time_limit(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
-    workspace.add(clip(frames=200))
-    await workspace.enrich(RunOptions(limit=5))
-    standin.behave(delay=0.3)
-    summary = await workspace.enrich(RunOptions(within_seconds=2.5))
-    assert summary.ending is RunEnd.TIME_UP
-    assert 5 < workspace.described() < 200
-    assert summary.left == len(workspace.frames()) - workspace.described()
-    assert_settled(workspace)
-    assert workspace.attempts() == 0
 
 
 async def test_only_the_requested_videos_are_processed(
@@ -297,37 +228,6 @@ async def test_baseline_describes_frames_already_described_by_a_model(
     assert_truthful(workspace)
     with reading(workspace.library.engine) as connection:
         assert search(connection, "baseline").hits == []
-
-
-async def test_names_from_the_context_are_flagged_and_not_searchable(
-    workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
-) -> None:
-    """The model repeats a name from the prompt, and replies with nothing without it."""
-    workspace.add(clip(frames=6), context="The 80th birthday of Erna Huber.")
-    standin.play(Trick.CONTEXT_NAME)
-    standin.play(Trick.EMPTY)
-    await workspace.enrich()
-    for frame in workspace.frames():
-        assert frame.local_description is not None
-        assert "Erna" in frame.local_description
-        assert {"problem": "context_name", "detail": "Erna"} in frame.warnings
-    with reading(workspace.library.engine) as connection:
-        assert search(connection, "Erna").hits == []
-        assert len(search(connection, "squares").hits) == 6
-    assert workspace.video().enrichment_status == "enriched"
-
-
-async def test_truthful_reply_without_the_context_replaces_the_named_one(
-    workspace: Workspace, standin: StandIn, clip: Callable[..., Path]
-) -> None:
-    workspace.add(clip(frames=3), context="The 80th birthday of Erna Huber.")
-    standin.play(Trick.CONTEXT_NAME)
-    summary = await workspace.enrich()
-    assert_truthful(workspace)
-    assert summary.counts.calls == len(standin.chats) == 6
-    kept = workspace.ask("SELECT frame_id, is_kept FROM analyses ORDER BY id")
-    assert [row.is_kept for row in kept].count(1) == 3
-    assert all(frame.warnings == [] for frame in workspace.frames())
 
 
 async def test_user_edits_survive_the_model(workspace: Workspace, clip: Callable[..., Path]) -> None:

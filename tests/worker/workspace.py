@@ -150,6 +150,14 @@ def assert_settled(workspace: Workspace) -> None:
     assert workspace.ask("PRAGMA foreign_key_check") == []
 
 
+def assert_complete_without_attempts(workspace: Workspace) -> None:
+    """Every frame has its own description, and no failed attempt was counted."""
+    assert_truthful(workspace)
+    assert workspace.attempts() == 0
+    assert workspace.tasks() == {"done": len(workspace.frames())}
+    assert_settled(workspace)
+
+
 class Running:
     """A worker that runs in the background of a test. Leaving the block stops it and raises its errors."""
 

@@ -1,4 +1,4 @@
-"""Run deadlines: a run never ends before its deadline and starts no request after it."""
+"""The limits of a run: frames, a duration, a moment."""
 
 import asyncio
 import sqlite3
@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from enrich.worker import run_limits as deadlines
+from enrich.worker import run_limits
 from enrich.worker.run_limits import RunDeadline
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.standin import StandIn
 from tests.waiting import until
-from tests.worker.workspace import Running, Workspace, assert_settled
+from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
 AT_ONCE_SECONDS = 0.4  # latency between sending and receiving a request on a busy machine
@@ -23,6 +23,24 @@ AT_ONCE_SECONDS = 0.4  # latency between sending and receiving a request on a bu
 
 def seconds_from_now(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+class WallClock:
+    """A wall clock that a test can set."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
+
+    def now(self, zone: Any) -> datetime:
+        return self.moment.astimezone(zone)
+
+
+@pytest.fixture
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
+    clock = WallClock()
+    monkeypatch.setattr(run_limits, "datetime", clock)
+    monkeypatch.setattr(run_limits, "POLL_SECONDS", 0.02)
+    return clock
 
 
 @pytest.mark.parametrize("kind", ["moment", "length"])
@@ -98,24 +116,6 @@ async def test_run_row_stores_the_deadline(workspace: Workspace) -> None:
     assert ends == [end.isoformat(), None]
 
 
-class WallClock:
-    """A wall clock that a test can set."""
-
-    def __init__(self) -> None:
-        self.moment = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
-
-    def now(self, zone: Any) -> datetime:
-        return self.moment.astimezone(zone)
-
-
-@pytest.fixture
-def wall_clock(monkeypatch: pytest.MonkeyPatch) -> WallClock:
-    clock = WallClock()
-    monkeypatch.setattr(deadlines, "datetime", clock)
-    monkeypatch.setattr(deadlines, "POLL_SECONDS", 0.02)
-    return clock
-
-
 async def test_deadline_follows_the_wall_clock_when_it_is_set(wall_clock: WallClock) -> None:
     end = RunDeadline(RunOptions(until=wall_clock.moment + timedelta(seconds=0.1)))
     called = asyncio.Event()
@@ -143,3 +143,26 @@ async def test_unwatched_deadline_calls_nothing(wall_clock: WallClock) -> None:
 def test_run_without_a_deadline_never_ends() -> None:
     end = RunDeadline(RunOptions())
     assert (end.is_over, end.seconds_left(), end.planned_end(), end.at_most(0.5)) == (False, None, None, 0.5)
+
+
+async def test_run_stops_at_its_frame_limit(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
+    workspace.add(clip(frames=30))
+    summary = await workspace.enrich(RunOptions(limit=7))
+    assert summary.ending is RunEnd.LIMIT
+    assert workspace.described() == len(standin.chats) == 7
+    assert_settled(workspace)
+    await workspace.enrich()
+    assert len(standin.chats) == 30
+    assert_truthful(workspace)
+
+
+async def test_run_stops_at_its_time_limit(workspace: Workspace, standin: StandIn, clip: Callable[..., Path]) -> None:
+    workspace.add(clip(frames=200))
+    await workspace.enrich(RunOptions(limit=5))
+    standin.behave(delay=0.3)
+    summary = await workspace.enrich(RunOptions(within_seconds=2.5))
+    assert summary.ending is RunEnd.TIME_UP
+    assert 5 < workspace.described() < 200
+    assert summary.left == len(workspace.frames()) - workspace.described()
+    assert_settled(workspace)
+    assert workspace.attempts() == 0
