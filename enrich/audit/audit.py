@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
@@ -27,6 +27,7 @@ from enrich.describe.describer import Answer, Describer, Description, HostReport
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, HostError, SettingsError
 from enrich.library.library import Library
+from enrich.library.records import call_records
 from enrich.settings import Settings
 from enrich.verify.rows import parse_stored_reply
 
@@ -246,12 +247,7 @@ class Audit:
         return parse_stored_reply(call)
 
     def _record(self, kept: PlacedFrame, answer: Answer) -> None:
-        rows = [
-            store.NewAnalysis(
-                **(asdict(call) | {"warnings": [asdict(warning) for warning in call.warnings], "is_kept": False})
-            )
-            for call in answer.calls
-        ]
+        rows = call_records(answer, is_description=False)
         with writing(self._library.engine) as connection:
             store.record_calls(connection, kept.id, rows, pass_=AUDIT, now=datetime.now(UTC))
 
