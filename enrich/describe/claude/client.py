@@ -26,10 +26,10 @@ from enrich.errors import (
     SettingsError,
 )
 from enrich.settings import external_variable
-from enrich.wording import format_duration
+from enrich.wording import format_duration, one_line
 
 if TYPE_CHECKING:
-    from anthropic import AnthropicError, APIStatusError, AsyncAnthropic
+    from anthropic import AnthropicError, AsyncAnthropic
 
 KEY_VARIABLE = "ANTHROPIC_API_KEY"
 SERVICE, USER = "everyframe", "anthropic"
@@ -96,12 +96,13 @@ def to_describe_error(error: "AnthropicError", *, model: str) -> DescribeError:
         return HostDownError(UNREACHABLE)
     if isinstance(error, APIStatusError):
         code = error.error_code or error.type or ""
-        return error_for_response(error.status_code, code, _api_message(error), model=model)
+        return error_for_response(error.status_code, code, error.api_message or "", model=model)
     return CallFailedError("Claude's response could not be read: try again later")
 
 
 def error_for_response(status: int, kind: str, message: str, *, model: str) -> DescribeError:  # noqa: PLR0911  # a table
     """Our error for an HTTP status, the API's error code or type, and its message."""
+    message = one_line(message, MAX_MESSAGE_CHARACTERS)
     account = _account_error(status, kind, message, model)
     if account is not None:
         return account
@@ -132,12 +133,6 @@ def _account_error(status: int, kind: str, message: str, model: str) -> AccountE
     if status == FORBIDDEN or kind == "permission_error":
         return AccountError(f"this API key may not use {model}: {message or 'ask the owner of the key'}")
     return None
-
-
-def _api_message(error: "APIStatusError") -> str:
-    """The API's own message, in one line."""
-    text = " ".join((error.api_message or "").split())
-    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[:MAX_MESSAGE_CHARACTERS]} …"
 
 
 def anthropic_sdk() -> ModuleType:
