@@ -44,11 +44,10 @@ class OllamaHost:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS)
         verify = address.startswith("https")  # loading certificates takes 30 ms, so only where they are needed
         options: dict[str, Any] = {"timeout": timeout, "limits": limits, "verify": verify}
-        self._ollama = ollama.AsyncClient(address, trust_env=False, follow_redirects=False, **options)
         self._http = httpx.AsyncClient(base_url=address, trust_env=False, follow_redirects=False, **options)
 
     async def chat(self, request: dict[str, Any], *, seconds: float) -> ollama.ChatResponse:
-        """Get one complete reply of a model. `request` takes the arguments of `AsyncClient.chat`."""
+        """Get one complete reply of a model. `request` takes the arguments of `ollama.AsyncClient.chat`."""
         async with self.within(seconds, model=str(request["model"])):
             try:
                 given = {name: value for name, value in request.items() if value is not None} | {"stream": False}
@@ -105,7 +104,6 @@ class OllamaHost:
 
     async def close(self) -> None:
         """Close connections."""
-        await self._ollama.close()  # type: ignore[no-untyped-call]  # not annotated in the library
         await self._http.aclose()
 
     @asynccontextmanager
