@@ -1,6 +1,7 @@
 """`LocalVisionAnalyzer`: EveryFrame's Python API.
 
-    from enrich import LocalVisionAnalyzer
+    import asyncio
+    from everyframe import LocalVisionAnalyzer
 
     analyzer = LocalVisionAnalyzer(model="llava:13b")
     description = asyncio.run(analyzer.analyze_frame_deep("frame.jpg"))
