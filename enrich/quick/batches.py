@@ -43,6 +43,7 @@ PERMANENT_ERRORS = (ModelError, SettingsError, NotFoundError)  # a person must a
 MISSING = "Claude returned no result for this frame"
 TOO_LATE = "the batch's results expired: they were not collected within 29 days"
 LEASE_LOST = "another process is collecting this batch"
+MAYBE_SENT = "cannot tell yet whether the batch was sent: Claude lists its requests when it has finished"
 
 
 async def send_batch(
@@ -216,7 +217,7 @@ class _BatchCollector:
             log.info("batch was never sent", extra=about(Action.BATCH_COLLECTED, video=self._task.video_id))
             return self.result(None)
         if not found.is_certain:
-            return await self.wait("whether it was sent shows when Claude has finished", self._poll_seconds())
+            return await self.wait(MAYBE_SENT, self._poll_seconds())
         with writing(self._library.engine) as connection:
             batches.identify(connection, self._task, found.id)
         return found.id

@@ -1,7 +1,8 @@
 """Ensures that a video has kept frames to choose key frames from, within seconds, by skimming it.
 
 Works beside a running worker: a task that the worker has claimed is waited for, an unclaimed one is claimed and done
-here, with the same rows as a result. A video is decoded completely only if it is too short to skim or cannot be seeked.
+here, with the same rows as a result. A video is decoded completely only if it is too short to skim or is not
+seekable.
 """
 
 import threading
