@@ -1,6 +1,7 @@
 """`LocalVisionAnalyzer`: EveryFrame's Python API.
 
-    from enrich import LocalVisionAnalyzer
+    import asyncio
+    from everyframe import LocalVisionAnalyzer
 
     analyzer = LocalVisionAnalyzer(model="llava:13b")
     description = asyncio.run(analyzer.analyze_frame_deep("frame.jpg"))
@@ -14,10 +15,10 @@ from pathlib import Path
 
 from db import queries
 from db.engine import reading
-from enrich.describe.asking import ask_hosts_in_turn
-from enrich.describe.describer import Describer, Description, Image, Question
+from enrich.describe.asking import ask_hosts_in_turn, host_problems
+from enrich.describe.describer import Description, Image, Question
 from enrich.describe.registry import make_describer
-from enrich.errors import DescribeError, ModelError, NotAVideoError, VideoError
+from enrich.errors import NotAVideoError, VideoError
 from enrich.library.library import Library
 from enrich.quick.batches import watch_batches
 from enrich.settings import Settings, load_settings
@@ -81,19 +82,6 @@ class LocalVisionAnalyzer:
             return await Worker(library, describer, options, side_tasks=[watch_batches]).run()
         finally:
             await describer.close()
-
-
-async def host_problems(describer: Describer) -> list[DescribeError]:
-    """Check all hosts and return their problems. Raises ModelError if every host has one that only a person can fix."""
-    problems: list[DescribeError] = []
-    for host in describer.hosts:
-        try:
-            await describer.check(host)
-        except DescribeError as error:
-            problems.append(error)
-    if problems and len(problems) == len(describer.hosts) and all(isinstance(one, ModelError) for one in problems):
-        raise problems[0]
-    return problems
 
 
 def _require_videos(library: Library, options: RunOptions) -> None:

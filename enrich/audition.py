@@ -19,7 +19,7 @@ from db.engine import reading, writing
 from db.models import AUDITION, DEEP, RunState
 from db.queries import FrameRow, VideoRow
 from enrich.control.control import running_worker
-from enrich.describe.asking import ask
+from enrich.describe.asking import ask, run_on_hosts
 from enrich.describe.describer import Answer, Describer, Image, MotionHint, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, RunningError, VideoError
@@ -126,9 +126,10 @@ async def run_audition(
     """
     run = _ModelRun(describer, list(chosen), on_reply)
     try:
-        async with asyncio.TaskGroup() as group:
-            for host in describer.hosts:
-                group.create_task(_run_host(library, run, host, group))
+        problem = await run_on_hosts(
+            describer, library.settings.concurrency, lambda report: _describe_all(library, run, report.host)
+        )
+        run.trouble = run.trouble or problem
     finally:
         for host in describer.hosts:
             with suppress(DescribeError):
@@ -137,20 +138,8 @@ async def run_audition(
     return await asyncio.to_thread(_result, library, run)
 
 
-async def _run_host(library: Library, run: _ModelRun, host: str, group: asyncio.TaskGroup) -> None:
-    try:
-        report = await run.describer.prepare(host)
-    except DescribeError as error:
-        run.trouble = error
-        return
-    at_once = library.settings.concurrency
-    slots = min(at_once, report.calls_at_once or at_once)
-    run.slots += slots
-    for _ in range(slots):
-        group.create_task(_describe_all(library, run, host))
-
-
 async def _describe_all(library: Library, run: _ModelRun, host: str) -> None:
+    run.slots += 1
     failures = 0
     while run.waiting and failures < MAX_CONSECUTIVE_FAILURES:
         one = run.waiting.pop(0)

@@ -61,7 +61,7 @@ def check_budget(
         budget = format_usd(settings.monthly_budget_usd)
         raise BudgetError(
             f"{format_usd(usd)} exceeds what is left of this month's budget of {budget}: "
-            f"{format_usd(spent)} is spent{pending}. Raise it: everyframe settings set monthly_budget_usd AMOUNT"
+            f"{format_usd(spent)} is spent{pending}. Raise it with `everyframe settings set monthly_budget_usd AMOUNT`"
         )
 
 

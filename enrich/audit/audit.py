@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
@@ -22,11 +22,12 @@ from db.models import AUDIT
 from db.queries import VideoRow
 from enrich.audit.pairs import AuditPlan, ComparedFrame, SkippedFrame, altered_copy, compared_frames, is_reusable
 from enrich.audit.report import DescribedPair, DescriptionPair, KnownFrame, Report, build_report
-from enrich.describe.asking import ask
-from enrich.describe.describer import Answer, Describer, Description, Image, Question
+from enrich.describe.asking import ask, run_on_hosts
+from enrich.describe.describer import Answer, Describer, Description, HostReport, Image, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, HostError, SettingsError
 from enrich.library.library import Library
+from enrich.library.records import call_records
 from enrich.settings import Settings
 from enrich.verify.rows import parse_stored_reply
 
@@ -115,6 +116,7 @@ class Audit:
         self._described: list[DescribedPair] = []
         self._known: list[KnownFrame] = []
         self._repeated: list[DescriptionPair] = []
+        self._hosts: dict[str, _HostState] = {}
         self._trouble: DescribeError | None = None
         self._work: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -151,26 +153,13 @@ class Audit:
         return await asyncio.to_thread(self._result)
 
     async def _run_hosts(self) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for host in self._describer.hosts:
-                    group.create_task(self._run_host(host, group))
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+        concurrency = self._library.settings.concurrency
+        problem = await run_on_hosts(self._describer, concurrency, self._describe_all)
+        self._trouble = self._trouble or problem
 
-    async def _run_host(self, host: str, group: asyncio.TaskGroup) -> None:
-        """Start as many concurrent calls as the host allows."""
-        try:
-            report = await self._describer.prepare(host)
-        except DescribeError as error:
-            self._trouble = error
-            return
-        state = _HostState(host, report.model_digest)
-        slots = self._library.settings.concurrency
-        for _ in range(min(slots, report.calls_at_once or slots)):
-            group.create_task(self._describe_all(state))
-
-    async def _describe_all(self, state: _HostState) -> None:
+    async def _describe_all(self, report: HostReport) -> None:
+        """Describe until nothing is left or the host fails. Concurrent calls to one host share its state."""
+        state = self._hosts.setdefault(report.host, _HostState(report.host, report.model_digest))
         loop = asyncio.get_running_loop()
         while not state.is_stopped:
             batch = (
@@ -258,12 +247,7 @@ class Audit:
         return parse_stored_reply(call)
 
     def _record(self, kept: PlacedFrame, answer: Answer) -> None:
-        rows = [
-            store.NewAnalysis(
-                **(asdict(call) | {"warnings": [asdict(warning) for warning in call.warnings], "is_kept": False})
-            )
-            for call in answer.calls
-        ]
+        rows = call_records(answer, is_description=False)
         with writing(self._library.engine) as connection:
             store.record_calls(connection, kept.id, rows, pass_=AUDIT, now=datetime.now(UTC))
 

@@ -115,8 +115,8 @@ def verify(
 
 
 async def _run_audit(library: "Library", describer: "Describer", plan: "AuditPlan") -> "AuditResult":
-    from enrich.analyzer import host_problems
     from enrich.audit.audit import Audit
+    from enrich.describe.asking import host_problems
 
     try:
         for problem in await host_problems(describer):

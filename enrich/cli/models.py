@@ -285,7 +285,7 @@ async def _audition(
 
     titles = {one.video.id: one.video.title for one in chosen}
 
-    def on_take(reply: "AuditionReply") -> None:
+    def on_reply(reply: "AuditionReply") -> None:
         if as_json:
             print_json_line(asdict(reply))
         else:
@@ -294,7 +294,7 @@ async def _audition(
     results = []
     for model in models:
         describer = make_describer(library.settings.model_copy(update={"model": model}))
-        result = await run_audition(library, describer, chosen, on_reply=on_take)
+        result = await run_audition(library, describer, chosen, on_reply=on_reply)
         if as_json:
             print_json_line(asdict(result))
         results.append(result)

@@ -297,7 +297,7 @@ def _run(
     supervisor: "ProcessIdentity | None" = None,
     log_path: Path | None = None,
 ) -> "RunSummary":
-    from enrich.analyzer import host_problems
+    from enrich.describe.asking import host_problems
     from enrich.quick.batches import watch_batches
     from enrich.worker.worker import Worker
 

@@ -1,4 +1,7 @@
-"""Ask a describer about images; if the reply is flagged, retry once with another prompt and keep the better reply."""
+"""Ask a describer about images; if the reply is flagged, retry once with another prompt and keep the better reply.
+
+Also what is done with all hosts of a describer: check them, ask one after another, or keep all of them busy.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
@@ -16,7 +19,7 @@ from enrich.describe.describer import (
     Question,
     ReplyWarning,
 )
-from enrich.errors import CallFailedError, DescribeError
+from enrich.errors import CallFailedError, DescribeError, ModelError
 
 # Worst first: each outweighs all that follow.
 WORST_FIRST = (
@@ -88,6 +91,19 @@ async def ask_hosts_in_turn(
         on_empty(answer)
         last = CallFailedError(f"`{describer.model}` returned an empty reply: try again, or use another model")
     raise last
+
+
+async def host_problems(describer: Describer) -> list[DescribeError]:
+    """Check all hosts and return their problems. Raises ModelError if every host has one that only a person can fix."""
+    problems: list[DescribeError] = []
+    for host in describer.hosts:
+        try:
+            await describer.check(host)
+        except DescribeError as error:
+            problems.append(error)
+    if problems and len(problems) == len(describer.hosts) and all(isinstance(one, ModelError) for one in problems):
+        raise problems[0]
+    return problems
 
 
 async def run_on_hosts(

@@ -121,8 +121,6 @@ class HostReport:
     model_digest: str
     sentence: str
     fits_gpu: bool | None = None  # None: no GPU is used, or the host does not report it
-    loaded_bytes: int = 0  # memory the loaded model takes
-    gpu_bytes: int = 0  # the part of it in GPU memory
     calls_at_once: int | None = None  # more concurrent calls than this bring nothing; None: no such limit
 
 

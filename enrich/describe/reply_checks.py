@@ -1,6 +1,7 @@
 """Reply checks: repetition, prompt leaks, and (over a run) duplicate texts and retries that do not help.
 
-`ReplyHistory` remembers only the current run. One instance serves one worker and is used from one thread.
+`ReplyHistory` remembers nothing from before: there is one instance per run, audit or auditioned model. It is used from
+one thread.
 """
 
 import re

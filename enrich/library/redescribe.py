@@ -78,7 +78,7 @@ def _save(
     with writing(library.engine) as connection:
         if queries.frame(connection, frame.id) is None:
             raise CallFailedError("the frame was removed in the meantime, so its description was not saved")
-        job = queue.take_over(
+        task = queue.take_over(
             connection,
             video_id=frame.video_id,
             frame_id=frame.id,
@@ -88,7 +88,7 @@ def _save(
         )
         store.save_description(
             connection,
-            job,
+            task,
             store.NewDescription(description.text, description.tags, searchable.text, searchable.tags),
             analyses=call_records(answer),
             now=now,

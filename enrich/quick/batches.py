@@ -43,6 +43,7 @@ PERMANENT_ERRORS = (ModelError, SettingsError, NotFoundError)  # a person must a
 MISSING = "Claude returned no result for this frame"
 TOO_LATE = "the batch's results expired: they were not collected within 29 days"
 LEASE_LOST = "another process is collecting this batch"
+MAYBE_SENT = "cannot tell yet whether the batch was sent: Claude lists its requests when it has finished"
 
 
 async def send_batch(
@@ -129,11 +130,11 @@ async def collect_batch(
         with reading(library.engine) as connection:
             return bool(batches.open_batches(connection, video_ids))
 
-    job = await asyncio.to_thread(claim) if await asyncio.to_thread(has_open) else None
-    if job is None:
+    task = await asyncio.to_thread(claim) if await asyncio.to_thread(has_open) else None
+    if task is None:
         return None
-    collector = _BatchCollector(library, job, batches.batch_of(job), on_wait)
-    with LeaseRenewal(library.engine, [job]):
+    collector = _BatchCollector(library, task, batches.batch_of(task), on_wait)
+    with LeaseRenewal(library.engine, [task]):
         try:
             return await collector.collect()
         except queue.LeaseLostError:
@@ -149,10 +150,10 @@ class _BatchCollector:
     """Collects one claimed batch."""
 
     def __init__(
-        self, library: Library, job: queue.ClaimedTask, batch: batches.Batch, on_wait: Callable[[str], None]
+        self, library: Library, task: queue.ClaimedTask, batch: batches.Batch, on_wait: Callable[[str], None]
     ) -> None:
         self._library = library
-        self._job = job
+        self._task = task
         self._batch = batch
         self._on_wait = on_wait
 
@@ -187,7 +188,7 @@ class _BatchCollector:
         def release() -> None:
             later = datetime.now(UTC) + timedelta(seconds=seconds)
             with writing(self._library.engine) as connection:
-                queue.release(connection, self._job, reason=reason, not_before=later)
+                queue.release(connection, self._task, reason=reason, not_before=later)
 
         try:
             await asyncio.to_thread(release)
@@ -197,7 +198,7 @@ class _BatchCollector:
 
     def result(self, waiting_for: str | None) -> CollectResult:
         """The batch's state; `waiting_for` None: it is done."""
-        return CollectResult(self._job.id, self._job.video_id, waiting_for)
+        return CollectResult(self._task.id, self._task.video_id, waiting_for)
 
     async def _find(self, claude: ClaudeBatches) -> str | CollectResult:
         """The id of a batch whose sender did not save it; or a result: wait, or it was never sent."""
@@ -212,13 +213,13 @@ class _BatchCollector:
             if self._age() < SETTLE_SECONDS:
                 return await self.wait("checking whether it was sent", SHORT_POLL_SECONDS)
             with writing(self._library.engine) as connection:
-                batches.discard(connection, self._job.id)
-            log.info("batch was never sent", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
+                batches.discard(connection, self._task.id)
+            log.info("batch was never sent", extra=about(Action.BATCH_COLLECTED, video=self._task.video_id))
             return self.result(None)
         if not found.is_certain:
-            return await self.wait("whether it was sent shows when Claude has finished", self._poll_seconds())
+            return await self.wait(MAYBE_SENT, self._poll_seconds())
         with writing(self._library.engine) as connection:
-            batches.identify(connection, self._job, found.id)
+            batches.identify(connection, self._task, found.id)
         return found.id
 
     def _save(self, custom_id: str, results: tuple[QuickResult, ...]) -> None:
@@ -229,7 +230,7 @@ class _BatchCollector:
         )
         now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
-            if not batches.record_part(connection, self._job, custom_id, _problems(results), now=now):
+            if not batches.record_part(connection, self._task, custom_id, _problems(results), now=now):
                 return
             save_results(connection, results, {}, now=now)
 
@@ -238,14 +239,14 @@ class _BatchCollector:
 
         def finish() -> None:
             with writing(self._library.engine) as connection:
-                row = batches.batch(connection, self._job.id)
+                row = batches.batch(connection, self._task.id)
                 parts = row.batch.parts if row is not None else {}
                 saved = row.batch.saved if row is not None else []
                 left = {label: problem for name, labels in parts.items() if name not in saved for label in labels}
-                batches.finish(connection, self._job, left)
+                batches.finish(connection, self._task, left)
 
         await asyncio.to_thread(finish)
-        log.info("batch collected", extra=about(Action.BATCH_COLLECTED, video=self._job.video_id))
+        log.info("batch collected", extra=about(Action.BATCH_COLLECTED, video=self._task.video_id))
         return self.result(None)
 
     def _poll_seconds(self) -> float:

@@ -1,7 +1,8 @@
 """Ensures that a video has kept frames to choose key frames from, within seconds, by skimming it.
 
 Works beside a running worker: a task that the worker has claimed is waited for, an unclaimed one is claimed and done
-here, with the same rows as a result. A video is decoded completely only if it is too short to skim or cannot be seeked.
+here, with the same rows as a result. A video is decoded completely only if it is too short to skim or is not
+seekable.
 """
 
 import threading
@@ -68,8 +69,8 @@ def ensure_frames(
 def _skim(library: Library, video_id: int, stop: threading.Event) -> None:
     """Skim the video, or wait for the process that does, until the timeout."""
 
-    def work(job: queue.ClaimedTask) -> None:
-        skim_video(library, job, passes=(DEEP,), stop=stop, on_frames=lambda: None)
+    def work(task: queue.ClaimedTask) -> None:
+        skim_video(library, task, passes=(DEEP,), stop=stop, on_frames=lambda: None)
 
     end = time.monotonic() + SKIM_TIMEOUT_SECONDS
     _until_done(library, video_id, TaskKind.SKIM, work, is_over=lambda: stop.is_set() or time.monotonic() >= end)
@@ -82,8 +83,8 @@ def _decode(library: Library, video_id: int, stop: threading.Event) -> None:
         if stop.is_set():
             progress.extraction.close()
 
-    def work(job: queue.ClaimedTask) -> None:
-        extract_video(library, job, passes=(DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
+    def work(task: queue.ClaimedTask) -> None:
+        extract_video(library, task, passes=(DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
 
     _until_done(library, video_id, TaskKind.EXTRACT, work, is_over=stop.is_set)
 
@@ -101,25 +102,25 @@ def _until_done(
         status, reason = _state(library, video_id, kind) or (TaskStatus.DONE, None)
         if status in (TaskStatus.DONE, TaskStatus.FAILED):
             return
-        job = _claimed(library, video_id, kind)
-        if job is None:
+        task = _claimed(library, video_id, kind)
+        if task is None:
             if status is TaskStatus.TODO and reason is not None:
                 raise VideoError(reason)
             time.sleep(POLL_SECONDS)
             continue
         try:
-            with LeaseRenewal(library.engine, [job]):
-                work(job)
+            with LeaseRenewal(library.engine, [task]):
+                work(task)
         except queue.LeaseLostError:  # a worker has taken over the task
             continue
         except BaseException:
-            _release(library, job)
+            _release(library, task)
             raise
 
 
 def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.ClaimedTask | None:
     with writing(library.engine) as connection:
-        jobs = queue.claim(
+        tasks = queue.claim(
             connection,
             queue.TaskFilter(kind, video_ids=[video_id]),
             run_id=None,
@@ -127,13 +128,13 @@ def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.ClaimedTa
             limit=1,
             now=datetime.now(UTC),
         )
-    return jobs[0] if jobs else None
+    return tasks[0] if tasks else None
 
 
-def _release(library: Library, job: queue.ClaimedTask) -> None:
+def _release(library: Library, task: queue.ClaimedTask) -> None:
     try:
         with writing(library.engine) as connection:
-            queue.release(connection, job)
+            queue.release(connection, task)
     except queue.LeaseLostError:
         return
 

@@ -107,7 +107,7 @@ class GapQueue:
 def has_room(gap: float, described: int, order: CoverageOrder) -> bool:
     """Whether a video with `described` frames and gaps of at most `gap` seconds may have one filled.
 
-    Not before the moments that skimming missed are described: until then gaps may be larger.
+    Not before the points that the skim missed are described: until then gaps may be larger.
     """
     is_settled = gap <= order.gap(SKIM_COUNTS_TO_REVISIT * order.skim_count())
     return is_settled and gap * (described + 1) <= ROOM * order.length

@@ -71,7 +71,7 @@ def skim(
 
     `known` are the timestamps of frames found before. They are chosen like others but not yielded again, so that with
     the same targets an interrupted skim continues where it ended. A target gets no frame if the candidates are like
-    their chosen neighbours, have errors, or cost too much to reach. A video that cannot be seeked, or whose frames have
+    their chosen neighbours, have errors, or cost too much to reach. A video that is not seekable, or whose frames have
     no timestamps, yields nothing. The file is opened with the first frame and closed with the iterator.
 
     Raises NotAVideoError or VideoMissingError, and OSError if an image cannot be written.

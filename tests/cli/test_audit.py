@@ -4,6 +4,8 @@ import signal
 
 import pytest
 
+from db import store
+from enrich.errors import LibraryError
 from tests.cli.terminal import COMMAND, ask, running
 from tests.waiting import wait_until
 
@@ -77,6 +79,15 @@ def test_unreachable_ollama_is_one_line(cli, library):
     assert set(said.err.splitlines()) == {
         "everyframe: Ollama at http://127.0.0.1:9 is not responding: start it with `ollama serve`"
     }
+
+
+def test_failed_save_is_one_line(cli, library, standin, monkeypatch):
+    def full(*_, **__):
+        raise LibraryError("the disk is full: free some space")
+
+    monkeypatch.setattr(store, "record_calls", full)
+    said = cli("audit", "numbers", "--sample", "4")
+    assert (said.code, said.err) == (1, "everyframe: the disk is full: free some space\n")
 
 
 def test_help_explains_the_exit_code(cli):

@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from db import runs
+from db import runs, store
 from db.engine import reading, writing
 from db.models import RunState
 from db.queries import speed
 from enrich.audition import choose_frames
+from enrich.errors import LibraryError
 from enrich.library.library import open_engine
 from enrich.process import this_process
 from enrich.settings import load_settings
@@ -106,6 +107,16 @@ def test_failed_frame_has_its_reason(cli, library, standin):
     assert len(failed) == 1
     assert "runner process has terminated" in failed[0]["error"]
     assert rows[-1]["frames"] == 5
+
+
+def test_failed_save_is_one_line(cli, library, standin, monkeypatch):
+    def full(*_, **__):
+        raise LibraryError("the disk is full: free some space")
+
+    monkeypatch.setattr(store, "record_calls", full)
+    said = cli("audition", "--frames", "4")
+    assert (said.code, said.err) == (1, "everyframe: the disk is full: free some space\n")
+    assert standin.loaded == set()
 
 
 def test_text_output_has_descriptions_and_a_table(cli, library, standin):

@@ -2,13 +2,14 @@ import json
 
 import pytest
 
-from enrich.describe.asking import WORST_FIRST, ask
+from enrich.describe.asking import WORST_FIRST, ask, ask_hosts_in_turn
 from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Pass, Problem, PromptStyle
+from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.reply import read_reply
-from enrich.errors import CallTimeoutError, HostDownError
+from enrich.errors import CallFailedError, CallTimeoutError, HostDownError
 from tests.describe.images import call, question
-from tests.standin import Trick
+from tests.standin import StandIn, Trick
 
 CONTEXT = "Grandma Erna's 80th birthday"
 
@@ -183,6 +184,35 @@ async def test_failed_first_call_raises(describer, standin):
     standin.stop()
     with pytest.raises(HostDownError):
         await ask(describer, question(), host=standin.address)
+
+
+@pytest.fixture
+async def two_hosts(settings, standin):
+    """A describer of two hosts, and the second one."""
+    with StandIn() as second:
+        describer = OllamaDescriber(settings(ollama_hosts=f"{standin.address},{second.address}"))
+        yield describer, second
+        await describer.close()
+
+
+async def test_empty_reply_is_recorded_and_the_next_host_is_asked(two_hosts, standin):
+    describer, second = two_hosts
+    standin.play(Trick.EMPTY, stubborn=True)
+    empty = []
+    answer, description = await ask_hosts_in_turn(describer, question(12), on_empty=empty.append)
+    assert "Frame number 12" in description.text
+    assert [made.host for made in answer.calls] == [second.address]
+    assert [made.host for one in empty for made in one.calls] == [standin.address] * 2
+    assert [one.description for one in empty] == [None]
+
+
+async def test_error_of_the_last_host_is_raised(two_hosts, standin):
+    describer, second = two_hosts
+    standin.stop()
+    second.play(Trick.ERROR)
+    with pytest.raises(CallFailedError, match=f"^{second.address} returned an error"):
+        await ask_hosts_in_turn(describer, question(12))
+    assert len(second.chats) == 1
 
 
 def test_every_problem_has_a_weight():

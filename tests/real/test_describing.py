@@ -34,8 +34,7 @@ async def test_prepare_reports_the_real_model(describer, real_ollama):
     report = await describer.prepare(real_ollama.address)
     assert report.model == f"{real_ollama.model}:latest"
     assert len(report.model_digest) == 64
-    assert report.loaded_bytes > 0
-    assert report.sentence
+    assert f"`{report.model}` is loaded and " in report.sentence or "fit into GPU memory" in report.sentence
 
 
 async def test_call_has_tokens_times_and_digest(describer, real_ollama):

@@ -15,10 +15,10 @@ from tests.standin import StandIn, Trick
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace
 
-FILM = Footage(duration=100.0, source_frames=2500, width=1920, height=1080)
+VIDEO = Footage(duration=100.0, source_frames=2500, width=1920, height=1080)
 
 
-def ahead(workspace: Workspace, sampling: str, footage: Footage = FILM) -> Estimate:
+def ahead(workspace: Workspace, sampling: str, footage: Footage = VIDEO) -> Estimate:
     with reading(workspace.library.engine) as connection:
         return estimate(connection, workspace.settings, [footage], parse_sampling(sampling))
 

@@ -1,4 +1,4 @@
-"""The plan of a night, and what was reached."""
+"""The plan of a run, and what was reached."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,11 +19,11 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
 
 
 def test_reachable_gap_is_that_of_the_coverage_order():
-    films = [VideoState(3600.0, 100_000, 0), VideoState(600.0, 100_000, 0)]
-    gap = reachable_gap(films, 1000)
-    even_calls = sum(CoverageOrder(video.duration).count(gap) for video in films)
-    assert 745 <= even_calls <= 750  # one call in four is left for gaps between unlike neighbours
-    assert reachable_gap(films, 2000) == pytest.approx(gap / 2, rel=0.02)
+    videos = [VideoState(3600.0, 100_000, 0), VideoState(600.0, 100_000, 0)]
+    gap = reachable_gap(videos, 1000)
+    coverage_calls = sum(CoverageOrder(video.duration).count(gap) for video in videos)
+    assert 745 <= coverage_calls <= 750  # one call in four is left for gaps between unlike neighbours
+    assert reachable_gap(videos, 2000) == pytest.approx(gap / 2, rel=0.02)
 
 
 def test_described_frames_and_a_still_video_need_no_calls():

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from enrich.describe.claude.client import NotFoundError, RequestRefusedError, error_for_response
@@ -132,7 +133,9 @@ class ClaudeBatches:
                 continue
             if result.type == "errored":
                 error = result.error.error
-                problem = str(error_for_response(400, error.type, error.message, model=self._quick.model))
+                problem = str(
+                    error_for_response(HTTPStatus.BAD_REQUEST, error.type, error.message, model=self._quick.model)
+                )
             else:
                 problem = EXPIRED if result.type == "expired" else CANCELED
             yield line.custom_id, tuple(QuickResult(label, None, problem, ()) for label in part_weights)

@@ -10,6 +10,7 @@ never stored or logged.
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from http import HTTPStatus
 from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,10 +27,10 @@ from enrich.errors import (
     SettingsError,
 )
 from enrich.settings import external_variable
-from enrich.wording import format_duration
+from enrich.wording import format_duration, one_line
 
 if TYPE_CHECKING:
-    from anthropic import AnthropicError, APIStatusError, AsyncAnthropic
+    from anthropic import AnthropicError, AsyncAnthropic
 
 KEY_VARIABLE = "ANTHROPIC_API_KEY"
 SERVICE, USER = "everyframe", "anthropic"
@@ -40,9 +41,7 @@ BILLING_URL = "https://platform.claude.com/settings/billing"
 STATUS_URL = "https://status.claude.com"
 UNREACHABLE = "Claude cannot be reached: check the internet connection, then try again"
 MAX_MESSAGE_CHARACTERS = 200  # of the API's own message
-BAD_REQUEST, UNAUTHORIZED, PAYMENT, FORBIDDEN, NOT_FOUND, TOO_LARGE = 400, 401, 402, 403, 404, 413
-RATE_LIMITED, UNAVAILABLE, OVERLOADED = 429, 503, 529
-SERVER_ERRORS = 500
+OVERLOADED = 529  # an HTTP status of Claude's own
 DEFAULT_ADDRESS = "https://api.anthropic.com"
 ADDRESS_VARIABLE = "ANTHROPIC_BASE_URL"
 MAX_WAIT_SECONDS = 300.0  # backoff of one request in total
@@ -96,26 +95,27 @@ def to_describe_error(error: "AnthropicError", *, model: str) -> DescribeError:
         return HostDownError(UNREACHABLE)
     if isinstance(error, APIStatusError):
         code = error.error_code or error.type or ""
-        return error_for_response(error.status_code, code, _api_message(error), model=model)
+        return error_for_response(error.status_code, code, error.api_message or "", model=model)
     return CallFailedError("Claude's response could not be read: try again later")
 
 
 def error_for_response(status: int, kind: str, message: str, *, model: str) -> DescribeError:  # noqa: PLR0911  # a table
     """Our error for an HTTP status, the API's error code or type, and its message."""
+    message = one_line(message, MAX_MESSAGE_CHARACTERS)
     account = _account_error(status, kind, message, model)
     if account is not None:
         return account
-    if status == NOT_FOUND or kind == "not_found_error":
+    if status == HTTPStatus.NOT_FOUND or kind == "not_found_error":
         if message.startswith("model"):
             return ModelError(f"Claude has no model {model}: set EVERYFRAME_QUICK_MODEL to another one")
         return NotFoundError(f"Claude did not find the requested object: {message or 'no reason given'}")
-    if status == RATE_LIMITED or kind == "rate_limit_error":
+    if status == HTTPStatus.TOO_MANY_REQUESTS or kind == "rate_limit_error":
         return HostBusyError("Claude's rate limit is reached: try again in a few minutes")
-    if status in (OVERLOADED, UNAVAILABLE) or kind == "overloaded_error":
+    if status in (OVERLOADED, HTTPStatus.SERVICE_UNAVAILABLE) or kind == "overloaded_error":
         return HostBusyError(f"Claude is overloaded ({STATUS_URL}): try again in a few minutes")
-    if status >= SERVER_ERRORS or kind in ("api_error", "timeout_error"):
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or kind in ("api_error", "timeout_error"):
         return HostBusyError(f"Claude had an internal error ({STATUS_URL}): try again in a few minutes")
-    if status == TOO_LARGE:
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return RequestRefusedError("the images are too large for one request to Claude: choose fewer key frames")
     return RequestRefusedError(f"Claude rejected the request: {message or f'HTTP {status}'}")
 
@@ -123,21 +123,15 @@ def error_for_response(status: int, kind: str, message: str, *, model: str) -> D
 def _account_error(status: int, kind: str, message: str, model: str) -> AccountError | None:
     """Errors that only the account's owner can fix. Checked first, because some of them come as a rate limit."""
     text = message.lower()
-    if status == UNAUTHORIZED or kind == "authentication_error":
+    if status == HTTPStatus.UNAUTHORIZED or kind == "authentication_error":
         return AccountError(f"Claude rejected the API key: {KEY_HELP}")
-    if status == PAYMENT or kind == "billing_error" or "credit balance" in text:
+    if status == HTTPStatus.PAYMENT_REQUIRED or kind == "billing_error" or "credit balance" in text:
         return AccountError(f"the Claude account has no credit left: add credit at {BILLING_URL}, then try again")
     if "spend_limit" in kind or "spend limit" in text or "usage limits" in text:
         return AccountError(f"the Claude account has reached its spend limit: raise it at {BILLING_URL}, or wait")
-    if status == FORBIDDEN or kind == "permission_error":
+    if status == HTTPStatus.FORBIDDEN or kind == "permission_error":
         return AccountError(f"this API key may not use {model}: {message or 'ask the owner of the key'}")
     return None
-
-
-def _api_message(error: "APIStatusError") -> str:
-    """The API's own message, in one line."""
-    text = " ".join((error.api_message or "").split())
-    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[:MAX_MESSAGE_CHARACTERS]} …"
 
 
 def anthropic_sdk() -> ModuleType:

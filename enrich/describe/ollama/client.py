@@ -24,11 +24,12 @@ from enrich.errors import (
     ModelError,
 )
 from enrich.settings import DEFAULT_OLLAMA_HOST
+from enrich.wording import one_line
 
 KEEPALIVE_SECONDS = 2.0
 JSON_HEADERS = {"Content-Type": "application/json"}
 QUERY_TIMEOUT_SECONDS = 30.0  # for requests without a model call: installed and loaded models
-MAX_MESSAGE_CHARACTERS = 200
+MAX_MESSAGE_CHARACTERS = 200  # of the server's own message
 
 
 class OllamaHost:
@@ -43,11 +44,10 @@ class OllamaHost:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS)
         verify = address.startswith("https")  # loading certificates takes 30 ms, so only where they are needed
         options: dict[str, Any] = {"timeout": timeout, "limits": limits, "verify": verify}
-        self._ollama = ollama.AsyncClient(address, trust_env=False, follow_redirects=False, **options)
         self._http = httpx.AsyncClient(base_url=address, trust_env=False, follow_redirects=False, **options)
 
     async def chat(self, request: dict[str, Any], *, seconds: float) -> ollama.ChatResponse:
-        """Get one complete reply of a model. `request` takes the arguments of `AsyncClient.chat`."""
+        """Get one complete reply of a model. `request` takes the arguments of `ollama.AsyncClient.chat`."""
         async with self.within(seconds, model=str(request["model"])):
             try:
                 given = {name: value for name, value in request.items() if value is not None} | {"stream": False}
@@ -98,12 +98,12 @@ class OllamaHost:
                     continue
                 part = json.loads(line)
                 if part.get("error"):
-                    raise CallFailedError(f"{self.address}: {one_line(str(part['error']))}")
+                    reason = one_line(_without_markup(str(part["error"])), MAX_MESSAGE_CHARACTERS)
+                    raise CallFailedError(f"{self.address}: {reason}")
                 yield part
 
     async def close(self) -> None:
         """Close connections."""
-        await self._ollama.close()  # type: ignore[no-untyped-call]  # not annotated in the library
         await self._http.aclose()
 
     @asynccontextmanager
@@ -122,13 +122,14 @@ class OllamaHost:
         except ollama.ResponseError as error:
             raise self._status_error(error.status_code, str(error.error), model) from error
         except Exception as error:
+            reason = one_line(_without_markup(str(error)), MAX_MESSAGE_CHARACTERS)
             raise CallFailedError(
-                f"{self.address} sent an unreadable response ({type(error).__name__}): {one_line(str(error))}"
+                f"{self.address} sent an unreadable response ({type(error).__name__}): {reason}"
             ) from error
 
     def _status_error(self, status: int, text: str, model: str) -> DescribeError:
         """Our error for an HTTP status and its text."""
-        text = one_line(text) or "no reason given"
+        text = one_line(_without_markup(text), MAX_MESSAGE_CHARACTERS) or "no reason given"
         match status:
             case HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.TOO_MANY_REQUESTS:
                 return HostBusyError(f"{self.address} is overloaded: {text}")
@@ -170,7 +171,6 @@ def _json_object(response: httpx.Response) -> dict[str, Any]:
     return value
 
 
-def one_line(text: str) -> str:
-    """A server's text for use in a message: without markup and line breaks, shortened."""
-    text = " ".join(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE).split())
-    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[: MAX_MESSAGE_CHARACTERS - 1]}…"
+def _without_markup(text: str) -> str:
+    """A server's text without HTML tags: proxies send whole pages."""
+    return re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)

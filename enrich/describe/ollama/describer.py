@@ -241,7 +241,5 @@ def _report(host: str, found: InstalledModel, loaded: LoadedModel | None, *, cal
         model_digest=found.digest,
         sentence=sentence,
         fits_gpu=fits,
-        loaded_bytes=size,
-        gpu_bytes=gpu,
         calls_at_once=calls_at_once,
     )

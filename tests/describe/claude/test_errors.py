@@ -155,6 +155,13 @@ async def test_rejected_request_gives_the_reason(make_quick, claude, monkeypatch
     assert claude.bills == []
 
 
+@pytest.mark.parametrize("status", [400, 403, 404])
+def test_control_characters_of_the_api_are_escaped(status):
+    problem = client.error_for_response(status, "", "bad \x1b[31mmodel\u202e" + " a" * 200, model="claude-haiku-5-5")
+    assert "bad \\x1b[31mmodel\\u202e a a" in str(problem)
+    assert len(str(problem)) < 300
+
+
 async def test_missing_key_sends_nothing_and_says_how_to_set_it(make_quick, claude, monkeypatch):
     monkeypatch.delenv("ANTHROPIC_API_KEY")
     problem = await problem_of(make_quick())

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from http import HTTPStatus
 
 import pytest
 
@@ -16,6 +17,7 @@ from enrich.errors import (
 )
 from tests.describe.images import numbered_jpeg, question
 from tests.standin import ShelfModel, StandIn, Trick
+from tests.standin.tricks import REFUSALS
 from tests.waiting import until
 
 
@@ -158,6 +160,14 @@ async def test_every_failure_is_one_of_our_errors_in_one_line(describer, standin
     assert "\n" not in str(raised.value)
     assert "<" not in str(raised.value)
     assert (await describer.describe(question(), host=standin.address)).raw_reply  # the next call succeeds
+
+
+async def test_control_characters_of_a_server_are_escaped(describer, standin, monkeypatch):
+    hostile = (HTTPStatus.INTERNAL_SERVER_ERROR, "bad \x1b[31mmodel\u202e")
+    monkeypatch.setitem(REFUSALS, Trick.ERROR, hostile)
+    standin.play(Trick.ERROR)
+    with pytest.raises(CallFailedError, match=r"bad \\x1b\[31mmodel\\u202e$"):
+        await describer.describe(question(), host=standin.address)
 
 
 async def test_host_that_does_not_listen_is_down(describer, standin):
