@@ -20,6 +20,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, true, u
 from db import queue, search
 from db.models import (
     DEEP,
+    EXTRACTION_ENDED,
     Analysis,
     EnrichmentStatus,
     ExtractionStatus,
@@ -292,7 +293,7 @@ def enrichment_due(connection: Connection, video_id: int) -> EnrichmentStatus | 
     row = connection.execute(states.where(Video.id == video_id)).one_or_none()
     if row is None:
         return None
-    ended = row.extraction_status in (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED) and not row.is_open
+    ended = row.extraction_status in EXTRACTION_ENDED and not row.is_open
     if ended and not _has_unplanned_frames(connection, video_id):
         return EnrichmentStatus.ENRICHED if row.is_started else EnrichmentStatus.FAILED
     return EnrichmentStatus.ENRICHING if row.is_started else EnrichmentStatus.PENDING
