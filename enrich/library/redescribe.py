@@ -104,7 +104,7 @@ def _save_description(
     now: datetime,
 ) -> None:
     searchable = searchable_text(description, answer.unverified_names)
-    job = queue.take_over(
+    task = queue.take_over(
         connection,
         video_id=frame.video_id,
         frame_id=frame.id,
@@ -114,7 +114,7 @@ def _save_description(
     )
     store.save_description(
         connection,
-        job,
+        task,
         store.NewDescription(description.text, description.tags, searchable.text, searchable.tags),
         analyses=call_records(answer),
         now=now,
