@@ -60,12 +60,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """A batch with its task and its video. `waits`: what it is waiting for, or its last error."""
+    """A batch with its task and its video."""
 
     task_id: int
     video_id: int
     status: TaskStatus
-    waits: str | None
     batch: Batch
 
 
@@ -166,13 +165,13 @@ def pending_usd(connection: Connection) -> float:
 
 def _rows(connection: Connection, where: Any, video_ids: Collection[int] | None) -> list[BatchRow]:
     statement = (
-        select(Task.id, Task.video_id, Task.status, Task.error, Task.payload)
+        select(Task.id, Task.video_id, Task.status, Task.payload)
         .where(Task.kind == TaskKind.BATCH, Task.pass_ == QUICK, where)
         .where(Task.video_id.in_(video_ids) if video_ids is not None else true())
         .order_by(Task.id)
     )
     return [
-        BatchRow(row.id, row.video_id, TaskStatus(row.status), row.error, Batch(**(row.payload or {})))
+        BatchRow(row.id, row.video_id, TaskStatus(row.status), Batch(**(row.payload or {})))
         for row in connection.execute(statement)
     ]
 

@@ -18,7 +18,7 @@ FIRST_PLACE = (-1, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedFrame:
+class StoredFrame:
     """The position and the image of a kept frame; units as in `db.models.Frame`."""
 
     id: int
@@ -61,18 +61,18 @@ class DescribedFrame:
 
 def placed_frames(
     connection: Connection, video_id: int, after: tuple[int, int] = FIRST_PLACE, *, limit: int = PAGE_ROWS
-) -> list[PlacedFrame]:
+) -> list[StoredFrame]:
     """The next placed frames of a video by index; `after`: the (index, id) of the last frame of the previous page."""
     index, frame_id = after
     beyond = (Frame.index > index) | ((Frame.index == index) & (Frame.id > frame_id))
-    statement = _placed().where(Frame.video_id == video_id, Frame.index.is_not(None), beyond)
-    return [PlacedFrame(*row) for row in connection.execute(statement.order_by(Frame.index, Frame.id).limit(limit))]
+    statement = _stored_frames().where(Frame.video_id == video_id, Frame.index.is_not(None), beyond)
+    return [StoredFrame(*row) for row in connection.execute(statement.order_by(Frame.index, Frame.id).limit(limit))]
 
 
-def unplaced_frames(connection: Connection, video_id: int) -> list[PlacedFrame]:
+def unplaced_frames(connection: Connection, video_id: int) -> list[StoredFrame]:
     """The frames of a video that decoding has not reached, in time order: at most some dozens, from the skim."""
-    statement = _placed().where(Frame.video_id == video_id, Frame.index.is_(None)).order_by(Frame.timestamp)
-    return [PlacedFrame(*row) for row in connection.execute(statement)]
+    statement = _stored_frames().where(Frame.video_id == video_id, Frame.index.is_(None)).order_by(Frame.timestamp)
+    return [StoredFrame(*row) for row in connection.execute(statement)]
 
 
 def described_frames(
@@ -156,7 +156,7 @@ def frames_with_text(connection: Connection, video_id: int, text: str) -> list[t
     return [(row.id, row.dhash or "0") for row in connection.execute(same_text)]
 
 
-def _placed() -> Any:
+def _stored_frames() -> Any:
     return select(Frame.id, Frame.index, Frame.timestamp, Frame.stands_for, Frame.scene, Frame.motion, Frame.image_path)
 
 

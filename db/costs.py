@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from db.models import DEEP, QUICK, Analysis, Expense, Frame, Tally, Video
+from db.models import DEEP, PASSES, QUICK, Analysis, Expense, Frame, Tally, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def video_costs(connection: Connection, video_ids: Collection[int] | None = None
             func.sum(Expense.output_tokens).label("output_tokens"),
             func.sum(Expense.cost_usd).label("usd"),
         )
-        .where(Expense.pass_.in_((QUICK, DEEP)), _among(Expense.video_id, video_ids))
+        .where(Expense.pass_.in_(PASSES), _among(Expense.video_id, video_ids))
         .group_by(Expense.video_id, Expense.pass_)
     )
     costs = {(row[0], row[1]): PassCost(0, *row[2:]) for row in connection.execute(sums)}

@@ -12,9 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, case, column, func, insert, select, true, update, values
 
-from db.models import DEEP, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Utc, Video
-
-PASSES = (QUICK, DEEP)  # other passes only compare descriptions or models
+from db.models import DEEP, PASSES, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Utc, Video
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
 BUSY_SECONDS = 30  # how long a SQLite writer waits for the write lock before "database is locked"
+MASK = "***"  # stands for a secret that is not shown; SQLAlchemy's for a password
 SECRET_PARAMETERS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 _WRITES = "everyframe_writes"
 _IS_OURS = "SELECT count(*) = 0 OR max(name = 'alembic_version') FROM sqlite_master"
@@ -50,7 +51,7 @@ def absolute_url(url: str) -> str:
 def masked_url(url: str) -> str | None:
     """`url` with its password and secret query parameters masked; None if it has none. Raises SchemaError."""
     parsed = _parsed(url)
-    secrets = {key: "***" for key in parsed.query if key.lower() in SECRET_PARAMETERS}
+    secrets = {key: MASK for key in parsed.query if key.lower() in SECRET_PARAMETERS}
     if parsed.password is None and not secrets:
         return None
     return parsed.update_query_dict(secrets).render_as_string(hide_password=True)

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, case, delete, exists, func, select, update
 
 from db import queue
-from db.models import ExtractionStatus, Frame, Task, TaskKind, TaskStatus, Video
+from db.models import EXTRACTION_ENDED, ExtractionStatus, Frame, Task, TaskKind, TaskStatus, Video
 from db.store import refresh_enrichment
 
 
@@ -91,7 +91,7 @@ def skimmed_videos(connection: Connection, video_ids: Collection[int] | None = N
         select(Video.id, Video.duration, Task.payload)
         .join(Task, Task.video_id == Video.id)
         .where(Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE)
-        .where(Video.extraction_status.not_in((ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)))
+        .where(Video.extraction_status.not_in(EXTRACTION_ENDED))
     )
     if video_ids is not None:
         statement = statement.where(Video.id.in_(video_ids))
@@ -137,7 +137,7 @@ def extend_skim(connection: Connection, video_id: int, *, places: int) -> bool:
         select(Task.id, Task.payload)
         .join(Video, Video.id == Task.video_id)
         .where(Task.video_id == video_id, Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE)
-        .where(Video.extraction_status.not_in((ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)))
+        .where(Video.extraction_status.not_in(EXTRACTION_ENDED))
     ).one_or_none()
     if task is None or places <= (task.payload or {}).get("taken", 0):
         return False

@@ -31,9 +31,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from db.models import DEEP, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video
+from db.models import DEEP, PASSES, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video
 
-PASSES = (QUICK, DEEP)  # the passes whose calls produce descriptions
 POSTER_POSITION = 1 / 3  # of the duration: the start is often black, a title, or the floor
 POSTER_CANDIDATES = 12  # frames from there on; the sharpest is used
 DARKEST, BRIGHTEST = 40.0, 225.0  # preferred mean luma of a poster

@@ -28,6 +28,7 @@ DEEP = "deep"
 QUICK = "quick"
 AUDIT = "audit"  # calls that compare the descriptions of skipped frames
 AUDITION = "audition"  # calls that compare models
+PASSES = (QUICK, DEEP)  # the passes whose calls produce descriptions
 
 
 class ExtractionStatus(StrEnum):
@@ -38,6 +39,9 @@ class ExtractionStatus(StrEnum):
     EXTRACTING = "extracting"
     EXTRACTED = "extracted"
     FAILED = "failed"
+
+
+EXTRACTION_ENDED = (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)  # no more frames will be found
 
 
 class EnrichmentStatus(StrEnum):

@@ -16,6 +16,7 @@ from db.models import (
     AUDIT,
     AUDITION,
     DEEP,
+    EXTRACTION_ENDED,
     Analysis,
     EnrichmentStatus,
     ExtractionStatus,
@@ -298,11 +299,7 @@ def next_priority(connection: Connection, pass_: str, video_ids: Collection[int]
 
 def open_extractions(connection: Connection, video_ids: Collection[int] | None = None) -> list[VideoRow]:
     """The videos that are not fully extracted and have not failed."""
-    return [
-        row
-        for row in videos(connection, video_ids)
-        if row.extraction_status not in (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)
-    ]
+    return [row for row in videos(connection, video_ids) if row.extraction_status not in EXTRACTION_ENDED]
 
 
 def speed(connection: Connection, describer: str, model: str | None) -> ModelSpeed | None:

@@ -68,7 +68,6 @@ def claim(
     host: str,
     limit: int,
     now: datetime,
-    lease_seconds: float = LEASE_SECONDS,
 ) -> list[ClaimedTask]:
     """Claim up to `limit` due tasks, by priority, then by age. One statement on every database."""
     ready: ColumnElement[bool] = and_(
@@ -98,7 +97,7 @@ def claim(
             run_id=run_id,
             host=host,
             lease_token=token,
-            lease_until=now + timedelta(seconds=lease_seconds),
+            lease_until=now + timedelta(seconds=LEASE_SECONDS),
             not_before=None,
         )
         .returning(
@@ -160,9 +159,7 @@ def take_over(
     )
 
 
-def renew(
-    connection: Connection, tasks: Sequence[ClaimedTask], *, now: datetime, lease_seconds: float = LEASE_SECONDS
-) -> int:
+def renew(connection: Connection, tasks: Sequence[ClaimedTask], *, now: datetime) -> int:
     """Renew the leases of `tasks`; returns how many are still ours."""
     if not tasks:
         return 0
@@ -170,7 +167,7 @@ def renew(
         update(Task)
         .where(Task.status == TaskStatus.DOING, Task.lease_token.in_({task.token for task in tasks}))
         .where(Task.id.in_([task.id for task in tasks]))
-        .values(lease_until=now + timedelta(seconds=lease_seconds))
+        .values(lease_until=now + timedelta(seconds=LEASE_SECONDS))
     )
     return _changed(connection, statement)
 

@@ -5,16 +5,15 @@ caller's transaction.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
-from db import search
+from db import search, store
 from db.models import QUICK, Analysis, Frame
 from db.search import SOURCE_QUICK
-from db.store import NewAnalysis
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +75,11 @@ def save_quick_description(
     connection: Connection,
     frame_id: int,
     description: NewQuickDescription,
-    analyses: Sequence[NewAnalysis],
+    analyses: Sequence[store.NewAnalysis],
     *,
     now: datetime,
-) -> bool:
-    """Save a quick description with its calls and its search text. Returns whether the frame still exists.
+) -> None:
+    """Save a quick description with its calls and its search text; of a removed frame only the calls.
 
     Without an event type it was measured without a model, and does not replace a model's description.
     """
@@ -90,9 +89,7 @@ def save_quick_description(
     values: dict[str, Any] = {"quick_description": description.text, "quick_tags": list(description.tags)}
     values |= {"event_type": description.event_type, "excitement": description.excitement}
     is_saved = bool(connection.execute(changed.values(**values)).rowcount)
-    has_frame = is_saved or frame_exists(connection, frame_id)
-    if has_frame:
-        record_quick_calls(connection, frame_id, analyses, now=now, is_kept=is_saved)
+    store.record_calls(connection, frame_id, analyses, pass_=QUICK, now=now, is_kept=is_saved)
     if is_saved:
         search.write_model_text(
             connection,
@@ -102,22 +99,6 @@ def save_quick_description(
             tags=" ".join(description.search_tags),
             is_lasting=description.event_type is not None,
         )
-    return has_frame
-
-
-def record_quick_calls(
-    connection: Connection,
-    frame_id: int | None,
-    analyses: Sequence[NewAnalysis],
-    *,
-    now: datetime,
-    is_kept: bool = False,
-) -> None:
-    """Record calls about a frame (None: it was removed, but the calls were paid for)."""
-    common: dict[str, Any] = {"created_at": now, "frame_id": frame_id, "pass": QUICK}
-    rows = [{**asdict(call), **common} | ({} if is_kept else {"is_kept": False}) for call in analyses]
-    if rows:
-        connection.execute(insert(Analysis), rows)
 
 
 def event_of(connection: Connection, *, video_id: int, frame_id: int) -> str | None:
@@ -141,11 +122,6 @@ def key_frame_ids(connection: Connection, video_id: int) -> list[int]:
     """The ids of a video's key frames in time order."""
     key_frames = select(Frame.id).where(Frame.video_id == video_id, Frame.is_keyframe)
     return list(connection.scalars(key_frames.order_by(Frame.timestamp)))
-
-
-def frame_exists(connection: Connection, frame_id: int) -> bool:
-    """Whether a frame is still in the library."""
-    return connection.scalar(select(Frame.id).where(Frame.id == frame_id)) is not None
 
 
 def quick_cost_usd(connection: Connection, frame_ids: Collection[int], *, since: datetime) -> float:

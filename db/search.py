@@ -8,8 +8,8 @@ kept in the `model_…` columns and comes back when the person's is deleted. Mod
 model cannot know.
 
 On SQLite the index `search_index` (FTS5) is maintained by triggers of `search_documents`: see the migrations. This
-module, `db.checks` and `db.engine` are the only ones with statements for SQLite alone; PostgreSQL has no search index
-yet. Every function runs in its caller's transaction.
+module, `db.checks`, `db.engine` and `db.migrate` are the only ones with statements for SQLite alone; PostgreSQL has no
+search index yet. Every function runs in its caller's transaction.
 """
 
 import re

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, delete, exists, func, insert, select, true, u
 from db import queue, search
 from db.models import (
     DEEP,
+    EXTRACTION_ENDED,
     Analysis,
     EnrichmentStatus,
     ExtractionStatus,
@@ -225,7 +226,7 @@ def save_description(
         values = {"quick_description": description.text, "quick_tags": tags}
         changed = changed.where(Frame.event_type.is_(None))
     is_saved = bool(connection.execute(changed.values(**values)).rowcount)
-    _save_analyses(connection, task, analyses, now=now, run_id=run_id, is_kept=is_saved)
+    record_calls(connection, frame_id, analyses, pass_=task.pass_, now=now, run_id=run_id, is_kept=is_saved)
     source = SOURCE_DEEP if task.pass_ == DEEP else SOURCE_QUICK
     if is_saved:
         words = {"text": description.search_text, "tags": " ".join(description.search_tags)}
@@ -246,17 +247,33 @@ def save_failure(
 ) -> TaskStatus:
     """Count a failed attempt and save its calls. Returns the new status of the task. Raises LeaseLostError."""
     status = queue.fail(connection, task, error=error, not_before=not_before)
-    _save_analyses(connection, task, analyses, now=now, run_id=run_id)
+    record_calls(connection, task.frame_id, analyses, pass_=task.pass_, now=now, run_id=run_id)
     if status is TaskStatus.FAILED:
         refresh_enrichment(connection, task.video_id)
     return status
 
 
 def record_calls(
-    connection: Connection, frame_id: int, analyses: Sequence[NewAnalysis], *, pass_: str, now: datetime
+    connection: Connection,
+    frame_id: int | None,
+    analyses: Sequence[NewAnalysis],
+    *,
+    pass_: str,
+    now: datetime,
+    run_id: int | None = None,
+    is_kept: bool = True,
 ) -> None:
-    """Record calls about a frame whose replies did not become its description."""
-    common = {"created_at": now, "frame_id": frame_id, "pass": pass_}
+    """Record calls about a frame. If it was removed while they ran, they are kept without replies, for their costs.
+
+    `is_kept` False: no reply became the description, whatever the calls say.
+    """
+    if not analyses:
+        return
+    common = {"created_at": now, "run_id": run_id, "frame_id": frame_id, "pass": pass_}
+    if not is_kept:
+        common["is_kept"] = False
+    if connection.scalar(select(Frame.id).where(Frame.id == frame_id)) is None:
+        common |= {"frame_id": None, "is_kept": False, "raw_reply": None}  # as `remove_video` leaves its calls
     connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
 
 
@@ -276,7 +293,7 @@ def enrichment_due(connection: Connection, video_id: int) -> EnrichmentStatus | 
     row = connection.execute(states.where(Video.id == video_id)).one_or_none()
     if row is None:
         return None
-    ended = row.extraction_status in (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED) and not row.is_open
+    ended = row.extraction_status in EXTRACTION_ENDED and not row.is_open
     if ended and not _has_unplanned_frames(connection, video_id):
         return EnrichmentStatus.ENRICHED if row.is_started else EnrichmentStatus.FAILED
     return EnrichmentStatus.ENRICHING if row.is_started else EnrichmentStatus.PENDING
@@ -354,21 +371,6 @@ def _add_describe_tasks(connection: Connection, rows: Sequence[tuple[int, int, i
     ]
     if tasks:
         connection.execute(insert(Task), tasks)
-
-
-def _save_analyses(
-    connection: Connection,
-    task: queue.ClaimedTask,
-    analyses: Sequence[NewAnalysis],
-    *,
-    now: datetime,
-    run_id: int | None,
-    is_kept: bool = True,
-) -> None:
-    if analyses:
-        common = {"created_at": now, "run_id": run_id, "frame_id": task.frame_id, "pass": task.pass_}
-        common |= {} if is_kept else {"is_kept": False}
-        connection.execute(insert(Analysis), [{**asdict(call), **common} for call in analyses])
 
 
 def _frame_of(task: queue.ClaimedTask) -> int:

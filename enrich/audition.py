@@ -196,8 +196,7 @@ def _failed(run: _ModelRun, one: AuditionFrame, error: str) -> AuditionReply:
 def _record(library: Library, one: AuditionFrame, answer: Answer) -> None:
     rows = call_records(answer, is_description=False)
     with writing(library.engine) as connection:
-        if queries.frame(connection, one.frame.id) is not None:
-            store.record_calls(connection, one.frame.id, rows, pass_=AUDITION, now=datetime.now(UTC))
+        store.record_calls(connection, one.frame.id, rows, pass_=AUDITION, now=datetime.now(UTC))
 
 
 def _result(library: Library, run: _ModelRun) -> AuditionResult:

@@ -17,13 +17,11 @@ import tomlkit
 from pydantic import SecretStr
 from tomlkit.exceptions import TOMLKitError
 
-from db.engine import SchemaError, masked_url
+from db.engine import MASK, SchemaError, masked_url
 from enrich.errors import SettingsError
 from enrich.settings import Settings, settings_file, source_variable, validated_value
 
-MASK = "***"
 PRIVATE_MODE = 0o600  # the file may hold a password
-URL_SECRETS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 KINDS: dict[object, str] = {bool: "switch", int: "whole number", float: "number", tuple: "list", dict: "table"}
 
 

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from enrich.describe.describer import Description
-from enrich.video.distinct import MIN_CHANGE_LEVELS
+from enrich.video.distinct import MIN_DIFFERENCE_LEVELS
 
 WORD = re.compile(r"\w+")
 UNSPACED_SCRIPT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]")  # kana, Han, Thai: no spaces between words
@@ -151,5 +151,5 @@ def judge_pair(
     moved = is_soon and not is_like
     if not calibration.can_judge or likeness.words is None:
         return Agreement(is_like or moved, None, moved)
-    is_same_image = likeness.change <= MIN_CHANGE_LEVELS
+    is_same_image = likeness.change <= MIN_DIFFERENCE_LEVELS
     return Agreement(is_like or moved, likeness.words >= calibration.cutoff or is_same_image, moved)

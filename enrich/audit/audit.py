@@ -16,7 +16,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from db import checks, store
-from db.checks import PlacedFrame
+from db.checks import StoredFrame
 from db.engine import reading, writing
 from db.models import AUDIT
 from db.queries import VideoRow
@@ -204,7 +204,7 @@ class Audit:
                 self._repeated.append((words, again))
 
     async def _describe(
-        self, state: _HostState, kept: PlacedFrame, jpeg: bytes, timestamp: float
+        self, state: _HostState, kept: StoredFrame, jpeg: bytes, timestamp: float
     ) -> Description | None:
         """Describe an image; None if the call failed. Raises DescribeError if the host is to blame."""
         question = Question(
@@ -236,7 +236,7 @@ class Audit:
         await asyncio.to_thread(self._record, kept, answer)
         return answer.description
 
-    def _stored_description(self, state: _HostState, kept: PlacedFrame) -> Description | None:
+    def _stored_description(self, state: _HostState, kept: StoredFrame) -> Description | None:
         """The library's description of a kept frame, if the same model gave it for the same prompt; else None."""
         with reading(self._library.engine) as connection:
             call = checks.source_calls(connection, [kept.id]).get((kept.id, self._describer.target_pass))
@@ -246,7 +246,7 @@ class Audit:
             return None
         return parse_stored_reply(call)
 
-    def _record(self, kept: PlacedFrame, answer: Answer) -> None:
+    def _record(self, kept: StoredFrame, answer: Answer) -> None:
         rows = call_records(answer, is_description=False)
         with writing(self._library.engine) as connection:
             store.record_calls(connection, kept.id, rows, pass_=AUDIT, now=datetime.now(UTC))

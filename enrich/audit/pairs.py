@@ -17,7 +17,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from db import checks
-from db.checks import PlacedFrame
+from db.checks import StoredFrame
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
@@ -49,7 +49,7 @@ MIN_REPEATS, MAX_REPEATS = 8, 20
 class SampledFrame:
     """A kept frame, and the sampled frames it stands for, by their source frame indexes."""
 
-    kept: PlacedFrame
+    kept: StoredFrame
     indexes: tuple[int, ...]
 
 
@@ -68,7 +68,7 @@ class SkippedFrame:
 class ComparedFrame:
     """A kept frame and a batch of the sampled frames it stands for."""
 
-    kept: PlacedFrame
+    kept: StoredFrame
     jpeg: bytes  # encoded now, in the same way as those of the skipped frames
     luma: Luma
     others: tuple[SkippedFrame, ...]
@@ -131,7 +131,7 @@ class _VideoReader:
         self._frames: Iterator[SourceFrame] = iter(())
         self._next = 0  # the index of the next frame
 
-    def find(self, kept: PlacedFrame) -> SourceFrame:
+    def find(self, kept: StoredFrame) -> SourceFrame:
         """The kept frame. Raises VideoChangedError if the video has no frame with its index and timestamp."""
         index = kept.index or 0
         if self._source is not None and 0 <= index - self._next <= SEEK_COST_FRAMES:
@@ -158,7 +158,7 @@ class _VideoReader:
         if self._source is not None:
             self._source.close()
 
-    def _seek(self, kept: PlacedFrame, back: float) -> SourceFrame | None:
+    def _seek(self, kept: StoredFrame, back: float) -> SourceFrame | None:
         """The kept frame after a seek; None if the seek lands after it or not on a key frame."""
         self._open(max(0.0, kept.timestamp - back))
         is_first = True
@@ -176,7 +176,7 @@ class _VideoReader:
         self._source = SourceFrames(self._path, start=start)
         self._frames, self._next = iter(self._source), 0
 
-    def _checked(self, kept: PlacedFrame, frame: SourceFrame) -> SourceFrame:
+    def _checked(self, kept: StoredFrame, frame: SourceFrame) -> SourceFrame:
         if abs(frame.timestamp - kept.timestamp) > SAME_SECONDS:
             raise VideoChangedError(
                 f"{self._path} has frame {kept.index} at another time than the library: "
@@ -222,12 +222,12 @@ def is_reusable(call: checks.SourceCall | None, describer: Describer) -> bool:
     return call is not None and describer.is_model and (call.describer, call.model) == (describer.name, describer.model)
 
 
-def count_skipped(rows: Iterable[PlacedFrame]) -> int:
+def count_skipped(rows: Iterable[StoredFrame]) -> int:
     """How many source frames were skipped: those the kept frames stand for, without themselves."""
     return sum((row.stands_for or 1) - 1 for row in rows)
 
 
-def draw_sample(rows: Iterable[PlacedFrame], total: int, *, size: int, seed: int) -> Iterator[SampledFrame]:
+def draw_sample(rows: Iterable[StoredFrame], total: int, *, size: int, seed: int) -> Iterator[SampledFrame]:
     """A uniform random sample of the `total` skipped frames, in the video's order."""
     chosen = iter(sorted(random.Random(seed).sample(range(total), min(size, total))))  # noqa: S311  # no secret
     rank = next(chosen, None)

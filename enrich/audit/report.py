@@ -7,7 +7,7 @@ from itertools import combinations, islice
 from pathlib import Path
 from typing import TypeAlias
 
-from db.checks import PlacedFrame
+from db.checks import StoredFrame
 from enrich.audit.agreement import (
     Agreement,
     PairLikeness,
@@ -80,7 +80,7 @@ class Report:
 class DescribedPair:
     """A pair with its descriptions; None where describing failed."""
 
-    kept: PlacedFrame
+    kept: StoredFrame
     other: SkippedFrame
     kept_words: Description | None
     words: Description | None

@@ -85,7 +85,11 @@ def verify(
     videos: Videos = None,
     quick: Annotated[bool, typer.Option("--quick", help="Skip decoding the videos.")] = False,
     mend: Annotated[
-        bool, typer.Option("--mend", help="Recreate missing images and delete orphaned ones. Changes nothing else.")
+        bool,
+        typer.Option(
+            "--mend",
+            help="Recreate missing or damaged images, delete orphaned ones, and recount stored counts.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -257,7 +261,8 @@ def _say_verify_result(result: "VerifyResult") -> None:
         say(f"… and {len(result.groups) - SHOWN_GROUPS:,} more kinds of problems; list all with --json")
     if result.skipped:
         titles = ", ".join(one_line(title, 40) for title in result.skipped[:5])
-        say(f"Skipped {format_count(len(result.skipped), 'video')} that the running worker is processing: {titles}")
+        count = format_count(len(result.skipped), "video")
+        say(f"Skipped {count} not fully extracted yet, because a worker is running: {titles}")
     checked = f"{format_count(result.frames, 'frame')} of {format_count(result.videos, 'video')}"
     if not result.found:
         say(f"{checked}: no problems found.")

@@ -8,6 +8,8 @@ written by a person is kept.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from sqlalchemy import Connection
+
 from db import checks, queries, queue, store
 from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
@@ -73,27 +75,15 @@ def _is_text_of_another(library: Library, describer: Describer, frame: FrameRow,
 def _save(
     library: Library, describer: Describer, frame: FrameRow, answer: Answer, description: Description
 ) -> Redescription:
-    searchable = searchable_text(description, answer.unverified_names)
     now = datetime.now(UTC)
     with writing(library.engine) as connection:
-        if queries.frame(connection, frame.id) is None:
-            raise CallFailedError("the frame was removed in the meantime, so its description was not saved")
-        task = queue.take_over(
-            connection,
-            video_id=frame.video_id,
-            frame_id=frame.id,
-            pass_=describer.target_pass.value,
-            host=this_process().hostname,
-            now=now,
-        )
-        store.save_description(
-            connection,
-            task,
-            store.NewDescription(description.text, description.tags, searchable.text, searchable.tags),
-            analyses=call_records(answer),
-            now=now,
-            run_id=None,
-        )
+        is_removed = queries.frame(connection, frame.id) is None
+        if is_removed:
+            store.record_calls(connection, frame.id, call_records(answer), pass_=describer.target_pass.value, now=now)
+        else:
+            _save_description(connection, describer, frame, answer, description, now=now)
+    if is_removed:
+        raise CallFailedError("the frame was removed in the meantime, so its description was not saved")
     return Redescription(
         frame_id=frame.id,
         text=description.text,
@@ -101,6 +91,34 @@ def _save(
         model=describer.model,
         seconds=sum(call.latency_seconds for call in answer.calls),
         warnings=[{"problem": warning.problem.value, "detail": warning.detail} for warning in answer.warnings],
+    )
+
+
+def _save_description(
+    connection: Connection,
+    describer: Describer,
+    frame: FrameRow,
+    answer: Answer,
+    description: Description,
+    *,
+    now: datetime,
+) -> None:
+    searchable = searchable_text(description, answer.unverified_names)
+    task = queue.take_over(
+        connection,
+        video_id=frame.video_id,
+        frame_id=frame.id,
+        pass_=describer.target_pass.value,
+        host=this_process().hostname,
+        now=now,
+    )
+    store.save_description(
+        connection,
+        task,
+        store.NewDescription(description.text, description.tags, searchable.text, searchable.tags),
+        analyses=call_records(answer),
+        now=now,
+        run_id=None,
     )
 
 

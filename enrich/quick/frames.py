@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from db import extraction, queries, queue
 from db.engine import reading, writing
-from db.models import DEEP, ExtractionStatus, TaskKind, TaskStatus
+from db.models import DEEP, EXTRACTION_ENDED, TaskKind, TaskStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
 from enrich.library.library import Library
@@ -26,7 +26,6 @@ FRAMES_PER_KEY_FRAME = 2  # frames to skim for each key frame wanted
 FAST_SKIM_SECONDS = 12.0  # if the skim took less, the video is skimmed a second time, in more places
 SKIM_TIMEOUT_SECONDS = 60.0  # for a skim that another process has claimed
 POLL_SECONDS = 0.2
-FINISHED = (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)
 
 
 def ensure_frames(
@@ -43,7 +42,7 @@ def ensure_frames(
     """
     began = time.monotonic()
     video = _video(library, video_id)
-    if video.extraction_status in FINISHED and video.kept:
+    if video.extraction_status in EXTRACTION_ENDED and video.kept:
         return video
     with writing(library.engine) as connection:  # the user may have put a missing file back
         for kind in (TaskKind.SKIM, TaskKind.EXTRACT):

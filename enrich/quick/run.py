@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
-from db import batches, quick
+from db import batches, quick, store
 from db.engine import reading, writing
+from db.models import QUICK
 from db.queries import FrameRow
 from enrich.costs import check_budget
 from enrich.describe.baseline import LIVELY
@@ -51,8 +52,7 @@ def save_results(
         calls = call_records(answer)
         if quick_answer is None or answer.description is None:
             problems[result.label] = result.problem or NO_ANSWER
-            owner = frame_id if quick.frame_exists(connection, frame_id) else None
-            quick.record_quick_calls(connection, owner, calls, now=now)
+            store.record_calls(connection, frame_id, calls, pass_=QUICK, now=now)
             continue
         searchable = searchable_text(answer.description, answer.unverified_names)
         event = quick_answer.event_type or None
@@ -68,8 +68,7 @@ def save_results(
             search_text=searchable.text,
             search_tags=(*searchable.tags, *((event,) if event not in (None, OTHER, *searchable.tags) else ())),
         )
-        if not quick.save_quick_description(connection, frame_id, description, calls, now=now):
-            quick.record_quick_calls(connection, None, calls, now=now)
+        quick.save_quick_description(connection, frame_id, description, calls, now=now)
     return problems
 
 

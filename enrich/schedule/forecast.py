@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from db import files, queries
-from db.models import ExtractionStatus
+from db.models import EXTRACTION_ENDED, ExtractionStatus
 from db.queries import ModelSpeed
 from enrich.schedule.coverage import COVERAGE_CALLS_PER_GAP_FILL, CoverageOrder
 from enrich.settings import Settings
@@ -28,7 +28,6 @@ JPEG_SIZE_FACTORS = {30: 0.46, 50: 0.57, 70: 0.72, 80: 0.87, 85: 1.0, 90: 1.23, 
 MEASURED_IMAGES = 200
 MIN_GAP_SECONDS = 0.01
 BISECTION_STEPS = 60  # of halving: exact to the last bit
-FINISHED = (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED)  # no more frames will be found
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +185,11 @@ def current_gap(connection: Connection, video_ids: Collection[int] | None = None
     videos = {video.id: video for video in queries.videos(connection, video_ids)}
     for video_id, marks in groupby(queries.frame_marks(connection, video_ids), key=lambda mark: mark.video_id):
         video = videos.pop(video_id)
-        gaps += _open_gaps(marks, end=video.duration, is_extracted=video.extraction_status in FINISHED)
+        gaps += _open_gaps(marks, end=video.duration, is_extracted=video.extraction_status in EXTRACTION_ENDED)
     gaps += [
-        CoverageOrder(video.duration).length for video in videos.values() if video.extraction_status not in FINISHED
+        CoverageOrder(video.duration).length
+        for video in videos.values()
+        if video.extraction_status not in EXTRACTION_ENDED
     ]
     return max(gaps, default=None)
 

@@ -18,7 +18,7 @@ import numpy as np
 import simplejpeg
 
 from db import checks, files
-from db.checks import PlacedFrame
+from db.checks import StoredFrame
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
@@ -69,7 +69,7 @@ class ImageCheck:
         self._video = video
         self._findings = findings
         self._repair = repair
-        self._resized: list[PlacedFrame] = []
+        self._resized: list[StoredFrame] = []
         self.frames = 0
 
     def check_files(self, *, has_file: bool) -> None:
@@ -114,7 +114,7 @@ class ImageCheck:
             )
         self._check_resized(has_file=True)
 
-    def _compare(self, row: PlacedFrame, frame: SourceFrame, encoder: JpegEncoder) -> None:
+    def _compare(self, row: StoredFrame, frame: SourceFrame, encoder: JpegEncoder) -> None:
         self.frames += 1
         is_placed = row.index is None or row.index == frame.index
         if not is_placed or abs(row.timestamp - frame.timestamp) > SAME_SECONDS:
@@ -127,7 +127,7 @@ class ImageCheck:
         elif state is not ImageState.GOOD:
             self._note(row, state, expected)
 
-    def _recheck(self, row: PlacedFrame, state: ImageState, *, has_file: bool) -> None:
+    def _recheck(self, row: StoredFrame, state: ImageState, *, has_file: bool) -> None:
         """Compare with the source frame, because a stream may change its size; also repairs."""
         expected = self._source_jpeg(row) if has_file and (self._repair or state is ImageState.SIZE) else None
         if expected is not None and state is ImageState.SIZE:
@@ -143,7 +143,7 @@ class ImageCheck:
                 self._note(row, ImageState.RESIZED, expected)
         self._resized = []
 
-    def _source_jpeg(self, row: PlacedFrame) -> bytes | None:
+    def _source_jpeg(self, row: StoredFrame) -> bytes | None:
         near = (row.index, row.timestamp) if row.index is not None else None
         try:
             source = read_source_frame(self._video.path, timestamp=row.timestamp, near=near)
@@ -153,7 +153,7 @@ class ImageCheck:
             return None
         return encode_frame(self._library.settings, self._video, source)
 
-    def _note(self, row: PlacedFrame, state: ImageState, expected: bytes | None) -> None:
+    def _note(self, row: StoredFrame, state: ImageState, expected: bytes | None) -> None:
         own = f"{image_folder_name(self._video.fingerprint)}/{image_name(row.timestamp)}"
         is_repaired = self._repair and expected is not None and row.image_path == own
         if is_repaired and expected is not None:
@@ -162,13 +162,13 @@ class ImageCheck:
             FINDING_KINDS[state], self._video, frame_label(row.index, row.timestamp), repaired=is_repaired
         )
 
-    def _rows(self) -> Iterator[PlacedFrame]:
+    def _rows(self) -> Iterator[StoredFrame]:
         yield from placed_frames(self._library.engine, self._video.id)
         with reading(self._library.engine) as connection:
             unplaced = checks.unplaced_frames(connection, self._video.id)
         yield from unplaced
 
-    def _path(self, row: PlacedFrame) -> Path:
+    def _path(self, row: StoredFrame) -> Path:
         return self._library.frames_folder / row.image_path
 
 

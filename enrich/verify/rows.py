@@ -6,7 +6,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine
 
 from db import checks, counts, search, store
-from db.checks import DescribedFrame, PlacedFrame, SourceCall
+from db.checks import DescribedFrame, SourceCall, StoredFrame
 from db.engine import reading, writing
 from db.models import ExtractionStatus, TaskStatus
 from db.queries import VideoRow
@@ -21,7 +21,7 @@ Row = TypeVar("Row")
 Key = TypeVar("Key")
 
 
-def placed_frames(engine: Engine, video_id: int) -> Iterator[PlacedFrame]:
+def placed_frames(engine: Engine, video_id: int) -> Iterator[StoredFrame]:
     """All frames of a video that have an index, in order."""
     return _paged(
         engine,

@@ -28,7 +28,7 @@ class VerifyResult:
     videos: int
     frames: int
     groups: list[FindingGroup]
-    skipped: list[str]  # titles of videos that a worker is extracting
+    skipped: list[str]  # while a worker runs: titles of videos not fully extracted yet
 
     @property
     def found(self) -> int:

@@ -71,10 +71,6 @@ class SourceFrames:
         if start is not None:
             self._seek(start)
 
-    @property
-    def stream(self) -> VideoStream:
-        return self._stream
-
     def __iter__(self) -> Iterator[SourceFrame]:
         if self._frames is None:  # a second iterator would lose the frames buffered in the decoder
             self._frames = self._decode()

@@ -19,7 +19,7 @@ from enrich.video.signals import Luma, Signals
 SUDDEN_CHANGE_SECONDS = 0.1
 SETTLED_SECONDS = 0.4
 MOVEMENT_SECONDS = 2.0  # a long movement gets a frame at least this often
-MIN_CHANGE_LEVELS = 20.0  # of 255; less is noise, or the same to a person
+MIN_DIFFERENCE_LEVELS = 20.0  # of 255; less is noise, or the same to a person
 ROUNDING_SECONDS = 1e-6
 
 
@@ -67,11 +67,11 @@ class DistinctFrames:
         if self._kept is None or not self._has_pending_change or seconds < SUDDEN_CHANGE_SECONDS:
             return False
         self._has_pending_change = False  # if the frame looks like the kept one again, the change is over
-        return largest_change(self._kept, luma) > MIN_CHANGE_LEVELS
+        return largest_change(self._kept, luma) > MIN_DIFFERENCE_LEVELS
 
     def _is_due(self, seconds: float, luma: Luma) -> bool:
         if self._kept is None:
             return True
-        if seconds < self._interval or largest_change(self._kept, luma) <= MIN_CHANGE_LEVELS:
+        if seconds < self._interval or largest_change(self._kept, luma) <= MIN_DIFFERENCE_LEVELS:
             return False
         return seconds >= MOVEMENT_SECONDS or self._likeness.measure(self._kept, luma) < self._threshold

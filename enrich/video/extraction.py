@@ -19,7 +19,6 @@ from typing import Self, TypeVar
 from enrich.video.decode import SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
 from enrich.video.kept import KeptFrame, KeptTimes, OpenFrame, image_name, microseconds
-from enrich.video.likeness import DEFAULT_LIKENESS, Likeness
 from enrich.video.sampling import Sampling
 from enrich.video.signals import Luma, LumaShrinker, SignalMeter, Signals
 
@@ -27,8 +26,6 @@ MAX_QUEUED_FRAMES = 4  # a decoded 4K frame takes 12 MB
 MAX_QUEUED_RESULTS = 64
 BATCH_FRAMES = 16  # written frames per sync of their folders, if more are queued
 POLL_SECONDS = 0.1  # how often a blocked thread checks whether to stop
-
-__all__ = ["Extraction", "KeptFrame", "image_name"]
 
 T = TypeVar("T")
 
@@ -57,14 +54,11 @@ class Extraction:
         *,
         sampling: Sampling,
         jpeg: JpegFormat,
-        skip_existing: bool = True,
-        likeness: Likeness = DEFAULT_LIKENESS,
         wanted: Collection[float] = (),
     ) -> None:
         self._folder = folder
-        self._chooser = sampling.chooser(likeness)
+        self._chooser = sampling.chooser()
         self._wanted = frozenset(map(microseconds, wanted))
-        self._skip_existing = skip_existing
         self._source = SourceFrames(path)
         self._encoder = JpegEncoder(jpeg, sample_aspect=self._source.sample_aspect)
         self._finished: list[KeptFrame] = []  # written, but their folders may not be synced yet
@@ -195,7 +189,7 @@ class Extraction:
 
     def _store(self, frame: SourceFrame) -> None:
         path = self._folder / image_name(frame.timestamp)
-        if not (self._skip_existing and is_whole_jpeg(path)):
+        if not is_whole_jpeg(path):
             write_jpeg(path, self._encoder.encode(frame.av_frame), is_folder_synced=False)
         self._unsynced.add(path.parent)
 

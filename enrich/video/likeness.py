@@ -26,7 +26,7 @@ MOVEMENT_PIXELS = 3  # in the reduced luma: 1 % of its long edge
 CELL_PIXELS = 2  # differences are averaged over cells of this side first,
 WINDOW_CELLS = 3  # then over windows of this many cells: 6x6 pixels, half the height of the smallest thing to be seen
 _NEIGHBOURHOOD = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * MOVEMENT_PIXELS + 1, 2 * MOVEMENT_PIXELS + 1))
-MIN_CHANGE_LEVELS = 12.0  # of 255; a smaller change is never sudden
+MIN_SUDDEN_LEVELS = 12.0  # of 255; a smaller change is never sudden
 MEMORY_SECONDS = 0.4  # time constant: after it, 1/e of a change is remembered
 SINGLE_CHANGE_SHARE = 0.6  # of a change is remembered; all of it if the cell also changed in the frame before
 # A moving object changes the neighbouring cells next, the farther away, the longer the time between two frames.
@@ -106,7 +106,7 @@ class ChangeDetector:
             self._memory = self._spread = np.zeros_like(window_means(luma))
             return False
         change = window_means(cv2.absdiff(luma, previous))
-        usual = cv2.convertScaleAbs(self._memory, alpha=self._ratio, beta=MIN_CHANGE_LEVELS)
+        usual = cv2.convertScaleAbs(self._memory, alpha=self._ratio, beta=MIN_SUDDEN_LEVELS)
         is_sudden = bool(cv2.subtract(change, usual).any())
         side = int(REACH_CELLS + REACH_CELLS_PER_SECOND * min(seconds, MAX_REACH_SECONDS)) | 1
         spread = cv2.dilate(change, cv2.getStructuringElement(cv2.MORPH_RECT, (side, side)))

@@ -122,7 +122,9 @@ def sample_aspect(stream: VideoStream) -> Fraction:
 def _warnings(curve: str | None) -> tuple[str, ...]:
     if curve is None:
         return ()
-    return (f"recorded with {curve}: colours look grey until the footage is graded, also in the descriptions",)
+    return (
+        f"recorded with {curve}: the footage looks grey until it is graded, so descriptions may get its colours wrong",
+    )
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from enrich.video.distinct import PACES, DistinctFrames
-from enrich.video.likeness import DEFAULT_LIKENESS, Likeness, LikenessLevel
+from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.signals import Luma, Signals
 
 SAMPLING_EXAMPLES = "distinct, distinct:strict, distinct:normal, distinct:loose, exact, scenes, every=2s (or 500ms, 1m)"
@@ -53,11 +53,12 @@ class Sampling:
                 return str(self.kind)
         assert_never(self.kind)
 
-    def chooser(self, likeness: Likeness = DEFAULT_LIKENESS) -> Chooser:
+    def chooser(self) -> Chooser:
         """A new chooser for one video."""
         match self.kind:
             case SamplingKind.DISTINCT:
-                return DistinctFrames(likeness, likeness.threshold(self.likeness), PACES[self.likeness])
+                threshold = DEFAULT_LIKENESS.threshold(self.likeness)
+                return DistinctFrames(DEFAULT_LIKENESS, threshold, PACES[self.likeness])
             case SamplingKind.EVERY:
                 return _Every(self.period)
             case SamplingKind.EXACT:

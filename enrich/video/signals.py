@@ -22,7 +22,6 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 LONG_EDGE_PIXELS = 320
 BLOCK_PIXELS = 20
-MIN_SOURCE_ROWS = 1  # source rows averaged into one row of the reduced luma, at least
 BITS_PER_BYTE = 8
 WORD_BITS = 16
 Luma: TypeAlias = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
@@ -66,7 +65,7 @@ class LumaShrinker:
         kind = np.uint8 if bits == BITS_PER_BYTE else np.dtype("<u2")
         rows = np.frombuffer(plane, kind)  # type: ignore[call-overload]  # a plane is a buffer
         rows = rows.reshape(plane.height, -1)[:, : frame.width]
-        step = max(1, frame.height // (size[1] * MIN_SOURCE_ROWS))
+        step = max(1, frame.height // size[1])
         small = cv2.resize(rows[::step], size, interpolation=cv2.INTER_AREA)
         if bits != BITS_PER_BYTE:
             small = cv2.convertScaleAbs(small, alpha=1 / (1 << (bits - BITS_PER_BYTE)))

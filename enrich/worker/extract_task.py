@@ -32,7 +32,8 @@ from enrich.library.images import (
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.coverage import REQUEST_PRIORITY, CoverageOrder
-from enrich.video.extraction import Extraction, KeptFrame
+from enrich.video.extraction import Extraction
+from enrich.video.kept import KeptFrame
 from enrich.video.sampling import parse_sampling
 from enrich.video.source import read_source_frame
 

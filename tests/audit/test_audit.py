@@ -234,6 +234,20 @@ async def test_a_stopped_audit_keeps_its_pairs(filmed: Workspace, standin: Stand
     assert done.trouble is None
 
 
+async def test_video_removed_during_an_audit_does_not_stop_it(filmed: Workspace, standin: StandIn) -> None:
+    async with an_audit(filmed, 20) as running:
+        work = asyncio.create_task(running.run())
+        await until(lambda: running.done >= 4, "some pairs")
+        standin.behave(parallel=0)
+        filmed.remove(1)
+        standin.behave(parallel=2)
+        done = await work
+    assert len(done.report.pairs) == 20
+    assert done.trouble is None
+    recorded = filmed.ask("SELECT frame_id, raw_reply, is_kept FROM analyses WHERE pass = 'audit'")
+    assert recorded == [(None, None, 0)] * done.calls
+
+
 async def test_an_audit_stopped_before_its_start_is_empty(filmed: Workspace) -> None:
     async with an_audit(filmed) as running:
         running.stop()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from db.checks import PlacedFrame
+from db.checks import StoredFrame
 from enrich.audit.pairs import SkippedFrame
 from enrich.audit.report import DescribedPair, KnownFrame, Report, build_report, different_pairs
 from enrich.describe.describer import Description
@@ -20,7 +20,7 @@ def report(tell, *, sampling: str = "distinct:normal") -> Report:
     frames = [known(number, tell(number)) for number in range(10)]
     told = [
         DescribedPair(
-            PlacedFrame(number, number * 10, float(number), 10, 0, 0.0, ""),
+            StoredFrame(number, number * 10, float(number), 10, 0, 0.0, ""),
             SkippedFrame(number * 10 + 5, number + 0.5, b"", 0.85 if number == 9 else 0.95, 50.0),
             tell(number),
             tell(0 if number == 4 else number),

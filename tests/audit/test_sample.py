@@ -4,19 +4,19 @@ from collections import Counter
 
 import pytest
 
-from db.checks import PlacedFrame
+from db.checks import StoredFrame
 from enrich.audit.pairs import count_skipped, draw_sample
 
 
-def rows(*stands_for: int) -> list[PlacedFrame]:
+def rows(*stands_for: int) -> list[StoredFrame]:
     made, index = [], 0
     for number, count in enumerate(stands_for):
-        made.append(PlacedFrame(number, index, index / 25, count, 0, 0.0, f"{number}.jpg"))
+        made.append(StoredFrame(number, index, index / 25, count, 0, 0.0, f"{number}.jpg"))
         index += count
     return made
 
 
-def drawn(kept: list[PlacedFrame], size: int, seed: int = 1) -> list[int]:
+def drawn(kept: list[StoredFrame], size: int, seed: int = 1) -> list[int]:
     return [index for stand in draw_sample(kept, count_skipped(kept), size=size, seed=seed) for index in stand.indexes]
 
 

@@ -94,12 +94,12 @@ def claim(
     pass_: str = DEEP,
     now: datetime = NOW,
     run_id: int | None = None,
+    host: str = "here",
     **options: Any,
 ) -> list[queue.ClaimedTask]:
-    """Claim tasks, by default describe tasks of the deep pass. `options` are those of `TaskFilter` and `claim`."""
-    claim_options = {name: options.pop(name) for name in ("host", "lease_seconds") if name in options}
+    """Claim tasks, by default describe tasks of the deep pass. `options` are those of `TaskFilter`."""
     wanted = queue.TaskFilter(kind, pass_, **options)
-    return queue.claim(connection, wanted, run_id=run_id, limit=limit, now=now, **{"host": "here"} | claim_options)
+    return queue.claim(connection, wanted, run_id=run_id, host=host, limit=limit, now=now)
 
 
 def claim_extraction(connection: Connection, video_id: int) -> queue.ClaimedTask:

@@ -1,7 +1,7 @@
 """A library of a released schema as SQL text: its rows, and its schema as the migrations of that version made it.
 
-`python -m tests.db.stored_library > tests/db/schemas/0001.sql`: once for each revision, when it is released, and never
-again, because the text stands for the libraries users have.
+`python -m tests.db.stored_library > tests/db/schemas/0001.sql`: for each revision in the commit that adds it, again
+until it is released, and never after, because the text then stands for the libraries users have.
 """
 
 import sqlite3
@@ -52,8 +52,11 @@ def fill(connection: Connection) -> None:
         ("lanterns", "first dance"),
     )
     paid = new_call(**CLAUDE, cost_usd=0.002, prompt_tokens=1300, output_tokens=150)
-    quick.set_key_frames(connection, 1, frames[4:6])
+    quick.set_key_frames(connection, 1, [frames[2], *frames[4:6]])
     quick.save_quick_description(connection, frames[4], lanterns, [paid], now=NOW)
+    child = "A child flies a kite"
+    kite = quick.NewQuickDescription(child, ("kite",), "other", 4.0, child, ("kite",))
+    quick.save_quick_description(connection, frames[2], kite, [paid], now=NOW)  # never described by the deep pass
     describe(connection, frames[4], "Two people on a lawn", tags=["lawn"], calls=[new_call()])
     store.record_calls(connection, frames[0], [new_call(is_kept=False)], pass_=AUDIT, now=LATER)
     connection.execute(update(Analysis).where(Analysis.frame_id == frames[1]).values(run_id=ended))

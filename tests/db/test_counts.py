@@ -1,10 +1,11 @@
-"""The stored counts match the rows, whatever is written and however it ends."""
+"""The stored counts match the rows, whatever is written and however it ends; and the rate of descriptions."""
 
 import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -16,6 +17,7 @@ from db.models import DEEP, QUICK, Frame, Tally, Task, Video
 from tests.db.library import (
     NOW,
     add,
+    add_run,
     claim,
     claim_extraction,
     claim_frame,
@@ -23,6 +25,7 @@ from tests.db.library import (
     extract,
     fail,
     frame_ids,
+    new_call,
     new_frame,
 )
 
@@ -234,3 +237,39 @@ def test_progress_of_the_deep_pass_matches_its_tasks(library):
     progress = queries.progress(library, DEEP)
 
     assert (progress.todo, progress.doing, progress.done, progress.failed) == (2, 2, 1, 1)
+
+
+# the rate of descriptions
+
+
+def describe_at(library, frame_id, *, at, run_id, **call):
+    store.save_description(
+        library,
+        claim_frame(library, frame_id),
+        store.NewDescription("a dog", [], "", []),
+        analyses=[new_call(**call)],
+        now=at,
+        run_id=run_id,
+    )
+
+
+def test_frames_by_minute_has_every_minute_of_one_run(library):
+    run, other = add_run(library), add_run(library, 2)
+    frames = extract(library, add(library), 6)
+    for frame_id, seconds in zip(frames, (0, 30, 59, 125, 180), strict=False):
+        describe_at(library, frame_id, at=NOW + timedelta(seconds=seconds), run_id=run)
+    describe_at(library, frames[5], at=NOW + timedelta(seconds=130), run_id=other)
+
+    minutes = counts.frames_by_minute(library, run_id=run, now=NOW + timedelta(seconds=190), minutes=5)
+
+    assert [start - NOW for start, _ in minutes] == [timedelta(minutes=number) for number in (-1, 0, 1, 2, 3)]
+    assert [count for _, count in minutes] == [0, 3, 0, 1, 1]
+
+
+def test_frames_per_second_counts_kept_replies_only(library):
+    frames = extract(library, add(library), 3)
+    describe_at(library, frames[0], at=NOW, run_id=None)
+    describe_at(library, frames[1], at=NOW + timedelta(seconds=50), run_id=None)
+    describe_at(library, frames[2], at=NOW + timedelta(seconds=51), run_id=None, is_kept=False)
+    assert counts.frames_per_second(library, now=NOW + timedelta(seconds=60), seconds=20) == 1 / 20
+    assert counts.frames_per_second(library, now=NOW + timedelta(seconds=60), seconds=100) == 2 / 100

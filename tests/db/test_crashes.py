@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import select
 
-from db import queue, runs, store
-from db.models import DEEP, ExtractionStatus, Run, RunState, Task, TaskKind, TaskStatus, Video
+from db import queue, store
+from db.models import DEEP, ExtractionStatus, Task, TaskKind, TaskStatus, Video
 from tests.db.library import NOW, add, add_run, add_tasks, claim, claim_extraction
 
 
@@ -86,25 +86,3 @@ def test_task_is_a_suspect_after_two_crashes_and_claimed_alone(library, video_id
 def test_claimed_extraction_without_crashes_is_not_a_suspect(library, video_id):
     assert claim_extraction(library, video_id).kind is TaskKind.EXTRACT
     assert store.count_suspects(library, [TaskKind.EXTRACT], pass_=DEEP) == 0
-
-
-def test_dead_run_is_ended_once_and_keeps_its_request(library):
-    run_id = add_run(library)
-    runs.request(library, run_id, runs.STOP)
-
-    assert runs.end_dead_run(library, run_id, RunState.CRASHED, error="ended by SIGSEGV")
-    assert not runs.end_dead_run(library, run_id, RunState.STOPPED, error="again")
-
-    row = library.execute(select(Run.state, Run.error, Run.requested)).one()
-    assert row == (RunState.CRASHED, "ended by SIGSEGV", runs.STOP)
-
-
-def test_request_is_cleared_when_carried_out_but_not_a_newer_one(library):
-    run_id = add_run(library)
-    runs.request(library, run_id, runs.PAUSE)
-    runs.request(library, run_id, runs.RESUME)
-
-    runs.clear_request(library, run_id, runs.PAUSE)
-    assert runs.requested(library, run_id) == runs.RESUME
-    runs.clear_request(library, run_id, runs.RESUME)
-    assert runs.requested(library, run_id) is None

@@ -10,7 +10,7 @@ from tests.db.library import LATER, NOW, add, describe, extract
 
 
 def found(library, words):
-    return [hit.frame_id for hit in search(library, words).hits if hit]
+    return [hit.frame_id for hit in search(library, words).hits]
 
 
 def row_of(library, frame_id):

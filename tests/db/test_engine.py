@@ -2,12 +2,26 @@
 
 import threading
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from db.engine import BUSY_SECONDS, make_engine, migrating, reading, sqlite_file, writing
+from db.engine import (
+    BUSY_SECONDS,
+    MASK,
+    SchemaError,
+    absolute_url,
+    database_file,
+    make_engine,
+    masked_url,
+    migrating,
+    reading,
+    sqlite_file,
+    writing,
+)
 from db.models import Frame, Video
 from tests.db.library import NOW, add, add_tasks
 
@@ -158,3 +172,46 @@ def test_datetimes_compare_correctly_across_zones(library):
 
     assert library.scalar(select(Video.id).where(Video.recorded_at <= NOW)) is not None
     assert library.scalar(select(Video.id).where(Video.recorded_at <= same_hour_elsewhere)) is None
+
+
+# database URLs
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("postgresql://ann:secret@db/films", f"postgresql://ann:{MASK}@db/films"),
+        ("postgresql://db/films?user=ann&Password=secret", "postgresql://db/films?Password=%2A%2A%2A&user=ann"),
+        ("postgresql://ann:one@db/films?token=two", f"postgresql://ann:{MASK}@db/films?token=%2A%2A%2A"),
+        ("postgresql://ann@db/films?sslmode=require", None),
+        ("sqlite:///films/library.db", None),
+    ],
+)
+def test_secrets_of_a_database_url_are_masked(url, masked):
+    assert masked_url(url) == masked
+    assert masked is None or MASK in unquote(masked), "so that a masked URL is recognized and not stored"
+
+
+@pytest.mark.parametrize(
+    ("url", "file", "absolute"),
+    [
+        ("sqlite:///films/library.db", "films/library.db", "sqlite:////home/films/library.db"),
+        ("sqlite:////data/library.db", "/data/library.db", "sqlite:////data/library.db"),
+        ("postgresql://ann:secret@db/films", None, "postgresql://ann:secret@db/films"),
+        ("postgresql://db/films?password=secret", None, "postgresql://db/films?password=secret"),
+        ("sqlite://", None, "sqlite://"),
+    ],
+)
+def test_file_and_absolute_form_of_a_database_url(url, file, absolute, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert database_file(url) == (Path(file) if file is not None else None)
+    assert absolute_url(url) == absolute.replace("/home", str(tmp_path))
+
+
+@pytest.mark.parametrize("function", [database_file, absolute_url, masked_url, make_engine])
+def test_invalid_database_url_is_refused_without_showing_it(function):
+    with pytest.raises(SchemaError, match="EVERYFRAME_DATABASE_URL cannot be used") as caught:
+        function("postgresql//ann:secret@db")
+
+    assert "secret" not in str(caught.value)

@@ -1,12 +1,10 @@
 """Opening a library: created, checked, migrated after a backup, or refused in one line; never half migrated."""
 
-import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from db.engine import make_engine, reading, writing
 from db.migrate import OlderSchemaError, SchemaError, check, check_integrity, open_library
 from db.models import Base, Frame, Task, Video
 from db.search import search
+from tests.db.conftest import RECREATE
 from tests.db.library import add, describe, extract
 
 ROOT = Path(__file__).parents[2]
@@ -258,42 +257,12 @@ def test_locked_library_is_reported_as_locked_not_damaged(file, monkeypatch, new
 
 
 @pytest.fixture
-def newer(monkeypatch, tmp_path):
-    """Make this version one with a newer schema, whose migration consists of the given lines."""
-    versions = tmp_path / "versions"
-    config_of_this_version = migrate._config
-
-    def config():
-        config = config_of_this_version()
-        folders = [ROOT / "db" / "migrations" / "versions", versions]
-        config.set_main_option("version_locations", os.pathsep.join(map(str, folders)))
-        return config
-
-    def write(lines: str) -> None:
-        versions.mkdir()
-        head = 'import sqlalchemy as sa\nfrom alembic import op\n\nrevision = "next"\n'
-        body = textwrap.indent(textwrap.dedent(lines), "    ")
-        script = f"{head}down_revision = {migrate.REVISION!r}\n\n\ndef upgrade():\n{body}\n"
-        (versions / "next.py").write_text(script)
-        monkeypatch.setattr(migrate, "_config", config)
-        monkeypatch.setattr(migrate, "REVISION", "next")
-
-    return write
-
-
-@pytest.fixture
 def filled(file):
     """A library with rows in it."""
     with opened(file) as engine, writing(engine) as connection:
         frames = extract(connection, add(connection), 3)
         describe(connection, frames[0], "a dog runs")
     return file
-
-
-RECREATE = """
-    with op.batch_alter_table("videos", recreate="always") as batch:
-        batch.add_column(sa.Column("note", sa.Text(), nullable=False, server_default="none"))
-"""
 
 
 def backups(file: Path) -> list[Path]:

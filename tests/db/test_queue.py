@@ -118,11 +118,11 @@ def test_claim_records_its_owner_and_lease(library, video_id):
     run_id = add_run(library)
     [task_id] = add_tasks(library, video_id, 1, payload={"gap": 2}, priority=3)
 
-    [task] = claim(library, run_id=run_id, host="gpu", lease_seconds=30)
+    [task] = claim(library, run_id=run_id, host="gpu")
 
     row = state(library, task_id)
     assert (row.status, row.run_id, row.host, row.lease_token) == (TaskStatus.DOING, run_id, "gpu", task.token)
-    assert row.lease_until == NOW + timedelta(seconds=30)
+    assert row.lease_until == NOW + timedelta(seconds=queue.LEASE_SECONDS)
     assert (task.payload, task.priority, task.kind, task.pass_) == ({"gap": 2}, 3, TaskKind.DESCRIBE, DEEP)
 
 
@@ -417,7 +417,7 @@ def test_sweep_returns_all_tasks_of_a_dead_run(library, video_id):
 def test_sweep_of_dead_runs_includes_expired_leases(library, video_id):
     dead, alive = add_run(library, 1), add_run(library, 2)
     add_tasks(library, video_id, 2)
-    claim(library, run_id=dead, lease_seconds=3600)
+    claim(library, run_id=dead, now=LATER)  # its lease has not expired
     claim(library, run_id=alive)
 
     assert queue.sweep(library, now=LATER, dead_runs=[dead]) == 2

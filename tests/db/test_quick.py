@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from db import editing, quick, store
-from db.models import Analysis, Frame, SearchDocument, Task
+from db.models import QUICK, Analysis, Frame, SearchDocument, Task
 from db.search import search
 from tests.db.library import NOW, add, describe, extract, new_call
 
@@ -32,8 +32,8 @@ def call(**changes: Any) -> store.NewAnalysis:
     return new_call(**({"describer": "claude", "model": "m", "prompt_version": "q1", "cost_usd": 0.001} | changes))
 
 
-def save(library: Connection, frame_id: int, description: quick.NewQuickDescription = ANSWER, **changes: Any) -> bool:
-    return quick.save_quick_description(library, frame_id, description, [call(**changes)], now=NOW)
+def save(library: Connection, frame_id: int, description: quick.NewQuickDescription = ANSWER, **changes: Any) -> None:
+    quick.save_quick_description(library, frame_id, description, [call(**changes)], now=NOW)
 
 
 def found(library: Connection, words: str) -> list[tuple[int, str]]:
@@ -45,7 +45,7 @@ def column(library: Connection, name: str, frame_id: int) -> Any:
 
 
 def test_quick_description_is_searchable_by_its_words_and_event(library: Connection, frames: list[int]) -> None:
-    assert save(library, frames[0])
+    save(library, frames[0])
     assert column(library, "quick_description", frames[0]) == ANSWER.text
     assert column(library, "quick_tags", frames[0]) == ["couple", "lanterns"]
     assert (column(library, "event_type", frames[0]), column(library, "excitement", frames[0])) == ("first dance", 8.0)
@@ -109,17 +109,20 @@ def test_measured_text_is_not_searchable_beside_a_models_text(library: Connectio
 
 def test_answered_frames_are_known_by_model_and_prompt_version(library: Connection, frames: list[int]) -> None:
     save(library, frames[0])
-    quick.record_quick_calls(library, frames[1], [call(is_kept=False)], now=NOW)  # paid, but without a usable reply
-    quick.record_quick_calls(library, frames[2], [call(is_kept=False, cost_usd=0.0)], now=NOW)
+    paid, free = call(is_kept=False), call(is_kept=False, cost_usd=0.0)
+    store.record_calls(library, frames[1], [paid], pass_=QUICK, now=NOW)
+    store.record_calls(library, frames[2], [free], pass_=QUICK, now=NOW)
     same = {"describer": "claude", "model": "m", "prompt_version": "q1"}
     assert quick.answered_frame_ids(library, frames, **same) == {frames[0]: True, frames[1]: False}
     for other in ({"model": "n"}, {"prompt_version": "q2"}, {"describer": "ollama"}):
         assert quick.answered_frame_ids(library, frames, **(same | other)) == {}
 
 
-def test_quick_description_of_a_removed_frame_is_not_an_error(library: Connection, frames: list[int]) -> None:
-    assert not save(library, 999)
+def test_quick_description_of_a_removed_frame_leaves_only_its_cost(library: Connection, frames: list[int]) -> None:
+    save(library, 999)
     assert library.scalar(select(SearchDocument.frame_id)) is None
+    calls = library.execute(select(Analysis.frame_id, Analysis.is_kept, Analysis.raw_reply, Analysis.cost_usd)).all()
+    assert calls == [(None, False, None, 0.001)]
 
 
 def test_setting_key_frames_replaces_the_old_ones(library: Connection, frames: list[int]) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from db import queue, runs
 from db.models import Run, RunState
 from db.runs import BusyError, LiveRun, ProcessIdentity
-from tests.db.library import NOW, add, add_tasks, claim
+from tests.db.library import NOW, add, add_run, add_tasks, claim
 
 OURS = ProcessIdentity("here", 10, 1.5)
 OTHER = ProcessIdentity("there", 20, 2.5)
@@ -119,3 +119,25 @@ def test_sweeping_a_crashed_run_leaves_the_tasks_of_live_runs(library):
     assert kept.id == ids[1]
     assert queue.renew(library, [kept], now=NOW) == 1
     assert [task.id for task in claim(library, 5)] == [ids[0]]
+
+
+def test_dead_run_is_ended_once_and_keeps_its_request(library):
+    run_id = add_run(library)
+    runs.request(library, run_id, runs.STOP)
+
+    assert runs.end_dead_run(library, run_id, RunState.CRASHED, error="ended by SIGSEGV")
+    assert not runs.end_dead_run(library, run_id, RunState.STOPPED, error="again")
+
+    row = library.execute(select(Run.state, Run.error, Run.requested)).one()
+    assert row == (RunState.CRASHED, "ended by SIGSEGV", runs.STOP)
+
+
+def test_request_is_cleared_when_carried_out_but_not_a_newer_one(library):
+    run_id = add_run(library)
+    runs.request(library, run_id, runs.PAUSE)
+    runs.request(library, run_id, runs.RESUME)
+
+    runs.clear_request(library, run_id, runs.PAUSE)
+    assert runs.requested(library, run_id) == runs.RESUME
+    runs.clear_request(library, run_id, runs.RESUME)
+    assert runs.requested(library, run_id) is None

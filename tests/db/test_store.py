@@ -5,7 +5,7 @@ from sqlalchemy import event, func, select, text, update
 
 from db import extraction, queue, store
 from db.engine import reading, writing
-from db.models import DEEP, QUICK, Analysis, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
+from db.models import AUDIT, DEEP, QUICK, Analysis, Expense, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
 from db.search import search
 from db.store import AddResult
@@ -446,6 +446,32 @@ def test_enrichment_status_is_computed_from_indexes(engine, library):
     assert all("INDEX ix_tasks_video (video_id=? AND status=? AND kind=? AND pass=?)" in line for line in of_tasks), (
         plan
     )
+
+
+def test_calls_of_a_removed_frame_are_recorded_without_replies(library):
+    store.record_calls(library, 999, [new_call(cost_usd=0.5, raw_reply="a cat")], pass_=AUDIT, now=NOW)
+
+    row = library.execute(select(Analysis.__table__)).one()
+    assert (row.frame_id, row.is_kept, row.raw_reply, row.cost_usd) == (None, False, None, 0.5)
+    assert library.scalar(select(Expense.cost_usd)) == 0.5
+
+
+def test_recording_no_calls_inserts_nothing(library):
+    frame_id, *_ = extract(library, add(library))
+
+    store.record_calls(library, frame_id, [], pass_=AUDIT, now=NOW)
+
+    assert count(library, Analysis) == 0
+
+
+def test_calls_may_be_recorded_as_not_kept(library):
+    frame_id, *_ = extract(library, add(library))
+    run_id = add_run(library)
+
+    store.record_calls(library, frame_id, [new_call()], pass_=DEEP, now=NOW, run_id=run_id, is_kept=False)
+
+    found = library.execute(select(Analysis.frame_id, Analysis.run_id, Analysis.is_kept, Analysis.raw_reply)).one()
+    assert found == (frame_id, run_id, False, "{}")
 
 
 # removing

@@ -1,10 +1,14 @@
 """Re-describing a frame while a worker runs: both succeed and nothing is lost."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from db import queries
 from db.engine import reading
+from enrich.errors import CallFailedError
 from enrich.library.redescribe import Redescription, redescribe
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
@@ -57,3 +61,24 @@ async def test_name_from_the_request_is_not_searchable(workspace: Workspace, sta
     assert "Erna" in said.text
     assert [warning["problem"] for warning in said.warnings] == ["context_name"]
     assert workspace.value("SELECT count(*) FROM search_documents WHERE text LIKE '%Erna%'") == 0
+
+
+@pytest.mark.parametrize("trick", [None, "empty"])
+async def test_video_removed_during_a_redescription_keeps_only_its_calls(
+    workspace: Workspace, standin: StandIn, clip: Clip, trick: str | None
+) -> None:
+    workspace.add(clip(frames=3))
+    await workspace.enrich()
+    before = workspace.value("SELECT count(*) FROM analyses")
+    standin.forget()
+    if trick is not None:
+        standin.play(trick, stubborn=True)
+    standin.behave(parallel=0)
+    asked = asyncio.create_task(again(workspace, 1))
+    await until(lambda: bool(standin.chats), "the model is asked")
+    workspace.remove(1)
+    standin.behave(parallel=1)
+    with pytest.raises(CallFailedError, match="empty reply" if trick else "removed in the meantime"):
+        await asked
+    recorded = workspace.ask("SELECT frame_id, raw_reply, is_kept FROM analyses WHERE id > :before", before=before)
+    assert recorded == [(None, None, 0)] * len(standin.chats)

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from enrich.video.extraction import Extraction, KeptFrame
+from enrich.video.extraction import Extraction
 from enrich.video.jpeg import JpegFormat
+from enrich.video.kept import KeptFrame
 from enrich.video.probe import probe
 from enrich.video.sampling import parse_sampling
 
