@@ -18,6 +18,7 @@ from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.settings import load_settings
 from pages.parts.inquiry import inquiries
+from pages.parts.overview.controls import WorkerControl
 from pages.parts.overview.figures import ENRICHMENT, time_left
 from pages.parts.overview.requests import KIND, RequestJob, WorkerRequest, request_in_flight, send_request
 from pages.parts.overview.state import available_requests, state_text, worker_controls
@@ -418,6 +419,18 @@ def test_every_state_has_text_and_controls(working):
             assert len(set(available_requests(changed))) == len(available_requests(changed))
             assert worker_controls(changed, None)
     assert available_requests(_with(found, health=WorkerHealth.SILENT)) == (WorkerRequest.STOP,)
+
+
+@pytest.mark.parametrize("health", [WorkerHealth.SILENT, WorkerHealth.STALLED])
+@pytest.mark.parametrize(("state", "requested"), [(RunState.STOPPING, None), (RunState.RUNNING, "stop")])
+def test_worker_that_hangs_while_stopping_can_be_stopped(working, health, state, requested):
+    found = status(load_settings())
+    stalls = [Stall("finishing any frame", datetime.now(UTC))]
+    run = replace(found.run, state=state, requested=requested)
+    hung = replace(found, health=health, run=run, stalls=stalls)
+    assert "Press Stop, then Start." in state_text(hung).sentence
+    assert worker_controls(hung, None) == (WorkerControl(WorkerRequest.STOP, is_enabled=True),)
+    assert worker_controls(hung, WorkerRequest.STOP) == (WorkerControl(WorkerRequest.STOP, is_enabled=False),)
 
 
 def _with(found, *, state=None, **changes):
