@@ -4,8 +4,6 @@ The check runs in the background, so no page waits for it, and its result may be
 nothing counts as missing. A download is a job, whose progress every tab shows.
 """
 
-import logging
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +18,6 @@ from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
 from pages.parts.session import settings
-
-log = logging.getLogger(__name__)
 
 COMMAND = "models"
 GOOD_SECONDS = 60.0  # how long a good result is used
@@ -87,7 +83,14 @@ def draw_pull(found: Settings, model: str) -> None:
     job = last_pull(found, model)
     if job is not None and job.is_running:
         st.fragment(_progress, run_every=REFRESH)(model)
-        st.button("Cancel", key="pull-cancel", icon=":material/close:", on_click=cancel, args=[job.id])
+        # Ollama keeps the part it has, and the next download continues from there.
+        st.button(
+            "Cancel",
+            key="pull-cancel",
+            icon=":material/close:",
+            on_click=jobs.stop_job_in_background,
+            args=[found, job.id],
+        )
         return
     failed = job.error if job is not None and job.exit_code != 0 else ""
     if error := st.session_state.get(PULL_FAILED) or failed:
@@ -112,22 +115,6 @@ def pull(model: str) -> None:
         st.session_state[PULL_FAILED] = str(error)
 
 
-def cancel(job_id: str) -> None:
-    """Cancel a download and return; the progress bar shows when it has ended. For callbacks.
-
-    Ollama keeps the part it has, and the next download continues from there.
-    """
-    threading.Thread(target=_stop, args=[settings(), job_id], name=f"cancel-{job_id}", daemon=True).start()
-
-
-def _stop(settings: Settings, job_id: str) -> None:
-    """Stop a job, which takes seconds if its process does not react. Runs in its own thread."""
-    try:
-        jobs.stop_job(settings, job_id)
-    except EveryFrameError as error:
-        log.warning("download was not cancelled: %s", error)
-
-
 def _progress(model: str) -> None:
     job = last_pull(settings(), model)
     if job is None or not job.is_running:
@@ -139,3 +126,5 @@ def _progress(model: str) -> None:
     if total:
         text = f"{text}: {format_bytes(completed)} of {format_bytes(total)}"
     st.progress(min(1.0, completed / total) if total else 0.0, text=text)
+    if job.stop_error:
+        st.error(plain(f"Cancel failed: {job.stop_error}"))

@@ -8,7 +8,7 @@ import pytest
 
 from enrich.errors import ControlError
 from enrich.jobs import jobs as module
-from enrich.jobs.jobs import delete_job, jobs, start_job, stop_job
+from enrich.jobs.jobs import delete_job, jobs, start_job, stop_job, stop_job_in_background
 from enrich.settings import load_settings
 from tests.waiting import wait_until
 
@@ -121,6 +121,20 @@ def test_job_ignoring_sigterm_is_killed(settings, script, monkeypatch):
     until(settings, lambda job: job.lines)
     assert stop_job(settings, job.id)
     assert until(settings, lambda job: not job.is_running).exit_code == -9
+
+
+def test_background_stop_keeps_its_error_until_it_succeeds(settings, script, monkeypatch):
+    def fail(*_):
+        raise ControlError("cannot stop the job")
+
+    script(FOREVER)
+    job = start_job(settings, "pull", "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "stop_job", fail)
+        stop_job_in_background(settings, job.id)
+        assert until(settings, lambda job: job.stop_error).stop_error == "cannot stop the job"
+    stop_job_in_background(settings, job.id)
+    assert until(settings, lambda job: not job.is_running).stop_error == ""
 
 
 def test_reused_process_id_is_not_the_job(settings, script):

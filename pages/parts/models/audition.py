@@ -82,7 +82,7 @@ def draw_comparison(found: Settings, models: Sequence[Model], *, has_frames: boo
         if failed := st.session_state.pop(_FAILED, None):
             st.error(plain(failed))
         if job is not None and is_running:
-            st.button("Stop comparing", on_click=_stop, args=[job.id])
+            st.button("Stop comparing", on_click=jobs.stop_job_in_background, args=[found, job.id])
             st.fragment(_live, run_every=REFRESH)(job.id)
     with st.container():
         if job is not None and not is_running:
@@ -155,6 +155,8 @@ def _live(job_id: str) -> None:
     result = audition_progress(job)
     done, total = sum(map(len, result.takes.values())), FRAMES * len(result.models)
     st.progress(min(1.0, done / total), f"{done} of {total} descriptions")
+    if job.stop_error:
+        st.error(plain(f"Stop failed: {job.stop_error}"))
     _draw_takes(result)
 
 
@@ -171,12 +173,5 @@ def _begin() -> None:
     words = [word for name in names for word in ("--model", name)]
     try:
         jobs.start_job(settings(), KIND, "audition", "--frames", str(FRAMES), *words)
-    except EveryFrameError as error:
-        st.session_state[_FAILED] = str(error)
-
-
-def _stop(job_id: str) -> None:
-    try:
-        jobs.stop_job(settings(), job_id)
     except EveryFrameError as error:
         st.session_state[_FAILED] = str(error)

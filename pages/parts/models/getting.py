@@ -11,7 +11,7 @@ from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, is_same
 from pages.parts.plain import plain
-from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, cancel, pull
+from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, pull
 from pages.parts.session import settings
 
 MODELS_SITE = "https://ollama.com/search?c=vision"
@@ -25,8 +25,13 @@ def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
     if running:
         st.fragment(_progress, run_every=REFRESH)(tuple(job.id for job in running))
         for job in running:
-            name = plain(_name(job), NAME_CHARACTERS)
-            st.button(f"Cancel {name}", key=f"cancel-{job.id}", type="tertiary", on_click=cancel, args=[job.id])
+            st.button(
+                f"Cancel {plain(_name(job), NAME_CHARACTERS)}",
+                key=f"cancel-{job.id}",
+                type="tertiary",
+                on_click=jobs.stop_job_in_background,
+                args=[found, job.id],
+            )
     _draw_failure(jobs.jobs(found, KIND), models)
     names = [*(model.name for model in models), *(_name(job) for job in running)]
     offered = [(name, size_gb) for name, size_gb in SUGGESTED_GB if not any(is_same(name, other) for other in names)]
@@ -73,6 +78,8 @@ def _progress(shown: tuple[str, ...]) -> None:
         st.progress(
             min(1.0, completed / total) if total else 0.0, f"{plain(_name(job), NAME_CHARACTERS)}: {plain(text)}"
         )
+        if job.stop_error:
+            st.error(plain(f"Cancel failed: {job.stop_error}"))
 
 
 def _bytes(job: Job) -> tuple[int, int]:
