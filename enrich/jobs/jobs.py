@@ -103,14 +103,14 @@ def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = Tr
 
 def jobs(settings: Settings, kind: str | None = None) -> list[Job]:
     """All jobs of the library, or those of one kind, newest first."""
-    found = [job for folder in _folders(settings) if (job := _job(folder)) is not None]
-    return [job for job in found if kind is None or job.kind == kind]
+    return [job for folder in _folders(settings) if (job := _job(folder, kind)) is not None]
 
 
 def stop_job(settings: Settings, job_id: str) -> bool:
     """Stop a job with SIGTERM, then SIGKILL; whether it was running. Raises ControlError if it does not end."""
     folder = _folder(settings, job_id)
-    process = _process(folder) if folder is not None else None
+    description = _read_description(folder) if folder is not None else None
+    process = _process(description) if description is not None else None
     if process is None:
         return False
     try:
@@ -227,22 +227,23 @@ def _read_description(folder: Path) -> dict[str, Any] | None:
     return description if isinstance(description, dict) else None
 
 
-def _process(folder: Path) -> ProcessIdentity | None:
-    description = _read_description(folder)
-    process = description["process"] if description is not None else None
+def _process(description: dict[str, Any]) -> ProcessIdentity | None:
+    process = description["process"]
     return ProcessIdentity(*process) if process is not None else None
 
 
-def _job(folder: Path) -> Job | None:
+def _job(folder: Path, kind: str | None = None) -> Job | None:
+    """The job in a folder; None if there is none, or if it is of another kind."""
     description = _read_description(folder)
-    if description is None:
+    if description is None or kind not in (None, description["kind"]):
         return None
-    process = _process(folder)
-    is_running = process is not None and is_process_alive(
-        process
-    )  # checked before reading the exit code, as it may end in between
     code = _exit_code(folder)
-    is_running = is_running and code is None
+    is_running = False
+    if code is None:
+        process = _process(description)
+        is_running = process is not None and is_process_alive(process)
+        if not is_running:
+            code = _exit_code(folder)  # it may have ended in between
     error = ""
     if not is_running:
         error = KILLED if code in KILLED_EXIT_CODES else error_line(_text(folder / ERR), code or 0)
