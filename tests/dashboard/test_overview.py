@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -296,8 +297,7 @@ def test_stop_at_shows_a_forecast_and_starts_until_then(launch, home, filled, an
     shutil.copytree(filled, home)
     app = launch()
     app.time_input[0].set_value(time_of_day(7, 0)).run()
-    settings = load_settings()
-    wait_until(lambda: not inquiries().is_asking(settings, "plan", "--by", "07:00"), "the forecast is calculated")
+    answered("plan", "--by", "07:00")
     app.run()
     assert "by " in said(app)
     assert "calculated at" in said(app)
@@ -306,6 +306,32 @@ def test_stop_at_shows_a_forecast_and_starts_until_then(launch, home, filled, an
     wait_until(lambda: "Stops at" in said(launch()), "it has started, and shows when it stops")
     [run] = ask(home, "SELECT json_extract(options, '$.until') FROM runs ORDER BY id DESC LIMIT 1")
     assert datetime.fromisoformat(run[0]).astimezone().strftime("%H:%M") == "07:00"
+
+
+def test_forecast_is_hidden_while_it_is_calculated_again(launch, finished, monkeypatch):
+    question, settings = ("plan", "--by", "07:00"), load_settings()
+    may_end, asked = threading.Event(), []
+
+    def run_command(_settings, *words, seconds):
+        asked.append(words)
+        may_end.wait(60)
+        return CommandResult(1, None, "no forecast")
+
+    app = launch()
+    app.time_input[0].set_value(time_of_day(7, 0)).run()
+    answered(*question)
+    assert "calculated at" in said(app.run())
+    monkeypatch.setattr("pages.parts.inquiry.run_command", run_command)
+    inquiries().forget()  # as after a change of the settings
+    assert "Calculating how much" in said(app.run())
+    assert "calculated at" not in said(app)
+    may_end.set()
+    answered(*question)
+    assert "No forecast" in said(app.run())
+    monkeypatch.setattr("pages.parts.overview.stop_at.BAD_SECONDS", 0.0)
+    app.run()
+    wait_until(lambda: asked.count(question) == 2, "a failed forecast is calculated again")
+    wait_until(lambda: not inquiries().is_asking(settings, *question), "it has its result")
 
 
 def test_unreachable_ollama_is_reported(launch, finished):
