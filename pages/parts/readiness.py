@@ -13,6 +13,7 @@ from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.jobs.jobs import Job
+from enrich.model_names import is_same_model
 from enrich.settings import Settings
 from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
@@ -53,9 +54,8 @@ def requirement_in(outcome: CommandResult, settings: Settings) -> MissingRequire
     """What is missing according to the result of `everyframe models`."""
     if not outcome.is_good:
         return MissingRequirement(outcome.error, None, is_away=True)
-    wanted = settings.model if ":" in settings.model else f"{settings.model}:latest"
     rows: list[dict[str, Any]] = [row for row in outcome.data or [] if isinstance(row, dict)]
-    ours = {row["host"]: row for row in rows if str(row["name"]).lower() == wanted.lower()}
+    ours = {row["host"]: row for row in rows if is_same_model(str(row["name"]), settings.model)}
     without = [host for host in settings.ollama_hosts if host not in ours]
     if without and outcome.error:  # not all of them respond
         return MissingRequirement(outcome.error, None, is_away=True)
@@ -75,7 +75,7 @@ def requirement_in(outcome: CommandResult, settings: Settings) -> MissingRequire
 
 def last_pull(found: Settings, model: str) -> Job | None:
     """The last download of a model, None if there was none."""
-    return next((job for job in jobs.jobs(found, KIND) if job.words[-1:] == (model,)), None)
+    return next((job for job in jobs.jobs(found, KIND) if is_same_model(job.words[-1], model)), None)
 
 
 def draw_pull(found: Settings, model: str) -> None:

@@ -16,7 +16,7 @@ from enrich.settings import load_settings
 from pages.parts import inquiry
 from pages.parts.inquiry import Inquiries, inquiries
 from pages.parts.models.audition import audition_progress
-from pages.parts.models.installed import is_same, memory, models_in, number, speed
+from pages.parts.models.installed import memory, models_in, number, speed
 from tests.dashboard.conftest import STATES, answered, said
 from tests.standin import ShelfModel, StandIn, Trick
 from tests.waiting import wait_until
@@ -258,8 +258,6 @@ def test_memory_text_names_gpu_or_cpu(changes, words):
 
 def test_seconds_have_about_two_digits():
     assert [number(value) for value in (123.4, 12.3, 2.34, 0.0123)] == ["123", "12", "2.3", "0.01"]
-    assert is_same("moondream", "moondream:latest")
-    assert not is_same("llava", "llava:7b")
 
 
 def test_result_from_before_a_change_is_refreshed(home, monkeypatch):

@@ -414,6 +414,17 @@ def test_missing_requirement_is_read_from_models_output(home, monkeypatch, outco
         assert missing.model == model
 
 
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [("moondream", "moondream:latest"), ("Llava:13B", "llava:13b"), ("box:5000/me/llava", "box:5000/me/llava:latest")],
+)
+def test_installed_model_is_found_by_any_of_its_names(home, monkeypatch, wanted, listed):
+    monkeypatch.setenv("OLLAMA_HOST", "http://a:1")
+    monkeypatch.setenv("EVERYFRAME_MODEL", wanted)
+    row = {"host": "http://a:1", "name": listed, "sees": True, "is_cloud": False}
+    assert requirement_in(CommandResult(0, [row], ""), load_settings()) is None
+
+
 def test_percent_done_is_100_only_when_all_is_described():
     def video(**values):
         return SimpleNamespace(frame_count=100, **values)

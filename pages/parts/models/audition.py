@@ -13,11 +13,12 @@ import streamlit as st
 from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
+from enrich.model_names import is_same_model
 from enrich.settings import Settings
 from enrich.wording import format_count, format_duration, format_timestamp, one_line
 from pages.parts.gallery import frame_image
 from pages.parts.inquiry import inquiries
-from pages.parts.models.installed import Model, choose, fixed_by, is_same, number
+from pages.parts.models.installed import Model, choose, fixed_by, number
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
@@ -112,7 +113,7 @@ def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) ->
         st.markdown(f"{whole} for this library ({format_count(verdict['library_frames'], 'frame')})")
     if verdict is not None and verdict.get("error"):
         st.caption(plain(one_line(verdict["error"], ERROR_CHARACTERS)))
-    is_chosen = is_same(name, found.model)
+    is_chosen = is_same_model(name, found.model)
     st.button(
         "In use" if is_chosen else "Use this model",
         key=f"audition-choose-{name}",
@@ -162,7 +163,7 @@ def _live(job_id: str) -> None:
 
 def _first(names: Sequence[str], model: str) -> list[str]:
     """The models preselected in the form: the one in use if installed, then others."""
-    return sorted(names, key=lambda name: not is_same(name, model))[:MAX_MODELS]
+    return sorted(names, key=lambda name: not is_same_model(name, model))[:MAX_MODELS]
 
 
 def _begin() -> None:

@@ -6,10 +6,11 @@ import streamlit as st
 
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
+from enrich.model_names import is_same_model
 from enrich.settings import SUGGESTED_GB, Settings
 from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
-from pages.parts.models.installed import Model, is_same
+from pages.parts.models.installed import Model
 from pages.parts.plain import plain
 from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, pull
 from pages.parts.session import settings
@@ -34,7 +35,9 @@ def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
             )
     _draw_failure(jobs.jobs(found, KIND), models)
     names = [*(model.name for model in models), *(_name(job) for job in running)]
-    offered = [(name, size_gb) for name, size_gb in SUGGESTED_GB if not any(is_same(name, other) for other in names)]
+    offered = [
+        (name, size_gb) for name, size_gb in SUGGESTED_GB if not any(is_same_model(name, other) for other in names)
+    ]
     if offered:
         st.caption("Vision models. Larger ones describe better but slower. Pick one smaller than your GPU memory.")
         with st.container(horizontal=True, key="suggested"):
@@ -60,7 +63,7 @@ def _draw_failure(found: Iterable[Job], models: Sequence[Model]) -> None:
     last = next(iter(found), None)
     if last is None or last.is_running or last.exit_code in (0, None) or last.exit_code < 0:
         return
-    if not any(is_same(model.name, _name(last)) for model in models):
+    if not any(is_same_model(model.name, _name(last)) for model in models):
         name = plain(_name(last), NAME_CHARACTERS)
         st.error(f"Download of {name} failed: {plain(one_line(last.error, ERROR_CHARACTERS))}")
 
