@@ -65,6 +65,11 @@ class Job:
     error: str
     stop_error: str = ""
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether its command ended with an error. A job that was stopped has not failed."""
+        return not self.is_running and self.exit_code not in (0, *KILLED_EXIT_CODES)
+
 
 def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = True) -> Job:
     """Run `everyframe WORDS` in the background, with `--json` if the command has that option (`prints_json`).

@@ -92,7 +92,7 @@ def draw_pull(found: Settings, model: str) -> None:
             args=[found, job.id],
         )
         return
-    failed = job.error if job is not None and job.exit_code != 0 else ""
+    failed = job.error if job is not None and job.has_failed else ""
     if error := st.session_state.get(PULL_FAILED) or failed:
         st.error(plain(f"Download failed: {one_line(error, ERROR_CHARACTERS)}"))
     st.button(
@@ -115,16 +115,25 @@ def pull(model: str) -> None:
         st.session_state[PULL_FAILED] = str(error)
 
 
+def pull_progress(job: Job) -> tuple[float, str]:
+    """The progress of a download, 0 to 1, and a text: all layers on all servers together, as far as they are known."""
+    layers: dict[tuple[str, str], tuple[int, int]] = {}
+    for line in job.lines:
+        if line.get("total"):
+            layers[str(line["host"]), str(line["status"])] = int(line.get("completed") or 0), int(line["total"])
+    completed, total = (sum(numbers) for numbers in zip(*layers.values(), strict=True)) if layers else (0, 0)
+    if total:
+        return min(1.0, completed / total), f"{format_bytes(completed)} of {format_bytes(total)}"
+    status = job.lines[-1].get("status") if job.lines else None
+    return 0.0, one_line(str(status or "Starting download"), STATUS_CHARACTERS)
+
+
 def _progress(model: str) -> None:
     job = last_pull(settings(), model)
     if job is None or not job.is_running:
         inquiries().forget()
         st.rerun()
-    line = job.lines[-1] if job.lines else {}
-    total, completed = line.get("total") or 0, line.get("completed") or 0
-    text = plain(line.get("status") or "Starting download", STATUS_CHARACTERS)
-    if total:
-        text = f"{text}: {format_bytes(completed)} of {format_bytes(total)}"
-    st.progress(min(1.0, completed / total) if total else 0.0, text=text)
+    share, text = pull_progress(job)
+    st.progress(share, plain(text))
     if job.stop_error:
         st.error(plain(f"Cancel failed: {job.stop_error}"))

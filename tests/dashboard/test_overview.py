@@ -24,7 +24,7 @@ from pages.parts.overview.figures import ENRICHMENT, time_left
 from pages.parts.overview.requests import KIND, RequestJob, WorkerRequest, request_in_flight, send_request
 from pages.parts.overview.state import available_requests, state_text, worker_controls
 from pages.parts.overview.status import percent_done, refresh_overview
-from pages.parts.readiness import requirement_in
+from pages.parts.readiness import pull_progress, requirement_in
 from tests.cli.terminal import ask, change
 from tests.dashboard.conftest import answered, begin_run, metrics, said
 from tests.standin import StandIn, Trick
@@ -356,7 +356,7 @@ def test_missing_model_is_downloaded_with_a_button(launch, empty, answering, mon
     assert jobs.jobs(load_settings(), "pull")[0].exit_code == 0
 
 
-def test_running_download_is_shown_in_every_tab_and_cancelled(launch, empty, answering, monkeypatch):
+def test_running_download_is_shown_in_every_tab_and_cancelled(launch, launch_answered, empty, answering, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MODEL", "bakllava:7b")
     answering.behave(pullable=("bakllava:7b",))
     launch()
@@ -371,6 +371,27 @@ def test_running_download_is_shown_in_every_tab_and_cancelled(launch, empty, ans
     press(app, "Cancel")
     wait_until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
     answering.calm()
+    app = launch()
+    assert buttons(app) == {r"Download bakllava\:7b"}
+    assert "failed" not in said(app)
+    assert "failed" not in said(launch_answered("models", "models"))
+
+
+def test_download_progress_is_that_of_all_layers():
+    def progress(*lines):
+        return pull_progress(jobs.Job("", "pull", ("pull", "a"), datetime.now(UTC), True, list(lines), None, ""))
+
+    first, second = ({"host": "a", "status": name, "completed": 0, "total": 1_000_000} for name in ("one", "two"))
+    assert progress() == (0.0, "Starting download")
+    assert progress({"host": "a", "status": "pulling manifest", "total": None}) == (0.0, "pulling manifest")
+    assert progress(first, first | {"completed": 1_000_000}) == (1.0, "1.0 MB of 1.0 MB")
+    assert progress(first | {"completed": 1_000_000}, second) == (0.5, "1.0 MB of 2.0 MB")
+
+
+@pytest.mark.parametrize(("code", "has_failed"), [(0, False), (None, False), (-15, False), (1, True), (-11, True)])
+def test_stopped_job_has_not_failed(code, has_failed):
+    job = jobs.Job("", "pull", ("pull", "a"), datetime.now(UTC), False, [], code, "")
+    assert job.has_failed == has_failed
 
 
 def test_failed_download_shows_its_error(launch, empty, answering, monkeypatch):
