@@ -4,6 +4,7 @@ import re
 import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
@@ -21,7 +22,14 @@ from enrich.settings import load_settings
 from pages.parts.inquiry import inquiries
 from pages.parts.overview.controls import WorkerControl
 from pages.parts.overview.figures import ENRICHMENT, time_left
-from pages.parts.overview.requests import KIND, RequestJob, WorkerRequest, request_in_flight, send_request
+from pages.parts.overview.requests import (
+    KIND,
+    RequestJob,
+    WorkerRequest,
+    failed_request,
+    request_in_flight,
+    send_request,
+)
 from pages.parts.overview.state import available_requests, state_text, worker_controls
 from pages.parts.overview.status import percent_done, refresh_overview
 from pages.parts.readiness import pull_progress, requirement_in
@@ -261,6 +269,36 @@ def test_request_returns_at_once_and_a_double_click_sends_it_once(launch, workin
     assert {"Pause", "Stop"} <= buttons(app)
     assert not enabled(app) & CONTROLS
     jobs.stop_job(settings, job.id)
+
+
+def test_request_from_two_tabs_at_once_is_sent_once(working, monkeypatch):
+    settings, python_command = load_settings(), jobs.python_command
+    both = threading.Barrier(2)
+
+    def meet(*words):
+        with suppress(threading.BrokenBarrierError):  # only one of them starts a process
+            both.wait(1)
+        return python_command(*words)
+
+    monkeypatch.setattr(jobs, "python_command", meet)
+    tabs = [threading.Thread(target=send_request, args=[settings, WorkerRequest.STOP]) for _ in range(2)]
+    for tab in tabs:
+        tab.start()
+    for tab in tabs:
+        tab.join()
+    [job] = jobs.jobs(settings, KIND)
+    jobs.stop_job(settings, job.id)
+
+
+def test_failed_stop_is_shown_until_the_worker_has_stopped(working):
+    found = status(load_settings())
+    began = found.run.started_at + timedelta(seconds=1)
+    job = RequestJob("1", WorkerRequest.STOP, began, is_running=False, error="it does not react")
+    stopped = _with(found, health=WorkerHealth.NONE, state=RunState.STOPPED)
+    assert failed_request(found, job) is job
+    assert failed_request(replace(stopped, is_supervised=True), job) is not None
+    assert failed_request(stopped, job) is None
+    assert failed_request(stopped, replace(job, request=WorkerRequest.PAUSE)) is not None
 
 
 @pytest.mark.slow
