@@ -134,7 +134,7 @@ def draw_add_form(registered: frozenset[str]) -> None:
         placeholder="Wedding of Ana and Tom in a garden, June 2019",
         help="Sent to the model with every frame: who, where and when, which an image alone does not show.",
     )
-    words = [f"--sampling={sampling.text}"]
+    words = [f"--sampling={sampling}"]
     paths = [entry.path for entry in entries]
     estimate_words = (ESTIMATE, *words, "--", *paths)
     estimate = _draw_estimate(now, estimate_words)
