@@ -185,7 +185,7 @@ async def _remove(
     settings: "Settings", name: str, *, host: str | None, is_confirmed: bool
 ) -> "list[tuple[str, InstalledModel]]":
     """Delete a model, after confirmation; returns the hosts and the deleted models."""
-    from enrich.describe.ollama.models import full_name
+    from enrich.model_names import is_same_model
     from enrich.settings import host_address
 
     try:
@@ -198,7 +198,7 @@ async def _remove(
         if not hosts:
             raise SettingsError(f"{only} is not one of your hosts: {', '.join(describer.hosts)}")
         has = [(one, model) for one in hosts for model in await describer.installed(one)]
-        found = [(one, model) for one, model in has if model.name.lower() == full_name(name).lower()]
+        found = [(one, model) for one, model in has if is_same_model(model.name, name)]
         if not found:
             raise ModelError(
                 f"`{name}` is not installed at {' or '.join(hosts)}. List installed models with `everyframe models`"
@@ -215,10 +215,10 @@ def _confirm_removal(settings: "Settings", found: "list[tuple[str, InstalledMode
     """Ask for confirmation. Raises typer.Abort, or SettingsError if stdin is not a terminal."""
     if is_confirmed:
         return
-    from enrich.describe.ollama.models import full_name
+    from enrich.model_names import is_same_model
 
     _, model = found[0]
-    is_used = model.name.lower() == full_name(settings.model).lower()
+    is_used = is_same_model(model.name, settings.model)
     what = f"{model.name} ({format_bytes(model.size_bytes)}{', your current model' if is_used else ''})"
     where = " and ".join(host for host, _ in found)
     if not sys.stdin.isatty():

@@ -8,12 +8,14 @@ returns the running job.
 
 import contextlib
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +35,7 @@ from enrich.settings import Settings
 
 FOLDER = "jobs"
 DESCRIPTION = "job.json"
+STOP_ERROR = "stop-error.txt"  # why the job could not be stopped
 MAX_FINISHED_JOBS = 20
 TERMINATE_SECONDS = 5.0  # between SIGTERM and SIGKILL
 KILL_SECONDS = 5.0  # after SIGKILL; an unresponsive disk delays even that
@@ -40,6 +43,7 @@ POLL_SECONDS = 0.05
 MAX_OUTPUT_BYTES = 1_000_000  # read from the end of a job's output
 KILLED_EXIT_CODES = (None, -signal.SIGTERM, -9)
 KILLED = "the job was stopped before it finished"
+log = logging.getLogger(__name__)
 _ID = re.compile(r"\d{8}T\d{12}-[0-9a-f]{6}")
 
 
@@ -48,6 +52,7 @@ class Job:
     """One background job. `lines` are the JSON objects it has printed so far.
 
     `exit_code` is None while it runs, and if its process was killed. It is negative if a signal ended the command.
+    `stop_error`: why it still runs although it was to be stopped.
     """
 
     id: str
@@ -58,6 +63,12 @@ class Job:
     lines: list[dict[str, Any]]
     exit_code: int | None
     error: str
+    stop_error: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether its command ended with an error. A job that was stopped has not failed."""
+        return not self.is_running and self.exit_code not in (0, *KILLED_EXIT_CODES)
 
 
 def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = True) -> Job:
@@ -97,14 +108,14 @@ def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = Tr
 
 def jobs(settings: Settings, kind: str | None = None) -> list[Job]:
     """All jobs of the library, or those of one kind, newest first."""
-    found = [job for folder in _folders(settings) if (job := _job(folder)) is not None]
-    return [job for job in found if kind is None or job.kind == kind]
+    return [job for folder in _folders(settings) if (job := _job(folder, kind)) is not None]
 
 
 def stop_job(settings: Settings, job_id: str) -> bool:
     """Stop a job with SIGTERM, then SIGKILL; whether it was running. Raises ControlError if it does not end."""
     folder = _folder(settings, job_id)
-    process = _process(folder) if folder is not None else None
+    description = _read_description(folder) if folder is not None else None
+    process = _process(description) if description is not None else None
     if process is None:
         return False
     try:
@@ -126,6 +137,33 @@ def stop_job(settings: Settings, job_id: str) -> bool:
     if left:
         raise ControlError(f"cannot stop the job (process {process.pid}): it does not react to being killed")
     return True
+
+
+def stop_job_in_background(settings: Settings, job_id: str) -> None:
+    """Start stopping a job and return: a process that ignores SIGTERM takes seconds. For callbacks.
+
+    If the job cannot be stopped, its `stop_error` says why, in every tab.
+    """
+    thread = threading.Thread(
+        target=_stop_and_keep_error, args=[settings, job_id], name=f"everyframe-stop-{job_id}", daemon=True
+    )
+    thread.start()
+
+
+def _stop_and_keep_error(settings: Settings, job_id: str) -> None:
+    """Runs in its own thread."""
+    folder = _folder(settings, job_id)
+    if folder is None:
+        return
+    error_file = folder / STOP_ERROR
+    with contextlib.suppress(OSError):
+        error_file.unlink()
+    try:
+        stop_job(settings, job_id)
+    except ControlError as error:
+        log.warning("job was not stopped: %s", error)
+        with contextlib.suppress(OSError):  # the folder may have been deleted, the disk may be full
+            error_file.write_text(str(error), encoding="utf-8")
 
 
 def delete_job(settings: Settings, job_id: str) -> bool:
@@ -194,22 +232,23 @@ def _read_description(folder: Path) -> dict[str, Any] | None:
     return description if isinstance(description, dict) else None
 
 
-def _process(folder: Path) -> ProcessIdentity | None:
-    description = _read_description(folder)
-    process = description["process"] if description is not None else None
+def _process(description: dict[str, Any]) -> ProcessIdentity | None:
+    process = description["process"]
     return ProcessIdentity(*process) if process is not None else None
 
 
-def _job(folder: Path) -> Job | None:
+def _job(folder: Path, kind: str | None = None) -> Job | None:
+    """The job in a folder; None if there is none, or if it is of another kind."""
     description = _read_description(folder)
-    if description is None:
+    if description is None or kind not in (None, description["kind"]):
         return None
-    process = _process(folder)
-    is_running = process is not None and is_process_alive(
-        process
-    )  # checked before reading the exit code, as it may end in between
     code = _exit_code(folder)
-    is_running = is_running and code is None
+    is_running = False
+    if code is None:
+        process = _process(description)
+        is_running = process is not None and is_process_alive(process)
+        if not is_running:
+            code = _exit_code(folder)  # it may have ended in between
     error = ""
     if not is_running:
         error = KILLED if code in KILLED_EXIT_CODES else error_line(_text(folder / ERR), code or 0)
@@ -222,6 +261,7 @@ def _job(folder: Path) -> Job | None:
         lines=_lines(folder / OUT),
         exit_code=code,
         error=error,
+        stop_error=_text(folder / STOP_ERROR) if is_running else "",
     )
 
 

@@ -4,8 +4,6 @@ The check runs in the background, so no page waits for it, and its result may be
 nothing counts as missing. A download is a job, whose progress every tab shows.
 """
 
-import logging
-import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +13,12 @@ from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.jobs.jobs import Job
+from enrich.model_names import is_same_model
 from enrich.settings import Settings
 from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
 from pages.parts.session import settings
-
-log = logging.getLogger(__name__)
 
 COMMAND = "models"
 GOOD_SECONDS = 60.0  # how long a good result is used
@@ -57,9 +54,8 @@ def requirement_in(outcome: CommandResult, settings: Settings) -> MissingRequire
     """What is missing according to the result of `everyframe models`."""
     if not outcome.is_good:
         return MissingRequirement(outcome.error, None, is_away=True)
-    wanted = settings.model if ":" in settings.model else f"{settings.model}:latest"
     rows: list[dict[str, Any]] = [row for row in outcome.data or [] if isinstance(row, dict)]
-    ours = {row["host"]: row for row in rows if str(row["name"]).lower() == wanted.lower()}
+    ours = {row["host"]: row for row in rows if is_same_model(str(row["name"]), settings.model)}
     without = [host for host in settings.ollama_hosts if host not in ours]
     if without and outcome.error:  # not all of them respond
         return MissingRequirement(outcome.error, None, is_away=True)
@@ -79,7 +75,7 @@ def requirement_in(outcome: CommandResult, settings: Settings) -> MissingRequire
 
 def last_pull(found: Settings, model: str) -> Job | None:
     """The last download of a model, None if there was none."""
-    return next((job for job in jobs.jobs(found, KIND) if job.words[-1:] == (model,)), None)
+    return next((job for job in jobs.jobs(found, KIND) if is_same_model(job.words[-1], model)), None)
 
 
 def draw_pull(found: Settings, model: str) -> None:
@@ -87,9 +83,16 @@ def draw_pull(found: Settings, model: str) -> None:
     job = last_pull(found, model)
     if job is not None and job.is_running:
         st.fragment(_progress, run_every=REFRESH)(model)
-        st.button("Cancel", key="pull-cancel", icon=":material/close:", on_click=cancel, args=[job.id])
+        # Ollama keeps the part it has, and the next download continues from there.
+        st.button(
+            "Cancel",
+            key="pull-cancel",
+            icon=":material/close:",
+            on_click=jobs.stop_job_in_background,
+            args=[found, job.id],
+        )
         return
-    failed = job.error if job is not None and job.exit_code != 0 else ""
+    failed = job.error if job is not None and job.has_failed else ""
     if error := st.session_state.get(PULL_FAILED) or failed:
         st.error(plain(f"Download failed: {one_line(error, ERROR_CHARACTERS)}"))
     st.button(
@@ -112,20 +115,17 @@ def pull(model: str) -> None:
         st.session_state[PULL_FAILED] = str(error)
 
 
-def cancel(job_id: str) -> None:
-    """Cancel a download and return; the progress bar shows when it has ended. For callbacks.
-
-    Ollama keeps the part it has, and the next download continues from there.
-    """
-    threading.Thread(target=_stop, args=[settings(), job_id], name=f"cancel-{job_id}", daemon=True).start()
-
-
-def _stop(settings: Settings, job_id: str) -> None:
-    """Stop a job, which takes seconds if its process does not react. Runs in its own thread."""
-    try:
-        jobs.stop_job(settings, job_id)
-    except EveryFrameError as error:
-        log.warning("download was not cancelled: %s", error)
+def pull_progress(job: Job) -> tuple[float, str]:
+    """The progress of a download, 0 to 1, and a text: all layers on all servers together, as far as they are known."""
+    layers: dict[tuple[str, str], tuple[int, int]] = {}
+    for line in job.lines:
+        if line.get("total"):
+            layers[str(line["host"]), str(line["status"])] = int(line.get("completed") or 0), int(line["total"])
+    completed, total = (sum(numbers) for numbers in zip(*layers.values(), strict=True)) if layers else (0, 0)
+    if total:
+        return min(1.0, completed / total), f"{format_bytes(completed)} of {format_bytes(total)}"
+    status = job.lines[-1].get("status") if job.lines else None
+    return 0.0, one_line(str(status or "Starting download"), STATUS_CHARACTERS)
 
 
 def _progress(model: str) -> None:
@@ -133,9 +133,7 @@ def _progress(model: str) -> None:
     if job is None or not job.is_running:
         inquiries().forget()
         st.rerun()
-    line = job.lines[-1] if job.lines else {}
-    total, completed = line.get("total") or 0, line.get("completed") or 0
-    text = plain(line.get("status") or "Starting download", STATUS_CHARACTERS)
-    if total:
-        text = f"{text}: {format_bytes(completed)} of {format_bytes(total)}"
-    st.progress(min(1.0, completed / total) if total else 0.0, text=text)
+    share, text = pull_progress(job)
+    st.progress(share, plain(text))
+    if job.stop_error:
+        st.error(plain(f"Cancel failed: {job.stop_error}"))

@@ -19,7 +19,16 @@ ELEMENTS_FROM_TEXT = f"""() => {{
     return found.map(element => element.outerHTML.slice(0, 300));
 }}"""
 INVISIBLE = re.compile("[\x1b\u200b\u202a-\u202e]")
-PAGES = ["/", "/library", "/library?video=1", "/frames?video=1", "/frames?video=2&show=failed", "/models", "/setup"]
+PAGES = [
+    "/",
+    "/library",
+    "/library?video=1",
+    "/frames?video=1",
+    "/frames?video=2&show=failed",
+    "/models",
+    "/costs",
+    "/setup",
+]
 FILTERED = ["/frames?video=1&show=corrected", "/frames?video=1&show=warnings", "/frames?video=1&source=3"]
 
 

@@ -123,18 +123,18 @@ def launch(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[...
     st.cache_data.clear()
 
 
-def answered(question: str) -> None:
+def answered(*question: str) -> None:
     """Wait until the command that a page runs in the background has its result."""
     settings = load_settings()
-    wait_until(lambda: not inquiries().is_asking(settings, question), f"{question} has a result")
+    wait_until(lambda: not inquiries().is_asking(settings, *question), f"{' '.join(question)} has a result")
 
 
 @pytest.fixture
-def launch_answered(launch: Callable[..., AppTest]) -> Callable[[str, str], AppTest]:
+def launch_answered(launch: Callable[..., AppTest]) -> Callable[..., AppTest]:
     """`launch_answered("setup", "doctor")` runs a page again once its command has its result."""
 
-    def run(page: str, question: str) -> AppTest:
-        app = launch(page)
+    def run(page: str, question: str, **query: str) -> AppTest:
+        app = launch(page, **query)
         assert not app.exception
         answered(question)
         return app.run()

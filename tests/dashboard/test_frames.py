@@ -347,7 +347,25 @@ def test_view_survives_a_round_trip_through_the_url():
     assert View.from_query(view.to_query()) == view
 
 
-def test_redescribe_runs_as_a_job(launch, finished, monkeypatch):
+@pytest.fixture
+def opened_panel(launch_answered, finished, monkeypatch):
+    """The page of the first frame with the open panel "Re-describe", and an Ollama with two other vision models."""
+    from tests.standin import ShelfModel, StandIn
+
+    monkeypatch.setattr("pages.parts.frames.redescribe.is_open", lambda _: True)
+    models = (ShelfModel("llava:7b"), ShelfModel("moondream:latest"), ShelfModel("mistral:7b", sees=False))
+    with StandIn(models=models) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address)
+        yield lambda: launch_answered("frames", "models", video="1", frame=str(frames_of(finished, 1)[0].id))
+
+
+def test_redescribe_offers_the_installed_vision_models(opened_panel):
+    app = opened_panel()
+    assert not app.exception
+    assert app.selectbox(key="redescribe-model").options == ["llava:13b", "llava:7b", "moondream:latest"]
+
+
+def test_redescribe_runs_as_a_job(opened_panel, finished, monkeypatch):
     from enrich.jobs.jobs import Job
 
     frame = frames_of(finished, 1)[0]
@@ -359,9 +377,7 @@ def test_redescribe_runs_as_a_job(launch, finished, monkeypatch):
 
     monkeypatch.setattr("pages.parts.frames.redescribe.start_job", start)
     monkeypatch.setattr("pages.parts.frames.redescribe.jobs", lambda _settings, _kind: started[::-1])
-    monkeypatch.setattr("pages.parts.frames.redescribe.installed_models", lambda _: ["moondream:latest"])
-    monkeypatch.setattr("pages.parts.frames.redescribe.is_open", lambda _: True)
-    app = launch("frames", video="1", frame=str(frame.id))
+    app = opened_panel()
     app.selectbox(key="redescribe-model").select("moondream:latest").run()
     app.text_input(key="redescribe-instructions").set_value("Count the guests").run()
     press(app, "redescribe-start")

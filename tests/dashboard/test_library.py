@@ -188,9 +188,10 @@ def test_title_and_context_are_edited(launch, finished):
     assert launch("library", video="1").text_area(key="about-1").value == "Ana & Tom"
 
 
-def test_describe_first_raises_the_priority(launch, working):
+def test_describe_first_raises_the_priority(launch, working, monkeypatch):
     from enrich.schedule.coverage import REQUEST_PRIORITY
 
+    monkeypatch.setattr("pages.parts.library.video.run_command", lambda *_: pytest.fail("a process to write a row"))
     app = launch("library", video="2")
     button(app, "Describe first").click().run()
     assert "Moved to the front of the queue" in said(app)

@@ -1,17 +1,23 @@
 """The Models page: installed models, choosing, downloading, removing and comparing, against the stand-in."""
 
+import os
+import signal
+import sys
 import threading
+from datetime import UTC, datetime
 
+import psutil
 import pytest
 
+from enrich.errors import ControlError
 from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.settings import load_settings
 from pages.parts import inquiry
 from pages.parts.inquiry import Inquiries, inquiries
 from pages.parts.models.audition import audition_progress
-from pages.parts.models.installed import is_same, memory, models_in, number, speed
-from tests.dashboard.conftest import STATES, said
+from pages.parts.models.installed import memory, models_in, number, speed
+from tests.dashboard.conftest import STATES, answered, said
 from tests.standin import ShelfModel, StandIn, Trick
 from tests.waiting import wait_until
 
@@ -169,7 +175,56 @@ def test_running_comparison_can_be_stopped(opened, finished, ollama):
     assert button(app, "Compare").disabled
     app = button(app, "Stop comparing").click().run()
     assert not app.exception
-    assert not jobs.jobs(load_settings(), "audition")[0].is_running
+    wait_until(lambda: not jobs.jobs(load_settings(), "audition")[0].is_running, "the comparison has ended")
+
+
+def test_stop_returns_while_a_hung_comparison_still_runs(opened, finished, ollama, monkeypatch):
+    program = (
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('{\"pid\": %d}' % os.getpid(), flush=True)\ntime.sleep(600)"
+    )
+    monkeypatch.setattr(jobs, "command_line", lambda _: [sys.executable, "-c", program])
+    monkeypatch.setattr(jobs, "TERMINATE_SECONDS", 600.0)
+    settings = load_settings()
+    app = button(opened(), "Compare").click().run()
+    wait_until(lambda: jobs.jobs(settings, "audition")[0].lines, "it ignores SIGTERM")
+    app = button(app, "Stop comparing").click().run()
+    assert not app.exception
+    [job] = jobs.jobs(settings, "audition")
+    assert job.is_running
+    os.kill(job.lines[0]["pid"], signal.SIGKILL)
+    wait_until(lambda: not jobs.jobs(settings, "audition")[0].is_running, "the comparison has ended")
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("models", ("audition", "--model", "llava:7b")),
+        ("models", ("pull", "moondream")),
+        ("overview", ("pull", "llava:34b")),
+        ("library", ("add", "/videos")),
+        ("costs", ("quick", "1")),
+    ],
+)
+def test_failed_stop_is_shown_in_every_tab(launch, finished, ollama, monkeypatch, page, words):
+    def stop_job(*_):
+        raise ControlError("it does not react to being killed")
+
+    monkeypatch.setenv("EVERYFRAME_MODEL", "llava:34b")
+    monkeypatch.setattr(jobs, "stop_job", stop_job)
+    launch("models")
+    answered("models")
+    job_id = "20261125T192332610446-90e157"
+    folder = finished / "jobs" / job_id
+    folder.mkdir(parents=True)
+    with psutil.Popen(["sleep", "600"]) as process:
+        jobs._write_description(folder, words[0], words, datetime.now(UTC), process.pid)
+        jobs.stop_job_in_background(load_settings(), job_id)
+        wait_until(lambda: jobs.jobs(load_settings())[0].stop_error, "the stop has failed")
+        app = launch(page)
+        process.kill()
+    assert not app.exception
+    assert "failed: it does not react to being killed" in said(app).replace("\\", "")
 
 
 def test_model_names_are_shown_as_text(opened, finished, ollama):
@@ -203,8 +258,6 @@ def test_memory_text_names_gpu_or_cpu(changes, words):
 
 def test_seconds_have_about_two_digits():
     assert [number(value) for value in (123.4, 12.3, 2.34, 0.0123)] == ["123", "12", "2.3", "0.01"]
-    assert is_same("moondream", "moondream:latest")
-    assert not is_same("llava", "llava:7b")
 
 
 def test_result_from_before_a_change_is_refreshed(home, monkeypatch):

@@ -2,7 +2,9 @@
 
 import re
 import shutil
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from datetime import time as time_of_day
@@ -18,11 +20,19 @@ from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.settings import load_settings
 from pages.parts.inquiry import inquiries
+from pages.parts.overview.controls import WorkerControl
 from pages.parts.overview.figures import ENRICHMENT, time_left
-from pages.parts.overview.requests import KIND, RequestJob, WorkerRequest, request_in_flight, send_request
+from pages.parts.overview.requests import (
+    KIND,
+    RequestJob,
+    WorkerRequest,
+    failed_request,
+    request_in_flight,
+    send_request,
+)
 from pages.parts.overview.state import available_requests, state_text, worker_controls
 from pages.parts.overview.status import percent_done, refresh_overview
-from pages.parts.readiness import requirement_in
+from pages.parts.readiness import pull_progress, requirement_in
 from tests.cli.terminal import ask, change
 from tests.dashboard.conftest import answered, begin_run, metrics, said
 from tests.standin import StandIn, Trick
@@ -261,6 +271,36 @@ def test_request_returns_at_once_and_a_double_click_sends_it_once(launch, workin
     jobs.stop_job(settings, job.id)
 
 
+def test_request_from_two_tabs_at_once_is_sent_once(working, monkeypatch):
+    settings, python_command = load_settings(), jobs.python_command
+    both = threading.Barrier(2)
+
+    def meet(*words):
+        with suppress(threading.BrokenBarrierError):  # only one of them starts a process
+            both.wait(1)
+        return python_command(*words)
+
+    monkeypatch.setattr(jobs, "python_command", meet)
+    tabs = [threading.Thread(target=send_request, args=[settings, WorkerRequest.STOP]) for _ in range(2)]
+    for tab in tabs:
+        tab.start()
+    for tab in tabs:
+        tab.join()
+    [job] = jobs.jobs(settings, KIND)
+    jobs.stop_job(settings, job.id)
+
+
+def test_failed_stop_is_shown_until_the_worker_has_stopped(working):
+    found = status(load_settings())
+    began = found.run.started_at + timedelta(seconds=1)
+    job = RequestJob("1", WorkerRequest.STOP, began, is_running=False, error="it does not react")
+    stopped = _with(found, health=WorkerHealth.NONE, state=RunState.STOPPED)
+    assert failed_request(found, job) is job
+    assert failed_request(replace(stopped, is_supervised=True), job) is not None
+    assert failed_request(stopped, job) is None
+    assert failed_request(stopped, replace(job, request=WorkerRequest.PAUSE)) is not None
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_hanging_worker_is_killed_after_stop(launch, working):
@@ -295,8 +335,7 @@ def test_stop_at_shows_a_forecast_and_starts_until_then(launch, home, filled, an
     shutil.copytree(filled, home)
     app = launch()
     app.time_input[0].set_value(time_of_day(7, 0)).run()
-    settings = load_settings()
-    wait_until(lambda: not inquiries().is_asking(settings, "plan", "--by", "07:00"), "the forecast is calculated")
+    answered("plan", "--by", "07:00")
     app.run()
     assert "by " in said(app)
     assert "calculated at" in said(app)
@@ -305,6 +344,32 @@ def test_stop_at_shows_a_forecast_and_starts_until_then(launch, home, filled, an
     wait_until(lambda: "Stops at" in said(launch()), "it has started, and shows when it stops")
     [run] = ask(home, "SELECT json_extract(options, '$.until') FROM runs ORDER BY id DESC LIMIT 1")
     assert datetime.fromisoformat(run[0]).astimezone().strftime("%H:%M") == "07:00"
+
+
+def test_forecast_is_hidden_while_it_is_calculated_again(launch, finished, monkeypatch):
+    question, settings = ("plan", "--by", "07:00"), load_settings()
+    may_end, asked = threading.Event(), []
+
+    def run_command(_settings, *words, seconds):
+        asked.append(words)
+        may_end.wait(60)
+        return CommandResult(1, None, "no forecast")
+
+    app = launch()
+    app.time_input[0].set_value(time_of_day(7, 0)).run()
+    answered(*question)
+    assert "calculated at" in said(app.run())
+    monkeypatch.setattr("pages.parts.inquiry.run_command", run_command)
+    inquiries().forget()  # as after a change of the settings
+    assert "Calculating how much" in said(app.run())
+    assert "calculated at" not in said(app)
+    may_end.set()
+    answered(*question)
+    assert "No forecast" in said(app.run())
+    monkeypatch.setattr("pages.parts.overview.stop_at.BAD_SECONDS", 0.0)
+    app.run()
+    wait_until(lambda: asked.count(question) == 2, "a failed forecast is calculated again")
+    wait_until(lambda: not inquiries().is_asking(settings, *question), "it has its result")
 
 
 def test_unreachable_ollama_is_reported(launch, finished):
@@ -329,7 +394,7 @@ def test_missing_model_is_downloaded_with_a_button(launch, empty, answering, mon
     assert jobs.jobs(load_settings(), "pull")[0].exit_code == 0
 
 
-def test_running_download_is_shown_in_every_tab_and_cancelled(launch, empty, answering, monkeypatch):
+def test_running_download_is_shown_in_every_tab_and_cancelled(launch, launch_answered, empty, answering, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_MODEL", "bakllava:7b")
     answering.behave(pullable=("bakllava:7b",))
     launch()
@@ -344,6 +409,27 @@ def test_running_download_is_shown_in_every_tab_and_cancelled(launch, empty, ans
     press(app, "Cancel")
     wait_until(lambda: not jobs.jobs(load_settings(), "pull")[0].is_running, "the download has ended")
     answering.calm()
+    app = launch()
+    assert buttons(app) == {r"Download bakllava\:7b"}
+    assert "failed" not in said(app)
+    assert "failed" not in said(launch_answered("models", "models"))
+
+
+def test_download_progress_is_that_of_all_layers():
+    def progress(*lines):
+        return pull_progress(jobs.Job("", "pull", ("pull", "a"), datetime.now(UTC), True, list(lines), None, ""))
+
+    first, second = ({"host": "a", "status": name, "completed": 0, "total": 1_000_000} for name in ("one", "two"))
+    assert progress() == (0.0, "Starting download")
+    assert progress({"host": "a", "status": "pulling manifest", "total": None}) == (0.0, "pulling manifest")
+    assert progress(first, first | {"completed": 1_000_000}) == (1.0, "1.0 MB of 1.0 MB")
+    assert progress(first | {"completed": 1_000_000}, second) == (0.5, "1.0 MB of 2.0 MB")
+
+
+@pytest.mark.parametrize(("code", "has_failed"), [(0, False), (None, False), (-15, False), (1, True), (-11, True)])
+def test_stopped_job_has_not_failed(code, has_failed):
+    job = jobs.Job("", "pull", ("pull", "a"), datetime.now(UTC), False, [], code, "")
+    assert job.has_failed == has_failed
 
 
 def test_failed_download_shows_its_error(launch, empty, answering, monkeypatch):
@@ -387,6 +473,17 @@ def test_missing_requirement_is_read_from_models_output(home, monkeypatch, outco
         assert missing.model == model
 
 
+@pytest.mark.parametrize(
+    ("wanted", "listed"),
+    [("moondream", "moondream:latest"), ("Llava:13B", "llava:13b"), ("box:5000/me/llava", "box:5000/me/llava:latest")],
+)
+def test_installed_model_is_found_by_any_of_its_names(home, monkeypatch, wanted, listed):
+    monkeypatch.setenv("OLLAMA_HOST", "http://a:1")
+    monkeypatch.setenv("EVERYFRAME_MODEL", wanted)
+    row = {"host": "http://a:1", "name": listed, "sees": True, "is_cloud": False}
+    assert requirement_in(CommandResult(0, [row], ""), load_settings()) is None
+
+
 def test_percent_done_is_100_only_when_all_is_described():
     def video(**values):
         return SimpleNamespace(frame_count=100, **values)
@@ -418,6 +515,18 @@ def test_every_state_has_text_and_controls(working):
             assert len(set(available_requests(changed))) == len(available_requests(changed))
             assert worker_controls(changed, None)
     assert available_requests(_with(found, health=WorkerHealth.SILENT)) == (WorkerRequest.STOP,)
+
+
+@pytest.mark.parametrize("health", [WorkerHealth.SILENT, WorkerHealth.STALLED])
+@pytest.mark.parametrize(("state", "requested"), [(RunState.STOPPING, None), (RunState.RUNNING, "stop")])
+def test_worker_that_hangs_while_stopping_can_be_stopped(working, health, state, requested):
+    found = status(load_settings())
+    stalls = [Stall("finishing any frame", datetime.now(UTC))]
+    run = replace(found.run, state=state, requested=requested)
+    hung = replace(found, health=health, run=run, stalls=stalls)
+    assert "Press Stop, then Start." in state_text(hung).sentence
+    assert worker_controls(hung, None) == (WorkerControl(WorkerRequest.STOP, is_enabled=True),)
+    assert worker_controls(hung, WorkerRequest.STOP) == (WorkerControl(WorkerRequest.STOP, is_enabled=False),)
 
 
 def _with(found, *, state=None, **changes):

@@ -8,7 +8,7 @@ import pytest
 
 from enrich.errors import ControlError
 from enrich.jobs import jobs as module
-from enrich.jobs.jobs import delete_job, jobs, start_job, stop_job
+from enrich.jobs.jobs import delete_job, jobs, start_job, stop_job, stop_job_in_background
 from enrich.settings import load_settings
 from tests.waiting import wait_until
 
@@ -45,6 +45,11 @@ def until(settings, condition, job_id=None):
 
     wait_until(lambda: condition(found()), "the job satisfies the condition", details=lambda: str(found()))
     return found()
+
+
+def process_of(settings, job):
+    """The identity of a job's process."""
+    return module._process(module._read_description(settings.home / "jobs" / job.id))
 
 
 def test_job_lines_are_readable_while_it_runs(settings, script, tmp_path):
@@ -87,6 +92,21 @@ def test_same_job_is_not_started_twice(settings, script):
     assert [job.id for job in jobs(settings, "pull")] == [other.id, first.id]
 
 
+def test_listing_reads_no_more_than_needed(settings, script, monkeypatch):
+    script("print('{}')")
+    for kind in ("pull", "quick"):
+        ended = start_job(settings, kind, "a")
+        until(settings, lambda job: not job.is_running, ended.id)
+    read, description_of = [], module._read_description
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_read_description", lambda folder: read.append(folder) or description_of(folder))
+        patch.setattr(module, "is_process_alive", lambda _: pytest.fail("the process of a job that has ended"))
+        [job] = jobs(settings, "quick")
+        assert (job.kind, len(read)) == ("quick", 2)
+        patch.setattr(module, "_lines", lambda _: pytest.fail("the output of a job of another kind"))
+        assert jobs(settings, "audition") == []
+
+
 def test_job_outlives_its_parent(settings, script):
     script(FOREVER)
     program = (
@@ -104,7 +124,7 @@ def test_stopping_a_job_ends_its_command(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     until(settings, lambda job: job.lines)
-    process = psutil.Process(module._process(settings.home / "jobs" / job.id).pid)
+    process = psutil.Process(process_of(settings, job).pid)
     everyone = [process, *process.children(recursive=True)]
     assert len(everyone) == 2
     assert stop_job(settings, job.id)
@@ -123,12 +143,26 @@ def test_job_ignoring_sigterm_is_killed(settings, script, monkeypatch):
     assert until(settings, lambda job: not job.is_running).exit_code == -9
 
 
+def test_background_stop_keeps_its_error_until_it_succeeds(settings, script, monkeypatch):
+    def fail(*_):
+        raise ControlError("cannot stop the job")
+
+    script(FOREVER)
+    job = start_job(settings, "pull", "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "stop_job", fail)
+        stop_job_in_background(settings, job.id)
+        assert until(settings, lambda job: job.stop_error).stop_error == "cannot stop the job"
+    stop_job_in_background(settings, job.id)
+    assert until(settings, lambda job: not job.is_running).stop_error == ""
+
+
 def test_reused_process_id_is_not_the_job(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")
     description = settings.home / "jobs" / job.id / "job.json"
     said = description.read_text(encoding="utf-8")
-    process = module._process(settings.home / "jobs" / job.id)
+    process = process_of(settings, job)
     description.write_text(said.replace(repr(process.created_at), repr(process.created_at - 500)), encoding="utf-8")
     assert not until(settings, lambda _: True).is_running
     assert not stop_job(settings, job.id)

@@ -12,6 +12,7 @@ from typing import Any
 
 from enrich.describe.ollama.client import OllamaHost
 from enrich.errors import CallFailedError, ModelError
+from enrich.model_names import full_name, is_same_model
 from enrich.settings import SUGGESTED_GB
 
 UNVERIFIED = "unverified"
@@ -138,11 +139,6 @@ class PullProgress:
     total: int | None
 
 
-def full_name(name: str) -> str:
-    """A model's name with its tag, as servers list it."""
-    return name if ":" in name.rsplit("/", maxsplit=1)[-1] else f"{name}:latest"
-
-
 def is_cloud(name: str, entry: Mapping[str, Any]) -> bool:
     """Whether a model runs in the cloud, judged by its name and the server's entry for it."""
     tag = full_name(name).rsplit(":", maxsplit=1)[-1].lower()
@@ -166,7 +162,7 @@ async def find_model(host: OllamaHost, name: str) -> InstalledModel | None:
     """Find the model `name`; None if the server does not have it. Raises DescribeError's subclasses."""
     tags, loaded = await asyncio.gather(host.get("/api/tags"), list_loaded(host))
     for entry in tags.get("models") or []:
-        if isinstance(entry, dict) and full_name(name).lower() == str(entry.get("name") or entry.get("model")).lower():
+        if isinstance(entry, dict) and is_same_model(name, str(entry.get("name") or entry.get("model"))):
             by_digest = {model.digest: model for model in loaded}
             return _model(entry, sees=await _sees(host, entry), loaded=by_digest.get(str(entry.get("digest"))))
     return None

@@ -29,7 +29,7 @@ MOST_TITLES = 8
 TITLE_CHARACTERS, STEP_CHARACTERS = 60, 160
 PRICE_TOLERANCE_USD = 0.0001  # two token counts of the same request may differ slightly
 _REQUESTED, _CLOSED, _QUOTES, _START_ERROR = "quick-requested", "quick-closed", "quick-quotes", "quick-start-error"
-_VIDEOS, _BATCH, _STOP_ERROR = "quick-videos", "quick-batch", "quick-stop-error"
+_VIDEOS, _BATCH = "quick-videos", "quick-batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,10 +216,13 @@ def draw_last_scan(current: Settings, video_id: int | None = None) -> None:
     if job is None or not (job.is_running or datetime.now(UTC) - job.started_at < SHOW_RESULT_FOR):
         return
     with st.container():
-        if error := st.session_state.pop(_STOP_ERROR, None):
-            st.error(plain(error))
         if job.is_running:
-            st.button("Stop quick scan", on_click=_stop, args=(job.id,), key=f"stop-{job.id}")
+            st.button(
+                "Stop quick scan",
+                on_click=jobs.stop_job_in_background,
+                args=(current, job.id),
+                key=f"stop-{job.id}",
+            )
         st.fragment(_draw_live_state, run_every=REFRESH if job.is_running else None)(job.id, was_running=job.is_running)
 
 
@@ -241,6 +244,8 @@ def _draw_live_state(job_id: str, *, was_running: bool) -> None:
     cost = f" Cost: {format_usd(float(result['usd']))}." if result.get("usd") else ""
     if job.is_running:
         st.progress(*_progress(job))
+        if job.stop_error:
+            st.error(plain(f"Stop failed: {job.stop_error}"))
     elif job.exit_code == 0:
         st.success(plain(f"Quick scan from {started} finished.{cost}"))
     else:
@@ -264,10 +269,3 @@ def _progress(job: Job) -> tuple[float, str]:
 def _request_from_form(titles: dict[int, str]) -> None:
     if chosen := st.session_state[_VIDEOS]:
         request_dialog([(video_id, titles[video_id]) for video_id in chosen])
-
-
-def _stop(job_id: str) -> None:
-    try:
-        jobs.stop_job(settings(), job_id)
-    except EveryFrameError as error:
-        st.session_state[_STOP_ERROR] = str(error)

@@ -8,16 +8,17 @@ import streamlit as st
 from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
 from enrich.errors import EveryFrameError
-from enrich.jobs.command import run_command
 from enrich.jobs.jobs import Job, jobs, start_job
+from pages.parts.inquiry import follow, inquiries
+from pages.parts.models.installed import models_in
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
 KIND = "describe"
 REFRESH = "2s"
 SHOW_RESULT_FOR = timedelta(minutes=30)
-MODEL_LIST_TTL_SECONDS = 60
-MODEL_LIST_TIMEOUT_SECONDS = 20.0
+FRESH_SECONDS = 60.0  # of the list of models
+PATIENCE_SECONDS = 0.7  # usually enough for Ollama to respond, so that the form is complete when it appears
 INSTRUCTION_CHARACTERS = 500
 
 
@@ -33,7 +34,7 @@ def draw_redescribe_panel(video: VideoRow, frame: FrameRow, calls: list[CallRow]
 
 
 def is_open(panel: Any) -> bool:
-    """Whether the panel is open; listing the installed models is slow and done only then."""
+    """Whether the panel is open; the installed models are listed only then."""
     return bool(panel.open)
 
 
@@ -42,18 +43,14 @@ def latest_job(frame_id: int) -> Job | None:
     return next((job for job in jobs(settings(), KIND) if _option(job, "--id") == str(frame_id)), None)
 
 
-@st.cache_data(ttl=MODEL_LIST_TTL_SECONDS, show_spinner="Loading the list of installed models")
-def installed_models(hosts: tuple[str, ...]) -> list[str]:
-    """Names of the installed vision models; empty if Ollama is not responding."""
-    del hosts  # part of the cache key only
-    outcome = run_command(settings(), "models", seconds=MODEL_LIST_TIMEOUT_SECONDS)
-    listed = outcome.data if isinstance(outcome.data, list) else (outcome.data or {}).get("models", [])
-    return [str(model["name"]) for model in listed if model.get("sees")]
-
-
 def _draw_form(video: VideoRow, frame: FrameRow, calls: list[CallRow]) -> None:
     used = [call.model for call in calls if call.describer == "ollama"]
-    models = list(dict.fromkeys([settings().model, *used, *installed_models(settings().ollama_hosts)]))
+    answer = inquiries().ask(settings(), "models", fresh_seconds=FRESH_SECONDS, patience_seconds=PATIENCE_SECONDS)
+    outcome = answer.outcome
+    if outcome is None:
+        follow(settings(), "models")
+    installed = models_in(outcome.data or []) if outcome is not None and outcome.is_good else []
+    models = list(dict.fromkeys([settings().model, *used, *(model.name for model in installed if model.sees)]))
     st.selectbox("Model", models, key="redescribe-model", accept_new_options=True, help="A model installed in Ollama.")
     st.text_input(
         "Extra instructions (optional)",

@@ -10,7 +10,7 @@ from typing import Any
 import streamlit as st
 
 from enrich.errors import EveryFrameError
-from enrich.jobs.jobs import Job, delete_job, jobs, start_job, stop_job
+from enrich.jobs.jobs import Job, delete_job, jobs, start_job, stop_job_in_background
 from enrich.settings import Settings
 from enrich.wording import format_bytes, format_count, format_duration
 from pages.parts.library import browser
@@ -36,7 +36,13 @@ def draw_add_jobs(registered: frozenset[str]) -> None:
     for job in jobs(now, ADD):
         if job.is_running:
             _progress(job.id)
-            st.button("Stop adding", key=f"stop-{job.id}", on_click=_stop, args=(now, job.id), type="tertiary")
+            st.button(
+                "Stop adding",
+                key=f"stop-{job.id}",
+                on_click=stop_job_in_background,
+                args=(now, job.id),
+                type="tertiary",
+            )
             continue
         _discard_failed_uploads(now, job, registered)
         with st.container(border=True):
@@ -54,6 +60,8 @@ def _progress(job_id: str) -> None:
     share = min(1.0, len(done) / total) if total else 0.0
     name = f": {plain(Path(str(done[-1].get('path'))).name, 60)}" if done else ""
     st.progress(share, f"Adding videos: {len(done):,} of {total:,} files{name}")
+    if job.stop_error:
+        st.error(plain(f"Stop failed: {job.stop_error}"))
 
 
 def _draw_result(job: Job) -> None:
@@ -78,13 +86,6 @@ def _draw_result(job: Job) -> None:
         st.warning("Adding was stopped before it finished. Add the same folder again to continue.")
     elif counts["added"]:
         st.caption("They are described while the worker runs. Start it on the Overview page.")
-
-
-def _stop(now: Settings, job_id: str) -> None:
-    try:
-        stop_job(now, job_id)
-    except EveryFrameError as error:
-        st.toast(plain(error))
 
 
 def _dismiss(now: Settings, job_id: str) -> None:
@@ -133,7 +134,7 @@ def draw_add_form(registered: frozenset[str]) -> None:
         placeholder="Wedding of Ana and Tom in a garden, June 2019",
         help="Sent to the model with every frame: who, where and when, which an image alone does not show.",
     )
-    words = [f"--sampling={sampling.text}"]
+    words = [f"--sampling={sampling}"]
     paths = [entry.path for entry in entries]
     estimate_words = (ESTIMATE, *words, "--", *paths)
     estimate = _draw_estimate(now, estimate_words)

@@ -91,11 +91,12 @@ def toggle(path: str) -> None:
 
 def select(path: str, *, title: str = "") -> None:
     """Select a video or a folder."""
+    is_folder = os.path.isdir(path)  # noqa: PTH112  # pathlib's raises errors
     try:
-        count = None if os.path.isdir(path) else os.path.getsize(path)  # noqa: PTH112, PTH202  # the path stays as the user knows it
+        size_bytes = None if is_folder else os.path.getsize(path)  # noqa: PTH202
     except OSError:
-        count = None
-    st.session_state[SELECTION] = {**_all(), path: SelectedPath(path, Path(path).is_dir(), title, count)}
+        size_bytes = None
+    st.session_state[SELECTION] = {**_all(), path: SelectedPath(path, is_folder, title, size_bytes)}
 
 
 def deselect(path: str) -> None:

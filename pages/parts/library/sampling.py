@@ -4,7 +4,6 @@ The page shows labels; `distinct:normal` or `every=2s` is what the command line 
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
 import streamlit as st
@@ -39,21 +38,14 @@ EXPLANATIONS = {
 LEVELS = {LikenessChoice.NORMAL: "normal", LikenessChoice.STRICT: "strict", LikenessChoice.LOOSE: "loose"}
 
 
-@dataclass(frozen=True, slots=True)
-class SamplingChoice:
-    """A sampling method with its options; `text` is the command line's notation."""
-
-    text: str
-
-
-def choose_sampling(default_level: str) -> SamplingChoice:
-    """Draw the choice; `default_level` is the likeness level in the settings."""
+def choose_sampling(default_level: str) -> str:
+    """Draw the choice; the result is in the command line's notation. `default_level`: the likeness in the settings."""
     method = st.radio("Frames to describe", [*SamplingMethod], index=0, captions=list(EXPLANATIONS.values()), key=KEY)
     if method is SamplingMethod.DISTINCT:
         choices = {level: choice for choice, level in LEVELS.items()}
         index = [*LikenessChoice].index(choices.get(default_level, LikenessChoice.NORMAL))
         choice = st.selectbox("Sensitivity", [*LikenessChoice], index=index, key=f"{KEY}-sensitivity")
-        return SamplingChoice(f"distinct:{LEVELS[choice]}")
+        return f"distinct:{LEVELS[choice]}"
     if method is SamplingMethod.EVERY:
         seconds = st.number_input(
             "Seconds between frames",
@@ -63,8 +55,8 @@ def choose_sampling(default_level: str) -> SamplingChoice:
             step=0.5,
             key=f"{KEY}-seconds",
         )
-        return SamplingChoice(f"every={seconds:g}s")
-    return SamplingChoice("scenes" if method is SamplingMethod.SCENES else "exact")
+        return f"every={seconds:g}s"
+    return "scenes" if method is SamplingMethod.SCENES else "exact"
 
 
 def sampling_label(text: str) -> str:

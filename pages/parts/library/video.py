@@ -7,8 +7,10 @@ from pathlib import Path
 import streamlit as st
 
 from db import editing, files, gallery, queries, store
+from db.editing import PriorityRange
 from db.queries import VideoRow
 from enrich.jobs.command import run_command
+from enrich.schedule.coverage import REQUEST_PRIORITY
 from enrich.settings import Settings
 from enrich.wording import format_bytes, format_count, format_timestamp, printable
 from pages.parts.costs import quick_pass
@@ -271,10 +273,8 @@ def _save(video_id: int) -> None:
 
 
 def _describe_first(video_id: int) -> None:
-    outcome = run_command(settings(), "first", str(video_id))
-    if not outcome.is_good:
-        _notify(f"The priority was not changed: {outcome.error}", is_good=False)
-        return
+    with writing() as connection:
+        editing.prioritize(connection, video_id, PriorityRange(), priority=REQUEST_PRIORITY)
     _notify("Moved to the front of the queue.")
 
 

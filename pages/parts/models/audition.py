@@ -13,11 +13,12 @@ import streamlit as st
 from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
+from enrich.model_names import is_same_model
 from enrich.settings import Settings
 from enrich.wording import format_count, format_duration, format_timestamp, one_line
 from pages.parts.gallery import frame_image
 from pages.parts.inquiry import inquiries
-from pages.parts.models.installed import Model, choose, fixed_by, is_same, number
+from pages.parts.models.installed import Model, choose, fixed_by, number
 from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
@@ -82,7 +83,7 @@ def draw_comparison(found: Settings, models: Sequence[Model], *, has_frames: boo
         if failed := st.session_state.pop(_FAILED, None):
             st.error(plain(failed))
         if job is not None and is_running:
-            st.button("Stop comparing", on_click=_stop, args=[job.id])
+            st.button("Stop comparing", on_click=jobs.stop_job_in_background, args=[found, job.id])
             st.fragment(_live, run_every=REFRESH)(job.id)
     with st.container():
         if job is not None and not is_running:
@@ -112,7 +113,7 @@ def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) ->
         st.markdown(f"{whole} for this library ({format_count(verdict['library_frames'], 'frame')})")
     if verdict is not None and verdict.get("error"):
         st.caption(plain(one_line(verdict["error"], ERROR_CHARACTERS)))
-    is_chosen = is_same(name, found.model)
+    is_chosen = is_same_model(name, found.model)
     st.button(
         "In use" if is_chosen else "Use this model",
         key=f"audition-choose-{name}",
@@ -155,12 +156,14 @@ def _live(job_id: str) -> None:
     result = audition_progress(job)
     done, total = sum(map(len, result.takes.values())), FRAMES * len(result.models)
     st.progress(min(1.0, done / total), f"{done} of {total} descriptions")
+    if job.stop_error:
+        st.error(plain(f"Stop failed: {job.stop_error}"))
     _draw_takes(result)
 
 
 def _first(names: Sequence[str], model: str) -> list[str]:
     """The models preselected in the form: the one in use if installed, then others."""
-    return sorted(names, key=lambda name: not is_same(name, model))[:MAX_MODELS]
+    return sorted(names, key=lambda name: not is_same_model(name, model))[:MAX_MODELS]
 
 
 def _begin() -> None:
@@ -171,12 +174,5 @@ def _begin() -> None:
     words = [word for name in names for word in ("--model", name)]
     try:
         jobs.start_job(settings(), KIND, "audition", "--frames", str(FRAMES), *words)
-    except EveryFrameError as error:
-        st.session_state[_FAILED] = str(error)
-
-
-def _stop(job_id: str) -> None:
-    try:
-        jobs.stop_job(settings(), job_id)
     except EveryFrameError as error:
         st.session_state[_FAILED] = str(error)

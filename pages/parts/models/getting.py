@@ -6,12 +6,13 @@ import streamlit as st
 
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
+from enrich.model_names import is_same_model
 from enrich.settings import SUGGESTED_GB, Settings
 from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
-from pages.parts.models.installed import Model, is_same
+from pages.parts.models.installed import Model
 from pages.parts.plain import plain
-from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, cancel, pull
+from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, pull, pull_progress
 from pages.parts.session import settings
 
 MODELS_SITE = "https://ollama.com/search?c=vision"
@@ -25,11 +26,18 @@ def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
     if running:
         st.fragment(_progress, run_every=REFRESH)(tuple(job.id for job in running))
         for job in running:
-            name = plain(_name(job), NAME_CHARACTERS)
-            st.button(f"Cancel {name}", key=f"cancel-{job.id}", type="tertiary", on_click=cancel, args=[job.id])
+            st.button(
+                f"Cancel {plain(_name(job), NAME_CHARACTERS)}",
+                key=f"cancel-{job.id}",
+                type="tertiary",
+                on_click=jobs.stop_job_in_background,
+                args=[found, job.id],
+            )
     _draw_failure(jobs.jobs(found, KIND), models)
     names = [*(model.name for model in models), *(_name(job) for job in running)]
-    offered = [(name, size_gb) for name, size_gb in SUGGESTED_GB if not any(is_same(name, other) for other in names)]
+    offered = [
+        (name, size_gb) for name, size_gb in SUGGESTED_GB if not any(is_same_model(name, other) for other in names)
+    ]
     if offered:
         st.caption("Vision models. Larger ones describe better but slower. Pick one smaller than your GPU memory.")
         with st.container(horizontal=True, key="suggested"):
@@ -53,9 +61,7 @@ def _draw_failure(found: Iterable[Job], models: Sequence[Model]) -> None:
     if error := st.session_state.get(PULL_FAILED):
         st.error(plain(one_line(error, ERROR_CHARACTERS)))
     last = next(iter(found), None)
-    if last is None or last.is_running or last.exit_code in (0, None) or last.exit_code < 0:
-        return
-    if not any(is_same(model.name, _name(last)) for model in models):
+    if last is not None and last.has_failed and not any(is_same_model(model.name, _name(last)) for model in models):
         name = plain(_name(last), NAME_CHARACTERS)
         st.error(f"Download of {name} failed: {plain(one_line(last.error, ERROR_CHARACTERS))}")
 
@@ -67,21 +73,10 @@ def _progress(shown: tuple[str, ...]) -> None:
         st.rerun()
     for job_id in shown:
         job = by_id[job_id]
-        completed, total = _bytes(job)
-        status = str(job.lines[-1].get("status") or "") if job.lines else "starting"
-        text = f"{format_bytes(completed)} of {format_bytes(total)}" if total else status
-        st.progress(
-            min(1.0, completed / total) if total else 0.0, f"{plain(_name(job), NAME_CHARACTERS)}: {plain(text)}"
-        )
-
-
-def _bytes(job: Job) -> tuple[int, int]:
-    """Bytes downloaded, and bytes in total as far as known: the layers on all servers together."""
-    layers: dict[tuple[str, str], tuple[int, int]] = {}
-    for line in job.lines:
-        if line.get("total"):
-            layers[str(line["host"]), str(line["status"])] = int(line.get("completed") or 0), int(line["total"])
-    return sum(done for done, _ in layers.values()), sum(total for _, total in layers.values())
+        share, text = pull_progress(job)
+        st.progress(share, f"{plain(_name(job), NAME_CHARACTERS)}: {plain(text)}")
+        if job.stop_error:
+            st.error(plain(f"Cancel failed: {job.stop_error}"))
 
 
 def _name(job: Job) -> str:

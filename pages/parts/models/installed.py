@@ -11,6 +11,7 @@ import streamlit as st
 
 from enrich.errors import EveryFrameError
 from enrich.jobs.command import run_command
+from enrich.model_names import is_same_model
 from enrich.settings import Settings, source_variable
 from enrich.settings_file import set_setting
 from enrich.wording import format_bytes
@@ -51,7 +52,7 @@ def draw_installed(settings: Settings, models: Sequence[Model]) -> None:
 
 
 def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
-    is_chosen = is_same(model.name, settings.model)
+    is_chosen = is_same_model(model.name, settings.model)
     is_refused = model.is_cloud and not settings.allow_cloud
     with st.container(border=True, key=f"model-{model.name}"):
         details, buttons = st.columns([3, 1], vertical_alignment="center")
@@ -122,7 +123,7 @@ def _draw(model: Model) -> None:
         st.rerun()
     hosts = plain(" and ".join(model.hosts))
     st.markdown(f"**{plain(model.name)}** will be deleted from {hosts} ({format_bytes(model.size_bytes)}).")
-    if is_same(model.name, settings().model):
+    if is_same_model(model.name, settings().model):
         st.warning("This model is in use: without it, no more frames are described.")
     st.markdown("Existing descriptions are kept. You can download the model again later.")
     if failed := st.session_state.get(_REMOVAL_FAILED):
@@ -152,11 +153,6 @@ def models_in(rows: Sequence[dict[str, Any]]) -> list[Model]:
     for row in rows:
         by_name.setdefault(str(row["name"]), []).append(row)
     return [_model(name, same) for name, same in by_name.items()]
-
-
-def is_same(name: str, other: str) -> bool:
-    """Whether two names mean the same model: `moondream` is `moondream:latest`."""
-    return _with_tag(name) == _with_tag(other)
 
 
 def memory(model: Model) -> str:
@@ -199,7 +195,3 @@ def _model(name: str, rows: list[dict[str, Any]]) -> Model:
         seconds=first["seconds_per_frame"],
         hosts=tuple(str(row["host"]) for row in rows),
     )
-
-
-def _with_tag(name: str) -> str:
-    return (name if ":" in name.rsplit("/", maxsplit=1)[-1] else f"{name}:latest").lower()

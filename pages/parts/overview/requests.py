@@ -19,7 +19,7 @@ from enrich.jobs.jobs import Job, delete_job, jobs, start_job
 from enrich.settings import Settings
 
 KIND = "worker"  # of the jobs
-_sending = threading.Lock()  # two tabs must not start the same request twice
+_sending = threading.Lock()  # `start_job` finds a running job of the same request only once that has been started
 
 
 class WorkerRequest(StrEnum):
@@ -43,15 +43,12 @@ class RequestJob:
 
 
 def send_request(settings: Settings, request: WorkerRequest, *, stop_at: time | None = None) -> None:
-    """Start the job for a request, without waiting for it. Does nothing if the same request is already being sent.
+    """Start the job for a request, without waiting for it; not again while the same request is being carried out.
 
     `stop_at`: the local time of day at which a started worker stops. Raises ControlError if no process can be started.
     """
     options = ("--by", f"{stop_at:%H:%M}") if stop_at is not None else ()
     with _sending:
-        newest = newest_request(settings)
-        if newest is not None and newest.is_running and newest.request is request:
-            return
         started = start_job(settings, KIND, request.value, *options, prints_json=False)
         for job in jobs(settings, KIND):
             if job.id != started.id:
@@ -90,8 +87,11 @@ def request_in_flight(found: Status, job: RequestJob | None) -> WorkerRequest | 
 
 
 def failed_request(found: Status, job: RequestJob | None) -> RequestJob | None:
-    """The last request if it failed and no worker has been started since."""
-    return job if job is not None and job.error and not _began_after(found.run, job) else None
+    """The last request if it failed, unless a worker has been started or, for a stop, has stopped since."""
+    if job is None or not job.error or _began_after(found.run, job):
+        return None
+    has_stopped = not (found.is_running or found.is_supervised)
+    return None if job.request is WorkerRequest.STOP and has_stopped else job
 
 
 def is_paused(found: Status) -> bool:

@@ -57,19 +57,19 @@ def available_requests(found: Status) -> tuple[WorkerRequest, ...]:
         case WorkerHealth.SILENT:
             return (WorkerRequest.STOP,)
         case WorkerHealth.WELL | WorkerHealth.STALLED:
-            if _is_stopping(found):
-                return ()
-            return (_pause_or_resume(found), WorkerRequest.STOP)
+            if not _is_stopping(found):
+                return (_pause_or_resume(found), WorkerRequest.STOP)
+            return (WorkerRequest.STOP,) if found.is_stalled else ()
         case _:
             assert_never(found.health)
 
 
 def worker_controls(found: Status, in_flight: WorkerRequest | None) -> tuple[WorkerControl, ...]:
-    """The buttons to draw. All are disabled while a request is in flight or the worker is stopping."""
-    if in_flight is None and not _is_stopping(found):
-        return tuple(WorkerControl(request, is_enabled=True) for request in available_requests(found))
-    requests = available_requests(found) or (_pause_or_resume(found), WorkerRequest.STOP)
-    return tuple(WorkerControl(request, is_enabled=False) for request in requests)
+    """The buttons to draw. All are disabled while a request is in flight, or if the state allows none."""
+    available = available_requests(found)
+    is_enabled = in_flight is None and bool(available)
+    drawn = available or (_pause_or_resume(found), WorkerRequest.STOP)
+    return tuple(WorkerControl(request, is_enabled=is_enabled) for request in drawn)
 
 
 def state_text(found: Status, in_flight: WorkerRequest | None = None) -> StateText:

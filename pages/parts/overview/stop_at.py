@@ -18,6 +18,7 @@ from pages.parts.session import settings
 
 TIME = "stop-at"
 FRESH_SECONDS = 900.0
+BAD_SECONDS = 8.0  # how long a failed forecast is shown; shorter, because the user may fix the problem at any moment
 STEP_SECONDS = 900
 FORECAST_CHARACTERS = 300
 
@@ -57,8 +58,10 @@ def _draw_forecast(chosen: time) -> None:
     """What would be described by then; until that is calculated, a note that it is being calculated."""
     question = ("plan", "--by", f"{chosen:%H:%M}")
     answer = inquiries().ask(settings(), *question, fresh_seconds=FRESH_SECONDS)
+    if answer.outcome is not None and not answer.outcome.is_good:
+        answer = inquiries().ask(settings(), *question, fresh_seconds=BAD_SECONDS)
     outcome = answer.outcome
-    if outcome is None or answer.age_seconds > FRESH_SECONDS:
+    if outcome is None or answer.is_asking:  # the last forecast may be for other settings
         st.text("Calculating how much can be described by then…")
         follow(settings(), *question)
         return

@@ -1,7 +1,8 @@
 import pytest
 
-from enrich.describe.ollama.models import PullProgress, full_name, is_cloud
+from enrich.describe.ollama.models import PullProgress, is_cloud
 from enrich.errors import EveryFrameError, HostDownError
+from enrich.model_names import full_name, is_same_model
 from tests.standin import ShelfModel, Trick
 
 GB = 1_000_000_000
@@ -72,6 +73,8 @@ def test_name_without_tag_means_latest():
     assert full_name("llava") == "llava:latest"
     assert full_name("llava:13b") == "llava:13b"
     assert full_name("box:5000/me/llava") == "box:5000/me/llava:latest"
+    assert is_same_model("Moondream", "moondream:latest")
+    assert not is_same_model("llava", "llava:7b")
 
 
 @pytest.mark.parametrize(
