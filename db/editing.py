@@ -14,6 +14,7 @@ from sqlalchemy import Connection, CursorResult, case, func, select, update
 from db import search
 from db.models import Frame, Task, TaskKind, TaskStatus, Video
 
+REQUEST_PRIORITY = 2_000_000_000  # above the priorities of enrich.schedule.coverage: a person asked for it
 RANGE_KEY = "wish"  # of a task's payload: the start and the end of its priority range
 
 
@@ -83,7 +84,9 @@ def rename_video(connection: Connection, video_id: int, title: str) -> None:
     connection.execute(update(Video).where(Video.id == video_id).values(title=title))
 
 
-def prioritize(connection: Connection, video_id: int, wanted: PriorityRange, *, priority: int) -> int:
+def prioritize(
+    connection: Connection, video_id: int, wanted: PriorityRange, *, priority: int = REQUEST_PRIORITY
+) -> int:
     """Have a part of a video described first. Returns how many of its kept frames are waiting for it.
 
     If the video is not extracted yet, it is extracted next, and frames in the range get the priority as they are found.

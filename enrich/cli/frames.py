@@ -122,13 +122,12 @@ def first(
     """
     from db.editing import PriorityRange, prioritize
     from db.engine import writing
-    from enrich.schedule.coverage import REQUEST_PRIORITY
 
     library = open_library()
     row = find_one_video(library, video)
     since, until = _seconds(start, "--from"), _seconds(end, "--to")
     with writing(library.engine) as connection:
-        count = prioritize(connection, row.id, PriorityRange(since, until), priority=REQUEST_PRIORITY)
+        count = prioritize(connection, row.id, PriorityRange(since, until))
     part = (
         ""
         if since is None and until is None

@@ -8,7 +8,7 @@ of 2.
 A frame's rank is the k of the first point it stands for. Its priority is the largest gap, in milliseconds, that its
 video has before the frame is described. So videos of all lengths are refined together, and "a frame every 6 s" is
 reached when no task with a priority above 6,000 is left. Three bands are above these priorities: frames that fill a
-gap between unlike descriptions, frames found by a skim, and frames requested by a person.
+gap between unlike descriptions, frames found by a skim, and frames requested by a person (`db.editing`).
 """
 
 import math
@@ -20,8 +20,7 @@ from enrich.video.skim import SkimTarget
 # Priorities, lowest band first.
 COVERAGE_PRIORITY_LIMIT = 500_000_000  # milliseconds; a gap of 139 hours
 GAP_FILL_PRIORITY = 900_000_000
-SKIM_PRIORITY = 1_000_000_000  # minus k for the k-th frame of each video
-REQUEST_PRIORITY = 2_000_000_000
+SKIM_PRIORITY = 1_000_000_000  # minus k for the k-th frame of each video; db.editing.REQUEST_PRIORITY is above all
 
 COVERAGE_CALLS_PER_GAP_FILL = 3  # calls in coverage order for each call that fills a gap
 

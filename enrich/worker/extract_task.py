@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from db import extraction, queue, store
-from db.editing import PriorityRange, priority_range_of
+from db.editing import REQUEST_PRIORITY, PriorityRange, priority_range_of
 from db.engine import reading, writing
 from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
@@ -31,7 +31,7 @@ from enrich.library.images import (
 )
 from enrich.library.library import Library
 from enrich.logs import Action, about
-from enrich.schedule.coverage import REQUEST_PRIORITY, CoverageOrder
+from enrich.schedule.coverage import CoverageOrder
 from enrich.video.extraction import Extraction
 from enrich.video.kept import KeptFrame
 from enrich.video.sampling import parse_sampling

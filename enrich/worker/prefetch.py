@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from db import queue
 from db import quick as quick_results
+from db.editing import REQUEST_PRIORITY
 from db.engine import reading, writing
 from db.models import DEEP, TaskKind
 from db.queries import FrameRow, VideoRow
@@ -30,7 +31,6 @@ from enrich.errors import VideoError
 from enrich.library.images import restore_image
 from enrich.logs import Action, about
 from enrich.process import this_process
-from enrich.schedule.coverage import REQUEST_PRIORITY
 from enrich.schedule.gap_filling import GapFilling
 from enrich.video.jpeg import is_whole_jpeg
 from enrich.worker.run_context import RunContext

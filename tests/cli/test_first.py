@@ -2,7 +2,7 @@
 
 import pytest
 
-from enrich.schedule.coverage import REQUEST_PRIORITY
+from db.editing import REQUEST_PRIORITY
 from tests.cli.terminal import ask
 from tests.clips import numbered_clip
 

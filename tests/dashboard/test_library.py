@@ -189,7 +189,7 @@ def test_title_and_context_are_edited(launch, finished):
 
 
 def test_describe_first_raises_the_priority(launch, working, monkeypatch):
-    from enrich.schedule.coverage import REQUEST_PRIORITY
+    from db.editing import REQUEST_PRIORITY
 
     monkeypatch.setattr("pages.parts.library.video.run_command", lambda *_: pytest.fail("a process to write a row"))
     app = launch("library", video="2")

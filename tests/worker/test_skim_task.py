@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from db import editing, extraction, queue
-from db.editing import PriorityRange
+from db.editing import REQUEST_PRIORITY, PriorityRange
 from db.engine import reading, writing
 from db.models import TaskKind
 from enrich.schedule.coverage import (
     COVERAGE_PRIORITY_LIMIT,
     GAP_FILL_PRIORITY,
-    REQUEST_PRIORITY,
     SKIM_PRIORITY,
     CoverageOrder,
 )
@@ -188,7 +187,7 @@ async def test_priority_range_goes_first_and_starves_nothing(
     workspace.add(clip(frames=40), clip(frames=40, first=1000))
     await workspace.worker(RunOptions(describe=False), None).run()
     with writing(workspace.library.engine) as connection:
-        prioritized = editing.prioritize(connection, 2, PriorityRange(start=0.5), priority=REQUEST_PRIORITY)
+        prioritized = editing.prioritize(connection, 2, PriorityRange(start=0.5))
     await workspace.enrich()
     second = [number >= 1000 for number in standin.described]
     assert prioritized == sum(frame.timestamp >= 0.5 for frame in workspace.frames(2))
@@ -203,7 +202,7 @@ async def test_priority_range_of_an_undecoded_video_is_applied_later(
 ) -> None:
     workspace.add(clip(frames=30), clip(frames=30, first=1000))
     with writing(workspace.library.engine) as connection:
-        assert editing.prioritize(connection, 2, PriorityRange(0.2, 0.4), priority=REQUEST_PRIORITY) == 0
+        assert editing.prioritize(connection, 2, PriorityRange(0.2, 0.4)) == 0
     await workspace.worker(RunOptions(describe=False), None).run()
     rows = workspace.ask(
         "SELECT timestamp, priority FROM frames JOIN tasks ON frame_id = frames.id WHERE frames.video_id = 2"

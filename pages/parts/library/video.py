@@ -10,7 +10,6 @@ from db import editing, files, gallery, queries, store
 from db.editing import PriorityRange
 from db.queries import VideoRow
 from enrich.jobs.command import run_command
-from enrich.schedule.coverage import REQUEST_PRIORITY
 from enrich.settings import Settings
 from enrich.wording import format_bytes, format_count, format_timestamp, printable
 from pages.parts.costs import quick_pass
@@ -274,7 +273,7 @@ def _save(video_id: int) -> None:
 
 def _describe_first(video_id: int) -> None:
     with writing() as connection:
-        editing.prioritize(connection, video_id, PriorityRange(), priority=REQUEST_PRIORITY)
+        editing.prioritize(connection, video_id, PriorityRange())
     _notify("Moved to the front of the queue.")
 
 
