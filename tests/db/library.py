@@ -1,13 +1,14 @@
 """Rows for tests, created through the same functions the worker uses."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from db import extraction, queue, store
-from db.models import DEEP, Frame, Run, Task, TaskKind, Video
+from db.models import DEEP, Base, Frame, Run, Task, TaskKind, Video
 from db.store import NewAnalysis, NewDescription, NewFrame, NewVideo
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -161,3 +162,23 @@ def fail(connection: Connection, frame_id: int, error: str = "the model's reply 
 
 def status_of(connection: Connection, video_id: int) -> str:
     return connection.execute(select(Video.enrichment_status).where(Video.id == video_id)).scalar_one()
+
+
+def count(connection: Connection, table: type[Base]) -> int:
+    """The number of rows of a table."""
+    return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def row_of(connection: Connection, table: type[Base], row_id: int) -> Row[Any]:
+    """A row of a table, with all columns."""
+    columns = table.__table__.c
+    return connection.execute(select(columns).where(columns.id == row_id)).one()
+
+
+@contextmanager
+def disposing(engine: Engine) -> Iterator[Engine]:
+    """An engine that is disposed at the end, so that no file stays open."""
+    try:
+        yield engine
+    finally:
+        engine.dispose()

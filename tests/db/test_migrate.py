@@ -1,40 +1,29 @@
 """Opening a library: created, checked, migrated after a backup, or refused in one line; never half migrated."""
 
-import re
 import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, inspect, select, text
+from sqlalchemy import Engine, inspect, select, text
 
 from db import migrate
 from db.engine import make_engine, reading, writing
 from db.migrate import OlderSchemaError, SchemaError, check, check_integrity, open_library
-from db.models import Base, Frame, Task, Video
+from db.models import Frame, Task, Video
 from db.search import search
 from tests.db.conftest import RECREATE
-from tests.db.library import add, describe, extract
+from tests.db.library import add, describe, disposing, extract
 
 ROOT = Path(__file__).parents[2]
 
 
 def url(file: Path) -> str:
     return f"sqlite:///{file}"
-
-
-@contextmanager
-def disposing(engine: Engine) -> Iterator[Engine]:
-    """An engine that is disposed at the end, so that no file stays open."""
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def opened(file: Path) -> AbstractContextManager[Engine]:
@@ -105,55 +94,6 @@ def test_folder_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").write_text("no folder")
 
     assert "cannot be created" in refusal(tmp_path / "file" / "library.db")
-
-
-# migrations and models
-
-
-def reflected(engine) -> dict[str, object]:
-    """A schema as reflected from the database, regardless of the order of clauses."""
-    inspector = inspect(engine)
-    schema: dict[str, object] = {}
-    for table in inspector.get_table_names():
-        if table.startswith(("search_index", "alembic_version")):
-            continue
-        schema[f"{table} columns"] = {
-            column["name"]: (str(column["type"]), column["nullable"], column["default"], column["primary_key"])
-            for column in inspector.get_columns(table)
-        }
-        schema[f"{table} primary key"] = inspector.get_pk_constraint(table)
-        for kind in ("foreign_keys", "unique_constraints", "check_constraints"):
-            found = getattr(inspector, f"get_{kind}")(table)
-            schema[f"{table} {kind}"] = sorted(found, key=lambda constraint: constraint["name"])
-    with engine.connect() as connection:
-        indexes = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql > ''")
-        schema["indexes"] = {name: re.sub(r'["\s]+', " ", sql) for name, sql in indexes}
-    return schema
-
-
-def test_migrations_make_the_schema_of_the_models(engine):
-    with disposing(create_engine("sqlite://")) as modelled:
-        Base.metadata.create_all(modelled)
-
-        assert reflected(engine) == reflected(modelled)
-
-
-def test_schema_comparison_covers_tables_constraints_and_indexes(engine):
-    schema = reflected(engine)
-
-    assert "timestamp" in schema["frames columns"]
-    assert schema["frames foreign_keys"][0]["options"] == {"ondelete": "CASCADE"}
-    assert schema["frames unique_constraints"][0]["column_names"] == ["video_id", "timestamp"]
-    assert schema["indexes"]["ix_tasks_claim"].endswith("(status, kind, pass, priority DESC, id)")
-
-
-def test_every_constraint_and_index_has_a_name(engine):
-    schema = reflected(engine)
-
-    for table in Base.metadata.tables:
-        assert schema[f"{table} primary key"]["name"] == f"pk_{table}"
-        for kind in ("foreign_keys", "unique_constraints"):
-            assert all(constraint["name"] for constraint in schema[f"{table} {kind}"])
 
 
 def test_there_is_one_line_of_migrations():

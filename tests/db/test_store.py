@@ -1,9 +1,9 @@
-"""Writes: adding, extracting, describing and removing videos; each leaves a consistent library."""
+"""Writes: adding, planning, describing and removing videos; each leaves a consistent library."""
 
 import pytest
-from sqlalchemy import event, func, select, text, update
+from sqlalchemy import select, text, update
 
-from db import extraction, queue, store
+from db import queue, store
 from db.engine import reading, writing
 from db.models import AUDIT, DEEP, QUICK, Analysis, Expense, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
 from db.queue import LeaseLostError
@@ -17,24 +17,14 @@ from tests.db.library import (
     claim,
     claim_extraction,
     claim_frame,
+    count,
     describe,
     extract,
-    fail,
     frame_ids,
     new_call,
-    new_frame,
     new_video,
-    status_of,
+    row_of,
 )
-
-
-def count(library, table):
-    return library.execute(select(func.count()).select_from(table)).scalar_one()
-
-
-def row_of(library, table, row_id):
-    return library.execute(select(table.__table__).where(table.id == row_id)).one()
-
 
 # adding
 
@@ -74,132 +64,6 @@ def test_adding_again_changes_the_context_only_if_given(library):
         store.add_video(library, new_video(), sampling="distinct", context=context, now=NOW)
 
         assert row_of(library, Video, video_id).context == "Anna and Ben"
-
-
-# extracting
-
-
-def test_kept_frames_are_saved_with_a_task_for_each_pass(library):
-    video_id = add(library)
-    extract(library, video_id, 3, passes=(QUICK, DEEP))
-
-    tasks = library.execute(select(Task.frame_id, Task.pass_, Task.kind).where(Task.frame_id.is_not(None))).all()
-
-    expected = {(frame, pass_, "describe") for frame in frame_ids(library, video_id) for pass_ in (QUICK, DEEP)}
-    assert {tuple(task) for task in tasks} == expected
-    assert len(tasks) == 6
-
-
-def test_interrupted_extraction_resumes_without_duplicates(library):
-    video_id = add(library)
-    task = claim_extraction(library, video_id)
-    assert store.save_frames(library, task, [new_frame(0), new_frame(1)], passes=[DEEP], now=NOW) == 2
-    first, second = frame_ids(library, video_id)
-    describe(library, first, "a cake")
-    queue.sweep(library, now=LATER)
-
-    again = claim_extraction(library, video_id)
-    frames = [new_frame(0, stands_for=1), new_frame(1), new_frame(2)]
-    assert store.save_frames(library, again, frames, passes=[DEEP], now=NOW) == 1
-
-    assert frame_ids(library, video_id)[:2] == [first, second]
-    row = row_of(library, Frame, first)
-    assert (row.local_description, row.stands_for) == ("a cake", 1), "described once, and updated"
-    deep = select(func.count()).where(Task.pass_ == DEEP)
-    assert library.scalar(deep) == 3, "no frame is queued twice"
-    assert library.scalar(deep.where(Task.status == TaskStatus.DONE)) == 1, "no model call is repeated"
-
-
-def test_frames_of_a_lost_extraction_are_refused(library):
-    video_id = add(library)
-    late = claim_extraction(library, video_id)
-    queue.sweep(library, now=LATER)
-    claim_extraction(library, video_id)
-
-    with pytest.raises(LeaseLostError):
-        store.save_frames(library, late, [new_frame(0)], passes=[DEEP], now=NOW)
-
-    assert frame_ids(library, video_id) == []
-
-
-@pytest.mark.parametrize(
-    "end",
-    [
-        lambda library, task: extraction.finish_extraction(library, task, decoded=9, failures=0),
-        lambda library, task: extraction.fail_extraction(library, task, error="no video stream"),
-        lambda library, task: extraction.postpone_extraction(library, task, reason="gone", not_before=None),
-    ],
-    ids=["finish", "fail", "postpone"],
-)
-def test_late_extraction_changes_nothing(engine, end):
-    with writing(engine) as library:
-        video_id = add(library)
-        late = claim_extraction(library, video_id)
-        queue.sweep(library, now=LATER)
-        before = row_of(library, Video, video_id)
-
-    def come_late():
-        with writing(engine) as library:
-            end(library, late)
-
-    with pytest.raises(LeaseLostError):
-        come_late()
-
-    with reading(engine) as library:
-        assert row_of(library, Video, video_id) == before
-
-
-def test_saving_new_frames_renews_the_lease_and_resets_crashes(library):
-    video_id = add(library)
-    store.save_frames(library, claim_extraction(library, video_id), [new_frame(0)], passes=[DEEP], now=NOW)
-    queue.sweep(library, now=LATER, counts_crash=True)
-    task = claim_extraction(library, video_id)
-    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=LATER)
-    assert row_of(library, Task, task.id).crashes == 1, "no new frame: no progress"
-
-    store.save_frames(library, task, [new_frame(1)], passes=[DEEP], now=LATER)
-
-    assert row_of(library, Task, task.id).crashes == 0
-    assert queue.sweep(library, now=LATER) == 0
-
-
-def test_finished_extraction_records_its_failures(library):
-    video_id = add(library)
-
-    extract(library, video_id, 3, failures=2)
-
-    row = row_of(library, Video, video_id)
-    assert (row.extraction_status, row.frame_count, row.decode_failures) == ("extracted", 9, 2)
-    assert library.scalar(select(Task.status).where(Task.kind == TaskKind.EXTRACT)) == TaskStatus.DONE
-
-
-def test_missing_file_postpones_extraction_without_counting_an_attempt(library):
-    video_id = add(library)
-    extraction.begin_extraction(library, video_id)
-
-    task = claim_extraction(library, video_id)
-    extraction.postpone_extraction(library, task, reason="the drive is unplugged", not_before=LATER)
-
-    row = row_of(library, Video, video_id)
-    assert (row.extraction_status, row.error) == ("pending", "the drive is unplugged")
-    assert claim(library, kind=TaskKind.EXTRACT, pass_="") == []
-    [again] = claim(library, kind=TaskKind.EXTRACT, pass_="", now=LATER)
-    assert (again.attempts, again.crashes) == (0, 0)
-
-
-def test_undecodable_video_fails_at_once_and_can_be_retried(library):
-    video_id = add(library)
-
-    extraction.fail_extraction(library, claim_extraction(library, video_id), error="no video stream")
-
-    row = row_of(library, Video, video_id)
-    assert (row.extraction_status, row.enrichment_status, row.error) == ("failed", "failed", "no video stream")
-
-    assert store.retry(library, video_id=video_id) == 1
-
-    row = row_of(library, Video, video_id)
-    assert (row.extraction_status, row.enrichment_status, row.error) == ("pending", "pending", None)
-    assert claim_extraction(library, video_id).attempts == 0
 
 
 def test_pass_is_planned_for_frames_without_a_task(library):
@@ -309,143 +173,6 @@ def test_quick_pass_fills_only_the_quick_columns(library):
     frame = row_of(library, Frame, frame_id)
     assert (frame.quick_description, frame.quick_tags) == ("dim light", ["dark"])
     assert (frame.local_description, frame.local_tags, frame.enriched_at) == (None, None, None)
-
-
-# enrichment status
-
-
-def test_video_goes_from_pending_to_enriching_to_enriched(library):
-    video_id = add(library)
-    frames = extract(library, video_id, 2)
-    seen = [status_of(library, video_id)]
-    for frame_id in frames:
-        describe(library, frame_id)
-        seen.append(status_of(library, video_id))
-
-    assert seen == ["pending", "enriching", "enriched"]
-
-
-def test_video_is_not_enriched_while_it_is_being_extracted(library):
-    video_id = add(library)
-    task = claim_extraction(library, video_id)
-    extraction.begin_extraction(library, video_id)
-    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=NOW)
-
-    describe(library, frame_ids(library, video_id)[0])
-    assert status_of(library, video_id) == "enriching"
-
-    extraction.finish_extraction(library, task, decoded=3, failures=0)
-    assert status_of(library, video_id) == "enriched"
-
-
-def test_failed_frame_does_not_fail_its_video(library):
-    video_id = add(library)
-    first, second = extract(library, video_id, 2)
-
-    fail(library, first)
-    assert status_of(library, video_id) == "pending"
-    describe(library, second)
-
-    assert status_of(library, video_id) == "enriched"
-
-
-def test_video_fails_only_if_all_frames_failed_and_retry_reopens_it(library):
-    video_id = add(library)
-    frames = extract(library, video_id, 2)
-
-    for frame_id in frames:
-        fail(library, frame_id)
-    assert status_of(library, video_id) == "failed"
-
-    assert store.retry(library, frame_id=frames[0]) == 1
-    assert status_of(library, video_id) == "pending"
-    describe(library, frames[0])
-    assert status_of(library, video_id) == "enriched"
-
-
-def test_retry_of_one_video_leaves_the_others_failed(library):
-    videos = [add(library, "first"), add(library, "second")]
-    for video_id in videos:
-        fail(library, extract(library, video_id, 1)[0])
-
-    assert store.retry(library, video_id=videos[0]) == 1
-
-    assert [status_of(library, video_id) for video_id in videos] == ["pending", "failed"]
-
-
-def test_retried_extraction_makes_its_video_enriching_again(library):
-    video_id = add(library)
-    task = claim_extraction(library, video_id)
-    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=NOW)
-    describe(library, frame_ids(library, video_id)[0])
-    extraction.fail_extraction(library, task, error="codec error")
-    assert status_of(library, video_id) == "enriched", "all frames so far are described"
-
-    store.retry(library)
-
-    assert status_of(library, video_id) == "enriching"
-
-
-def test_baseline_does_not_enrich_a_video(library):
-    video_id = add(library)
-    frames = extract(library, video_id, 2, passes=[QUICK])
-
-    for frame_id in frames:
-        describe(library, frame_id, pass_=QUICK, calls=[new_call(describer="baseline")])
-
-    assert status_of(library, video_id) == "pending", "nothing was described, and nothing failed"
-    store.refresh_enrichment(library, video_id)
-    assert status_of(library, video_id) == "pending"
-
-
-def test_extracted_video_without_a_pass_is_pending(library):
-    video_id = add(library)
-
-    frames = extract(library, video_id, 1, passes=[])
-
-    assert status_of(library, video_id) == "pending"
-    store.plan_pass(library, DEEP)
-    describe(library, frames[0])
-    assert status_of(library, video_id) == "enriched"
-
-
-def test_video_with_unplanned_frames_is_not_enriched(library):
-    video_id = add(library)
-    task = claim_extraction(library, video_id)
-    store.save_frames(library, task, [new_frame(0)], passes=[DEEP], now=NOW)
-    describe(library, frame_ids(library, video_id)[0])
-    store.save_frames(library, task, [new_frame(1)], passes=[], now=NOW)
-
-    extraction.finish_extraction(library, task, decoded=6, failures=0)
-
-    assert status_of(library, video_id) == "enriching"
-
-
-def test_video_without_decodable_frames_is_failed(library):
-    video_id = add(library)
-
-    extract(library, video_id, 0, failures=9)
-
-    assert status_of(library, video_id) == "failed"
-
-
-def test_enrichment_status_is_computed_from_indexes(engine, library):
-    video_id = add(library)
-    extract(library, video_id, 1)
-    plan = []
-
-    def explain(connection, _cursor, statement, parameters, *_):
-        raw = connection.connection.dbapi_connection
-        plan.extend(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters))
-
-    event.listen(engine, "before_cursor_execute", explain)
-    store.refresh_enrichment(library, video_id)
-
-    of_tasks = [line for line in plan if "tasks" in line]
-    assert len(of_tasks) == 2
-    assert all("INDEX ix_tasks_video (video_id=? AND status=? AND kind=? AND pass=?)" in line for line in of_tasks), (
-        plan
-    )
 
 
 def test_calls_of_a_removed_frame_are_recorded_without_replies(library):
