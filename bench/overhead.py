@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from tests.clips import numbered_clip
 
-from tests.clips import numbered_clip  # noqa: E402  # found once the root is on the path
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
