@@ -321,7 +321,7 @@ def _say(text: str) -> None:
 def main() -> None:
     """Make a library."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("home", type=Path, help="EVERYFRAME_HOME of the new library; must not be there")
+    parser.add_argument("home", type=Path, help="EVERYFRAME_HOME of the new library; must not exist")
     parser.add_argument("--footage", type=Path, required=True, help="a folder of videos to cut images from")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--videos", type=int, default=500)
