@@ -128,8 +128,11 @@ def no_leftover_thread(thread_grace_seconds: float) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_leftover_process() -> Iterator[None]:
-    """No child process that still runs; those of fixtures with a wider scope were started before."""
+def no_leftover_process(no_leftover_thread: None) -> Iterator[None]:
+    """No child process that still runs; those of fixtures with a wider scope were started before.
+
+    It is checked before the threads, since some wait for a process.
+    """
     before = child_processes.listed()
     yield
     started = child_processes.listed() - before
