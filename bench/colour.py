@@ -1,13 +1,13 @@
 """Colour accuracy of kept frames: patches in many colour spaces, stored as JPEG, compared with FFmpeg's own filters.
 
-    python bench/colour.py          prints the table of docs/colours.md
+    python -m bench.colour          prints the table of docs/colours.md
 
 Clips are made with PyAV's encoders, lossless where the codec can. Measured is the path from the file to the decoded
 JPEG. The reference comes from another build of FFmpeg (imageio-ffmpeg's), which has zscale.
 """
 
+import argparse
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,8 +16,6 @@ from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.ciede2000 import delta_e, lab, linear
 from enrich.video.decode import SourceFrames
@@ -163,6 +161,13 @@ def differences(space: Space, folder: Path, filters: str | None = None) -> np.nd
     return delta_e(lab(kept_colours(path, space)), lab(reference))
 
 
+def main() -> None:
+    """Measure and print the table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for row in table():
+        print(row, flush=True)
+
+
 def table() -> Iterator[str]:
     """Rows of the table, in Markdown."""
     yield "| colours | reference | mean ΔE | largest |"
@@ -189,5 +194,4 @@ def _hlg(nits: np.ndarray) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    for row in table():
-        print(row, flush=True)
+    main()

@@ -16,15 +16,12 @@ stands for, relative to the video's length ÷ its described frames; the worst vi
 import argparse
 import random
 import statistics
-import sys
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.events import AROUND_SECONDS, Event, Take, takes
 from bench.footage import CACHE, VIDEOS, cut_outs, footages

@@ -27,7 +27,7 @@ from tests.standin_claude import KEY, ClaudeStandIn
 PART_SECONDS = 4
 SIZE = "3840:2160"
 ENCODING = ("-c:v", "libx264", "-preset", "superfast", "-crf", "22", "-g", "50", "-pix_fmt", "yuv420p", "-an")
-WORKER_SECONDS = 3.0  # it is given to begin
+WORKER_SECONDS = 3.0  # how long a worker runs before the measurement begins
 COMMAND = (sys.executable, "-m", "enrich.cli")
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--footage", type=Path, help="a folder of videos to make one of")
     parser.add_argument("--hours", type=float, default=3.0)
     parser.add_argument("--keep", type=Path, help="where to make the video and keep it")
-    parser.add_argument("--worker", action="store_true", help="with a worker beside it")
+    parser.add_argument("--worker", action="store_true", help="measure while a worker runs")
     given = parser.parse_args()
     if (given.video is None) == (given.footage is None):
         parser.error("give a video, or --footage to make one of")

@@ -6,21 +6,17 @@ all kept frames stand for (which must be the same number), the count of another 
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from enrich.errors import VideoError  # noqa: E402  # found once the root is on the path
-from enrich.filenames import is_media_name  # noqa: E402
-from enrich.video.extraction import Extraction  # noqa: E402
-from enrich.video.jpeg import JpegFormat  # noqa: E402
-from enrich.video.probe import probe  # noqa: E402
-from enrich.video.sampling import parse_sampling  # noqa: E402
-from tests.clips import decode_independently  # noqa: E402
+from enrich.errors import VideoError
+from enrich.filenames import is_media_name
+from enrich.video.extraction import Extraction
+from enrich.video.jpeg import JpegFormat
+from enrich.video.probe import probe
+from enrich.video.sampling import parse_sampling
+from tests.clips import decode_independently
 
 SAMPLINGS = ("exact", "distinct:strict", "distinct:normal", "distinct:loose", "every=500ms", "scenes")
 HEADINGS = ("video", "sampling", "kept", "share", "decoded", "stand for", "ffmpeg", "frames/s")

@@ -85,7 +85,7 @@ def key_frames(video: MeasuredVideo, count: int) -> list[int]:
     return choose_key_frames(candidates, count, duration=float(video.times[-1]))
 
 
-def evenly(video: MeasuredVideo, count: int) -> list[int]:
+def at_equal_intervals(video: MeasuredVideo, count: int) -> list[int]:
     """The indexes of the frames in the middle of equal intervals."""
     times = video.times
     middles = (np.arange(count) + 0.5) * float(times[-1]) / count
@@ -131,7 +131,7 @@ def main() -> None:
     for video in [*videos, join(videos)]:
         chosen = key_frames(video, given.count)
         print(ROW.format(*row(video, "key frames", chosen)))
-        print(ROW.format(*row(video, "even", evenly(video, len(chosen)))), flush=True)
+        print(ROW.format(*row(video, "even", at_equal_intervals(video, len(chosen)))), flush=True)
 
 
 if __name__ == "__main__":

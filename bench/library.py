@@ -14,7 +14,6 @@ import os
 import random
 import sqlite3
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,8 +21,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
@@ -324,7 +321,7 @@ def _say(text: str) -> None:
 def main() -> None:
     """Make a library."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("home", type=Path, help="EVERYFRAME_HOME of the new library; must not be there")
+    parser.add_argument("home", type=Path, help="EVERYFRAME_HOME of the new library; must not exist")
     parser.add_argument("--footage", type=Path, required=True, help="a folder of videos to cut images from")
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--videos", type=int, default=500)

@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from tests.clips import numbered_clip
 
-from tests.clips import numbered_clip  # noqa: E402  # found once the root is on the path
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def main() -> None:
     """Measure, print one line per run, then the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=500)
-    parser.add_argument("--delay", type=float, default=0.2, help="seconds the model takes a call")
+    parser.add_argument("--delay", type=float, default=0.2, help="seconds per model call")
     parser.add_argument("--calls", type=int, nargs="+", default=[2, 8], help="calls at once")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--size", default="640x360", help="of the clip's frames")

@@ -20,7 +20,7 @@ QUALITY = 85
 
 def scenes(path: str) -> tuple[int, int]:
     """The number of frames, and of scenes found."""
-    from scenedetect import ContentDetector, SceneManager, open_video  # the other has no need of it
+    from scenedetect import ContentDetector, SceneManager, open_video  # only this function needs it
 
     video = open_video(path)
     manager = SceneManager()
@@ -31,7 +31,7 @@ def scenes(path: str) -> tuple[int, int]:
 
 def hashes(path: str, folder: str) -> tuple[int, int]:
     """The number of frames, and of JPEGs kept."""
-    import imagehash  # the other has no need of it
+    import imagehash  # only this function needs it
     from PIL import Image
 
     video = cv2.VideoCapture(path)

@@ -7,14 +7,11 @@ video is measured separately. `--plans` prints SQLite's query plans instead.
 import argparse
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from sqlalchemy import Connection, Engine, event, func, select, text
 

@@ -1,18 +1,15 @@
 """Curves of recall against kept share: `strict`, `normal`, `loose`, other paces, and sampling at regular intervals.
 
-`python bench/recall.py --out docs` writes likeness.csv (every point, by length, kind and video), likeness-tables.md
+`python -m bench.recall --out docs` writes likeness.csv (every point, by length, kind and video), likeness-tables.md
 and likeness.svg. Takes some minutes of one core; `--part 4` uses a quarter of the events.
 """
 
 import argparse
 import csv
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.chart import Line, chart
 from bench.events import KINDS, takes

@@ -60,9 +60,9 @@ class Sprite:
         y, x = slice(max(0, top), min(shape[0], top + high)), slice(max(0, left), min(shape[1], left + wide))
         if y.start >= y.stop or x.start >= x.stop:
             return None
-        shift = np.float32([[1, 0, spot[0] - left], [0, 1, spot[1] - top]])
-        alpha = cv2.warpAffine(self.alpha, shift, (wide, high))
-        value = cv2.warpAffine(self.luma, shift, (wide, high), borderMode=cv2.BORDER_REPLICATE)
+        translation = np.float32([[1, 0, spot[0] - left], [0, 1, spot[1] - top]])
+        alpha = cv2.warpAffine(self.alpha, translation, (wide, high))
+        value = cv2.warpAffine(self.luma, translation, (wide, high), borderMode=cv2.BORDER_REPLICATE)
         inner = np.s_[y.start - top : y.stop - top, x.start - left : x.stop - left]
         return (y, x), alpha[inner], value[inner]
 

@@ -10,7 +10,7 @@ import re
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -28,7 +28,10 @@ from enrich.errors import SettingsError
 
 OLLAMA_PORT = 11434
 DEFAULT_OLLAMA_HOST = f"http://127.0.0.1:{OLLAMA_PORT}"
-DESCRIBERS = ("ollama", "baseline")
+DeepDescriberName: TypeAlias = Literal["ollama", "baseline"]
+QuickDescriberName: TypeAlias = Literal["claude", "ollama", "baseline"]
+DESCRIBERS: tuple[str, ...] = get_args(DeepDescriberName)
+QUICK_DESCRIBERS: tuple[str, ...] = get_args(QuickDescriberName)
 LIKENESSES = ("strict", "normal", "loose")
 MIN_PASSWORD_CHARACTERS = 8
 # Download sizes in GB of vision models, largest first, to suggest one that fits a GPU. From Ollama's library.
@@ -82,7 +85,7 @@ class Settings(BaseSettings):
         json_schema_extra={"choices": [*DESCRIBERS]},
     )
     model: str = Field("llava:13b", description="vision model, by its name in Ollama")
-    quick_describer: Literal["claude", "ollama", "baseline"] = Field(
+    quick_describer: QuickDescriberName = Field(
         "claude", description="what describes key frames in the quick pass: `claude`, `ollama` or `baseline`"
     )
     quick_model: str = Field(
@@ -163,7 +166,7 @@ class Settings(BaseSettings):
     @classmethod
     def _known_describer(cls, value: str) -> str:
         if value not in DESCRIBERS:
-            raise ValueError("use `ollama` or `baseline`")
+            raise ValueError(f"use {' or '.join(f'`{name}`' for name in DESCRIBERS)}")
         return value
 
     @field_validator("likeness")

@@ -1,7 +1,8 @@
 """What every test needs: a clean environment, and checks that it leaves nothing behind. Fixtures of several folders.
 
 A test fails if it logs an ERROR that it does not declare, or leaves a thread or a child process running. A test run
-fails if it leaves a file in the project's folder, or a process anywhere. A test declares the errors it expects by the
+fails if it leaves a file in the project's folder, or a process anywhere. Ignored are caches, builds, and `.py`, `.md`
+and `.toml` files, which a person may save while the tests run. A test declares the errors it expects by the
 beginning of their messages: `@pytest.mark.expected_errors("damaged: ")`. A folder that needs other values overrides
 `environment_variables`, `short_pauses` or `thread_grace_seconds`.
 
@@ -127,15 +128,19 @@ def no_leftover_thread(thread_grace_seconds: float) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_leftover_process() -> Iterator[None]:
-    """No child process that still runs; those of fixtures with a wider scope were started before."""
+def no_leftover_process(no_leftover_thread: None) -> Iterator[None]:
+    """No child process that still runs; those of fixtures with a wider scope were started before.
+
+    It is checked before the threads, since some wait for a process.
+    """
     before = child_processes.listed()
     yield
     started = child_processes.listed() - before
     _, left = psutil.wait_procs(started, PROCESS_GRACE_SECONDS) if started else ([], [])
+    commands = [process.cmdline() for process in left]  # a killed process has none
     for process in left:
         process.kill()
-    assert [process.cmdline() for process in left] == []
+    assert commands == []
 
 
 @pytest.fixture

@@ -227,7 +227,7 @@ async def test_failing_run_logs_no_prompt_image_or_key(tmp_path, path, monkeypat
         summary = await workspace.enrich()
         workspace.library.engine.dispose()
         prompts = {request.prompt for request in standin.chats}
-        pictures = [file.read_bytes() for file in workspace.frames_folder.rglob("*.jpg")]
+        images = [file.read_bytes() for file in workspace.frames_folder.rglob("*.jpg")]
     assert summary.counts.frames_failed
     assert summary.counts.frames_described
     written = path.read_text() + capsys.readouterr().err
@@ -238,8 +238,8 @@ async def test_failing_run_logs_no_prompt_image_or_key(tmp_path, path, monkeypat
     assert lines
     assert [line for line in lines if line in written] == []
     assert "Ottilie" not in written
-    assert pictures
-    assert not any(b64encode(picture[:30]).decode() in written for picture in pictures)
+    assert images
+    assert not any(b64encode(image[:30]).decode() in written for image in images)
     assert "/9j/" not in written
     assert KEY not in written
 

@@ -8,7 +8,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Annotated, cast
 
 import typer
 
@@ -29,7 +29,7 @@ from enrich.cli import (
 )
 from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
-from enrich.cli.output import print_error
+from enrich.cli.output import print_error, say
 from enrich.cli.signals import INTERRUPTED
 from enrich.errors import EveryFrameError
 from enrich.wording import one_line
@@ -53,6 +53,25 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        say(f"everyframe {version('everyframe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options of `everyframe` itself, without a command."""
+
+
 app.command()(machine.doctor)
 app.add_typer(models.models_app, name="models")
 app.add_typer(settings.settings_app, name="settings")

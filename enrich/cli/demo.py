@@ -130,7 +130,7 @@ async def _choose(settings: Settings) -> DemoDescriber:
 def _explain_baseline(reason: str) -> str:
     return (
         f"baseline, without a model ({reason}).\n"
-        "            It only measures brightness, colors, sharpness and motion. These frames do not count as\n"
+        "            It only measures brightness, colours, sharpness and motion. These frames do not count as\n"
         "            described, and a vision model will replace the text later."
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from enrich.settings import Settings, load_settings
+from enrich.settings import DeepDescriberName, Settings, load_settings
 
 if TYPE_CHECKING:
     from db.queries import VideoRow
@@ -20,7 +20,7 @@ Videos = Annotated[
     typer.Argument(metavar="VIDEO", help="Video ids, paths, or unique parts of titles. Default: all videos."),
 ]
 DescriberName = Annotated[
-    Literal["ollama", "baseline"] | None,
+    DeepDescriberName | None,
     typer.Option(
         "--describer", help="What describes frames. baseline needs no model and only measures.", show_default=False
     ),

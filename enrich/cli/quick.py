@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from enrich.cli.output import print_error, print_json, say
 from enrich.cli.quick_batches import Reporter, collect_batches, report_problems
 from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.errors import BudgetError, SettingsError
+from enrich.settings import QuickDescriberName
 from enrich.wording import format_count, format_duration, format_usd, one_line
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 LINE_SECONDS = 2.0  # between two lines of progress
 
 QuickName = Annotated[
-    Literal["claude", "ollama", "baseline"] | None,
+    QuickDescriberName | None,
     typer.Option("--describer", help="What describes the key frames.", show_default=False),
 ]
 

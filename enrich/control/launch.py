@@ -52,7 +52,7 @@ def detached() -> dict[str, Any]:
 
 def reap(process: "subprocess.Popen[bytes]") -> threading.Thread:
     """Wait for a process in a thread, so that it leaves no zombie. The thread ends with the process."""
-    thread = threading.Thread(target=process.wait, name=f"reaper-of-{process.pid}", daemon=True)
+    thread = threading.Thread(target=process.wait, name=f"everyframe-reaper-{process.pid}", daemon=True)
     thread.start()
     return thread
 

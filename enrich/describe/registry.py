@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enrich.describe.describer import Describer
 from enrich.describe.quick.protocol import QuickDescriber
 from enrich.errors import SettingsError
-from enrich.settings import Settings
+from enrich.settings import DESCRIBERS, QUICK_DESCRIBERS, Settings
 
 
 def make_describer(settings: Settings) -> Describer:
@@ -21,7 +21,8 @@ def make_describer(settings: Settings) -> Describer:
 
             return BaselineDescriber()
         case unknown:
-            raise SettingsError(f"EVERYFRAME_DESCRIBER: unknown describer `{unknown}`: use ollama or baseline")
+            choices = ", ".join(DESCRIBERS)
+            raise SettingsError(f"EVERYFRAME_DESCRIBER: unknown describer `{unknown}`: use one of {choices}")
 
 
 def make_quick_describer(
@@ -51,6 +52,5 @@ def make_quick_describer(
 
             return BaselineQuick()
         case unknown:
-            raise SettingsError(
-                f"EVERYFRAME_QUICK_DESCRIBER: unknown describer `{unknown}`: use claude, ollama or baseline"
-            )
+            choices = ", ".join(QUICK_DESCRIBERS)
+            raise SettingsError(f"EVERYFRAME_QUICK_DESCRIBER: unknown describer `{unknown}`: use one of {choices}")

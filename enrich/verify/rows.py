@@ -92,12 +92,20 @@ def check_descriptions(engine: Engine, video: VideoRow, findings: FindingLog) ->
     """Check that each description has a finished task, a matching reply and a search document."""
     for row in described_frames(engine, video.id):
         place = frame_label(row.index, row.timestamp)
-        _check_pass(video, findings, place, row.local_description, row.local_tags, row.deep_status, row.deep)
+        _check_pass(
+            video,
+            findings,
+            place,
+            text=row.local_description,
+            tags=row.local_tags,
+            status=row.deep_status,
+            source=row.deep,
+        )
         if row.quick is None or row.quick.describer == BaselineDescriber.name:
             status = (
                 row.quick_status if row.quick_description is None else TaskStatus.DONE
             )  # a quick pass needs no task
-            _check_pass(video, findings, place, row.quick_description, None, status, row.quick)
+            _check_pass(video, findings, place, text=row.quick_description, tags=None, status=status, source=row.quick)
         else:
             _check_quick_pass(video, findings, place, row)
         best = _best_source(row)
@@ -129,6 +137,7 @@ def _check_pass(
     video: VideoRow,
     findings: FindingLog,
     place: str,
+    *,
     text: str | None,
     tags: list[str] | None,
     status: str | None,

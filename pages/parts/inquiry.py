@@ -59,7 +59,9 @@ class Inquiries:
             cached = self._results.get(key)
             is_fresh = cached is not None and cached.settings == settings and cached.age_seconds <= fresh_seconds
             if not is_fresh and key not in self._running:
-                thread = threading.Thread(target=self._run, args=[key, settings, words], daemon=True)
+                thread = threading.Thread(
+                    target=self._run, args=[key, settings, words], name=f"everyframe-inquiry-{words[0]}", daemon=True
+                )
                 self._running[key] = thread
                 thread.start()
             running = self._running.get(key)

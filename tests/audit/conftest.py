@@ -14,22 +14,22 @@ from tests.worker.workspace import Workspace, open_workspace
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two videos; read-only."""
-    folder = tmp_path_factory.mktemp("films")
+    folder = tmp_path_factory.mktemp("videos")
     numbered_clip(folder / "numbers.mp4", frames=30)
     numbered_clip(folder / "party.mp4", frames=12, first=100)
     return folder
 
 
 @pytest.fixture(scope="session")
-def enriched_home(tmp_path_factory: pytest.TempPathFactory, films: Path) -> Path:
+def enriched_home(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     """The library all copies are made of."""
     home = tmp_path_factory.mktemp("enriched") / "home"
     with StandIn(parallel=4) as server:
         made = open_workspace(home, ollama_hosts=server.address)
-        made.add(films / "numbers.mp4", sampling="every=0.2s")
-        made.add(films / "party.mp4")
+        made.add(videos / "numbers.mp4", sampling="every=0.2s")
+        made.add(videos / "party.mp4")
         asyncio.run(made.enrich())
         made.library.engine.dispose()
     return home

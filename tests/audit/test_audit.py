@@ -255,13 +255,13 @@ async def test_an_audit_stopped_before_its_start_is_empty(filmed: Workspace) -> 
 
 
 def test_a_video_not_extracted_or_missing_is_refused(workspace: Workspace, shots: Path, tmp_path: Path) -> None:
-    film = tmp_path / "film.mp4"
-    film.write_bytes(shots.read_bytes())
-    workspace.add(film, sampling="every=2s")
+    video = tmp_path / "video.mp4"
+    video.write_bytes(shots.read_bytes())
+    workspace.add(video, sampling="every=2s")
     with pytest.raises(VideoError, match="everyframe extract 1"):
         plan(workspace)
     asyncio.run(workspace.enrich())
-    film.write_bytes(shots.read_bytes() + b"\0")
+    video.write_bytes(shots.read_bytes() + b"\0")
     with pytest.raises(VideoError, match="not the file that was added"):
         plan(workspace)
 

@@ -18,7 +18,7 @@ def known(number: int, words: Description, *, seconds: float | None = None, leve
 def report(tell, *, sampling: str = "distinct:normal") -> Report:
     """The report on ten pairs, the last of which changed; `tell` gives the description of each image."""
     frames = [known(number, tell(number)) for number in range(10)]
-    told = [
+    described = [
         DescribedPair(
             StoredFrame(number, number * 10, float(number), 10, 0, 0.0, ""),
             SkippedFrame(number * 10 + 5, number + 0.5, b"", 0.85 if number == 9 else 0.95, 50.0),
@@ -28,7 +28,9 @@ def report(tell, *, sampling: str = "distinct:normal") -> Report:
         )
         for number in range(10)
     ]
-    return build_report(told, frames, [(tell(number), tell(number)) for number in range(5)], sampling=sampling, seed=1)
+    return build_report(
+        described, frames, [(tell(number), tell(number)) for number in range(5)], sampling=sampling, seed=1
+    )
 
 
 def truthful(number: int) -> Description:

@@ -6,14 +6,14 @@ from enrich.audit.agreement import WordWeights, content_words, stem
 from enrich.describe.describer import Description
 
 STREET = "A street with parked cars in front of a shop."
-FILM = [content_words(Description(text)) for text in (
+DESCRIPTIONS = [content_words(Description(text)) for text in (
     f"{STREET} A woman in a red coat walks by.", f"{STREET} A man pushes a bicycle.", f"{STREET} Nobody is there.",
     f"{STREET} Two children run across.",
 )]  # fmt: skip
 
 
 def alike(one: str, other: str) -> float:
-    return WordWeights(FILM).likeness(content_words(Description(one)), content_words(Description(other)))
+    return WordWeights(DESCRIPTIONS).likeness(content_words(Description(one)), content_words(Description(other)))
 
 
 @pytest.mark.parametrize(

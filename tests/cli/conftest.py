@@ -109,8 +109,8 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def moments(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A video of 24 frames that shows twelve moments, two frames each."""
-    pictures = (numbered_image(number + n) for number in MOMENTS for n in (0, 1))
-    return image_clip(tmp_path_factory.mktemp("moments") / "moments.mp4", pictures)
+    images = (numbered_image(number + n) for number in MOMENTS for n in (0, 1))
+    return image_clip(tmp_path_factory.mktemp("moments") / "moments.mp4", images)
 
 
 @pytest.fixture(scope="session")

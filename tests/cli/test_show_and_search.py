@@ -32,8 +32,8 @@ def test_show_names_the_command_for_more_frames(cli, library):
 @pytest.mark.parametrize("index", range(30))
 def test_every_source_frame_can_be_shown(cli, library, index, tmp_path):
     kept = index // 5 * 5
-    picture = tmp_path / "shown.jpg"
-    said = cli("show", "numbers", "--frame", str(index), "--save", picture)
+    image = tmp_path / "shown.jpg"
+    said = cli("show", "numbers", "--frame", str(index), "--save", image)
     assert said.code == 0
     head, relation = said.out.splitlines()[:2]
     assert head == f"numbers, frame {index}, at 0:0{index // 25}.{index % 25 * 40:03d}"
@@ -42,7 +42,7 @@ def test_every_source_frame_can_be_shown(cli, library, index, tmp_path):
     else:
         assert re.fullmatch(rf"represented by frame {kept}, likeness [01]\.\d\d", relation)
     assert f"deep: Frame number {kept}: " in said.out
-    assert read_number(read_jpeg(picture)) == index
+    assert read_number(read_jpeg(image)) == index
 
 
 def test_source_frame_json_has_its_kept_frame(cli, library):

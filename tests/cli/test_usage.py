@@ -1,13 +1,14 @@
 """Help, wrong usage, and unexpected errors."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from enrich import wording
 from enrich.cli.options import open_library
-from tests.cli.terminal import run_process
+from tests.cli.terminal import PROJECT, run_process
 
 COMMANDS = (
     *("doctor", "models", "add", "estimate", "extract", "enrich", "worker", "list", "show", "remove", "retry"),
@@ -52,6 +53,13 @@ def test_unknown_option_names_the_help(cli, command, home):
 )  # fmt: skip
 def test_wrong_usage_exits_2_without_creating_a_library(cli, command, home):
     cli(*command).refused("--help`", code=2)
+    assert not home.exists()
+
+
+def test_version_is_that_of_pyproject_and_needs_no_library(cli, home):
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = cli("--version")
+    assert (said.code, said.out, said.err) == (0, f"everyframe {project['version']}\n", "")
     assert not home.exists()
 
 

@@ -5,7 +5,7 @@ import pytest
 from tests.cli.terminal import ask, change
 
 
-def picture(home, frame_id):
+def image_file(home, frame_id):
     [(name,)] = ask(home, f"SELECT image_path FROM frames WHERE id = {frame_id}")  # noqa: S608
     return home / "frames" / name
 
@@ -21,7 +21,7 @@ def test_empty_library_is_consistent(cli):
 
 
 def test_problem_has_place_and_fix(cli, library):
-    picture(library, 9).unlink()
+    image_file(library, 9).unlink()
     change(library, "UPDATE frames SET local_description = 'A cat.' WHERE id IN (1, 2)")
     said = cli("verify")
     assert said.code == 1
@@ -35,7 +35,7 @@ def test_problem_has_place_and_fix(cli, library):
 
 def test_problems_of_a_kind_are_grouped(cli, library):
     for frame_id in range(7, 19):
-        picture(library, frame_id).unlink()
+        image_file(library, frame_id).unlink()
     first, last = cli("verify", "--quick").out.splitlines()
     assert first.startswith("party (2): 12 × missing image: frame 0 at 0.000 s; ")
     assert " … and 7 more. Fix:" in first
@@ -43,7 +43,7 @@ def test_problems_of_a_kind_are_grouped(cli, library):
 
 
 def test_mend_reports_repairs(cli, library):
-    picture(library, 9).unlink()
+    image_file(library, 9).unlink()
     said = cli("verify", "--mend")
     assert said.code == 0
     assert said.out.splitlines() == [
@@ -54,7 +54,7 @@ def test_mend_reports_repairs(cli, library):
 
 
 def test_verify_as_json(cli, library):
-    picture(library, 9).unlink()
+    image_file(library, 9).unlink()
     said = cli("verify", "--json")
     assert said.code == 1
     value = said.json
@@ -70,7 +70,7 @@ def test_unknown_video_is_refused(cli, library):
 
 @pytest.mark.parametrize("title", ["[red]x[/red]", "a\x1b[31mb"])
 def test_titles_are_plain_text(cli, library, title):
-    picture(library, 9).unlink()
+    image_file(library, 9).unlink()
     change(library, "UPDATE videos SET title = ? WHERE id = 2", title)
     said = cli("verify")
     assert "\x1b" not in said.out

@@ -249,14 +249,14 @@ def test_remove_without_a_terminal_needs_yes(cli, library):
 
 def test_remove_deletes_rows_and_images_not_the_file(cli, library, party):
     before = party.read_bytes()
-    pictures = sorted((library / "frames").rglob("*.jpg"))
+    images = sorted((library / "frames").rglob("*.jpg"))
     said = cli("remove", "party", "--yes")
     assert said.code == 0
     assert f"The file {party} is unchanged" in said.out
     assert party.read_bytes() == before
     assert [row["title"] for row in cli("list", "--json").json] == ["numbers"]
     left = sorted((library / "frames").rglob("*.jpg"))
-    assert len(pictures) - len(left) == 12
+    assert len(images) - len(left) == 12
     assert ask(library, "SELECT count(*) FROM frames WHERE video_id = 2") == [(0,)]
     assert "No results" in cli("search", "purple").out
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.source import ALL_FILES, CODE, PROJECT, TESTS, line_count, names, parsed
+from tests.house.source import ALL_FILES, CODE, PROJECT, TESTS, line_count, names, parsed, relative
 
 LONGEST_MODULE, LONGEST_TEST_MODULE, LONGEST_PAGE, LONGEST_APP = 400, 800, 100, 60
 PARTS_OF_PAGES = "parts"
@@ -39,6 +39,21 @@ def test_every_module_has_a_docstring():
     assert without == [
         name for name in names(CODE) if name.startswith("db/migrations/") and name.endswith("/__init__.py")
     ]
+
+
+def test_threads_have_the_prefix_by_which_tests_find_leftover_ones():
+    names_of = {"Thread": "name", "ThreadPoolExecutor": "thread_name_prefix"}
+    unnamed, found = [], 0
+    for path in CODE:
+        for node in ast.walk(parsed(path)):
+            if not isinstance(node, ast.Call) or (kind := ast.unparse(node.func).split(".")[-1]) not in names_of:
+                continue
+            found += 1
+            name = next((ast.unparse(one.value) for one in node.keywords if one.arg == names_of[kind]), "")
+            if not name.lstrip("f").strip("'\"").startswith("everyframe-"):
+                unnamed.append(relative(path))
+    assert found > 8
+    assert set(unnamed) <= {"pages/parts/readiness.py"}  # its thread is replaced by a change of its own
 
 
 def fixtures(path: Path) -> dict[str, str]:

@@ -59,7 +59,7 @@ def test_hidden_videos_are_skipped_unless_named(workspace: Workspace, folder: Pa
     assert outcomes(workspace, folder / ".trash" / "deleted.mp4") == {"deleted.mp4": PathOutcome.ADDED}
 
 
-CLUTTER = {
+IGNORED_FILES = {
     "DCIM/GL010001.LRV": "camera preview",
     "DCIM/DJI_0001.LRF": "camera preview",
     "DCIM/LRV_20240101_120000_01_001.insv": "camera preview",
@@ -68,7 +68,7 @@ CLUTTER = {
     "film_proxy.mov": "proxy",
     "photo.dng": "raw photo or CinemaDNG frame; export CinemaDNG as ProRes or H.264 first",
 }
-CLUTTER_FOLDERS = {
+IGNORED_FOLDERS = {
     "Proxies": "proxies",
     "Proxy": "proxies",
     "Adobe Premiere Pro Video Previews": "editor cache",
@@ -81,7 +81,7 @@ CLUTTER_FOLDERS = {
 
 
 def test_previews_proxies_and_caches_are_skipped_and_listed(workspace: Workspace, folder: Path, clip: Clip) -> None:
-    for name in [*CLUTTER, *(f"{name}/deep/inside.mp4" for name in CLUTTER_FOLDERS)]:
+    for name in [*IGNORED_FILES, *(f"{name}/deep/inside.mp4" for name in IGNORED_FOLDERS)]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(clip(frames=5), folder / name)
     (folder / "My.fcpbundle" / "Original Media").mkdir()
@@ -89,7 +89,7 @@ def test_previews_proxies_and_caches_are_skipped_and_listed(workspace: Workspace
     (folder / "Proxies of nothing" / "Proxy").mkdir(parents=True)
     found = workspace.added([folder])
     listed = {str(one.path.relative_to(folder)): one.error for one in found if one.outcome is PathOutcome.SKIPPED}
-    assert listed == CLUTTER | CLUTTER_FOLDERS
+    assert listed == IGNORED_FILES | IGNORED_FOLDERS
     assert [one.path.name for one in found if one.outcome is PathOutcome.ADDED] == ["film.mov"]
 
 

@@ -54,7 +54,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         process.terminate()
 
 
-def pictures(first: int, number: int) -> Iterator[np.ndarray]:
+def numbered_images(first: int, number: int) -> Iterator[np.ndarray]:
     return (numbered_image(n, SIZE) for n in range(first, first + number))
 
 
@@ -63,7 +63,7 @@ def test_memory_files_and_threads_do_not_grow(
 ) -> None:
     workspace = night.workspace
     clips = [
-        image_clip(tmp_path / f"{first}.mp4", pictures(first, min(CLIP_FRAMES, FRAMES - first)), codec="mpeg4")
+        image_clip(tmp_path / f"{first}.mp4", numbered_images(first, min(CLIP_FRAMES, FRAMES - first)), codec="mpeg4")
         for first in range(0, FRAMES, CLIP_FRAMES)
     ]
     workspace.add(*clips)

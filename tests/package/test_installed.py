@@ -14,11 +14,38 @@ from typing import Any
 
 import pytest
 
-from tests.package.conftest import TEST_SECONDS, Installation
+from tests.package.conftest import PROJECT, TEST_SECONDS, Installation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(TEST_SECONDS)]
 START_SECONDS = 120.0
 WORK_SECONDS = 120.0
+
+
+# AppTest lets a page run without `app.py`, which the server does not.
+DRAW_PAGES = """
+import os
+from pathlib import Path
+
+from everyframe import put_app_first
+put_app_first()
+import app
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest, app_test
+
+class NavigatedPages(PagesManager):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        PagesManager.uses_pages_directory = False
+
+app_test.PagesManager = NavigatedPages
+folder = Path(app.__file__).parent
+os.chdir(folder)
+for path in sorted((folder / "pages").glob("*.py")):
+    if path.stem != "__init__":
+        tab = AppTest.from_file(app.__file__, default_timeout=60).run()
+        tab.switch_page(f"pages/{path.name}").run()
+        print(f"page {path.stem}: exceptions {len(tab.exception)}, titles {len(tab.title)}")
+"""
 
 
 def command_json(installation: Installation, *words: str) -> dict[str, Any]:
@@ -65,13 +92,12 @@ def test_dashboard_answers(installation):
 
 def test_pages_draw_without_an_exception(installation):
     """What a browser tab gets, drawn by Streamlit's own test client in the installed environment."""
-    code = (
-        "import os\nfrom everyframe import put_app_first\nput_app_first()\n"
-        "import app\nos.chdir(os.path.dirname(app.__file__))\n"
-        "from streamlit.testing.v1 import AppTest\ntab = AppTest.from_file(app.__file__, default_timeout=60).run()\n"
-        "print(len(tab.exception), len(tab.title) > 0)"
+    drawn = installation.python_code(DRAW_PAGES).splitlines()
+    assert sorted(line for line in drawn if line.startswith("page ")) == sorted(
+        f"page {path.stem}: exceptions 0, titles 1"
+        for path in (PROJECT / "pages").glob("*.py")
+        if path.stem != "__init__"
     )
-    assert installation.python_code(code).splitlines()[-1] == "0 True"
 
 
 def test_background_worker_starts_and_stops(installation):

@@ -12,13 +12,13 @@ from tests.clips import shared_videos
 FOLDER = shared_videos()
 
 
-def look(seed: int) -> int:
+def random_hash(seed: int) -> int:
     """The hash of an image unlike all others."""
     return random.Random(seed).getrandbits(64)
 
 
 def candidate(number: int, seconds: float, **signals: Any) -> Candidate:
-    usual: dict[str, Any] = {"scene": None, "sharpness": 100.0, "brightness": 120.0, "dhash": look(number)}
+    usual: dict[str, Any] = {"scene": None, "sharpness": 100.0, "brightness": 120.0, "dhash": random_hash(number)}
     return Candidate(id=number, timestamp=seconds, **(usual | signals))
 
 
@@ -58,14 +58,14 @@ def test_every_scene_has_a_key_frame() -> None:
 
 
 def test_similar_neighbours_give_one_key_frame() -> None:
-    still = [candidate(number, number / 10, dhash=look(0) ^ (1 << number % ALIKE_BITS)) for number in range(100)]
+    still = [candidate(number, number / 10, dhash=random_hash(0) ^ (1 << number % ALIKE_BITS)) for number in range(100)]
     moving = [candidate(number, float(number)) for number in range(100, 140)]
     chosen = choose_key_frames(still + moving, 20, duration=140.0)
     assert sum(number < 100 for number in chosen) <= 2
 
 
 def test_still_hour_gets_fewer_key_frames() -> None:
-    chosen = choose_key_frames(video(3600, dhash=look(1)), 50, duration=3600.0)
+    chosen = choose_key_frames(video(3600, dhash=random_hash(1)), 50, duration=3600.0)
     assert 12 <= len(chosen) <= 30
 
 

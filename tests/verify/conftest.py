@@ -1,5 +1,5 @@
 """The libraries of `tests/audit`."""
 
-from tests.audit.conftest import enriched_home, films, library, open_copy
+from tests.audit.conftest import enriched_home, library, open_copy, videos
 
-__all__ = ["enriched_home", "films", "library", "open_copy"]
+__all__ = ["enriched_home", "library", "open_copy", "videos"]

@@ -67,21 +67,21 @@ async def test_rotated_video_edited_frame_and_baseline_are_consistent(
 
 
 async def test_flagged_replies_are_consistent(
-    make_workspace: Callable[..., Workspace], standin: StandIn, films: Path
+    make_workspace: Callable[..., Workspace], standin: StandIn, videos: Path
 ) -> None:
     workspace = make_workspace()
     standin.play(Trick.CUT_OFF, frames={100, 101}, stubborn=True)
     standin.play(Trick.NOT_JSON, frames={102, 103})
     standin.play(Trick.CONTEXT_NAME, frames={104}, word="Erna", stubborn=True)
     standin.play(Trick.EMPTY, frames={105}, stubborn=True)
-    workspace.add(films / "party.mp4", context="Grandma Erna dances")
+    workspace.add(videos / "party.mp4", context="Grandma Erna dances")
     await workspace.enrich()
     assert workspace.tasks("describe", "deep") == {"done": 11, "failed": 1}
     assert found(workspace) == {}
 
 
-def test_a_video_not_extracted_yet_is_consistent(workspace: Workspace, films: Path) -> None:
-    workspace.add(films / "party.mp4")
+def test_a_video_not_extracted_yet_is_consistent(workspace: Workspace, videos: Path) -> None:
+    workspace.add(videos / "party.mp4")
     assert verify(workspace.library).videos == 1
     assert found(workspace) == {}
 
@@ -343,7 +343,7 @@ def test_with_a_worker_only_extracted_videos_are_checked(library: Workspace) -> 
 
 async def test_a_running_worker_causes_no_findings(workspace: Workspace, standin: StandIn, tmp_path: Path) -> None:
     standin.behave(delay=0.01)
-    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=60))
+    workspace.add(numbered_clip(tmp_path / "video.mp4", frames=60))
     async with Running(workspace):
         await until(lambda: workspace.video().extraction_status == "extracted", "extraction")
         for _ in range(3):
@@ -357,9 +357,9 @@ def test_a_stream_that_changes_its_size_is_consistent(workspace: Workspace, tmp_
         image_clip(tmp_path / f"{number}.ts", [numbered_image(n, size) for n in range(8)], codec="mpeg2video")
         for number, size in enumerate([(320, 180), (240, 180)])
     ]
-    film = tmp_path / "both.ts"
-    film.write_bytes(b"".join(part.read_bytes() for part in parts))
-    workspace.add(film)
+    video = tmp_path / "both.ts"
+    video.write_bytes(b"".join(part.read_bytes() for part in parts))
+    workspace.add(video)
     asyncio.run(workspace.enrich())
     sizes = {read_jpeg(workspace.image(frame)).shape for frame in workspace.frames()}
     assert len(sizes) == 2
@@ -367,11 +367,11 @@ def test_a_stream_that_changes_its_size_is_consistent(workspace: Workspace, tmp_
 
 
 def test_progress_is_reported(library: Workspace) -> None:
-    told: list[tuple[str, int]] = []
-    verify(library.library, on_progress=lambda video, decoded: told.append((video.title, decoded)))
-    assert told[0] == ("numbers", 1)
-    assert told[-1] == ("party", 12)
-    assert len(told) == 42
+    reported: list[tuple[str, int]] = []
+    verify(library.library, on_progress=lambda video, decoded: reported.append((video.title, decoded)))
+    assert reported[0] == ("numbers", 1)
+    assert reported[-1] == ("party", 12)
+    assert len(reported) == 42
 
 
 @pytest.mark.slow

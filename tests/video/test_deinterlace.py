@@ -12,11 +12,11 @@ SIZES = {"mpeg2video": (720, 576), "dvvideo": (720, 576), "libx264": (1280, 720)
 FORMS = {"prores_ks": "yuv422p10le", "dvvideo": "yuv420p"}
 
 
-def bars(size, shift):
+def bars(size, offset):
     """A light post on dark ground, shifted to the right."""
     width, height = size
     image = np.full((height, width, 3), 40, np.uint8)
-    image[:, 100 + shift : 220 + shift] = (200, 190, 170)
+    image[:, 100 + offset : 220 + offset] = (200, 190, 170)
     return image
 
 

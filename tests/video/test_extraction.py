@@ -157,11 +157,11 @@ def test_image_names_depend_on_time_only_and_folders_stay_small():
     assert max(map(folders.count, set(folders))) <= 4000
 
 
-@pytest.mark.parametrize(("shift", "count"), [(0.0, 30), (0.02, 60)])
-def test_no_two_frames_are_kept_at_one_time_when_time_runs_back(shift, count, tmp_path):
+@pytest.mark.parametrize(("offset", "count"), [(0.0, 30), (0.02, 60)])
+def test_no_two_frames_are_kept_at_one_time_when_time_runs_back(offset, count, tmp_path):
     """A second recording that starts at 0 again, as in files concatenated carelessly."""
     numbered_clip(tmp_path / "a.ts", times=[n / 25 for n in range(30)])
-    numbered_clip(tmp_path / "b.ts", times=[n / 25 + shift for n in range(30)], first=100)
+    numbered_clip(tmp_path / "b.ts", times=[n / 25 + offset for n in range(30)], first=100)
     both = tmp_path / "both.ts"
     both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     with start(both, tmp_path / "out") as extraction:

@@ -66,7 +66,7 @@ class StripCache:
     """Blocks of source frames, decoded or being decoded, by the least recently used. Thread-safe."""
 
     def __init__(self) -> None:
-        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="strip")
+        self._decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="everyframe-strip")
         self._blocks: OrderedDict[_StripBlock, Future[CommandResult]] = OrderedDict()
         self._lock = Lock()
 
@@ -88,6 +88,10 @@ class StripCache:
         """Start decoding the block of a source frame without waiting for it."""
         if index >= 0 and _has_frame(video, index):
             self._submit(settings, video, index)
+
+    def close(self) -> None:
+        """Drop the blocks not yet begun and wait for those being decoded. No thread is left afterwards."""
+        self._decoders.shutdown(cancel_futures=True)
 
     def _decoded_block(self, settings: Settings, video: VideoRow, index: int) -> dict[int, SteppedFrame]:
         outcome = self._submit(settings, video, index).result()
@@ -121,7 +125,7 @@ class StripCache:
             self._blocks.pop(_block_of(settings, video, index), None)
 
 
-@st.cache_resource
+@st.cache_resource(on_release=StripCache.close)
 def strip_cache() -> StripCache:
     """The dashboard's only strip cache."""
     return StripCache()

@@ -93,7 +93,7 @@ class ThumbnailPrefetcher:
     """Makes thumbnails ahead of their requests, in one background thread. Only the newest request is served."""
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="thumbnails")
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="everyframe-thumbnails")
         self._newest = 0
 
     def request(self, frame_ids: Sequence[int]) -> None:

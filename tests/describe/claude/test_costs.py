@@ -68,12 +68,12 @@ def test_images_are_sent_at_exactly_the_fitted_size():
     right = numbered_jpeg(7, (1280, 720))
     assert fit_image(right) is right
     for jpeg in (numbered_jpeg(7, (1344, 756)), numbered_jpeg(7, (3840, 2160)), progressive(right)):
-        sight = _look(fit_image(jpeg))
+        sight = _seen(fit_image(jpeg))
         assert (sight.width, sight.height, sight.number) == (1280, 720, 7)
 
 
 def test_blank_image_has_the_size_and_shows_nothing():
-    sight = _look(blank_image(numbered_jpeg(7, (1344, 756))))
+    sight = _seen(blank_image(numbered_jpeg(7, (1344, 756))))
     assert (sight.width, sight.height, sight.number) == (1280, 720, None)
     assert sight.colours == ("grey",)
 
@@ -192,11 +192,11 @@ def test_tokens_are_split_proportionally_and_exactly(total):
     assert all(abs(part - total * weight / sum(weights)) < 1 for part, weight in zip(parts, weights, strict=True))
 
 
-def _look(jpeg):
+def _seen(jpeg):
     from base64 import b64encode
 
     return read_image(b64encode(jpeg).decode())
 
 
 def test_plain_image_differs_from_a_blank_one():
-    assert _look(plain_jpeg((200, 30, 30))).colours != ("grey",)
+    assert _seen(plain_jpeg((200, 30, 30))).colours != ("grey",)
