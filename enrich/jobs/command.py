@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enrich.control.launch import detached, environment_for, python_command
+from enrich.errors import SettingsError
 from enrich.settings import Settings
 
 TIMEOUT_SECONDS = 120.0
@@ -70,7 +71,7 @@ def run_command(settings: Settings, *words: str, seconds: float = TIMEOUT_SECOND
             out.seek(0)
             err.seek(0)
             output, messages = (file.read().decode("utf-8", errors="replace") for file in (out, err))
-    except (OSError, ValueError) as error:  # missing folder, no memory, or an invalid argument
+    except (OSError, ValueError, SettingsError) as error:  # missing folder, no memory, invalid argument or database URL
         return CommandResult(NOT_RUN, None, f"cannot run the command: {error}")
     values = json_values(output)
     data = values[0] if len(values) == 1 else values or None
@@ -87,7 +88,7 @@ def command_line(words: Sequence[str]) -> list[str]:
 
 
 def command_environment(settings: Settings) -> dict[str, str]:
-    """The environment of a command: the library's settings, and unbuffered UTF-8 output."""
+    """The environment of a command: the library's settings, and unbuffered UTF-8 output. Raises SettingsError."""
     return environment_for(settings) | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
 
 
