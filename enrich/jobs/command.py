@@ -48,10 +48,8 @@ def run_command(settings: Settings, *words: str, seconds: float = TIMEOUT_SECOND
     """Run `everyframe WORDS --json` to its end, at most `seconds` long. Paths must be absolute. Never raises."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryFile() as out,
-            tempfile.TemporaryFile() as err,
-        ):  # a pipe would stay open until grandchildren end
+        # Files, because a pipe would stay open until grandchildren end.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(
                 command_line(words),
                 stdin=subprocess.DEVNULL,

@@ -205,9 +205,8 @@ def _job(folder: Path) -> Job | None:
     if description is None:
         return None
     process = _process(folder)
-    is_running = process is not None and is_process_alive(
-        process
-    )  # checked before reading the exit code, as it may end in between
+    # Checked before reading the exit code, as the process may end in between.
+    is_running = process is not None and is_process_alive(process)
     code = _exit_code(folder)
     is_running = is_running and code is None
     error = ""
