@@ -93,7 +93,8 @@ class Status:
     covered: int
     source_frames: int | None  # None if unknown for any video
     left: int  # kept but not described yet
-    rate: float  # frames described per second, over the last minutes
+    rate: float  # frames described per second, over the last `rate_seconds`
+    rate_seconds: float | None  # at most RATE_SECONDS; None while the worker is not working
     seconds_left: float | None  # at that rate, for kept frames and those still expected
     failures: list[tuple[str, int]] = field(default_factory=list)
     waiting: list[tuple[str, str]] = field(default_factory=list)  # title and reason of videos that wait
@@ -143,10 +144,10 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         coming = _coming(connection, videos)
         failures = queries.failures(connection)
         health, stalls = judge(run, now) if run is not None else (WorkerHealth.NONE, [])
-        rate = 0.0
+        rate, rate_seconds = 0.0, None
         if run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED) and run.state is RunState.RUNNING:
-            since = min(RATE_SECONDS, max(1.0, (now - run.started_at).total_seconds()))
-            rate = frames_per_second(connection, now=now, seconds=since)
+            rate_seconds = min(RATE_SECONDS, max(1.0, (now - run.started_at).total_seconds()))
+            rate = frames_per_second(connection, now=now, seconds=rate_seconds)
     left = frames.left + coming
     activity = run.activity if run is not None else {}
     decoding = (activity.get("extracting") or {}).get("video_id")
@@ -169,6 +170,7 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         source_frames=None if None in totals else sum(total or 0 for total in totals),
         left=frames.left,
         rate=rate,
+        rate_seconds=rate_seconds,
         seconds_left=left / rate if rate and left else None,
         failures=failures,
         waiting=[
