@@ -123,7 +123,7 @@ class Supervisor:
                 runs.set_error(connection, run.id, error)
                 failed_count = store.count_crash(connection, run.id, now=datetime.now(UTC))
         except DatabaseError as problem:  # the next worker cleans up after the dead run
-            log.warning("database is locked by another process: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
+            log.warning("cannot record the crash: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
             return True
         if failed_count:
             log.error(
@@ -137,7 +137,7 @@ class Supervisor:
             with reading(self._engine) as connection:
                 run = runs.last_run(connection)
         except DatabaseError as error:
-            log.warning("database is locked by another process: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+            log.warning("cannot read the run: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
             return None
         return run if run is not None and run.supervisor == self._identity else None
 
