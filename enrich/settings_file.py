@@ -23,7 +23,6 @@ from enrich.settings import Settings, settings_file, source_variable, validated_
 
 MASK = "***"
 PRIVATE_MODE = 0o600  # the file may hold a password
-URL_SECRETS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 KINDS: dict[object, str] = {bool: "switch", int: "whole number", float: "number", tuple: "list", dict: "table"}
 
 

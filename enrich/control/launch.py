@@ -17,6 +17,7 @@ from enrich.errors import SettingsError
 from enrich.settings import Settings, environment_with
 
 MAX_OUTPUT_CHARACTERS = 2000  # quoted in errors and logs
+PERMANENT_EXIT_CODES = (1, 2)  # a user error or wrong usage: restarting does not help
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
