@@ -42,7 +42,7 @@ class WorkerHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Something that makes no progress, and since when."""
+    """A statement about work that makes no progress, and since when: `no frame finished since 10:32:01`."""
 
     what: str
     since: datetime
@@ -203,19 +203,20 @@ def stalls(run: RunRow, now: datetime) -> list[Stall]:
     busy = [host for host in run.activity.get("hosts", []) if host["calls"]]
     last_progress_at = max([run.progress_at or run.started_at, *(_since(host) for host in busy)])
     if busy and (now - last_progress_at).total_seconds() > load + 2 * call + MARGIN_SECONDS:
-        found.append(Stall("finishing any frame", last_progress_at))
+        found.append(Stall("no frame finished", last_progress_at))
     for host in run.activity.get("hosts", []):
         if host["state"] == HostState.PROBING and _age(host, now) > load + MARGIN_SECONDS:
-            found.append(Stall(f"loading the model at {host['host']}", _since(host)))
+            found.append(Stall(f"still loading the model at {host['host']}", _since(host)))
         for request in host["calls"]:  # sent twice at most, and the first one may load the model
             if _age(request, now) > load + call + MARGIN_SECONDS:
                 frame = f"frame {request['frame_id']} (video {request['video_id']}, {request['timestamp']:.3f} s)"
-                found.append(Stall(f"describing {frame} at {host['host']}", _since(request)))
+                found.append(Stall(f"still describing {frame} at {host['host']}", _since(request)))
     decoding = run.activity.get("extracting")
     if decoding is not None and _age(decoding, now) > DECODING_SECONDS:
-        found.append(Stall(f"decoding video {decoding['video_id']} at frame {decoding['decoded']}", _since(decoding)))
+        frame = f"frame {decoding['decoded']} of video {decoding['video_id']}"
+        found.append(Stall(f"still decoding {frame}", _since(decoding)))
     found += [
-        Stall(f"scanning video {skim['video_id']}", _since(skim))
+        Stall(f"still previewing video {skim['video_id']}", _since(skim))
         for skim in run.activity.get("skimming", [])
         if _age(skim, now) > DECODING_SECONDS
     ]

@@ -8,7 +8,7 @@ import pytest
 from db.models import RunState
 from db.runs import RunRow
 from enrich.cli.status_lines import lines
-from enrich.control.status import Status, WorkerHealth
+from enrich.control.status import Stall, Status, WorkerHealth
 from enrich.process import this_process
 
 NOW = datetime.now(UTC)
@@ -102,3 +102,8 @@ WORKING: dict[str, Any] = {"health": WorkerHealth.WELL, "state": RunState.RUNNIN
 )
 def test_speed_line_states_what_was_measured(found: Status, speed: str) -> None:
     assert line(found, "Speed") == speed
+
+
+def test_stalled_line_is_a_statement() -> None:
+    found = status(**(WORKING | {"health": WorkerHealth.STALLED}), stalls=[Stall("no frame finished", NOW)])
+    assert line(found, "Stalled") == f"no frame finished since {NOW.astimezone():%H:%M:%S}"

@@ -117,7 +117,7 @@ def _unhealthy(found: Status, run: RunRow) -> StateText:
     if found.health is WorkerHealth.SILENT:
         since = f"{run.heartbeat_at.astimezone():%H:%M}"
         return StateText("Not responding", "red", f"Last heartbeat at {since}. Press Stop, then Start.")
-    return StateText("Stalled", "orange", f"Stuck on {found.stalls[0]}. Press Stop, then Start.")
+    return StateText("Stalled", "orange", f"{as_sentence(str(found.stalls[0]))} Press Stop, then Start.")
 
 
 def _error(run: RunRow) -> str:
