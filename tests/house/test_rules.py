@@ -41,6 +41,16 @@ def test_every_module_has_a_docstring():
     ]
 
 
+def test_tree_of_errors_is_complete():
+    defined = [node for path in CODE for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
+    found = {"EveryFrameError"}
+    while more := {one.name for one in defined if found & {ast.unparse(base) for base in one.bases}} - found:
+        found |= more
+    assert len(found) > 20
+    tree = (ast.get_docstring(parsed(PROJECT / "enrich" / "errors.py")) or "").split()
+    assert sorted(found - set(tree)) == []
+
+
 def fixtures(path: Path) -> dict[str, str]:
     """The names of a module's fixtures, with their decorators."""
     found = {}

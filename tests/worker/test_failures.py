@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from enrich.errors import RunningError
-from enrich.library.images import DiskFullError, require_disk
+from enrich.errors import DiskFullError, RunningError
+from enrich.library.images import require_disk
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
 from tests.standin import ShelfModel, StandIn, Trick
