@@ -34,6 +34,19 @@ def test_only_settings_read_the_environment():
     assert names(sorted(readers)) == ["enrich/settings.py"]
 
 
+def test_only_python_command_runs_modules():
+    """Decision 0017. Task Scheduler's one-liner in autostart.py runs no module; it starts that same command."""
+    runners, pythons = set(), set()
+    for path in CODE:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Constant) and node.value == "-m":
+                runners.add(path)
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable":
+                pythons.add(path)
+    assert names(sorted(runners)) == ["enrich/control/launch.py"]
+    assert names(sorted(pythons)) == ["enrich/control/autostart.py", "enrich/control/launch.py"]
+
+
 def test_every_module_has_a_docstring():
     without = names(path for path in CODE if not ast.get_docstring(parsed(path)))
     assert without == [
