@@ -41,7 +41,7 @@ def put_app_first() -> None:
 
 @contextmanager
 def _app_first() -> Iterator[None]:
-    """Make them EveryFrame's own for a while, so that a program that uses the analyzer keeps its own import path."""
+    """Put EveryFrame's folders first on the import path during the block, then restore the path."""
     before = list(sys.path)
     put_app_first()
     try:

@@ -111,7 +111,7 @@ def test_models_lists_size_vision_and_speed(cli, standin, party):
 def test_models_without_any_model_names_the_command(cli, standin):
     standin.behave(models=())
     said = cli("models")
-    assert (said.code, said.out) == (0, "No model is installed. Install one: ollama pull llava:13b\n")
+    assert (said.code, said.out) == (0, "No model is installed. Install one: everyframe models pull llava:13b\n")
 
 
 def test_models_without_ollama_is_one_line(cli):
