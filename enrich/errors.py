@@ -6,7 +6,11 @@ EveryFrameError                 base class
 ├── VideoError                  one video cannot be used
 │   ├── NotAVideoError          no decodable video stream in the file
 │   ├── VideoMissingError       the file is missing or unreadable (retryable: it may come back)
-│   └── VideoChangedError       the path now holds a different file (retryable: the original may come back)
+│   ├── VideoChangedError       the path now holds a different file (retryable: the original may come back)
+│   ├── DiskFullError           less than the reserve is free on the disk of the images (retryable)
+│   ├── ImageStorageError       the folder of the images cannot be written to (retryable)
+│   ├── DecodingError           a codec or the encoder failed unexpectedly
+│   └── FrameNotFoundError      the video has no frame with this index (in `enrich.video.source`)
 ├── RunningError                another worker is already using this library
 ├── ControlError                a background process could not be started, stopped or reached
 ├── AutostartError              the worker could not be registered to start at login
@@ -19,6 +23,8 @@ EveryFrameError                 base class
     │   └── AccountError        the API key is missing or invalid, or the account is out of credit: needs the user
     ├── CallTimeoutError        no reply in time: counts as an attempt
     └── CallFailedError         the host replied with an error: counts as an attempt
+        ├── RequestRefusedError the Claude API rejected the request (in `enrich.describe.claude.client`)
+        └── NotFoundError       the object does not exist at Anthropic, or not for this key (there too)
 """
 
 
@@ -48,6 +54,18 @@ class VideoMissingError(VideoError):
 
 class VideoChangedError(VideoError):
     """The video's path now holds a different file. Retryable: the original may come back."""
+
+
+class DiskFullError(VideoError):
+    """Less than the reserve is free on the disk of the images. Retryable: the user may free some."""
+
+
+class ImageStorageError(VideoError):
+    """The folder of the images cannot be written to. Retryable: the user may fix it."""
+
+
+class DecodingError(VideoError):
+    """A codec or the encoder failed unexpectedly."""
 
 
 class RunningError(EveryFrameError):

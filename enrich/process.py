@@ -18,7 +18,7 @@ from db.runs import LiveRun, ProcessIdentity, RunRow
 CREATE_TIME_TOLERANCE_SECONDS = 2.0  # the boot time has a resolution of one second
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BOOT_SECONDS = 1e8  # longer than any uptime; a float still resolves a quarter of a second at this size
-SILENT_SECONDS = 120  # without a heartbeat for this long, a run on another machine counts as dead
+REMOTE_DEAD_SECONDS = 120  # without a heartbeat for this long, a run on another machine counts as dead
 
 
 def this_process() -> ProcessIdentity:
@@ -62,7 +62,7 @@ def is_process_alive(process: ProcessIdentity) -> bool:
 def is_alive(run: LiveRun | RunRow) -> bool:
     """Whether the run's process is alive. On another machine, its heartbeat decides."""
     if not is_local(run.process):
-        return (datetime.now(UTC) - run.heartbeat_at).total_seconds() < SILENT_SECONDS
+        return (datetime.now(UTC) - run.heartbeat_at).total_seconds() < REMOTE_DEAD_SECONDS
     return is_process_alive(run.process)
 
 

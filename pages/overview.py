@@ -5,7 +5,7 @@ import streamlit as st
 from pages.parts.overview.controls import draw_controls
 from pages.parts.overview.figures import draw_cards, draw_hosts, draw_latest, draw_minutes
 from pages.parts.overview.notices import draw_failures, draw_first_steps, draw_missing
-from pages.parts.overview.state import draw_status_line, page_state, stop_time
+from pages.parts.overview.state import draw_status_line, page_state
 from pages.parts.overview.status import read_overview
 from pages.parts.overview.stop_at import draw_stop_at
 from pages.parts.session import settings
@@ -49,7 +49,7 @@ with st.container(key="overview"):
             draw_missing(settings(), state.missing)
         st.fragment(cards, run_every=refresh)()
         is_running = now.status.is_running or now.status.is_supervised
-        draw_stop_at(can_start=state.can_start, is_running=is_running, end=stop_time(now.status.run))
+        draw_stop_at(can_start=state.can_start, is_running=is_running, end=now.status.until)
         draw_failures(now.status)
         if now.status.described:
             st.subheader("Latest frames", anchor=False)

@@ -12,7 +12,7 @@ import pytest
 
 from db.models import RunState
 from db.runs import LiveRun, ProcessIdentity
-from enrich.process import CREATE_TIME_TOLERANCE_SECONDS, SILENT_SECONDS, identity_of, is_alive, this_process
+from enrich.process import CREATE_TIME_TOLERANCE_SECONDS, REMOTE_DEAD_SECONDS, identity_of, is_alive, this_process
 
 NOW = datetime.now(UTC)
 
@@ -40,7 +40,7 @@ def test_current_process_is_alive() -> None:
 
 def test_local_process_is_alive_without_heartbeat(child: subprocess.Popen[bytes]) -> None:
     """It may be suspended with Ctrl-Z, or the machine was asleep; it can continue."""
-    assert is_alive(run(identity(psutil.Process(child.pid)), silent=SILENT_SECONDS * 10))
+    assert is_alive(run(identity(psutil.Process(child.pid)), silent=REMOTE_DEAD_SECONDS * 10))
 
 
 def test_zombie_is_dead(child: subprocess.Popen[bytes]) -> None:
@@ -66,8 +66,8 @@ def test_reused_process_id_is_another_process(child: subprocess.Popen[bytes]) ->
 
 def test_remote_process_is_judged_by_its_heartbeat() -> None:
     elsewhere = ProcessIdentity("another-machine", os.getpid(), 0.0)
-    assert is_alive(run(elsewhere, silent=SILENT_SECONDS - 10))
-    assert not is_alive(run(elsewhere, silent=SILENT_SECONDS + 10))
+    assert is_alive(run(elsewhere, silent=REMOTE_DEAD_SECONDS - 10))
+    assert not is_alive(run(elsewhere, silent=REMOTE_DEAD_SECONDS + 10))
 
 
 def test_inaccessible_process_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,6 @@ def _say_next(settings: Settings, home: Path, *, is_sample: bool, is_done: bool)
     if settings.describer == "baseline":
         say(f"  get a vision model       install Ollama from https://ollama.com, then: ollama pull {settings.model}")
     if is_sample:
-        say("  try your own video       make demo VIDEO=/path/to/video.mp4")
+        say(f"  try your own video       {command} demo /path/to/video.mp4")
     say(f"  see every frame          EVERYFRAME_HOME={there} {command} show 1")
     say(f"  start your own library   {command} add /path/to/videos && {command} enrich")

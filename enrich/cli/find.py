@@ -151,7 +151,8 @@ def _say_video(row: "VideoRow") -> None:
     say(f"  {row.path}")
     rate = f"{row.fps:.3g} fps" if row.fps else "frame rate unknown"
     say(f"  {format_timestamp(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
-    say(f"  frames: {STATUS_WORDS[row.extraction_status]}, descriptions: {STATUS_WORDS[row.enrichment_status]}")
+    words = [STATUS_WORDS[status] for status in (row.extraction_status, row.enrichment_status)]
+    say(f"  status: {', '.join(dict.fromkeys(words))}")  # not "waiting, waiting"
     say(
         f"  {'' if row.extraction_status == 'extracted' else 'about '}{row.frame_count or '?'} source frames, "
         f"{row.kept} kept, {row.described} described "

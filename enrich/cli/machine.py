@@ -23,6 +23,8 @@ MEGABYTE = 1_000_000  # bytes
 INSTALL_OLLAMA = (
     "install Ollama from https://ollama.com/download (Linux: curl -fsSL https://ollama.com/install.sh | sh)"
 )
+UPGRADE = "pip install --upgrade everyframe"
+HEADLESS = "pip install --force-reinstall --no-deps opencv-python-headless"  # see docs/install.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,7 @@ def _video_check() -> Check:
         import av
         import cv2
     except ImportError as error:
-        remedy = "pip install --force-reinstall opencv-python-headless" if "libGL" in str(error) else "make setup"
-        return Check("video libraries", False, str(error), remedy)
+        return Check("video libraries", False, str(error), HEADLESS if "libGL" in str(error) else UPGRADE)
     return Check("video libraries", True, f"PyAV {av.__version__}, OpenCV {cv2.__version__}")
 
 

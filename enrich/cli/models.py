@@ -66,7 +66,7 @@ def models(context: typer.Context, as_json: AsJson = False) -> None:
         print_json(rows)
         return
     if not rows:
-        say(f"No model is installed. Install one: ollama pull {settings.model}")
+        say(f"No model is installed. Install one: everyframe models pull {settings.model}")
         return
     columns = [("MODEL", "left"), ("SIZE", "right"), ("VISION", "left"), ("LOADED", "left"), ("SECONDS/FRAME", "right")]
     print_table(

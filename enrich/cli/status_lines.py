@@ -107,14 +107,20 @@ def _described(found: Status) -> str:
 
 
 def _speed(found: Status) -> str:
-    rate = f"{found.rate:.2f} frames/s, " if found.rate else ""
-    if found.seconds_left is not None:
-        return f"{rate}{format_duration(found.seconds_left)} left"
-    if found.left:
-        return f"idle; {format_count(found.left, 'frame')} left"
-    if found.videos_decoded < found.videos:
-        return rate.rstrip(", ") or "idle"
-    return f"{rate}everything is described"
+    if found.left or found.videos_decoded < found.videos:
+        left = f"{format_count(found.left, 'frame')} left" if found.left else ""
+    else:
+        left = "no frames left to describe"
+    if found.rate:
+        speed = f"{found.rate:.2f} frames/s"
+        left = left if found.seconds_left is None else f"{format_duration(found.seconds_left)} left"
+    elif not found.is_running:
+        speed = "idle"
+    elif found.rate_seconds is None:
+        speed = "not measured"
+    else:
+        speed = f"nothing described in the last {format_duration(found.rate_seconds)}"
+    return "; ".join(part for part in (speed, left) if part)
 
 
 def _local(moment: datetime) -> str:

@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 import platformdirs
 import psutil
 
+from enrich.control.launch import PERMANENT_EXIT_CODES
 from enrich.errors import AutostartError
 from enrich.settings import data_folder
 
@@ -26,7 +27,6 @@ COMMAND_SECONDS = 30
 RESTART_SECONDS = 30
 STOP_TIMEOUT_SECONDS = 60  # the worker finishes requests in flight, saves, and unloads the model
 _BACKSLASH = "\\"
-PERMANENT_EXIT_CODES = (1, 2)  # a user error or wrong usage: restarting does not help
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from db.engine import absolute_url
+from db.engine import SchemaError, absolute_url
 from db.runs import ProcessIdentity
+from enrich.errors import SettingsError
 from enrich.settings import Settings, environment_with
 
 MAX_OUTPUT_CHARACTERS = 2000  # quoted in errors and logs
+PERMANENT_EXIT_CODES = (1, 2)  # a user error or wrong usage: restarting does not help
 
 
 def python_command(module: str, *arguments: str) -> list[str]:
@@ -83,8 +85,14 @@ def parse_identity(text: str, hostname: str) -> ProcessIdentity:
 
 
 def environment_for(settings: Settings) -> dict[str, str]:
-    """The environment for a process we start: this one, with relative paths made absolute."""
+    """The environment for a process we start: this one, with relative paths made absolute.
+
+    Raises SettingsError if the database URL cannot be parsed.
+    """
     given = environment_with(EVERYFRAME_HOME=str(settings.home))
     if settings.database_url:
-        given["EVERYFRAME_DATABASE_URL"] = absolute_url(settings.database_url)
+        try:
+            given["EVERYFRAME_DATABASE_URL"] = absolute_url(settings.database_url)
+        except SchemaError as error:
+            raise SettingsError(str(error)) from error
     return given

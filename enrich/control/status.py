@@ -42,7 +42,7 @@ class WorkerHealth(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """Something that makes no progress, and since when."""
+    """A statement about work that makes no progress, and since when: `no frame finished since 10:32:01`."""
 
     what: str
     since: datetime
@@ -93,7 +93,8 @@ class Status:
     covered: int
     source_frames: int | None  # None if unknown for any video
     left: int  # kept but not described yet
-    rate: float  # frames described per second, over the last minutes
+    rate: float  # frames described per second, over the last `rate_seconds`
+    rate_seconds: float | None  # at most RATE_SECONDS; None while the worker is not working
     seconds_left: float | None  # at that rate, for kept frames and those still expected
     failures: list[tuple[str, int]] = field(default_factory=list)
     waiting: list[tuple[str, str]] = field(default_factory=list)  # title and reason of videos that wait
@@ -143,10 +144,10 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         coming = _coming(connection, videos)
         failures = queries.failures(connection)
         health, stalls = judge(run, now) if run is not None else (WorkerHealth.NONE, [])
-        rate = 0.0
+        rate, rate_seconds = 0.0, None
         if run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED) and run.state is RunState.RUNNING:
-            since = min(RATE_SECONDS, max(1.0, (now - run.started_at).total_seconds()))
-            rate = frames_per_second(connection, now=now, seconds=since)
+            rate_seconds = min(RATE_SECONDS, max(1.0, (now - run.started_at).total_seconds()))
+            rate = frames_per_second(connection, now=now, seconds=rate_seconds)
     left = frames.left + coming
     activity = run.activity if run is not None else {}
     decoding = (activity.get("extracting") or {}).get("video_id")
@@ -169,6 +170,7 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         source_frames=None if None in totals else sum(total or 0 for total in totals),
         left=frames.left,
         rate=rate,
+        rate_seconds=rate_seconds,
         seconds_left=left / rate if rate and left else None,
         failures=failures,
         waiting=[
@@ -201,19 +203,20 @@ def stalls(run: RunRow, now: datetime) -> list[Stall]:
     busy = [host for host in run.activity.get("hosts", []) if host["calls"]]
     last_progress_at = max([run.progress_at or run.started_at, *(_since(host) for host in busy)])
     if busy and (now - last_progress_at).total_seconds() > load + 2 * call + MARGIN_SECONDS:
-        found.append(Stall("finishing any frame", last_progress_at))
+        found.append(Stall("no frame finished", last_progress_at))
     for host in run.activity.get("hosts", []):
         if host["state"] == HostState.PROBING and _age(host, now) > load + MARGIN_SECONDS:
-            found.append(Stall(f"loading the model at {host['host']}", _since(host)))
+            found.append(Stall(f"still loading the model at {host['host']}", _since(host)))
         for request in host["calls"]:  # sent twice at most, and the first one may load the model
             if _age(request, now) > load + call + MARGIN_SECONDS:
                 frame = f"frame {request['frame_id']} (video {request['video_id']}, {request['timestamp']:.3f} s)"
-                found.append(Stall(f"describing {frame} at {host['host']}", _since(request)))
+                found.append(Stall(f"still describing {frame} at {host['host']}", _since(request)))
     decoding = run.activity.get("extracting")
     if decoding is not None and _age(decoding, now) > DECODING_SECONDS:
-        found.append(Stall(f"decoding video {decoding['video_id']} at frame {decoding['decoded']}", _since(decoding)))
+        frame = f"frame {decoding['decoded']} of video {decoding['video_id']}"
+        found.append(Stall(f"still decoding {frame}", _since(decoding)))
     found += [
-        Stall(f"scanning video {skim['video_id']}", _since(skim))
+        Stall(f"still previewing video {skim['video_id']}", _since(skim))
         for skim in run.activity.get("skimming", [])
         if _age(skim, now) > DECODING_SECONDS
     ]

@@ -23,7 +23,7 @@ from db import runs, store
 from db.engine import reading, writing
 from db.models import RunState
 from db.runs import RunRow
-from enrich.control.launch import format_identity, last_output, launch, python_command
+from enrich.control.launch import PERMANENT_EXIT_CODES, format_identity, last_output, launch, python_command
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.logs import Action, about, catch_crashes, log_path, log_to_file
@@ -38,7 +38,6 @@ MAX_BACKOFF_SECONDS = 60.0
 STABLE_SECONDS = 600.0  # a worker that ran this long resets the backoff
 POLL_SECONDS = 0.5
 STOP_SECONDS = 30.0  # for the worker to stop on request, and half of it again after SIGTERM
-PERMANENT_EXIT_CODES = (1, 2)  # a user error or wrong usage: restarting does not help
 
 
 class Supervisor:
@@ -123,7 +122,7 @@ class Supervisor:
                 runs.set_error(connection, run.id, error)
                 failed_count = store.count_crash(connection, run.id, now=datetime.now(UTC))
         except DatabaseError as problem:  # the next worker cleans up after the dead run
-            log.warning("database is locked by another process: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
+            log.warning("cannot record the crash: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
             return True
         if failed_count:
             log.error(
@@ -137,7 +136,7 @@ class Supervisor:
             with reading(self._engine) as connection:
                 run = runs.last_run(connection)
         except DatabaseError as error:
-            log.warning("database is locked by another process: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+            log.warning("cannot read the run: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
             return None
         return run if run is not None and run.supervisor == self._identity else None
 

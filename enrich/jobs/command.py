@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enrich.control.launch import detached, environment_for, python_command
+from enrich.errors import SettingsError
 from enrich.settings import Settings
 
 TIMEOUT_SECONDS = 120.0
@@ -47,10 +48,8 @@ def run_command(settings: Settings, *words: str, seconds: float = TIMEOUT_SECOND
     """Run `everyframe WORDS --json` to its end, at most `seconds` long. Paths must be absolute. Never raises."""
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        with (
-            tempfile.TemporaryFile() as out,
-            tempfile.TemporaryFile() as err,
-        ):  # a pipe would stay open until grandchildren end
+        # Files, because a pipe would stay open until grandchildren end.
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             process = subprocess.Popen(
                 command_line(words),
                 stdin=subprocess.DEVNULL,
@@ -70,7 +69,7 @@ def run_command(settings: Settings, *words: str, seconds: float = TIMEOUT_SECOND
             out.seek(0)
             err.seek(0)
             output, messages = (file.read().decode("utf-8", errors="replace") for file in (out, err))
-    except (OSError, ValueError) as error:  # missing folder, no memory, or an invalid argument
+    except (OSError, ValueError, SettingsError) as error:  # missing folder, no memory, invalid argument or database URL
         return CommandResult(NOT_RUN, None, f"cannot run the command: {error}")
     values = json_values(output)
     data = values[0] if len(values) == 1 else values or None
@@ -87,7 +86,7 @@ def command_line(words: Sequence[str]) -> list[str]:
 
 
 def command_environment(settings: Settings) -> dict[str, str]:
-    """The environment of a command: the library's settings, and unbuffered UTF-8 output."""
+    """The environment of a command: the library's settings, and unbuffered UTF-8 output. Raises SettingsError."""
     return environment_for(settings) | {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
 
 

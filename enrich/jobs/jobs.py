@@ -27,7 +27,7 @@ import psutil
 
 from db.runs import ProcessIdentity
 from enrich.control.launch import detached, python_command, reap
-from enrich.errors import ControlError
+from enrich.errors import ControlError, SettingsError
 from enrich.jobs.__main__ import ERR, EXIT, MODULE, OUT
 from enrich.jobs.command import command_environment, command_line, error_line, json_values
 from enrich.process import find_process, identity_of, is_process_alive
@@ -94,7 +94,7 @@ def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = Tr
             env=command_environment(settings),
             **detached(),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SettingsError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ControlError(f"cannot start {kind}: {error}") from error
     reap(process)

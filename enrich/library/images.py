@@ -1,6 +1,6 @@
 """The kept frames' JPEGs: their place on disk, and restoring a missing or broken one from its video.
 
-Also the errors of extraction, and which of them are retryable.
+Also which errors of extraction are retryable.
 """
 
 import errno
@@ -13,7 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db import queue
 from db.queries import FrameRow, VideoRow
-from enrich.errors import VideoChangedError, VideoError, VideoMissingError
+from enrich.errors import (
+    DecodingError,
+    DiskFullError,
+    ImageStorageError,
+    VideoChangedError,
+    VideoError,
+    VideoMissingError,
+)
 from enrich.library.library import Library
 from enrich.library.media import strip_folder
 from enrich.settings import Settings
@@ -26,18 +33,6 @@ FOLDER_NAME_CHARACTERS = 16
 RETRY_SECONDS = 60  # until a video with a missing file or a full disk is tried again
 MEGABYTE = 1_000_000
 IN_FLIGHT_MEGABYTES = 64  # room for images that are still being written when the disk is checked
-
-
-class DiskFullError(VideoError):
-    """Less than the reserve is free on the disk of the images."""
-
-
-class ImageStorageError(VideoError):
-    """The folder of the images cannot be written to. Retryable: the user may fix it."""
-
-
-class DecodingError(VideoError):
-    """A codec or the encoder failed unexpectedly."""
 
 
 class ExtractionStopped(Exception):  # noqa: N818  # a request, not an error

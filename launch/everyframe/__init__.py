@@ -3,6 +3,9 @@
 The installed package keeps EveryFrame's folders (`enrich`, `db`, `pages`) in its private folder `_app`, because other
 packages have the same names. Only EveryFrame's own processes have `_app` on their import path. A checkout has no
 `_app`: the editable install puts the repository itself on the path.
+
+A program that imports `LocalVisionAnalyzer` keeps its import path, but has EveryFrame's `enrich` and `db` in
+`sys.modules` from then on. If it has an `enrich` or `db` of its own, it must use the analyzer in a separate process.
 """
 
 import sys
@@ -38,7 +41,7 @@ def put_app_first() -> None:
 
 @contextmanager
 def _app_first() -> Iterator[None]:
-    """Make them EveryFrame's own for a while, so that a program that uses the analyzer keeps its own import path."""
+    """Put EveryFrame's folders first on the import path during the block, then restore the path."""
     before = list(sys.path)
     put_app_first()
     try:

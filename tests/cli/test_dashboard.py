@@ -115,6 +115,18 @@ def test_short_password_is_refused(monkeypatch):
     run_process("dashboard", "--address", "0.0.0.0", env=dict(os.environ)).refused("at least 8 characters")  # noqa: S104  # refused
 
 
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://host:abc/x"])
+def test_opens_despite_an_invalid_database_url(home, url):
+    home.mkdir(exist_ok=True)
+    (home / "settings.toml").write_text(f'database_url = "{url}"\n', encoding="utf-8")
+    port = unused()
+    with dashboard("--port", str(port)) as (process, _):
+        assert status(port) == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr.read().startswith("everyframe: EVERYFRAME_DATABASE_URL cannot be used: ")
+
+
 def test_missing_streamlit_names_the_install_command(cli, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     cli("dashboard").refused(

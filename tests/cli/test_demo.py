@@ -17,6 +17,8 @@ def test_demo_without_ollama_explains_the_baseline(cli, home):
     assert "ollama pull llava:13b" in said.out
     assert f"EVERYFRAME_HOME={home / 'demo'} " in said.out
     assert re.search(r"everyframe dashboard$", said.out, re.MULTILINE)
+    assert re.search(r"everyframe demo /path/to/video.mp4$", said.out, re.MULTILINE)
+    assert "make " not in said.out  # the installed package has no Makefile
     assert not (home / "library.db").exists()  # the user's own library is not touched
     assert ask(home / "demo", "SELECT extraction_status FROM videos") == [("extracted",)]
 

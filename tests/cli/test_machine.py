@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import sys
 from contextlib import closing
 
 import pytest
@@ -54,6 +55,22 @@ def test_doctor_says_how_to_start_or_install_ollama(cli, monkeypatch):
     assert "Fix: install Ollama from https://ollama.com/download" in cli("doctor").out
 
 
+@pytest.mark.parametrize(
+    ("problem", "remedy"),
+    [
+        ("No module named 'cv2.typing'", "pip install --upgrade everyframe"),
+        ("libGL.so.1: cannot open", "pip install --force-reinstall --no-deps opencv-python-headless"),
+    ],
+)
+def test_doctor_says_how_to_repair_opencv(cli, standin, monkeypatch, tmp_path, problem, remedy):
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({problem!r})", encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    said = cli("doctor")
+    assert said.code == 1
+    assert f"FAIL  video libraries: {problem}\n      Fix: {remedy}\n" in said.out
+
+
 def test_doctor_skips_ollama_for_the_baseline(cli, monkeypatch):
     monkeypatch.setenv("EVERYFRAME_DESCRIBER", "baseline")
     assert cli("doctor").code == 0
@@ -94,7 +111,7 @@ def test_models_lists_size_vision_and_speed(cli, standin, party):
 def test_models_without_any_model_names_the_command(cli, standin):
     standin.behave(models=())
     said = cli("models")
-    assert (said.code, said.out) == (0, "No model is installed. Install one: ollama pull llava:13b\n")
+    assert (said.code, said.out) == (0, "No model is installed. Install one: everyframe models pull llava:13b\n")
 
 
 def test_models_without_ollama_is_one_line(cli):

@@ -13,8 +13,14 @@ def test_show_prints_video_and_frames(cli, library, numbers):
     said = cli("show", "numbers")
     assert said.code == 0
     assert said.out.startswith(f"numbers (1)\n  {numbers}\n  0:01.200, 320×180, h264, 25 fps, every=0.2s\n")
+    assert "\n  status: extracted, described\n" in said.out
     assert "30 source frames, 6 kept, 6 described (representing 30), 0 failed" in said.out
     assert "0:00.200  frame 5 (×5)  Frame number 5: black and white squares above a red band." in said.out
+
+
+def test_show_says_waiting_once(cli, party):
+    cli("add", party)
+    assert "\n  status: waiting\n" in cli("show", "1").out
 
 
 def test_show_json_keys_are_the_columns(cli, library):

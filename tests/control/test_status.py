@@ -91,7 +91,7 @@ def test_overdue_request_is_a_stall_with_frame_and_host() -> None:
     health, [stall] = judge(run({"hosts": [host(calls=(1, limit + 1))]}), NOW)
 
     assert health is WorkerHealth.STALLED
-    assert stall.what == f"describing frame 1 (video 7, 1.500 s) at {HOST}"
+    assert stall.what == f"still describing frame 1 (video 7, 1.500 s) at {HOST}"
     assert stall.since == ago(limit + 1)
 
 
@@ -100,7 +100,7 @@ def test_requests_without_finished_frames_are_a_stall() -> None:
     busy = {"hosts": [host(calls=(1, 2))]}
     assert judge(run(busy, progress_at=ago(late - 2)), NOW)[0] is WorkerHealth.WELL
     health, [stall] = judge(run(busy, progress_at=ago(late)), NOW)
-    assert (health, stall.what) == (WorkerHealth.STALLED, "finishing any frame")
+    assert (health, stall.what) == (WorkerHealth.STALLED, "no frame finished")
     assert judge(run({"hosts": [host(since=5, calls=(1,))]}, progress_at=ago(late)), NOW)[0] is WorkerHealth.WELL, (
         "its host has only just come back"
     )
@@ -108,13 +108,20 @@ def test_requests_without_finished_frames_are_a_stall() -> None:
 
 def test_endless_model_load_is_a_stall() -> None:
     health, [stall] = judge(run({"hosts": [host("probing", since=LOAD_SECONDS + MARGIN_SECONDS + 1)]}), NOW)
-    assert (health, stall.what) == (WorkerHealth.STALLED, f"loading the model at {HOST}")
+    assert (health, stall.what) == (WorkerHealth.STALLED, f"still loading the model at {HOST}")
 
 
 def test_decoding_without_progress_is_a_stall() -> None:
     decoding = {"video_id": 7, "decoded": 412, "total": 900, "since": ago(DECODING_SECONDS + 1).isoformat()}
     health, [stall] = judge(run({"extracting": decoding}), NOW)
-    assert (health, stall.what) == (WorkerHealth.STALLED, "decoding video 7 at frame 412")
+    assert (health, stall.what) == (WorkerHealth.STALLED, "still decoding frame 412 of video 7")
+
+
+def test_skim_without_progress_is_a_stall() -> None:
+    skim = {"video_id": 7, "since": ago(DECODING_SECONDS + 1).isoformat()}
+    health, [stall] = judge(run({"skimming": [skim]}), NOW)
+    assert health is WorkerHealth.STALLED
+    assert str(stall) == f"still previewing video 7 since {stall.since.astimezone():%H:%M:%S}"
 
 
 def test_idle_worker_is_not_stalled() -> None:

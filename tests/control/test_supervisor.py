@@ -3,13 +3,17 @@
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 
+from db import runs
+from db.engine import writing
 from enrich.control import control
-from enrich.control.supervisor import exit_in_words
+from enrich.control.supervisor import Supervisor, exit_in_words
+from enrich.process import this_process
 from enrich.settings import Settings
 from tests.control.background import Background
 from tests.standin import StandIn
@@ -121,6 +125,34 @@ def test_frame_in_flight_at_three_crashes_fails_alone(
     )
     assert (number, error) == (7, "the worker crashed 3 times while working on it")
     assert workspace.value("SELECT max(crashes) FROM tasks WHERE status = 'done'") <= 2
+
+
+@pytest.mark.expected_errors("the worker crashed")
+def test_log_says_what_the_database_refused(
+    settings: Settings, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    supervisor = Supervisor(settings)
+    with writing(workspace.library.engine) as connection:
+        runs.begin(
+            connection,
+            this_process(),
+            supervisor=this_process(),
+            options={},
+            is_alive=lambda _: False,
+            now=datetime.now(UTC),
+        )
+        refuse = "CREATE TRIGGER refuse BEFORE UPDATE ON runs BEGIN SELECT RAISE(ABORT, 'no update'); END"
+        connection.exec_driver_sql(refuse)
+
+    assert supervisor._record_crash(-11)
+
+    assert "cannot record the crash: no update" in caplog.text
+    with writing(workspace.library.engine) as connection:
+        connection.exec_driver_sql("ALTER TABLE runs RENAME TO gone")
+    assert supervisor._our_run() is None
+    assert "cannot read the run: no such table: runs" in caplog.text
+    assert "locked" not in caplog.text
+    supervisor._engine.dispose()
 
 
 def test_exit_codes_in_words() -> None:

@@ -510,7 +510,10 @@ def test_every_state_has_text_and_controls(working):
         for state in RunState:
             changed = _with(found, health=health, state=state)
             if health is WorkerHealth.STALLED:
-                changed = _with(changed, stalls=[Stall("finishing any frame", datetime.now(UTC))])
+                changed = _with(changed, stalls=[Stall("no frame finished", datetime.now(UTC))])
+                assert re.fullmatch(
+                    r"No frame finished since [\d:]{8}\. Press Stop, then Start\.", state_text(changed).sentence
+                )
             assert state_text(changed).sentence
             assert len(set(available_requests(changed))) == len(available_requests(changed))
             assert worker_controls(changed, None)

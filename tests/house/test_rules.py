@@ -34,6 +34,19 @@ def test_only_settings_read_the_environment():
     assert names(sorted(readers)) == ["enrich/settings.py"]
 
 
+def test_only_python_command_runs_modules():
+    """Decision 0017. Task Scheduler's one-liner in autostart.py runs no module; it starts that same command."""
+    runners, pythons = set(), set()
+    for path in CODE:
+        for node in ast.walk(parsed(path)):
+            if isinstance(node, ast.Constant) and node.value == "-m":
+                runners.add(path)
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable":
+                pythons.add(path)
+    assert names(sorted(runners)) == ["enrich/control/launch.py"]
+    assert names(sorted(pythons)) == ["enrich/control/autostart.py", "enrich/control/launch.py"]
+
+
 def test_every_module_has_a_docstring():
     without = names(path for path in CODE if not ast.get_docstring(parsed(path)))
     assert without == [
@@ -53,7 +66,17 @@ def test_threads_have_the_prefix_by_which_tests_find_leftover_ones():
             if not name.lstrip("f").strip("'\"").startswith("everyframe-"):
                 unnamed.append(relative(path))
     assert found > 8
-    assert set(unnamed) <= {"pages/parts/readiness.py"}  # its thread is replaced by a change of its own
+    assert unnamed == []
+
+
+def test_tree_of_errors_is_complete():
+    defined = [node for path in CODE for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
+    found = {"EveryFrameError"}
+    while more := {one.name for one in defined if found & {ast.unparse(base) for base in one.bases}} - found:
+        found |= more
+    assert len(found) > 20
+    tree = (ast.get_docstring(parsed(PROJECT / "enrich" / "errors.py")) or "").split()
+    assert sorted(found - set(tree)) == []
 
 
 def fixtures(path: Path) -> dict[str, str]:

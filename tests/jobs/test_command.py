@@ -89,6 +89,13 @@ def test_invalid_argument_is_a_failed_result(settings, word):
     assert result.error.startswith("cannot run the command")
 
 
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://host:abc/x"])
+def test_invalid_database_url_is_a_failed_result(url):
+    result = run_command(load_settings(database_url=url), "list")
+    assert (result.is_good, result.data) == (False, None)
+    assert result.error.startswith("cannot run the command: EVERYFRAME_DATABASE_URL cannot be used")
+
+
 def has_ended(pid):
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

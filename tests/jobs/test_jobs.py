@@ -82,6 +82,13 @@ def test_failed_job_has_its_reason(settings, standin):
     assert (job.exit_code, job.error) == (1, f"{standin.address}: pull model manifest: file does not exist")
 
 
+@pytest.mark.parametrize("url", ["nonsense", "postgresql://host:abc/x"])
+def test_invalid_database_url_leaves_no_job(settings, url):
+    with pytest.raises(ControlError, match="cannot start pull: EVERYFRAME_DATABASE_URL cannot be used"):
+        start_job(load_settings(database_url=url), "pull", "models", "pull", "llava")
+    assert list((settings.home / "jobs").iterdir()) == []
+
+
 def test_same_job_is_not_started_twice(settings, script):
     script(FOREVER)
     first = start_job(settings, "pull", "a")

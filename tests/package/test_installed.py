@@ -58,6 +58,8 @@ def test_demo_describes_its_sample_video(installation):
     done = installation.run(installation.command, "demo")
     assert done.returncode == 0, done.stderr
     assert "everyframe search " in done.stdout
+    assert "everyframe demo /path/to/video.mp4" in done.stdout
+    assert "make " not in done.stdout, "an installed package has no Makefile"
     assert (installation.home / "library" / "demo" / "library.db").exists()
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from enrich.library.images import DiskFullError, require_disk
+from enrich.errors import DiskFullError
+from enrich.library.images import require_disk
 from enrich.video.fingerprint import fingerprint
 from enrich.worker import database_thread, decoder, extract_task, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions

@@ -92,12 +92,6 @@ def state_text(found: Status, in_flight: WorkerRequest | None = None) -> StateTe
             assert_never(found.health)
 
 
-def stop_time(run: RunRow | None) -> datetime | None:
-    """When a run stops by itself, None if it has no such time."""
-    end = run.options.get("until") if run is not None else None
-    return datetime.fromisoformat(end) if end else None
-
-
 def _pause_or_resume(found: Status) -> WorkerRequest:
     return WorkerRequest.RESUME if is_paused(found) else WorkerRequest.PAUSE
 
@@ -123,7 +117,7 @@ def _unhealthy(found: Status, run: RunRow) -> StateText:
     if found.health is WorkerHealth.SILENT:
         since = f"{run.heartbeat_at.astimezone():%H:%M}"
         return StateText("Not responding", "red", f"Last heartbeat at {since}. Press Stop, then Start.")
-    return StateText("Stalled", "orange", f"Stuck on {found.stalls[0]}. Press Stop, then Start.")
+    return StateText("Stalled", "orange", f"{as_sentence(str(found.stalls[0]))} Press Stop, then Start.")
 
 
 def _error(run: RunRow) -> str:
@@ -144,7 +138,7 @@ def _running(found: Status, run: RunRow) -> StateText:
             return StateText("Waiting", "orange", one_line(run.reason, REASON_CHARACTERS) or "Waiting for more videos.")
         case _:
             name = "Done" if _is_idle(found) else "Working"
-            return StateText(name, "green", f"{_activity(found)}{_stop_time_sentence(run)}")
+            return StateText(name, "green", f"{_activity(found)}{_stop_time_sentence(found.until)}")
 
 
 def _is_idle(found: Status) -> bool:
@@ -163,8 +157,7 @@ def _activity(found: Status) -> str:
     return ALL_DESCRIBED if _is_idle(found) else "Describing frames."
 
 
-def _stop_time_sentence(run: RunRow) -> str:
-    end = stop_time(run)
+def _stop_time_sentence(end: datetime | None) -> str:
     return "" if end is None else f" Stops at {format_deadline(end, datetime.now(UTC))}."
 
 
