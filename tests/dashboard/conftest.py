@@ -4,6 +4,7 @@ The command line creates the libraries against a stand-in for Ollama. `working` 
 sleeping process, which never reacts to a request. Tests of a worker's reactions start a real one.
 """
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -20,7 +21,9 @@ from streamlit.testing.v1 import AppTest
 
 from enrich.settings import load_settings
 from pages.parts.inquiry import inquiries
+from pages.parts.overview.status import refresh_overview
 from tests.cli.conftest import NO_OLLAMA, live_in, living_in
+from tests.cli.terminal import change
 from tests.clips import numbered_clip
 from tests.standin import StandIn, Trick
 from tests.waiting import wait_until
@@ -239,3 +242,52 @@ def said(app: AppTest) -> str:
     kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.text)
     notes = (app.error, app.warning, app.info, app.success)
     return "\n".join(str(element.value) for kind in (*kinds, *notes) for element in kind)
+
+
+def buttons(app: AppTest) -> set[str]:
+    """The labels of all buttons."""
+    return {button.label for button in app.button}
+
+
+def enabled(app: AppTest) -> set[str]:
+    """The labels of the buttons that can be pressed."""
+    return {button.label for button in app.button if not button.disabled}
+
+
+def badge(app: AppTest) -> str:
+    """The worker's state as the status line names it."""
+    found = re.match(r":\w+-badge\[(.*)\]", str(app.markdown[0].value))
+    assert found is not None
+    return found[1]
+
+
+def rerun_until(launch: Callable[..., AppTest], condition: Callable[[AppTest], object]) -> AppTest:
+    """A fresh tab as soon as something holds in it."""
+    apps: list[AppTest] = []
+
+    def holds() -> object:
+        apps.append(launch())
+        return condition(apps[-1])
+
+    wait_until(holds, "the page shows it", details=lambda: said(apps[-1]))
+    return apps[-1]
+
+
+def changed(home: Path, sql: str, *values: object) -> None:
+    """Change the library from outside, and drop the cached state."""
+    change(home, sql, *values)
+    refresh_overview()
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """Press the button with a label."""
+    [button] = [button for button in app.button if button.label == label]
+    return button.click().run()
+
+
+@pytest.fixture
+def answering(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """An Ollama that responds at the configured address."""
+    with StandIn(parallel=2) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.address)
+        yield server

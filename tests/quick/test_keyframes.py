@@ -100,13 +100,15 @@ def test_unmeasured_frames_can_be_chosen() -> None:
 @pytest.mark.skipif(FOLDER is None, reason="no shared footage beside the repository")
 def test_real_footage_beats_even_spacing() -> None:
     from bench.footage import footages
-    from bench.keyframes import evenly, join, key_frames, measured, row
+    from bench.keyframes import at_equal_intervals, join, key_frames, measured, row
 
     assert FOLDER is not None
     footage = join([measured(clip) for clip in footages(FOLDER)])
     chosen = key_frames(footage, 50)
     _, _, count, scenes, gap, alike, bits, dark, soft = row(footage, "key frames", chosen)
-    _, _, _, even_scenes, _, even_alike, even_bits, even_dark, even_soft = row(footage, "even", evenly(footage, 50))
+    _, _, _, even_scenes, _, even_alike, even_bits, even_dark, even_soft = row(
+        footage, "even", at_equal_intervals(footage, 50)
+    )
     assert count == 50
     assert int(str(scenes).split("/")[0]) > int(str(even_scenes).split("/")[0])
     assert int(str(alike)) < int(str(even_alike)) / 3
