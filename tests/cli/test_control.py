@@ -25,6 +25,7 @@ def background(home: Path, standin, monkeypatch: pytest.MonkeyPatch) -> Iterator
     workspace.library.engine.dispose()
 
 
+@pytest.mark.slow
 def test_start_pause_resume_stop(cli, standin, party, home, background):
     standin.behave(delay=0.2)
     cli("add", "--sampling", "exact", party)

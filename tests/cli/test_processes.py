@@ -165,6 +165,7 @@ def terminal_output(*command):
     return process.returncode, seen.decode()
 
 
+@pytest.mark.slow
 def test_terminal_bar_shows_rate_and_time_left(cli, standin, party):
     standin.behave(delay=1.0)
     cli("add", "--sampling", "exact", party)

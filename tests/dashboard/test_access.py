@@ -210,6 +210,7 @@ def test_login_page_escapes_the_url(shared):
     assert "<script>" not in answer.body
 
 
+@pytest.mark.slow
 def test_wrong_passwords_are_delayed_and_serialized(shared):
     first = shared.log_in("wrong horse")
     assert (first.status, "Wrong password" in first.body) == (403, True)

@@ -89,6 +89,7 @@ def test_failed_pause_shows_its_error_in_every_tab_until_dismissed(launch, worki
     assert "Pause failed" not in said(press(app, "Dismiss"))
 
 
+@pytest.mark.slow
 def test_worker_is_started_paused_resumed_and_stopped(launch, home, filled, answering, ended):
     shutil.copytree(filled, home)
     answering.behave(delay=0.5)

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 
 import pytest
 
@@ -72,12 +73,13 @@ def test_banned_words_are_found_in_identifiers(identifier, is_banned):
 
 def test_identifiers_use_the_words_of_the_glossary():
     phrases = banned_phrases()
+    is_banned = cache(lambda name: any(contains(words(name), phrase) for phrase in phrases))
     offenders = set()
     for path in CHECKED:
         for name, line in identifiers(path):
             if name.startswith("test_") and path in TESTS:
                 continue  # a sentence, in which "look", "card" and "break" are ordinary words
-            if (relative(path), name) not in ALLOWED and any(contains(words(name), phrase) for phrase in phrases):
+            if (relative(path), name) not in ALLOWED and is_banned(name):
                 offenders.add(f"{relative(path)}:{line} {name}")
     assert sorted(offenders) == []
 

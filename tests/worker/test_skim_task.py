@@ -234,6 +234,7 @@ async def test_gap_between_unlike_neighbours_is_filled_next(
 ) -> None:
     workspace = make_workspace(concurrency=1)
     workspace.add(clip(frames=60, fps=5), sampling="exact")
+    await workspace.worker(RunOptions(describe=False), None).run()  # its speed must not decide what is described first
     await workspace.enrich(RunOptions(limit=30))
     filled = workspace.ask("SELECT frame_id FROM tasks WHERE priority = :fill", fill=GAP_FILL_PRIORITY)
     assert 3 <= len(filled) <= 10
