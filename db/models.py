@@ -136,6 +136,7 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         str: Text(),
         datetime: Utc(),
+        list[float]: JSON(none_as_null=True),
         list[str]: JSON(none_as_null=True),
         list[dict[str, str]]: JSON(none_as_null=True),
         dict[str, Any]: JSON(none_as_null=True),
@@ -267,6 +268,19 @@ class Task(Base):
     error: Mapped[str | None]
 
 
+class Checkpoint(Base):
+    """Where the interrupted extraction of a video continues, from its first claim until it is extracted."""
+
+    __tablename__ = "checkpoints"
+
+    video_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    wanted: Mapped[list[float]]  # timestamps of the skimmed frames that the extraction keeps, in seconds
+    index: Mapped[int | None]  # of the source frame at which decoding continues; null: from the start
+    state: Mapped[bytes | None]  # of the extraction after that frame: see enrich.video.checkpoint
+
+
 class Analysis(Base):
     """A model call, never deleted: speed, time left, costs and comparisons are computed from these rows."""
 
@@ -328,7 +342,8 @@ class Run(Base):
     __table_args__ = (Index(None, "state"),)
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    hostname: Mapped[str]
+    hostname: Mapped[str]  # for people; machines are told apart by their id
+    machine_id: Mapped[str | None]  # see enrich.process; null in runs that began before schema 0002
     pid: Mapped[int]
     process_created_at: Mapped[float]  # seconds, in the clock of its machine: see enrich.process
     started_at: Mapped[datetime]

@@ -1,6 +1,6 @@
 """A library of a released schema as SQL text: its rows, and its schema as the migrations of that version made it.
 
-`python -m tests.db.stored_library > tests/db/schemas/0001.sql`: for each revision in the commit that adds it, again
+`python -m tests.db.stored_library > tests/db/schemas/NNNN.sql`: for each revision in the commit that adds it, again
 until it is released, and never after, because the text then stands for the libraries users have.
 """
 
@@ -19,7 +19,7 @@ from db.batches import Batch
 from db.editing import PriorityRange
 from db.engine import writing
 from db.migrate import open_library
-from db.models import AUDIT, DEEP, QUICK, Analysis, RunState, Task, TaskKind
+from db.models import AUDIT, DEEP, QUICK, Analysis, Checkpoint, Run, RunState, Task, TaskKind
 from db.runs import ProcessIdentity
 from tests.db.library import LATER, NOW, add, claim, claim_frame, describe, extract, fail, new_call, new_video
 
@@ -78,6 +78,9 @@ def fill(connection: Connection) -> None:
     )[0]
     [skim] = claim(connection, kind=TaskKind.SKIM, pass_="")
     extraction.finish_skim(connection, skim, places=6)
+    interrupted = {"video_id": skimmed, "wanted": [0.5, 2.0], "index": 40, "state": b"\x00state"}
+    connection.execute(insert(Checkpoint), [interrupted])
+    connection.execute(update(Run).where(Run.id == live).values(machine_id="6f1d"))
     editing.prioritize(connection, skimmed, PriorityRange(start=2.0), priority=1000)
     broken = add(connection, "broken", warnings=["log footage"])
     [task] = claim(connection, kind=TaskKind.EXTRACT, pass_="", video_ids=[broken])

@@ -20,6 +20,7 @@ from tests.db.conftest import RECREATE
 from tests.db.library import add, describe, disposing, extract
 
 ROOT = Path(__file__).parents[2]
+OF_THIS_VERSION = migrate.REVISION  # the `newer` fixture changes it
 
 
 def url(file: Path) -> str:
@@ -215,7 +216,10 @@ def test_check_refuses_an_older_library_with_the_command(filled, newer):
     with disposing(make_engine(url(filled))) as engine, pytest.raises(OlderSchemaError) as caught:
         check(engine)
 
-    assert str(caught.value) == f"{filled} was made by an older EveryFrame (schema 0001): run `everyframe migrate`"
+    assert (
+        str(caught.value)
+        == f"{filled} was made by an older EveryFrame (schema {OF_THIS_VERSION}): run `everyframe migrate`"
+    )
 
 
 def test_older_library_is_migrated_on_opening_and_keeps_its_rows(filled, newer):
@@ -241,7 +245,7 @@ def test_backup_made_before_a_migration_has_all_rows(filled, newer):
         backup = migrate.migrate(engine)
 
     assert backups(filled) == [backup]
-    assert backup.name == "library.db.before-next-from-0001"
+    assert backup.name == f"library.db.before-next-from-{OF_THIS_VERSION}"
     assert contents(backup).keys() == before.keys()
     with disposing(make_engine(url(backup))) as engine, reading(engine) as connection:
         assert connection.scalars(select(Video.title)).all() == ["wedding", "added last"]
@@ -297,7 +301,7 @@ def test_migration_can_be_retried_after_a_failure(filled, newer, tmp_path):
 def test_migration_is_refused_if_the_backup_fails(filled, newer):
     before = contents(filled)
     newer(RECREATE)
-    obstacle = filled.parent / "library.db.before-next-from-0001"
+    obstacle = filled.parent / f"library.db.before-next-from-{OF_THIS_VERSION}"
     obstacle.mkdir()
 
     assert refusal(filled).startswith(f"cannot back up {filled} before the migration (")
