@@ -1,35 +1,127 @@
 """State of a video while it is skimmed and extracted, and the frames found by skimming that extraction later places.
 
 A skim finds frames by seeking, so their index is unknown; extraction decodes the video from the start and gives each of
-them its index when it reaches it. Kept frames themselves are saved by `store.save_frames`. Every function runs in its
-caller's transaction.
+them its index when it reaches it. Every function runs in its caller's transaction.
+
+Each source frame is stood for once, whatever an interrupted extraction has stored: frames that extraction does not keep
+this time are deleted in the transaction that saves their neighbours. Those with a description or a person's work stay,
+and take their share of what the kept frame before them stands for.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, case, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, insert, or_, select, true, update
 
-from db import queue
-from db.models import EXTRACTION_ENDED, ExtractionStatus, Frame, Task, TaskKind, TaskStatus, Video
-from db.store import refresh_enrichment
+from db import queue, store
+from db.models import (
+    EXTRACTION_ENDED,
+    Checkpoint,
+    ExtractionStatus,
+    Frame,
+    Task,
+    TaskKind,
+    TaskStatus,
+    Video,
+)
+from db.store import NewFrame, refresh_enrichment
+
+# A frame with one of these was described, or a person worked on it: it is never deleted.
+WORK = (Frame.local_description, Frame.quick_description, Frame.edited_at, Frame.reviewed_at)
 
 
-def begin_extraction(connection: Connection, video_id: int) -> None:
-    """Mark a video as being extracted."""
+@dataclass(frozen=True, slots=True)
+class ExtractionStart:
+    """What the extraction of a video begins with. The same at every attempt, but for the checkpoint."""
+
+    wanted: tuple[float, ...]  # timestamps of the frames skimmed before its first attempt, in seconds: always kept
+    index: int | None  # of the source frame after which it continues, None: it begins at the start
+    state: bytes | None
+    kept: int  # frames kept until then
+
+
+def begin_extraction(connection: Connection, video_id: int) -> ExtractionStart:
+    """Mark a video as being extracted. Which frames are wanted is decided at the first attempt and stored."""
     connection.execute(
         update(Video).where(Video.id == video_id).values(extraction_status=ExtractionStatus.EXTRACTING, error=None)
     )
+    begun = select(Checkpoint.wanted, Checkpoint.index.label("number"), Checkpoint.state)
+    row = connection.execute(begun.where(Checkpoint.video_id == video_id)).one_or_none()
+    if row is not None:
+        until = row.number if row.number is not None else -1
+        kept = select(func.count()).where(Frame.video_id == video_id, Frame.index <= until)
+        return ExtractionStart(tuple(row.wanted), row.number, row.state, connection.scalar(kept) or 0)
+    wanted = [timestamp for _, timestamp in unplaced_frames(connection, video_id)]
+    connection.execute(insert(Checkpoint), [{"video_id": video_id, "wanted": wanted}])
+    return ExtractionStart(tuple(wanted), None, None, 0)
+
+
+def save_checkpoint(connection: Connection, video_id: int, *, index: int | None, state: bytes | None) -> None:
+    """Store where the extraction continues; None: at the start. Save the frames before it in the same transaction."""
+    connection.execute(update(Checkpoint).where(Checkpoint.video_id == video_id).values(index=index, state=state))
+
+
+def save_kept_frames(
+    connection: Connection,
+    task: queue.ClaimedTask,
+    frames: Sequence[NewFrame],
+    *,
+    passes: Collection[str],
+    now: datetime,
+) -> int:
+    """Save consecutive kept frames as `store.save_frames` does, as the only frames of the stretch they stand for.
+
+    Returns how many were new. Raises LeaseLostError.
+    """
+    count = store.save_frames(connection, task, frames, passes=passes, now=now)
+    if frames and frames[0].index is not None:
+        last = frames[-1]
+        end = (last.index or 0) + (last.stands_for or 0)
+        _settle(connection, task.video_id, frames[0].index, end, {frame.timestamp for frame in frames})
+    return count
+
+
+def _settle(connection: Connection, video_id: int, begin: int, end: int | None, kept: Collection[float]) -> None:
+    """Make `kept` (timestamps) the only frames with an index from `begin` on, before `end`: see the module."""
+    within = [Frame.video_id == video_id, Frame.index >= begin, Frame.index < end if end is not None else true()]
+    rows = connection.execute(
+        select(Frame.id, Frame.index.label("number"), Frame.timestamp, Frame.scene, _has_work().label("has_work"))
+        .where(*within)
+        .order_by(Frame.index, Frame.timestamp)
+    ).all()
+    others = {row.id for row in rows if row.timestamp not in kept}
+    if not others:
+        return
+    delete_frames(connection, [row.id for row in rows if row.id in others and not row.has_work])
+    left = [row for row in rows if row.id not in others or row.has_work]
+    scene = None
+    for row, following in zip(left, [*(row.number for row in left[1:]), end], strict=True):
+        scene = row.scene if row.id not in others else scene
+        changed = {"stands_for": max(0, following - row.number) if following is not None else 0, "scene": scene}
+        connection.execute(update(Frame).where(Frame.id == row.id).values(**changed))
 
 
 def finish_extraction(
-    connection: Connection, task: queue.ClaimedTask, *, decoded: int, failures: int, duration: float | None = None
+    connection: Connection,
+    task: queue.ClaimedTask,
+    *,
+    decoded: int,
+    failures: int,
+    duration: float | None = None,
+    places: Mapping[int, int | None] | None = None,
 ) -> None:
     """Mark a video as extracted: `decoded` source frames, and `failures` that could not be decoded.
 
-    `duration` (seconds) is stored if the file's header has none. Raises LeaseLostError.
+    `duration` (seconds) is stored if the file's header has none. `places` are the indexes of the frames that were
+    skimmed while it was decoded, by id; a frame without one is deleted. Raises LeaseLostError.
     """
+    for frame_id, index in (places or {}).items():
+        if index is not None:
+            place_frame(connection, frame_id, index=index)
+    delete_frames(connection, [frame_id for frame_id, index in (places or {}).items() if index is None])
+    _settle(connection, task.video_id, decoded, None, ())
+    save_checkpoint(connection, task.video_id, index=None, state=None)
     connection.execute(
         update(Video)
         .where(Video.id == task.video_id)
@@ -50,6 +142,7 @@ def finish_extraction(
 def fail_extraction(connection: Connection, task: queue.ClaimedTask, *, error: str) -> None:
     """Mark a video as permanently failed: it cannot be decoded. Raises LeaseLostError."""
     queue.fail(connection, task, error=error, attempt_limit=1)
+    save_checkpoint(connection, task.video_id, index=None, state=None)
     connection.execute(
         update(Video).where(Video.id == task.video_id).values(extraction_status=ExtractionStatus.FAILED, error=error)
     )
@@ -160,6 +253,10 @@ def place_frame(connection: Connection, frame_id: int, *, index: int) -> None:
     connection.execute(
         update(Frame).where(Frame.id == frame_id).values(index=index, stands_for=stands_for, scene=before.scene)
     )
+
+
+def _has_work() -> ColumnElement[bool]:
+    return or_(*(column.is_not(None) for column in WORK))
 
 
 def delete_frames(connection: Connection, frame_ids: Collection[int]) -> None:

@@ -49,6 +49,19 @@ def upright_size(width: int, height: int, rotation: int, aspect: Fraction) -> tu
     return (height, width) if rotation % (2 * RIGHT_ANGLE) else (width, height)
 
 
+def has_exact_seeking(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether timestamps are right after a seek. AVI counts frames, so its index must be complete."""
+    if stream.start_time is None:
+        return False
+    if container.format.name != "avi":
+        return True
+    entries = stream.index_entries
+    if len(entries) <= 1:
+        return False
+    first, step = entries[0].timestamp, entries[1].timestamp - entries[0].timestamp
+    return entries[-1].timestamp - first + step == stream.duration == step * len(entries)
+
+
 def first_video_stream(container: InputContainer) -> VideoStream | None:
     """The first video stream that is not an attached image such as cover art."""
     for stream in container.streams.video:

@@ -3,6 +3,8 @@
 Guarantees: one decoder reads the whole file and is flushed at the end, so no frame is lost. Packets that cannot be
 decoded are counted in `failures` and skipped. A truncated file ends the stream without an error. Memory use does not
 grow with the length of the video. Not thread-safe.
+
+Decoding can continue at a key frame as if it had begun at the start: with the same frames, indexes and counts.
 """
 
 from collections.abc import Iterator
@@ -19,11 +21,14 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
-from enrich.video.container import open_video
+from enrich.video.checkpoint import InvalidCheckpointError
+from enrich.video.container import has_exact_seeking, open_video
 from enrich.video.fingerprint import require_readable
 from enrich.video.probe import sample_aspect
 
 FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
+PACKETS_IN_DECODER = 64  # at most: reordered frames, and one for each decoding thread
+CONTINUE_MARGINS_SECONDS = (0.0, 2.0, 10.0)  # a seek may land after the key frame; then seek further back
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,18 @@ class SourceFrame:
     sample_aspect: Fraction  # width of a pixel divided by its height
 
 
+@dataclass(frozen=True, slots=True)
+class DecodePosition:
+    """A decoded key frame at which decoding can continue, and what was counted until then."""
+
+    pts: int
+    decoded: int  # frames, itself included
+    failures: int
+    packets_read: int  # before its packet
+    frames_expected: int  # before its packet
+    step: float  # seconds
+
+
 class SourceFrames:
     """Iterates over the source frames of a video; a context manager.
 
@@ -45,6 +62,9 @@ class SourceFrames:
     With `start` (seconds), decoding begins at the last key frame in the container's index at or before that time. If
     the index is coarse, the first frames may come a little later than `start`. The index of all frames is then None.
 
+    With `continue_at`, the first frame is that key frame, and everything is counted as if decoding had begun at the
+    start. Raises InvalidCheckpointError if the key frame is not found.
+
     `step` is the time between the last two frames in seconds; at first, one frame at the average rate.
 
     `failures` counts packets that could not be decoded, packets that an MP4's index lists but a truncated file lacks,
@@ -53,7 +73,14 @@ class SourceFrames:
     Raises VideoMissingError, and NotAVideoError when opened or at the end if no frame could be decoded.
     """
 
-    def __init__(self, path: Path | str, *, start: float | None = None, threads: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        start: float | None = None,
+        continue_at: DecodePosition | None = None,
+        threads: bool = True,
+    ) -> None:
         self.path = Path(path)
         self._container, self._stream = open_video(self.path)
         self._stream.thread_type = "AUTO" if threads else "NONE"
@@ -68,8 +95,24 @@ class SourceFrames:
         self._has_seeked = start is not None
         self._last: float | None = None  # timestamp of the last frame
         self._frames: Iterator[SourceFrame] | None = None
+        self._has_exact_seeking = has_exact_seeking(self._container, self._stream)
+        self._latest: int | None = None  # in ticks of the stream's time base
+        self._has_gone_back = False
+        self._last_failure: int | None = None  # `packets_read` at the time
+        self._key_packets: dict[int, tuple[int, int]] = {}  # by pts: packets read and frames expected before it
+        self._position: DecodePosition | None = None
+        self._continue_at = continue_at
         if start is not None:
             self._seek(start)
+        if continue_at is not None:
+            self.decoded, self.failures = continue_at.decoded - 1, continue_at.failures
+            self._packets_read, self._frames_expected = continue_at.packets_read, continue_at.frames_expected
+            self.step = continue_at.step
+
+    @property
+    def position(self) -> DecodePosition | None:
+        """The position of the last frame, if decoding can continue there."""
+        return self._position
 
     def __iter__(self) -> Iterator[SourceFrame]:
         if self._frames is None:  # a second iterator would lose the frames buffered in the decoder
@@ -104,10 +147,13 @@ class SourceFrames:
             except av.EOFError:  # also an FFmpegError; the flush returned no frames
                 av_frames = []
             except av.FFmpegError:
-                self.failures += 1
+                self._count_failure(packet)
                 continue
             for av_frame in av_frames:
-                yield self._source_frame(av_frame)
+                if not self._is_before_continuation(av_frame):
+                    yield self._source_frame(av_frame)
+        if self._continue_at is not None and self._last is None:
+            raise InvalidCheckpointError("the key frame cannot be decoded")
         is_incomplete = self._frames_expected > self.decoded + self.failures
         if is_incomplete and self._stream.thread_type != ThreadType.NONE:
             yield from self._decode_dropped()
@@ -126,8 +172,10 @@ class SourceFrames:
         Empty packets, which some files contain, are skipped: a decoder takes them for the end of the stream.
         """
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._demux():
                 if packet.size:
+                    if packet.is_keyframe and packet.pts is not None:
+                        self._add_key_packet(packet.pts)
                     self._packets_read += 1
                     self._frames_expected += not packet.is_discard
                     yield packet
@@ -138,6 +186,65 @@ class SourceFrames:
         flush: Packet[Any] = Packet()
         flush.stream = self._stream
         yield flush
+
+    def _demux(self) -> "Iterator[Packet[VideoStream]]":
+        """The packets from the beginning or, after a seek, from the key frame at which decoding continues."""
+        if self._continue_at is None:
+            yield from self._container.demux(self._stream)
+            return
+        pts = self._continue_at.pts
+        for margin in CONTINUE_MARGINS_SECONDS:
+            self._container.seek(pts - round(margin / self._time_base), stream=self._stream)
+            is_found = False
+            for packet in self._container.demux(self._stream):
+                is_found = is_found or (packet.is_keyframe and packet.pts == pts)
+                if is_found:
+                    yield packet
+                elif packet.is_keyframe and packet.pts is not None and packet.pts > pts:
+                    break  # the seek landed after it
+            if is_found:
+                return
+        raise InvalidCheckpointError(f"no key frame has the timestamp {pts}")
+
+    def _add_key_packet(self, pts: int) -> None:
+        self._key_packets[pts] = (self._packets_read, self._frames_expected)
+        if len(self._key_packets) > PACKETS_IN_DECODER:
+            del self._key_packets[next(iter(self._key_packets))]
+
+    def _count_failure(self, packet: "Packet[VideoStream]") -> None:
+        """Count a packet that cannot be decoded, unless it precedes the frame at which decoding continues.
+
+        Such packets follow the key frame in the file, but are shown before it and depend on frames before it.
+        """
+        if self._continue_at is not None and packet.pts is not None and packet.pts < self._continue_at.pts:
+            return
+        self.failures += 1
+        self._last_failure = self._packets_read
+
+    def _is_before_continuation(self, av_frame: VideoFrame) -> bool:
+        """Whether a frame was decoded before the interruption. Raises InvalidCheckpointError."""
+        if self._continue_at is None or self._last is not None:
+            return False
+        ticks = self._ticks(av_frame)
+        if ticks is not None and ticks >= self._continue_at.pts:
+            if av_frame.pts != self._continue_at.pts or not av_frame.key_frame:
+                raise InvalidCheckpointError(f"no key frame has the timestamp {self._continue_at.pts}")
+            return False
+        return True
+
+    def _position_of(self, av_frame: VideoFrame) -> DecodePosition | None:
+        """The position of the frame just counted, if decoding can continue there with the same counts."""
+        pts, ticks = av_frame.pts, self._ticks(av_frame)
+        if ticks is None or (self._latest is not None and ticks <= self._latest):
+            self._has_gone_back = True  # a timestamp may occur twice: it identifies no frame
+        self._latest = ticks
+        if pts is None or not self._has_exact_seeking or self._has_gone_back or self._has_seeked:
+            return None
+        counted = self._key_packets.get(pts)
+        was_failing = self._last_failure is not None and self._packets_read - self._last_failure <= PACKETS_IN_DECODER
+        if counted is None or was_failing or not av_frame.key_frame or av_frame.is_corrupt:
+            return None
+        return DecodePosition(pts, self.decoded, self.failures, *counted, self.step)
 
     def _decode_dropped(self) -> Iterator[SourceFrame]:
         """Frames that PyAV drops when a threaded decoder meets damaged packets while it is flushed.
@@ -170,10 +277,14 @@ class SourceFrames:
         self._last = timestamp
         index = None if self._has_seeked else self.decoded
         self.decoded += 1
+        self._position = self._position_of(av_frame)
         return SourceFrame(index, timestamp, av_frame, self.sample_aspect)
 
     def _timestamp(self, av_frame: VideoFrame) -> float:
-        ticks = av_frame.pts if av_frame.pts is not None else av_frame.dts
+        ticks = self._ticks(av_frame)
         if ticks is not None:
             return float((ticks - (self._stream.start_time or 0)) * self._time_base)
         return 0.0 if self._last is None else self._last + self.step
+
+    def _ticks(self, av_frame: VideoFrame) -> int | None:
+        return av_frame.pts if av_frame.pts is not None else av_frame.dts

@@ -13,6 +13,7 @@ docs/likeness.md compares this with sampling at regular intervals.
 
 from dataclasses import dataclass
 
+from enrich.video.checkpoint import State
 from enrich.video.likeness import ChangeDetector, Likeness, LikenessLevel, largest_change
 from enrich.video.signals import Luma, Signals
 
@@ -62,6 +63,22 @@ class DistinctFrames:
         self._kept, self._kept_time, self._has_pending_change = luma, timestamp, False
         self._interval = min(self._pace.seconds, SETTLED_SECONDS) if is_sudden else self._pace.seconds
         return True
+
+    def state(self) -> State:
+        """The state after the last frame."""
+        return {
+            "changes": self._changes.state(),
+            "has_pending_change": self._has_pending_change,
+            "kept": self._kept,
+            "kept_time": self._kept_time,
+            "interval": self._interval,
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue from a saved state."""
+        self._changes.restore(state["changes"])
+        self._has_pending_change = state["has_pending_change"]
+        self._kept, self._kept_time, self._interval = state["kept"], state["kept_time"], state["interval"]
 
     def _is_sudden_change(self, seconds: float, luma: Luma) -> bool:
         if self._kept is None or not self._has_pending_change or seconds < SUDDEN_CHANGE_SECONDS:

@@ -4,27 +4,31 @@ Two threads: "decode" decodes, measures and chooses; "encode" encodes and writes
 other and with the consumer, so a slow disk or consumer slows decoding down and memory use stays flat.
 
 Guarantees: a KeptFrame is yielded only when its `stands_for` is final and its JPEG is durable on disk. The sum of
-`stands_for` over all kept frames equals `decoded`. An exception in a thread is raised in the consumer. After `close`,
-no thread and no `*.part` file is left.
+`stands_for` over all kept frames equals `decoded`. A checkpoint is yielded after all kept frames that end before it,
+when the JPEG of the kept frame that is still open is durable as well. An exception in a thread is raised in the
+consumer. After `close`, no thread and no `*.part` file is left.
 """
 
 import queue
 import threading
+import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from enrich.video.decode import SourceFrame, SourceFrames
+from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, State, pack, unpack
+from enrich.video.decode import DecodePosition, SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
-from enrich.video.kept import KeptFrame, KeptTimes, OpenFrame, image_name, microseconds
+from enrich.video.kept import KeptFrame, image_name
 from enrich.video.sampling import Sampling
-from enrich.video.signals import Luma, LumaShrinker, SignalMeter, Signals
+from enrich.video.selection import FrameSelection
 
 MAX_QUEUED_FRAMES = 4  # a decoded 4K frame takes 12 MB
 MAX_QUEUED_RESULTS = 64
 BATCH_FRAMES = 16  # written frames per sync of their folders, if more are queued
+CHECKPOINT_SECONDS = 2.0  # between checkpoints, at least; each takes about 10 ms
 POLL_SECONDS = 0.1  # how often a blocked thread checks whether to stop
 
 T = TypeVar("T")
@@ -45,6 +49,10 @@ class Extraction:
     """An extraction of one video into `folder`. Iterate over it once, as a context manager, or call `close`.
 
     `wanted` are timestamps in seconds; source frames at these times are kept regardless of the sampling.
+
+    `continues_at`: a checkpoint of an earlier extraction of the same video with the same arguments. What follows it is
+    the same as in an extraction that was not interrupted; the first frame yielded is the last that was kept before it,
+    if it was not yielded yet. A checkpoint that does not fit the video is ignored, and extraction begins at the start.
     """
 
     def __init__(
@@ -55,31 +63,41 @@ class Extraction:
         sampling: Sampling,
         jpeg: JpegFormat,
         wanted: Collection[float] = (),
+        continues_at: ExtractionCheckpoint | None = None,
     ) -> None:
+        self._path = Path(path)
         self._folder = folder
-        self._chooser = sampling.chooser()
-        self._wanted = frozenset(map(microseconds, wanted))
+        self._sampling = sampling
+        self._wanted = wanted
+        self._continues_at = continues_at
         self._source = SourceFrames(path)
         self._encoder = JpegEncoder(jpeg, sample_aspect=self._source.sample_aspect)
         self._finished: list[KeptFrame] = []  # written, but their folders may not be synced yet
         self._unsynced: set[Path] = set()
+        self._checkpoint_error: str | None = None
         self._decoded = 0
         self._position = 0.0
         self._stopping = threading.Event()
         self._closing = threading.Lock()
-        self._to_encode: queue.Queue[SourceFrame | KeptFrame | _End] = queue.Queue(MAX_QUEUED_FRAMES)
-        self._results: queue.Queue[KeptFrame | _End] = queue.Queue(MAX_QUEUED_RESULTS)
+        self._to_encode: queue.Queue[SourceFrame | KeptFrame | ExtractionCheckpoint | _End] = queue.Queue(
+            MAX_QUEUED_FRAMES
+        )
+        self._results: queue.Queue[KeptFrame | ExtractionCheckpoint | _End] = queue.Queue(MAX_QUEUED_RESULTS)
         self._threads = [
             threading.Thread(target=self._run_decoder, name="everyframe-decode", daemon=True),
             threading.Thread(target=self._run_encoder, name="everyframe-encode", daemon=True),
         ]
-        self._frames = self._consume()
-        self._times = KeptTimes()
+        self._steps = self._consume()
 
     @property
     def decoded(self) -> int:
         """Source frames decoded so far."""
         return self._decoded
+
+    @property
+    def checkpoint_error(self) -> str | None:
+        """Why the checkpoint could not be used, if it could not."""
+        return self._checkpoint_error
 
     @property
     def failures(self) -> int:
@@ -92,7 +110,11 @@ class Extraction:
         return self._position
 
     def __iter__(self) -> Iterator[KeptFrame]:
-        return self._frames
+        return (step for step in self._steps if isinstance(step, KeptFrame))
+
+    def steps(self) -> Iterator[KeptFrame | ExtractionCheckpoint]:
+        """The kept frames, and the checkpoints between them."""
+        return self._steps
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +133,7 @@ class Extraction:
                     thread.join()
             self._source.close()
 
-    def _consume(self) -> Iterator[KeptFrame]:
+    def _consume(self) -> Iterator[KeptFrame | ExtractionCheckpoint]:
         try:
             with self._closing:
                 if self._stopping.is_set():
@@ -141,31 +163,46 @@ class Extraction:
         self._put_end(self._to_encode, end)
 
     def _decode(self) -> None:
-        shrinker = LumaShrinker()
-        meter = SignalMeter()
-        kept: OpenFrame | None = None
-        scene = 0
+        selection = self._begin()
+        saved_at = time.monotonic()
         for frame in self._source:
-            luma = shrinker.shrink(frame.av_frame)
-            signals = meter.measure(luma)
-            scene += signals.is_cut
-            if self._is_kept(frame, luma, signals) or kept is None:
-                if kept is not None:
-                    self._put(self._to_encode, kept.finish(frame.timestamp))
-                self._times.add(frame.timestamp)
-                kept = OpenFrame(self._decoded, frame.timestamp, scene, signals)
+            is_kept, finished = selection.take(frame)
+            if finished is not None:
+                self._put(self._to_encode, finished)
+            if is_kept:
                 self._put(self._to_encode, frame)
-            else:
-                kept.stands_for += 1
             self._decoded += 1
             self._position = frame.timestamp
-        if kept is not None:
-            self._put(self._to_encode, kept.finish(self._position + self._source.step))
+            if self._source.position is not None and time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
+                self._put(self._to_encode, self._checkpoint_at(self._source.position, selection))
+                saved_at = time.monotonic()
+        last = selection.end(self._position + self._source.step)
+        if last is not None:
+            self._put(self._to_encode, last)
 
-    def _is_kept(self, frame: SourceFrame, luma: Luma, signals: Signals) -> bool:
-        is_wanted = microseconds(frame.timestamp) in self._wanted
-        return self._times.is_new(frame.timestamp) and self._chooser.keep(
-            frame.timestamp, luma, signals, is_wanted=is_wanted
+    def _begin(self) -> FrameSelection:
+        """A selection at the checkpoint, with the source after it; both at the start if it cannot be used."""
+        if self._continues_at is not None:
+            try:
+                return self._continue(unpack(self._continues_at.state))
+            except (InvalidCheckpointError, LookupError, TypeError) as error:
+                self._checkpoint_error = str(error)
+                self._source.close()
+                self._source = SourceFrames(self._path)
+        return FrameSelection(self._sampling, self._wanted)
+
+    def _continue(self, state: State) -> FrameSelection:
+        self._source.close()
+        self._source = SourceFrames(self._path, continue_at=DecodePosition(**state["source"]))
+        selection = FrameSelection(self._sampling, self._wanted)
+        frame = next(iter(self._source))
+        selection.restore(state["selection"], frame)
+        self._decoded, self._position = self._source.decoded, frame.timestamp
+        return selection
+
+    def _checkpoint_at(self, position: DecodePosition, selection: FrameSelection) -> ExtractionCheckpoint:
+        return ExtractionCheckpoint(
+            self._decoded - 1, pack({"source": asdict(position), "selection": selection.state()})
         )
 
     def _run_encoder(self) -> None:
@@ -176,6 +213,9 @@ class Extraction:
                     self._finished.append(item)
                     if self._to_encode.empty() or len(self._finished) >= BATCH_FRAMES:
                         self._yield_finished()
+                elif isinstance(item, ExtractionCheckpoint):
+                    self._yield_finished()
+                    self._put(self._results, item)
                 else:
                     self._store(item)
                 del item  # a decoded frame is large

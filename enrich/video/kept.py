@@ -1,8 +1,12 @@
 """Kept frames: the values an extraction yields, the names of their images, and uniqueness of their timestamps."""
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Self
 
+import numpy as np
+
+from enrich.video.checkpoint import State
 from enrich.video.signals import Signals
 
 MICROSECONDS = 1_000_000
@@ -64,6 +68,15 @@ class OpenFrame:
             signals.motion,
         )
 
+    def state(self) -> State:
+        """Its values; see `from_state`."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """The frame that `state` was called on."""
+        return cls(**{**state, "signals": Signals(**state["signals"])})
+
 
 class KeptTimes:
     """The timestamps kept so far, in microseconds; no two kept frames of a video share one."""
@@ -87,3 +100,13 @@ class KeptTimes:
         self._latest = micros if self._latest is None else max(self._latest, micros)
         if self._lookup is not None:
             self._lookup.add(micros)
+
+    def state(self) -> State:
+        """The timestamps as differences, which compress well."""
+        return {"steps": np.diff(np.array(self._micros, np.int64), prepend=0)}
+
+    def restore(self, state: State) -> None:
+        """Continue from a saved state."""
+        self._micros = array("q", np.cumsum(state["steps"]).tolist())
+        self._latest = max(self._micros, default=None)
+        self._lookup = None

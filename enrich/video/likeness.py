@@ -19,6 +19,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from enrich.video.checkpoint import State
 from enrich.video.signals import Luma
 
 WHITE = 255.0
@@ -114,3 +115,12 @@ class ChangeDetector:
         lasting = cv2.max(cv2.min(spread, self._spread), cv2.convertScaleAbs(spread, alpha=SINGLE_CHANGE_SHARE))
         self._memory, self._spread = cv2.max(faded, lasting), spread
         return is_sudden
+
+    def state(self) -> State:
+        """The state after the last frame."""
+        return {"previous": self._previous, "time": self._time, "memory": self._memory, "spread": self._spread}
+
+    def restore(self, state: State) -> None:
+        """Continue from a saved state."""
+        self._previous, self._time = state["previous"], state["time"]
+        self._memory, self._spread = state["memory"], state["spread"]

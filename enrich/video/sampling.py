@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, assert_never
 
+from enrich.video.checkpoint import State
 from enrich.video.distinct import PACES, DistinctFrames
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.signals import Luma, Signals
@@ -33,6 +34,12 @@ class Chooser(Protocol):
 
     def keep(self, timestamp: float, luma: Luma, signals: Signals, *, is_wanted: bool = False) -> bool:
         """Whether to keep this frame, as a wanted one always is; later frames are compared with the last kept one."""
+
+    def state(self) -> State:
+        """What later decisions depend on, after the last frame."""
+
+    def restore(self, state: State) -> None:
+        """Continue from a saved state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +97,12 @@ class _Exact:
         del timestamp, luma, signals, is_wanted
         return True
 
+    def state(self) -> State:
+        return {}
+
+    def restore(self, state: State) -> None:
+        del state
+
 
 class _Scenes:
     """The first frame of each scene: the frame that stands for a scene must be inside it."""
@@ -101,6 +114,12 @@ class _Scenes:
         del timestamp, luma
         first, self._is_first = self._is_first, False
         return first or signals.is_cut or is_wanted
+
+    def state(self) -> State:
+        return {"is_first": self._is_first}
+
+    def restore(self, state: State) -> None:
+        self._is_first = state["is_first"]
 
 
 class _Every:
@@ -116,3 +135,9 @@ class _Every:
         kept = multiple != self._last
         self._last = multiple
         return kept or is_wanted
+
+    def state(self) -> State:
+        return {"last": self._last}
+
+    def restore(self, state: State) -> None:
+        self._last = state["last"]

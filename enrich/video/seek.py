@@ -15,12 +15,11 @@ from types import TracebackType
 from typing import Self
 
 import av
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from enrich.video.container import open_video
+from enrich.video.container import has_exact_seeking, open_video
 from enrich.video.decode import FALLBACK_FPS, SourceFrame
 from enrich.video.probe import sample_aspect
 
@@ -49,7 +48,7 @@ class Seeker:
         self._stream.thread_type = "NONE"  # threads would only delay a single frame
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         self.sample_aspect = sample_aspect(self._stream)
-        self._is_timed = _is_timed(self._container, self._stream)
+        self._is_timed = has_exact_seeking(self._container, self._stream)
         self._decoded_gops: set[int] = set()  # pts of their key frames
         self._pixels_left = MAX_TOTAL_PIXELS
 
@@ -163,16 +162,3 @@ class Seeker:
 
     def _fps(self) -> float:
         return float(self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS)
-
-
-def _is_timed(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether timestamps are right after a seek. AVI counts frames, so its index must be complete."""
-    if stream.start_time is None:
-        return False
-    if container.format.name != "avi":
-        return True
-    entries = stream.index_entries
-    if len(entries) <= 1:
-        return False
-    first, step = entries[0].timestamp, entries[1].timestamp - entries[0].timestamp
-    return entries[-1].timestamp - first + step == stream.duration == step * len(entries)

@@ -20,6 +20,8 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from enrich.video.checkpoint import State
+
 LONG_EDGE_PIXELS = 320
 BLOCK_PIXELS = 20
 BITS_PER_BYTE = 8
@@ -131,6 +133,15 @@ class SignalMeter:
             motion = cv2.norm(luma, previous, cv2.NORM_L1) / luma.size
             is_cut = self._is_cut(previous, luma, motion)
         return Signals(difference_hash(luma), laplacian_variance(luma), cv2.mean(luma)[0], motion, is_cut)
+
+    def state(self) -> State:
+        """The state after the last frame measured, with its luma as `previous`."""
+        return {"previous": self._previous, "motions": list(self._motions), "since_cut": self._since_cut}
+
+    def restore(self, state: State) -> None:
+        """Continue from a saved state."""
+        self._previous, self._since_cut = state["previous"], state["since_cut"]
+        self._motions = deque(state["motions"], maxlen=CUT_WINDOW_FRAMES)
 
     def _is_cut(self, previous: Luma, luma: Luma, motion: float) -> bool:
         usual = sum(self._motions) / len(self._motions) if self._motions else 0.0

@@ -1,8 +1,9 @@
 """The extract task: decodes a claimed video and saves its kept frames as rows and JPEGs.
 
 Runs in a thread of its own. Rows are saved in small batches during decoding, so that frames are described and found
-before their video is fully decoded. A kill leaves rows, and complete JPEGs without a row: the next extraction skips
-both.
+before their video is fully decoded. Every few seconds a checkpoint is saved with them, at which the next extraction
+continues with the same decisions. A kill leaves rows and JPEGs after the checkpoint: the next extraction makes the same
+ones and keeps them.
 """
 
 import logging
@@ -32,6 +33,7 @@ from enrich.library.images import (
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.coverage import CoverageOrder
+from enrich.video.checkpoint import ExtractionCheckpoint
 from enrich.video.extraction import Extraction
 from enrich.video.kept import KeptFrame
 from enrich.video.sampling import parse_sampling
@@ -109,12 +111,11 @@ def _decode(
     on_frames: Callable[[], None],
 ) -> None:
     with writing(library.engine) as connection:
-        extraction.begin_extraction(connection, video.id)
-        skimmed = extraction.unplaced_frames(connection, video.id)
+        start = extraction.begin_extraction(connection, video.id)
         planner = _FramePlanner(
             order=CoverageOrder(video.duration),
             places_taken=extraction.skimmed_places(connection, video.id),
-            skimmed_at=tuple(timestamp for _, timestamp in skimmed),
+            skimmed_at=start.wanted,
             folder=image_folder_name(video.fingerprint),
         )
     with Extraction(
@@ -122,27 +123,22 @@ def _decode(
         library.frames_folder / planner.folder,
         sampling=parse_sampling(video.sampling),
         jpeg=jpeg_format(library.settings, video),
-        wanted=planner.skimmed_at,
+        wanted=start.wanted,
+        continues_at=ExtractionCheckpoint(start.index, start.state)
+        if start.index is not None and start.state
+        else None,
     ) as decoding:
-        state = ExtractionProgress(video, decoding)
+        state = ExtractionProgress(video, decoding, start.kept)
         on_begin(state)
-        batch: list[KeptFrame] = []
-        saved_at = time.monotonic()
-        for frame in decoding:
-            batch.append(frame)
-            if (
-                len(batch) >= min(BATCH_FRAMES, state.kept + FIRST_BATCH_FRAMES)
-                or time.monotonic() - saved_at >= BATCH_SECONDS
-            ):
-                require_disk(library)
-                _save(library, task, planner, batch, passes)
-                state.kept += len(batch)
-                on_frames()
-                batch, saved_at = [], time.monotonic()
+        writer = _FrameWriter(library, task, planner, state, passes=passes, on_frames=on_frames)
+        for step in decoding.steps():
+            writer.add(step)
+        if decoding.checkpoint_error is not None:
+            reason = decoding.checkpoint_error
+            log.warning("%s: extraction started over: %s", video.title, reason, extra=about(Action.VIDEO_DECODED))
         if stop.is_set():
             raise ExtractionStopped
-        _save(library, task, planner, batch, passes)
-        state.kept += len(batch)
+        writer.save()
         _finish(library, task, video, decoding)
         on_frames()
         log.info(
@@ -182,42 +178,83 @@ class _FramePlanner:
         )
 
 
-def _save(
-    library: Library, task: queue.ClaimedTask, planner: _FramePlanner, batch: list[KeptFrame], passes: tuple[str, ...]
-) -> None:
-    if batch:
-        with writing(library.engine) as connection:
-            requested = priority_range_of(connection, task.id)
-            frames = [planner.plan(frame, requested) for frame in batch]
-            store.save_frames(connection, task, frames, passes=passes, now=datetime.now(UTC))
+class _FrameWriter:
+    """Saves what an extraction yields, in batches: each with the checkpoint up to which it is complete."""
+
+    def __init__(
+        self,
+        library: Library,
+        task: queue.ClaimedTask,
+        planner: _FramePlanner,
+        progress: ExtractionProgress,
+        *,
+        passes: tuple[str, ...],
+        on_frames: Callable[[], None],
+    ) -> None:
+        self._library = library
+        self._task = task
+        self._planner = planner
+        self._progress = progress
+        self._passes = passes
+        self._on_frames = on_frames
+        self._batch: list[KeptFrame] = []
+        self._saved_at = time.monotonic()
+
+    def add(self, step: KeptFrame | ExtractionCheckpoint) -> None:
+        """Take the next step of the extraction, and save the batch if it is due."""
+        if isinstance(step, ExtractionCheckpoint):
+            self.save(step)
+            return
+        self._batch.append(step)
+        is_full = len(self._batch) >= min(BATCH_FRAMES, self._progress.kept + FIRST_BATCH_FRAMES)
+        if is_full or time.monotonic() - self._saved_at >= BATCH_SECONDS:
+            self.save()
+
+    def save(self, checkpoint: ExtractionCheckpoint | None = None) -> None:
+        """Save the batch, and the checkpoint after it. Raises DiskFullError, LeaseLostError."""
+        if not self._batch and checkpoint is None:
+            return
+        require_disk(self._library)
+        with writing(self._library.engine) as connection:
+            requested = priority_range_of(connection, self._task.id)
+            frames = [self._planner.plan(frame, requested) for frame in self._batch]
+            now = datetime.now(UTC)
+            extraction.save_kept_frames(connection, self._task, frames, passes=self._passes, now=now)
+            if checkpoint is not None:
+                video_id = self._task.video_id
+                extraction.save_checkpoint(connection, video_id, index=checkpoint.index, state=checkpoint.state)
+        self._progress.kept += len(self._batch)
+        self._batch, self._saved_at = [], time.monotonic()
+        self._on_frames()
 
 
 def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding: Extraction) -> None:
-    """Mark the video as extracted, once every skimmed frame has its index among the source frames."""
+    """Mark the video as extracted, with an index for every skimmed frame."""
+    places: dict[int, int | None] = {}
     while True:
         with writing(library.engine) as connection:
-            skimmed = extraction.unplaced_frames(connection, video.id)
-            if not skimmed:
+            unplaced = extraction.unplaced_frames(connection, video.id)
+            if all(frame_id in places for frame_id, _ in unplaced):
                 extraction.finish_extraction(
                     connection,
                     task,
                     decoded=decoding.decoded,
                     failures=decoding.failures,
                     duration=decoding.position + (1 / video.fps if video.fps else 0.0),
+                    places={frame_id: places[frame_id] for frame_id, _ in unplaced},
                 )
                 return
-        for frame_id, timestamp in skimmed:  # found after decoding had passed it, or at a time without a frame
-            _place(library, video, frame_id, timestamp)
+        for frame_id, timestamp in unplaced:  # found after decoding had passed it, or at a time without a frame
+            places[frame_id] = _index_at(library, video, timestamp)
 
 
-def _place(library: Library, video: VideoRow, frame_id: int, timestamp: float) -> None:
+def _index_at(library: Library, video: VideoRow, timestamp: float) -> int | None:
+    """The index of the source frame at a timestamp that is not kept yet; None if there is none."""
     with reading(library.engine) as connection:
         before = frame_at(connection, video.id, timestamp, is_placed=True)
-    near = (before.index, before.timestamp) if before is not None and before.index is not None else None
-    source = read_source_frame(video.path, timestamp=timestamp, near=near)
-    with writing(library.engine) as connection:
-        if near is not None and source.index is not None and source.timestamp == timestamp and source.index > near[0]:
-            extraction.place_frame(connection, frame_id, index=source.index)
-        else:
-            log.warning("%s has no source frame at %.6f s: skimmed frame dropped", video.title, timestamp)
-            extraction.delete_frames(connection, [frame_id])
+    if before is not None and before.index is not None:
+        source = read_source_frame(video.path, timestamp=timestamp, near=(before.index, before.timestamp))
+        if source.index is not None and source.timestamp == timestamp and source.index > before.index:
+            return source.index
+    log.warning("%s has no source frame at %.6f s: skimmed frame dropped", video.title, timestamp)
+    return None

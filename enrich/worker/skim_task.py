@@ -1,7 +1,7 @@
 """The skim task: finds the first frames of a claimed video by seeking and saves them.
 
 Runs in a thread of its own. Frames are saved as they are found, so that the first is described while the others are
-sought. An interrupted skim continues later and does not seek twice.
+sought. An interrupted first skim seeks again and makes the same choices, but saves only the frames it had not saved.
 """
 
 import logging
@@ -93,7 +93,7 @@ class _SkimTask:
     def run(self, stop: threading.Event) -> int:
         """Skim. Returns how many places of the coverage order are taken afterwards. Raises ExtractionStopped."""
         began = time.monotonic()
-        ranks, targets = self._open_targets()
+        ranks, targets, known = self._open_targets()
         found: list[store.NewFrame] = []
         saved_at = float("-inf")
         last = self._taken
@@ -102,6 +102,7 @@ class _SkimTask:
             self._library.frames_folder / image_folder_name(self._video.fingerprint),
             targets,
             jpeg=jpeg_format(self._library.settings, self._video),
+            known=known,
             stop=stop,
             time_limit=MOST_SECONDS,
         ):
@@ -124,16 +125,24 @@ class _SkimTask:
         )
         return last if seconds >= MOST_SECONDS and last > self._taken else self._wanted
 
-    def _open_targets(self) -> tuple[list[int], list[SkimTarget]]:
-        """The ranks and targets without a frame yet: none that extraction or an interrupted skim covered already."""
+    def _open_targets(self) -> tuple[list[int], list[SkimTarget], list[float]]:
+        """The ranks and targets to skim, and the timestamps of frames that were saved already.
+
+        All targets of a first skim, since each choice depends on those before it. A deeper skim omits targets that have
+        a frame. None that extraction has reached.
+        """
         with reading(self._library.engine) as connection:
             taken_at = [timestamp for _, timestamp in extraction.unplaced_frames(connection, self._video.id)]
             decoded = extraction.decoded_until(connection, self._video.id)
         numbered = enumerate(self._order.targets(self._taken + 1, self._wanted), self._taken + 1)
+        is_first = self._taken == 0
         still_open = [
-            (rank, target) for rank, target in numbered if target.at >= decoded and not _is_taken(target, taken_at)
+            (rank, target)
+            for rank, target in numbered
+            if target.at >= decoded and (is_first or not _is_taken(target, taken_at))
         ]
-        return [rank for rank, _ in still_open], [target for _, target in still_open]
+        known = taken_at if is_first else []
+        return [rank for rank, _ in still_open], [target for _, target in still_open], known
 
     def _planned(self, frame: SkimFrame, rank: int) -> store.NewFrame:
         is_first_skim = self._taken == 0

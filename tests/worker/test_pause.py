@@ -1,7 +1,6 @@
 """Pauses of a run, by request or by working hours; crash suspects, which run one at a time."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from enrich.worker import decoder, heartbeat
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn
 from tests.waiting import until
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
+from tests.worker.workspace import OPEN_LATER, OPEN_NOW, Running, Workspace, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
 
@@ -33,16 +32,6 @@ def ask(workspace: Workspace, request: str) -> None:
 
 def requested(workspace: Workspace) -> object:
     return workspace.value("SELECT requested FROM runs")
-
-
-def hours(begin: timedelta, end: timedelta) -> str:
-    """Working hours relative to now."""
-    now = datetime.now().astimezone()
-    return f"{now + begin:%H:%M}-{now + end:%H:%M}"
-
-
-OPEN_NOW = hours(timedelta(hours=-2), timedelta(hours=2))
-OPEN_LATER = hours(timedelta(hours=2), timedelta(hours=4))
 
 
 async def test_pause_loses_nothing_and_repeats_nothing(workspace: Workspace, standin: StandIn, clip: Clip) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,6 +21,16 @@ from enrich.worker.run_options import RunOptions, RunSummary
 from enrich.worker.worker import Worker
 from tests.clips import colour_name
 from tests.waiting import PATIENCE_SECONDS
+
+
+def hours(begin: timedelta, end: timedelta) -> str:
+    """Working hours relative to now."""
+    now = datetime.now().astimezone()
+    return f"{now + begin:%H:%M}-{now + end:%H:%M}"
+
+
+OPEN_NOW = hours(timedelta(hours=-2), timedelta(hours=2))
+OPEN_LATER = hours(timedelta(hours=2), timedelta(hours=4))
 
 
 @dataclass
