@@ -44,6 +44,7 @@ class SourceFrames:
 
     With `start` (seconds), decoding begins at the last key frame in the container's index at or before that time. If
     the index is coarse, the first frames may come a little later than `start`. The index of all frames is then None.
+    A container that cannot seek, such as a raw stream, is decoded from its first frame, and frames have their index.
 
     `step` is the time between the last two frames in seconds; at first, one frame at the average rate.
 
@@ -55,8 +56,8 @@ class SourceFrames:
 
     def __init__(self, path: Path | str, *, start: float | None = None, threads: bool = True) -> None:
         self.path = Path(path)
-        self._container, self._stream = open_video(self.path)
-        self._stream.thread_type = "AUTO" if threads else "NONE"
+        self._threads = threads
+        self._open()
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         rate = self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS
         self.step = float(1 / Fraction(rate))
@@ -65,11 +66,9 @@ class SourceFrames:
         self._frames_expected = 0  # packets read that should each give a frame
         self.failures = 0
         self.decoded = 0
-        self._has_seeked = start is not None
+        self._has_seeked = start is not None and self._seek(start)
         self._last: float | None = None  # timestamp of the last frame
         self._frames: Iterator[SourceFrame] | None = None
-        if start is not None:
-            self._seek(start)
 
     def __iter__(self) -> Iterator[SourceFrame]:
         if self._frames is None:  # a second iterator would lose the frames buffered in the decoder
@@ -90,12 +89,22 @@ class SourceFrames:
             self._frames.close()  # type: ignore[attr-defined]  # a generator
         self._container.close()
 
-    def _seek(self, start: float) -> None:
-        offset = round(start / self._time_base) + (self._stream.start_time or 0)
-        try:
-            self._container.seek(offset, stream=self._stream)
-        except av.FFmpegError:
-            self._container.seek(self._stream.start_time or 0, stream=self._stream)
+    def _open(self) -> None:
+        self._container, self._stream = open_video(self.path)
+        self._stream.thread_type = "AUTO" if self._threads else "NONE"
+
+    def _seek(self, start: float) -> bool:
+        """Seek to a time, or to the start if the container has no such time. False: it cannot seek at all."""
+        first = self._stream.start_time or 0
+        for offset in (round(start / self._time_base) + first, first):
+            try:
+                self._container.seek(offset, stream=self._stream)
+            except av.FFmpegError:
+                continue
+            return True
+        self._container.close()  # the failed seek may have read packets
+        self._open()
+        return False
 
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
@@ -125,16 +134,20 @@ class SourceFrames:
 
         Empty packets, which some files contain, are skipped: a decoder takes them for the end of the stream.
         """
-        try:
-            for packet in self._container.demux(self._stream):
-                if packet.size:
-                    self._packets_read += 1
-                    self._frames_expected += not packet.is_discard
-                    yield packet
-        except av.EOFError:
-            pass
-        except av.FFmpegError:
-            self.failures += 1
+        while True:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if packet.size:
+                        self._packets_read += 1
+                        self._frames_expected += not packet.is_discard
+                        yield packet
+            except IndexError:  # PyAV 18, at a packet of a stream that was not there when the file was opened
+                continue
+            except av.EOFError:
+                pass
+            except av.FFmpegError:
+                self.failures += 1
+            break
         flush: Packet[Any] = Packet()
         flush.stream = self._stream
         yield flush
