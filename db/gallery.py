@@ -345,7 +345,7 @@ def _has_warnings() -> ColumnElement[bool]:
         cast(call.warnings, Text) != literal_column("'[]'"),  # literally as in the index ix_analyses_doubtful
         call.pass_.in_(PASSES),
         has_description(call),
-        ~exists().where(*is_kept, is_better),
+        ~exists().where(*is_kept, is_better).correlate(call, Frame),
     )
 
 

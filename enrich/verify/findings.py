@@ -7,6 +7,7 @@ from db.queries import VideoRow
 
 MAX_PLACES = 5
 RECREATE_IMAGE = "`everyframe verify --mend` recreates it"
+REPLACE_IMAGE = "`everyframe verify --mend` replaces it, and has its frame described again"
 DELETE_ORPHAN = "`everyframe verify --mend` deletes it"
 EXTRACT_AGAIN = "`everyframe verify --mend` queues the video for extraction again; its descriptions stay"
 QUEUED = "the video is queued for extraction again: run `everyframe enrich`"
@@ -58,7 +59,10 @@ FINDING_TEXTS = {
         "restore the file, connect its drive, or `everyframe add` it from its new location",
     ),
     FindingKind.UNDECODED: ("the video file can no longer be decoded", "copy it again from the original"),
-    FindingKind.UNCHECKED: ("the video could not be checked completely", "remove the cause and run it again"),
+    FindingKind.UNCHECKED: (
+        "the video could not be checked completely",
+        "remove the cause and run `everyframe verify` again, or report it as a bug",
+    ),
     FindingKind.DAMAGED: (
         "the video file was damaged after it was extracted, so no image is replaced from it",
         "copy it again from the original, and run `everyframe verify --mend`",
@@ -66,7 +70,7 @@ FINDING_TEXTS = {
     FindingKind.IMAGE_MISSING: ("missing image", RECREATE_IMAGE),
     FindingKind.IMAGE_BROKEN: ("image that cannot be decoded", RECREATE_IMAGE),
     FindingKind.IMAGE_SIZE: ("image with the wrong size or rotation", RECREATE_IMAGE),
-    FindingKind.IMAGE_DIFFERENT: ("image that does not show its frame", RECREATE_IMAGE),
+    FindingKind.IMAGE_DIFFERENT: ("image that does not show its frame", REPLACE_IMAGE),
     FindingKind.ORPHAN: ("image file without a frame", DELETE_ORPHAN),
     FindingKind.NOT_IN_FILE: ("frame whose index and time are not in the video file", EXTRACT_AGAIN),
     FindingKind.UNPLACED: ("frame without an index or its number of source frames", EXTRACT_AGAIN),
