@@ -158,8 +158,8 @@ class ImageCheck:
     def _settle_wrong(self, failures: int, *, has_corrupt: bool) -> None:
         """Report the wrong images found so far, and replace them unless the video has changed since."""
         for wrong in self._wrong:
-            is_doubtful = self._is_damaged_since(failures) or (has_corrupt and wrong.differs_from_row)
-            self._note(wrong.row, wrong.state, None if is_doubtful else wrong.expected)
+            has_changed = self._is_damaged_since(failures) or (has_corrupt and wrong.differs_from_row)
+            self._note(wrong.row, wrong.state, None if has_changed else wrong.expected)
         self._wrong = []
 
     def _report_unsettled(self) -> None:
@@ -192,8 +192,8 @@ class ImageCheck:
             expected = encode_frame(self._library.settings, self._video, source)
             state = compare_image(self._path(row), expected)
             if state not in (ImageState.GOOD, ImageState.RESIZED):
-                is_doubtful = has_corrupt and _differs_from_row(row, source)
-                self._note(row, state, None if is_doubtful else expected)
+                has_changed = has_corrupt and _differs_from_row(row, source)
+                self._note(row, state, None if has_changed else expected)
             return False
         source = self._source_frame(time_of_index) if time_of_index is not None else None
         if source is None or self._repair is None or (has_corrupt and _differs_from_row(row, source)):
