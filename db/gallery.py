@@ -31,7 +31,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import aliased
 
-from db.models import DEEP, PASSES, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video
+from db.models import DEEP, PASSES, QUICK, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Video, has_description
 
 POSTER_POSITION = 1 / 3  # of the duration: the start is often black, a title, or the floor
 POSTER_CANDIDATES = 12  # frames from there on; the sharpest is used
@@ -337,14 +337,15 @@ def _failed(video_id: int) -> Select[int | None]:
 def _has_warnings() -> ColumnElement[bool]:
     """Whether the call whose text is shown has warnings: the last kept one of the deep pass, else of the quick pass."""
     call, later = aliased(Analysis), aliased(Analysis)
-    is_kept = (later.frame_id == call.frame_id, later.is_kept, later.pass_.in_(PASSES))
+    is_kept = (later.frame_id == call.frame_id, later.is_kept, later.pass_.in_(PASSES), has_description(later))
     is_better = or_(and_(later.pass_ == call.pass_, later.id > call.id), and_(later.pass_ == DEEP, call.pass_ == QUICK))
     return exists().where(
         call.frame_id == Frame.id,
         call.is_kept,
         cast(call.warnings, Text) != literal_column("'[]'"),  # literally as in the index ix_analyses_doubtful
         call.pass_.in_(PASSES),
-        ~exists().where(*is_kept, is_better),
+        has_description(call),
+        ~exists().where(*is_kept, is_better).correlate(call, Frame),
     )
 
 

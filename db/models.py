@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from sqlalchemy import (
     JSON,
     BigInteger,
+    ColumnElement,
     DateTime,
     Dialect,
     ForeignKey,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    case,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -312,6 +314,11 @@ class Analysis(Base):
     raw_reply: Mapped[str | None]  # set to null when the video is removed
     warnings: Mapped[list[dict[str, str]]]  # [{"problem": …, "detail": …}]
     is_kept: Mapped[bool]  # whether the reply became the description
+
+
+def has_description(call: type[Analysis]) -> ColumnElement[bool]:
+    """Whether the frame (joined) still has a description of the call's pass: `verify` may have discarded it."""
+    return case((call.pass_ == DEEP, Frame.local_description), else_=Frame.quick_description).is_not(None)
 
 
 class Expense(Base):

@@ -26,6 +26,7 @@ from db.models import (
     TaskKind,
     TaskStatus,
     Video,
+    has_description,
 )
 
 SPEED_CALLS = 20  # the number of recent calls that speed and time left are computed from
@@ -385,7 +386,8 @@ def _with_warnings(connection: Connection, statement: Select[Any]) -> list[Frame
     for chunk in _chunks([row["id"] for row in rows]):
         found = connection.execute(
             select(Analysis.frame_id, Analysis.warnings)
-            .where(Analysis.frame_id.in_(chunk), Analysis.is_kept)
+            .join(Frame, Frame.id == Analysis.frame_id)
+            .where(Analysis.frame_id.in_(chunk), Analysis.is_kept, has_description(Analysis))
             .order_by(Analysis.pass_ == DEEP, Analysis.id)  # the deep pass last: its text is the one shown
         )
         warnings.update({frame_id: reported for frame_id, reported in found if frame_id is not None})

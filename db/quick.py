@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, case, func, select, update
 
 from db import search, store
 from db.models import QUICK, Analysis, Frame
@@ -59,11 +59,13 @@ def answered_frame_ids(
 ) -> dict[int, bool]:
     """The frames already sent to this describer, model and prompt version, and whether the reply was kept.
 
-    Calls that failed at no cost do not count: such a frame may be sent again.
+    Calls that failed at no cost do not count: such a frame may be sent again. Neither do replies whose description was
+    discarded, because the image was a wrong one.
     """
-    is_counted = or_(Analysis.is_kept, Analysis.cost_usd > 0)
+    is_counted = case((Analysis.is_kept, Frame.quick_description.is_not(None)), else_=Analysis.cost_usd > 0)
     statement = (
         select(Analysis.frame_id, func.max(Analysis.is_kept))
+        .join(Frame, Frame.id == Analysis.frame_id)
         .where(Analysis.frame_id.in_(frame_ids), Analysis.pass_ == QUICK, Analysis.describer == describer)
         .where(Analysis.model == model, Analysis.prompt_version == prompt_version, is_counted)
         .group_by(Analysis.frame_id)

@@ -210,6 +210,24 @@ def restore_model_text(connection: Connection, frame_id: int) -> None:
     connection.execute(update(SearchDocument).where(*by_person).values(**values, **nothing))
 
 
+def discard_model_text(connection: Connection, frame_id: int) -> None:
+    """Delete the searchable text of both passes; a person's stays."""
+    own = SearchDocument.frame_id == frame_id
+    connection.execute(delete(SearchDocument).where(own, SearchDocument.source != SOURCE_PERSON))
+    person = connection.execute(
+        select(Frame.edited_description, Frame.edited_tags).join(SearchDocument).where(own)
+    ).one_or_none()
+    if person is None:
+        return
+    names = ("model_source", "model_text", "model_tags", "quick_text", "quick_tags")
+    values: dict[str, Any] = dict.fromkeys(names)
+    if person.edited_description is None:  # the person edited only the other part
+        values["text"] = ""
+    if person.edited_tags is None:
+        values["tags"] = ""
+    connection.execute(update(SearchDocument).where(own).values(**values))
+
+
 def _ranked(
     connection: Connection,
     expression: str,

@@ -88,7 +88,8 @@ def verify(
         bool,
         typer.Option(
             "--mend",
-            help="Recreate missing or damaged images, delete orphaned ones, and recount stored counts.",
+            help="Recreate missing, damaged or wrong images, queue what was described from a wrong image again, "
+            "queue videos with wrong positions for extraction, delete orphaned images, and recount stored counts.",
         ),
     ] = False,
     as_json: AsJson = False,
@@ -96,7 +97,7 @@ def verify(
     """Check the library for inconsistencies.
 
     Compares database, images, videos, model replies and search index. Decodes each video once unless --quick is given.
-    Exits with 1 if any problem remains.
+    A video that cannot be checked is reported, and the others are checked. Exits with 1 if any problem remains.
 
     Example: everyframe verify wedding --mend
     """
@@ -264,11 +265,32 @@ def _say_verify_result(result: "VerifyResult") -> None:
         count = format_count(len(result.skipped), "video")
         say(f"Skipped {count} not fully extracted yet, because a worker is running: {titles}")
     checked = f"{format_count(result.frames, 'frame')} of {format_count(result.videos, 'video')}"
-    if not result.found:
+    if result.found:
+        repaired = f", {result.repaired:,} repaired" if result.repaired else ""
+        say(f"{checked}: {format_count(result.found, 'problem')} found{repaired}.")
+    else:
         say(f"{checked}: no problems found.")
-        return
-    repaired = f", {result.repaired:,} repaired" if result.repaired else ""
-    say(f"{checked}: {format_count(result.found, 'problem')} found{repaired}.")
+    for step in _next_steps(result):
+        say(step)
+
+
+def _next_steps(result: "VerifyResult") -> list[str]:
+    """What is still to be done after repairs, this one or an earlier one."""
+    steps = []
+    if result.discarded.deep:
+        count = format_count(result.discarded.deep, "frame")
+        steps.append(f"Descriptions of wrong images were discarded: {count} to describe again.")
+    if result.queued:
+        titles = ", ".join(one_line(title, 40) for title in result.queued[:5])
+        steps.append(f"Queued for extraction again: {format_count(len(result.queued), 'video')} ({titles}).")
+    if steps:
+        steps[-1] += " Run `everyframe enrich` or `everyframe start`."
+    if result.discarded.quick:
+        count = format_count(result.discarded.quick, "key frame")
+        steps.append(
+            f"Quick descriptions of wrong images were discarded: {count}. `everyframe quick` pays for new ones."
+        )
+    return steps
 
 
 def _verify_json(result: "VerifyResult") -> dict[str, object]:
@@ -278,6 +300,9 @@ def _verify_json(result: "VerifyResult") -> dict[str, object]:
         "problems": result.found,
         "mended": result.repaired,
         "left_out": result.skipped,
+        "to_describe": result.discarded.deep,
+        "to_describe_quick": result.discarded.quick,
+        "to_extract": result.queued,
         "groups": [
             {
                 "kind": group.kind,

@@ -99,6 +99,9 @@ def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
     except (VideoError, SQLAlchemyError, queue.LeaseLostError, ExtractionStopped):
         raise
     except OSError as error:
+        if _is_by_ffmpeg(error):
+            reason = error.strerror or type(error).__name__
+            raise DecodingError(f"{video.path} cannot be decoded (FFmpeg: {reason})") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"the disk of {library.settings.home} is full: free some disk space") from error
         reason = error.strerror or str(error)
@@ -107,6 +110,13 @@ def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
         ) from error
     except Exception as error:
         raise DecodingError(f"{video.path} cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def _is_by_ffmpeg(error: OSError) -> bool:
+    """Whether it comes from the video: PyAV's errors derive from OSError too, such as a PermissionError of a seek."""
+    from av import FFmpegError
+
+    return isinstance(error, FFmpegError)
 
 
 def free_bytes(settings: Settings) -> int:

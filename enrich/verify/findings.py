@@ -7,7 +7,10 @@ from db.queries import VideoRow
 
 MAX_PLACES = 5
 RECREATE_IMAGE = "`everyframe verify --mend` recreates it"
+REPLACE_IMAGE = "`everyframe verify --mend` replaces it, and has its frame described again"
 DELETE_ORPHAN = "`everyframe verify --mend` deletes it"
+EXTRACT_AGAIN = "`everyframe verify --mend` queues the video for extraction again; its descriptions stay"
+QUEUED = "the video is queued for extraction again: run `everyframe enrich`"
 RESTORE_ROWS = "restore a backup of the database, or `everyframe remove` the video and `everyframe add` it again"
 RECHECK_STATUS = (
     "run `everyframe verify` again while no worker runs; if the problem remains, restore a backup of the database"
@@ -24,6 +27,8 @@ class FindingKind(StrEnum):
     SEARCH_INDEX = "search_index"
     FILE = "file"
     UNDECODED = "undecoded"
+    UNCHECKED = "unchecked"
+    DAMAGED = "damaged"
     IMAGE_MISSING = "picture_missing"
     IMAGE_BROKEN = "picture_broken"
     IMAGE_SIZE = "picture_size"
@@ -54,16 +59,24 @@ FINDING_TEXTS = {
         "restore the file, connect its drive, or `everyframe add` it from its new location",
     ),
     FindingKind.UNDECODED: ("the video file can no longer be decoded", "copy it again from the original"),
+    FindingKind.UNCHECKED: (
+        "the video could not be checked completely",
+        "remove the cause and run `everyframe verify` again, or report it as a bug",
+    ),
+    FindingKind.DAMAGED: (
+        "the video file was damaged after it was extracted, so no image is replaced from it",
+        "copy it again from the original, and run `everyframe verify --mend`",
+    ),
     FindingKind.IMAGE_MISSING: ("missing image", RECREATE_IMAGE),
     FindingKind.IMAGE_BROKEN: ("image that cannot be decoded", RECREATE_IMAGE),
     FindingKind.IMAGE_SIZE: ("image with the wrong size or rotation", RECREATE_IMAGE),
-    FindingKind.IMAGE_DIFFERENT: ("image that does not show its frame", RECREATE_IMAGE),
+    FindingKind.IMAGE_DIFFERENT: ("image that does not show its frame", REPLACE_IMAGE),
     FindingKind.ORPHAN: ("image file without a frame", DELETE_ORPHAN),
-    FindingKind.NOT_IN_FILE: ("frame whose index and time are not in the video file", RESTORE_ROWS),
-    FindingKind.UNPLACED: ("frame without an index or its number of source frames", RESTORE_ROWS),
-    FindingKind.CHAIN: ("gap or overlap before a frame", RESTORE_ROWS),
-    FindingKind.SCENE: ("frame in an earlier scene than the frame before it", RESTORE_ROWS),
-    FindingKind.COUNT: ("wrong number of source frames", RESTORE_ROWS),
+    FindingKind.NOT_IN_FILE: ("frame whose index and time are not in the video file", EXTRACT_AGAIN),
+    FindingKind.UNPLACED: ("frame without an index or its number of source frames", EXTRACT_AGAIN),
+    FindingKind.CHAIN: ("gap or overlap before a frame", EXTRACT_AGAIN),
+    FindingKind.SCENE: ("frame in an earlier scene than the frame before it", EXTRACT_AGAIN),
+    FindingKind.COUNT: ("wrong number of source frames", EXTRACT_AGAIN),
     FindingKind.STATUS: ("the video's status does not match its tasks", RECHECK_STATUS),
     FindingKind.TASK: ("description without a finished task", RESTORE_ROWS),
     FindingKind.REPLY: ("description without its model reply", RESTORE_ROWS),
@@ -73,6 +86,15 @@ FINDING_TEXTS = {
     FindingKind.DOCUMENT_EXTRA: ("search entry that does not match its frame", RESTORE_ROWS),
     FindingKind.COUNTS: ("the video's counts do not match its rows", RECOUNT),
 }
+
+# Corrected by extracting the video again.
+POSITION_KINDS = (
+    FindingKind.NOT_IN_FILE,
+    FindingKind.UNPLACED,
+    FindingKind.CHAIN,
+    FindingKind.SCENE,
+    FindingKind.COUNT,
+)
 
 
 @dataclass(slots=True)
@@ -84,6 +106,7 @@ class FindingGroup:
     title: str | None
     count: int = 0
     repaired: int = 0
+    is_queued: bool = False  # the video is queued for extraction again, which corrects what is left
     places: list[str] = field(default_factory=list)
 
     @property
@@ -92,7 +115,7 @@ class FindingGroup:
 
     @property
     def remedy(self) -> str:
-        return FINDING_TEXTS[self.kind][1]
+        return QUEUED if self.is_queued else FINDING_TEXTS[self.kind][1]
 
     @property
     def left(self) -> int:
@@ -116,6 +139,17 @@ class FindingLog:
         group.repaired += repaired
         if len(group.places) < MAX_PLACES:
             group.places.append(place)
+
+    def has(self, video: VideoRow, *kinds: FindingKind) -> bool:
+        """Whether a video has findings of one of these kinds that are not repaired."""
+        found = (self._groups.get((video.id, kind)) for kind in kinds)
+        return any(group is not None and group.left for group in found)
+
+    def mark_queued(self, video: VideoRow) -> None:
+        """Record that a video is queued for extraction again."""
+        for kind in POSITION_KINDS:
+            if (group := self._groups.get((video.id, kind))) is not None:
+                group.is_queued = True
 
     def discard_video(self, video_id: int) -> None:
         """Discard the findings of a video that was removed during the verification."""

@@ -4,18 +4,16 @@ A full check decodes the video once and compares every frame's index and timesta
 one encoded from that source frame. A quick check only requires that each JPEG decodes and has the right shape. Orphans
 are image files that belong to no frame. Only files with names that extraction creates are considered, so other files in
 the folder are never deleted.
+
+A repair replaces a wrong image only if the video still decodes as well as when it was extracted: the frames of a file
+that was damaged since are worse than the stored images.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-
-import cv2
-import numpy as np
-import simplejpeg
 
 from db import checks, files
 from db.checks import StoredFrame
@@ -23,28 +21,23 @@ from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
-from enrich.library.images import encode_frame, image_folder_name, jpeg_format
+from enrich.library.images import encode_frame, image_folder_name, jpeg_format, translated_errors
 from enrich.library.library import Library
+from enrich.verify.comparison import (
+    ImageState,
+    check_image_size,
+    compare_image,
+    expected_size,
+    shows_other_content,
+)
 from enrich.verify.findings import FindingKind, FindingLog, frame_label
+from enrich.verify.repair import ImageRepair
 from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames
-from enrich.video.jpeg import JpegEncoder, write_jpeg
-from enrich.video.kept import FOLDER_SECONDS, image_name, microseconds
-from enrich.video.likeness import DEFAULT_LIKENESS, WHITE, largest_change
-from enrich.video.signals import Luma, small_size
+from enrich.video.jpeg import JpegEncoder
+from enrich.video.kept import FOLDER_SECONDS, microseconds
+from enrich.video.signals import LumaShrinker, difference_hash
 from enrich.video.source import read_source_frame
-
-
-class ImageState(StrEnum):
-    """The result of comparing a stored JPEG with its frame."""
-
-    GOOD = "good"
-    MISSING = "missing"
-    BROKEN = "broken"
-    RESIZED = "resized"  # the right shape in another size, perhaps from earlier settings
-    SIZE = "size"
-    DIFFERENT = "different"
-
 
 SAME_SECONDS = 1e-6
 FINDING_KINDS = {
@@ -54,11 +47,22 @@ FINDING_KINDS = {
     ImageState.SIZE: FindingKind.IMAGE_SIZE,
     ImageState.DIFFERENT: FindingKind.IMAGE_DIFFERENT,
 }
-DIFFERENT_LEVELS = 16.0  # of 255, in a window: more than resizing or re-encoding changes, less than kept frames differ
-SIZE_ROUNDING_PIXELS = 1
+MAX_HASH_BITS = 2  # of 64: the same frame measured by another version of FFmpeg
+MAX_HELD_BYTES = 64_000_000  # of newly encoded images, until it is known whether the video can be trusted
+MAX_SINGLE_READS = 200  # of frames with a wrong position; if there are more, they are only reported and extracted again
 MINUTE_FOLDER = re.compile(r"\d{5,}")
 IMAGE_FILE = re.compile(r"-?\d{12,}\.jpg(\.part)?")
 VIDEO_FOLDER = re.compile(r"\d+-[0-9a-f]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _WrongImage:
+    """A wrong image, held back until it is known whether the video can be trusted."""
+
+    row: StoredFrame
+    state: ImageState
+    expected: bytes
+    differs_from_row: bool  # the source frame is not what was measured when the frame was stored
 
 
 class ImageCheck:
@@ -68,15 +72,24 @@ class ImageCheck:
         self._library = library
         self._video = video
         self._findings = findings
-        self._repair = repair
+        self._repair = ImageRepair(library, video) if repair else None
         self._resized: list[StoredFrame] = []
+        self._wrong: list[_WrongImage] = []
+        self._misplaced: list[tuple[StoredFrame, float | None]] = []
+        self._compared = -1  # the index of the last frame compared with the video
         self.frames = 0
 
     def check_files(self, *, has_file: bool) -> None:
-        """Check the JPEGs without decoding the video. `has_file`: the video file is available for single frames."""
+        """Check the JPEGs without decoding the video, except those that were already compared with it.
+
+        `has_file`: the video file is available for single frames.
+        """
+        self._report_unsettled()
         edge = self._library.settings.stored_edge
         size = expected_size(self._video.width, self._video.height, edge)
         for row in self._rows():
+            if row.index is not None and row.index <= self._compared:
+                continue
             self.frames += 1
             state = check_image_size(self._path(row), size)
             if state is ImageState.RESIZED:
@@ -97,17 +110,28 @@ class ImageCheck:
             unplaced = {microseconds(row.timestamp): row for row in checks.unplaced_frames(connection, video.id)}
         with SourceFrames(video.path) as source:
             encoder = JpegEncoder(jpeg_format(settings, video), sample_aspect=source.sample_aspect)
+            has_corrupt = False
             for frame in source:
+                has_corrupt = has_corrupt or frame.av_frame.is_corrupt
                 while row is not None and row.index is not None and row.index <= (frame.index or 0):
                     self._compare(row, frame, encoder)
+                    self._compared = row.index
                     row = next(rows, None)
                 if unplaced and (found := unplaced.pop(microseconds(frame.timestamp), None)) is not None:
                     self._compare(found, frame, encoder)
+                if sum(len(wrong.expected) for wrong in self._wrong) > MAX_HELD_BYTES:
+                    self._settle_wrong(source.failures, has_corrupt=has_corrupt)
                 on_decoded(source.decoded)
-            decoded = source.decoded
+            decoded, failures = source.decoded, source.failures
+        self._settle_wrong(failures, has_corrupt=has_corrupt)
         for missing in (*([row] if row is not None else []), *rows, *unplaced.values()):
             self.frames += 1
-            self._findings.add(FindingKind.NOT_IN_FILE, video, frame_label(missing.index, missing.timestamp))
+            self._misplaced.append((missing, None))
+        if self._is_damaged_since(failures):
+            place = f"{failures} failures to decode, {video.decode_failures} when it was extracted"
+            self._findings.add(FindingKind.DAMAGED, video, place)
+            self._report_unsettled()
+        self._check_misplaced(has_corrupt=has_corrupt)
         if video.extraction_status is ExtractionStatus.EXTRACTED and decoded != video.frame_count:
             self._findings.add(
                 FindingKind.COUNT, video, f"the video file has {decoded} frames, not {video.frame_count}"
@@ -116,16 +140,67 @@ class ImageCheck:
 
     def _compare(self, row: StoredFrame, frame: SourceFrame, encoder: JpegEncoder) -> None:
         self.frames += 1
-        is_placed = row.index is None or row.index == frame.index
-        if not is_placed or abs(row.timestamp - frame.timestamp) > SAME_SECONDS:
-            self._findings.add(FindingKind.NOT_IN_FILE, self._video, frame_label(row.index, row.timestamp))
+        if row.index not in (None, frame.index):
+            self._misplaced.append((row, None))
+            return
+        if abs(row.timestamp - frame.timestamp) > SAME_SECONDS:
+            self._misplaced.append((row, frame.timestamp))
             return
         expected = encoder.encode(frame.av_frame)
         state = compare_image(self._path(row), expected)
         if state is ImageState.RESIZED:
             self._resized.append(row)
-        elif state is not ImageState.GOOD:
+        elif state in (ImageState.MISSING, ImageState.BROKEN):
             self._note(row, state, expected)
+        elif state is not ImageState.GOOD:
+            self._wrong.append(_WrongImage(row, state, expected, _differs_from_row(row, frame)))
+
+    def _settle_wrong(self, failures: int, *, has_corrupt: bool) -> None:
+        """Report the wrong images found so far, and replace them unless the video has changed since."""
+        for wrong in self._wrong:
+            has_changed = self._is_damaged_since(failures) or (has_corrupt and wrong.differs_from_row)
+            self._note(wrong.row, wrong.state, None if has_changed else wrong.expected)
+        self._wrong = []
+
+    def _report_unsettled(self) -> None:
+        """Report what was found in a video that cannot be decoded (any more); nothing is repaired from it."""
+        for wrong in self._wrong:
+            self._note(wrong.row, wrong.state, None)
+        for row, _ in self._misplaced:
+            self._findings.add(FindingKind.NOT_IN_FILE, self._video, frame_label(row.index, row.timestamp))
+        self._wrong, self._misplaced = [], []
+
+    def _is_damaged_since(self, failures: int) -> bool:
+        is_extracted = self._video.extraction_status is ExtractionStatus.EXTRACTED
+        return is_extracted and failures > self._video.decode_failures
+
+    def _check_misplaced(self, *, has_corrupt: bool) -> None:
+        """Check the images of frames whose index and time do not belong together: one of the two may be right.
+
+        A right time with a wrong index is corrected by the next extraction, a right index with a wrong time at once.
+        """
+        for number, (row, time_of_index) in enumerate(self._misplaced):
+            is_moved = number < MAX_SINGLE_READS and self._check_at_time(row, time_of_index, has_corrupt=has_corrupt)
+            place = frame_label(row.index, row.timestamp)
+            self._findings.add(FindingKind.NOT_IN_FILE, self._video, place, repaired=is_moved)
+        self._misplaced = []
+
+    def _check_at_time(self, row: StoredFrame, time_of_index: float | None, *, has_corrupt: bool) -> bool:
+        """Check the image of one such frame. Returns whether the frame was moved to its right time."""
+        source = self._source_frame(row.timestamp)
+        if source is not None:
+            expected = encode_frame(self._library.settings, self._video, source)
+            state = compare_image(self._path(row), expected)
+            if state not in (ImageState.GOOD, ImageState.RESIZED):
+                has_changed = has_corrupt and _differs_from_row(row, source)
+                self._note(row, state, None if has_changed else expected)
+            return False
+        source = self._source_frame(time_of_index) if time_of_index is not None else None
+        if source is None or self._repair is None or (has_corrupt and _differs_from_row(row, source)):
+            return False
+        expected = encode_frame(self._library.settings, self._video, source)
+        is_other = shows_other_content(self._path(row), expected)
+        return self._repair.replace(row, expected, is_other_content=is_other, timestamp=source.timestamp)
 
     def _recheck(self, row: StoredFrame, state: ImageState, *, has_file: bool) -> None:
         """Compare with the source frame, because a stream may change its size; also repairs."""
@@ -143,21 +218,26 @@ class ImageCheck:
                 self._note(row, ImageState.RESIZED, expected)
         self._resized = []
 
-    def _source_jpeg(self, row: StoredFrame) -> bytes | None:
-        near = (row.index, row.timestamp) if row.index is not None else None
+    def _source_frame(self, timestamp: float, near: tuple[int, float] | None = None) -> SourceFrame | None:
+        """The source frame at exactly this time, None if there is none."""
         try:
-            source = read_source_frame(self._video.path, timestamp=row.timestamp, near=near)
+            with translated_errors(self._library, self._video):
+                source = read_source_frame(self._video.path, timestamp=timestamp, near=near)
         except VideoError:
             return None
-        if abs(source.timestamp - row.timestamp) > SAME_SECONDS:
-            return None
-        return encode_frame(self._library.settings, self._video, source)
+        return source if abs(source.timestamp - timestamp) <= SAME_SECONDS else None
+
+    def _source_jpeg(self, row: StoredFrame) -> bytes | None:
+        near = (row.index, row.timestamp) if row.index is not None else None
+        source = self._source_frame(row.timestamp, near)
+        return None if source is None else encode_frame(self._library.settings, self._video, source)
 
     def _note(self, row: StoredFrame, state: ImageState, expected: bytes | None) -> None:
-        own = f"{image_folder_name(self._video.fingerprint)}/{image_name(row.timestamp)}"
-        is_repaired = self._repair and expected is not None and row.image_path == own
-        if is_repaired and expected is not None:
-            write_jpeg(self._path(row), expected)
+        """Report an image that is not good, and replace it by `expected` if that is given and wanted."""
+        is_repaired = False
+        if self._repair is not None and expected is not None:
+            is_other = shows_other_content(self._path(row), expected)
+            is_repaired = self._repair.replace(row, expected, is_other_content=is_other)
         self._findings.add(
             FINDING_KINDS[state], self._video, frame_label(row.index, row.timestamp), repaired=is_repaired
         )
@@ -172,85 +252,11 @@ class ImageCheck:
         return self._library.frames_folder / row.image_path
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedImage:
-    """A decoded JPEG: its size in pixels and its reduced luma."""
-
-    width: int
-    height: int
-    luma: Luma
-
-
-def decode_image(jpeg: bytes) -> DecodedImage | None:
-    """Decode a JPEG completely, at reduced size; None if any part is broken."""
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-        across, down = small_size(width, height)
-        gray = simplejpeg.decode_jpeg(
-            jpeg, "GRAY", min_width=min(across, width), min_height=min(down, height), min_factor=1
-        )
-    except (ValueError, OSError):
-        return None
-    small = cv2.resize(np.asarray(gray, np.uint8)[:, :, 0], (across, down), interpolation=cv2.INTER_AREA)
-    return DecodedImage(width, height, np.asarray(small, np.uint8))
-
-
-def check_image_size(path: Path, size: tuple[int, int]) -> ImageState:
-    """Whether a JPEG exists, decodes, and has the size (width, height) expected of its frame."""
-    jpeg = _read(path)
-    if jpeg is None:
-        return ImageState.MISSING
-    image = decode_image(jpeg)
-    return ImageState.BROKEN if image is None else _compare_size((image.width, image.height), size)
-
-
-def compare_image(path: Path, expected: bytes) -> ImageState:
-    """Whether a JPEG shows the same as `expected`, a JPEG newly encoded from its source frame."""
-    jpeg = _read(path)
-    if jpeg is None:
-        return ImageState.MISSING
-    if jpeg == expected:
-        return ImageState.GOOD
-    image, wanted = decode_image(jpeg), decode_image(expected)
-    if image is None:
-        return ImageState.BROKEN
-    if wanted is None:
-        raise ValueError("a newly encoded JPEG cannot be decoded")
-    state = _compare_size((image.width, image.height), (wanted.width, wanted.height))
-    if state is ImageState.GOOD:
-        return ImageState.GOOD if largest_change(image.luma, wanted.luma) <= DIFFERENT_LEVELS else ImageState.DIFFERENT
-    if state is ImageState.RESIZED and _is_new_content(image.luma, wanted.luma):
-        return ImageState.DIFFERENT
-    return state
-
-
-def expected_size(width: int, height: int, edge: int) -> tuple[int, int]:
-    """The stored size (width, height) of an upright frame of this size."""
-    scale = min(1.0, edge / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
-def _compare_size(one: tuple[int, int], other: tuple[int, int]) -> ImageState:
-    if one == other:
-        return ImageState.GOOD
-    scale = max(one) / max(other)
-    most = SIZE_ROUNDING_PIXELS * max(1.0, scale)
-    is_same_shape = all(abs(theirs * scale - ours) <= most for ours, theirs in zip(one, other, strict=True))
-    return ImageState.RESIZED if is_same_shape else ImageState.SIZE
-
-
-def _is_new_content(luma: Luma, wanted: Luma) -> bool:
-    """Whether one shows content that the other does not, ignoring edges blurred or sharpened by resizing."""
-    height, width = wanted.shape
-    same = np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    return DEFAULT_LIKENESS.measure(wanted, same) < 1 - DIFFERENT_LEVELS / WHITE
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
+def _differs_from_row(row: StoredFrame, frame: SourceFrame) -> bool:
+    if row.dhash is None:
+        return False
+    measured = difference_hash(LumaShrinker().shrink(frame.av_frame))
+    return (int(row.dhash, 16) ^ measured).bit_count() > MAX_HASH_BITS
 
 
 def find_orphans(library: Library, video: VideoRow, findings: FindingLog, *, repair: bool) -> None:

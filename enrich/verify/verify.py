@@ -1,22 +1,27 @@
 """Verifies that the rows, images, source frames and model replies of a library are consistent.
 
 May run while a worker runs; then videos that are not fully extracted are skipped. Memory holds one page of rows.
-Nothing is written unless `repair` is set, which recreates images, recounts rows and deletes orphaned files.
+Nothing is written unless `repair` is set, which recreates images, discards descriptions of wrong images so that they
+are made again, queues videos with wrong positions for extraction, recounts rows and deletes orphaned files.
+
+One video never ends the verification of the others: whatever its check raises becomes a finding.
 """
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from db import checks, queries, runs
 from db.engine import reading, writing
 from db.migrate import SchemaError, check_integrity
 from db.models import ExtractionStatus
 from db.queries import VideoRow
-from enrich.errors import VideoError
-from enrich.library.images import require_same_file
+from enrich.errors import DiskFullError, ImageStorageError, VideoError
+from enrich.library.images import require_same_file, translated_errors
 from enrich.library.library import Library
 from enrich.process import is_alive
-from enrich.verify.findings import FindingGroup, FindingKind, FindingLog
+from enrich.verify.findings import POSITION_KINDS, FindingGroup, FindingKind, FindingLog
 from enrich.verify.images import ImageCheck, find_orphans, find_unknown_folders
 from enrich.verify.rows import check_counts, check_descriptions, check_sequence, check_status
 
@@ -29,6 +34,7 @@ class VerifyResult:
     frames: int
     groups: list[FindingGroup]
     skipped: list[str]  # while a worker runs: titles of videos not fully extracted yet
+    discarded: checks.DiscardedFrames  # waiting for a new description, since this or an earlier repair
 
     @property
     def found(self) -> int:
@@ -42,6 +48,12 @@ class VerifyResult:
     def is_consistent(self) -> bool:
         """Whether no problem is left after repairs."""
         return self.found == self.repaired
+
+    @property
+    def queued(self) -> list[str]:
+        """The titles of the videos that the repair queued for extraction again."""
+        titles = {group.video_id: group.title for group in self.groups if group.is_queued}
+        return [title or "" for title in titles.values()]
 
 
 def verify(
@@ -57,7 +69,8 @@ def verify(
     with reading(library.engine) as connection:
         has_worker = any(is_alive(run) for run in runs.live_runs(connection))
     if not _is_database_intact(library, findings, quick=quick, has_worker=has_worker):
-        return VerifyResult(0, 0, findings.groups, [])  # the rows of a damaged database are not worth comparing
+        # The rows of a damaged database are not worth comparing.
+        return VerifyResult(0, 0, findings.groups, [], checks.DiscardedFrames(0, 0))
     with reading(library.engine) as connection:
         rows = queries.videos(connection, video_ids)
     frames, skipped = 0, []
@@ -66,15 +79,24 @@ def verify(
         if has_worker and not is_extracted:
             skipped.append(video.title)
             continue
-        frames += _check_video(library, video, findings, quick=quick, repair=repair, on_progress=on_progress)
-        if is_extracted:
-            find_orphans(library, video, findings, repair=repair)
+        images = ImageCheck(library, video, findings, repair=repair)
+        try:
+            _check_video(library, video, images, findings, quick=quick, repair=repair, on_progress=on_progress)
+            if is_extracted:
+                find_orphans(library, video, findings, repair=repair)
+        except SQLAlchemyError:  # the database, not the video
+            raise
+        except Exception as error:  # noqa: BLE001  # the other videos are still checked
+            findings.add(FindingKind.UNCHECKED, video, _reason(error))
+        frames += images.frames
         with reading(library.engine) as connection:
             if not queries.videos(connection, [video.id]):
                 findings.discard_video(video.id)
     if video_ids is None and not has_worker:
         find_unknown_folders(library, findings, repair=repair)
-    return VerifyResult(len(rows) - len(skipped), frames, findings.groups, skipped)
+    with reading(library.engine) as connection:
+        discarded = checks.discarded_frames(connection, video_ids)
+    return VerifyResult(len(rows) - len(skipped), frames, findings.groups, skipped, discarded)
 
 
 def _is_database_intact(library: Library, findings: FindingLog, *, quick: bool, has_worker: bool) -> bool:
@@ -96,13 +118,13 @@ def _is_database_intact(library: Library, findings: FindingLog, *, quick: bool, 
 def _check_video(
     library: Library,
     video: VideoRow,
+    images: ImageCheck,
     findings: FindingLog,
     *,
     quick: bool,
     repair: bool,
     on_progress: Callable[[VideoRow, int], None],
-) -> int:
-    """Check one video; returns the number of kept frames checked."""
+) -> None:
     check_sequence(library.engine, video, findings)
     check_status(library.engine, video, findings)
     check_counts(library.engine, video, findings, repair=repair)
@@ -113,12 +135,25 @@ def _check_video(
     except VideoError as error:
         findings.add(FindingKind.FILE, video, str(error))
         has_file = False
-    images = ImageCheck(library, video, findings, repair=repair)
     if quick or not has_file or not video.kept:
         images.check_files(has_file=has_file)
-        return images.frames
-    try:
-        images.check_with_video(lambda decoded: on_progress(video, decoded))
-    except VideoError as error:
-        findings.add(FindingKind.UNDECODED, video, str(error))
-    return images.frames
+    else:
+        try:
+            with translated_errors(library, video):
+                images.check_with_video(lambda decoded: on_progress(video, decoded))
+        except (ImageStorageError, DiskFullError) as error:
+            findings.add(FindingKind.UNCHECKED, video, str(error))
+            return
+        except VideoError as error:
+            findings.add(FindingKind.UNDECODED, video, str(error))
+            has_file = False
+            images.check_files(has_file=False)
+    is_trusted = has_file and not findings.has(video, FindingKind.DAMAGED)
+    if repair and is_trusted and findings.has(video, *POSITION_KINDS):
+        with writing(library.engine) as connection:
+            if checks.queue_extraction(connection, video.id):
+                findings.mark_queued(video)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, VideoError) else f"{type(error).__name__}: {error}"

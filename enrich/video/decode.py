@@ -61,6 +61,7 @@ class SourceFrames:
 
     With `start` (seconds), decoding begins at the last key frame in the container's index at or before that time. If
     the index is coarse, the first frames may come a little later than `start`. The index of all frames is then None.
+    A container that cannot seek, such as a raw stream, is decoded from its first frame, and frames have their index.
 
     With `continue_at`, the first frame is that key frame, and everything is counted as if decoding had begun at the
     start. Raises InvalidCheckpointError if the key frame is not found.
@@ -82,8 +83,8 @@ class SourceFrames:
         threads: bool = True,
     ) -> None:
         self.path = Path(path)
-        self._container, self._stream = open_video(self.path)
-        self._stream.thread_type = "AUTO" if threads else "NONE"
+        self._threads = threads
+        self._open()
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         rate = self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS
         self.step = float(1 / Fraction(rate))
@@ -92,7 +93,7 @@ class SourceFrames:
         self._frames_expected = 0  # packets read that should each give a frame
         self.failures = 0
         self.decoded = 0
-        self._has_seeked = start is not None
+        self._has_seeked = start is not None and self._seek(start)
         self._last: float | None = None  # timestamp of the last frame
         self._frames: Iterator[SourceFrame] | None = None
         self._has_exact_seeking = has_exact_seeking(self._container, self._stream)
@@ -102,8 +103,6 @@ class SourceFrames:
         self._key_packets: dict[int, tuple[int, int]] = {}  # by pts: packets read and frames expected before it
         self._position: DecodePosition | None = None
         self._continue_at = continue_at
-        if start is not None:
-            self._seek(start)
         if continue_at is not None:
             self.decoded, self.failures = continue_at.decoded - 1, continue_at.failures
             self._packets_read, self._frames_expected = continue_at.packets_read, continue_at.frames_expected
@@ -133,12 +132,22 @@ class SourceFrames:
             self._frames.close()  # type: ignore[attr-defined]  # a generator
         self._container.close()
 
-    def _seek(self, start: float) -> None:
-        offset = round(start / self._time_base) + (self._stream.start_time or 0)
-        try:
-            self._container.seek(offset, stream=self._stream)
-        except av.FFmpegError:
-            self._container.seek(self._stream.start_time or 0, stream=self._stream)
+    def _open(self) -> None:
+        self._container, self._stream = open_video(self.path)
+        self._stream.thread_type = "AUTO" if self._threads else "NONE"
+
+    def _seek(self, start: float) -> bool:
+        """Seek to a time, or to the start if the container has no such time. False: it cannot seek at all."""
+        first = self._stream.start_time or 0
+        for offset in (round(start / self._time_base) + first, first):
+            try:
+                self._container.seek(offset, stream=self._stream)
+            except av.FFmpegError:
+                continue
+            return True
+        self._container.close()  # the failed seek may have read packets
+        self._open()
+        return False
 
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
@@ -190,13 +199,13 @@ class SourceFrames:
     def _demux(self) -> "Iterator[Packet[VideoStream]]":
         """The packets from the beginning or, after a seek, from the key frame at which decoding continues."""
         if self._continue_at is None:
-            yield from self._container.demux(self._stream)
+            yield from self._demux_from_here()
             return
         pts = self._continue_at.pts
         for margin in CONTINUE_MARGINS_SECONDS:
             self._container.seek(pts - round(margin / self._time_base), stream=self._stream)
             is_found = False
-            for packet in self._container.demux(self._stream):
+            for packet in self._demux_from_here():
                 is_found = is_found or (packet.is_keyframe and packet.pts == pts)
                 if is_found:
                     yield packet
@@ -205,6 +214,14 @@ class SourceFrames:
             if is_found:
                 return
         raise InvalidCheckpointError(f"no key frame has the timestamp {pts}")
+
+    def _demux_from_here(self) -> "Iterator[Packet[VideoStream]]":
+        while True:
+            try:
+                yield from self._container.demux(self._stream)
+            except IndexError:  # PyAV 18, at a packet of a stream that was not there when the file was opened
+                continue
+            return
 
     def _add_key_packet(self, pts: int) -> None:
         self._key_packets[pts] = (self._packets_read, self._frames_expected)

@@ -124,7 +124,7 @@ class Seeker:
                     yield packet
                 elif count > MAX_PACKETS:
                     return
-        except av.FFmpegError:
+        except (av.FFmpegError, IndexError):  # IndexError: see SourceFrames
             return
 
     def _decode_single(self, packets: "list[Packet[VideoStream]]") -> VideoFrame | None:

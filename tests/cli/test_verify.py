@@ -59,9 +59,54 @@ def test_verify_as_json(cli, library):
     assert said.code == 1
     value = said.json
     [group] = value.pop("groups")
-    assert value == {"videos": 2, "frames": 18, "problems": 1, "mended": 0, "left_out": []}
+    nothing_to_do = {"to_describe": 0, "to_describe_quick": 0, "to_extract": []}
+    assert value == {"videos": 2, "frames": 18, "problems": 1, "mended": 0, "left_out": []} | nothing_to_do
     assert (group["kind"], group["video_id"], group["count"]) == ("picture_missing", 2, 1)
     assert group["places"] == ["frame 2 at 0.080 s"]
+
+
+def swap_images(home, one, other):
+    first, second = image_file(home, one), image_file(home, other)
+    data = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(data)
+
+
+def test_mend_says_what_is_described_again(cli, library, standin):
+    swap_images(library, 9, 15)
+    said = cli("verify", "--mend")
+    step = (
+        "Descriptions of wrong images were discarded: 2 frames to describe again. "
+        "Run `everyframe enrich` or `everyframe start`."
+    )
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "party (2): 2 × image that does not show its frame: frame 2 at 0.080 s; frame 8 at 0.320 s. Repaired: 2.",
+        "18 frames of 2 videos: 2 problems found, 2 repaired.",
+        step,
+    ]
+    assert cli("verify").out.splitlines() == ["18 frames of 2 videos: no problems found.", step]
+    assert cli("verify", "--json").json["to_describe"] == 2
+    assert cli("verify", "numbers").out == "6 frames of 1 video: no problems found.\n"
+    assert cli("enrich").code == 0
+    assert sorted(number for number in standin.described if number is not None) == [102, 108]
+    assert cli("verify").out == "18 frames of 2 videos: no problems found.\n"
+
+
+def test_mend_says_what_is_extracted_again(cli, library):
+    change(library, "UPDATE frames SET stands_for = 2 WHERE id = 9")
+    assert "Fix: `everyframe verify --mend` queues the video for extraction again" in cli("verify").out
+    said = cli("verify", "--mend")
+    assert said.code == 1
+    *groups, total, step = said.out.splitlines()
+    assert all(
+        line.endswith("Fix: the video is queued for extraction again: run `everyframe enrich`") for line in groups
+    )
+    assert total == "18 frames of 2 videos: 2 problems found."
+    assert step == ("Queued for extraction again: 1 video (party). Run `everyframe enrich` or `everyframe start`.")
+    assert cli("verify", "--mend", "--json").json["to_extract"] == ["party"]
+    assert cli("enrich").code == 0
+    assert cli("verify").out == "18 frames of 2 videos: no problems found.\n"
 
 
 def test_unknown_video_is_refused(cli, library):

@@ -68,6 +68,38 @@ def test_threads_lose_no_frame_with_a_damaged_end(seed, tmp_path):
         assert threaded.failures == pytest.approx(single.failures, abs=1)
 
 
+def with_late_sound(flv, first, last):
+    """The bytes of an FLV file with a sound tag before every picture from `first` to `last` (seconds)."""
+    parts = [flv[:13]]
+    at = 13
+    while at < len(flv):
+        tag = flv[at : at + 15 + int.from_bytes(flv[at + 1 : at + 4], "big")]
+        milliseconds = int.from_bytes(tag[4:7], "big")
+        if 1000 * first <= milliseconds < 1000 * last:
+            sound = b"\x30" + bytes(200)  # uncompressed
+            size = len(sound).to_bytes(3, "big")
+            parts.append(b"\x08" + size + tag[4:8] + bytes(3) + sound + (11 + len(sound)).to_bytes(4, "big"))
+        parts.append(tag)
+        at += len(tag)
+    return b"".join(parts)
+
+
+def test_sound_that_starts_late_costs_no_frame(extracted, tmp_path):
+    path = numbered_clip(tmp_path / "late.flv", frames=225, size=(160, 90), fps=5, codec="flv")
+    path.write_bytes(with_late_sound(path.read_bytes(), 15, 30))
+    kept, extraction = extracted(path)
+    assert (len(kept), extraction.decoded, extraction.failures) == (225, 225, 0)
+    assert [frame.timestamp for frame in kept] == pytest.approx([number / 5 for number in range(225)], abs=0.001)
+    assert read_number(read_jpeg(tmp_path / "frames" / kept[-1].image_path)) == 224
+
+
+def test_a_damaged_raw_stream_that_cannot_be_sought_is_decoded_to_its_end(extracted, tmp_path):
+    clip = scratch(numbered_clip(tmp_path / "raw.h264", frames=120, gop=20))
+    kept, extraction = extracted(clip)
+    assert extraction.decoded == sum(frame.stands_for for frame in kept) < 120
+    assert read_number(read_jpeg(tmp_path / "frames" / kept[-1].image_path)) == 119
+
+
 def test_an_mp4_without_an_index_is_refused_in_one_line(tmp_path):
     clip = cut_off(numbered_clip(tmp_path / "clip.mp4"), 0.5)
     with pytest.raises(NotAVideoError, match=r"not a video, or its start is damaged"):

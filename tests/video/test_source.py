@@ -14,7 +14,7 @@ FRAMES = 120
 INDEXED = ["b-frames.mkv", "starts-late.mp4", "old.avi", "open-gop.mp4"]  # several key frames, and an index of them
 
 
-@pytest.fixture(params=[*INDEXED, "long-gop.mp4", "transport.ts", "mpeg2.mpg"])
+@pytest.fixture(params=[*INDEXED, "long-gop.mp4", "transport.ts", "mpeg2.mpg", "raw.h264"])
 def clip(request, tmp_path):
     how = {
         "long-gop.mp4": {"gop": 250},
@@ -22,6 +22,7 @@ def clip(request, tmp_path):
         "transport.ts": {"bframes": 2, "gop": 20},
         "starts-late.mp4": {"bframes": 2, "gop": 20, "times": [2 + n / 25 for n in range(FRAMES)]},
         "mpeg2.mpg": {"codec": "mpeg2video", "bframes": 2, "gop": 12, "options": {"qscale": "3"}},
+        "raw.h264": {"gop": 20},  # cannot be sought
         "old.avi": {"codec": "mpeg4", "gop": 20},
         "open-gop.mp4": {"bframes": 3, "gop": 20, "options": {"x264-params": "open-gop=1:bframes=3"}},
     }[request.param]
