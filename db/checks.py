@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, insert, select, true, update
+from sqlalchemy import Connection, exists, func, insert, select, true, update
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import aliased
 
