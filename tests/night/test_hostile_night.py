@@ -479,8 +479,8 @@ def figures(library: Workspace, disturbances: Disturbances, observer: Observer, 
         )
         text += (
             f"; longest life {len(life)} samples, first and last quarter: memory {memory[0]} and {memory[1]} MB"
-            f" (at most {max(sample.memory_bytes for sample in life) / 1e6:.0f}), files {files[0]} and {files[1]}, threads"
-            f" {threads[0]} and {threads[1]}"
+            f" (at most {max(sample.memory_bytes for sample in life) / 1e6:.0f}), files {files[0]} and {files[1]},"
+            f" threads {threads[0]} and {threads[1]}"
         )
     return text
 
