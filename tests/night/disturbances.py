@@ -163,7 +163,9 @@ class Disturbances:
         """Whether a crash may be counted: three of them would rightly fail a task, and the supervisor slows down."""
         if self._supervised_crashes >= SUPERVISED_CRASHES - 1:  # KILL_TWICE adds two
             return False
-        return not self.workspace.ask("SELECT 1 FROM tasks WHERE status = 'doing' AND crashes > 0")
+        return not self.workspace.ask(
+            "SELECT 1 FROM tasks WHERE (status = 'doing' AND crashes > 0) OR (status <> 'done' AND crashes > 1)"
+        )
 
     def _processes(self) -> tuple[psutil.Process | None, psutil.Process | None]:
         """The supervisor and its worker, which may not have registered a run yet."""
@@ -216,11 +218,15 @@ class Disturbances:
         return True
 
     def _stop_and_start(self) -> bool:
+        run = self.background.run()
+        is_starting = run.has_ended or not is_alive(run)  # a worker that has not registered its run gets no request
         stopped = control.stop(self.settings)
         if stopped is not None and stopped.was_killed:
-            self.unexpected.append(f"the worker {stopped.run.process.pid} did not stop in time and was killed")
             self.kills.append(Kill(time.monotonic(), ("stop",)))
-        self.note("stopped" if stopped is not None else "nothing to stop")
+            if not is_starting:
+                self.unexpected.append(f"the worker {stopped.run.process.pid} did not stop in time and was killed")
+        how = ", by force" if stopped is not None and stopped.was_killed else ""
+        self.note(f"stopped{how}{' while it started' if is_starting else ''}" if stopped else "nothing to stop")
         time.sleep(self.rng.uniform(0, 0.5))
         self._start()
         return stopped is not None

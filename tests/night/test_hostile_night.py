@@ -423,7 +423,8 @@ def repeated_calls(replies: list[Reply], kills: list[Kill], began: float) -> tup
     ]
     if unexplained:
         problems.append(
-            f"{len(unexplained)} calls were repeated without a kill: (image, answered at, asked at) {unexplained[:8]}"
+            f"{len(unexplained)} calls were repeated without a kill (a worker that crashes by itself repeats some too):"
+            f" (image, answered at, asked at) {unexplained[:8]}"
         )
     return lost.total() + len(unexplained), problems
 

@@ -17,7 +17,12 @@ LONG_COMMAS = 1_500_000
 LONG_BYTES = 4_000_000
 CHUNK_BYTES = 64_000
 RARE = 0.05  # the weight of a kind that takes seconds to send or to read, relative to the others
-TRUTHFUL = frozenset(("huge counts", "odd counts", "thinking", "control characters", "lone surrogate", "stray tokens"))
+TRUTHFUL = frozenset(
+    (
+        "huge counts", "odd counts", "wrong counts", "thinking", "control characters", "lone surrogate", "stray tokens",
+        "deep envelope",
+    )
+)  # fmt: skip
 
 
 def _with_content(good: Good, content: str, **more: Any) -> bytes:
@@ -130,7 +135,7 @@ def _wrong_counts(good: Good, _: str, rng: random.Random) -> bytes:
 
 def _wrong_envelope(good: Good, _: str, rng: random.Random) -> bytes:
     wrong: list[Any] = [
-        [], "", 7, None, math.nan, {}, [good], {"response": "x"}, {"error": {"message": "x"}},
+        [], "", 7, None, math.nan, {}, [{}], {"response": "x"}, {"error": {"message": "x"}},
         {"done": True, "message": None}, {"done": True, "message": []}, {"done": True, "message": {"content": 7}},
         {"done": True, "message": {"role": 5, "content": None}}, {"done": "yes", "message": {"content": {}}},
     ]  # fmt: skip
