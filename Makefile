@@ -37,7 +37,7 @@ test: setup  ## run the checks and the fast tests (a few minutes)
 test-all: setup  ## run the slow tests
 	$(BIN)/python -m pytest -m slow --ignore=tests/night
 
-test-night: setup  ## run the fault injection tests: kills, power loss, full disks (15 minutes, needs an idle machine)
+test-night: setup  ## run the fault injection tests: kills, power loss, full disks (35 minutes, needs an idle machine)
 	$(BIN)/python -m pytest -m slow tests/night
 
 coverage: setup  ## run the fast tests with coverage and print it (about a third slower than without)

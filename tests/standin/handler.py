@@ -34,7 +34,7 @@ class Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self.released = threading.Event()
         self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), Handler)
+        super().__init__(("127.0.0.1", port), standin.handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -234,13 +234,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def _send(
         self, status: int, payload: bytes, *, kind: str = "application/json", declared: int | None = None
-    ) -> None:
+    ) -> bool:
+        """Send a response. Returns whether the client was still connected."""
         head = (
             f"HTTP/1.1 {int(status)} {HTTPStatus(status).phrase}\r\nContent-Type: {kind}\r\n"
             f"Content-Length: {len(payload) if declared is None else declared}\r\n\r\n"
         )
-        with contextlib.suppress(OSError):  # the client may have disconnected
+        try:
             self.wfile.write(head.encode() + payload)
+        except OSError:
+            return False
+        return True
 
 
 def _refuse(standin: "StandIn", seconds: float) -> None:

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from tests.standin.handler import Server
+from tests.standin.handler import Handler, Server
 from tests.standin.models import Conduct, ShelfModel
 from tests.standin.request import Refusal, Request
 from tests.standin.tricks import BUSY_WORDS, Play, Trick
@@ -18,6 +18,8 @@ from tests.standin.tricks import BUSY_WORDS, Play, Trick
 
 class StandIn:
     """A stand-in for Ollama, in threads of this process. `with StandIn() as ollama: ollama.address`."""
+
+    handler: ClassVar[type[Handler]] = Handler
 
     def __init__(self, *, port: int = 0, **conduct: Any) -> None:
         self.conduct = Conduct(**conduct)
