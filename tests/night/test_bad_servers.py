@@ -8,6 +8,7 @@ import pytest
 from enrich.control import control
 from enrich.settings import Settings
 from enrich.worker import host_runner, result_writer
+from enrich.worker.failure_attribution import FAILURE_THRESHOLD
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
@@ -117,7 +118,7 @@ async def test_temporarily_empty_replies_fail_no_frame(
         standin.calm()
         summary = await running.end()
     assert summary.failures == []
-    assert_complete(workspace, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
+    assert_complete(workspace, most_attempts=FAILURE_THRESHOLD - 1)
     assert_truthful(workspace)
 
 
@@ -130,4 +131,4 @@ async def test_host_with_empty_replies_beside_a_healthy_one_fails_no_frame(
     both.add(numbered_clip(tmp_path / "film.mp4", frames=40))
     summary = await both.enrich()
     assert summary.failures == []
-    assert_complete(both, most_attempts=host_runner.FAILURE_THRESHOLD - 1)
+    assert_complete(both, most_attempts=FAILURE_THRESHOLD - 1)
