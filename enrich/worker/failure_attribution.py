@@ -9,13 +9,13 @@ import time
 from dataclasses import dataclass
 
 from enrich.describe.describer import Answer
-from enrich.errors import ConnectionLostError, DescribeError, RunnerCrashedError
+from enrich.errors import ConnectionLostError, DescribeError, HostError, RunnerCrashedError
 from enrich.worker.host_suspects import RECOVERY_SECONDS, HostSuspects
 from enrich.worker.prefetch import PrefetchedFrame
 from enrich.worker.result_writer import ResultWriter
 
 FAILURE_THRESHOLD = 3  # failures in a row that make the host a suspect, too
-MOST_SLOW_RECOVERIES = 1  # of a host over one frame alone, before the frame is blamed: the host may be restarting
+MOST_OUTAGES = 1  # of a host over one frame alone, before the frame is blamed: somebody may be restarting the host
 CRASHES = (RunnerCrashedError, ConnectionLostError)  # they end every request in flight
 
 
@@ -43,7 +43,7 @@ class FailureAttribution:
         self._suspects = suspects
         self._in_a_row: list[Failure] = []  # counted as attempts; a frame may be among them more than once
         self._alone: Failure | None = None  # of a suspect, not counted yet
-        self._was_down = False  # the host failed a probe since then
+        self._was_down = False  # the host itself was down since then: somebody may be restarting it
 
     @property
     def is_undecided(self) -> bool:
@@ -62,7 +62,8 @@ class FailureAttribution:
 
     def record_alone(self, item: PrefetchedFrame, error: DescribeError | None, answer: Answer | None) -> None:
         """A suspect failed alone on the host. Its attempt is counted if the host passes its next probe."""
-        self._alone, self._was_down = Failure(item, error, answer, time.monotonic()), False
+        self._alone = Failure(item, error, answer, time.monotonic())
+        self._was_down = isinstance(error, HostError)  # the server itself, not only its model runner
         if self._alone.is_crash:
             self._suspects.brought_down(item)
 
@@ -90,7 +91,7 @@ class FailureAttribution:
         failure = self._alone
         if failure is None:
             return None
-        if self._was_down and self._suspects.recovered_slowly(failure.item) <= MOST_SLOW_RECOVERIES:
+        if self._was_down and self._suspects.count_outage(failure.item) <= MOST_OUTAGES:
             self.drop()
             return None
         self._alone = None

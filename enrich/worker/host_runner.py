@@ -305,6 +305,8 @@ class HostRunner:
         elif trouble is not None and not isinstance(error, CRASHES):
             self._give_back(item)
             self._breaker.open(trouble)
+            if alone:  # a host that stays busy must not keep its suspects from the others
+                self._suspects.release(self.host)
         else:
             await self._frame_failed(item, error, None, alone=alone)
 

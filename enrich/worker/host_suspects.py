@@ -26,7 +26,7 @@ class _Suspect:
     host: str | None  # that retries it; None: any host
     item: PrefetchedFrame | None = None  # held for the retry; None: it is in flight, or not claimed again yet
     brought_down_at: float | None = None  # monotonic: when `host` last went down over this frame alone
-    slow_recoveries: int = 0  # how often the host went down over it alone and did not pass its next probe
+    outages: int = 0  # how often the host itself was down while this frame was alone on it
 
 
 class HostSuspects:
@@ -86,11 +86,11 @@ class HostSuspects:
         """The frame's host went down over it alone."""
         self._suspects[item.task.id].brought_down_at = time.monotonic()
 
-    def recovered_slowly(self, item: PrefetchedFrame) -> int:
-        """The host that went down over this frame alone passes its probe now, but not the first one. How often so."""
+    def count_outage(self, item: PrefetchedFrame) -> int:
+        """The host was down, not only its model runner, while the frame was alone on it. Returns how often so far."""
         known = self._suspects[item.task.id]
-        known.slow_recoveries += 1
-        return known.slow_recoveries
+        known.outages += 1
+        return known.outages
 
     def release(self, host: str) -> None:
         """`host` cannot describe now: other hosts may try its suspects, unless one of them brought it down lately."""

@@ -348,6 +348,21 @@ async def test_frames_in_flight_at_a_host_that_goes_away_go_to_the_other(
     assert_complete_without_attempts(workspace)
 
 
+async def test_suspects_of_a_host_that_stays_busy_go_to_the_other(
+    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
+) -> None:
+    with StandIn(parallel=8, delay=0.03) as second:
+        standin.behave(delay=0.03)
+        second.play(Trick.CRASH, times=1, frames=range(10, 60))
+        workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}", concurrency=4)
+        workspace.add(clip(60))
+        async with Running(workspace, RunOptions()) as running:
+            await until(lambda: second.crashes, "the second host crashes")
+            second.play(Trick.BUSY)
+            assert (await running.end()).is_good
+    assert_complete_without_attempts(workspace)
+
+
 @pytest.mark.parametrize("more", [3, 4, 5, 6, 8])
 async def test_host_that_recovers_before_its_probe_costs_no_frame(
     workspace: Workspace, standin: StandIn, clip: Clip, more: int

@@ -279,13 +279,14 @@ async def test_frames_in_flight_of_a_crash_are_retried_alone(crash: DescribeErro
     assert max(harness.describer.in_flight_at_calls[8:]) == 4
 
 
-@pytest.mark.parametrize("crash", CRASHES)
-async def test_frame_that_takes_the_host_down_alone_is_blamed(crash: DescribeError) -> None:
+@pytest.mark.parametrize(("crash", "times"), [(CRASHES[0], 1), (CRASHES[1], 2)])
+async def test_frame_that_takes_the_host_down_alone_is_blamed(crash: DescribeError, times: int) -> None:
+    """Where the server itself went down, somebody may have restarted it: only from the second time on."""
     harness = Harness(5, slots=2)
-    harness.describer.script = [crash, crash, crash]  # two in flight, then the first of them alone
+    harness.describer.script = [crash, crash, *[crash] * times]  # both frames in flight, then one of them alone
     await harness.run(lambda: len(harness.answered) == 4, "the others are answered")
     assert harness.failed == [0]
-    assert harness.answered[0] == 1
+    assert 0 not in harness.answered
 
 
 async def test_outage_during_a_lone_retry_blames_no_frame() -> None:
