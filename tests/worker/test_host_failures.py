@@ -303,19 +303,6 @@ async def test_crash_of_the_model_runner_fails_only_its_frame(
     assert_settled(workspace)
 
 
-async def test_normal_concurrency_returns_after_a_crash(
-    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
-) -> None:
-    standin.behave(delay=0.05)
-    standin.play(Trick.CRASH, frames=[6], times=1)
-    workspace = make_workspace(concurrency=4)
-    workspace.add(clip(60))
-    assert (await workspace.enrich()).is_good
-    assert_complete_without_attempts(workspace)
-    last = [request.at for request in standin.chats][-40:]
-    assert last[-1] - last[0] < 40 * 0.05  # one at a time takes at least that
-
-
 async def test_frame_that_crashes_one_host_is_not_given_to_others(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:
