@@ -212,13 +212,11 @@ def release_run(connection: Connection, run_id: int) -> int:
 def refund_attempts(connection: Connection, task_ids: Collection[int]) -> int:
     """Subtract one attempt from each task, because its host was at fault. Returns how many were changed.
 
-    Failed tasks become todo. A task that was claimed again in the meantime stays claimed.
+    Failed tasks become todo. A task that was claimed again in the meantime stays claimed, one that is done stays done.
     """
     status = case((Task.status == TaskStatus.FAILED, TaskStatus.TODO), else_=Task.status)
     statement = (
-        update(Task)
-        .where(Task.id.in_(task_ids), Task.status != TaskStatus.DONE, Task.attempts > 0)
-        .values(attempts=Task.attempts - 1, status=status)
+        update(Task).where(Task.id.in_(task_ids), Task.attempts > 0).values(attempts=Task.attempts - 1, status=status)
     )
     return _changed(connection, statement) if task_ids else 0
 

@@ -18,11 +18,14 @@ EveryFrameError                 base class
 └── DescribeError               one call to a describer failed
     ├── HostError               the host failed, not the image: never counts as an attempt at the frame
     │   ├── HostDownError       the host is not responding
+    │   │   └── ConnectionLostError  the connection broke during the call: the host went down, perhaps over the image
     │   └── HostBusyError       the host reports that it is overloaded
     ├── ModelError              the model is missing, is text-only, or would upload images: needs the user
     │   └── AccountError        the API key is missing or invalid, or the account is out of credit: needs the user
     ├── CallTimeoutError        no reply in time: counts as an attempt
     └── CallFailedError         the host replied with an error: counts as an attempt
+        ├── RunnerCrashedError  the host's model runner ended during the call, perhaps over the image
+        ├── ImageTooLargeError  the host or the model takes no image of this size: a smaller one is sent
         ├── RequestRefusedError the Claude API rejected the request (in `enrich.describe.claude.client`)
         └── NotFoundError       the object does not exist at Anthropic, or not for this key (there too)
 """
@@ -96,6 +99,10 @@ class HostDownError(HostError):
     """The host is not responding."""
 
 
+class ConnectionLostError(HostDownError):
+    """The connection broke during the call: the host went down, perhaps over one of the images in flight."""
+
+
 class HostBusyError(HostError):
     """The host reports that it is overloaded."""
 
@@ -114,3 +121,11 @@ class CallTimeoutError(DescribeError):
 
 class CallFailedError(DescribeError):
     """The host replied with an error. Counts as an attempt."""
+
+
+class RunnerCrashedError(CallFailedError):
+    """The host's model runner ended during the call, perhaps over another image in flight."""
+
+
+class ImageTooLargeError(CallFailedError):
+    """The host or the model takes no image of this size. A smaller one is sent, as far as that makes sense."""

@@ -150,7 +150,7 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.02)
     monkeypatch.setattr(host_runner, "LONGEST_BACKOFF_SECONDS", 0.1)
-    monkeypatch.setattr(host_runner, "HEALTH_CHECK_POLL_SECONDS", 0.02)
+    monkeypatch.setattr(host_health, "HEALTH_CHECK_POLL_SECONDS", 0.02)
     monkeypatch.setattr(host_health, "FEWEST_FRAMES", 10_000)  # no health check where a test counts requests
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)

@@ -1,16 +1,27 @@
 """The health of a run's hosts: when a health check is due, its result, and which host gets no frames.
 
-A host that fails its health check gets no frames only while another host passes its own and replies. Where all hosts
-fail, the model is weak, and weak descriptions are better than none.
+A host that fails its health check gets no frames only while another host passes its own and replies, or while the
+health check of another host is running, which decides. Where all hosts fail, the model is weak, and weak descriptions
+are better than none.
 """
 
+import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from enrich.describe.health_check import HealthCheckResult
+from enrich.describe.describer import Describer
+from enrich.describe.health_check import HealthCheckResult, check_health
+from enrich.errors import DescribeError
+from enrich.logs import Action, about
+from enrich.worker.circuit_breaker import GateClosedError, RequestGate
 from enrich.worker.run_options import RunOptions
 
+log = logging.getLogger(__name__)
+
+HEALTH_CHECK_POLL_SECONDS = 2.0  # how often to look whether a health check is due
 HEALTH_CHECK_SECONDS = 2 * 3600.0  # between two health checks of a host in a long run
 UNHEALTHY_RECHECK_SECONDS = 300.0  # until an unhealthy host is checked again
 GONE_SECONDS = 300.0  # an unresponsive host counts as healthy for this long: it may be restarting
@@ -28,6 +39,7 @@ class _HostRecord:
     answers: int = 0  # to frames, since checked_at
     counted_at: int | None = None  # `answers` when the frames left were last counted
     same_in_a_row: int = 0
+    is_being_checked: bool = False
     gone_since: float | None = None
 
 
@@ -40,6 +52,7 @@ class HostHealth:
         self._count_ahead = count_ahead
         self._clock = clock
         self._hosts: dict[str, _HostRecord] = {}
+        self._check_ended = asyncio.Event()
 
     async def is_due(self, host: str) -> bool:
         """Whether the host's health check is due."""
@@ -51,10 +64,17 @@ class HostHealth:
         known.counted_at = known.answers  # a database query: not again before the next reply
         return await self._count_ahead() >= FEWEST_FRAMES
 
-    def begin(self, host: str) -> None:
-        """A health check begins. If no result is reported, the next one is due after FEWEST_FRAMES."""
+    @contextmanager
+    def checking(self, host: str) -> Iterator[None]:
+        """Enter it around a health check. If no result is reported, the next one is due after FEWEST_FRAMES."""
         known = self._known(host)
         known.checked_at, known.answers, known.counted_at = self._clock(), 0, None
+        known.is_being_checked = True
+        try:
+            yield
+        finally:
+            known.is_being_checked = False
+            self._check_ended.set()
 
     def report(self, host: str, result: HealthCheckResult) -> None:
         """A health check was completed."""
@@ -93,6 +113,17 @@ class HostHealth:
         """Whether the host gets no frames: its health check failed, and another host is healthy."""
         return self.is_bad(host) and any(self._is_healthy(other) for other in self._hosts.values())
 
+    def is_undecided(self, host: str) -> bool:
+        """Whether its health check failed while that of another host is running, which tells if the model is weak."""
+        others = (known for other, known in self._hosts.items() if other != host)
+        return self.is_bad(host) and not self.is_unhealthy(host) and any(known.is_being_checked for known in others)
+
+    async def wait_until_decided(self, host: str) -> None:
+        """Wait until no other host's health check decides about this host."""
+        while self.is_undecided(host):
+            self._check_ended.clear()
+            await self._check_ended.wait()
+
     def sentences(self) -> dict[str, str]:
         """Warnings for people, by host; healthy hosts are left out."""
         warnings = {}
@@ -129,6 +160,60 @@ class HostHealth:
 
     def _known(self, host: str) -> _HostRecord:
         return self._hosts.setdefault(host, _HostRecord())
+
+
+class HealthChecker:
+    """Runs the health checks of one host, on its event loop; `health` gets the results."""
+
+    def __init__(self, describer: Describer, host: str, health: HostHealth, stopping: asyncio.Event) -> None:
+        self._describer = describer
+        self._host = host
+        self._health = health
+        self._stopping = stopping
+        self._running = asyncio.Lock()  # held while health check images are out
+
+    async def repeat(self, slots: asyncio.Semaphore, on_held_back: Callable[[], None]) -> None:
+        """Run the health check whenever it is due, in the slots, between frames; until cancelled.
+
+        `on_held_back` is called when the host must get no frames.
+        """
+        while True:
+            async with self._running:
+                if self._describer.is_model and await self._health.is_due(self._host):
+                    await self.check(slots)
+            if self._health.is_unhealthy(self._host) or self._health.is_undecided(self._host):
+                on_held_back()
+            await asyncio.sleep(HEALTH_CHECK_POLL_SECONDS)
+
+    async def check(self, slots: asyncio.Semaphore) -> None:
+        """Run the health check, unless the worker stops. If a request fails, frames will show what is wrong."""
+        was_bad = self._health.is_bad(self._host)
+        gate = RequestGate(slots, self._stopping.is_set)  # also while the circuit breaker is open
+        with self._health.checking(self._host):
+            checking = asyncio.create_task(check_health(self._describer, self._host, gate=gate))
+            stopped = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait((checking, stopped), return_when=asyncio.FIRST_COMPLETED)
+                if not checking.done():
+                    return
+                result = checking.result()
+            except (GateClosedError, DescribeError) as error:
+                log.debug("health check of %s not completed: %s", self._host, error)
+                return
+            finally:
+                for task in (checking, stopped):
+                    task.cancel()
+                await asyncio.gather(checking, stopped, return_exceptions=True)
+            self._health.report(self._host, result)
+        if result.is_bad:
+            log.warning("%s", result.sentence, extra=about(Action.HEALTH_CHECK_FAILED, host=self._host))
+        elif was_bad:
+            log.info("%s", result.sentence, extra=about(Action.HOST_READY, host=self._host))
+
+    async def wait(self) -> None:
+        """Wait until a health check that is running has ended."""
+        async with self._running:
+            pass
 
 
 def frames_ahead(options: RunOptions, *, left: int, described: int, seconds: float, time_left: float | None) -> int:

@@ -7,7 +7,7 @@ isolate suspects instead: it works on one suspected task at a time, so that the 
 import asyncio
 import logging
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import partial
 from typing import Any
@@ -16,15 +16,12 @@ from db import queries, store
 from db.engine import reading
 from db.models import DEEP, HostState, TaskKind
 from enrich.describe.describer import Describer
-from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError
 from enrich.logs import Action, about
-from enrich.schedule.gap_filling import GapFilling
 from enrich.worker.decoder import Decoder
-from enrich.worker.host_health import HostHealth
-from enrich.worker.host_runner import HostRunner
+from enrich.worker.host_runner import DescribeState, HostRunner
+from enrich.worker.host_suspects import HostSuspects
 from enrich.worker.prefetch import Prefetcher
-from enrich.worker.result_writer import ResultWriter
 from enrich.worker.run_context import RunContext
 from enrich.worker.run_options import RunOptions
 
@@ -36,17 +33,6 @@ class SuspectKind(StrEnum):
 
     FRAMES = "frames"  # first: they are quicker
     VIDEOS = "videos"
-
-
-@dataclass(frozen=True, slots=True)
-class DescribeState:
-    """What a run learns while describing; it outlives the pipelines."""
-
-    describer: Describer
-    writer: ResultWriter
-    health: HostHealth
-    gap_filling: GapFilling | None
-    history: ReplyHistory = field(default_factory=ReplyHistory)
 
 
 class Pipeline:
@@ -76,6 +62,7 @@ class Pipeline:
         self.decoder = Decoder(
             context, options, passes=tuple({DEEP, context.pass_}), on_frames=self._on_frames, stopping=self._stopping
         )
+        self._suspects = HostSuspects()
         self.runners: list[HostRunner] = []
         self._extraction: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[Any]] = []  # which end by themselves once the pipeline stops
@@ -149,6 +136,8 @@ class Pipeline:
         try:
             await self._context.database.drain()  # a result that is not saved yet must not be released
         finally:
+            for item in self._suspects.take_all():
+                self.prefetcher.return_item(item)
             if not keeps_claims:
                 await self.prefetcher.close()
 
@@ -171,12 +160,10 @@ class Pipeline:
     def _host_runner(self, describing: DescribeState, host: str) -> HostRunner:
         return HostRunner(
             self._context,
-            describing.describer,
+            describing,
             host,
             prefetcher=self.prefetcher,
-            writer=describing.writer,
-            history=describing.history,
-            health=describing.health,
+            suspects=self._suspects,
             stopping=self._stopping,
         )
 

@@ -33,10 +33,10 @@ from enrich.worker.database_thread import DatabaseThread
 from enrich.worker.extract_task import ExtractionProgress
 from enrich.worker.heartbeat import Heartbeat
 from enrich.worker.host_health import HostHealth, frames_ahead
+from enrich.worker.host_runner import DescribeState
 from enrich.worker.keep_awake import SleepInhibitor
 from enrich.worker.lease_renewal import LeaseRenewal
 from enrich.worker.pipeline import (
-    DescribeState,
     Pipeline,
     SuspectKind,
     remaining_options,

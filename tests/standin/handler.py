@@ -138,6 +138,7 @@ class Handler(BaseHTTPRequestHandler):
         if not body.get("messages"):
             return self._load(model, body)
         with standin.slot(self.server.stopping) as waited:
+            crashes = standin.crashes
             start = time.monotonic() if waited else request.at
             first = model.name not in standin.loaded
             standin.loaded.add(model.name)
@@ -155,6 +156,8 @@ class Handler(BaseHTTPRequestHandler):
             remaining = start + load + standin.conduct.delay - time.monotonic()
             if remaining > 0:
                 self.server.stopping.wait(remaining)
+            if standin.crashes != crashes:
+                raise Refusal(*REFUSALS[Trick.CRASH])
         took = time.monotonic() - start
         message = {"role": "assistant", "content": content} | ({"thinking": thinking} if thinking else {})
         reply = {
@@ -197,6 +200,8 @@ class Handler(BaseHTTPRequestHandler):
         return b""
 
     def _misbehave(self, play: Play, request: Request) -> bytes | None:
+        if play.trick is Trick.CRASH:
+            self.server.standin.crashes += 1
         if play.trick in REFUSALS:
             status, words = REFUSALS[play.trick]
             raise Refusal(status, words.format(model=request.body.get("model")))

@@ -26,6 +26,7 @@ class StandIn:
         self.history: list[Request] = []
         self.plays: list[Play] = []
         self.loaded: set[str] = set()
+        self.crashes = 0  # of the model runner
         self._port = port
         self._lock = threading.Condition()
         self._running = 0
@@ -114,7 +115,7 @@ class StandIn:
         """The first trick that fits the request. Counts it as used once."""
         with self._lock:
             for play in self.plays:
-                if play.fits(chat=chat, numbers=request.numbers, prompt=request.prompt, structured=structured):
+                if play.fits(request, chat=chat, structured=structured):
                     if play.times is not None:
                         play.times -= 1
                     return play

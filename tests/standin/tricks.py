@@ -18,6 +18,9 @@ class Trick(StrEnum):
     BUSY = "busy"  # 503
     MISSING = "missing"  # 404
     ERROR = "error"  # 500
+    CRASH = "crash"  # the model runner ends: 500 for every call in flight
+    REFUSE = "refuse"  # 500, for this image only
+    TOO_LARGE = "too large"  # 413 for images with a long edge above `edge`
     BAD_GATEWAY = "bad gateway"  # 502, as from a proxy
     HTML = "html"  # a web page instead of JSON
     BROKEN_JSON = "broken json"
@@ -37,11 +40,15 @@ class Trick(StrEnum):
 PROTOCOL = frozenset(list(Trick)[: list(Trick).index(Trick.SPACES)])
 ONE_TEXT = "A man stands in a room and looks at the camera."
 
+CRASH_WORDS = "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error"
 BUSY_WORDS = "server busy, please try again.  maximum pending requests exceeded"
 REFUSALS = {
     Trick.BUSY: (HTTPStatus.SERVICE_UNAVAILABLE, BUSY_WORDS),
     Trick.MISSING: (HTTPStatus.NOT_FOUND, 'model "{model}" not found, try pulling it first'),
     Trick.ERROR: (HTTPStatus.INTERNAL_SERVER_ERROR, "llama runner process has terminated: exit status 2"),
+    Trick.TOO_LARGE: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "<html><h1>413 Request Entity Too Large</h1></html>"),
+    Trick.CRASH: (HTTPStatus.INTERNAL_SERVER_ERROR, CRASH_WORDS),
+    Trick.REFUSE: (HTTPStatus.INTERNAL_SERVER_ERROR, "failed to process inputs: unable to make an embedding"),
 }
 # Raw responses: status, payload, and the declared length if it differs from the true one.
 ODD_ANSWERS: dict[Trick, tuple[HTTPStatus, bytes, int | None]] = {
@@ -62,16 +69,19 @@ class Play:
     frames: frozenset[int] | None = None  # only for images with these numbers
     word: str = "Erna"  # the name that CONTEXT_NAME repeats if the prompt contains it
     stubborn: bool = False  # bad replies also in plain style
+    edge: int = 0  # pixels, of TOO_LARGE
     everywhere: bool = False  # protocol tricks also for requests that need no model
 
-    def fits(self, *, chat: bool, numbers: tuple[int | None, ...], prompt: str, structured: bool) -> bool:
+    def fits(self, request: Request, *, chat: bool, structured: bool) -> bool:
         """Whether the trick applies to such a request."""
+        if self.trick is Trick.TOO_LARGE and all(max(one.width, one.height) <= self.edge for one in request.sights):
+            return False
         if self.times == 0 or not (chat or (self.everywhere and self.trick in PROTOCOL)):
             return False
-        if self.frames is not None and not self.frames.intersection(numbers):
+        if self.frames is not None and not self.frames.intersection(request.numbers):
             return False
         if self.trick is Trick.CONTEXT_NAME:
-            return self.word in prompt
+            return self.word in request.prompt
         return structured or self.stubborn or self.trick in PROTOCOL
 
 

@@ -1,6 +1,7 @@
 """Failing hosts: one that is down, busy, slow, broken or without its model costs time, and no attempt."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.worker import host_runner, result_writer
+from enrich.worker.failure_attribution import FAILURE_THRESHOLD
 from enrich.worker.host_runner import HostRunner
 from enrich.worker.run_options import RunOptions
 from tests.standin import ShelfModel, StandIn, Trick
@@ -172,10 +174,10 @@ async def test_attempts_are_refunded_to_frames_already_claimed_again(
     workspace.add(clip(frames=6))
     await workspace.worker(RunOptions(describe=False)).run()
     standin.play(Trick.HANG, frames=[0], times=1)
-    standin.play(Trick.ERROR, frames=range(6))
+    standin.play(Trick.REFUSE, frames=range(6))
     async with Running(workspace, RunOptions()) as running:
         await until(workspace.attempts, "a frame has failed")
-        standin.play(Trick.ERROR)
+        standin.play(Trick.REFUSE)
         await until(lambda: workspace.states_of_runs()[-1] == "waiting", "the run waits")
         assert workspace.attempts() == 0
         standin.calm()
@@ -190,11 +192,11 @@ async def test_last_frames_do_not_fail_because_of_a_failing_host(
 ) -> None:
     """With fewer frames left than a failure streak needs, the same ones fail repeatedly: the host is still to blame."""
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0.2)
-    standin.play(Trick.ERROR, frames=range(frames))
+    standin.play(Trick.REFUSE, frames=range(frames))
     workspace.add(clip(frames=frames))
     async with Running(workspace, RunOptions()) as running:
         await until(workspace.attempts, "a frame has failed once")
-        standin.play(Trick.ERROR)
+        standin.play(Trick.REFUSE)
         await until(lambda: workspace.states_of_runs() == ["waiting"], "the run waits")
         assert workspace.attempts() == 0
         standin.calm()
@@ -262,4 +264,106 @@ async def test_host_failing_during_a_run_fails_no_frame(
             summary = await running.end()
     assert summary.is_good
     assert summary.counts.frames_failed == 0
+    assert_truthful(workspace)
+
+
+ATTEMPTS = "SELECT status, attempts, count(*) FROM tasks WHERE kind = 'describe' GROUP BY 1, 2 ORDER BY 1"
+
+
+def requests(standin: StandIn) -> int:
+    """How many calls to the model were made, warm-ups included."""
+    return sum(request.path == "/api/chat" for request in list(standin.history))
+
+
+def failed_requests(standin: StandIn) -> Counter[int | None]:
+    """How often each image got an error, by its number."""
+    return Counter(number for request in standin.chats if request.status >= 500 for number in request.numbers)
+
+
+@pytest.mark.parametrize("concurrency", [2, 4, 8])
+async def test_crash_of_the_model_runner_fails_only_its_frame(
+    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip, concurrency: int
+) -> None:
+    """Every request in flight fails with it. Those frames are retried alone, so that each crash has one culprit."""
+    standin.behave(delay=0.03)
+    standin.play(Trick.CRASH, frames=[9, 23])
+    workspace = make_workspace(concurrency=concurrency)
+    workspace.add(clip(30))
+    summary = await workspace.enrich()
+    assert summary.counts.frames_failed == 2
+    assert summary.counts.frames_described == 28
+    assert workspace.ask(ATTEMPTS) == [
+        ("done", 0, 28),
+        ("failed", 3, 2),
+    ]
+    failed = failed_requests(standin)
+    assert {number for number, times in failed.items() if times > 1} <= {9, 23}
+    assert max(failed[9], failed[23]) == 4  # with others, and three times alone
+    assert failed.total() - failed[9] - failed[23] <= 2 * (concurrency - 1)
+    assert_settled(workspace)
+
+
+async def test_frame_that_crashes_one_host_is_not_given_to_others(
+    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
+) -> None:
+    with StandIn(parallel=8, delay=0.03) as second:
+        standin.behave(delay=0.03)
+        for host in (standin, second):
+            host.play(Trick.CRASH, frames=[9])
+        workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}", concurrency=4)
+        workspace.add(clip(40))
+        summary = await workspace.enrich()
+        assert {standin.crashes, second.crashes} == {0, 4}
+    assert summary.counts.frames_failed == 1
+    assert workspace.ask(ATTEMPTS) == [
+        ("done", 0, 39),
+        ("failed", 3, 1),
+    ]
+
+
+async def test_frames_in_flight_at_a_host_that_goes_away_go_to_the_other(
+    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
+) -> None:
+    with StandIn(parallel=8, delay=0.03) as second:
+        standin.behave(delay=0.03)
+        workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}", concurrency=4)
+        workspace.add(clip(60))
+        async with Running(workspace, RunOptions()) as running:
+            await until(lambda: len(second.described) > 3, "the second host describes")
+            second.stop()
+            assert (await running.end()).is_good
+    assert_complete_without_attempts(workspace)
+
+
+async def test_suspects_of_a_host_that_stays_busy_go_to_the_other(
+    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
+) -> None:
+    with StandIn(parallel=8, delay=0.03) as second:
+        standin.behave(delay=0.03)
+        second.play(Trick.CRASH, times=1, frames=range(10, 60))
+        workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}", concurrency=4)
+        workspace.add(clip(60))
+        async with Running(workspace, RunOptions()) as running:
+            await until(lambda: second.crashes, "the second host crashes")
+            second.play(Trick.BUSY)
+            assert (await running.end()).is_good
+    assert_complete_without_attempts(workspace)
+
+
+@pytest.mark.parametrize("more", [3, 4, 5, 6, 8])
+async def test_host_that_recovers_before_its_probe_costs_no_frame(
+    workspace: Workspace, standin: StandIn, clip: Clip, more: int
+) -> None:
+    """The moment between the last failure and the probe is met by some of these numbers of requests."""
+    standin.behave(delay=0.01)
+    workspace.add(clip(20))
+    async with Running(workspace, RunOptions()) as running:
+        await until(lambda: workspace.described() >= 5, "some are described")
+        before = requests(standin)
+        standin.play(Trick.REFUSE)
+        await until(lambda: requests(standin) >= before + more, "some requests fail")
+        standin.calm()
+        summary = await running.end()
+    assert summary.failures == []
+    assert workspace.attempts() <= FAILURE_THRESHOLD - 1
     assert_truthful(workspace)

@@ -1,12 +1,13 @@
 """Host health: when a check is due, which hosts are taken out of use, and how that affects a run."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from enrich.describe.health_check import HealthCheckResult, PairReply
-from enrich.worker import host_health, host_runner, result_writer
+from enrich.worker import host_health, result_writer
 from enrich.worker.host_health import HostHealth, frames_ahead
 from enrich.worker.run_options import RunOptions
 from tests.standin import StandIn, Trick
@@ -34,8 +35,8 @@ class Subject:
         return self.ahead
 
     def ask(self, host: str, pairs: tuple[PairReply, ...]) -> None:
-        self.health.begin(host)
-        self.health.report(host, HealthCheckResult(host, pairs))
+        with self.health.checking(host):
+            self.health.report(host, HealthCheckResult(host, pairs))
 
     def fine(self, host: str, times: int) -> None:
         for _ in range(times):
@@ -110,7 +111,8 @@ async def test_weak_model_is_not_checked_all_the_time() -> None:
 
 async def test_unfinished_check_is_postponed() -> None:
     subject = Subject()
-    subject.health.begin(HERE)
+    with subject.health.checking(HERE):
+        pass
     assert not await subject.is_due()
     subject.fine(HERE, 19)
     assert not await subject.is_due()
@@ -131,6 +133,21 @@ def test_unhealthy_host_is_taken_out_only_if_another_is_healthy() -> None:
     subject.ask(THERE, BAD)
     assert not subject.health.is_unhealthy(HERE)
     assert "gets no frames" not in subject.health.sentences()[HERE]
+
+
+async def test_failed_check_is_undecided_while_another_host_is_checked() -> None:
+    subject = Subject()
+    subject.ask(HERE, BAD)
+    assert not subject.health.is_undecided(HERE)
+    with subject.health.checking(THERE):
+        assert subject.health.is_undecided(HERE)
+        decided = asyncio.create_task(subject.health.wait_until_decided(HERE))
+        await asyncio.sleep(0)
+        assert not decided.done()
+        subject.health.report(THERE, HealthCheckResult(THERE, GOOD))
+        assert not subject.health.is_undecided(HERE)  # it is known to be unhealthy
+    await decided
+    assert subject.health.is_unhealthy(HERE)
 
 
 def test_unhealthy_host_is_used_while_the_healthy_one_is_gone() -> None:
@@ -243,7 +260,7 @@ async def test_baseline_describer_is_not_health_checked(
         asked.append(host)
         return HealthCheckResult(host, GOOD)
 
-    monkeypatch.setattr(host_runner, "check_health", check_health)
+    monkeypatch.setattr(host_health, "check_health", check_health)
     workspace.add(clip(frames=60))
     await workspace.with_settings(describer="baseline").enrich()
     assert asked == []
@@ -275,6 +292,33 @@ async def test_unhealthy_host_is_taken_out_and_the_other_does_the_work(
     wrong = [frame for frame in workspace.frames() if frame.local_description == ONE_TEXT]
     assert len(wrong) <= asked - health_check_images(second)  # none after it was taken out of use
     assert len(logged(caplog, "health_check_failed")) == 1
+    assert workspace.attempts() == 0
+    assert_settled(workspace)
+
+
+async def test_host_that_failed_its_check_waits_for_the_check_of_the_other(
+    make_workspace: Callable[..., Workspace],
+    standin: StandIn,
+    second: StandIn,
+    clip: Callable[..., Path],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The other host takes long over its health check; meanwhile the failed one sends no frame."""
+    standin.behave(delay=0.4)
+    second.play(Trick.SAME_TEXT, stubborn=True)
+    workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
+    workspace.add(clip(frames=300))
+    await workspace.worker(RunOptions(describe=False)).run()
+    async with Running(workspace) as running:
+        await until(lambda: running.worker._pipeline is not None, "the pipeline runs")
+        _, runner = running.worker._pipeline.runners  # type: ignore[union-attr]  # it is not None
+        await until(lambda: "of another host is running" in (runner.reason or ""), "it waits")
+        asked = len(second.chats)
+        assert not logged(caplog, "host_backing_off")
+        await until(lambda: logged(caplog, "host_backing_off"), "the other host's check decides")
+        assert len(second.chats) == asked
+        running.worker.stop()
+        await running.end()
     assert workspace.attempts() == 0
     assert_settled(workspace)
 

@@ -23,19 +23,21 @@ from enrich.describe.describer import (
     Question,
     ReplyWarning,
 )
-from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
+    ConnectionLostError,
     DescribeError,
     HostBusyError,
     HostDownError,
     ModelError,
+    RunnerCrashedError,
 )
-from enrich.worker import host_runner
+from enrich.worker import circuit_breaker, failure_attribution, host_runner
 from enrich.worker.activity import Activity
 from enrich.worker.host_health import HostHealth
-from enrich.worker.host_runner import HostRunner
+from enrich.worker.host_runner import DescribeState, HostRunner
+from enrich.worker.host_suspects import HostSuspects
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
 from enrich.worker.result_writer import ResultWriter
 from tests.waiting import until
@@ -55,6 +57,7 @@ class ScriptedDescriber:
         self.probe_count = 0
         self.in_flight = 0
         self.most = 0
+        self.in_flight_at_calls: list[int] = []
         self.calls = 0
 
     async def check(self, host: str) -> None:
@@ -72,6 +75,7 @@ class ScriptedDescriber:
         self.calls += 1
         self.in_flight += 1
         self.most = max(self.most, self.in_flight)
+        self.in_flight_at_calls.append(self.in_flight)
         try:
             order = self.script.pop(0) if self.script else f"text {self.calls}"
             if isinstance(order, asyncio.Event):
@@ -128,7 +132,9 @@ class Frame:
 class Harness:
     """A host runner with its inputs, and a record of its outputs."""
 
-    def __init__(self, items: int, *, slots: int = 1) -> None:
+    def __init__(self, items: int, *, slots: int = 1, claims_again: bool = False) -> None:
+        """`claims_again`: failed frames are due again."""
+        self._claims_again = claims_again
         self.describer = ScriptedDescriber()
         self.items = ItemQueue(items)
         self.answered: list[int] = []
@@ -139,12 +145,15 @@ class Harness:
         library = SimpleNamespace(settings=SimpleNamespace(concurrency=slots))
         self.runner = HostRunner(
             cast("Any", SimpleNamespace(library=library, activity=Activity(), wake=self._changed)),
-            cast("Any", self.describer),
+            DescribeState(
+                cast("Any", self.describer),
+                cast("ResultWriter", self),
+                HostHealth(_no_frames_ahead),
+                gap_filling=None,
+            ),
             HOST,
             prefetcher=cast("Prefetcher", self.items),
-            writer=cast("ResultWriter", self),
-            history=ReplyHistory(),
-            health=HostHealth(_no_frames_ahead),
+            suspects=HostSuspects(),
             stopping=self.stopping,
         )
 
@@ -154,6 +163,8 @@ class Harness:
 
     def save_failure(self, item: PrefetchedFrame, _: DescribeError | None, __: Answer | None) -> "asyncio.Task[bool]":
         self.failed.append(item.task.id)
+        if self._claims_again:
+            self.items.ready.put_nowait(item)
         return asyncio.create_task(_saved())
 
     async def refund_attempts(self, items: list[PrefetchedFrame]) -> None:
@@ -182,7 +193,7 @@ async def test_requests_in_flight_never_exceed_the_slots() -> None:
 
 
 async def test_next_request_is_sent_before_the_last_reply_is_processed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_runner, "HANDOFF_DELAY_SECONDS", 60)
+    monkeypatch.setattr(circuit_breaker, "HANDOFF_DELAY_SECONDS", 60)
     harness = Harness(5, slots=1)
     running = asyncio.create_task(harness.runner.run())
     await until(lambda: harness.describer.calls == 2, "a second call is made")
@@ -222,23 +233,30 @@ async def test_host_without_its_model_backs_off_with_a_reason() -> None:
 async def test_failure_streak_is_blamed_on_the_host_if_the_probe_fails(trouble: DescribeError) -> None:
     harness = Harness(6)
     harness.describer.probes = [None, CallFailedError("500")]
-    harness.describer.script = [trouble] * host_runner.FAILURE_THRESHOLD
+    harness.describer.script = [trouble] * failure_attribution.FAILURE_THRESHOLD
     await harness.run(lambda: len(harness.answered) == 3, "the others are answered")
     assert harness.failed == [0, 1, 2]
     assert harness.refunded == [0, 1, 2]
 
 
-async def test_failure_streak_is_blamed_on_the_frames_if_the_probe_passes() -> None:
-    harness = Harness(6)
+async def test_failure_streak_is_decided_by_lone_retries_if_the_probe_passes() -> None:
+    """The host may have recovered between the third failure and the probe."""
+    harness = Harness(6, claims_again=True)
     harness.describer.script = [CallFailedError("500")] * 3
-    await harness.run(lambda: len(harness.answered) == 3, "the others are answered")
-    assert harness.describer.probe_count == 2
-    assert harness.failed == [0, 1, 2]
-    assert harness.refunded == []
+    await harness.run(lambda: len(harness.answered) == 6, "all are answered")
+    assert harness.failed == harness.refunded == [0, 1, 2]
+
+
+async def test_frame_that_fails_alone_on_a_working_host_is_blamed() -> None:
+    harness = Harness(6, claims_again=True)
+    harness.describer.script = [CallFailedError("500")] * 3 + ["text 4", "text 5", "text 6", CallFailedError("500")]
+    await harness.run(lambda: len(harness.answered) == 6, "all are answered")
+    assert harness.failed[:3] == harness.refunded == [0, 1, 2]
+    assert len(harness.failed) == 4
 
 
 async def test_success_resets_the_failure_streak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_runner, "HANDOFF_DELAY_SECONDS", 0)
+    monkeypatch.setattr(circuit_breaker, "HANDOFF_DELAY_SECONDS", 0)
     harness = Harness(6)
     failure = CallFailedError("500")
     harness.describer.script = [failure, failure, "fine", failure, failure, "fine"]
@@ -247,10 +265,43 @@ async def test_success_resets_the_failure_streak(monkeypatch: pytest.MonkeyPatch
     assert len(harness.failed) == 4
 
 
-async def test_frame_that_takes_the_host_down_repeatedly_is_blamed() -> None:
-    harness = Harness(1)
-    harness.describer.script = [HostDownError("down")] * host_runner.FAILURE_THRESHOLD
-    await harness.run(lambda: harness.failed, "it counts")
+CRASHES = [RunnerCrashedError("500"), ConnectionLostError("down")]
+
+
+@pytest.mark.parametrize("crash", CRASHES)
+async def test_frames_in_flight_of_a_crash_are_retried_alone(crash: DescribeError) -> None:
+    harness = Harness(20, slots=4)
+    harness.describer.script = [crash] * 4
+    await harness.run(lambda: len(harness.answered) == 20, "all are answered")
+    assert harness.failed == []
+    assert harness.answered[:4] == [0, 1, 2, 3]
+    assert harness.describer.in_flight_at_calls[4:8] == [1, 1, 1, 1]
+    assert max(harness.describer.in_flight_at_calls[8:]) == 4
+
+
+@pytest.mark.parametrize(("crash", "times"), [(CRASHES[0], 1), (CRASHES[1], 2)])
+async def test_frame_that_takes_the_host_down_alone_is_blamed(crash: DescribeError, times: int) -> None:
+    """Where the server itself went down, somebody may have restarted it: only from the second time on."""
+    harness = Harness(5, slots=2)
+    harness.describer.script = [crash, crash, *[crash] * times]  # both frames in flight, then one of them alone
+    await harness.run(lambda: len(harness.answered) == 4, "the others are answered")
+    assert harness.failed == [0]
+    assert 0 not in harness.answered
+
+
+async def test_outage_during_a_lone_retry_blames_no_frame() -> None:
+    harness = Harness(3)
+    harness.describer.script = [ConnectionLostError("down")] * 2
+    harness.describer.probes = [None, None, HostDownError("down"), HostDownError("down")]
+    await harness.run(lambda: len(harness.answered) == 3, "all are answered")
+    assert harness.failed == []
+
+
+async def test_frame_that_takes_a_slowly_restarting_host_down_is_blamed() -> None:
+    harness = Harness(3)
+    harness.describer.script = [ConnectionLostError("down")] * 3
+    harness.describer.probes = [None, None, HostDownError("down"), None, HostDownError("down")]
+    await harness.run(lambda: len(harness.answered) == 2, "the others are answered")
     assert harness.failed == [0]
 
 

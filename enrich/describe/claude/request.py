@@ -10,19 +10,18 @@ from itertools import pairwise
 from math import ceil
 from typing import Any
 
-import cv2
 import numpy as np
 import simplejpeg
 
 from enrich.describe.claude.prices import ModelPrice
-from enrich.describe.image import decode, encode, is_baseline, unreadable_image
+from enrich.describe.image import encode, fit, unreadable_image
+from enrich.describe.image import fitted_size as size_within
 from enrich.describe.quick.protocol import CostEstimate, LabelledImage, final_instruction, heading, instructions
 from enrich.describe.quick.reply import reply_model
 from enrich.errors import CallFailedError
 
 PATCH_PIXELS = 28  # an image counts one token for each square of this edge that it touches
 LONG_EDGE_PIXELS, SHORT_EDGE_PIXELS = 1280, 720  # of an image as sent; the API would scale down only larger ones
-MIN_EDGE_PIXELS = 8
 MAX_BATCH_BYTES = 256 * 1024 * 1024
 IMAGES_PER_REQUEST = 10  # our choice: answers arrive sooner, a lost request loses less, the prompt is a small share
 # Conservative guesses, used until `count_tokens` and the reply's usage give the true numbers.
@@ -41,24 +40,13 @@ def image_tokens(width: int, height: int) -> int:
 
 
 def fitted_size(width: int, height: int) -> tuple[int, int]:
-    """The size at which an image is sent: within 1280×720 or 720×1280, never enlarged."""
-    factor = min(1.0, LONG_EDGE_PIXELS / max(width, height), SHORT_EDGE_PIXELS / min(width, height))
-    return max(MIN_EDGE_PIXELS, round(width * factor)), max(MIN_EDGE_PIXELS, round(height * factor))
+    """The size at which an image is sent: within 1280×720 or 720×1280."""
+    return size_within(width, height, LONG_EDGE_PIXELS, SHORT_EDGE_PIXELS)
 
 
 def fit_image(jpeg: bytes) -> bytes:
     """Return a baseline JPEG of the size that is sent; the same bytes if it already is one. Raises CallFailedError."""
-    try:
-        height, width, _, _ = simplejpeg.decode_jpeg_header(jpeg)
-        size = fitted_size(width, height)
-        if size == (width, height) and is_baseline(jpeg):
-            return jpeg
-        pixels = decode(jpeg, max(size))
-        if (pixels.shape[1], pixels.shape[0]) != size:
-            pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-        return encode(pixels)
-    except (ValueError, OSError, cv2.error) as error:
-        raise CallFailedError(unreadable_image(error)) from error
+    return fit(jpeg, LONG_EDGE_PIXELS, SHORT_EDGE_PIXELS)
 
 
 def jpeg_tokens(jpeg: bytes) -> int:

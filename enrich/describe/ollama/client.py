@@ -18,10 +18,13 @@ import ollama
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
+    ConnectionLostError,
     DescribeError,
     HostBusyError,
     HostDownError,
+    ImageTooLargeError,
     ModelError,
+    RunnerCrashedError,
 )
 from enrich.settings import DEFAULT_OLLAMA_HOST
 from enrich.wording import one_line
@@ -30,6 +33,18 @@ KEEPALIVE_SECONDS = 2.0
 JSON_HEADERS = {"Content-Type": "application/json"}
 QUERY_TIMEOUT_SECONDS = 30.0  # for requests without a model call: installed and loaded models
 MAX_MESSAGE_CHARACTERS = 200  # of the server's own message
+# What Ollama says when its model runner ended during a call, or closed the connection to it.
+RUNNER_CRASHED = re.compile(
+    r"\brunner\b|\bEOF\b|connection (was )?(forcibly |unexpectedly )?(reset|refused|closed|aborted)|broken pipe"
+    r"|exit status|signal: |unexpectedly stopped",
+    re.IGNORECASE,
+)
+# What Ollama and llama.cpp say when the tokens of the image do not fit.
+TOO_LARGE = re.compile(
+    r"(prompt|input|image|request|payload|body)\b.{0,40}\b(too (long|large|big)|exceed)"
+    r"|exceed_context_size|exceeds?\b.{0,40}\b(context|limit)|(larger|longer|more) than the (maximum )?context",
+    re.IGNORECASE,
+)
 
 
 class OllamaHost:
@@ -117,7 +132,12 @@ class OllamaHost:
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout) as error:
             limit = "in time" if seconds is None else f"within {seconds:g} seconds"
             raise CallTimeoutError(f"{self.address} did not answer {limit}") from error
-        except (ConnectionError, httpx.NetworkError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, ConnectionResetError) as error:
+            raise ConnectionLostError(
+                f"Ollama at {self.address} closed the connection during a call: see its log, or start it with "
+                "`ollama serve`"
+            ) from error
+        except (ConnectionError, httpx.NetworkError, httpx.ConnectTimeout) as error:
             raise HostDownError(f"Ollama at {self.address} is not responding: start it with `ollama serve`") from error
         except ollama.ResponseError as error:
             raise self._status_error(error.status_code, str(error.error), model) from error
@@ -127,21 +147,30 @@ class OllamaHost:
                 f"{self.address} sent an unreadable response ({type(error).__name__}): {reason}"
             ) from error
 
-    def _status_error(self, status: int, text: str, model: str) -> DescribeError:
+    def _status_error(self, status: int, text: str, model: str) -> DescribeError:  # noqa: PLR0911  # a table
         """Our error for an HTTP status and its text."""
         text = one_line(_without_markup(text), MAX_MESSAGE_CHARACTERS) or "no reason given"
         match status:
             case HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.TOO_MANY_REQUESTS:
                 return HostBusyError(f"{self.address} is overloaded: {text}")
-            case HTTPStatus.BAD_GATEWAY | HTTPStatus.GATEWAY_TIMEOUT:
+            case HTTPStatus.BAD_GATEWAY:  # what a proxy sends also when the server closes the connection during a call
+                return ConnectionLostError(f"Ollama behind {self.address} is not responding: see its log")
+            case HTTPStatus.GATEWAY_TIMEOUT:
                 return HostDownError(f"Ollama behind {self.address} is not responding: start it with `ollama serve`")
+            case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                return ImageTooLargeError(f"{self.address} takes no request of this size ({status}): {text}")
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
                 return ModelError(f"{self.address} refuses access to `{model}`: {text}")
             case HTTPStatus.NOT_FOUND if "model" in text.lower():
                 return ModelError(f"`{model}` is not installed at {self.address}: run `{self.pull_command(model)}`")
         if re.search(r"more system memory|does not support.*(image|vision|multimodal)", text, re.IGNORECASE):
             return ModelError(f"`{model}` cannot be used at {self.address}: {text}. See `everyframe models`")
-        return CallFailedError(f"{self.address} returned an error ({status}): {text}")
+        failure = f"{self.address} returned an error ({status}): {text}"
+        if TOO_LARGE.search(text):
+            return ImageTooLargeError(failure)
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and RUNNER_CRASHED.search(text):
+            return RunnerCrashedError(failure)
+        return CallFailedError(failure)
 
     def pull_command(self, model: str) -> str:
         """The command that installs a model on this server."""

@@ -18,13 +18,13 @@ from enrich.describe.describer import (
     Question,
     ReplyWarning,
 )
-from enrich.describe.image import shrink, warm_up_image
+from enrich.describe.image import EdgeLimits, fit, warm_up_image
 from enrich.describe.ollama import models as ollama_models
 from enrich.describe.ollama.client import OllamaHost
 from enrich.describe.ollama.models import InstalledModel, LoadedModel, PullProgress, suggest_model, traits_for
 from enrich.describe.prompt import prompt_for, prompt_version, reply_schema
 from enrich.describe.reply import read_reply, storable
-from enrich.errors import ModelError
+from enrich.errors import ImageTooLargeError, ModelError
 from enrich.settings import Settings
 
 WARM_SECONDS = 240.0  # a host that replied this recently has the model loaded: Ollama's default is 5 minutes
@@ -42,6 +42,7 @@ class OllamaDescriber:
         self.model = model or settings.model
         self.hosts = settings.ollama_hosts
         self.traits = traits_for(self.model, settings.picture_edges)
+        self._edges = EdgeLimits(self.traits.edge)
         self._settings = settings
         self._open: dict[str, OllamaHost] = {}
         self._found: dict[str, InstalledModel] = {}
@@ -189,12 +190,33 @@ class OllamaDescriber:
         host: str,
         seconds: float,
     ) -> ollama.ChatResponse:
-        images = [await asyncio.to_thread(shrink, jpeg, self.traits.edge) for jpeg in jpegs]
+        """Send the images as large as the model can use, or smaller if the host takes no images of that size."""
+        while True:
+            edge = self._edges.of(host)
+            images = [await asyncio.to_thread(fit, jpeg, edge) for jpeg in jpegs]
+            try:
+                return await self._send_fitted(
+                    prompt, images, schema=schema, options=options, host=host, seconds=seconds
+                )
+            except ImageTooLargeError as error:
+                if not self._edges.reduce(host, images, error):
+                    raise
+
+    async def _send_fitted(
+        self,
+        prompt: str,
+        images: Sequence[bytes],
+        *,
+        schema: dict[str, Any] | None,
+        options: dict[str, Any],
+        host: str,
+        seconds: float,
+    ) -> ollama.ChatResponse:
         defaults = {"temperature": 0.0, "num_ctx": self._settings.num_ctx or self.traits.num_ctx}
         reply = await self._host(host).chat(
             {
                 "model": self.model,
-                "messages": [{"role": "user", "content": prompt, "images": images}],
+                "messages": [{"role": "user", "content": prompt, "images": list(images)}],
                 "format": schema if self.traits.json_schema else None,
                 "options": defaults | options | self._settings.ollama_options,
                 "keep_alive": self._settings.keep_alive,

@@ -54,7 +54,8 @@ def test_thousand_images_cost_what_the_documentation_says():
         ((4096, 1716), (1280, 536), 920),
         ((640, 360), (640, 360), 299),
         ((2000, 2000), (720, 720), 676),
-        ((4000, 20), (1280, 8), 46),
+        ((4000, 20), (1280, 64), 138),
+        ((16, 16), (64, 64), 9),
     ],
 )
 def test_images_are_sent_at_a_size_no_model_rescales(size, sent, tokens):

@@ -10,10 +10,13 @@ from enrich.describe.prompt import PROMPT_VERSION, prompt_for, reply_schema
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
+    ConnectionLostError,
     DescribeError,
     HostBusyError,
     HostDownError,
+    ImageTooLargeError,
     ModelError,
+    RunnerCrashedError,
 )
 from tests.describe.images import numbered_jpeg, question
 from tests.standin import ShelfModel, StandIn, Trick
@@ -137,11 +140,13 @@ async def test_thinking_without_an_answer_is_stored_but_empty(describer, standin
 
 
 FAILURES = [
-    (Trick.DIE, HostDownError, "ollama serve"),
-    (Trick.BAD_GATEWAY, HostDownError, "ollama serve"),
+    (Trick.DIE, ConnectionLostError, "ollama serve"),
+    (Trick.BAD_GATEWAY, ConnectionLostError, "is not responding"),
     (Trick.BUSY, HostBusyError, "is overloaded"),
     (Trick.MISSING, ModelError, "ollama pull llava:13b"),
-    (Trick.ERROR, CallFailedError, "runner process has terminated"),
+    (Trick.ERROR, RunnerCrashedError, "runner process has terminated"),
+    (Trick.CRASH, RunnerCrashedError, "model runner has unexpectedly stopped"),
+    (Trick.REFUSE, CallFailedError, "unable to make an embedding"),
     (Trick.HALF, CallFailedError, "closed the connection"),
     (Trick.HTML, CallFailedError, "unreadable response"),
     (Trick.BROKEN_JSON, CallFailedError, "unreadable response"),
@@ -160,6 +165,51 @@ async def test_every_failure_is_one_of_our_errors_in_one_line(describer, standin
     assert "\n" not in str(raised.value)
     assert "<" not in str(raised.value)
     assert (await describer.describe(question(), host=standin.address)).raw_reply  # the next call succeeds
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "<html><h1>413 Request Entity Too Large</h1></html>"),
+        (HTTPStatus.INTERNAL_SERVER_ERROR, "prompt too long; exceeds maximum context length"),
+        (HTTPStatus.BAD_REQUEST, "the input length exceeds the context length"),
+        (HTTPStatus.INTERNAL_SERVER_ERROR, "the request exceeds the available context size, try increasing it"),
+        (HTTPStatus.INTERNAL_SERVER_ERROR, "image too large"),
+    ],
+)
+async def test_image_too_large_for_a_host_is_sent_smaller(describer, standin, monkeypatch, caplog, words):
+    monkeypatch.setitem(REFUSALS, Trick.TOO_LARGE, words)
+    standin.play(Trick.TOO_LARGE, edge=400)
+    for number in (1, 2):
+        call = await describer.describe(question(number, size=(1024, 576)), host=standin.address)
+        assert f"number {number}" in call.raw_reply
+    assert [one.sights[0].width for one in standin.chats] == [672, 336, 336]
+    assert len(caplog.records) == 1
+    assert "336 pixels from now on" in caplog.text
+
+
+async def test_image_too_large_at_any_size_fails_after_a_few_calls(describer, standin):
+    standin.play(Trick.TOO_LARGE)
+    with pytest.raises(ImageTooLargeError, match="413"):
+        await describer.describe(question(size=(1024, 576)), host=standin.address)
+    assert [one.sights[0].width for one in standin.chats] == [672, 336, 168]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'Post "http://127.0.0.1:40123/completion": EOF',
+        "model runner has unexpectedly stopped, this may be due to resource limitations",
+        "llama runner process has terminated: signal: aborted (core dumped)",
+        "read tcp 127.0.0.1:5->127.0.0.1:6: wsarecv: An existing connection was forcibly closed by the remote host.",
+        "dial tcp 127.0.0.1:40123: connect: connection refused",
+    ],
+)
+async def test_ended_model_runner_is_recognized(describer, standin, monkeypatch, words):
+    monkeypatch.setitem(REFUSALS, Trick.ERROR, (HTTPStatus.INTERNAL_SERVER_ERROR, words))
+    standin.play(Trick.ERROR)
+    with pytest.raises(RunnerCrashedError, match="returned an error"):
+        await describer.describe(question(), host=standin.address)
 
 
 async def test_control_characters_of_a_server_are_escaped(describer, standin, monkeypatch):
