@@ -89,7 +89,12 @@ class Inquiries:
 
     def _run(self, key: object, settings: Settings, words: tuple[str, ...]) -> None:
         changes = self._changes
-        outcome = run_command(settings, *words, seconds=LIMIT_SECONDS)
+        try:
+            outcome = run_command(settings, *words, seconds=LIMIT_SECONDS)
+        except BaseException:  # recorded by threading.excepthook; the next request must run the command again
+            with self._lock:
+                self._running.pop(key, None)
+            raise
         with self._lock:
             is_current = changes == self._changes  # else the result may not include a change made meanwhile
             self._results[key] = _CachedResult(outcome, settings if is_current else None, time.monotonic())
