@@ -45,16 +45,20 @@ async def test_run_ends_with_the_error_of_its_thread(
     monkeypatch: pytest.MonkeyPatch,
     break_thread: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
+    ended: list[Running] = []
+
     async def run() -> None:
         async with Running(workspace) as running:
             await until(lambda: workspace.described() >= 2, "it describes")
             break_thread(monkeypatch)
-            await running.end()
+            await until(lambda: workspace.states_of_runs() == ["crashed"], "the run ends by itself")
+            ended.append(running)
 
     standin.behave(delay=0.05)
     workspace.add(clip(frames=40))
     with pytest.raises(IndexError, match=ERROR):
         await run()
+    assert ended
     assert workspace.ask("SELECT state, error FROM runs") == [("crashed", f"IndexError: {ERROR}")]
     assert workspace.described() < 40
 
@@ -65,6 +69,8 @@ async def test_paused_run_ends_with_the_error_of_its_thread(
     monkeypatch: pytest.MonkeyPatch,
     break_thread: Callable[[pytest.MonkeyPatch], None],
 ) -> None:
+    ended: list[Running] = []
+
     async def run() -> None:
         async with Running(workspace) as running:
             await until(lambda: workspace.states_of_runs() == ["running"], "it runs")
@@ -72,10 +78,12 @@ async def test_paused_run_ends_with_the_error_of_its_thread(
                 runs.request(connection, 1, runs.PAUSE)
             await until(lambda: workspace.states_of_runs() == ["paused"], "it is paused")
             break_thread(monkeypatch)
-            await running.end()
+            await until(lambda: workspace.states_of_runs() == ["crashed"], "the run ends by itself")
+            ended.append(running)
 
     with pytest.raises(IndexError, match=ERROR):
         await run()
+    assert ended
     assert workspace.ask("SELECT state, error FROM runs") == [("crashed", f"IndexError: {ERROR}")]
 
 
