@@ -143,10 +143,7 @@ def fail_extraction(connection: Connection, task: queue.ClaimedTask, *, error: s
     """Mark a video as permanently failed: it cannot be decoded. Raises LeaseLostError."""
     queue.fail(connection, task, error=error, attempt_limit=1)
     save_checkpoint(connection, task.video_id, index=None, state=None)
-    connection.execute(
-        update(Video).where(Video.id == task.video_id).values(extraction_status=ExtractionStatus.FAILED, error=error)
-    )
-    refresh_enrichment(connection, task.video_id)
+    _set_failed(connection, task.video_id, error)
 
 
 def resume_video(connection: Connection, video_id: int) -> None:
@@ -162,11 +159,36 @@ def postpone_extraction(
 ) -> None:
     """Release an extraction without counting an attempt: the file is missing, or the worker stops."""
     queue.release(connection, task, reason=reason, not_before=not_before)
-    was_skimmed = exists().where(
-        Task.video_id == task.video_id, Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE
+    _set_waiting(connection, task.video_id, reason)
+
+
+def fail_attempt(connection: Connection, task: queue.ClaimedTask, *, error: str, not_before: datetime) -> TaskStatus:
+    """Count a failed attempt of a skim or an extraction; at the limit, the task has failed. Returns its new status.
+
+    A skim that has failed leaves the video to its extraction. Saved frames stay. Raises LeaseLostError.
+    """
+    status = queue.fail(connection, task, error=error, not_before=not_before)
+    if task.kind is not TaskKind.EXTRACT:
+        return status
+    save_checkpoint(connection, task.video_id, index=None, state=None)  # it may be the cause: start over
+    if status is TaskStatus.FAILED:
+        _set_failed(connection, task.video_id, error)
+    else:
+        _set_waiting(connection, task.video_id, error)
+    return status
+
+
+def _set_failed(connection: Connection, video_id: int, error: str) -> None:
+    connection.execute(
+        update(Video).where(Video.id == video_id).values(extraction_status=ExtractionStatus.FAILED, error=error)
     )
+    refresh_enrichment(connection, video_id)
+
+
+def _set_waiting(connection: Connection, video_id: int, reason: str | None) -> None:
+    was_skimmed = exists().where(Task.video_id == video_id, Task.kind == TaskKind.SKIM, Task.status == TaskStatus.DONE)
     status = case((was_skimmed, ExtractionStatus.SKIMMED), else_=ExtractionStatus.PENDING)
-    connection.execute(update(Video).where(Video.id == task.video_id).values(extraction_status=status, error=reason))
+    connection.execute(update(Video).where(Video.id == video_id).values(extraction_status=status, error=reason))
 
 
 @dataclass(frozen=True, slots=True)

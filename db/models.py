@@ -261,7 +261,7 @@ class Task(Base):
     priority: Mapped[int] = mapped_column(default=0)
     status: Mapped[str] = mapped_column(default=TaskStatus.TODO)
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
-    host: Mapped[str | None]
+    host: Mapped[str | None]  # the process that claimed it: see db.queue.Claim
     lease_token: Mapped[str | None]
     lease_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)  # failed attempts that count towards the limit

@@ -5,22 +5,23 @@ States of a task and the functions that change them:
     todo ──claim──► doing ──finish──► done
       ▲               │──fail──► todo (attempts + 1, due again at not_before), or failed at the last attempt
       │               │──release──► todo (not an attempt: the worker stopped, or the host was at fault)
-      └────sweep──────┘  the lease expired or its run is dead (crashes + 1 if the worker is known to have crashed)
+      └────sweep──────┘  the claim is abandoned (crashes + 1 if the worker is known to have crashed)
     failed ──retry──► todo (attempts = 0)
     any ──take_over──► doing ──finish──► done, in one transaction: a person asked for this frame
 
 A claim holds a lease of LEASE_SECONDS, which its worker renews. Every claim has its own token, and renew, finish, fail
 and release only update the row `WHERE lease_token = :token`. A worker that lost its lease therefore changes nothing and
-gets a LeaseLostError. Every function runs in its caller's transaction; `now` is an argument.
+gets a LeaseLostError. A claim names its holder, the process that made it, so that a sweep can tell an abandoned claim
+from one whose machine slept. Every function runs in its caller's transaction; `now` is an argument.
 """
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, CursorResult, and_, case, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, and_, case, exists, insert, or_, select, true, update
 
 from db.models import Task, TaskKind, TaskStatus
 
@@ -50,6 +51,15 @@ class ClaimedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """Who holds a claim. `host` is the holder's process identity as text (`db.runs.ProcessIdentity`)."""
+
+    token: str
+    run_id: int | None
+    host: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFilter:
     """Which tasks to claim. None means no limit."""
 
@@ -69,7 +79,10 @@ def claim(
     limit: int,
     now: datetime,
 ) -> list[ClaimedTask]:
-    """Claim up to `limit` due tasks, by priority, then by age. One statement on every database."""
+    """Claim up to `limit` due tasks, by priority, then by age. One statement on every database.
+
+    `host` is the identity of the claiming process as text: see `Claim`.
+    """
     ready: ColumnElement[bool] = and_(
         Task.status == TaskStatus.TODO,
         Task.kind == wanted.kind,
@@ -221,18 +234,45 @@ def refund_attempts(connection: Connection, task_ids: Collection[int]) -> int:
     return _changed(connection, statement) if task_ids else 0
 
 
-def sweep(connection: Connection, *, now: datetime, dead_runs: Collection[int] = (), counts_crash: bool = False) -> int:
-    """Return tasks with an expired lease, and all tasks of `dead_runs`, to todo. Returns how many.
+def sweep(
+    connection: Connection,
+    *,
+    now: datetime,
+    is_alive: Callable[[Claim], bool | None] = lambda _: None,
+    dead_runs: Collection[int] = (),
+    counts_crash: bool = False,
+) -> int:
+    """Return tasks of abandoned claims to todo. Returns how many.
 
-    `counts_crash`: the worker is known to have crashed, not to have been killed or to have lost power.
+    `is_alive` judges the holder of a claim. A live holder keeps its tasks even if their leases have expired, because
+    its machine may have slept and it will renew them; the tasks of a dead one return at once; None: the lease decides.
+    With `dead_runs`, all tasks of these runs return, and no others. `counts_crash`: the worker is known to have
+    crashed, not to have been killed or to have lost power.
     """
-    lost = or_(Task.lease_until < now, Task.run_id.in_(dead_runs)) if dead_runs else Task.lease_until < now
+    lost: ColumnElement[bool]
+    if dead_runs:
+        lost = Task.run_id.in_(dead_runs)
+    else:
+        verdicts = {claim.token: is_alive(claim) for claim in _claims(connection)}
+        alive = [token for token, verdict in verdicts.items() if verdict is True]
+        dead = [token for token, verdict in verdicts.items() if verdict is False]
+        lost = or_(and_(Task.lease_until < now, Task.lease_token.not_in(alive)), Task.lease_token.in_(dead))
     statement = (
         update(Task)
         .where(Task.status == TaskStatus.DOING, lost)
         .values(status=TaskStatus.TODO, crashes=Task.crashes + counts_crash, lease_token=None, lease_until=None)
     )
     return _changed(connection, statement)
+
+
+def is_claimed(connection: Connection, kind: TaskKind, video_ids: Collection[int] | None = None) -> bool:
+    """Whether a task of this kind is being worked on."""
+    is_wanted = (
+        Task.status == TaskStatus.DOING,
+        Task.kind == kind,
+        Task.video_id.in_(video_ids) if video_ids is not None else true(),
+    )
+    return bool(connection.scalar(select(exists().where(*is_wanted))))
 
 
 def retry(
@@ -262,6 +302,11 @@ def make_due(connection: Connection, *, kind: TaskKind, video_ids: Collection[in
     if video_ids is not None:
         statement = statement.where(Task.video_id.in_(video_ids))
     return _changed(connection, statement.values(not_before=None))
+
+
+def _claims(connection: Connection) -> list[Claim]:
+    holders = select(Task.lease_token, Task.run_id, Task.host).where(Task.status == TaskStatus.DOING).distinct()
+    return [Claim(row.lease_token, row.run_id, row.host) for row in connection.execute(holders)]
 
 
 def _settle(connection: Connection, task: ClaimedTask, **values: Any) -> None:

@@ -5,7 +5,7 @@ has carried them out. Every function runs in its caller's transaction; `now` is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
@@ -18,11 +18,28 @@ STOP, PAUSE, RESUME = "stop", "pause", "resume"  # what can be requested of a ru
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """Identifies a process. All three are needed, because process ids are reused."""
+    """Identifies a process by machine, process id and create time, because process ids are reused.
+
+    The host name is for people, and may change while the process runs. It stands for the machine only where the
+    machine's id is unknown: in runs that began before schema 0002, and where no id can be stored.
+    """
 
     hostname: str
     pid: int
     created_at: float  # seconds, in a clock of its machine that is never adjusted
+    machine_id: str | None = None  # see enrich.machine
+
+    def __str__(self) -> str:
+        return f"{self.hostname} {self.pid} {self.created_at!r} {self.machine_id or '-'}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ProcessIdentity | None":
+        """The identity from its text; None if the text is none."""
+        try:
+            hostname, pid, created_at, machine_id = text.rsplit(" ", 3)
+            return cls(hostname, int(pid), float(created_at), None if machine_id == "-" else machine_id)
+        except ValueError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +92,7 @@ def live_runs(connection: Connection) -> list[LiveRun]:
     return [
         LiveRun(
             id=row.id,
-            process=ProcessIdentity(row.hostname, row.pid, row.process_created_at),
+            process=_process(row),
             started_at=row.started_at,
             heartbeat_at=row.heartbeat_at,
             state=RunState(row.state),
@@ -122,6 +139,7 @@ def begin(
         insert(Run)
         .values(
             hostname=process.hostname,
+            machine_id=process.machine_id,
             pid=process.pid,
             process_created_at=process.created_at,
             supervisor={"pid": supervisor.pid, "created_at": supervisor.created_at} if supervisor else None,
@@ -211,11 +229,11 @@ def set_error(connection: Connection, run_id: int, error: str) -> None:
 
 
 def _run(row: Any) -> RunRow:
-    supervisor = row.supervisor
+    process, supervisor = _process(row), row.supervisor
     return RunRow(
         id=row.id,
-        process=ProcessIdentity(row.hostname, row.pid, row.process_created_at),
-        supervisor=ProcessIdentity(row.hostname, supervisor["pid"], supervisor["created_at"]) if supervisor else None,
+        process=process,
+        supervisor=replace(process, pid=supervisor["pid"], created_at=supervisor["created_at"]) if supervisor else None,
         started_at=row.started_at,
         heartbeat_at=row.heartbeat_at,
         progress_at=row.progress_at,
@@ -228,3 +246,7 @@ def _run(row: Any) -> RunRow:
         error=row.error,
         log_path=row.log_path,
     )
+
+
+def _process(row: Any) -> ProcessIdentity:
+    return ProcessIdentity(row.hostname, row.pid, row.process_created_at, row.machine_id)

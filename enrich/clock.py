@@ -5,6 +5,7 @@ does not count, and working hours that would start in the gap start right after 
 a duration, so it stays the same when the worker restarts after a crash.
 """
 
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta, tzinfo
@@ -15,8 +16,11 @@ from enrich.wording import parse_duration
 
 DAY_MINUTES = 24 * 60
 MAX_LOOKAHEAD_DAYS = 3  # working hours that fall into a skipped hour come a day later
+FORECAST_DAYS = 3660  # no forecast reaches further
 _HOURS = re.compile(r"(\d{1,2})(?::(\d{2}))?\s*[-–]\s*(\d{1,2})(?::(\d{2}))?")
 _MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
+_TICK_SECONDS = 1e-5  # above the rounding of datetimes to microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Hours:
 
     def next_change(self, moment: datetime) -> datetime | None:
         """When the hours next start or end after this (aware) time, in local time; None if they never change."""
-        if all(self._contains(minute) for minute in range(DAY_MINUTES)):
+        if not self.is_limited:
             return None
         was_open = self.is_open(moment)
         tick = moment.astimezone(UTC).replace(second=0, microsecond=0)
@@ -45,6 +49,43 @@ class Hours:
             if self.is_open(tick) != was_open:
                 return tick.astimezone(self.zone)
         return None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a time of day at which the worker may not work."""
+        return self._minutes_per_day() < DAY_MINUTES
+
+    def seconds_between(self, start: datetime, end: datetime) -> float:
+        """How many seconds of working time are between two (aware) times, within FORECAST_DAYS of the first."""
+        return self._walk(start, end, math.inf)[1]
+
+    def end_of_work(self, start: datetime, seconds: float) -> datetime | None:
+        """When `seconds` of working time have passed since `start` (aware), in UTC; None if not in FORECAST_DAYS."""
+        end, worked = self._walk(start, None, seconds)
+        return end if worked + _TICK_SECONDS >= seconds else None
+
+    def _walk(self, start: datetime, end: datetime | None, most_seconds: float) -> tuple[datetime, float]:
+        """Go from `start` to `end`, at most `most_seconds` of working time; where that is, and the working time."""
+        at, worked = start.astimezone(UTC), 0.0
+        end = at + FORECAST_DAYS * _DAY if end is None else min(end.astimezone(UTC), at + FORECAST_DAYS * _DAY)
+        day_seconds = 60.0 * self._minutes_per_day()
+        while at < end and most_seconds - worked > _TICK_SECONDS:
+            has_clock_change = self._offset(at) != self._offset(at + _DAY)
+            if at + _DAY <= end and worked + day_seconds < most_seconds and not has_clock_change:
+                at, worked = at + _DAY, worked + day_seconds
+                continue
+            seconds = (min(end, at.replace(second=0, microsecond=0) + _MINUTE) - at).total_seconds()
+            if self.is_open(at):
+                seconds = min(seconds, most_seconds - worked)
+                worked += seconds
+            at += timedelta(seconds=seconds)
+        return at, worked
+
+    def _offset(self, moment: datetime) -> timedelta | None:
+        return moment.astimezone(self.zone).utcoffset()
+
+    def _minutes_per_day(self) -> int:
+        return sum(self._contains(minute) for minute in range(DAY_MINUTES))
 
     def _contains(self, minute: int) -> bool:
         return not self.spans or any(

@@ -9,7 +9,7 @@ EveryFrameError                 base class
 │   ├── VideoChangedError       the path now holds a different file (retryable: the original may come back)
 │   ├── DiskFullError           less than the reserve is free on the disk of the images (retryable)
 │   ├── ImageStorageError       the folder of the images cannot be written to (retryable)
-│   ├── DecodingError           a codec or the encoder failed unexpectedly
+│   ├── DecodingError           a codec failed unexpectedly
 │   └── FrameNotFoundError      the video has no frame with this index (in `enrich.video.source`)
 ├── RunningError                another worker is already using this library
 ├── ControlError                a background process could not be started, stopped or reached
@@ -68,7 +68,7 @@ class ImageStorageError(VideoError):
 
 
 class DecodingError(VideoError):
-    """A codec or the encoder failed unexpectedly."""
+    """A codec failed unexpectedly."""
 
 
 class RunningError(EveryFrameError):

@@ -1,4 +1,4 @@
-"""Process identity and liveness. A process is identified by host, process id and create time, as ids are reused.
+"""Process identity and liveness. A process is identified by machine, process id and create time, as ids are reused.
 
 On Linux the create time that the system reports shifts when the clock is set: the kernel counts from boot, and derives
 the boot time from the clock. There the identity uses seconds since boot plus a number of the boot itself, because after
@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from db.runs import LiveRun, ProcessIdentity, RunRow
+from enrich.machine import machine_id
 
 CREATE_TIME_TOLERANCE_SECONDS = 2.0  # the boot time has a resolution of one second
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -28,12 +29,24 @@ def this_process() -> ProcessIdentity:
 
 def identity_of(process: psutil.Process) -> ProcessIdentity:
     """The identity of a process on this machine. Raises psutil.Error."""
-    return ProcessIdentity(hostname=socket.gethostname(), pid=process.pid, created_at=_created_at(process))
+    return ProcessIdentity(socket.gethostname(), process.pid, _created_at(process), machine_id())
 
 
 def is_local(process: ProcessIdentity) -> bool:
     """Whether the process runs, or ran, on this machine."""
-    return process.hostname == socket.gethostname()
+    ours = machine_id()
+    if process.machine_id is None or ours is None:
+        return process.hostname == socket.gethostname()
+    return process.machine_id == ours
+
+
+def is_same_process(one: ProcessIdentity, other: ProcessIdentity) -> bool:
+    """Whether two identities are of one process, which may have been recorded under different host names."""
+    if one.machine_id is None or other.machine_id is None:
+        is_same_machine = one.hostname == other.hostname
+    else:
+        is_same_machine = one.machine_id == other.machine_id
+    return is_same_machine and (one.pid, one.created_at) == (other.pid, other.created_at)
 
 
 def find_process(process: ProcessIdentity) -> psutil.Process | None:
@@ -57,6 +70,15 @@ def is_process_alive(process: ProcessIdentity) -> bool:
         return find_process(process) is not None
     except psutil.AccessDenied:
         return True  # it exists, but belongs to another user
+
+
+def is_suspended(process: ProcessIdentity) -> bool:
+    """Whether the process runs on this machine but was stopped by a signal, such as Ctrl-Z, and may never continue."""
+    try:
+        found = find_process(process)
+        return found is not None and found.status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
 
 
 def is_alive(run: LiveRun | RunRow) -> bool:

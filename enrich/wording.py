@@ -51,8 +51,8 @@ def format_duration(seconds: float | None) -> str:
 
 
 def format_finish_time(seconds: float, now: datetime) -> str:
-    """The time `seconds` after `now`, as short as it is clear: 07:00, Thursday 14:00, 3 December."""
-    then = now + timedelta(seconds=seconds)
+    """The local time `seconds` after `now` (aware), as short as it is clear: 07:00, Thursday 14:00, 3 December."""
+    then = (now + timedelta(seconds=seconds)).astimezone()  # the clock may change until then
     if seconds < 18 * UNIT_SECONDS["h"]:
         return f"{then:%H:%M}"
     if seconds < 6 * UNIT_SECONDS["d"]:

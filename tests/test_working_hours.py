@@ -120,6 +120,57 @@ def test_time_zone_with_half_hour_offset():
     assert hours.next_change(datetime(2026, 11, 22, 12, 0, tzinfo=UTC)) == datetime(2026, 11, 22, 16, 30, tzinfo=UTC)
 
 
+NIGHTS = parse_hours("22:00-06:00", BERLIN)
+HOUR = 3600
+
+
+@pytest.mark.parametrize(
+    ("start", "hours", "end"),
+    [
+        (berlin(2026, 11, 22, 22, 0), 1, berlin(2026, 11, 22, 23, 0)),
+        (berlin(2026, 11, 22, 14, 0), 1, berlin(2026, 11, 22, 23, 0)),  # it waits for the evening
+        (berlin(2026, 11, 22, 22, 0), 8, berlin(2026, 11, 23, 6, 0)),  # a whole night
+        (berlin(2026, 11, 22, 22, 0), 10, berlin(2026, 11, 24, 0, 0)),  # the rest in the next one
+        (berlin(2026, 11, 22, 5, 59, 30), 1, berlin(2026, 11, 22, 22, 59, 30)),
+        (berlin(2026, 11, 22, 12, 0), 80, berlin(2026, 12, 2, 6, 0)),  # ten nights
+        (berlin(2026, 3, 28, 22, 0), 8, berlin(2026, 3, 29, 23, 0)),  # a night of seven hours
+        (berlin(2026, 10, 24, 22, 0), 9, berlin(2026, 10, 25, 6, 0)),  # a night of nine hours
+        (berlin(2026, 10, 1, 22, 0), 8 * 100, berlin(2027, 1, 9, 5, 0)),  # one of a hundred has nine hours
+        (berlin(2026, 11, 22, 14, 0), 0, berlin(2026, 11, 22, 14, 0)),
+    ],
+)
+def test_work_ends_within_working_hours(start, hours, end):
+    assert NIGHTS.end_of_work(start, hours * HOUR) == end
+    assert NIGHTS.seconds_between(start, end) == pytest.approx(hours * HOUR)
+
+
+def test_work_without_working_hours_ends_by_the_clock():
+    always, start = parse_hours("", BERLIN), berlin(2026, 3, 28, 22, 0)
+    assert always.end_of_work(start, 10 * HOUR) == start.astimezone(UTC) + timedelta(hours=10)
+    later = start.astimezone(UTC) + timedelta(days=400, seconds=1.5)
+    assert always.seconds_between(start, later) == pytest.approx(400 * 24 * HOUR + 1.5)
+    assert always.seconds_between(start, start - timedelta(hours=1)) == 0
+
+
+def test_several_spans_add_up():
+    hours = parse_hours("12:00-13:30,22:00-00:00", BERLIN)
+    assert hours.seconds_between(berlin(2026, 11, 22, 0, 0), berlin(2026, 11, 24, 0, 0)) == 7 * HOUR
+    assert hours.end_of_work(berlin(2026, 11, 22, 13, 0), HOUR) == berlin(2026, 11, 22, 22, 30)
+
+
+def test_endless_work_has_no_end():
+    assert NIGHTS.end_of_work(berlin(2026, 11, 22), 10**9) is None
+    assert parse_hours("").end_of_work(berlin(2026, 11, 22), float("inf")) is None
+
+
+def test_work_time_equals_that_of_the_minutes():
+    """Whole days are not counted minute by minute."""
+    hours = parse_hours("01:45-03:00,20:10-21:00", LORD_HOWE)
+    for day in (datetime(2026, 4, 3, 13, 7, tzinfo=UTC), datetime(2026, 10, 2, 3, 41, tzinfo=UTC)):
+        minutes = sum(hours.is_open(day + timedelta(minutes=minute)) for minute in range(3 * 24 * 60))
+        assert hours.seconds_between(day, day + timedelta(days=3)) == 60 * minutes
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ignores TZ")
 def test_default_is_the_system_time_zone():
     script = (

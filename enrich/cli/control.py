@@ -174,7 +174,7 @@ def _plan(settings: "Settings", seconds: float) -> str:
     from enrich.cli.estimate import planned
     from enrich.library.library import Library
 
-    text = planned(Library.open(settings), None, seconds=seconds)
+    text = planned(Library.open(settings), None, seconds=seconds, keeps_hours=True)
     return f"Plan: {text}" if text else "A forecast is available after the first frames: everyframe plan"
 
 

@@ -25,7 +25,7 @@ from enrich.cli.options import (
     settings_for,
 )
 from enrich.cli.output import print_error, print_json, say
-from enrich.clock import end_after, end_by
+from enrich.clock import end_after, end_by, parse_hours
 from enrich.wording import format_bytes, format_count, format_duration, format_finish_time
 
 if TYPE_CHECKING:
@@ -43,22 +43,39 @@ Within = Annotated[
 By = Annotated[str | None, typer.Option("--by", metavar="TIME", help="Stop at this time, such as 07:00.")]
 
 
-def planned(library: "Library", video_ids: Collection[int] | None, *, seconds: float) -> str | None:
-    """What a run of this many seconds will achieve, in words; None if the model has not been timed yet."""
-    from db.engine import reading
-    from enrich.schedule.forecast import plan_run as make_plan
+def planned(
+    library: "Library", video_ids: Collection[int] | None, *, seconds: float, keeps_hours: bool = False
+) -> str | None:
+    """What a run of this many seconds will achieve, in words; None if the model has not been timed yet.
 
+    `keeps_hours`: whether the run works in the working hours only.
+    """
+    found = _plan(library, video_ids, seconds=seconds, keeps_hours=keeps_hours, now=datetime.now(UTC))
+    return plan_text(found, datetime.now(UTC)) if found is not None and found.left else None
+
+
+def _plan(
+    library: "Library", video_ids: Collection[int] | None, *, seconds: float, keeps_hours: bool, now: datetime
+) -> "RunPlan | None":
+    from db.engine import reading
+    from enrich.schedule.forecast import plan_run
+
+    hours = parse_hours(library.settings.hours if keeps_hours else "")
     with reading(library.engine) as connection:
-        found = make_plan(connection, library.settings, video_ids, seconds=seconds)
-    return plan_text(found, datetime.now().astimezone()) if found is not None and found.left else None
+        return plan_run(connection, library.settings, video_ids, seconds=seconds, now=now, hours=hours)
 
 
 def plan_text(found: "RunPlan", now: datetime) -> str:
     """A plan in words: one frame every 6 s by 07:00, all 12,345 frames by Thursday 14:00."""
-    whole = f"all {found.left:,} frames by {format_finish_time(found.total_seconds, now)}"
+    whole = f"all {found.left:,} frames {_finish(found.total_seconds, now)}"
+    within = f" (within working hours {found.hours})" if found.hours else ""
     if found.gap is None:
-        return whole
-    return f"one frame every {gap_text(found.gap)} by {format_finish_time(found.seconds, now)}, {whole}"
+        return f"{whole}{within}"
+    return f"one frame every {gap_text(found.gap)} by {format_finish_time(found.seconds, now)}, {whole}{within}"
+
+
+def _finish(seconds: float | None, now: datetime) -> str:
+    return "later than can be forecast" if seconds is None else f"by {format_finish_time(seconds, now)}"
 
 
 def reached(library: "Library", video_ids: Collection[int] | None) -> str | None:
@@ -128,10 +145,11 @@ def say_estimate(
     from enrich.library.images import free_bytes
     from enrich.schedule.forecast import Footage, estimate
 
+    now = datetime.now(UTC)
     footage = [Footage(video.duration, video.frame_estimate, video.width, video.height) for video in facts]
     settings = library.settings
     with reading(library.engine) as connection:
-        ahead = estimate(connection, settings, footage, sampling)
+        ahead = estimate(connection, settings, footage, sampling, now=now)
     model = settings.model if settings.describer == "ollama" else settings.describer
     room = free_bytes(settings)
     if as_json:
@@ -146,6 +164,8 @@ def say_estimate(
                 "kept_frames": ahead.kept_frames,
                 "is_learnt": ahead.is_measured,
                 "seconds": ahead.seconds,
+                "elapsed_seconds": ahead.elapsed_seconds,
+                "hours": settings.hours or None,
                 "disk_bytes": ahead.disk_bytes,
                 "free_bytes": max(0, room),
                 "files": [_file_json(video) for video in facts],
@@ -156,7 +176,10 @@ def say_estimate(
     guess = "" if ahead.is_measured else ", rough estimate"
     kept = f"about {ahead.kept_frames:,} to describe ({sampling}{guess})"
     say(f"Frames:  {ahead.source_frames:,} in {format_count(len(facts), 'video')}, {kept}")
-    say(f"Time:    {format_duration(ahead.seconds)} with {model} on this computer")
+    within = ""
+    if ahead.seconds is not None and settings.hours:
+        within = f"; within working hours {settings.hours}: {_finish(ahead.elapsed_seconds, now)}"
+    say(f"Time:    {format_duration(ahead.seconds)} with {model} on this computer{within}")
     short = f"; only {format_bytes(max(0, room))} available" if ahead.disk_bytes > room else ""
     say(f"Disk:    about {format_bytes(ahead.disk_bytes)} for images{short}")
 
@@ -195,27 +218,24 @@ def plan(
 ) -> None:
     """Show how far a time-limited run will get.
 
-    Shows how densely the videos will be described by then, and when every frame will be done. Nothing is started.
+    Shows how densely the videos will be described by then, and when every frame will be done, if the worker keeps the
+    working hours (`everyframe start`). Nothing is started.
 
     Example: everyframe plan --by 07:00
     """
-    from db.engine import reading
-    from enrich.schedule.forecast import plan_run as make_plan
-
     now = datetime.now(UTC)
     end = end_of(within, by, now)
     library = open_library(settings_for(describer, model))
     chosen = find_videos(library, videos)
     seconds = math.inf if end is None else (end - now).total_seconds()
-    with reading(library.engine) as connection:
-        found = make_plan(connection, library.settings, chosen, seconds=seconds)
+    found = _plan(library, chosen, seconds=seconds, keeps_hours=True, now=now)
     settings = library.settings
     reason = None
     if found is None:
         reason = UNMEASURED.format(model=settings.model if settings.describer == "ollama" else settings.describer)
     elif not found.left:
         reason = "everything is already described"
-    text = plan_text(found, now.astimezone()) if found is not None and found.left else None
+    text = plan_text(found, now) if found is not None and found.left else None
     if not as_json:
         say(f"Plan:    {text or reason}")
         return
@@ -227,6 +247,7 @@ def plan(
             "left": found.left if found else None,
             "gap_seconds": found.gap if found else None,
             "all_seconds": found.total_seconds if found else None,
+            "hours": settings.hours or None,
             "text": text,
             "reason": reason,
         }

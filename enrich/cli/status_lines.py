@@ -113,7 +113,10 @@ def _speed(found: Status) -> str:
         left = "no frames left to describe"
     if found.rate:
         speed = f"{found.rate:.2f} frames/s"
-        left = left if found.seconds_left is None else f"{format_duration(found.seconds_left)} left"
+        if found.seconds_left is not None:
+            hours = found.run.activity.get("hours") if found.run is not None else None
+            within = f" within working hours {hours}" if hours else ""
+            left = f"{format_duration(found.seconds_left)} left{within}"
     elif not found.is_running:
         speed = "idle"
     elif found.rate_seconds is None:

@@ -100,7 +100,6 @@ def worker(
     from enrich.describe.registry import make_describer
     from enrich.errors import EveryFrameError
     from enrich.logs import catch_crashes, log_path, log_to_file, log_to_stderr
-    from enrich.process import this_process
     from enrich.worker.run_options import RunOptions
 
     settings = settings_for(describer, model)
@@ -113,7 +112,7 @@ def worker(
     log_to_file(path)
     catch_crashes(path.parent)
     library = open_library(settings)
-    owner = parse_identity(supervisor, this_process().hostname)
+    owner = parse_identity(supervisor)
     try:
         _run(library, make_describer(settings), options, supervisor=owner, log_path=path)
     except EveryFrameError:

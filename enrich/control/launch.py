@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from db.engine import SchemaError, absolute_url
 from db.runs import ProcessIdentity
 from enrich.errors import SettingsError
+from enrich.process import this_process
 from enrich.settings import Settings, environment_with
 
 MAX_OUTPUT_CHARACTERS = 2000  # quoted in errors and logs
@@ -78,10 +80,10 @@ def format_identity(process: ProcessIdentity) -> str:
     return f"{process.pid}:{process.created_at!r}"
 
 
-def parse_identity(text: str, hostname: str) -> ProcessIdentity:
-    """The process identity from a command-line argument. Raises ValueError."""
+def parse_identity(text: str) -> ProcessIdentity:
+    """The identity of a process on this machine, from a command-line argument. Raises ValueError."""
     pid, created_at = text.split(":")
-    return ProcessIdentity(hostname, int(pid), float(created_at))
+    return replace(this_process(), pid=int(pid), created_at=float(created_at))
 
 
 def environment_for(settings: Settings) -> dict[str, str]:

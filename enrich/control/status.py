@@ -19,8 +19,10 @@ from db.counts import frames_per_second
 from db.engine import reading
 from db.models import DEEP, EnrichmentStatus, ExtractionStatus, HostState, RunState
 from db.runs import RunRow
+from enrich.clock import Hours, parse_hours
 from enrich.library.library import open_engine
 from enrich.process import find_process, is_alive, is_local, is_process_alive
+from enrich.schedule.forecast import elapsed_seconds
 from enrich.settings import Settings
 
 SILENT_SECONDS = 30.0  # without a heartbeat for this long, a live process is not responding
@@ -95,7 +97,7 @@ class Status:
     left: int  # kept but not described yet
     rate: float  # frames described per second, over the last `rate_seconds`
     rate_seconds: float | None  # at most RATE_SECONDS; None while the worker is not working
-    seconds_left: float | None  # at that rate, for kept frames and those still expected
+    seconds_left: float | None  # at that rate and in its working hours, for kept frames and those still expected
     failures: list[tuple[str, int]] = field(default_factory=list)
     waiting: list[tuple[str, str]] = field(default_factory=list)  # title and reason of videos that wait
 
@@ -171,7 +173,7 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         left=frames.left,
         rate=rate,
         rate_seconds=rate_seconds,
-        seconds_left=left / rate if rate and left else None,
+        seconds_left=elapsed_seconds(left / rate if rate and left else None, _hours(activity), now=now),
         failures=failures,
         waiting=[
             (video.title, video.error)
@@ -229,6 +231,11 @@ def _since(entry: dict[str, Any]) -> datetime:
 
 def _age(entry: dict[str, Any], now: datetime) -> float:
     return (now - _since(entry)).total_seconds()
+
+
+def _hours(activity: dict[str, Any]) -> Hours:
+    """The working hours that the worker keeps."""
+    return parse_hours(activity.get("hours") or "")
 
 
 def _hosts(activity: dict[str, Any]) -> list[HostStatus]:

@@ -27,7 +27,7 @@ from enrich.control.launch import PERMANENT_EXIT_CODES, format_identity, last_ou
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.logs import Action, about, catch_crashes, log_path, log_to_file
-from enrich.process import this_process
+from enrich.process import is_same_process, this_process
 from enrich.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
@@ -91,8 +91,11 @@ class Supervisor:
         """Request a stop, then send SIGTERM, then SIGKILL."""
         run = self._our_run()
         if run is not None and not run.has_ended:
-            with writing(self._engine) as connection:
-                runs.request(connection, run.id, runs.STOP)
+            try:
+                with writing(self._engine) as connection:
+                    runs.request(connection, run.id, runs.STOP)
+            except DatabaseError as error:  # it may be locked by the very worker that hangs
+                log.warning("cannot request a stop: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
             ended.join(STOP_SECONDS)
         if ended.is_alive():
             worker.terminate()
@@ -138,7 +141,8 @@ class Supervisor:
         except DatabaseError as error:
             log.warning("cannot read the run: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
             return None
-        return run if run is not None and run.supervisor == self._identity else None
+        is_ours = run is not None and run.supervisor is not None and is_same_process(run.supervisor, self._identity)
+        return run if is_ours else None
 
     def _sleep(self, seconds: float) -> bool:
         """Wait before a restart; False if a stop is requested meanwhile."""

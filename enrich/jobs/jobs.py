@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -162,8 +162,15 @@ def _stop_and_keep_error(settings: Settings, job_id: str) -> None:
         stop_job(settings, job_id)
     except ControlError as error:
         log.warning("job was not stopped: %s", error)
-        with contextlib.suppress(OSError):  # the folder may have been deleted, the disk may be full
-            error_file.write_text(str(error), encoding="utf-8")
+        _keep_stop_error(error_file, str(error))
+    except Exception as error:
+        log.exception("job was not stopped")
+        _keep_stop_error(error_file, f"cannot stop the job ({type(error).__name__}: {error}). Try again")
+
+
+def _keep_stop_error(file: Path, text: str) -> None:
+    with contextlib.suppress(OSError):  # the folder may have been deleted, the disk may be full
+        file.write_text(text, encoding="utf-8")
 
 
 def delete_job(settings: Settings, job_id: str) -> bool:
@@ -203,7 +210,7 @@ def _write_description(folder: Path, kind: str, words: tuple[str, ...], now: dat
         "kind": kind,
         "words": words,
         "started_at": now.isoformat(),
-        "process": [process.hostname, process.pid, process.created_at] if process is not None else None,
+        "process": astuple(process) if process is not None else None,
     }
     part = folder / f"{DESCRIPTION}.part"
     part.write_text(json.dumps(description), encoding="utf-8")

@@ -9,21 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from db import queue
 from db.queries import FrameRow, VideoRow
 from enrich.errors import (
     DecodingError,
     DiskFullError,
     ImageStorageError,
     VideoChangedError,
-    VideoError,
     VideoMissingError,
 )
 from enrich.library.library import Library
 from enrich.library.media import strip_folder
 from enrich.settings import Settings
+from enrich.video.container import CodecError
 from enrich.video.decode import SourceFrame
 from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, encode_jpeg, is_whole_jpeg, write_jpeg
@@ -93,11 +90,9 @@ def remove_images(settings: Settings, video: VideoRow) -> None:
 
 @contextmanager
 def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
-    """Raise problems with one video as a VideoError, so that they do not end the run for all others."""
+    """Raise the foreseen problems with one video as a VideoError; others count as a failed attempt at it."""
     try:
         yield
-    except (VideoError, SQLAlchemyError, queue.LeaseLostError, ExtractionStopped):
-        raise
     except OSError as error:
         if _is_by_ffmpeg(error):
             reason = error.strerror or type(error).__name__
@@ -108,7 +103,9 @@ def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
         raise ImageStorageError(
             f"{library.frames_folder} cannot be written to ({reason}): check its permissions and its disk"
         ) from error
-    except Exception as error:
+    except CodecError as error:
+        if isinstance(error, MemoryError):  # the computer's fault, not the video's
+            raise
         raise DecodingError(f"{video.path} cannot be decoded ({type(error).__name__}: {error})") from error
 
 

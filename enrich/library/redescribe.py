@@ -109,7 +109,7 @@ def _save_description(
         video_id=frame.video_id,
         frame_id=frame.id,
         pass_=describer.target_pass.value,
-        host=this_process().hostname,
+        host=str(this_process()),
         now=now,
     )
     store.save_description(

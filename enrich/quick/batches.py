@@ -27,6 +27,7 @@ from enrich.quick.plan import QuickPlan
 from enrich.quick.run import NO_ANSWER, save_results
 from enrich.wording import format_count
 from enrich.worker.lease_renewal import LeaseRenewal
+from enrich.worker.lease_sweep import sweep_abandoned
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +123,8 @@ async def collect_batch(
 
     def claim() -> queue.ClaimedTask | None:
         with writing(library.engine) as connection:
-            host, now = this_process().hostname, datetime.now(UTC)
-            queue.sweep(connection, now=now)  # a previous collector may have been killed
+            host, now = str(this_process()), datetime.now(UTC)
+            sweep_abandoned(connection, now=now)  # a previous collector may have been killed
             return batches.claim(connection, run_id=run_id, host=host, now=now, video_ids=video_ids)
 
     def has_open() -> bool:

@@ -10,16 +10,20 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from db import extraction, queries, queue
 from db.engine import reading, writing
 from db.models import DEEP, EXTRACTION_ENDED, TaskKind, TaskStatus
 from db.queries import VideoRow
-from enrich.errors import VideoError
+from enrich.errors import EveryFrameError, VideoError
 from enrich.library.library import Library
 from enrich.process import this_process
 from enrich.wording import one_line
 from enrich.worker.extract_task import ExtractionProgress, extract_video
+from enrich.worker.failed_attempt import fail_attempt
 from enrich.worker.lease_renewal import LeaseRenewal
+from enrich.worker.lease_sweep import sweep_abandoned
 from enrich.worker.skim_task import skim_video
 
 FRAMES_PER_KEY_FRAME = 2  # frames to skim for each key frame wanted
@@ -112,20 +116,27 @@ def _until_done(
                 work(task)
         except queue.LeaseLostError:  # a worker has taken over the task
             continue
+        except (EveryFrameError, SQLAlchemyError):
+            _release(library, task)
+            raise
+        except Exception as error:
+            raise VideoError(fail_attempt(library, task, error)) from error
         except BaseException:
             _release(library, task)
             raise
 
 
 def _claimed(library: Library, video_id: int, kind: TaskKind) -> queue.ClaimedTask | None:
+    now = datetime.now(UTC)
     with writing(library.engine) as connection:
+        sweep_abandoned(connection, now=now)  # the process that claimed the task may have been killed
         tasks = queue.claim(
             connection,
             queue.TaskFilter(kind, video_ids=[video_id]),
             run_id=None,
-            host=this_process().hostname,
+            host=str(this_process()),
             limit=1,
-            now=datetime.now(UTC),
+            now=now,
         )
     return tasks[0] if tasks else None
 

@@ -2,11 +2,14 @@
 
 Speed is measured from the latest calls in `analyses`; before the first call it is None. A run plan counts calls: as
 many as the model has lately made in the given time. One call in four may fill a gap between unlike neighbours, so only
-the other three count towards the coverage order (`enrich.schedule.coverage`).
+the other three count towards the coverage order (`enrich.schedule.coverage`). With working hours, a forecast includes
+the time until they begin.
 """
 
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -15,6 +18,7 @@ from sqlalchemy import Connection
 from db import files, queries
 from db.models import EXTRACTION_ENDED, ExtractionStatus
 from db.queries import ModelSpeed
+from enrich.clock import Hours, parse_hours
 from enrich.schedule.coverage import COVERAGE_CALLS_PER_GAP_FILL, CoverageOrder
 from enrich.settings import Settings
 from enrich.video.sampling import Sampling, SamplingKind, parse_sampling
@@ -28,6 +32,7 @@ JPEG_SIZE_FACTORS = {30: 0.46, 50: 0.57, 70: 0.72, 80: 0.87, 85: 1.0, 90: 1.23, 
 MEASURED_IMAGES = 200
 MIN_GAP_SECONDS = 0.01
 BISECTION_STEPS = 60  # of halving: exact to the last bit
+ALWAYS = Hours()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,8 @@ class Estimate:
     source_frames: int
     kept_frames: int
     is_measured: bool  # the share of kept frames comes from this library, not from the default
-    seconds: float | None  # None if the model's speed has not been measured
+    seconds: float | None  # of work; None if the model's speed has not been measured
+    elapsed_seconds: float | None  # until it is done, with the pauses between working hours; None if unknown
     disk_bytes: int
 
 
@@ -51,20 +57,23 @@ class Footage:
     height: int
 
 
-def estimate(connection: Connection, settings: Settings, footage: Iterable[Footage], sampling: Sampling) -> Estimate:
-    """Estimate what describing `footage` takes with the configured describer and model."""
+def estimate(
+    connection: Connection, settings: Settings, footage: Iterable[Footage], sampling: Sampling, *, now: datetime
+) -> Estimate:
+    """Estimate what describing `footage` takes from `now` with the configured describer, model and working hours."""
     footage = list(footage)
     share = queries.kept_share(connection, str(sampling))
     source = sum(video.source_frames or 0 for video in footage)
     kept = sum(_kept(video, sampling, share) for video in footage)
     size = _mean_image_bytes(connection, settings)
     disk = sum(_kept(video, sampling, share) * (size or _default_image_bytes(video, settings)) for video in footage)
-    speed = measured_speed(connection, settings)
+    seconds = seconds_for(kept, measured_speed(connection, settings), settings)
     return Estimate(
         source_frames=source,
         kept_frames=kept,
         is_measured=share is not None or sampling.kind in (SamplingKind.EXACT, SamplingKind.EVERY),
-        seconds=seconds_for(kept, speed, settings),
+        seconds=seconds,
+        elapsed_seconds=elapsed_seconds(seconds, parse_hours(settings.hours), now=now),
         disk_bytes=round(disk),
     )
 
@@ -88,6 +97,15 @@ def seconds_for(frames: int, speed: ModelSpeed | None, settings: Settings) -> fl
         return None
     concurrency = settings.concurrency * (len(settings.ollama_hosts) if settings.describer == "ollama" else 1)
     return frames * speed.seconds_per_frame / concurrency
+
+
+def elapsed_seconds(work_seconds: float | None, hours: Hours, *, now: datetime) -> float | None:
+    """How long it takes from `now` until `work_seconds` of work are done, with the pauses between working hours.
+
+    None if the work is unknown, or not done within `enrich.clock.FORECAST_DAYS`.
+    """
+    end = hours.end_of_work(now, work_seconds) if work_seconds is not None else None
+    return None if end is None else (end - now).total_seconds()
 
 
 def _kept(video: Footage, sampling: Sampling, share: float | None) -> int:
@@ -133,25 +151,38 @@ class VideoState:
 class RunPlan:
     """How far a run of limited time gets."""
 
-    seconds: float  # the available time
+    seconds: float  # from now to the end of the available time
     calls: int  # that fit into it
     left: int  # frames to describe in all
     gap: float | None  # largest gap in seconds at the end; None if every frame is described by then
-    total_seconds: float  # for all frames
+    total_seconds: float | None  # from now until all frames are described; None if that takes too long to forecast
+    hours: str = ""  # the working hours the plan keeps; empty if the run works at any time
 
 
 def plan_run(
-    connection: Connection, settings: Settings, video_ids: Collection[int] | None, *, seconds: float
+    connection: Connection,
+    settings: Settings,
+    video_ids: Collection[int] | None,
+    *,
+    seconds: float,
+    now: datetime,
+    hours: Hours = ALWAYS,
 ) -> RunPlan | None:
-    """Plan a run of `seconds` with the configured model; None before its speed has been measured."""
+    """Plan a run from `now` on for `seconds` with the configured model; None before its speed has been measured.
+
+    `hours`: the working hours the run keeps.
+    """
     speed = measured_speed(connection, settings)
     known = list(video_states(connection, video_ids))
     left = sum(max(0, video.kept - video.described) for video in known)
-    total = seconds_for(left, speed, settings)
-    if total is None:
+    work = seconds_for(left, speed, settings)
+    if work is None:
         return None
-    calls = int(left if total <= seconds else left * seconds / total)
-    return RunPlan(seconds, calls, left, None if calls >= left else reachable_gap(known, calls), total)
+    available = math.inf if math.isinf(seconds) else hours.seconds_between(now, now + timedelta(seconds=seconds))
+    calls = int(left if work <= available else left * available / work)
+    gap = None if calls >= left else reachable_gap(known, calls)
+    total = elapsed_seconds(work, hours, now=now)
+    return RunPlan(seconds, calls, left, gap, total, str(hours) if hours.is_limited else "")
 
 
 def reachable_gap(videos: Collection[VideoState], calls: int) -> float:

@@ -18,6 +18,7 @@ from enrich.errors import NotAVideoError
 from enrich.filenames import raw_format
 from enrich.video.fingerprint import require_readable
 
+CodecError = av.FFmpegError  # for callers that do not import av
 RIGHT_ANGLE = 90
 FULL_TURN = 360
 GENERATE_PTS = 0x0001  # AVFMT_FLAG_GENPTS

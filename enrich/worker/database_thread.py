@@ -45,12 +45,16 @@ class DatabaseThread:
         task.add_done_callback(self._completed)
         return task
 
+    def check(self) -> None:
+        """Raise the error of submitted work that failed, if there is one."""
+        if self.error is not None:
+            raise self.error
+
     async def drain(self) -> None:
         """Wait until everything submitted is done. Raises the error of work that failed."""
         while self._pending:
             await asyncio.wait(self._pending)
-        if self.error is not None:
-            raise self.error
+        self.check()
 
     async def close(self) -> None:
         """Finish what was submitted and end the thread. Raises as `drain` does."""

@@ -3,7 +3,8 @@
 Skimming runs in threads of low priority, and so does extraction while frames are described. While videos wait for
 extraction, or are being extracted, they are skimmed again at more places whenever the next frame to describe would be
 finer than that, so that no video falls far behind. The decoder ends with the last video if the run does, else it polls
-for more. A video removed during its extraction leaves no images behind. A locked database is retried.
+for more. A video removed during its extraction leaves no images behind. A locked database is retried. Any other error
+that nothing foresaw counts as a failed attempt at its video, and the other videos go on.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from db import extraction, queries, queue
 from db.engine import reading, writing
@@ -25,6 +26,7 @@ from enrich.process import this_process
 from enrich.schedule.coverage import COVERAGE_PRIORITY_LIMIT, CoverageOrder
 from enrich.worker.database_thread import LOCKED_RETRY_SECONDS
 from enrich.worker.extract_task import ExtractionProgress, extract_video
+from enrich.worker.failed_attempt import fail_attempt
 from enrich.worker.run_context import RunContext
 from enrich.worker.run_options import RunOptions
 from enrich.worker.skim_task import skim_video
@@ -116,7 +118,7 @@ class Decoder:
             await self._all_skimmed.wait()
             while not self._stopping.is_set():
                 tasks = await self._context.database.run(partial(self._claim, TaskKind.EXTRACT))
-                if not tasks and self._options.until_idle:
+                if not tasks and self._options.until_idle and not await self._context.database.run(self._is_claimed):
                     return
                 for task in tasks:
                     await self._handle(task, self._extract)
@@ -135,9 +137,13 @@ class Decoder:
         """Work on one video, and repeat while the database is locked: work already saved is skipped."""
         self._context.leases.hold(task)
         video: queries.VideoRow | None = None
+        failure: Exception | None = None  # not recorded yet
         try:
             while True:
                 try:
+                    if failure is not None:
+                        await asyncio.to_thread(fail_attempt, self._library, task, failure)
+                        return
                     video = await asyncio.to_thread(self._video, task.video_id)
                     await work(task)
                 except (queue.LeaseLostError, queries.NoSuchVideoError):
@@ -149,6 +155,13 @@ class Decoder:
                     await self._sleep(LOCKED_RETRY_SECONDS)
                     if not self._stopping.is_set():
                         continue
+                except SQLAlchemyError:  # not the video's fault: the run ends
+                    raise
+                except Exception as error:
+                    if failure is not None:
+                        raise
+                    failure = error
+                    continue
                 return
         finally:
             self._context.leases.drop(task)
@@ -187,10 +200,15 @@ class Decoder:
                 connection,
                 queue.TaskFilter(kind, video_ids=self._options.video_ids, min_crashes=min_crashes),
                 run_id=self._context.run_id,
-                host=this_process().hostname,
+                host=str(this_process()),
                 limit=1,
                 now=datetime.now(UTC),
             )
+
+    def _is_claimed(self) -> bool:
+        """Whether another process is working on a video, so that frames to describe may still appear."""
+        with reading(self._library.engine) as connection:
+            return queue.is_claimed(connection, TaskKind.EXTRACT, self._options.video_ids)
 
     def _skim_deeper(self) -> bool:
         """Queue another skim of the video with the largest gap, if that gap is due. Returns whether one was queued."""

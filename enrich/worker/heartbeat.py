@@ -2,15 +2,15 @@
 
 It is a thread, not a coroutine, so that a busy event loop does not look dead. The heartbeat says that the process is
 alive; `progress_at` says when it last finished something. A request found in the runs table (pause, resume, stop) is
-passed on again with every poll, until the worker records that it was carried out.
+passed on again with every poll, until the worker records that it was carried out. Only a locked database is retried:
+any other error ends the thread, and `check` raises it.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from db import runs
 from db.engine import reading, writing
 from enrich.logs import Action, about
+from enrich.worker.threads import BackgroundThread
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ BEAT_SECONDS = 2.0
 POLL_SECONDS = 0.5  # how soon a request is noticed
 
 
-class Heartbeat:
+class Heartbeat(BackgroundThread):
     """Beats from entry to exit of its context. The callbacks are called in the heartbeat's thread."""
 
     def __init__(
@@ -38,6 +39,7 @@ class Heartbeat:
         activity: Callable[[], dict[str, Any]] = dict,
         last_progress_at: Callable[[], datetime | None] = lambda: None,
     ) -> None:
+        super().__init__("heartbeat")
         self._engine = engine
         self._run_id = run_id
         self._counts = counts
@@ -45,16 +47,6 @@ class Heartbeat:
         self._activity = activity
         self._last_progress_at = last_progress_at
         self._written_progress_at: datetime | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="everyframe-heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         beat_at = time.monotonic()

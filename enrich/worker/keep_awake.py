@@ -92,7 +92,11 @@ class SleepInhibitor:
     def _has_mains(self) -> bool:
         if time.monotonic() >= self._next_power_check:
             self._next_power_check = time.monotonic() + POWER_CHECK_SECONDS
-            self._is_on_mains = self._check_mains()
+            try:
+                self._is_on_mains = self._check_mains()
+            except Exception as error:  # noqa: BLE001  # psutil raises anything on odd hardware; the run continues
+                self._say(f"the power supply cannot be read ({type(error).__name__}: {error}): assuming mains power")
+                self._is_on_mains = True
         return self._is_on_mains
 
     def _say(self, text: str) -> None:

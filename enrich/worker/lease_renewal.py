@@ -1,14 +1,14 @@
 """Lease renewal: keeps claimed tasks claimed while work on them is under way.
 
 Renewing needs a thread of its own: neither a busy event loop nor a long decode may lose a lease. It does not detect a
-lost lease: saving a result does, since every write of a task is fenced by its lease token.
+lost lease: saving a result does, since every write of a task is fenced by its lease token. Only a locked database is
+retried: any other error ends the thread, and `check` raises it.
 """
 
 import logging
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Self
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -16,6 +16,8 @@ from sqlalchemy.exc import OperationalError
 from db import queue
 from db.engine import writing
 from enrich.logs import Action, about
+from enrich.worker.lease_sweep import sweep_abandoned
+from enrich.worker.threads import BackgroundThread
 
 log = logging.getLogger(__name__)
 
@@ -23,28 +25,19 @@ RENEW_SECONDS = queue.LEASE_SECONDS / 3
 RETRY_SECONDS = 2.0  # after a failure, which may have waited BUSY_SECONDS for the lock: the lease must not expire
 
 
-class LeaseRenewal:
+class LeaseRenewal(BackgroundThread):
     """Renews the leases of the tasks it holds, from entry to exit of its context. Usable from any thread.
 
-    `sweeps`: also return the expired leases of other processes to the queue. Its own are renewed first, in the same
-    transaction: after the computer slept, every lease has expired.
+    `run_id`: the run of a worker, which also returns abandoned tasks to the queue. Its own leases are renewed first, in
+    the same transaction: after the computer slept, every lease has expired.
     """
 
-    def __init__(self, engine: Engine, tasks: Iterable[queue.ClaimedTask] = (), *, sweeps: bool = False) -> None:
+    def __init__(self, engine: Engine, tasks: Iterable[queue.ClaimedTask] = (), *, run_id: int | None = None) -> None:
+        super().__init__("lease-renewal")
         self._engine = engine
-        self._sweeps = sweeps
+        self._run_id = run_id
         self._tasks = {task.id: task for task in tasks}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="everyframe-lease-renewal", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def hold(self, task: queue.ClaimedTask) -> None:
         """Renew this task's lease until it is dropped."""
@@ -62,14 +55,14 @@ class LeaseRenewal:
             pause_seconds = RENEW_SECONDS
             with self._lock:
                 tasks = list(self._tasks.values())
-            if not tasks and not self._sweeps:
+            if not tasks and self._run_id is None:
                 continue
             now = datetime.now(UTC)
             try:
                 with writing(self._engine) as connection:
                     queue.renew(connection, tasks, now=now)
-                    if self._sweeps:
-                        queue.sweep(connection, now=now)
+                    if self._run_id is not None:
+                        sweep_abandoned(connection, now=now, own_run=self._run_id)
             except OperationalError as error:
                 pause_seconds = RETRY_SECONDS
                 log.warning("leases not renewed, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))

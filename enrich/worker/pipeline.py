@@ -82,12 +82,8 @@ class Pipeline:
             task.add_done_callback(lambda _: self._context.wake())
 
     def check(self) -> None:
-        """Raise the error of a task, or of a database write, that failed."""
-        for task in self._all_tasks():
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                raise error
-        if self._context.database.error is not None:
-            raise self._context.database.error
+        """Raise the error of a task that failed."""
+        check_tasks(self._all_tasks())
 
     @property
     def is_stopping(self) -> bool:
@@ -202,6 +198,13 @@ def count_suspects(context: RunContext, options: RunOptions, kind: SuspectKind) 
 def remaining_options(options: RunOptions, handed_out: int) -> RunOptions:
     """The options of the next pipeline, after `handed_out` frames."""
     return options if options.limit is None else replace(options, limit=max(0, options.limit - handed_out))
+
+
+def check_tasks(tasks: Collection["asyncio.Task[Any]"]) -> None:
+    """Raise the error of a task that has ended with one."""
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
 
 async def unload_model(describer: Describer) -> None:

@@ -106,7 +106,7 @@ class Prefetcher:
         self._new_frames = asyncio.Event()
         self._room = asyncio.Event()
         self.waiting_for_video: set[int] = set()  # ids of tasks postponed because their video is missing
-        self._hostname = this_process().hostname
+        self._host = str(this_process())
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -227,7 +227,7 @@ class Prefetcher:
         wanted = queue.TaskFilter(
             TaskKind.DESCRIBE, self._context.pass_, self._options.video_ids, min_crashes=min_crashes
         )
-        claim = partial(queue.claim, run_id=self._context.run_id, host=self._hostname, now=datetime.now(UTC))
+        claim = partial(queue.claim, run_id=self._context.run_id, host=self._host, now=datetime.now(UTC))
         tasks: list[queue.ClaimedTask] = []
         with writing(self._context.library.engine) as connection:
             if self._requested_in_a_row >= MOST_REQUESTED_IN_A_ROW:

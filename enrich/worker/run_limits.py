@@ -44,6 +44,14 @@ class RunDeadline:
             left.append((self._moment - datetime.now(UTC)).total_seconds())
         return min(left, default=None)
 
+    def working_seconds_left(self, hours: Hours) -> float | None:
+        """The time left within working hours; None if there is no deadline."""
+        left = self.seconds_left()
+        if left is None:
+            return None
+        now = datetime.now(UTC)
+        return hours.seconds_between(now, now + timedelta(seconds=max(0.0, left)))
+
     def at_most(self, seconds: float) -> float:
         """`seconds`, or the time left if that is shorter."""
         left = self.seconds_left()

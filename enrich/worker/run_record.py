@@ -15,6 +15,7 @@ from enrich.errors import RunningError
 from enrich.library.library import Library
 from enrich.logs import Action, about, set_run
 from enrich.process import is_alive, this_process
+from enrich.worker.lease_sweep import sweep_abandoned
 from enrich.worker.run_options import RunEnd, RunOptions
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,7 @@ class RunRecord:
                     is_alive=is_alive,
                     now=now,
                 )
-                # No other worker is live, so every claim is abandoned, whether or not its lease has expired. A quick
-                # pass that is working on a video or a batch finds its lease lost and leaves the task to this run.
-                swept = queue.sweep(connection, now=datetime.max.replace(tzinfo=UTC))
+                swept = sweep_abandoned(connection, now=now)
                 for kind in TaskKind:
                     queue.make_due(connection, kind=kind, video_ids=options.video_ids)
                 if describer is not None and describer.target_pass is Pass.QUICK:

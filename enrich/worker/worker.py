@@ -39,6 +39,7 @@ from enrich.worker.lease_renewal import LeaseRenewal
 from enrich.worker.pipeline import (
     Pipeline,
     SuspectKind,
+    check_tasks,
     remaining_options,
     suspects_to_isolate,
     unload_model,
@@ -104,6 +105,7 @@ class Worker:
         self._record: RunRecord | None = None
         self._pipeline: Pipeline | None = None
         self._isolated: set[SuspectKind] = set()  # suspects that were isolated already
+        self._checks: list[Callable[[], None]] = []  # each raises the error of a part of the run that has ended
         self._started_at = time.monotonic()
         self._was_stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -133,7 +135,7 @@ class Worker:
         record = self._record = await self._begin()
         if self._was_stopped:
             self._begin_stopping()
-        leases = LeaseRenewal(self._library.engine, sweeps=True)
+        leases = LeaseRenewal(self._library.engine, run_id=record.id)
         heartbeat = Heartbeat(
             self._library.engine,
             record.id,
@@ -154,6 +156,7 @@ class Worker:
         )
         ending, error = RunEnd.STOPPED, None
         side_tasks = [asyncio.create_task(side_task(self._library, record.id)) for side_task in self._side_tasks]
+        self._checks = [leases.check, heartbeat.check, self._database.check, partial(check_tasks, side_tasks)]
         try:
             with leases, heartbeat:
                 ending = await self._work(context)
@@ -233,6 +236,7 @@ class Worker:
                 await self._sleep_until_woken()
                 self._show_state()
                 self._activity.warn(self._health.sentences())
+                self._check()
                 pipeline.check()
             has_failed = False
         finally:
@@ -266,7 +270,13 @@ class Worker:
             self._change(pause.state, pause.reason)
             self._pause.request_done()
             await self._sleep_until_woken()
+            self._check()
         return None
+
+    def _check(self) -> None:
+        """Raise the error of a thread or a side task that has ended: the run must not continue without it."""
+        for check in self._checks:
+            check()
 
     async def _sleep_until_woken(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -296,7 +306,7 @@ class Worker:
     async def _frames_ahead(self) -> int:
         left = await self._database.run(self._count_left)
         described, seconds = self._counts.frames_described, time.monotonic() - self._started_at
-        time_left = self._deadline.seconds_left()
+        time_left = self._deadline.working_seconds_left(self._pause.hours)
         return frames_ahead(self._options, left=left, described=described, seconds=seconds, time_left=time_left)
 
     def _on_request(self, request: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from enrich.jobs.command import CommandResult, run_command
+from enrich.jobs.command import NOT_RUN, CommandResult, run_command
 from enrich.settings import Settings
 
 LIMIT_SECONDS = 120.0
@@ -89,7 +89,11 @@ class Inquiries:
 
     def _run(self, key: object, settings: Settings, words: tuple[str, ...]) -> None:
         changes = self._changes
-        outcome = run_command(settings, *words, seconds=LIMIT_SECONDS)
+        try:
+            outcome = run_command(settings, *words, seconds=LIMIT_SECONDS)
+        except Exception as error:  # noqa: BLE001  # else it would seem to run for ever, in every tab
+            reason = f"{type(error).__name__}: {error}"
+            outcome = CommandResult(NOT_RUN, None, f"cannot run the command ({reason}): reload the page to try again")
         with self._lock:
             is_current = changes == self._changes  # else the result may not include a change made meanwhile
             self._results[key] = _CachedResult(outcome, settings if is_current else None, time.monotonic())

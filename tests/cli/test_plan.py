@@ -24,7 +24,9 @@ def test_no_plan_before_the_model_is_timed(cli, video):
     assert value.pop("until") is not None
     assert value.pop("reason").startswith("llava:13b has not been timed")
     assert value.pop("seconds") == pytest.approx(8 * 3600, abs=1)
-    assert set(value.items()) == {(key, None) for key in ("calls", "left", "gap_seconds", "all_seconds", "text")}
+    assert set(value.items()) == {
+        (key, None) for key in ("calls", "left", "gap_seconds", "all_seconds", "hours", "text")
+    }
 
 
 def test_plan_has_density_and_finish_time(cli, video, home, standin):
@@ -71,3 +73,18 @@ def test_enrich_stops_at_the_time(cli, video, standin):
     assert said.code == 0
     assert datetime.now(UTC) - end < timedelta(seconds=3)
     assert "Continue with: everyframe enrich" in said.out
+
+
+def test_plan_and_estimate_name_the_working_hours(cli, video, home, standin, monkeypatch):
+    cli("enrich", "--limit", "10")
+    change(home, "UPDATE analyses SET latency_seconds = 3600, load_seconds = 0")  # two at once: 20 h for the rest
+    always = cli("plan", "--json").json
+    assert (always["hours"], always["all_seconds"]) == (None, pytest.approx(20 * 3600))
+    monkeypatch.setenv("EVERYFRAME_HOURS", "22:00-06:00")
+    value = cli("plan", "--json").json
+    assert value["hours"] == "22:00-06:00"
+    assert value["all_seconds"] > 20 * 3600 + 24 * 3600, "it takes three nights"
+    assert value["text"].endswith(" (within working hours 22:00-06:00)")
+    assert "within working hours 22:00-06:00: by " in cli("estimate", video, "--sampling", "exact").out
+    estimated = cli("estimate", video, "--sampling", "exact", "--json").json
+    assert estimated["elapsed_seconds"] > estimated["seconds"] == pytest.approx(25 * 3600)

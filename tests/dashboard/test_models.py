@@ -282,6 +282,19 @@ def test_result_from_before_a_change_is_refreshed(home, monkeypatch):
     assert result.is_asking
 
 
+def test_command_that_cannot_run_is_not_asked_for_ever(home, monkeypatch):
+    def run_command(settings, *words, seconds):
+        raise IndexError("unforeseen")
+
+    monkeypatch.setattr(inquiry, "run_command", run_command)
+    cache, settings = Inquiries(), load_settings()
+    cache.ask(settings, "models", fresh_seconds=60)
+    wait_until(lambda: not cache.is_asking(settings, "models"), "the command has ended")
+    result = cache.ask(settings, "models", fresh_seconds=60)
+    assert result.outcome is not None
+    assert "IndexError: unforeseen" in result.outcome.error
+
+
 def test_comparison_is_read_from_its_lines(home):
     words = ("audition", "--frames", "12", "--model", "a", "--model", "b")
     take = {"model": "a", "frame_id": 7, "timestamp": 1.0}

@@ -414,13 +414,31 @@ def test_sweep_returns_all_tasks_of_a_dead_run(library, video_id):
     assert queue.renew(library, kept, now=NOW) == 2
 
 
-def test_sweep_of_dead_runs_includes_expired_leases(library, video_id):
+def test_sweep_of_dead_runs_leaves_expired_leases_of_others(library, video_id):
+    """A crash must not be counted for them, and their machine may have slept."""
     dead, alive = add_run(library, 1), add_run(library, 2)
     add_tasks(library, video_id, 2)
-    claim(library, run_id=dead, now=LATER)  # its lease has not expired
-    claim(library, run_id=alive)
+    lost = claim(library, run_id=dead, now=LATER)  # its lease has not expired
+    kept = claim(library, run_id=alive)
 
-    assert queue.sweep(library, now=LATER, dead_runs=[dead]) == 2
+    assert queue.sweep(library, now=LATER, dead_runs=[dead], counts_crash=True) == 1
+
+    assert [state(library, task.id).crashes for task in [*lost, *kept]] == [1, 0]
+
+
+def test_sweep_keeps_claims_of_living_holders(library, video_id):
+    add_tasks(library, video_id, 3)
+    living, dead, unknown = (claim(library, host=host)[0] for host in ("living", "dead", "unknown"))
+    verdicts = {"living": True, "dead": False, "unknown": None}
+
+    def is_alive(claimed):
+        return verdicts[claimed.host]
+
+    assert queue.sweep(library, now=NOW, is_alive=is_alive) == 1
+    assert state(library, dead.id).status == TaskStatus.TODO
+    assert queue.sweep(library, now=LATER, is_alive=is_alive) == 1
+    assert state(library, unknown.id).status == TaskStatus.TODO
+    assert state(library, living.id).status == TaskStatus.DOING
 
 
 def test_sweep_ignores_tasks_a_dead_run_had_settled(library, video_id):

@@ -164,6 +164,20 @@ def test_background_stop_keeps_its_error_until_it_succeeds(settings, script, mon
     assert until(settings, lambda job: not job.is_running).stop_error == ""
 
 
+@pytest.mark.expected_errors("job was not stopped")
+def test_background_stop_keeps_an_unforeseen_error(settings, script, monkeypatch):
+    def fail(*_):
+        raise IndexError("unforeseen")
+
+    script(FOREVER)
+    job = start_job(settings, "pull", "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "stop_job", fail)
+        stop_job_in_background(settings, job.id)
+        assert "IndexError: unforeseen" in until(settings, lambda job: job.stop_error).stop_error
+    assert stop_job(settings, job.id)
+
+
 def test_reused_process_id_is_not_the_job(settings, script):
     script(FOREVER)
     job = start_job(settings, "pull", "a")

@@ -1,4 +1,4 @@
-"""The clock jumps an hour forward and back while a worker runs, and between two workers."""
+"""The clock jumps an hour forward and back while a worker runs, and between two workers; the computer sleeps."""
 
 import signal
 import sys
@@ -9,15 +9,17 @@ from typing import Self
 
 import psutil
 import pytest
+from sqlalchemy import text
 
 from db import runs
 from db.engine import writing
 from enrich.control import control
 from enrich.process import is_process_alive, this_process
 from enrich.worker import heartbeat, host_runner, lease_renewal, result_writer, worker
+from enrich.worker.lease_sweep import sweep_abandoned
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
-from tests.night.night import Night, assert_complete
+from tests.night.night import PATIENCE_SECONDS, Night, assert_complete
 from tests.standin import StandIn, Trick
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_truthful
@@ -115,6 +117,46 @@ async def test_tasks_of_a_killed_worker_are_reclaimed_under_an_earlier_clock(
         assert (await running.end()).is_good
     assert_complete(workspace)
     assert_truthful(workspace)
+
+
+SLEEP = "UPDATE tasks SET lease_until = '2020-01-01 00:00:00.000000' WHERE status = 'doing'"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGSTOP")
+@pytest.mark.parametrize("other", ["run", "sweep"])
+def test_worker_keeps_its_work_after_the_computer_slept(
+    night: Night, standin: StandIn, tmp_path: Path, other: str
+) -> None:
+    """Every lease has expired when two processes wake up, and the other one is first.
+
+    The sleep is a SIGSTOP and leases that have expired in the database: nobody waits for 90 seconds.
+    """
+    workspace = night.workspace
+    standin.behave(delay=0.2)
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=40))
+    worker = night.begin()
+    night.until(lambda: workspace.described() >= 3, "some are described", worker)
+    try:
+        with writing(workspace.library.engine) as connection:  # so that it does not sleep with the database locked
+            worker.send_signal(signal.SIGSTOP)
+            night.until(lambda: psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED, "it sleeps")
+            connection.execute(text(SLEEP))
+        held = "SELECT id, lease_token FROM tasks WHERE status = 'doing' ORDER BY id"
+        before = workspace.ask(held)
+        assert before
+        if other == "run":
+            second = night.begin()
+            assert second.wait(PATIENCE_SECONDS) == 1, "it is refused"
+        else:
+            with writing(workspace.library.engine) as connection:
+                assert sweep_abandoned(connection, now=datetime.now(UTC)) == 0
+        assert workspace.ask(held) == before
+    finally:
+        worker.send_signal(signal.SIGCONT)
+    night.finish(worker)
+    assert_complete(workspace)
+    assert_truthful(workspace)
+    assert sorted(number for number in standin.described if number is not None) == list(range(40))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from db.engine import reading
 from enrich.cli.estimate import gap_text, plan_text, planned, reached
+from enrich.clock import Hours, parse_hours
 from enrich.schedule.coverage import CoverageOrder
 from enrich.schedule.forecast import RunPlan, VideoState, current_gap, plan_run, reachable_gap
 from enrich.worker.run_options import RunEnd, RunOptions
@@ -15,7 +16,7 @@ from tests.standin import StandIn
 from tests.worker.workspace import Workspace
 
 Clip = Callable[..., Path]
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)  # a Sunday
+NOON = datetime(2026, 11, 22, 12, 0).astimezone()  # a Sunday, in local time
 
 
 def test_reachable_gap_is_that_of_the_coverage_order():
@@ -39,6 +40,38 @@ def test_a_plan_is_shown_in_words():
     assert plan_text(RunPlan(8 * 3600, 1200, 1200, None, 3600), NOON) == "all 1,200 frames by 13:00"
     assert plan_text(RunPlan(3600, 9, 9**9, 80.0, 20 * 86400), NOON).endswith("by 12 December")
     assert gap_text(80.0) == "1 min 20 s"
+    assert plan_text(RunPlan(8 * 3600, 9, 9, None, 3600, "22:00-06:00"), NOON) == (
+        "all 9 frames by 13:00 (within working hours 22:00-06:00)"
+    )
+    assert plan_text(RunPlan(8 * 3600, 9, 9, None, None), NOON) == "all 9 frames later than can be forecast"
+
+
+async def test_plan_counts_only_the_working_hours(workspace: Workspace, clip: Clip) -> None:
+    """Ten hours of work for 30 frames, from 12:00 on."""
+    workspace.add(clip(frames=40), sampling="exact")
+    await workspace.enrich(RunOptions(limit=10))
+    hour = 3600
+    workspace.change("UPDATE analyses SET latency_seconds = :each, load_seconds = 0", each=10 * hour / 30)
+    settings = workspace.settings.model_copy(update={"concurrency": 1})
+    nights = parse_hours("22:00-06:00", UTC)
+
+    def plan(by: datetime, hours: Hours) -> RunPlan:
+        start = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+        with reading(workspace.library.engine) as connection:
+            found = plan_run(connection, settings, None, seconds=(by - start).total_seconds(), now=start, hours=hours)
+        assert found is not None
+        return found
+
+    by_morning = plan(datetime(2026, 11, 23, 7, 0, tzinfo=UTC), nights)
+    assert by_morning.calls == 24, "eight of the ten hours"
+    assert by_morning.gap is not None
+    assert by_morning.total_seconds == pytest.approx(36 * hour), "the rest in the second night, until midnight"
+    assert by_morning.hours == "22:00-06:00"
+    by_evening = plan(datetime(2026, 11, 22, 21, 0, tzinfo=UTC), nights)
+    assert by_evening.calls == 0
+    always = plan(datetime(2026, 11, 23, 7, 0, tzinfo=UTC), Hours())
+    assert (always.calls, always.gap, always.hours) == (30, None, "")
+    assert always.total_seconds == pytest.approx(10 * hour)
 
 
 async def test_before_the_first_call_there_is_no_plan(workspace: Workspace, clip: Clip) -> None:
@@ -55,7 +88,7 @@ async def test_a_run_keeps_to_its_plan(make_workspace: Callable[..., Workspace],
     workspace.add(clip(frames=240, fps=5, gop=5), sampling="exact")
     await workspace.enrich(RunOptions(limit=10))
     with reading(workspace.library.engine) as connection:
-        promised = plan_run(connection, workspace.settings, None, seconds=6.0)
+        promised = plan_run(connection, workspace.settings, None, seconds=6.0, now=datetime.now(UTC))
     assert promised is not None
     assert promised.gap is not None
     assert promised.left == 230

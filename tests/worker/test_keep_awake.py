@@ -94,6 +94,18 @@ def test_sleep_is_allowed_on_battery_and_inhibited_on_mains(granted, monkeypatch
     inhibitor.close()
 
 
+def test_unreadable_power_supply_counts_as_mains(granted):
+    """An error would end the heartbeat, which asks for the power supply, and with it the run."""
+
+    def fail():
+        raise RuntimeError("odd hardware")
+
+    inhibitor = SleepInhibitor("mains", on_mains=fail)
+    inhibitor.refresh(True)
+    wait_until(lambda: inhibitor.state, "sleep is inhibited")
+    inhibitor.close()
+
+
 def test_setting_always_ignores_the_power_supply(granted):
     inhibitor = SleepInhibitor("always", on_mains=lambda: False)
     inhibitor.refresh(True)

@@ -1,4 +1,4 @@
-"""Leases are renewed while their tasks are held, and other processes' expired ones are returned to the queue."""
+"""Leases are renewed while their tasks are held; a worker returns what it holds no more, and what others abandoned."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -60,7 +60,7 @@ def renewals(monkeypatch: pytest.MonkeyPatch) -> list[list[queue.ClaimedTask]]:
 def test_leases_of_held_tasks_are_renewed_until_dropped(
     workspace: Workspace, task: queue.ClaimedTask, renewals: list[list[queue.ClaimedTask]]
 ) -> None:
-    leases = LeaseRenewal(workspace.library.engine, sweeps=True)  # with sweeps it continues without a task
+    leases = LeaseRenewal(workspace.library.engine, run_id=1)  # as a run it continues without a task
     leases.hold(task)
     with leases:
         wait_until(lambda: is_fresh(workspace.value(LEASE)), "the lease is renewed")
@@ -83,8 +83,9 @@ def test_a_lost_lease_is_not_renewed(
     assert workspace.value(LEASE) == before
 
 
-def test_expired_leases_of_others_return_to_the_queue(workspace: Workspace, task: queue.ClaimedTask) -> None:
-    with LeaseRenewal(workspace.library.engine, sweeps=True):
+def test_own_expired_claims_that_nobody_holds_return(workspace: Workspace, task: queue.ClaimedTask) -> None:
+    """A claim that was cancelled half-way."""
+    with LeaseRenewal(workspace.library.engine, run_id=1):
         status = "SELECT status FROM tasks WHERE id = :id"
         wait_until(lambda: workspace.value(status, id=task.id) == "todo", "the lease is swept")
 
@@ -92,7 +93,7 @@ def test_expired_leases_of_others_return_to_the_queue(workspace: Workspace, task
 def test_own_expired_leases_are_renewed_before_sweeping(
     workspace: Workspace, task: queue.ClaimedTask, renewals: list[list[queue.ClaimedTask]]
 ) -> None:
-    with LeaseRenewal(workspace.library.engine, [task], sweeps=True):
+    with LeaseRenewal(workspace.library.engine, [task], run_id=1):
         wait_until(lambda: len(renewals) >= 2, "leases are renewed twice")
     assert workspace.value("SELECT status FROM tasks WHERE id = :id", id=task.id) == "doing"
     assert is_fresh(workspace.value(LEASE))
@@ -115,3 +116,21 @@ def test_failed_renewal_is_soon_retried(
     with LeaseRenewal(workspace.library.engine, [task]):
         wait_until(lambda: is_fresh(workspace.value(LEASE)), "the lease is renewed")
     assert len(tries) >= 3
+
+
+def test_lost_lease_of_a_dead_thread_has_its_cause(
+    workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise IndexError("unforeseen")
+
+    monkeypatch.setattr(lease_renewal.queue, "renew", fail)
+    leases = LeaseRenewal(workspace.library.engine, [task])
+
+    def work() -> None:
+        with leases:
+            wait_until(lambda: not leases._thread.is_alive(), "the thread has ended")
+            raise queue.LeaseLostError("the lease was lost")
+
+    with pytest.raises(IndexError, match="unforeseen"):
+        work()
