@@ -199,6 +199,7 @@ def plan(
 
     Example: everyframe plan --by 07:00
     """
+    from db import queries
     from db.engine import reading
     from enrich.schedule.forecast import plan_run as make_plan
 
@@ -209,12 +210,13 @@ def plan(
     seconds = math.inf if end is None else (end - now).total_seconds()
     with reading(library.engine) as connection:
         found = make_plan(connection, library.settings, chosen, seconds=seconds)
+        has_failures = bool(queries.failures(connection, chosen))
     settings = library.settings
     reason = None
     if found is None:
         reason = UNMEASURED.format(model=settings.model if settings.describer == "ollama" else settings.describer)
     elif not found.left:
-        reason = "everything is already described"
+        reason = "nothing is left to describe" if has_failures else "everything is already described"
     text = plan_text(found, now.astimezone()) if found is not None and found.left else None
     if not as_json:
         say(f"Plan:    {text or reason}")

@@ -25,6 +25,7 @@ from enrich.worker.worker import Worker
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0
 PLAN_SECONDS = 15.0
+BAR_COLUMNS = 16  # of the terminal's, which may have 80: the time left must fit beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ async def _print_lines(reader: ProgressReader) -> None:
 async def _show_bars(reader: ProgressReader, console: Console, *, describes: bool) -> None:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=BAR_COLUMNS),
         TextColumn("{task.fields[counts]} {task.fields[percent]:>4}"),
         TextColumn("{task.fields[note]}"),
     )
@@ -160,7 +161,7 @@ async def _show_bars(reader: ProgressReader, console: Console, *, describes: boo
         def show(snapshot: ProgressSnapshot) -> None:
             rate = f"{snapshot.rate:.2f} frames/s" if snapshot.rate else ""
             failed = f"{snapshot.failed:,} failed" if snapshot.failed else ""
-            parts = [f"waiting: {snapshot.problem}"] if snapshot.problem else [failed, rate, snapshot.left]
+            parts = [f"waiting: {snapshot.problem}"] if snapshot.problem else [snapshot.left, rate, failed]
             progress.update(
                 describing,
                 completed=snapshot.share or 0.0,

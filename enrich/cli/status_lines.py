@@ -116,7 +116,13 @@ def _described(found: Status) -> str:
     failed = f", {found.failed:,} failed" if found.failed else ""
     damaged = f", {len(found.damaged):,} damaged" if found.damaged else ""
     videos = f"{found.videos_decoded:,} of {format_count(found.videos, 'video')} extracted{damaged}"
-    return f"{frames_text(found)} frames{failed}; representing {done.covered:,}{of} source frames{percent}; {videos}"
+    return f"{_frames(found)}{failed}; representing {done.covered:,}{of} source frames{percent}; {videos}"
+
+
+def _frames(found: Status) -> str:
+    if not found.completion.is_counted and found.completion.frames_expected is None:
+        return f"{format_count(found.described, 'frame')}, estimating the total"
+    return f"{frames_text(found)} frames"
 
 
 def _speed(found: Status) -> str:

@@ -98,7 +98,7 @@ def time_left_text(found: Status, now: datetime) -> str:
         return f"{duration} of working hours left"
     if found.until is not None and now + timedelta(seconds=found.seconds_left) > found.until:
         return f"{duration} left, stops before that at {format_deadline(found.until, now)}"
-    return f"{duration} left, done by {format_finish_time(found.seconds_left, now)}"
+    return f"{duration} left, by {format_finish_time(found.seconds_left, now)}"
 
 
 def _rough_duration(seconds: float) -> str:

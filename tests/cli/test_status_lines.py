@@ -120,7 +120,7 @@ def test_speed_line_states_what_was_measured(found: Status, speed: str) -> None:
 
 def test_speed_line_has_the_time_left_and_the_finish_time() -> None:
     text = line(status(**WORKING, rate=0.5, left=60, seconds_left=120.0), "Speed")
-    assert re.fullmatch(r"0\.50 frames/s; about 2 min left, done by \d\d:\d\d", text)
+    assert re.fullmatch(r"0\.50 frames/s; about 2 min left, by \d\d:\d\d", text)
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,12 @@ def test_speed_line_has_the_time_left_and_the_finish_time() -> None:
         ),
         (
             Completion(0.01, 10, 1000, None, is_counted=False),
-            "10/estimating frames; representing 10 of 1,000 source frames (1 %)",
+            "10 frames, estimating the total; representing 10 of 1,000 source frames (1 %)",
         ),
-        (Completion(None, 10, None, None, is_counted=False), "10/estimating frames; representing 10 source frames"),
+        (
+            Completion(None, 10, None, None, is_counted=False),
+            "10 frames, estimating the total; representing 10 source frames",
+        ),
     ],
 )
 def test_described_line_never_reads_as_complete_too_early(completion: Completion, text: str) -> None:

@@ -157,11 +157,11 @@ def test_page_and_command_line_state_the_same_time_left(launch, finished, capsys
             capsys.readouterr()
             assert command(["status"]) == 0
             [line] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Speed")]
-            assert line.split("; ")[1].split(", done by")[0] == card.split(", done by")[0]
+            assert line.split("; ")[1].split(", by")[0] == card.split(", by")[0]
             assert command(["status", "--json"]) == 0
             is_known = json.loads(capsys.readouterr().out)["seconds_left"] is not None
             assert is_known == card.startswith("about ")
-            seen.append(card.split(", done by")[0])
+            seen.append(card.split(", by")[0])
         process.kill()
     unknown = "1 video to extract, estimating the time"
     assert seen == [unknown, unknown, "about 1 min 5 s left", "about 5 s left"], "32 frames are still to come"

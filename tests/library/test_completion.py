@@ -102,14 +102,14 @@ async def test_bar_never_falls_and_is_full_only_at_the_end(workspace: Workspace,
     workspace.add(*clips, sampling="distinct")
     engine, seen = workspace.library.engine, []
 
-    def look() -> Status:
+    def current() -> Status:
         return read_status(engine, now=datetime.now(UTC), measures=False)
 
     running = asyncio.ensure_future(workspace.enrich())
     while not running.done():
-        seen.append(await asyncio.to_thread(look))
+        seen.append(await asyncio.to_thread(current))
     await running
-    seen.append(look())
+    seen.append(current())
     shares = [found.completion.share or 0.0 for found in seen]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0

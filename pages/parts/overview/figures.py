@@ -45,7 +45,7 @@ HOST_STATES: dict[str, str] = {
 def draw_cards(now: OverviewStatus, settings: Settings) -> None:
     """Five cards: videos, coverage, speed, disk space, and enrichment progress."""
     with st.container(key="status-cards"):
-        columns = st.columns([1, 1.2, 1.25, 1.15, 1.95])
+        columns = st.columns([1.05, 1.2, 1.5, 1.1, 1.9])
         with columns[0]:
             _videos(now.status)
         with columns[1]:
@@ -65,8 +65,7 @@ def rate_text(rate: float) -> str:
 
 
 def _videos(found: Status) -> None:
-    damaged = f", {len(found.damaged):,} damaged" if found.damaged else ""
-    _card("Videos", f"{found.videos:,}", f"{found.videos_decoded:,} extracted{damaged}")
+    _card("Videos", f"{found.videos:,}", f"{found.videos_decoded:,} extracted")
 
 
 def _covered(found: Status) -> None:
@@ -75,7 +74,7 @@ def _covered(found: Status) -> None:
         _card(
             "Covered so far",
             f"{done.percent} %",
-            f"{done.covered:,} of {format_count(done.source_frames, 'source frame')}",
+            f"{done.covered:,} of {done.source_frames:,} {'readable' if found.damaged else 'source'} frames",
         )
     else:
         _card("Covered so far", format_count(done.covered, "frame"), "total not known yet")

@@ -31,7 +31,10 @@ def draw_first_steps(settings: Settings, missing: MissingRequirement | None, *, 
     st.markdown("Add single videos or whole folders. Your files are never modified.")
     st.page_link("pages/library.py", label="Add videos", icon=":material/video_library:")
     st.subheader("3. Start", anchor=False)
-    st.markdown("Press Start on this page. Processing runs in the background; described frames are searchable at once.")
+    st.markdown(
+        "Once videos are added, press Start on this page. Processing runs in the background; described frames are "
+        "searchable at once."
+    )
 
 
 def model_text(settings: Settings, *, is_ready: bool) -> str:
