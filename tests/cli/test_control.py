@@ -51,7 +51,7 @@ def test_start_pause_resume_stop(cli, standin, party, home, background):
     assert cli("stop").out == "No worker is running.\n"
     shown = cli("status").out
     assert re.search(r"^Worker +not running, last run stopped at ", shown, re.MULTILINE)
-    assert "12 of 12 frames kept so far; representing 12 of 12 source frames; 1 of 1 video extracted" in shown
+    assert "12/12 frames; representing 12 of 12 source frames (100 %); 1 of 1 video extracted" in shown
     assert "Speed      idle; no frames left to describe" in shown
 
 
