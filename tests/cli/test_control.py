@@ -52,7 +52,7 @@ def test_start_pause_resume_stop(cli, standin, party, home, background):
     shown = cli("status").out
     assert re.search(r"^Worker +not running, last run stopped at ", shown, re.MULTILINE)
     assert "12/12 frames; representing 12 of 12 source frames (100 %); 1 of 1 video extracted" in shown
-    assert "Speed      idle; no frames left to describe" in shown
+    assert "Speed      idle; nothing left to describe" in shown
 
 
 def test_status_as_json(cli, library, background):
