@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, func, select, text
 
 from db import gallery, queries
-from db.counts import frames_by_minute, frames_per_second
+from db.counts import frames_by_minute, recent_work
 from db.engine import make_engine, reading
 from db.gallery import FrameFilter
 from db.models import Analysis, Frame, Tally
@@ -57,7 +57,9 @@ def page_queries(connection: Connection) -> dict[str, Query]:
         "poster of 24": lambda connection, random_: gallery.poster(
             connection, random_.sample(usual, min(24, len(usual)))
         ),
-        "described_lately": lambda connection, _: frames_per_second(connection, now=newest, seconds=300),
+        "described_lately": lambda connection, _: recent_work(
+            connection, 1, since=newest - timedelta(hours=8), now=newest, seconds=60, frames=20
+        ),
         "described_by_minute": lambda connection, _: frames_by_minute(connection, run_id=1, now=newest),
         "frame": lambda connection, random_: queries.frame(
             connection, random_.randrange(1, sum(1 for _ in usual) * 100)

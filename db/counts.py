@@ -65,11 +65,50 @@ def total_counts(connection: Connection, video_ids: Collection[int] | None = Non
     return VideoCounts(*connection.execute(select(*sums).where(is_wanted)).one())
 
 
-def frames_per_second(connection: Connection, *, now: datetime, seconds: float) -> float:
-    """Frames described per second, averaged over the last `seconds`."""
-    since = now - timedelta(seconds=seconds)
-    statement = select(func.count()).where(Analysis.created_at > since, Analysis.is_kept, Analysis.pass_.in_(PASSES))
-    return connection.execute(statement).scalar_one() / seconds
+@dataclass(frozen=True, slots=True)
+class RecentWork:
+    """How many frames a run described lately, and in how many seconds."""
+
+    frames: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+
+def recent_work(
+    connection: Connection, run_id: int, *, since: datetime, now: datetime, seconds: float, frames: int
+) -> RecentWork:
+    """What a run described in the last `seconds`, but nothing before `since`.
+
+    The time is that of its last `frames` if those took longer: a slow model describes too few in a fixed time.
+    """
+    is_counted = and_(Analysis.is_kept, Analysis.run_id == run_id, Analysis.pass_.in_(PASSES))
+    # The time of the frame before the last `frames`: the work on them began then.
+    before = select(Analysis.created_at).where(is_counted).order_by(Analysis.created_at.desc()).offset(frames).limit(1)
+    start = max(since, min(now - timedelta(seconds=seconds), connection.scalar(before) or since))
+    count = select(func.count()).where(is_counted, Analysis.created_at > start)
+    return RecentWork(connection.execute(count).scalar_one(), max(1.0, (now - start).total_seconds()))
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionExtent:
+    """How far a video is decoded: source frames up to the last kept one; kept frames that decoding has not reached."""
+
+    decoded: int
+    unplaced: int
+
+
+def extraction_extents(connection: Connection, video_ids: Collection[int]) -> dict[int, ExtractionExtent]:
+    """How far videos are decoded, judging from their kept frames. Reads the ends of an index, not all frames."""
+    last = select(func.max(Frame.index)).where(Frame.video_id == Video.id).scalar_subquery()
+    unplaced = (
+        select(func.count()).select_from(Frame).where(Frame.video_id == Video.id, Frame.index.is_(None))
+    ).scalar_subquery()
+    rows = connection.execute(select(Video.id, last, unplaced).where(Video.id.in_(video_ids)))
+    return {row[0]: ExtractionExtent(0 if row[1] is None else row[1] + 1, row[2]) for row in rows}
 
 
 def frames_by_minute(

@@ -42,7 +42,7 @@ with st.container(key="overview"):
     if not now.status.videos:
         if state.is_live:
             draw_controls(state.controls, state.failed_request)
-        draw_first_steps(settings(), state.missing)
+        draw_first_steps(settings(), state.missing, is_ready=state.is_ready)
     else:
         draw_controls(state.controls, state.failed_request)
         if state.missing is not None:

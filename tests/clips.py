@@ -6,6 +6,7 @@ of `imageio-ffmpeg`, another build than PyAV's, is the independent decoder.
 """
 
 import os
+import random
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -168,6 +169,22 @@ def numbered_clip(
 ) -> Path:
     """A clip whose images show their numbers, from `first` on; other arguments as in `image_clip`."""
     return image_clip(path, (numbered_image(first + n, size) for n in range(frames)), **how)
+
+
+def overwrite_packets(path: Path, *, after: int, every: int = 1) -> int:
+    """Overwrite the video packets of a file after the first `after`, every n-th of them, with noise; returns how many.
+
+    The container stays whole, as after a failed disk or a torn copy: what is lost are frames.
+    """
+    noise, data, count = random.Random(1), bytearray(path.read_bytes()), 0
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for position, size in packets[after::every]:
+        assert position is not None
+        data[position : position + size] = noise.randbytes(size)
+        count += 1
+    path.write_bytes(data)
+    return count
 
 
 def run_ffmpeg(*arguments: str | Path) -> str:

@@ -118,8 +118,9 @@ def stop() -> None:
         say("No worker is running.")
         return
     killed = " It did not respond and was killed; only its unfinished requests are lost." if stopped.was_killed else ""
-    described = stopped.run.counts.get("frames_described", 0)
-    say(f"Stopped.{killed} {format_count(described, 'frame')} described in this run. Continue with: everyframe start")
+    done = format_count(stopped.run.counts.get("frames_described", 0), "frame")
+    verb = "measured" if stopped.run.options.get("describer") == "baseline" else "described"
+    say(f"Stopped.{killed} {done} {verb} in this run. Continue with: everyframe start")
 
 
 def status(
@@ -245,14 +246,19 @@ def _as_data(found: "Status") -> dict[str, object]:
         "video": found.video,
         "videos": found.videos,
         "videos_decoded": found.videos_decoded,
+        "videos_failed": found.videos_failed,
+        "videos_enriched": found.videos_enriched,
         "frames": found.frames,
         "described": found.described,
         "failed": found.failed,
-        "covered": found.covered,
-        "source_frames": found.source_frames,
+        "frames_expected": found.completion.frames_expected,
+        "covered": found.completion.covered,
+        "source_frames": found.completion.source_frames,
+        "share": found.completion.share,
         "left": found.left,
         "rate": found.rate,
         "seconds_left": found.seconds_left,
         "failures": [{"error": error, "count": count} for error, count in found.failures],
         "waiting": [{"title": title, "error": error} for title, error in found.waiting],
+        "damaged": [{"title": title, "readable": readable} for title, readable in found.damaged],
     }

@@ -14,7 +14,7 @@ import typer
 from enrich.cli.output import print_error, print_table, say
 from enrich.errors import DescribeError, EveryFrameError
 from enrich.settings import DEFAULT_OLLAMA_HOST, Settings, load_settings
-from enrich.wording import format_duration, format_timestamp, one_line
+from enrich.wording import format_count, format_duration, format_timestamp, one_line
 
 if TYPE_CHECKING:
     from db.queries import FrameRow
@@ -85,7 +85,9 @@ def demo(
     order = RunOptions(video_ids=frozenset({addition.video_id}), within_seconds=RUN_SECONDS)
     summary = run_here(library, make_describer(settings), order)
     counts = summary.counts
-    say(f"{counts.frames_described} frames described in {format_duration(summary.seconds)}, {summary.left} remaining.")
+    verb = "measured" if settings.describer == "baseline" else "described"
+    done = f"{format_count(counts.frames_described, 'frame')} {verb} in {format_duration(summary.seconds)}"
+    say(f"{done}, {summary.left} remaining.")
     for reason, count in summary.failures:
         print_error(f"{count} × {one_line(reason)}")
     say()

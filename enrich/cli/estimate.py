@@ -223,18 +223,23 @@ def plan(
 
     Example: everyframe plan --by 07:00
     """
+    from db import queries
+    from db.engine import reading
+
     now = datetime.now(UTC)
     end = end_of(within, by, now)
     library = open_library(settings_for(describer, model))
     chosen = find_videos(library, videos)
     seconds = math.inf if end is None else (end - now).total_seconds()
     found = _plan(library, chosen, seconds=seconds, keeps_hours=True, now=now)
+    with reading(library.engine) as connection:
+        has_failures = bool(queries.failures(connection, chosen))
     settings = library.settings
     reason = None
     if found is None:
         reason = UNMEASURED.format(model=settings.model if settings.describer == "ollama" else settings.describer)
     elif not found.left:
-        reason = "everything is already described"
+        reason = "nothing is left to describe" if has_failures else "everything is already described"
     text = plan_text(found, now) if found is not None and found.left else None
     if not as_json:
         say(f"Plan:    {text or reason}")

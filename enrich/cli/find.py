@@ -33,6 +33,7 @@ def show(
     """
     from db import queries
     from db.engine import reading
+    from enrich.library.damage import video_json
 
     if frame is not None and at is not None:
         raise typer.BadParameter("use either --frame or --at, not both")
@@ -46,7 +47,7 @@ def show(
     with reading(library.engine) as connection:
         frames = queries.frames(connection, row.id, limit=None if as_json else limit)
     if as_json:
-        print_json({"video": row, "frames": [_frame_json(found) for found in frames]})
+        print_json({"video": video_json(row), "frames": [_frame_json(found) for found in frames]})
         return
     _say_video(row)
     for found in frames:
@@ -151,7 +152,12 @@ def _say_video(row: "VideoRow") -> None:
     say(f"  {row.path}")
     rate = f"{row.fps:.3g} fps" if row.fps else "frame rate unknown"
     say(f"  {format_timestamp(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
+    from enrich.library.damage import damage_of
+
+    damage = damage_of(row)
     words = [STATUS_WORDS[status] for status in (row.extraction_status, row.enrichment_status)]
+    if damage is not None:
+        words.append(str(damage))
     say(f"  status: {', '.join(dict.fromkeys(words))}")  # not "waiting, waiting"
     say(
         f"  {'' if row.extraction_status == 'extracted' else 'about '}{row.frame_count or '?'} source frames, "

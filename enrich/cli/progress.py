@@ -4,49 +4,62 @@ import asyncio
 import sys
 import time
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from db import queries
 from db.engine import reading
-from db.models import RunState
+from db.models import DEEP, RunState
 from enrich.cli.estimate import planned
+from enrich.control.status import read_status
+from enrich.control.status_wording import checking_text, frames_text, is_finished, time_left_text
 from enrich.library.library import Library
-from enrich.schedule.forecast import measured_speed, seconds_for
-from enrich.wording import format_duration, one_line
+from enrich.wording import one_line
 from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 
 REFRESH_SECONDS = 0.5
 LINE_SECONDS = 15.0
 PLAN_SECONDS = 15.0
-RATE_SECONDS = 60.0  # window of the rolling rate
+BAR_COLUMNS = 16  # of the terminal's, which may have 80: the time left must fit beside it
 
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """The progress of a run at one point in time."""
+    """The progress of a run at one point in time, in the words of the dashboard."""
 
     described: int
-    total: int  # kept frames, plus those expected from videos that are not extracted yet
-    rate: float  # frames per second over the last minute
-    seconds_left: float | None
+    share: float | None  # of the source frames, 0 to 1; None: their number is not known
+    counts: str  # frames described, of those to describe
+    failed: int
+    rate: float  # frames per second, lately
+    seconds_left: float | None  # None without a basis
+    left: str  # the time left, or the work left while there is no basis for a time; empty if nothing is left
     extracting: str  # title of the video
     extracted: int
     extracted_total: int | None
     problem: str
-    plan: str  # what the time limit will achieve; empty while unknown
     describes: bool
+
+    @property
+    def percent(self) -> str:
+        """The share, rounded down: 100 % only when everything is covered."""
+        return "" if self.share is None else f"{int(100 * self.share)}%"
 
     def line(self) -> str:
         """All of it in one line."""
-        parts = [f"described {self.described} of {self.total}"] if self.describes else []
+        share = f" ({self.percent})" if self.percent else ""
+        parts = [f"described {self.counts} frames{share}"] if self.describes else []
+        if self.failed and self.describes:
+            parts.append(f"{self.failed:,} failed")
         if self.rate:
             parts.append(f"{self.rate:.2f} frames/s")
-        if self.describes and self.seconds_left is not None and self.total > self.described:
-            parts.append(self.plan or f"{format_duration(self.seconds_left)} left")
+        if self.describes and self.left and not self.problem:
+            parts.append(self.left)
         if self.extracting:
             parts.append(f"extracting {self.extracting}: {self.extracted} of about {self.extracted_total or '?'}")
         if self.problem:
@@ -55,44 +68,53 @@ class ProgressSnapshot:
 
 
 class ProgressReader:
-    """Takes snapshots of a worker's progress and tracks the rate between them."""
+    """Takes snapshots of a worker's progress."""
 
     def __init__(self, worker: Worker, library: Library, options: RunOptions) -> None:
         self._worker = worker
         self._library = library
         self._options = options
-        self._history: list[tuple[float, int]] = []
         self._started_at = time.monotonic()
         self._plan, self._planned_at = "", float("-inf")
 
     def snapshot(self) -> ProgressSnapshot:
-        """The current progress. Reads the database."""
+        """The current progress. Reads the database: the same figures as on the dashboard."""
         status = self._worker.status
-        settings = self._library.settings
-        with reading(self._library.engine) as connection:
-            counts = queries.progress(connection, self._worker.pass_, self._options.video_ids)
-            speed = measured_speed(connection, settings)
+        chosen, now = self._options.video_ids, datetime.now().astimezone()
+        found = read_status(self._library.engine, now=now, measures=False, video_ids=chosen)
+        described, share, counts = found.described, found.completion.share, frames_text(found)
+        if self._worker.pass_ != DEEP:
+            described, share, counts = self._quick_progress()
         extracting = status.extracting
-        coming = 0
-        if extracting is not None and extracting.decoded:
-            rest = max(0, (extracting.video.frame_count or 0) - extracting.decoded)
-            coming = round(rest * extracting.kept / extracting.decoded)
-        done = counts.done + counts.failed
-        now = time.monotonic()
-        self._history = [(at, count) for at, count in self._history if now - at < RATE_SECONDS] + [(now, done)]
-        since, before = self._history[0]
+        left = "" if is_finished(found) else time_left_text(found, now)
+        if found.seconds_left is not None:
+            left = self._planned() or left
+        elif (checking := checking_text(found)) is not None and status.state is RunState.RUNNING:
+            left = checking.rstrip(".")
         return ProgressSnapshot(
-            described=done,
-            total=done + counts.left + coming,
-            rate=(done - before) / (now - since) if now > since else 0.0,
-            seconds_left=seconds_for(counts.left + coming, speed, settings),
+            described=described,
+            share=share,
+            counts=counts,
+            failed=found.failed,
+            rate=found.rate,
+            seconds_left=found.seconds_left,
+            left=left,
             extracting=extracting.video.title if extracting else "",
             extracted=extracting.decoded if extracting else 0,
             extracted_total=extracting.video.frame_count if extracting else None,
             problem=one_line(status.reason) if status.state is RunState.WAITING else "",
-            plan=self._planned(),
             describes=self._options.describe,
         )
+
+    def _quick_progress(self) -> tuple[int, float | None, str]:
+        """What the baseline has measured: its frames are not those that the status counts as described."""
+        with reading(self._library.engine) as connection:
+            tasks = queries.progress(connection, self._worker.pass_, self._options.video_ids)
+            is_open = bool(queries.open_extractions(connection, self._options.video_ids))
+        total = tasks.done + tasks.failed + tasks.left
+        if is_open:
+            return tasks.done, None, f"{tasks.done:,}/estimating"
+        return tasks.done, tasks.done / total if total else None, f"{tasks.done:,}/{total:,}"
 
     def _planned(self) -> str:
         """The plan for the remaining time, cached for some seconds because it reads the whole library."""
@@ -127,28 +149,35 @@ async def _print_lines(reader: ProgressReader) -> None:
 async def _show_bars(reader: ProgressReader, console: Console, *, describes: bool) -> None:
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TaskProgressColumn(),
+        BarColumn(bar_width=BAR_COLUMNS),
+        TextColumn("{task.fields[counts]} {task.fields[percent]:>4}"),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
-        extracting = progress.add_task("Extracting", total=None, note="", visible=False)
-        describing = progress.add_task("Describing", total=None, note="", visible=describes)
+        empty: dict[str, Any] = {"note": "", "counts": "", "percent": ""}
+        extracting = progress.add_task("Extracting", total=None, visible=False, **empty)
+        describing = progress.add_task("Describing", total=None, visible=describes, **empty)
 
         def show(snapshot: ProgressSnapshot) -> None:
-            is_known = snapshot.seconds_left is not None and snapshot.total > snapshot.described
-            left = (snapshot.plan or f"{format_duration(snapshot.seconds_left)} left") if is_known else ""
             rate = f"{snapshot.rate:.2f} frames/s" if snapshot.rate else ""
-            note = (
-                f"waiting: {snapshot.problem}" if snapshot.problem else "  ".join(part for part in (rate, left) if part)
+            failed = f"{snapshot.failed:,} failed" if snapshot.failed else ""
+            parts = [f"waiting: {snapshot.problem}"] if snapshot.problem else [snapshot.left, rate, failed]
+            progress.update(
+                describing,
+                completed=snapshot.share or 0.0,
+                total=None if snapshot.share is None else 1.0,
+                counts=snapshot.counts,
+                percent=snapshot.percent,
+                note=escape("  ".join(part for part in parts if part)),
             )
-            progress.update(describing, completed=snapshot.described, total=snapshot.total or None, note=escape(note))
+            total = snapshot.extracted_total
             progress.update(
                 extracting,
                 description=f"Extracting {escape(one_line(snapshot.extracting, 30))}",
                 completed=snapshot.extracted,
-                total=snapshot.extracted_total,
+                total=total,
+                counts=f"{snapshot.extracted:,}/{total or '?'}",
+                percent=f"{min(100, 100 * snapshot.extracted // total)}%" if total else "",
                 visible=bool(snapshot.extracting),
             )
             progress.refresh()

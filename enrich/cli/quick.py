@@ -216,7 +216,9 @@ class _QuickCommand:
 
         if not offer.images and not (self._batch and any(plan.pending for plan in plans)):
             self._say_notes(plans)
-            self._reporter.step("done", "Everything is already described.", answered=0, usd=0.0, problems=[])
+            is_open = any(plan.pending or plan.unanswered for plan in plans)
+            text = "Nothing to send." if is_open else "Everything is already described."
+            self._reporter.step("done", text, answered=0, usd=0.0, problems=[])
             return 0
         if self._batch and isinstance(describer, ClaudeQuick):
             return await self._run_batch(describer, plans)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from db.models import HostState, RunState
 from enrich.clock import format_deadline
 from enrich.control.status import HostStatus, Status, WorkerHealth
+from enrich.control.status_wording import checking_text, frames_text, time_left_text
 from enrich.wording import format_bytes, format_count, format_duration, one_line
 
 SHOWN_REASONS = 5
@@ -24,6 +25,7 @@ def lines(found: Status) -> list[str]:
         shown.append(_line("Extracting", _extracting(found)))
     shown += [_line("Described", _described(found)), _line("Speed", _speed(found))]
     shown += [_line("Waiting", f"{title}: {one_line(why)}") for title, why in found.waiting[:SHOWN_REASONS]]
+    shown += [_line("Damaged", f"{title}: {how}") for title, how in found.damaged[:SHOWN_REASONS]]
     shown += [_line("Failed", f"{count:,} × {one_line(why)}") for why, count in found.failures[:SHOWN_REASONS]]
     if found.failures:
         shown.append(_line("", "Retry with: everyframe retry"))
@@ -56,7 +58,14 @@ def _worker(found: Status) -> str:
         case WorkerHealth.STALLED:
             return "stalled: running, but making no progress"
         case WorkerHealth.WELL:
-            return f"{run.state}{_because(run.reason)}" if run is not None else ""
+            return _state(found)
+
+
+def _state(found: Status) -> str:
+    checking = checking_text(found) if found.state is RunState.RUNNING else None
+    if checking is not None:
+        return f"{found.state}, {checking[:1].lower()}{checking[1:].rstrip('.')}"
+    return f"{found.state}{_because(found.run.reason if found.run is not None else None)}"
 
 
 def _limit(end: datetime) -> str:
@@ -87,6 +96,8 @@ def _process(found: Status) -> str:
 
 
 def _host(host: HostStatus) -> str:
+    if host.state == HostState.PROBING:
+        return f"{host.host} loading and checking the model"
     if host.state != HostState.SERVING:
         return f"{host.host} {host.state}{_because(host.reason)}"
     return f"{host.host} {format_count(len(host.calls), 'request')} in flight, up to {host.slots} in parallel"
@@ -99,31 +110,32 @@ def _extracting(found: Status) -> str:
 
 
 def _described(found: Status) -> str:
-    of = "" if found.source_frames is None else f" of {found.source_frames:,}"
-    kept = f"{found.described:,} of {format_count(found.frames, 'frame')} kept so far"
-    videos = f"{found.videos_decoded:,} of {format_count(found.videos, 'video')} extracted"
+    done = found.completion
+    of = "" if done.source_frames is None else f" of {done.source_frames:,}"
+    percent = "" if done.percent is None or not found.videos else f" ({done.percent} %)"
     failed = f", {found.failed:,} failed" if found.failed else ""
-    return f"{kept}{failed}; representing {found.covered:,}{of} source frames; {videos}"
+    damaged = f", {len(found.damaged):,} damaged" if found.damaged else ""
+    videos = f"{found.videos_decoded:,} of {format_count(found.videos, 'video')} extracted{damaged}"
+    return f"{_frames(found)}{failed}; representing {done.covered:,}{of} source frames{percent}; {videos}"
+
+
+def _frames(found: Status) -> str:
+    if not found.completion.is_counted and found.completion.frames_expected is None:
+        return f"{format_count(found.described, 'frame')}, estimating the total"
+    return f"{frames_text(found)} frames"
 
 
 def _speed(found: Status) -> str:
-    if found.left or found.videos_decoded < found.videos:
-        left = f"{format_count(found.left, 'frame')} left" if found.left else ""
-    else:
-        left = "no frames left to describe"
+    left = time_left_text(found, datetime.now().astimezone())
     if found.rate:
         speed = f"{found.rate:.2f} frames/s"
-        if found.seconds_left is not None:
-            hours = found.run.activity.get("hours") if found.run is not None else None
-            within = f" within working hours {hours}" if hours else ""
-            left = f"{format_duration(found.seconds_left)} left{within}"
     elif not found.is_running:
         speed = "idle"
     elif found.rate_seconds is None:
         speed = "not measured"
     else:
         speed = f"nothing described in the last {format_duration(found.rate_seconds)}"
-    return "; ".join(part for part in (speed, left) if part)
+    return f"{speed}; {left}"
 
 
 def _local(moment: datetime) -> str:

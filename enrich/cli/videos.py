@@ -98,12 +98,13 @@ def list_videos(as_json: AsJson = False) -> None:
     """List all videos with their progress."""
     from db import queries
     from db.engine import reading
+    from enrich.library.damage import damage_of, video_json
 
     library = open_library()
     with reading(library.engine) as connection:
         rows = queries.videos(connection)
     if as_json:
-        print_json(rows)
+        print_json([video_json(row) for row in rows])
         return
     if not rows:
         say("The library is empty. Add videos or folders: everyframe add PATH")
@@ -116,8 +117,8 @@ def list_videos(as_json: AsJson = False) -> None:
             say(f"{row.id} {row.title}: {warning}")
         if row.error:
             say(f"{row.id} {row.title}: {row.error}")
-        if row.decode_failures:
-            say(f"{row.id} {row.title}: {format_count(row.decode_failures, 'frame')} could not be decoded")
+        if damage := damage_of(row):
+            say(f"{row.id} {row.title}: {damage}")
 
 
 def export(
@@ -133,13 +134,14 @@ def export(
     """
     from db import queries
     from db.engine import reading
+    from enrich.library.damage import video_json
 
     library = open_library()
     row = find_one_video(library, video)
     with reading(library.engine) as connection:
         frames = queries.frames(connection, row.id)
     if format_ is ExportFormat.JSON:
-        text = as_json_text({"video": row, "frames": [_exported(frame) for frame in frames]}) + "\n"
+        text = as_json_text({"video": video_json(row), "frames": [_exported(frame) for frame in frames]}) + "\n"
     else:
         text = _csv(frames)
     if output is None:
@@ -280,10 +282,13 @@ def _length(seconds: float | None) -> str:
 
 
 def _list_row(row: "VideoRow", *, title: str) -> list[object]:
+    from enrich.library.damage import is_damaged
+
     is_extracted = row.extraction_status == "extracted"
     status = STATUS_WORDS[row.extraction_status]
     if is_extracted and row.enrichment_status != "pending":
-        status = STATUS_WORDS[row.enrichment_status]
+        is_done = row.enrichment_status == "enriched"
+        status = "damaged" if is_done and is_damaged(row) else STATUS_WORDS[row.enrichment_status]
     elif row.extraction_status == "extracting" and row.described:
         status = "extracting, describing"
     return [

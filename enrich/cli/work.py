@@ -220,19 +220,30 @@ def _say_summary(
     if counts.warnings:
         flagged = format_count(counts.warnings, "description")
         say(f"{flagged} flagged with a warning. See them with: everyframe show VIDEO")
-    for title, reason in summary.waiting:
-        print_error(f"{title} is waiting: {reason}")
-    if summary.failures:
-        _say_failures(library, options, summary, describer)
+    _say_problems(library, options, summary, describer)
     match summary.ending:
         case RunEnd.STOPPED:
             say(f"Stopped. {_remaining(library, options, summary)} left. Continue with: everyframe enrich")
         case RunEnd.TIME_UP | RunEnd.LIMIT:
             if describer is not None and describer.is_model:
-                say(f"Described: {reached(library, options.video_ids) or 'every frame'}.")
+                gap = reached(library, options.video_ids)
+                if gap is not None or (summary.is_good and not summary.left):
+                    say(f"Described: {gap or 'every frame'}.")
             say(f"{_remaining(library, options, summary)} left. Continue with: everyframe enrich")
         case RunEnd.FINISHED:
             pass
+
+
+def _say_problems(
+    library: "Library", options: "RunOptions", summary: "RunSummary", describer: "Describer | None"
+) -> None:
+    """Print on stderr what needs the user's attention."""
+    for title, reason in summary.waiting:
+        print_error(f"{title} is waiting: {reason}")
+    for title, readable in summary.damaged:
+        print_error(f"{title} is {readable}. Copy it from the original again, remove it, then add the copy")
+    if summary.failures:
+        _say_failures(library, options, summary, describer)
 
 
 def _nothing_to_do(
@@ -245,7 +256,7 @@ def _nothing_to_do(
         is_empty = not queries.videos(connection, options.video_ids)
     if is_empty:
         return "The library is empty. Add videos: everyframe add PATH"
-    if summary.failures or summary.waiting or (describer is not None and describer.name == "baseline"):
+    if not summary.is_good or (describer is not None and describer.name == "baseline"):
         return "Nothing to do."
     return "Everything is already extracted." if describer is None else "Everything is already described."
 

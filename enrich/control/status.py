@@ -6,20 +6,23 @@ progress has stalled.
 """
 
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 import psutil
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db import queries, runs
-from db.counts import frames_per_second
+from db.counts import RecentWork, recent_work
 from db.engine import reading
-from db.models import DEEP, EnrichmentStatus, ExtractionStatus, HostState, RunState
+from db.models import DEEP, QUICK, EnrichmentStatus, ExtractionStatus, HostState, RunState
 from db.runs import RunRow
 from enrich.clock import Hours, parse_hours
+from enrich.library.completion import Completion, completion_of
+from enrich.library.damage import damaged_videos, is_damaged
 from enrich.library.library import open_engine
 from enrich.process import find_process, is_alive, is_local, is_process_alive
 from enrich.schedule.forecast import elapsed_seconds
@@ -28,8 +31,11 @@ from enrich.settings import Settings
 SILENT_SECONDS = 30.0  # without a heartbeat for this long, a live process is not responding
 DECODING_SECONDS = 300.0  # without progress for this long, decoding has stalled
 MARGIN_SECONDS = 30.0  # added to the worker's own timeouts before a request counts as stalled
-RATE_SECONDS = 300.0  # window of the rolling rate
+RATE_SECONDS = 10.0  # window of the rolling rate
+RATE_FRAMES = 20  # described in this window; it is longer for a slow model
+TIMED_FRAMES = 5  # described by this run, before a time left is stated
 CPU_SECONDS = 0.1  # sampling interval of the CPU usage
+BASELINE = "baseline"  # the describer that is no model
 
 
 class WorkerHealth(StrEnum):
@@ -77,7 +83,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The worker and the progress of the library. Frames are kept frames; `covered` counts source frames."""
+    """The worker and the progress of the library. Frames are kept frames."""
 
     health: WorkerHealth
     run: RunRow | None  # the last run, if any
@@ -88,18 +94,24 @@ class Status:
     video: str | None  # title of the video being extracted
     videos: int
     videos_decoded: int
-    videos_enriched: int
+    videos_failed: int  # that cannot be decoded
+    videos_enriched: int  # without the damaged ones
     frames: int  # kept so far
     described: int
     failed: int
-    covered: int
-    source_frames: int | None  # None if unknown for any video
+    completion: Completion
     left: int  # kept but not described yet
-    rate: float  # frames described per second, over the last `rate_seconds`
-    rate_seconds: float | None  # at most RATE_SECONDS; None while the worker is not working
-    seconds_left: float | None  # at that rate and in its working hours, for kept frames and those still expected
+    rate: float  # frames described per second by this run, over the last `rate_seconds`
+    rate_seconds: float | None  # None while no host describes
+    seconds_left: float | None  # at that rate and in its working hours, for all frames to come; None without a basis
     failures: list[tuple[str, int]] = field(default_factory=list)
     waiting: list[tuple[str, str]] = field(default_factory=list)  # title and reason of videos that wait
+    damaged: list[tuple[str, str]] = field(default_factory=list)  # title of videos, and how much can be read
+
+    @property
+    def videos_open(self) -> int:
+        """How many videos are not fully decoded yet."""
+        return self.videos - self.videos_decoded - self.videos_failed
 
     @property
     def is_running(self) -> bool:
@@ -134,26 +146,31 @@ def status(settings: Settings, *, now: datetime | None = None) -> Status:
         engine.dispose()
 
 
-def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Status:
-    """The current status, for callers that poll with one engine.
+def read_status(
+    engine: Engine, *, now: datetime, measures: bool = True, video_ids: Collection[int] | None = None
+) -> Status:
+    """The current status, for callers that poll with one engine; its counts are of all videos, or of `video_ids`.
 
     `measures` includes the process's CPU usage and memory, which takes 0.1 s.
     """
     with reading(engine) as connection:
         run = runs.last_run(connection)
-        videos = queries.videos(connection)
-        frames = queries.progress(connection, DEEP)
-        coming = _coming(connection, videos)
-        failures = queries.failures(connection)
         health, stalls = judge(run, now) if run is not None else (WorkerHealth.NONE, [])
-        rate, rate_seconds = 0.0, None
-        if run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED) and run.state is RunState.RUNNING:
-            rate_seconds = min(RATE_SECONDS, max(1.0, (now - run.started_at).total_seconds()))
-            rate = frames_per_second(connection, now=now, seconds=rate_seconds)
-    left = frames.left + coming
+        is_running = run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED)
+        library = queries.videos(connection)
+        videos = [video for video in library if video_ids is None or video.id in video_ids]
+        completion = completion_of(connection, library, videos)
+        # The baseline describes nothing for the deep pass, whose frames remain to be described by a model.
+        pass_ = QUICK if is_running and run is not None and run.options.get("describer") == BASELINE else DEEP
+        frames = queries.progress(connection, pass_, video_ids)
+        failures = queries.failures(connection, video_ids)
+        work = _recent_work(connection, run, now) if is_running and run is not None else None
+        to_do = None
+        if work is not None and run is not None and work.frames >= TIMED_FRAMES and health is WorkerHealth.WELL:
+            to_do = _frames_to_do(connection, run, library, pass_)
     activity = run.activity if run is not None else {}
     decoding = (activity.get("extracting") or {}).get("video_id")
-    totals = [video.frame_count for video in videos]
+    statuses = [video.extraction_status for video in videos]
     return Status(
         health=health,
         run=run,
@@ -161,26 +178,53 @@ def read_status(engine: Engine, *, now: datetime, measures: bool = True) -> Stat
         worker=_process(run) if measures and run is not None and health is not WorkerHealth.NONE else None,
         is_supervised=run is not None and run.supervisor is not None and is_process_alive(run.supervisor),
         hosts=_hosts(activity),
-        video=next((video.title for video in videos if video.id == decoding), None),
+        video=next((video.title for video in library if video.id == decoding), None),
         videos=len(videos),
-        videos_decoded=sum(video.extraction_status is ExtractionStatus.EXTRACTED for video in videos),
-        videos_enriched=sum(video.enrichment_status is EnrichmentStatus.ENRICHED for video in videos),
+        videos_decoded=statuses.count(ExtractionStatus.EXTRACTED),
+        videos_failed=statuses.count(ExtractionStatus.FAILED),
+        videos_enriched=sum(
+            video.enrichment_status is EnrichmentStatus.ENRICHED and not is_damaged(video) for video in videos
+        ),
         frames=sum(video.kept for video in videos),
         described=sum(video.described for video in videos),
         failed=frames.failed,
-        covered=sum(video.covered for video in videos),
-        source_frames=None if None in totals else sum(total or 0 for total in totals),
+        completion=completion,
         left=frames.left,
-        rate=rate,
-        rate_seconds=rate_seconds,
-        seconds_left=elapsed_seconds(left / rate if rate and left else None, _hours(activity), now=now),
+        rate=work.rate if work is not None else 0.0,
+        rate_seconds=work.seconds if work is not None else None,
+        seconds_left=elapsed_seconds(
+            to_do / work.rate if work is not None and to_do else None, _hours(activity), now=now
+        ),
         failures=failures,
         waiting=[
             (video.title, video.error)
             for video in videos
             if video.error and video.extraction_status is not ExtractionStatus.FAILED
         ],
+        damaged=damaged_videos(videos),
     )
+
+
+def _recent_work(connection: Connection, run: RunRow, now: datetime) -> RecentWork | None:
+    """What a run described since its hosts serve; None while none serves: it waits, is paused, or checks them."""
+    if run.state is not RunState.RUNNING:
+        return None
+    serving = [_since(host) for host in run.activity.get("hosts", []) if host["state"] == HostState.SERVING]
+    if not serving:
+        return None
+    since = max(run.started_at, min(serving))
+    return recent_work(connection, run.id, since=since, now=now, seconds=RATE_SECONDS, frames=RATE_FRAMES)
+
+
+def _frames_to_do(connection: Connection, run: RunRow, library: Sequence[queries.VideoRow], pass_: str) -> int | None:
+    """How many frames a run has still to describe, expected ones included; None: it cannot be estimated yet."""
+    chosen = run.options.get("videos")
+    videos = [video for video in library if chosen is None or video.id in chosen]
+    completion = completion_of(connection, library, videos)
+    if completion.frames_expected is None:
+        return None
+    coming = max(0, completion.frames_expected - sum(video.kept for video in videos))
+    return queries.progress(connection, pass_, chosen).left + coming
 
 
 def judge(run: RunRow, now: datetime) -> tuple[WorkerHealth, list[Stall]]:
@@ -255,15 +299,3 @@ def _process(run: RunRow) -> ProcessStatus | None:
         return ProcessStatus(found.pid, found.memory_info().rss, found.cpu_percent())
     except psutil.Error:
         return None
-
-
-def _coming(connection: Any, videos: list[queries.VideoRow]) -> int:
-    """How many more frames to expect from videos that are not fully extracted; 0 for sampling without history."""
-    coming = 0.0
-    for video in videos:
-        if video.extraction_status in (ExtractionStatus.EXTRACTED, ExtractionStatus.FAILED) or not video.frame_count:
-            continue
-        share = queries.kept_share(connection, video.sampling)
-        if share is not None:
-            coming += max(0.0, video.frame_count * share - video.kept)
-    return round(coming)

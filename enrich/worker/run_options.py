@@ -60,8 +60,9 @@ class RunSummary:
     left: int = 0  # frames not described yet
     failures: list[tuple[str, int]] = field(default_factory=list)  # reasons of failed tasks, with counts
     waiting: list[tuple[str, str]] = field(default_factory=list)  # titles of waiting videos, with the reason
+    damaged: list[tuple[str, str]] = field(default_factory=list)  # titles of damaged videos, with what can be read
 
     @property
     def is_good(self) -> bool:
         """Whether nothing failed and nothing needs a person."""
-        return not self.failures and not self.waiting
+        return not self.failures and not self.waiting and not self.damaged

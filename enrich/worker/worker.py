@@ -21,10 +21,11 @@ import psutil
 
 from db import queries
 from db.engine import reading
-from db.models import DEEP, RunState
+from db.models import DEEP, HostState, RunState
 from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
 from enrich.clock import Hours, parse_hours
 from enrich.describe.describer import Describer
+from enrich.library.damage import damaged_videos
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.gap_filling import GapFilling
@@ -94,6 +95,7 @@ class Worker:
         self.pass_ = describer.target_pass.value if describer is not None else DEEP
         self._state = RunState.STARTING
         self._reason: str | None = None
+        self._host_states: list[HostState] = []  # as last written: what is shown must not lag behind a heartbeat
         self._counts = RunCounts()
         self._activity = Activity()
         self._database = DatabaseThread()
@@ -350,10 +352,13 @@ class Worker:
             self._change(RunState.RUNNING)
 
     def _change(self, state: RunState, reason: str | None = None) -> None:
-        if (state, reason) == (self._state, self._reason):
+        hosts = [runner.state for runner in self._pipeline.runners] if self._pipeline is not None else []
+        is_same = (state, reason) == (self._state, self._reason)
+        if is_same and hosts == self._host_states:
             return
-        self._state, self._reason = state, reason
-        log.info("%s%s", state, f": {reason}" if reason else "", extra=about(Action.STATE_CHANGED))
+        self._state, self._reason, self._host_states = state, reason, hosts
+        if not is_same:
+            log.info("%s%s", state, f": {reason}" if reason else "", extra=about(Action.STATE_CHANGED))
         self._database.submit(self._write_state)
 
     def _write_state(self) -> None:
@@ -373,4 +378,5 @@ class Worker:
                 left=left,
                 failures=queries.failures(connection, videos),
                 waiting=[(video.title, video.error) for video in waiting if video.error],
+                damaged=damaged_videos(queries.videos(connection, videos)) if self._options.extract else [],
             )

@@ -50,6 +50,14 @@ def missing_requirement(settings: Settings, *, is_uncertain: bool = False) -> Mi
     return found
 
 
+def is_ready(settings: Settings) -> bool:
+    """Whether every host was found to have the model. False while the first check is running. Never waits."""
+    if settings.describer != "ollama":
+        return True
+    outcome = inquiries().ask(settings, COMMAND, fresh_seconds=GOOD_SECONDS).outcome
+    return outcome is not None and requirement_in(outcome, settings) is None
+
+
 def requirement_in(outcome: CommandResult, settings: Settings) -> MissingRequirement | None:
     """What is missing according to the result of `everyframe models`."""
     if not outcome.is_good:

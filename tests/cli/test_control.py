@@ -45,14 +45,14 @@ def test_start_pause_resume_stop(cli, standin, party, home, background):
     assert re.search(r"^Worker +paused$", shown.out, re.MULTILINE)
     assert cli("resume").out == "Resumed.\n"
     background.until_described(12)
-    assert re.search(r"^Worker +running$", cli("status").out, re.MULTILINE)
+    background.until(lambda: re.search(r"^Worker +running$", cli("status").out, re.MULTILINE), "it is shown to run")
 
     assert cli("stop").out == "Stopped. 12 frames described in this run. Continue with: everyframe start\n"
     assert cli("stop").out == "No worker is running.\n"
     shown = cli("status").out
     assert re.search(r"^Worker +not running, last run stopped at ", shown, re.MULTILINE)
-    assert "12 of 12 frames kept so far; representing 12 of 12 source frames; 1 of 1 video extracted" in shown
-    assert "Speed      idle; no frames left to describe" in shown
+    assert "12/12 frames; representing 12 of 12 source frames (100 %); 1 of 1 video extracted" in shown
+    assert "Speed      idle; nothing left to describe" in shown
 
 
 def test_status_as_json(cli, library, background):
@@ -83,7 +83,7 @@ def test_status_without_a_worker(cli, library):
     shown = cli("status")
     assert shown.code == 0
     assert "not running, last run finished at" in shown.out
-    assert "18 of 18 frames kept so far" in shown.out
+    assert "18/18 frames" in shown.out
 
 
 def test_failures_are_grouped_by_reason(cli, library):

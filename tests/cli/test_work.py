@@ -250,7 +250,7 @@ def test_progress_without_a_terminal_is_plain_lines(cli, standin, party, monkeyp
     lines = said.err.splitlines()
     assert len(lines) >= 2
     assert any(
-        line.startswith("described ") and " of 12, " in line and "frames/s, " in line and " left" in line
+        line.startswith("described ") and "/12 frames (" in line and "frames/s, " in line and " left" in line
         for line in lines
     )
     assert "\x1b" not in said.err

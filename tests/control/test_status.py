@@ -168,7 +168,7 @@ def test_status_of_a_running_worker(
     control.start(settings)
     background.until(lambda: any(shown.calls for shown in status(settings).hosts), "requests are shown")
     background.until_described(4)
-    background.until(lambda: status(settings).described >= 4, "the status has them")
+    background.until(lambda: status(settings).seconds_left is not None, "the time left is known")
 
     found = status(settings)
 
@@ -180,8 +180,8 @@ def test_status_of_a_running_worker(
     [shown] = found.hosts
     assert (shown.host, shown.state, shown.slots) == (standin.address, "serving", 2)
     assert {call["video_id"] for call in shown.calls} <= {1}
-    assert (found.videos, found.frames, found.source_frames) == (1, 30, 30)
-    assert found.covered == found.described
+    assert (found.videos, found.frames, found.completion.source_frames) == (1, 30, 30)
+    assert found.completion.covered == found.described
     assert 0 < found.rate < 10
     assert found.seconds_left is not None
     assert found.seconds_left == pytest.approx(found.left / found.rate)

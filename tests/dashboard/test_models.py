@@ -66,19 +66,19 @@ def test_without_ollama_the_page_links_to_it(opened, request, state):
 def test_installed_models_show_size_and_speed(opened, finished, ollama):
     app = opened()
     text = said(app)
-    assert r"**llava\:13b** · in use" in text
+    assert r"**llava\:13b** · selected" in text
     assert "8\\.0 GB\\, 13B parameters" in text
     assert "s per frame" in text
     assert "not timed yet" in text
     assert r"text-only: mistral\:7b" in text
-    assert button(app, "In use", "choose-llava:13b").disabled
+    assert button(app, "Selected", "choose-llava:13b").disabled
 
 
 def test_chosen_model_is_saved_in_the_settings_file(opened, finished, ollama):
     app = button(opened(), "Use this model", "choose-llava:7b").click().run()
     assert r"llava\:7b is used from the next start of the worker" in said(app)
     assert load_settings().model == "llava:7b"
-    assert button(app, "In use", "choose-llava:7b").disabled
+    assert button(app, "Selected", "choose-llava:7b").disabled
 
 
 def test_model_set_by_environment_cannot_be_chosen(opened, finished, ollama, monkeypatch):

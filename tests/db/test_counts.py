@@ -266,10 +266,28 @@ def test_frames_by_minute_has_every_minute_of_one_run(library):
     assert [count for _, count in minutes] == [0, 3, 0, 1, 1]
 
 
-def test_frames_per_second_counts_kept_replies_only(library):
-    frames = extract(library, add(library), 3)
-    describe_at(library, frames[0], at=NOW, run_id=None)
-    describe_at(library, frames[1], at=NOW + timedelta(seconds=50), run_id=None)
-    describe_at(library, frames[2], at=NOW + timedelta(seconds=51), run_id=None, is_kept=False)
-    assert counts.frames_per_second(library, now=NOW + timedelta(seconds=60), seconds=20) == 1 / 20
-    assert counts.frames_per_second(library, now=NOW + timedelta(seconds=60), seconds=100) == 2 / 100
+def test_recent_work_counts_the_kept_replies_of_one_run(library):
+    run, other = add_run(library), add_run(library, 2)
+    frames = extract(library, add(library), 5)
+    for number, seconds in enumerate((0, 50, 52)):
+        describe_at(library, frames[number], at=NOW + timedelta(seconds=seconds), run_id=run)
+    describe_at(library, frames[3], at=NOW + timedelta(seconds=53), run_id=run, is_kept=False)
+    describe_at(library, frames[4], at=NOW + timedelta(seconds=54), run_id=other)
+
+    def recent(frames: int, since: int = -10) -> counts.RecentWork:
+        now, start = NOW + timedelta(seconds=60), NOW + timedelta(seconds=since)
+        return counts.recent_work(library, run, since=start, now=now, seconds=9, frames=frames)
+
+    assert recent(1) == counts.RecentWork(1, 10), "one frame, from the end of the frame before it"
+    assert recent(2) == counts.RecentWork(2, 60)
+    assert recent(20) == counts.RecentWork(3, 70), "a slow run is measured from its start"
+    assert recent(20, since=51) == counts.RecentWork(1, 9), "nothing counts before the hosts served"
+    assert recent(20, since=55) == counts.RecentWork(0, 5)
+
+
+def test_extraction_extents_are_read_from_kept_frames(library):
+    first, second = add(library), add(library, "party")
+    extract(library, first, 4)
+    library.execute(update(Frame).where(Frame.index == 9).values(index=None))
+    extents = counts.extraction_extents(library, [first, second])
+    assert extents == {first: counts.ExtractionExtent(7, 1), second: counts.ExtractionExtent(0, 0)}

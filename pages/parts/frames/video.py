@@ -7,6 +7,7 @@ import streamlit as st
 
 from db import gallery
 from db.gallery import Scene, TimelineBucket
+from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.wording import format_duration
 from pages.parts.plain import plain, shown
@@ -101,7 +102,8 @@ def show_no_such_frame(video: VideoRow) -> None:
 def show_no_frames(video: VideoRow) -> None:
     """No frame of the video has been kept yet."""
     if video.error:
-        st.warning("No frames could be extracted from this video:")
+        is_failed = video.extraction_status is ExtractionStatus.FAILED
+        st.warning("This video could not be extracted:" if is_failed else "This video is waiting to be extracted:")
         st.text(shown(video.error))
         st.page_link(LIBRARY, label="Show in library", query_params={"video": str(video.id)})
     else:

@@ -9,6 +9,8 @@ import streamlit as st
 from db import gallery, queries
 from db.models import EnrichmentStatus, ExtractionStatus
 from db.queries import VideoRow
+from enrich.library.completion import covered_share
+from enrich.library.damage import damage_of, is_damaged
 from enrich.wording import format_count, format_duration
 from pages.parts.library.folders import natural
 from pages.parts.library.sampling import sampling_label
@@ -45,6 +47,7 @@ LAYOUT = """<style>
 [class*="st-key-card-"] [data-testid="stPageLink-NavLink"]:hover span { text-decoration: underline; }
 [class*="st-key-card-"] [data-testid="stPageLink-NavLink"]:focus-visible::after { outline: 2px solid currentColor; }
 </style>"""
+DAMAGED = "Damaged"
 NO_POSTER = '<div class="no-poster">No image yet</div>'
 
 
@@ -66,7 +69,7 @@ def matches(row: VideoRow, group: VideoFilter) -> bool:
             is_open = row.enrichment_status in (EnrichmentStatus.PENDING, EnrichmentStatus.ENRICHING)
             return is_open and not has_failed(row)
         case VideoFilter.DONE:
-            return row.enrichment_status is EnrichmentStatus.ENRICHED
+            return row.enrichment_status is EnrichmentStatus.ENRICHED and not is_damaged(row)
         case VideoFilter.TROUBLE:
             return has_failed(row) or bool(row.error or row.failed or row.decode_failures)
     assert_never(group)
@@ -85,7 +88,7 @@ def status(row: VideoRow) -> str:  # noqa: PLR0911  # one return per state
         return "Waiting"
     match row.enrichment_status:
         case EnrichmentStatus.ENRICHED:
-            return "Described"
+            return DAMAGED if is_damaged(row) else "Described"
         case EnrichmentStatus.FAILED:
             return "Description failed"
         case EnrichmentStatus.ENRICHING:
@@ -103,17 +106,11 @@ def status(row: VideoRow) -> str:  # noqa: PLR0911  # one return per state
                     return "Not started"
 
 
-def share(row: VideoRow) -> float:
-    """The share of a video's source frames that is covered, 0 to 1; a frame counts for all that it stands for."""
-    if row.extraction_status is ExtractionStatus.EXTRACTED and row.kept and row.described == row.kept:
-        return 1.0
-    return min(1.0, row.covered / row.frame_count) if row.frame_count else 0.0
-
-
 def progress(row: VideoRow) -> str:
     """A video's state and share: Describing, 45 %."""
     state = status(row)
-    return state if state == "Described" or has_failed(row) else f"{state}, {int(100 * share(row))} %"
+    is_ended = state in ("Described", DAMAGED) or has_failed(row)
+    return state if is_ended else f"{state}, {int(100 * covered_share(row))} %"
 
 
 def figures(row: VideoRow) -> str:
@@ -130,8 +127,8 @@ def problems(row: VideoRow) -> list[str]:
     found = [row.error] if row.error else []
     if row.failed:
         found.append(f"{format_count(row.failed, 'frame')} could not be described")
-    if row.decode_failures:
-        found.append(f"{format_count(row.decode_failures, 'frame')} could not be decoded: the file is damaged")
+    if damage := damage_of(row):
+        found.append(str(damage))
     return [*found, *row.warnings]
 
 
@@ -187,7 +184,7 @@ def _card(row: VideoRow, poster: int | None) -> None:
         else:
             st.image(image_url(poster), alt=f"Frame of {row.title}", width="stretch")
         st.page_link(PAGE, label=title or "Untitled", query_params={"video": str(row.id)})
-        st.progress(share(row), progress(row))
+        st.progress(covered_share(row), progress(row))
         lines = [figures(row), sampling_label(row.sampling)]
         if row.context:
             lines.append(f"“{plain(row.context, LINE_CHARACTERS)}”")

@@ -10,12 +10,13 @@ from db import editing, files, gallery, queries, store
 from db.editing import PriorityRange
 from db.queries import VideoRow
 from enrich.jobs.command import run_command
+from enrich.library.completion import covered_share
 from enrich.settings import Settings
 from enrich.wording import format_bytes, format_count, format_timestamp, printable
 from pages.parts.costs import quick_pass
 from pages.parts.costs.quick_pass import draw_last_scan
 from pages.parts.library.browser import browse
-from pages.parts.library.cards import figures, has_failed, problems, progress, share
+from pages.parts.library.cards import figures, has_failed, problems, progress
 from pages.parts.library.folders import nearest_folder
 from pages.parts.library.sampling import sampling_label
 from pages.parts.plain import plain, shown
@@ -134,7 +135,11 @@ def draw_video(video_id: int, *, is_live: bool) -> None:
         if poster is not None:
             st.image(image_url(poster, LARGE_EDGE), alt=f"Frame of {row.title}", width="stretch")
         else:
-            st.caption("No image yet. The running worker extracts the first frames within seconds.")
+            st.caption(
+                "No image yet. The running worker extracts the first frames soon."
+                if is_live
+                else "No image yet. Frames are extracted while the worker runs. Start it on the Overview page."
+            )
         st.page_link(
             FRAMES_PAGE,
             label="Show frames",
@@ -164,7 +169,7 @@ def _progress(video_id: int) -> None:
             row = queries.video(connection, video_id)
         except queries.NoSuchVideoError:
             st.rerun()
-    st.progress(share(row), progress(row))
+    st.progress(covered_share(row), progress(row))
     st.caption(
         f"{figures(row)} · {row.described:,} described, representing {format_count(row.covered, 'source frame')}"
     )

@@ -57,7 +57,7 @@ def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
     with st.container(border=True, key=f"model-{model.name}"):
         details, buttons = st.columns([3, 1], vertical_alignment="center")
         with details:
-            st.markdown(f"**{plain(model.name, NAME_CHARACTERS)}**{' · in use' if is_chosen else ''}")
+            st.markdown(f"**{plain(model.name, NAME_CHARACTERS)}**{' · selected' if is_chosen else ''}")
             st.caption(" · ".join(plain(part) for part in (model_size(model), memory(model), speed(model))))
             if len(settings.ollama_hosts) > 1:
                 st.caption(f"On {plain(', '.join(model.hosts))}")
@@ -67,7 +67,7 @@ def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
         with buttons, st.container(horizontal=True, horizontal_alignment="right"):
             st.button("Remove", key=f"remove-{model.name}", type="tertiary", on_click=ask_to_remove, args=[model])
             st.button(
-                "In use" if is_chosen else "Use this model",
+                "Selected" if is_chosen else "Use this model",
                 key=f"choose-{model.name}",
                 disabled=is_chosen or is_refused or is_fixed,
                 on_click=choose,
@@ -124,7 +124,7 @@ def _draw(model: Model) -> None:
     hosts = plain(" and ".join(model.hosts))
     st.markdown(f"**{plain(model.name)}** will be deleted from {hosts} ({format_bytes(model.size_bytes)}).")
     if is_same_model(model.name, settings().model):
-        st.warning("This model is in use: without it, no more frames are described.")
+        st.warning("This model is selected: without it, no more frames are described.")
     st.markdown("Existing descriptions are kept. You can download the model again later.")
     if failed := st.session_state.get(_REMOVAL_FAILED):
         st.error(f"The model was not removed: {plain(failed)}")

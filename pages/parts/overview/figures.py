@@ -15,8 +15,9 @@ from db.gallery import LatestCard, latest
 from db.models import HostState
 from db.runs import RunRow
 from enrich.control.status import HostStatus, Status
+from enrich.control.status_wording import frames_text, time_left_text
 from enrich.settings import Settings
-from enrich.wording import format_bytes, format_count, format_duration, format_finish_time, format_timestamp, one_line
+from enrich.wording import format_bytes, format_count, format_timestamp, one_line
 from pages.parts.overview.status import OverviewStatus
 from pages.parts.plain import plain, shown
 from pages.parts.session import reading
@@ -35,7 +36,7 @@ LATEST_FRAMES = 6
 LATEST_WIDTH_PIXELS, LATEST_HEIGHT_PIXELS = 168, 236
 TEXT_CHARACTERS, TITLE_CHARACTERS = 70, 24
 HOST_STATES: dict[str, str] = {
-    HostState.PROBING: "loading the model",
+    HostState.PROBING: "loading and checking the model",
     HostState.BACKING_OFF: "paused after an error",
     HostState.STOPPED: "stopped",
 }
@@ -44,7 +45,7 @@ HOST_STATES: dict[str, str] = {
 def draw_cards(now: OverviewStatus, settings: Settings) -> None:
     """Five cards: videos, coverage, speed, disk space, and enrichment progress."""
     with st.container(key="status-cards"):
-        columns = st.columns([1, 1.2, 1.25, 1.15, 1.95])
+        columns = st.columns([1.05, 1.2, 1.5, 1.1, 1.9])
         with columns[0]:
             _videos(now.status)
         with columns[1]:
@@ -68,32 +69,20 @@ def _videos(found: Status) -> None:
 
 
 def _covered(found: Status) -> None:
-    if found.source_frames:
-        percent = int(100 * found.covered / found.source_frames)  # rounded down: 100 only when all are covered
+    done = found.completion
+    if done.source_frames:
         _card(
             "Covered so far",
-            f"{percent} %",
-            f"{found.covered:,} of {format_count(found.source_frames, 'source frame')}",
+            f"{done.percent} %",
+            f"{done.covered:,} of {done.source_frames:,} {'readable' if found.damaged else 'source'} frames",
         )
     else:
-        _card("Covered so far", format_count(found.covered, "frame"), "total not known yet")
+        _card("Covered so far", format_count(done.covered, "frame"), "total not known yet")
 
 
 def _speed(found: Status) -> None:
-    _card("Frames per minute", rate_text(found.rate) if found.rate else NO_VALUE, time_left(found))
-
-
-def time_left(found: Status) -> str:
-    """The time left if it can be estimated, which takes at least one fully extracted video; else the work left."""
-    is_extracted = found.videos_decoded == found.videos
-    if not found.left and is_extracted:
-        return "nothing left"
-    if found.seconds_left is not None and found.videos_decoded:
-        finish = format_finish_time(found.seconds_left, datetime.now().astimezone())
-        return f"{format_duration(found.seconds_left)} left, done by {finish}"
-    if is_extracted:
-        return f"{format_count(found.left, 'frame')} left"
-    return f"{format_count(found.videos - found.videos_decoded, 'video')} to extract"
+    left = time_left_text(found, datetime.now().astimezone())
+    _card("Frames per minute", rate_text(found.rate) if found.rate else NO_VALUE, left)
 
 
 def _disk(settings: Settings) -> None:
@@ -123,16 +112,16 @@ def _card(label: str, value: str, detail: str, *, is_bad: bool = False) -> None:
 
 def _enrichment(now: OverviewStatus) -> None:
     found = now.status
-    so_far = "" if found.videos_decoded == found.videos else " so far"
+    damaged = f", {len(found.damaged):,} damaged" if found.damaged else ""
     current = "nothing"
     if now.current is not None:
         current = f"{plain(now.current.name, NAME_CHARACTERS)} ({now.current.percent} % complete)"
     with st.container(border=True, height=ENRICHMENT_HEIGHT_PIXELS, gap="xxsmall"):
         st.markdown(f"**{ENRICHMENT}**")
-        st.markdown(f"Videos enriched: **{found.videos_enriched:,}/{found.videos:,}**")
-        st.markdown(f"Frames analyzed: **{found.described:,}/{found.frames:,}**{so_far}")
+        st.markdown(f"Videos enriched: **{found.videos_enriched:,}/{found.videos:,}**{damaged}")
+        st.markdown(f"Frames analyzed: **{frames_text(found)}**")
         st.markdown(f"Current: {current}")
-        st.progress(found.described / found.frames if found.frames else 0.0)
+        st.progress(found.completion.share or 0.0)
 
 
 def draw_hosts(found: Status, settings: Settings) -> None:

@@ -1,9 +1,12 @@
 """Notices of the overview: first steps, a missing requirement, failed frames with retry buttons, waiting videos."""
 
+from urllib.parse import urlsplit
+
 import streamlit as st
 
 from db import store
 from enrich.control.status import Status
+from enrich.network import LOOPBACK_NAMES
 from enrich.settings import Settings
 from enrich.wording import format_count, one_line
 from pages.parts.overview.status import refresh_overview
@@ -17,19 +20,33 @@ REASON_CHARACTERS = 200
 MAX_ROWS = 8  # of failure reasons, and of waiting videos
 
 
-def draw_first_steps(settings: Settings, missing: MissingRequirement | None) -> None:
-    """What to do with an empty library, in three steps."""
+def draw_first_steps(settings: Settings, missing: MissingRequirement | None, *, is_ready: bool) -> None:
+    """What to do with an empty library, in three steps. `is_ready`: the model was found on every host."""
     st.subheader("1. Choose a vision model", anchor=False)
     if missing is None:
-        model = "the baseline, which needs no model" if settings.describer == "baseline" else plain(settings.model)
-        st.markdown(f"Your frames are described on this computer by {model}. Nothing leaves it.")
+        st.markdown(model_text(settings, is_ready=is_ready))
     else:
         draw_missing(settings, missing)
     st.subheader("2. Add videos", anchor=False)
     st.markdown("Add single videos or whole folders. Your files are never modified.")
     st.page_link("pages/library.py", label="Add videos", icon=":material/video_library:")
     st.subheader("3. Start", anchor=False)
-    st.markdown("Press Start on this page. Processing runs in the background; described frames are searchable at once.")
+    st.markdown(
+        "Once videos are added, press Start on this page. Processing runs in the background; described frames are "
+        "searchable at once."
+    )
+
+
+def model_text(settings: Settings, *, is_ready: bool) -> str:
+    """Where frames will be described, and with what, as far as was checked."""
+    if settings.describer == "baseline":
+        return "The baseline measures your frames on this computer. It describes nothing: choose a model for that."
+    model, hosts = plain(settings.model), plain(", ".join(settings.ollama_hosts))
+    if not is_ready:
+        return f"Checking {model} on {hosts}…"
+    if all(urlsplit(host).hostname in LOOPBACK_NAMES for host in settings.ollama_hosts):
+        return f"{model} is installed and will describe your frames on this computer. Nothing leaves it."
+    return f"{model} is installed and will describe your frames on {hosts}, which receives them."
 
 
 def draw_missing(settings: Settings, missing: MissingRequirement) -> None:
@@ -47,7 +64,12 @@ def draw_missing(settings: Settings, missing: MissingRequirement) -> None:
 
 
 def draw_failures(found: Status) -> None:
-    """Failed frames by reason, and videos that are waiting; nothing if there are none."""
+    """Damaged videos, failed frames by reason, and videos that are waiting; nothing if there are none."""
+    if found.damaged:
+        st.subheader("Damaged videos", anchor=False)
+        for title, how in found.damaged[:MAX_ROWS]:
+            st.text(f"{shown(title)}: {how}")
+        st.caption("Their files are damaged. Copy them from the original again, remove them here, then add the copies.")
     if found.failures:
         st.subheader("Failed", anchor=False)
         for number, (reason, count) in enumerate(found.failures[:MAX_ROWS]):

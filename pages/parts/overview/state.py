@@ -15,17 +15,17 @@ from db.models import HostState, RunState
 from db.runs import RunRow
 from enrich.clock import format_deadline
 from enrich.control.status import Status, WorkerHealth
+from enrich.control.status_wording import finished_text, is_finished, problems, work_text
 from enrich.wording import one_line
 from pages.parts.overview.controls import WorkerControl, as_sentence
 from pages.parts.overview.requests import RequestJob, WorkerRequest, failed_request, is_paused, request_in_flight
 from pages.parts.overview.status import OverviewStatus, read_overview
 from pages.parts.plain import shown
-from pages.parts.readiness import MissingRequirement, missing_requirement
+from pages.parts.readiness import MissingRequirement, is_ready, missing_requirement
 from pages.parts.session import settings
 
 REASON_CHARACTERS = 300
 REFRESH = "1s"
-ALL_DESCRIBED = "All frames are described. Waiting for more videos."
 
 Tone = Literal["green", "orange", "red", "gray", "blue"]
 
@@ -104,8 +104,8 @@ def _is_stopping(found: Status) -> bool:
 def _ended(found: Status, run: RunRow) -> StateText:
     if run.error:
         return StateText("Stopped", "red", f"{_error(run)} Press Start to continue.")
-    if not found.left and found.videos_decoded == found.videos:
-        return StateText("Finished", "green", "All frames are described.")
+    if is_finished(found):
+        return StateText("Finished", "orange" if problems(found) else "green", finished_text(found))
     since = f"{run.heartbeat_at.astimezone():%d %B %H:%M}".lstrip("0")
     return StateText("Stopped", "gray", f"Last active {since}. Press Start to continue.")
 
@@ -138,23 +138,19 @@ def _running(found: Status, run: RunRow) -> StateText:
             return StateText("Waiting", "orange", one_line(run.reason, REASON_CHARACTERS) or "Waiting for more videos.")
         case _:
             name = "Done" if _is_idle(found) else "Working"
-            return StateText(name, "green", f"{_activity(found)}{_stop_time_sentence(found.until)}")
+            tone: Tone = "orange" if _is_idle(found) and problems(found) else "green"
+            return StateText(name, tone, f"{_activity(found)}{_stop_time_sentence(found.until)}")
 
 
 def _is_idle(found: Status) -> bool:
     """Whether a running worker has nothing to do."""
-    is_busy = found.video is not None or any(host.calls or host.state == HostState.PROBING for host in found.hosts)
-    return not is_busy and not found.left and found.videos_decoded == found.videos
+    return work_text(found) is None and is_finished(found)
 
 
 def _activity(found: Status) -> str:
-    calls = sum(len(host.calls) for host in found.hosts)
-    if found.video is not None:
-        describing = " and describing frames" if calls else ""
-        return f"Extracting frames from {found.video}{describing}."
-    if any(host.state == HostState.PROBING for host in found.hosts):
-        return "Loading the model."
-    return ALL_DESCRIBED if _is_idle(found) else "Describing frames."
+    if _is_idle(found):
+        return f"{finished_text(found)} Waiting for more videos."
+    return work_text(found) or "Preparing the next videos."
 
 
 def _stop_time_sentence(end: datetime | None) -> str:
@@ -170,6 +166,7 @@ class PageState:
     failed_request: RequestJob | None
     is_live: bool
     missing: MissingRequirement | None
+    is_ready: bool  # the model was found on every host
     failures: tuple[tuple[str, int], ...]
     waiting: tuple[tuple[str, str], ...]
     counts: tuple[int, ...]  # while live fragments show the numbers: only whether there are any
@@ -193,6 +190,7 @@ def page_state(now: OverviewStatus) -> PageState:
         failed_request=failed_request(found, now.request),
         is_live=is_live,
         missing=None if is_serving else missing_requirement(settings(), is_uncertain=found.is_running),
+        is_ready=is_serving or is_ready(settings()),
         failures=tuple(found.failures),
         waiting=tuple(found.waiting),
         counts=(found.videos > 0, found.described > 0) if is_live else counts,

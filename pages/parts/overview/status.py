@@ -6,15 +6,15 @@ It comes from the same `enrich.control.status` as the terminal's.
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 from db import queries
 from db.engine import reading
-from db.models import ExtractionStatus, RunState
+from db.models import RunState
 from db.queries import VideoRow
 from enrich.control.status import Status, read_status
+from enrich.library.completion import covered_share
 from pages.parts.overview.requests import RequestJob, newest_request
 from pages.parts.session import engine_of, settings
 
@@ -23,7 +23,7 @@ CACHE_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CurrentVideo:
-    """The video being processed: its file name, and the percentage done (0 to 100)."""
+    """The video being processed: its file name, and the percentage covered, rounded down."""
 
     name: str
     percent: int
@@ -57,7 +57,7 @@ def _read(url: str) -> OverviewStatus:
     if video_ids := _videos_in_progress(status):
         with reading(engine) as connection:
             videos = {video.id: video for video in queries.videos(connection, video_ids)}
-        current = next((_current(status, videos[video_id]) for video_id in video_ids if video_id in videos), None)
+        current = next((_current(videos[video_id]) for video_id in video_ids if video_id in videos), None)
     return OverviewStatus(status, current, request)
 
 
@@ -70,21 +70,11 @@ def _videos_in_progress(status: Status) -> list[int]:
     return [entry["video_id"] for entry in (*calls, activity.get("extracting"), *activity.get("skimming", [])) if entry]
 
 
-def _current(status: Status, video: VideoRow) -> CurrentVideo:
-    extracting: dict[str, Any] = (status.run.activity.get("extracting") if status.run is not None else None) or {}
-    decoded = extracting.get("decoded", 0) if extracting.get("video_id") == video.id else 0
-    return CurrentVideo(file_name(video), percent_done(video, decoded))
+def _current(video: VideoRow) -> CurrentVideo:
+    return CurrentVideo(file_name(video), int(100 * covered_share(video)))
 
 
 def file_name(video: VideoRow) -> str:
     """The video's file name, or its title if the user changed that."""
     path = Path(video.path)
     return path.name if path.stem == video.title else video.title
-
-
-def percent_done(video: VideoRow, decoded: int) -> int:
-    """The percentage of a video that is described; while it is being extracted, scaled by the part already decoded."""
-    share = video.described / video.kept if video.kept else 0.0
-    if video.extraction_status is not ExtractionStatus.EXTRACTED:
-        share *= min(1.0, decoded / video.frame_count) if video.frame_count else 0.0
-    return int(100 * share)  # rounded down: 100 only when everything is described
