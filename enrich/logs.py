@@ -67,6 +67,8 @@ class Action(StrEnum):
     HOST_BACKING_OFF = "host_backing_off"
     HEALTH_CHECK_FAILED = "health_check_failed"
     DATABASE_LOCKED = "database_locked"
+    DATABASE_FULL = "database_full"
+    DATABASE_FAILED = "database_failed"
     SLEEP_INHIBITOR_CHANGED = "sleep_inhibitor_changed"
     BATCH_COLLECTED = "batch_collected"
     BATCH_WAITING = "batch_waiting"

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from db.engine import SchemaError, absolute_url
+from db.engine import absolute_url
+from db.errors import SchemaError
 from db.runs import ProcessIdentity
 from enrich.errors import SettingsError
 from enrich.settings import Settings, environment_with

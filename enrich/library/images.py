@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from db import queue
+from db.errors import StorageError
 from db.queries import FrameRow, VideoRow
 from enrich.errors import (
     DecodingError,
@@ -96,17 +97,27 @@ def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
     """Raise problems with one video as a VideoError, so that they do not end the run for all others."""
     try:
         yield
-    except (VideoError, SQLAlchemyError, queue.LeaseLostError, ExtractionStopped):
+    except (VideoError, StorageError, SQLAlchemyError, queue.LeaseLostError, ExtractionStopped):
         raise
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"the disk of {library.settings.home} is full: free some disk space") from error
-        reason = error.strerror or str(error)
-        raise ImageStorageError(
-            f"{library.frames_folder} cannot be written to ({reason}): check its permissions and its disk"
-        ) from error
     except Exception as error:
-        raise DecodingError(f"{video.path} cannot be decoded ({type(error).__name__}: {error})") from error
+        raise _as_video_error(library, video, error) from error
+
+
+def _as_video_error(library: Library, video: VideoRow, error: Exception) -> VideoError:
+    import av
+
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, av.FFmpegError):  # may be an OSError too, but FFmpeg reads the video and writes no image
+        require_same_file(video)  # its drive may have been unplugged
+        reason = f"{type(error).__name__}: {error.strerror}"  # without the path
+    elif isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFullError(f"the disk of {library.settings.home} is full: free some disk space")
+        reason = error.strerror or str(error)
+        return ImageStorageError(
+            f"{library.frames_folder} cannot be written to ({reason}): check its permissions and its disk"
+        )
+    return DecodingError(f"{video.path} cannot be decoded ({reason})")
 
 
 def free_bytes(settings: Settings) -> int:

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from typing import Self
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from db import queue
 from db.engine import writing
-from enrich.logs import Action, about
+from db.errors import StorageError
+from enrich.worker.outage import Outage
 
 log = logging.getLogger(__name__)
 
@@ -30,9 +30,17 @@ class LeaseRenewal:
     transaction: after the computer slept, every lease has expired.
     """
 
-    def __init__(self, engine: Engine, tasks: Iterable[queue.ClaimedTask] = (), *, sweeps: bool = False) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tasks: Iterable[queue.ClaimedTask] = (),
+        *,
+        sweeps: bool = False,
+        outage: Outage | None = None,
+    ) -> None:
         self._engine = engine
         self._sweeps = sweeps
+        self._outage = outage or Outage()
         self._tasks = {task.id: task for task in tasks}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -70,6 +78,11 @@ class LeaseRenewal:
                     queue.renew(connection, tasks, now=now)
                     if self._sweeps:
                         queue.sweep(connection, now=now)
-            except OperationalError as error:
+            except StorageError as error:
+                try:
+                    self._outage.failed(self, error)
+                except StorageError:  # the run ends with it
+                    return
                 pause_seconds = RETRY_SECONDS
-                log.warning("leases not renewed, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+            else:
+                self._outage.ended(self)

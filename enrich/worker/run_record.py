@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self
 
 from db import queue, runs, store
@@ -14,10 +16,12 @@ from enrich.describe.describer import Describer, Pass
 from enrich.errors import RunningError
 from enrich.library.library import Library
 from enrich.logs import Action, about, set_run
-from enrich.process import is_alive, this_process
+from enrich.process import is_alive, is_local, this_process
 from enrich.worker.run_options import RunEnd, RunOptions
 
 log = logging.getLogger(__name__)
+
+_live_here: set[tuple[str, int]] = set()  # library and id of the runs of this process
 
 
 class RunRecord:
@@ -57,7 +61,7 @@ class RunRecord:
                     supervisor=supervisor,
                     log_path=log_path,
                     options=description,
-                    is_alive=is_alive,
+                    is_alive=partial(_is_alive, library),
                     now=now,
                 )
                 # No other worker is live, so every claim is abandoned, whether or not its lease has expired. A quick
@@ -73,6 +77,7 @@ class RunRecord:
                 f"a worker is already running on this library (process {process.pid} on {process.hostname}, "
                 f"since {error.run.started_at:%Y-%m-%d %H:%M} UTC): stop it first with `everyframe stop`"
             ) from error
+        _live_here.add(_key(library, run_id))
         set_run(run_id)
         if swept:
             log.info("returned %d tasks of a dead run to the queue", swept, extra=about(Action.TASKS_SWEPT))
@@ -103,5 +108,20 @@ class RunRecord:
                 queue.release_run(connection, self.id)
             runs.end(connection, self.id, state, counts=counts, now=now, error=text)
         log.info("run %d ended: %s", self.id, ending, extra=about(Action.RUN_ENDED, run=self.id))
-        set_run(None)
+        self.close()
         return state
+
+    def close(self) -> None:
+        """The run is over, even if its row could not be ended: the next run in this process ends it."""
+        _live_here.discard(_key(self._library, self.id))
+        set_run(None)
+
+
+def _key(library: Library, run_id: int) -> tuple[str, int]:
+    return library.settings.url, run_id
+
+
+def _is_alive(library: Library, run: runs.LiveRun) -> bool:
+    """Whether a run's process exists and, if it is this one, still works on it."""
+    is_here = is_local(run.process) and run.process.pid == os.getpid()
+    return is_alive(run) and (not is_here or _key(library, run.id) in _live_here)

@@ -21,6 +21,7 @@ import psutil
 
 from db import queries
 from db.engine import reading
+from db.errors import StorageError
 from db.models import DEEP, RunState
 from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
 from enrich.clock import Hours, parse_hours
@@ -133,7 +134,7 @@ class Worker:
         record = self._record = await self._begin()
         if self._was_stopped:
             self._begin_stopping()
-        leases = LeaseRenewal(self._library.engine, sweeps=True)
+        leases = LeaseRenewal(self._library.engine, sweeps=True, outage=self._database.outage)
         heartbeat = Heartbeat(
             self._library.engine,
             record.id,
@@ -141,6 +142,7 @@ class Worker:
             on_request=self._on_request,
             activity=self._heartbeat_activity,
             last_progress_at=self._activity.last_progress_at,
+            outage=self._database.outage,
         )
         context = RunContext(
             self._library,
@@ -157,6 +159,7 @@ class Worker:
         try:
             with leases, heartbeat:
                 ending = await self._work(context)
+            await self._database.drain()
         except BaseException as failure:
             error = failure
             raise
@@ -165,9 +168,9 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*side_tasks, return_exceptions=True)
             try:
-                await self._database.close()
+                await self._end(record, ending, error)
             finally:
-                self._state = record.end(ending, error, counts=self._counts.as_dict())
+                await self._database.close()
                 await asyncio.to_thread(self._inhibitor.close)
         return await asyncio.to_thread(self._summary, record, ending, time.monotonic() - self._started_at)
 
@@ -188,6 +191,18 @@ class Worker:
         except asyncio.CancelledError:
             self._state = (await beginning).end(RunEnd.STOPPED, None, counts=self._counts.as_dict())
             raise
+
+    async def _end(self, record: RunRecord, ending: RunEnd, error: BaseException | None) -> None:
+        """Record the end of the run. If its database cannot be written, the next run finds that its process is gone."""
+        end = partial(record.end, ending, error, counts=self._counts.as_dict())
+        try:
+            # After an error there is one attempt: the database may be the cause.
+            self._state = await (self._database.run(end) if error is None else asyncio.to_thread(end))
+        except StorageError as problem:
+            log.warning("the end of the run is not recorded: %s", problem, extra=about(Action.DATABASE_FAILED))
+            record.close()
+            if error is None:
+                raise
 
     async def _work(self, context: RunContext) -> RunEnd:
         """Run one pipeline after another, with pauses between them, until the run ends."""
@@ -222,7 +237,7 @@ class Worker:
         try:
             while True:
                 ending = self._end_reason(pipeline)
-                if ending is None and await pipeline.is_idle():
+                if ending is None and await self._is_idle(pipeline):
                     if pipeline.isolated is not None:
                         self._isolated.add(pipeline.isolated)
                         break
@@ -239,6 +254,17 @@ class Worker:
             self._deadline.unwatch()
             await self._end_pipeline(pipeline, ending, has_failed=has_failed)
         return ending
+
+    async def _is_idle(self, pipeline: Pipeline) -> bool:
+        """Whether the pipeline has nothing left to do; False while the database cannot be used."""
+        asking = asyncio.ensure_future(pipeline.is_idle())
+        while not asking.done():
+            await asyncio.wait((asking,), timeout=POLL_SECONDS)
+            if not asking.done() and (self._stopping.is_set() or self._database.outage.reason() is not None):
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                return False
+        return asking.result()
 
     async def _end_pipeline(self, pipeline: Pipeline, ending: RunEnd | None, *, has_failed: bool) -> None:
         pause, grace_seconds = self._pause.now(), GRACE_SECONDS
@@ -263,7 +289,9 @@ class Worker:
         while (pause := self._pause.now()) is not None:
             if (ending := self._end_reason(None)) is not None:
                 return ending
-            self._change(pause.state, pause.reason)
+            self._change(pause.state, self._database.outage.reason() or pause.reason)
+            if self._database.error is not None:
+                raise self._database.error
             self._pause.request_done()
             await self._sleep_until_woken()
         return None
@@ -276,6 +304,7 @@ class Worker:
         self._woken.clear()
 
     def _begin_stopping(self) -> None:
+        self._database.outage.stop()
         self._stopping.set()
         self._woken.set()
 
@@ -330,11 +359,13 @@ class Worker:
         }
 
     def _show_state(self) -> None:
-        """Waiting if every host is backing off, running otherwise."""
+        """Waiting if the database cannot be used or every host is backing off, running otherwise."""
         pipeline = self._pipeline
         if pipeline is None or pipeline.is_stopping or self._stopping.is_set() or self._pause.now() is not None:
             return
-        if unavailable := pipeline.unavailable_hosts:
+        if outage := self._database.outage.reason():
+            self._change(RunState.WAITING, outage)
+        elif unavailable := pipeline.unavailable_hosts:
             self._change(RunState.WAITING, "; ".join(str(runner.reason) for runner in unavailable))
         else:
             self._change(RunState.RUNNING)

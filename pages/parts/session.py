@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from db.engine import make_engine, sqlite_file
+from db.engine import make_engine
 from db.engine import reading as reading_from
 from db.engine import writing as writing_to
-from db.migrate import SchemaError, check
+from db.errors import StorageError, sqlite_file
+from db.migrate import check
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.settings import Settings, current_settings
@@ -30,7 +31,7 @@ def settings() -> Settings:
 
 
 def engine() -> "Engine":
-    """The engine of the current library. Raises SettingsError or SchemaError."""
+    """The engine of the current library. Raises SettingsError or StorageError."""
     return engine_of(settings().url)
 
 
@@ -52,10 +53,16 @@ def library_problem() -> str | None:
     """Why the library cannot be opened, and the next step; None if it can. Creates a library if there is none yet."""
     try:
         found = engine()
+    except (EveryFrameError, StorageError) as error:
+        return str(error)
+    try:
         file = sqlite_file(found)
         if file is not None and not file.exists():
             open_engine(settings()).dispose()
         check(found)
-    except (EveryFrameError, SchemaError) as error:
+    except EveryFrameError as error:
+        return str(error)
+    except StorageError as error:
+        found.dispose()  # the file may have been replaced: use the one that is there next time
         return str(error)
     return None

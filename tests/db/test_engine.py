@@ -12,16 +12,15 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from db.engine import (
     BUSY_SECONDS,
     MASK,
-    SchemaError,
     absolute_url,
     database_file,
     make_engine,
     masked_url,
     migrating,
     reading,
-    sqlite_file,
     writing,
 )
+from db.errors import SchemaError, sqlite_file
 from db.models import Frame, Video
 from tests.db.library import NOW, add, add_tasks
 

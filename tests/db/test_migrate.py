@@ -13,6 +13,7 @@ from sqlalchemy import Engine, inspect, select, text
 
 from db import migrate
 from db.engine import make_engine, reading, writing
+from db.errors import StorageError
 from db.migrate import OlderSchemaError, SchemaError, check, check_integrity, open_library
 from db.models import Frame, Task, Video
 from db.search import search
@@ -34,7 +35,7 @@ def opened(file: Path) -> AbstractContextManager[Engine]:
 
 def refusal(file: Path) -> str:
     """The error message for a file that cannot be opened."""
-    with pytest.raises(SchemaError) as caught:
+    with pytest.raises(StorageError) as caught:
         open_library(url(file))
     return str(caught.value)
 
@@ -175,7 +176,7 @@ def test_integrity_check_finds_damage_deep_in_the_file(file):
     data[-20 * 4096 : -18 * 4096] = b"\x55" * 2 * 4096
     file.write_bytes(data)
 
-    with opened(file) as engine, pytest.raises(SchemaError, match="restore a backup") as caught:
+    with opened(file) as engine, pytest.raises(StorageError, match="restore a backup") as caught:
         check_integrity(engine)
 
     assert "\n" not in str(caught.value)

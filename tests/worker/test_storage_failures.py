@@ -1,22 +1,18 @@
-"""Failing storage: missing and damaged videos, lost images, a full disk and a locked database."""
+"""Failing storage: missing and damaged videos, lost images, and a full disk."""
 
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
 
 from enrich.errors import DiskFullError
 from enrich.library.images import require_disk
 from enrich.video.fingerprint import fingerprint
-from enrich.worker import database_thread, decoder, extract_task, prefetch
+from enrich.worker import extract_task, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
-from tests.standin import StandIn
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
@@ -254,35 +250,3 @@ async def test_unwritable_frames_folder_is_reported(workspace: Workspace, clip: 
     workspace.frames_folder.unlink()
     assert (await workspace.enrich()).is_good
     assert_truthful(workspace)
-
-
-async def test_locked_database_is_retried(
-    workspace: Workspace,
-    clip: Clip,
-    monkeypatch: pytest.MonkeyPatch,
-    standin: StandIn,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    monkeypatch.setattr(database_thread, "LOCKED_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(decoder, "LOCKED_RETRY_SECONDS", 0.02)
-    event.listen(
-        workspace.library.engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=20")
-    )
-    standin.behave(delay=0.02)
-    workspace.add(clip(frames=40))
-    async with Running(workspace, RunOptions()) as running:
-        for described in (0, 10, 20):
-            await until(
-                lambda count=described: running.worker.status.counts.frames_described > count, "some are described"
-            )
-            with closing(sqlite3.connect(workspace.settings.home / "library.db", timeout=10)) as other:
-                other.isolation_level = None
-                other.execute("BEGIN IMMEDIATE")
-                caplog.clear()
-                await until(lambda: "database is locked, retrying" in caplog.text, "the worker reports it")
-                other.execute("ROLLBACK")
-        summary = await running.end()
-    assert summary.is_good
-    assert sorted(standin.described) == list(range(40))
-    assert_truthful(workspace)
-    assert_settled(workspace)
