@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from db import queue, runs
 from db.engine import reading, write_obstacle, writing
-from db.errors import StorageError
+from db.errors import DatabaseLockedError, StorageError
 from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
 from enrich.control.launch import last_output, launch, python_command, reap
@@ -70,7 +70,8 @@ def start(
         running = running_worker(engine)
         if running is not None:
             return StartResult(running, was_running=True)
-        if (obstacle := write_obstacle(engine)) is not None:
+        obstacle = write_obstacle(engine)
+        if obstacle is not None and not isinstance(obstacle, DatabaseLockedError):  # a lock is short: the worker waits
             raise ControlError(f"the worker did not start: {obstacle}")
         supervisor = launch(settings, supervisor_command(describer, model, until))
         reaper = reap(supervisor)

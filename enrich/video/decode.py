@@ -5,6 +5,7 @@ decoded are counted in `failures` and skipped. A truncated file ends the stream 
 grow with the length of the video. Not thread-safe.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -95,7 +96,8 @@ class SourceFrames:
         try:
             self._container.seek(offset, stream=self._stream)
         except av.FFmpegError:
-            self._container.seek(self._stream.start_time or 0, stream=self._stream)
+            with contextlib.suppress(av.FFmpegError):  # raw streams cannot be sought at all: decoded from their start
+                self._container.seek(self._stream.start_time or 0, stream=self._stream)
 
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():

@@ -115,6 +115,9 @@ class Worker:
     def status(self) -> WorkerStatus:
         """A snapshot; callable from any thread."""
         extracting = self._pipeline.decoder.extracting if self._pipeline is not None else None
+        outage = self._database.outage.reason()
+        if outage is not None and self._state in (RunState.STARTING, RunState.RUNNING):
+            return WorkerStatus(RunState.WAITING, outage, extracting, self._counts)
         return WorkerStatus(self._state, self._reason, extracting, self._counts)
 
     def stop(self) -> None:
@@ -131,7 +134,11 @@ class Worker:
     async def _run(self) -> RunSummary:
         self._started_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
-        record = self._record = await self._begin()
+        try:
+            record = self._record = await self._begin()
+        except BaseException:
+            await self._database.close()
+            raise
         if self._was_stopped:
             self._begin_stopping()
         leases = LeaseRenewal(self._library.engine, sweeps=True, outage=self._database.outage)
@@ -185,7 +192,7 @@ class Worker:
             log_path=self._log_path,
             until=self._deadline.planned_end(),
         )
-        beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+        beginning = asyncio.ensure_future(self._database.run(begin))
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
@@ -237,7 +244,7 @@ class Worker:
         try:
             while True:
                 ending = self._end_reason(pipeline)
-                if ending is None and await self._is_idle(pipeline):
+                if ending is None and await pipeline.is_idle(self._stopping):
                     if pipeline.isolated is not None:
                         self._isolated.add(pipeline.isolated)
                         break
@@ -254,17 +261,6 @@ class Worker:
             self._deadline.unwatch()
             await self._end_pipeline(pipeline, ending, has_failed=has_failed)
         return ending
-
-    async def _is_idle(self, pipeline: Pipeline) -> bool:
-        """Whether the pipeline has nothing left to do; False while the database cannot be used."""
-        asking = asyncio.ensure_future(pipeline.is_idle())
-        while not asking.done():
-            await asyncio.wait((asking,), timeout=POLL_SECONDS)
-            if not asking.done() and (self._stopping.is_set() or self._database.outage.reason() is not None):
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
-                return False
-        return asking.result()
 
     async def _end_pipeline(self, pipeline: Pipeline, ending: RunEnd | None, *, has_failed: bool) -> None:
         pause, grace_seconds = self._pause.now(), GRACE_SECONDS

@@ -1,8 +1,9 @@
 """The dashboard's database engine, shared by all tabs, its transactions, and whether the library can be opened."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec
 
 import streamlit as st
 
@@ -14,9 +15,12 @@ from db.migrate import check
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.settings import Settings, current_settings
+from pages.parts.plain import plain
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+P = ParamSpec("P")
 
 
 @st.cache_resource
@@ -47,6 +51,19 @@ def writing() -> "Iterator[Connection]":
     """A write transaction on the library."""
     with writing_to(engine()) as connection:
         yield connection
+
+
+def reports_storage_errors(callback: Callable[P, None]) -> Callable[P, None]:
+    """For callbacks that write: a locked, full, read-only or damaged library is reported, and nothing else is done."""
+
+    @wraps(callback)
+    def reporting(*arguments: P.args, **named: P.kwargs) -> None:
+        try:
+            callback(*arguments, **named)
+        except StorageError as error:
+            st.toast(f"Not saved: {plain(str(error))}", icon=":material/error:", duration="infinite")
+
+    return reporting
 
 
 def library_problem() -> str | None:

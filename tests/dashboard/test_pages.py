@@ -32,7 +32,7 @@ def test_every_page_explains_a_library_it_cannot_open(launch, request, page, lib
     request.getfixturevalue(library)
     app = launch(page)
     assert not app.exception
-    assert "The library cannot be opened." in said(app)
+    assert "The library cannot be used." in said(app)
     assert words in said(app)
     assert not app.metric
     assert not app.button
