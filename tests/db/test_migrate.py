@@ -382,7 +382,7 @@ def test_library_without_an_index_or_trigger_is_mended_by_migrate(file, statemen
     assert backup is not None, "a copy was made before"
 
 
-def test_triggers_and_indexes_of_the_migrations_are_those_that_check_expects(engine):
+def test_check_expects_the_triggers_and_indexes_of_the_migrations(engine):
     with reading(engine) as connection:
         missing = migrate._missing(connection)
         triggers = connection.scalars(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all()

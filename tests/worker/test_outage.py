@@ -201,7 +201,7 @@ async def test_disk_that_is_full_from_the_first_frame_on_pauses_extraction(works
     assert_complete_without_attempts(workspace)
 
 
-async def test_stop_while_the_disk_is_full_ends_the_run_and_the_next_repeats_no_frame(
+async def test_stop_on_a_full_disk_ends_the_run_and_no_frame_is_repeated(
     workspace: Workspace, clip: Clip, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outage, "STOP_LIMIT_SECONDS", 0.2)

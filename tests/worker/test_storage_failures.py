@@ -1,14 +1,16 @@
 """Failing storage: missing and damaged videos, lost images, and a full disk."""
 
+import errno
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
-from enrich.errors import DiskFullError
-from enrich.library.images import require_disk
+from enrich.errors import DecodingError, DiskFullError, ImageStorageError, VideoMissingError
+from enrich.library.images import require_disk, translated_errors
 from enrich.video.fingerprint import fingerprint
 from enrich.worker import extract_task, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
@@ -250,3 +252,47 @@ async def test_unwritable_frames_folder_is_reported(workspace: Workspace, clip: 
     workspace.frames_folder.unlink()
     assert (await workspace.enrich()).is_good
     assert_truthful(workspace)
+
+
+async def test_damaged_raw_stream_gives_the_frames_that_decode(workspace: Workspace, tmp_path: Path) -> None:
+    """It cannot be sought: FFmpeg reports EPERM, which is no trouble of the disk."""
+    raw = numbered_clip(tmp_path / "raw.h264", frames=60)
+    data = bytearray(raw.read_bytes())
+    start = len(data) * 9 // 10
+    data[start : start + 400] = b"\xaa" * 400
+    raw.write_bytes(data)
+    workspace.add(raw)
+    summary = await workspace.enrich()
+    assert summary.waiting == []
+    video = workspace.video()
+    assert video.extraction_status == "extracted"
+    assert 30 < len(workspace.frames()) <= 60
+    assert video.frame_count == video.covered
+
+
+ERRORS = {
+    "a full disk": (OSError(errno.ENOSPC, "No space left on device"), DiskFullError),
+    "a folder without permission": (PermissionError(errno.EPERM, "Operation not permitted"), ImageStorageError),
+    "FFmpeg without permission": (av.PermissionError(errno.EPERM, "Operation not permitted"), DecodingError),
+    "FFmpeg without space": (av.OSError(errno.ENOSPC, "No space left on device"), DecodingError),
+    "FFmpeg with damaged data": (av.InvalidDataError(errno.EINVAL, "Invalid data"), DecodingError),
+    "a codec": (IndexError("list index out of range"), DecodingError),
+}
+
+
+@pytest.mark.parametrize(("error", "kind"), ERRORS.values(), ids=ERRORS.keys())
+def test_errors_of_ffmpeg_are_never_trouble_of_the_disk(
+    workspace: Workspace, clip: Clip, error: Exception, kind: type[Exception]
+) -> None:
+    workspace.add(clip(10))
+    with pytest.raises(kind), translated_errors(workspace.library, workspace.video()):
+        raise error
+
+
+def test_ffmpeg_error_of_a_video_that_is_gone_makes_it_wait(workspace: Workspace, clip: Clip, tmp_path: Path) -> None:
+    video_file = Path(shutil.copy(clip(10), tmp_path / "drive.mp4"))
+    workspace.add(video_file)
+    video = workspace.video()
+    video_file.unlink()
+    with pytest.raises(VideoMissingError), translated_errors(workspace.library, video):
+        raise av.FileNotFoundError(errno.ENOENT, "No such file or directory")
