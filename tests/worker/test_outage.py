@@ -106,16 +106,17 @@ async def test_locked_database_shows_as_waiting_and_is_retried(
 async def test_database_locked_too_long_ends_the_run_with_the_next_step(
     impatient: Workspace, clip: Clip, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0.5)
     standin.behave(delay=0.1)
     impatient.add(clip(frames=FRAMES))
     async with Running(impatient, RunOptions()) as running:
         await until(is_described(running.worker, 0), "some are described")
         with write_lock(impatient):
+            monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0.5)
             error = await running.failure()
         assert isinstance(error, DatabaseFailedError)
         assert "is locked by another process: close it, or try again" in str(error)
         assert "so the run ended" in str(error)
+    monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 600.0)
         assert (await impatient.enrich()).is_good
         assert_complete_without_attempts(impatient)
 
@@ -123,10 +124,10 @@ async def test_database_locked_too_long_ends_the_run_with_the_next_step(
 async def test_idle_worker_also_gives_up_on_a_locked_database(
     impatient: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0.3)
     async with Running(impatient) as running:
         await until(lambda: running.worker.status.state is RunState.RUNNING, "it runs")
         with write_lock(impatient):
+            monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0.3)
             assert isinstance(await running.failure(), DatabaseFailedError)
 
 
