@@ -116,7 +116,7 @@ async def test_database_locked_too_long_ends_the_run_with_the_next_step(
         assert isinstance(error, DatabaseFailedError)
         assert "is locked by another process: close it, or try again" in str(error)
         assert "so the run ended" in str(error)
-    monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 600.0)
+        monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 600.0)
         assert (await impatient.enrich()).is_good
         assert_complete_without_attempts(impatient)
 
