@@ -6,6 +6,7 @@
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from db.errors import StorageError
 from pages.parts.plain import shown
 from pages.parts.session import library_problem
 from pages.parts.web.access import access_middleware
@@ -37,11 +38,19 @@ def draw() -> None:
     )
     st.html(STYLE)
     if problem := library_problem():
-        st.title("EveryFrame")
-        st.error("The library cannot be opened.")
-        st.text(shown(problem))
-    else:
+        show_problem(problem)
+        return
+    try:
         page.run()
+    except StorageError as error:  # locked, damaged or read-only
+        show_problem(str(error))
+
+
+def show_problem(problem: str) -> None:
+    """Why the library cannot be used, and the next step."""
+    st.title("EveryFrame")
+    st.error("The library cannot be used.")
+    st.text(shown(problem))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,19 @@
 
 Write inside `writing(engine)` and read inside `reading(engine)`. On SQLite a write transaction starts with
 BEGIN IMMEDIATE, so that concurrent writers wait for the lock instead of failing halfway, and readers never block.
+Both raise errors of the database as a `db.errors.StorageError`.
+
+A SQLite file that this user cannot write is opened read-only, and as immutable if nobody has it open: the write-ahead
+log cannot be created then. A file that is deleted or replaced while an engine uses it is an error, until the engine is
+disposed: SQLite would go on writing to the deleted file, or create an empty one.
 """
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +23,28 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool, QueuePool
 
-BUSY_SECONDS = 30  # how long a SQLite writer waits for the write lock before "database is locked"
+from db.errors import (
+    LOCKED_CODES,
+    NEEDED_BYTES,
+    PRIMARY_CODE,
+    DatabaseFailedError,
+    DatabaseFullError,
+    DatabaseLockedError,
+    DatabaseReadOnlyError,
+    SchemaError,
+    StorageError,
+    classified,
+    full_sentence,
+    locked_sentence,
+    read_only_sentence,
+    sqlite_file,
+)
+
+BUSY_SECONDS = 10  # how long a SQLite writer waits for the write lock before "database is locked"
 MASK = "***"  # stands for a secret that is not shown; SQLAlchemy's for a password
 SECRET_PARAMETERS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 _WRITES = "everyframe_writes"
 _IS_OURS = "SELECT count(*) = 0 OR max(name = 'alembic_version') FROM sqlite_master"
-
-
-class SchemaError(Exception):
-    """The database cannot be used in its present state. The message is one line: what is wrong and what to do."""
 
 
 def make_engine(url: str) -> Engine:
@@ -73,35 +94,37 @@ def _engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_pre_ping=True)
-    in_memory = parsed.database in (None, "", ":memory:")
+    file = None if parsed.database in (None, "", ":memory:") else Path(str(parsed.database))
+    # A read-only file is opened anew for each transaction: whether it may be immutable can change.
+    is_pooled = file is not None and not _is_read_only(file)
     engine = create_engine(
         parsed,
-        poolclass=NullPool if in_memory else QueuePool,
+        poolclass=QueuePool if is_pooled else NullPool,
         connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
+    if file is not None:
+        event.listen(engine, "do_connect", partial(_connect_read_only, file))
+        _watch_file(engine, file)
     return engine
-
-
-def sqlite_file(engine: Engine) -> Path | None:
-    """The database file of a SQLite engine, None for an in-memory or other database."""
-    if engine.dialect.name != "sqlite" or engine.url.database in (None, "", ":memory:"):
-        return None
-    return Path(str(engine.url.database))
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """A read transaction: one consistent snapshot."""
-    with engine.connect() as connection, connection.begin():
+    with classified(engine), engine.connect() as connection, connection.begin():
         yield connection
 
 
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A write transaction: committed at the end, rolled back on any error."""
-    with engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+    with (
+        classified(engine),
+        engine.connect().execution_options(**{_WRITES: True}) as connection,
+        connection.begin(),
+    ):
         yield connection
 
 
@@ -116,7 +139,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
         with writing(engine) as connection:
             yield connection
         return
-    with engine.connect().execution_options(**{_WRITES: True}) as connection:
+    with classified(engine), engine.connect().execution_options(**{_WRITES: True}) as connection:
         cursor = connection.connection.cursor()  # outside a transaction: inside, the pragma does nothing
         cursor.execute("PRAGMA foreign_keys=OFF")
         try:
@@ -129,6 +152,76 @@ def migrating(engine: Engine) -> Iterator[Connection]:
             cursor.close()
 
 
+def require_writable(engine: Engine) -> None:
+    """Raise DatabaseReadOnlyError for a SQLite file that this user cannot write."""
+    file = sqlite_file(engine)
+    if file is not None and _is_read_only(file):
+        raise DatabaseReadOnlyError(read_only_sentence(str(file)))
+
+
+def write_obstacle(engine: Engine) -> StorageError | None:
+    """Why nothing can be written to a SQLite file now: it is read-only, locked, or its disk is full. Does not wait."""
+    file = sqlite_file(engine)
+    if file is None or not file.exists():
+        return None
+    if _is_read_only(file):
+        return DatabaseReadOnlyError(read_only_sentence(str(file)))
+    if shutil.disk_usage(file.parent).free < NEEDED_BYTES:
+        return DatabaseFullError(full_sentence(str(file)))
+    try:
+        with closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        is_locked = error.sqlite_errorcode & PRIMARY_CODE in LOCKED_CODES
+        return DatabaseLockedError(locked_sentence(str(file))) if is_locked else None
+    return None
+
+
+def _is_read_only(file: Path) -> bool:
+    """Whether this user cannot write an existing file, or create the files of its write-ahead log beside it."""
+    use_effective = {"effective_ids": True} if os.access in os.supports_effective_ids else {}
+    return file.exists() and not all(os.access(path, os.W_OK, **use_effective) for path in (file, file.parent))
+
+
+def _connect_read_only(file: Path, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
+    """Connect to a read-only file; None for any other, so that it is connected to as usual."""
+    if not _is_read_only(file):
+        return None
+    log, index = (file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm"))
+    is_unused = not index.exists() and (not log.exists() or log.stat().st_size == 0)
+    mode = "mode=ro&immutable=1" if is_unused else "mode=ro"
+    return dialect.connect(f"{file.absolute().as_uri()}?{mode}", uri=True, **options)
+
+
+def _watch_file(engine: Engine, file: Path) -> None:
+    """Refuse to use connections to a file that is not the one at this path any more."""
+    used: list[tuple[int, int]] = []  # the file that the engine is connected to; empty: any
+
+    def identity() -> tuple[int, int] | None:
+        try:
+            found = file.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def require_same(*_: Any) -> None:
+        if used and identity() != used[0]:
+            raise DatabaseFailedError(
+                f"{file} was deleted or replaced while it was in use: put it back or restore a backup, then start again"
+            )
+
+    def remember(*_: Any) -> None:
+        found = identity()
+        if not used and found is not None:
+            used.append(found)
+
+    event.listen(engine, "do_connect", require_same, insert=True)
+    event.listen(engine, "connect", remember)
+    event.listen(engine, "checkout", require_same)
+    event.listen(engine, "engine_disposed", lambda _: used.clear())
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin in _begin_sqlite, not where the driver guesses
     cursor = connection.cursor()
@@ -138,7 +231,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     try:
         if cursor.execute(_IS_OURS).fetchone()[0]:  # WAL changes the file: leave another program's database alone
             cursor.execute("PRAGMA journal_mode=WAL")
-    except sqlite3.OperationalError:  # a database in a read-only folder can still be read
+    except sqlite3.OperationalError:  # the transaction reports what is wrong; a read-only database can still be read
         pass
     finally:
         cursor.close()

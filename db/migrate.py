@@ -3,20 +3,26 @@
 A library is never left half migrated: all migrations run in one transaction, and on SQLite the database is copied first
 (`library.db.before-<new revision>-from-<old revision>`). A database of a newer EveryFrame, of another program, without
 tables or damaged is refused with a message that names the next step.
+
+The revision alone is not trusted: tables, columns, indexes and triggers must exist. Columns hold data, so a database
+without one of them is refused; indexes, triggers and the search index can be recreated, which `migrate` does.
 """
 
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import Connection, Engine, inspect, select, text
+from sqlalchemy.exc import DatabaseError
 
-from db.engine import SchemaError, make_engine, migrating, sqlite_file, writing
+from db.counts import recount
+from db.engine import make_engine, migrating, require_writable, writing
+from db.errors import DAMAGED_STEP, DatabaseFailedError, SchemaError, classified, database_name, sqlite_file
+from db.models import Base, Video
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -27,7 +33,23 @@ REVISION = "0002"  # the schema this version works with: the head of the migrati
 VERSION_TABLE = "alembic_version"
 MIGRATE_COMMAND = "everyframe migrate"
 NEWER_COMMAND = "pip install --upgrade everyframe"
-DAMAGED_STEP = "restore a backup, or move the file away to start a new library"
+SEARCH_INDEX = "search_index"
+MAX_LISTED = 5  # in a message
+TRIGGERS = frozenset(  # of a SQLite library, as the migrations make them; the models know tables and indexes only
+    {
+        "analyses_booked",
+        "frames_retallied",
+        "frames_tallied",
+        "frames_untallied",
+        "search_documents_deleted",
+        "search_documents_inserted",
+        "search_documents_updated",
+        "tasks_retallied",
+        "tasks_tallied",
+        "tasks_untallied",
+        "videos_tallied",
+    }
+)
 
 
 class OlderSchemaError(SchemaError):
@@ -38,8 +60,12 @@ class EmptySchemaError(SchemaError):
     """The database has no tables."""
 
 
+class IncompleteSchemaError(SchemaError):
+    """The database lacks indexes or triggers, which can be recreated without losing data."""
+
+
 def open_library(url: str) -> Engine:
-    """Open the library at `url`: created if missing, migrated (after a backup) if older. Raises SchemaError."""
+    """Open the library at `url`: created if missing, migrated (after a backup) if older. Raises StorageError."""
     engine = make_engine(url)
     file = sqlite_file(engine)
     try:
@@ -55,48 +81,52 @@ def open_library(url: str) -> Engine:
 
 
 def check(engine: Engine) -> None:
-    """Raise SchemaError unless the schema is that of this version (OlderSchemaError: run `migrate`)."""
-    with _readable(engine), engine.connect() as connection:
-        _check(connection, _name(engine))
+    """Raise SchemaError unless the schema is that of this version (OlderSchemaError: run `migrate`).
+
+    Compares the tables, columns, indexes and triggers too. Raises StorageError if the database cannot be read.
+    """
+    with classified(engine), engine.connect() as connection:
+        _check(connection, database_name(engine))
 
 
 def check_integrity(engine: Engine) -> None:
-    """Raise SchemaError if the database file is damaged. Reads the whole file; SQLite only."""
+    """Raise DatabaseFailedError if the database file is damaged. Reads the whole file; SQLite only."""
     if engine.dialect.name != "sqlite":
         return
-    with _readable(engine), engine.connect() as connection:
+    with classified(engine), engine.connect() as connection:
         found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
     if found != "ok":
-        raise SchemaError(f"{_name(engine)} is damaged ({' '.join(str(found).split())}): {DAMAGED_STEP}")
+        raise DatabaseFailedError(
+            f"{database_name(engine)} is damaged ({' '.join(str(found).split())}): {DAMAGED_STEP}"
+        )
 
 
 def migrate(engine: Engine) -> Path | None:
     """Upgrade the schema to this version. Returns the path of the backup made before, if there was anything to back up.
 
-    Checks, copies and migrates under one write lock, so that two programs that start at once take turns. Raises
-    SchemaError for the database of another program, a newer or damaged one, if the backup cannot be written, and if the
-    migration fails; then nothing is changed.
+    Missing indexes and triggers are recreated. Checks, copies and migrates under one write lock, so that two programs
+    that start at once take turns. Raises SchemaError for the database of another program or a newer one, if the backup
+    cannot be written, and if the migration fails; then nothing is changed. Raises StorageError for one that is damaged,
+    read-only or locked.
     """
-    from alembic import command  # takes 0.1 s to import
-
     backup = None
+    require_writable(engine)
     try:
-        with _readable(engine), migrating(engine) as connection:
+        with classified(engine), migrating(engine) as connection:
             try:
-                _check(connection, _name(engine))
-            except OlderSchemaError:
+                _check(connection, database_name(engine))
+            except (OlderSchemaError, IncompleteSchemaError):
                 check_integrity(engine)
                 backup = _back_up(engine, str(_revision(connection)[0]))
             except EmptySchemaError:
                 pass
             else:
                 return None
-            config = _config()
-            config.attributes["connection"] = connection
             try:
-                command.upgrade(config, "head")
+                _upgrade(connection)
+                _recreate(connection, _missing(connection))
             except DatabaseError as error:
-                raise SchemaError(_migration_failed(_name(engine), backup, error)) from error
+                raise SchemaError(_migration_failed(database_name(engine), backup, error)) from error
     finally:
         engine.dispose()  # pooled connections have cached the old schema
     return backup
@@ -135,6 +165,7 @@ def _check(connection: Connection, name: str) -> None:
     if revision is None:
         raise SchemaError(f"{name} is not an EveryFrame library: set EVERYFRAME_DATABASE_URL to another database")
     if revision == REVISION:
+        _check_content(connection, name)
         return
     from alembic.script import ScriptDirectory
 
@@ -144,12 +175,77 @@ def _check(connection: Connection, name: str) -> None:
     raise OlderSchemaError(f"{name} was made by an older EveryFrame (schema {revision}): run `{MIGRATE_COMMAND}`")
 
 
-@contextmanager
-def _readable(engine: Engine) -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError as error:
-        raise SchemaError(_unreadable(_name(engine), error)) from error
+@dataclass(frozen=True, slots=True)
+class _Missing:
+    """What a database of this revision lacks."""
+
+    columns: list[str]  # table.column, or the table
+    objects: list[str]  # indexes, triggers, and the search index
+
+
+def _check_content(connection: Connection, name: str) -> None:
+    missing = _missing(connection)
+    if missing.columns:
+        raise SchemaError(f"{name} lacks {_listed(missing.columns)}, although its schema is {REVISION}: {DAMAGED_STEP}")
+    if missing.objects:
+        raise IncompleteSchemaError(f"{name} lacks {_listed(missing.objects)}: run `{MIGRATE_COMMAND}` to recreate it")
+
+
+def _missing(connection: Connection) -> _Missing:
+    columns, objects = _content(connection)
+    tables = Base.metadata.tables
+    missing_columns = [name for name in tables if name not in columns]
+    for name in tables.keys() & columns.keys():
+        missing_columns += [
+            f"{name}.{column.name}" for column in tables[name].columns if column.name not in columns[name]
+        ]
+    if objects is None:
+        return _Missing(missing_columns, [])
+    wanted = {str(index.name) for table in tables.values() for index in table.indexes} | TRIGGERS | {SEARCH_INDEX}
+    return _Missing(missing_columns, sorted(wanted - objects))
+
+
+def _content(connection: Connection) -> tuple[dict[str, set[str]], set[str] | None]:
+    """The columns of each table, and the names of all objects; None for a database without triggers of ours."""
+    columns: dict[str, set[str]] = {}
+    if connection.dialect.name != "sqlite":
+        for (_, table), found in inspect(connection).get_multi_columns().items():
+            columns[table] = {column["name"] for column in found}
+        return columns, None
+    of_tables = "FROM sqlite_master AS found, pragma_table_xinfo(found.name) AS part WHERE found.type = 'table'"
+    for table, column in connection.exec_driver_sql(f"SELECT found.name, part.name {of_tables}"):
+        columns.setdefault(table, set()).add(column)
+    return columns, set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MAX_LISTED
+    return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # takes 0.1 s to import
+
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _recreate(connection: Connection, missing: _Missing) -> None:
+    """Recreate missing indexes and triggers, and what the triggers should have kept in step."""
+    if not missing.objects:
+        return
+    model = make_engine("sqlite://")
+    with model.begin() as made:
+        _upgrade(made)
+        statements = made.execute(text("SELECT name, sql FROM sqlite_master ORDER BY type = 'trigger'")).all()
+    for name, statement in statements:
+        if name in missing.objects:
+            connection.exec_driver_sql(statement)
+    if any(name.startswith("search") for name in missing.objects):
+        connection.exec_driver_sql(f"INSERT INTO {SEARCH_INDEX}({SEARCH_INDEX}) VALUES ('rebuild')")  # noqa: S608  # a constant
+    for video_id in connection.scalars(select(Video.id)).all():
+        recount(connection, video_id)
 
 
 def _config() -> "Config":
@@ -192,19 +288,6 @@ def _create_folder(file: Path) -> None:
         raise SchemaError(
             f"{file.parent} cannot be created ({error.strerror}): set EVERYFRAME_HOME to another folder"
         ) from error
-
-
-def _name(engine: Engine) -> str:
-    file = sqlite_file(engine)
-    return str(file) if file is not None else engine.url.render_as_string(hide_password=True)
-
-
-def _unreadable(name: str, error: DatabaseError) -> str:
-    if isinstance(error, OperationalError) and "unable to open" in str(error.orig):
-        return f"{name} cannot be opened: check that the folder exists and is writable"
-    if isinstance(error, OperationalError) and "locked" in str(error.orig):
-        return f"{name} is locked by another process: close it, or try again in a moment"
-    return f"{name} cannot be read as a database ({error.orig}): {DAMAGED_STEP}"
 
 
 def _migration_failed(name: str, backup: Path | None, error: DatabaseError) -> str:

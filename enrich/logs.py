@@ -67,6 +67,8 @@ class Action(StrEnum):
     HOST_BACKING_OFF = "host_backing_off"
     HEALTH_CHECK_FAILED = "health_check_failed"
     DATABASE_LOCKED = "database_locked"
+    DATABASE_FULL = "database_full"
+    DATABASE_FAILED = "database_failed"
     SLEEP_INHIBITOR_CHANGED = "sleep_inhibitor_changed"
     BATCH_COLLECTED = "batch_collected"
     BATCH_WAITING = "batch_waiting"
@@ -148,7 +150,14 @@ class _TerminalHandler(logging.Handler):
 
 
 class _FileHandler(RotatingFileHandler):
-    """Keeps writing to the same file when rotation fails: Windows cannot rename a file that another process reads."""
+    """Keeps writing to the same file when rotation fails: Windows cannot rename a file that another process reads.
+
+    A record that cannot be written, for example on a full disk, is dropped: it must not end the run.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # its name in logging
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
     def doRollover(self) -> None:  # noqa: N802  # its name in logging
         try:

@@ -17,7 +17,8 @@ import tomlkit
 from pydantic import SecretStr
 from tomlkit.exceptions import TOMLKitError
 
-from db.engine import MASK, SchemaError, masked_url
+from db.engine import MASK, masked_url
+from db.errors import SchemaError
 from enrich.errors import SettingsError
 from enrich.settings import Settings, settings_file, source_variable, validated_value
 

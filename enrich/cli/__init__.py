@@ -12,6 +12,7 @@ from typing import Annotated, cast
 
 import typer
 
+from db.errors import StorageError
 from enrich.cli import (
     check,
     control,
@@ -132,7 +133,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         print_error("interrupted")
         return INTERRUPTED
-    except EveryFrameError as error:
+    except (EveryFrameError, StorageError) as error:
         print_error(str(error))
         return 1
     except BrokenPipeError:  # `everyframe list | head`

@@ -57,8 +57,8 @@ def migrate() -> None:
 
     Backs up the database first.
     """
-    from db.engine import make_engine, sqlite_file
-    from db.migrate import SchemaError
+    from db.engine import make_engine
+    from db.errors import StorageError, sqlite_file
     from db.migrate import migrate as upgrade
 
     settings = settings_for()
@@ -67,7 +67,7 @@ def migrate() -> None:
         file = sqlite_file(engine)
         backup = upgrade(engine) if file is None or file.exists() else None
         open_library(settings)
-    except SchemaError as error:
+    except StorageError as error:
         raise LibraryError(str(error)) from error
     say(f"The library is up to date.{f' Backup of the previous version: {backup}' if backup else ''}")
 

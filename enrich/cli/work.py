@@ -96,10 +96,11 @@ def worker(
     Processes the library and waits for new videos until SIGTERM or Ctrl-C. Use this command in a service or container;
     otherwise use `everyframe start`.
     """
+    from db.errors import StorageError
     from enrich.control.launch import parse_identity
     from enrich.describe.registry import make_describer
     from enrich.errors import EveryFrameError
-    from enrich.logs import catch_crashes, log_path, log_to_file, log_to_stderr
+    from enrich.logs import Action, about, catch_crashes, log_path, log_to_file, log_to_stderr
     from enrich.worker.run_options import RunOptions
 
     settings = settings_for(describer, model)
@@ -117,6 +118,9 @@ def worker(
         _run(library, make_describer(settings), options, supervisor=owner, log_path=path)
     except EveryFrameError:
         raise  # a user error: restarting would not help
+    except StorageError as error:  # nor would it here: what can be retried was retried
+        log.critical("%s", error, extra=about(Action.DATABASE_FAILED))
+        raise
     except Exception as error:
         log.critical("%s: %s", type(error).__name__, error, exc_info=error)
         raise typer.Exit(CRASHED) from error

@@ -7,19 +7,19 @@ is terminated as a process, by the caller of `stop`, and only on the machine it 
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 import psutil
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from db import queue, runs
-from db.engine import reading, writing
+from db.engine import reading, write_obstacle, writing
+from db.errors import DatabaseLockedError, StorageError
 from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
 from enrich.control.launch import last_output, launch, python_command, reap
+from enrich.control.status import is_suspended
 from enrich.errors import ControlError
 from enrich.library.library import open_engine
 from enrich.process import find_process, is_alive, is_process_alive
@@ -70,6 +70,9 @@ def start(
         running = running_worker(engine)
         if running is not None:
             return StartResult(running, was_running=True)
+        obstacle = write_obstacle(engine)
+        if obstacle is not None and not isinstance(obstacle, DatabaseLockedError):  # a lock is short: the worker waits
+            raise ControlError(f"the worker did not start: {obstacle}")
         supervisor = launch(settings, supervisor_command(describer, model, until))
         reaper = reap(supervisor)
         end = time.monotonic() + START_TIMEOUT_SECONDS
@@ -103,8 +106,10 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
         run = _last_run(engine)
         if run is None or not (_is_running(run) or _is_supervised(run)):
             return None
-        with suppress(OperationalError):  # the database may be locked by the very worker that hangs
+        try:
             _request(engine, run, runs.STOP)
+        except StorageError:  # locked, perhaps by the very worker that hangs, or its disk is full: it must be signalled
+            grace_seconds = 0
         if _wait(lambda: not (_is_running(_run(engine, run.id)) or _is_supervised(run)), grace_seconds):
             return StopResult(_run(engine, run.id), was_killed=False)
         processes = [run.supervisor, run.process] if run.supervisor is not None else [run.process]
@@ -119,7 +124,7 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
             _kill(process)
         if not _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS):
             raise ControlError(f"cannot stop the worker (process {run.process.pid}): it does not react to being killed")
-        return StopResult(_close(engine, run.id), was_killed=True)
+        return StopResult(_close(engine, run), was_killed=True)
     finally:
         engine.dispose()
 
@@ -158,11 +163,25 @@ def _send(settings: Settings, request: str) -> RequestResult:
         run = running_worker(engine)
         if run is None:
             raise ControlError("no worker is running. Start one with `everyframe start`")
+        if is_suspended(run):  # it may hold the lock of the database
+            raise ControlError(_no_response(run, "is suspended"))
         _request(engine, run, request)
-        is_done = _wait(lambda: _run(engine, run.id).requested != request, REQUEST_TIMEOUT_SECONDS)
-        return RequestResult(_run(engine, run.id), is_done)
+        run_id = run.id
+        is_done = _wait(lambda: _run(engine, run_id).requested != request, REQUEST_TIMEOUT_SECONDS)
+        run = _run(engine, run_id)
+        silent_seconds = (datetime.now(UTC) - run.heartbeat_at).total_seconds()
+        if not is_done and not run.has_ended and silent_seconds >= REQUEST_TIMEOUT_SECONDS:
+            raise ControlError(_no_response(run, f"has not responded for {silent_seconds:.0f} s"))
+        return RequestResult(run, is_done)
     finally:
         engine.dispose()
+
+
+def _no_response(run: RunRow, what: str) -> str:
+    return (
+        f"the worker (process {run.process.pid}) {what}: continue the process, or end it with `everyframe stop` and "
+        "start it again with `everyframe start`"
+    )
 
 
 def _last_run(engine: Engine) -> RunRow | None:
@@ -232,9 +251,13 @@ def _kill(process: ProcessIdentity) -> None:
         return
 
 
-def _close(engine: Engine, run_id: int) -> RunRow:
+def _close(engine: Engine, run: RunRow) -> RunRow:
     """Close the run of a killed worker: release its tasks without counting a failed attempt."""
-    with writing(engine) as connection:
-        queue.release_run(connection, run_id)
-        runs.end_dead_run(connection, run_id, RunState.STOPPED, error="the worker did not stop in time and was killed")
-        return runs.run(connection, run_id)
+    error = "the worker did not stop in time and was killed"
+    try:
+        with writing(engine) as connection:
+            queue.release_run(connection, run.id)
+            runs.end_dead_run(connection, run.id, RunState.STOPPED, error=error)
+            return runs.run(connection, run.id)
+    except StorageError:  # locked by another program, or the disk is full: the next run closes it
+        return run

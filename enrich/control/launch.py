@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from db.engine import SchemaError, absolute_url
+from db.engine import absolute_url
+from db.errors import SchemaError
 from db.runs import ProcessIdentity
 from enrich.errors import SettingsError
 from enrich.process import this_process

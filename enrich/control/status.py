@@ -2,12 +2,13 @@
 
 The worker reports its state in its row of the runs table; this module decides whether the row can be trusted. A worker
 whose process is gone has crashed, one without a heartbeat is not responding, and one with a heartbeat but without
-progress has stalled.
+progress has stalled. A worker that cannot write its row, since the database is locked or its disk full, cannot say so
+there: while the heartbeat is late, this module looks for the cause itself.
 """
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -17,7 +18,8 @@ from sqlalchemy import Connection, Engine
 
 from db import queries, runs
 from db.counts import RecentWork, recent_work
-from db.engine import reading
+from db.engine import reading, write_obstacle
+from db.errors import DatabaseFullError, DatabaseLockedError
 from db.models import DEEP, QUICK, EnrichmentStatus, ExtractionStatus, HostState, RunState
 from db.runs import RunRow
 from enrich.clock import Hours, parse_hours
@@ -27,7 +29,9 @@ from enrich.library.library import open_engine
 from enrich.process import find_process, is_alive, is_local, is_process_alive
 from enrich.schedule.forecast import elapsed_seconds
 from enrich.settings import Settings
+from enrich.wording import format_duration
 
+LATE_SECONDS = 6.0  # without a heartbeat for this long, the database may not be writable
 SILENT_SECONDS = 30.0  # without a heartbeat for this long, a live process is not responding
 DECODING_SECONDS = 300.0  # without progress for this long, decoding has stalled
 MARGIN_SECONDS = 30.0  # added to the worker's own timeouts before a request counts as stalled
@@ -155,7 +159,12 @@ def read_status(
     """
     with reading(engine) as connection:
         run = runs.last_run(connection)
+        waits_for = _waits_for(engine, run, now) if run is not None else None
+        if run is not None and waits_for is not None:
+            run = replace(run, state=RunState.WAITING, reason=waits_for)
         health, stalls = judge(run, now) if run is not None else (WorkerHealth.NONE, [])
+        if waits_for is not None:
+            health = WorkerHealth.WELL
         is_running = run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED)
         library = queries.videos(connection)
         videos = [video for video in library if video_ids is None or video.id in video_ids]
@@ -233,10 +242,33 @@ def judge(run: RunRow, now: datetime) -> tuple[WorkerHealth, list[Stall]]:
         return WorkerHealth.CRASHED if run.state is RunState.CRASHED else WorkerHealth.NONE, []
     if not is_alive(run):
         return WorkerHealth.CRASHED, []
-    if (now - run.heartbeat_at).total_seconds() > SILENT_SECONDS:
+    if (now - run.heartbeat_at).total_seconds() > SILENT_SECONDS or is_suspended(run):
         return WorkerHealth.SILENT, []
     found = stalls(run, now)
     return (WorkerHealth.STALLED if found else WorkerHealth.WELL), found
+
+
+def is_suspended(run: RunRow) -> bool:
+    """Whether the run's process is on this machine and was suspended, for example with SIGSTOP."""
+    try:
+        found = find_process(run.process)
+        return found is not None and found.status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
+def _waits_for(engine: Engine, run: RunRow, now: datetime) -> str | None:
+    """Why a live worker cannot write its heartbeat; None if it can, or if the cause is another one."""
+    late = (now - run.heartbeat_at).total_seconds()
+    if late < LATE_SECONDS or run.has_ended or not is_alive(run) or is_suspended(run):
+        return None
+    match write_obstacle(engine):
+        case DatabaseLockedError():
+            return f"the database is locked by another process ({format_duration(late)}); retrying"
+        case DatabaseFullError() as error:
+            return str(error)
+        case _:
+            return None
 
 
 def stalls(run: RunRow, now: datetime) -> list[Stall]:

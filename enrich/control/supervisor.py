@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DatabaseError
 
 from db import runs, store
 from db.engine import reading, writing
+from db.errors import StorageError
 from db.models import RunState
 from db.runs import RunRow
 from enrich.control.launch import PERMANENT_EXIT_CODES, format_identity, last_output, launch, python_command
@@ -90,12 +90,7 @@ class Supervisor:
     def _stop_worker(self, worker: "subprocess.Popen[bytes]", ended: threading.Thread) -> None:
         """Request a stop, then send SIGTERM, then SIGKILL."""
         run = self._our_run()
-        if run is not None and not run.has_ended:
-            try:
-                with writing(self._engine) as connection:
-                    runs.request(connection, run.id, runs.STOP)
-            except DatabaseError as error:  # it may be locked by the very worker that hangs
-                log.warning("cannot request a stop: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+        if run is not None and not run.has_ended and self._request_stop(run):
             ended.join(STOP_SECONDS)
         if ended.is_alive():
             worker.terminate()
@@ -104,6 +99,16 @@ class Supervisor:
             log.warning("the worker did not stop in time; killing it", extra=about(Action.WORKER_ENDED))
             worker.kill()
             ended.join()
+
+    def _request_stop(self, run: RunRow) -> bool:
+        """Whether the request could be written; if the database is locked or full, only signals are left."""
+        try:
+            with writing(self._engine) as connection:
+                runs.request(connection, run.id, runs.STOP)
+        except StorageError as error:
+            log.warning("cannot request the worker to stop: %s", error, extra=about(Action.DATABASE_FAILED))
+            return False
+        return True
 
     def _should_stop(self) -> bool:
         """Whether the worker was meant to end: this supervisor was stopped, or a stop was requested."""
@@ -124,8 +129,8 @@ class Supervisor:
                 runs.end_dead_run(connection, run.id, RunState.CRASHED, error=error)
                 runs.set_error(connection, run.id, error)
                 failed_count = store.count_crash(connection, run.id, now=datetime.now(UTC))
-        except DatabaseError as problem:  # the next worker cleans up after the dead run
-            log.warning("cannot record the crash: %s", problem.orig, extra=about(Action.DATABASE_LOCKED))
+        except StorageError as problem:  # the next worker cleans up after the dead run
+            log.warning("cannot record the crash: %s", problem, extra=about(Action.DATABASE_FAILED))
             return True
         if failed_count:
             log.error(
@@ -138,8 +143,8 @@ class Supervisor:
         try:
             with reading(self._engine) as connection:
                 run = runs.last_run(connection)
-        except DatabaseError as error:
-            log.warning("cannot read the run: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+        except StorageError as error:
+            log.warning("cannot read the run: %s", error, extra=about(Action.DATABASE_FAILED))
             return None
         is_ours = run is not None and run.supervisor is not None and is_same_process(run.supervisor, self._identity)
         return run if is_ours else None

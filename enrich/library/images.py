@@ -93,27 +93,19 @@ def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
     """Raise the foreseen problems with one video as a VideoError; others count as a failed attempt at it."""
     try:
         yield
+    except CodecError as error:  # may be an OSError too, but FFmpeg reads the video and writes no image
+        if isinstance(error, MemoryError):  # the computer's fault, not the video's
+            raise
+        require_same_file(video)  # its drive may have been unplugged
+        reason = error.strerror or type(error).__name__  # without the path
+        raise DecodingError(f"{video.path} cannot be decoded (FFmpeg: {reason})") from error
     except OSError as error:
-        if _is_by_ffmpeg(error):
-            reason = error.strerror or type(error).__name__
-            raise DecodingError(f"{video.path} cannot be decoded (FFmpeg: {reason})") from error
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"the disk of {library.settings.home} is full: free some disk space") from error
         reason = error.strerror or str(error)
         raise ImageStorageError(
             f"{library.frames_folder} cannot be written to ({reason}): check its permissions and its disk"
         ) from error
-    except CodecError as error:
-        if isinstance(error, MemoryError):  # the computer's fault, not the video's
-            raise
-        raise DecodingError(f"{video.path} cannot be decoded ({type(error).__name__}: {error})") from error
-
-
-def _is_by_ffmpeg(error: OSError) -> bool:
-    """Whether it comes from the video: PyAV's errors derive from OSError too, such as a PermissionError of a seek."""
-    from av import FFmpegError
-
-    return isinstance(error, FFmpegError)
 
 
 def free_bytes(settings: Settings) -> int:

@@ -13,7 +13,8 @@ import psutil
 from sqlalchemy import Engine
 
 from db.engine import database_file
-from db.migrate import SchemaError, check_integrity, open_library
+from db.errors import StorageError
+from db.migrate import check_integrity, open_library
 from enrich.errors import LibraryError
 from enrich.settings import Settings
 
@@ -60,7 +61,7 @@ def open_engine(settings: Settings) -> Engine:
     try:
         _require_local(database_file(settings.url))
         return open_library(settings.url)
-    except SchemaError as error:
+    except StorageError as error:
         raise LibraryError(str(error)) from error
 
 
@@ -93,7 +94,7 @@ class Library:
         """Read the whole database and check that it is not damaged. Raises LibraryError."""
         try:
             check_integrity(self.engine)
-        except SchemaError as error:
+        except StorageError as error:
             raise LibraryError(str(error)) from error
 
     @property

@@ -8,17 +8,17 @@ from functools import lru_cache
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DatabaseError
 
 from db import files
 from db.engine import reading
+from db.errors import StorageError
 from enrich.errors import VideoMissingError
 from enrich.settings import Settings
 from enrich.video.fingerprint import fingerprint
 
 STRIPS_FOLDER = "strips"  # images of source frames for viewing; may be deleted at any time
 # The library is missing or unreadable (pages report that elsewhere), or the id exceeds the database's integers.
-LOOKUP_ERRORS = (DatabaseError, OverflowError)
+LOOKUP_ERRORS = (StorageError, OverflowError)
 
 
 def image_file(engine: Engine, settings: Settings, frame_id: int) -> Path | None:
@@ -36,7 +36,7 @@ def existing_images(engine: Engine, settings: Settings, frame_ids: Collection[in
     try:
         with reading(engine) as connection:
             names = files.image_paths_of(connection, frame_ids)
-    except DatabaseError:
+    except StorageError:
         return set()
     return {found for found, name in names.items() if _inside(settings.frames_folder, settings.frames_folder / name)}
 

@@ -7,6 +7,7 @@ request would meet as well.
 
 import asyncio
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from sqlalchemy import Connection
 
 from db import batches, quick, store
 from db.engine import reading, writing
+from db.errors import StorageError
 from db.models import QUICK
 from db.queries import FrameRow
 from enrich.costs import check_budget
@@ -26,6 +28,8 @@ from enrich.errors import BudgetError, CallFailedError, CallTimeoutError, Descri
 from enrich.library.library import Library
 from enrich.library.records import call_records, searchable_text
 from enrich.quick.plan import QuickPlan, estimate_cost
+from enrich.worker import outage
+from enrich.worker.outage import Outage
 
 MAX_CONCURRENT_REQUESTS = 4  # to Claude; fifty images are five requests
 MAX_FAILURES = 2  # consecutive failed requests before the run ends
@@ -171,5 +175,14 @@ class _QuickRun:
             check_budget(connection, self.library.settings, usd, now=datetime.now(UTC), pending_usd=pending_usd)
 
     def _save(self, results: Sequence[QuickResult]) -> dict[str, str]:
-        with writing(self.library.engine) as connection:
-            return save_results(connection, results, self.plan.frames, now=datetime.now(UTC))
+        """Save answers, which may have cost money: a locked database or a full disk is retried."""
+        waiting = Outage()
+        while True:
+            try:
+                with writing(self.library.engine) as connection:
+                    return save_results(connection, results, self.plan.frames, now=datetime.now(UTC))
+            except StorageError as error:
+                if self.stop.is_set():
+                    waiting.stop()
+                waiting.failed("answers", error)
+            time.sleep(outage.RETRY_SECONDS)

@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db import checks, queries, runs
 from db.engine import reading, writing
-from db.migrate import SchemaError, check_integrity
+from db.errors import StorageError
+from db.migrate import check_integrity
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import DiskFullError, ImageStorageError, VideoError
@@ -102,7 +103,7 @@ def verify(
 def _is_database_intact(library: Library, findings: FindingLog, *, quick: bool, has_worker: bool) -> bool:
     try:
         check_integrity(library.engine)
-    except SchemaError as error:
+    except StorageError as error:
         findings.add(FindingKind.DATABASE, None, str(error))
         return False
     with reading(library.engine) as connection:

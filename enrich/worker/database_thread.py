@@ -1,22 +1,19 @@
 """The database thread: runs a worker's statements off the event loop, one after another.
 
-One thread means that claims and results never compete for SQLite's write lock. Work that finds the database locked is
-retried until the lock is released; work submitted after it may overtake it.
+One thread means that claims and results never compete for SQLite's write lock. Work that finds the database locked, or
+its disk full, is retried (see `enrich.worker.outage`); work submitted after it may overtake it. After any other error
+no more work is run.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from sqlalchemy.exc import OperationalError
+from db.errors import StorageError
+from enrich.worker import outage
+from enrich.worker.outage import Outage
 
-from enrich.logs import Action, about
-
-log = logging.getLogger(__name__)
-
-LOCKED_RETRY_SECONDS = 1.0
 T = TypeVar("T")
 
 
@@ -26,17 +23,27 @@ class DatabaseThread:
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="everyframe-database")
         self._pending: set[asyncio.Task[object]] = set()
-        self.error: BaseException | None = None  # what submitted work failed with: the run cannot continue
+        self._error: BaseException | None = None
+        self.outage = Outage()  # shared by all threads of the run that use the database
+
+    @property
+    def error(self) -> BaseException | None:
+        """What submitted work, or the database in any thread, failed with: the run cannot continue."""
+        return self.outage.error or self._error
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in the thread and return its result. Retried while the database is locked."""
+        """Run `work` in the thread and return its result. Retried while the database is locked or its disk full."""
         loop = asyncio.get_running_loop()
-        while True:
-            try:
-                return await loop.run_in_executor(self._executor, work)
-            except OperationalError as error:
-                log.warning("database is locked, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
-                await asyncio.sleep(LOCKED_RETRY_SECONDS)
+        attempts = object()
+        try:
+            while True:
+                try:
+                    return await loop.run_in_executor(self._executor, self._work, work)
+                except StorageError as error:
+                    self.outage.failed(attempts, error)
+                    await asyncio.sleep(outage.RETRY_SECONDS)
+        finally:
+            self.outage.ended(attempts)
 
     def submit(self, work: Callable[[], T]) -> "asyncio.Task[T]":
         """Run `work` in the background, whether or not the task is awaited. An error it raises is kept in `error`."""
@@ -63,7 +70,12 @@ class DatabaseThread:
         finally:
             self._executor.shutdown(wait=True)
 
+    def _work(self, work: Callable[[], T]) -> T:
+        if self.outage.error is not None:  # each attempt may take seconds
+            raise self.outage.error
+        return work()
+
     def _completed(self, task: "asyncio.Task[T]") -> None:
         self._pending.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self.error = task.exception()
+            self._error = task.exception()

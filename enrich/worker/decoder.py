@@ -3,8 +3,8 @@
 Skimming runs in threads of low priority, and so does extraction while frames are described. While videos wait for
 extraction, or are being extracted, they are skimmed again at more places whenever the next frame to describe would be
 finer than that, so that no video falls far behind. The decoder ends with the last video if the run does, else it polls
-for more. A video removed during its extraction leaves no images behind. A locked database is retried. Any other error
-that nothing foresaw counts as a failed attempt at its video, and the other videos go on.
+for more. A video removed during its extraction leaves no images behind. A locked database or a full disk is retried.
+Any other error that nothing foresaw counts as a failed attempt at its video, and the other videos go on.
 """
 
 import asyncio
@@ -14,17 +14,18 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from db import extraction, queries, queue
 from db.engine import reading, writing
+from db.errors import StorageError
 from db.models import TaskKind
 from db.store import SUSPECT_CRASHES
 from enrich.library.images import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import COVERAGE_PRIORITY_LIMIT, CoverageOrder
-from enrich.worker.database_thread import LOCKED_RETRY_SECONDS
+from enrich.worker import outage
 from enrich.worker.extract_task import ExtractionProgress, extract_video
 from enrich.worker.failed_attempt import fail_attempt
 from enrich.worker.run_context import RunContext
@@ -134,7 +135,7 @@ class Decoder:
             await asyncio.to_thread(self.extracting.extraction.close)
 
     async def _handle(self, task: queue.ClaimedTask, work: Callable[[queue.ClaimedTask], Awaitable[None]]) -> None:
-        """Work on one video, and repeat while the database is locked: work already saved is skipped."""
+        """Work on one video, and repeat while the database is locked or full: work already saved is skipped."""
         self._context.leases.hold(task)
         video: queries.VideoRow | None = None
         failure: Exception | None = None  # not recorded yet
@@ -150,9 +151,9 @@ class Decoder:
                     log.warning("a video was removed while it was being processed", extra=about(Action.ANSWER_DROPPED))
                     if video is not None:
                         await asyncio.to_thread(self._remove_orphans, video)
-                except OperationalError as error:
-                    log.warning("database is locked, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
-                    await self._sleep(LOCKED_RETRY_SECONDS)
+                except StorageError as error:
+                    self._context.database.outage.failed(task, error)
+                    await self._sleep(outage.RETRY_SECONDS)
                     if not self._stopping.is_set():
                         continue
                 except SQLAlchemyError:  # not the video's fault: the run ends
@@ -164,6 +165,7 @@ class Decoder:
                     continue
                 return
         finally:
+            self._context.database.outage.ended(task)
             self._context.leases.drop(task)
 
     async def _skim(self, task: queue.ClaimedTask) -> None:

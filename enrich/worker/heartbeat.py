@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from db import runs
 from db.engine import reading, writing
-from enrich.logs import Action, about
+from db.errors import StorageError
+from enrich.worker.outage import Outage
 from enrich.worker.threads import BackgroundThread
 
 log = logging.getLogger(__name__)
@@ -38,9 +38,11 @@ class Heartbeat(BackgroundThread):
         on_request: Callable[[str], None],
         activity: Callable[[], dict[str, Any]] = dict,
         last_progress_at: Callable[[], datetime | None] = lambda: None,
+        outage: Outage | None = None,
     ) -> None:
         super().__init__("heartbeat")
         self._engine = engine
+        self._outage = outage or Outage()
         self._run_id = run_id
         self._counts = counts
         self._on_request = on_request
@@ -56,10 +58,11 @@ class Heartbeat(BackgroundThread):
                 if is_due:
                     beat_at = time.monotonic()
                     self._beat()
+                    self._outage.ended(self)
                 else:
                     self._poll()
-            except OperationalError as error:  # the next beat may succeed
-                log.warning("heartbeat not written, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+            except StorageError as error:
+                self._outage.failed(self, error)  # returns if the next beat may succeed
 
     def _beat(self) -> None:
         now = datetime.now(UTC)

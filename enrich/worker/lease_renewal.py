@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from db import queue
 from db.engine import writing
-from enrich.logs import Action, about
+from db.errors import StorageError
 from enrich.worker.lease_sweep import sweep_abandoned
+from enrich.worker.outage import Outage
 from enrich.worker.threads import BackgroundThread
 
 log = logging.getLogger(__name__)
@@ -32,10 +32,18 @@ class LeaseRenewal(BackgroundThread):
     the same transaction: after the computer slept, every lease has expired.
     """
 
-    def __init__(self, engine: Engine, tasks: Iterable[queue.ClaimedTask] = (), *, run_id: int | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tasks: Iterable[queue.ClaimedTask] = (),
+        *,
+        run_id: int | None = None,
+        outage: Outage | None = None,
+    ) -> None:
         super().__init__("lease-renewal")
         self._engine = engine
         self._run_id = run_id
+        self._outage = outage or Outage()
         self._tasks = {task.id: task for task in tasks}
         self._lock = threading.Lock()
 
@@ -63,6 +71,8 @@ class LeaseRenewal(BackgroundThread):
                     queue.renew(connection, tasks, now=now)
                     if self._run_id is not None:
                         sweep_abandoned(connection, now=now, own_run=self._run_id)
-            except OperationalError as error:
+            except StorageError as error:
+                self._outage.failed(self, error)
                 pause_seconds = RETRY_SECONDS
-                log.warning("leases not renewed, retrying: %s", error.orig, extra=about(Action.DATABASE_LOCKED))
+            else:
+                self._outage.ended(self)

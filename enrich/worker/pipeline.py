@@ -27,6 +27,8 @@ from enrich.worker.run_options import RunOptions
 
 log = logging.getLogger(__name__)
 
+IDLE_CHECK_SECONDS = 0.5  # how long a locked database may keep the worker from showing its state
+
 
 class SuspectKind(StrEnum):
     """Which suspected tasks a pipeline isolates."""
@@ -100,8 +102,18 @@ class Pipeline:
         backing_off = [runner for runner in self.runners if runner.state is HostState.BACKING_OFF]
         return backing_off if len(backing_off) == len(self.runners) else []
 
-    async def is_idle(self) -> bool:
-        """Whether nothing is left that could be done now."""
+    async def is_idle(self, stop: asyncio.Event) -> bool:
+        """Whether nothing is left that could be done now; False once `stop` is set or the database cannot be used."""
+        asking = asyncio.ensure_future(self._is_idle())
+        while not asking.done():
+            await asyncio.wait((asking,), timeout=IDLE_CHECK_SECONDS)
+            if not asking.done() and (stop.is_set() or self._context.database.outage.reason() is not None):
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+                return False
+        return asking.result()
+
+    async def _is_idle(self) -> bool:
         if not self.prefetcher.is_empty or any(runner.is_undecided for runner in self.runners):
             return False
         if self.isolated is not None:

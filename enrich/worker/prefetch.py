@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from db import queue
 from db import quick as quick_results
 from db.editing import REQUEST_PRIORITY
 from db.engine import reading, writing
+from db.errors import RETRYABLE
 from db.models import DEEP, TaskKind
 from db.queries import FrameRow, VideoRow
 from db.queries import frame as read_frame
@@ -272,7 +272,7 @@ class Prefetcher:
 
     def _reprioritize(self, gap_filling: GapFilling, item: PrefetchedFrame, described: Description) -> None:
         """Let gap filling raise the priority of another frame. Runs in the database thread."""
-        with suppress(OperationalError):  # the description is saved; its neighbours keep their priority
+        with suppress(*RETRYABLE):  # the description is saved; its neighbours keep their priority
             gap_filling.frame_described(item.task, item.frame.timestamp, described.text, described.tags)
 
     def _release(self) -> None:

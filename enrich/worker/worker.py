@@ -21,11 +21,11 @@ import psutil
 
 from db import queries
 from db.engine import reading
+from db.errors import StorageError
 from db.models import DEEP, HostState, RunState
 from db.runs import PAUSE, RESUME, STOP, ProcessIdentity
 from enrich.clock import Hours, parse_hours
 from enrich.describe.describer import Describer
-from enrich.library.damage import damaged_videos
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.schedule.gap_filling import GapFilling
@@ -118,6 +118,9 @@ class Worker:
     def status(self) -> WorkerStatus:
         """A snapshot; callable from any thread."""
         extracting = self._pipeline.decoder.extracting if self._pipeline is not None else None
+        outage = self._database.outage.reason()
+        if outage is not None and self._state in (RunState.STARTING, RunState.RUNNING):
+            return WorkerStatus(RunState.WAITING, outage, extracting, self._counts)
         return WorkerStatus(self._state, self._reason, extracting, self._counts)
 
     def stop(self) -> None:
@@ -134,10 +137,14 @@ class Worker:
     async def _run(self) -> RunSummary:
         self._started_at = time.monotonic()
         self._loop = asyncio.get_running_loop()
-        record = self._record = await self._begin()
+        try:
+            record = self._record = await self._begin()
+        except BaseException:
+            await self._database.close()
+            raise
         if self._was_stopped:
             self._begin_stopping()
-        leases = LeaseRenewal(self._library.engine, run_id=record.id)
+        leases = LeaseRenewal(self._library.engine, run_id=record.id, outage=self._database.outage)
         heartbeat = Heartbeat(
             self._library.engine,
             record.id,
@@ -145,6 +152,7 @@ class Worker:
             on_request=self._on_request,
             activity=self._heartbeat_activity,
             last_progress_at=self._activity.last_progress_at,
+            outage=self._database.outage,
         )
         context = RunContext(
             self._library,
@@ -162,6 +170,7 @@ class Worker:
         try:
             with leases, heartbeat:
                 ending = await self._work(context)
+            await self._database.drain()
         except BaseException as failure:
             error = failure
             raise
@@ -170,11 +179,14 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*side_tasks, return_exceptions=True)
             try:
-                await self._database.close()
+                await self._end(record, ending, error)
             finally:
-                self._state = record.end(ending, error, counts=self._counts.as_dict())
+                await self._database.close()
                 await asyncio.to_thread(self._inhibitor.close)
-        return await asyncio.to_thread(self._summary, record, ending, time.monotonic() - self._started_at)
+        seconds = time.monotonic() - self._started_at
+        return await asyncio.to_thread(
+            record.summary, self._options, self.pass_, ending=ending, counts=self._counts, seconds=seconds
+        )
 
     async def _begin(self) -> RunRecord:
         """Begin the run. If this is cancelled, the run that the thread still begins is ended."""
@@ -187,12 +199,24 @@ class Worker:
             log_path=self._log_path,
             until=self._deadline.planned_end(),
         )
-        beginning = asyncio.ensure_future(asyncio.to_thread(begin))
+        beginning = asyncio.ensure_future(self._database.run(begin))
         try:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
             self._state = (await beginning).end(RunEnd.STOPPED, None, counts=self._counts.as_dict())
             raise
+
+    async def _end(self, record: RunRecord, ending: RunEnd, error: BaseException | None) -> None:
+        """Record the end of the run. If its database cannot be written, the next run finds that its process is gone."""
+        end = partial(record.end, ending, error, counts=self._counts.as_dict())
+        try:
+            # After an error there is one attempt: the database may be the cause.
+            self._state = await (self._database.run(end) if error is None else asyncio.to_thread(end))
+        except StorageError as problem:
+            log.warning("the end of the run is not recorded: %s", problem, extra=about(Action.DATABASE_FAILED))
+            record.close()
+            if error is None:
+                raise
 
     async def _work(self, context: RunContext) -> RunEnd:
         """Run one pipeline after another, with pauses between them, until the run ends."""
@@ -227,7 +251,7 @@ class Worker:
         try:
             while True:
                 ending = self._end_reason(pipeline)
-                if ending is None and await pipeline.is_idle():
+                if ending is None and await pipeline.is_idle(self._stopping):
                     if pipeline.isolated is not None:
                         self._isolated.add(pipeline.isolated)
                         break
@@ -269,10 +293,10 @@ class Worker:
         while (pause := self._pause.now()) is not None:
             if (ending := self._end_reason(None)) is not None:
                 return ending
-            self._change(pause.state, pause.reason)
+            self._change(pause.state, self._database.outage.reason() or pause.reason)
+            self._check()
             self._pause.request_done()
             await self._sleep_until_woken()
-            self._check()
         return None
 
     def _check(self) -> None:
@@ -288,6 +312,7 @@ class Worker:
         self._woken.clear()
 
     def _begin_stopping(self) -> None:
+        self._database.outage.stop()
         self._stopping.set()
         self._woken.set()
 
@@ -342,11 +367,13 @@ class Worker:
         }
 
     def _show_state(self) -> None:
-        """Waiting if every host is backing off, running otherwise."""
+        """Waiting if the database cannot be used or every host is backing off, running otherwise."""
         pipeline = self._pipeline
         if pipeline is None or pipeline.is_stopping or self._stopping.is_set() or self._pause.now() is not None:
             return
-        if unavailable := pipeline.unavailable_hosts:
+        if outage := self._database.outage.reason():
+            self._change(RunState.WAITING, outage)
+        elif unavailable := pipeline.unavailable_hosts:
             self._change(RunState.WAITING, "; ".join(str(runner.reason) for runner in unavailable))
         else:
             self._change(RunState.RUNNING)
@@ -364,19 +391,3 @@ class Worker:
     def _write_state(self) -> None:
         if self._record is not None:
             self._record.change(self._state, self._reason, self._activity_now())
-
-    def _summary(self, record: RunRecord, ending: RunEnd, seconds: float) -> RunSummary:
-        with reading(self._library.engine) as connection:
-            videos = self._options.video_ids
-            waiting = queries.open_extractions(connection, videos) if self._options.extract else []
-            left = queries.progress(connection, self.pass_, videos).left if self._options.describe else 0
-            return RunSummary(
-                run_id=record.id,
-                ending=ending,
-                counts=self._counts,
-                seconds=seconds,
-                left=left,
-                failures=queries.failures(connection, videos),
-                waiting=[(video.title, video.error) for video in waiting if video.error],
-                damaged=damaged_videos(queries.videos(connection, videos)) if self._options.extract else [],
-            )

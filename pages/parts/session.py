@@ -1,21 +1,26 @@
 """The dashboard's database engine, shared by all tabs, its transactions, and whether the library can be opened."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec
 
 import streamlit as st
 
-from db.engine import make_engine, sqlite_file
+from db.engine import make_engine
 from db.engine import reading as reading_from
 from db.engine import writing as writing_to
-from db.migrate import SchemaError, check
+from db.errors import StorageError, sqlite_file
+from db.migrate import check
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.settings import Settings, current_settings
+from pages.parts.plain import plain
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+
+P = ParamSpec("P")
 
 
 @st.cache_resource
@@ -30,7 +35,7 @@ def settings() -> Settings:
 
 
 def engine() -> "Engine":
-    """The engine of the current library. Raises SettingsError or SchemaError."""
+    """The engine of the current library. Raises SettingsError or StorageError."""
     return engine_of(settings().url)
 
 
@@ -48,14 +53,33 @@ def writing() -> "Iterator[Connection]":
         yield connection
 
 
+def reports_storage_errors(callback: Callable[P, None]) -> Callable[P, None]:
+    """For callbacks that write: a locked, full, read-only or damaged library is reported, and nothing else is done."""
+
+    @wraps(callback)
+    def reporting(*arguments: P.args, **named: P.kwargs) -> None:
+        try:
+            callback(*arguments, **named)
+        except StorageError as error:
+            st.toast(f"Not saved: {plain(str(error))}", icon=":material/error:", duration="infinite")
+
+    return reporting
+
+
 def library_problem() -> str | None:
     """Why the library cannot be opened, and the next step; None if it can. Creates a library if there is none yet."""
     try:
         found = engine()
+    except (EveryFrameError, StorageError) as error:
+        return str(error)
+    try:
         file = sqlite_file(found)
         if file is not None and not file.exists():
             open_engine(settings()).dispose()
         check(found)
-    except (EveryFrameError, SchemaError) as error:
+    except EveryFrameError as error:
+        return str(error)
+    except StorageError as error:
+        found.dispose()  # the file may have been replaced: use the one that is there next time
         return str(error)
     return None

@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from db.errors import DatabaseLockedError
+from enrich.quick import run as quick_run
+from enrich.worker import outage
 from tests.cli.terminal import COMMAND, ask, running
 from tests.cli.test_quick import KEY_FRAMES, PAID, deep_pass, done, quick_described
 from tests.waiting import wait_until
@@ -158,3 +161,19 @@ def test_stop_does_not_wait_for_a_busy_claude(video, claude):
         process.terminate()
         process.wait(60)
     assert quick_described(video) == []
+
+
+def test_paid_answers_wait_for_a_locked_database(cli, video, claude, monkeypatch):
+    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.02)
+    save, tries = quick_run.save_results, []
+
+    def locked_at_first(*arguments, **named):
+        tries.append(1)
+        if len(tries) < 3:
+            raise DatabaseLockedError("the library is locked by another process")
+        return save(*arguments, **named)
+
+    monkeypatch.setattr(quick_run, "save_results", locked_at_first)
+    assert cli("quick", "moments", "--yes").code == 0
+    assert ask(video, "SELECT count(*) FROM frames WHERE event_type IS NOT NULL") == [(5,)]
+    assert len(tries) >= 3

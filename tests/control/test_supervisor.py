@@ -146,11 +146,11 @@ def test_log_says_what_the_database_refused(
 
     assert supervisor._record_crash(-11)
 
-    assert "cannot record the crash: no update" in caplog.text
+    assert "refused a statement (no update)" in caplog.text
     with writing(workspace.library.engine) as connection:
         connection.exec_driver_sql("ALTER TABLE runs RENAME TO gone")
     assert supervisor._our_run() is None
-    assert "cannot read the run: no such table: runs" in caplog.text
+    assert "refused a statement (no such table: runs)" in caplog.text
     assert "locked" not in caplog.text
     supervisor._engine.dispose()
 

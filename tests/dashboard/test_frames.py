@@ -412,3 +412,18 @@ def test_redescribe_command_records_a_second_call(launch, home, described, monke
     app = launch("frames", video="1", frame=str(frame.id))
     _, calls = (table.value for table in app.dataframe)
     assert len(calls) == 2
+
+
+def test_edit_of_a_read_only_library_is_reported_and_not_saved(launch, finished, file_permissions):
+    frame = frames_of(finished, 1)[0]
+    (finished / "library.db").chmod(0o444)
+    finished.chmod(0o555)
+    try:
+        app = launch("frames", video="1", frame=str(frame.id))
+        app.text_area(key=f"text-{frame.id}").set_value("Grandma laughs").run()
+        press(app, "save")
+    finally:
+        finished.chmod(0o755)
+    assert not app.exception
+    assert any("is read\\-only" in toast.value for toast in app.toast), [toast.value for toast in app.toast]
+    assert frames_of(finished, 1)[0].edited_description is None

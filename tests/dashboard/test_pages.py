@@ -32,7 +32,7 @@ def test_every_page_explains_a_library_it_cannot_open(launch, request, page, lib
     request.getfixturevalue(library)
     app = launch(page)
     assert not app.exception
-    assert "The library cannot be opened." in said(app)
+    assert "The library cannot be used." in said(app)
     assert words in said(app)
     assert not app.metric
     assert not app.button
@@ -58,3 +58,16 @@ def test_invalid_setting_is_named(launch, home, monkeypatch):
     app = launch()
     assert not app.exception
     assert "EVERYFRAME_CONCURRENCY" in said(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_drawn_on_a_read_only_library(launch, finished, file_permissions, page):
+    (finished / "library.db").chmod(0o444)
+    finished.chmod(0o555)
+    try:
+        app = launch(page)
+    finally:
+        finished.chmod(0o755)
+    assert not app.exception
+    assert not [error.value for error in app.error if "cannot be used" in error.value]
+    assert app.title[0].value

@@ -1,30 +1,47 @@
 """The engine: SQLite settings for concurrent writers and durable commits, and datetimes in UTC."""
 
+import errno
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
-from sqlalchemy import func, select, text, update
-from sqlalchemy.exc import IntegrityError, StatementError
+from sqlalchemy import func, make_url, select, text, update
+from sqlalchemy.exc import IntegrityError, OperationalError, StatementError
 
 from db.engine import (
     BUSY_SECONDS,
     MASK,
-    SchemaError,
     absolute_url,
     database_file,
     make_engine,
     masked_url,
     migrating,
     reading,
-    sqlite_file,
+    write_obstacle,
     writing,
+)
+from db.errors import (
+    DatabaseFailedError,
+    DatabaseFullError,
+    DatabaseLockedError,
+    DatabaseReadOnlyError,
+    SchemaError,
+    sqlite_file,
+    storage_error,
 )
 from db.models import Frame, Video
 from tests.db.library import NOW, add, add_tasks
 
+ROOT = Path(__file__).parents[2]
 WRITERS = 6
 TURNS = 40
 
@@ -215,3 +232,163 @@ def test_invalid_database_url_is_refused_without_showing_it(function):
         function("postgresql//ann:secret@db")
 
     assert "secret" not in str(caught.value)
+
+
+# errors
+
+
+class DriverError(Exception):
+    """An error of a driver with an error code."""
+
+    def __init__(self, **codes):
+        super().__init__("words that nobody reads")
+        vars(self).update(codes)
+
+
+def classify(engine, **codes):
+    return storage_error(engine, OperationalError("SELECT 1", {}, DriverError(**codes)))
+
+
+CODES = {
+    "SQLITE_BUSY": DatabaseLockedError,
+    "SQLITE_BUSY_SNAPSHOT": DatabaseLockedError,
+    "SQLITE_BUSY_TIMEOUT": DatabaseLockedError,
+    "SQLITE_LOCKED": DatabaseLockedError,
+    "SQLITE_LOCKED_SHAREDCACHE": DatabaseLockedError,
+    "SQLITE_FULL": DatabaseFullError,
+    "SQLITE_READONLY": DatabaseReadOnlyError,
+    "SQLITE_READONLY_DBMOVED": DatabaseReadOnlyError,
+    "SQLITE_CORRUPT": DatabaseFailedError,
+    "SQLITE_CORRUPT_VTAB": DatabaseFailedError,
+    "SQLITE_NOTADB": DatabaseFailedError,
+    "SQLITE_IOERR_READ": DatabaseFailedError,
+    "SQLITE_IOERR_WRITE": DatabaseFailedError,
+    "SQLITE_CANTOPEN": DatabaseFailedError,
+    "SQLITE_ERROR": DatabaseFailedError,
+    "SQLITE_CONSTRAINT_UNIQUE": DatabaseFailedError,
+    "SQLITE_NOMEM": DatabaseFailedError,
+    "SQLITE_INTERRUPT": DatabaseFailedError,
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_sqlite_errors_are_classified_by_code(engine, code):
+    found = classify(engine, sqlite_errorcode=getattr(sqlite3, code))
+    assert type(found) is CODES[code]
+    assert "\n" not in str(found)
+    assert ": " in str(found), "it names the next step"
+
+
+def test_driver_error_without_a_code_is_fatal(engine):
+    assert type(classify(engine)) is DatabaseFailedError
+
+
+STATES = {
+    "55P03": DatabaseLockedError,
+    "40001": DatabaseLockedError,
+    "40P01": DatabaseLockedError,
+    "53100": DatabaseFullError,
+    "42P01": DatabaseFailedError,
+    "08006": DatabaseFailedError,
+    None: DatabaseFailedError,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_postgresql_errors_are_classified_by_sqlstate(state):
+    engine = SimpleNamespace(  # its driver may not be installed
+        dialect=SimpleNamespace(name="postgresql"), url=make_url("postgresql://ann:secret@127.0.0.1:9/films")
+    )
+    found = classify(engine, sqlstate=state)
+    assert type(found) is STATES[state]
+    assert "secret" not in str(found)
+
+
+@pytest.mark.parametrize("code", ["SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_CANTOPEN"])
+def test_failed_write_on_a_full_disk_is_a_full_disk(engine, code, monkeypatch):
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    assert type(classify(engine, sqlite_errorcode=getattr(sqlite3, code))) is DatabaseFullError
+
+
+def test_failed_write_with_a_used_up_quota_is_a_full_disk(engine, monkeypatch):
+    def no_quota(**_: object) -> None:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", no_quota)
+    assert type(classify(engine, sqlite_errorcode=sqlite3.SQLITE_IOERR_WRITE)) is DatabaseFullError
+
+
+def test_locked_database_raises_a_locked_error(engine, file, monkeypatch):
+    monkeypatch.setattr("db.engine.BUSY_SECONDS", 0)
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert isinstance(write_obstacle(engine), DatabaseLockedError)
+        with pytest.raises(DatabaseLockedError, match="is locked by another process"), writing(engine):
+            pass
+    assert write_obstacle(engine) is None
+
+
+def test_deleted_database_is_an_error_and_not_made_anew(engine, file):
+    with writing(engine) as connection:
+        add(connection)
+    file.unlink()
+    for transaction in (reading, writing, reading):
+        with pytest.raises(DatabaseFailedError, match="was deleted or replaced"), transaction(engine):
+            pass
+    assert not file.exists()
+
+
+def test_disposed_engine_uses_the_file_that_is_there(engine, file):
+    with reading(engine):
+        pass
+    backup = file.with_name("backup.db")
+    shutil.copy(file, backup)
+    backup.replace(file)
+    with pytest.raises(DatabaseFailedError, match="was deleted or replaced"), reading(engine):
+        pass
+    engine.dispose()
+    with reading(engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(Video)) == 0
+
+
+# a library that cannot be written
+
+MODES = {"file": (0o444, 0o755), "folder": (0o644, 0o555), "file and folder": (0o444, 0o555)}
+
+
+@pytest.fixture(params=MODES.values(), ids=MODES.keys())
+def read_only(request, file, file_permissions):
+    file_mode, folder_mode = request.param
+    file.chmod(file_mode)
+    file.parent.chmod(folder_mode)
+    yield file
+    file.parent.chmod(0o755)
+    file.chmod(0o644)
+
+
+def test_read_only_library_is_read_and_not_written(read_only):
+    engine = make_engine(f"sqlite:///{read_only}")
+    with reading(engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(Video)) == 0
+    with pytest.raises(DatabaseReadOnlyError, match="is read-only: make the file"), writing(engine) as connection:
+        add(connection)
+    assert isinstance(write_obstacle(engine), DatabaseReadOnlyError)
+    assert [path.name for path in read_only.parent.glob("library*")] == ["library.db"], "no write-ahead log is left"
+
+
+def test_read_only_reader_sees_what_another_process_writes(file, file_permissions):
+    code = (
+        "import sys; from db.engine import *; from db.models import Video; from tests.db.library import add\n"
+        "engine = make_engine(sys.argv[1])\n"
+        "with writing(engine) as connection: add(connection)\n"
+        "print('added', flush=True); input()"
+    )
+    command = [sys.executable, "-c", code, f"sqlite:///{file}"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"added\n"
+        file.parent.chmod(0o555)
+        with reading(make_engine(f"sqlite:///{file}")) as connection:
+            assert connection.scalar(select(func.count()).select_from(Video)) == 1, "although it is in the WAL only"
+        file.parent.chmod(0o755)
+        writer.communicate(b"\n")

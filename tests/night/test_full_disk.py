@@ -5,14 +5,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from db.errors import DatabaseFullError
 from enrich.control import control
+from enrich.control.status import read_status
+from enrich.errors import EveryFrameError
 from enrich.library.images import IN_FLIGHT_MEGABYTES, MEGABYTE
 from enrich.settings import load_settings
-from enrich.worker import decoder, extract_task, prefetch, worker
+from enrich.worker import decoder, extract_task, outage, prefetch, worker
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
@@ -128,6 +132,7 @@ def test_completely_full_disk_loses_nothing(
         time.sleep(4)
         assert workspace.described() == described, "nothing can be saved"
         assert process.is_running()
+        background.until(lambda: "is full: free at least" in reason(workspace), "status says so")
         ballast.unlink()
         background.until_described(80)
         assert control.stop(settings) is not None
@@ -136,3 +141,67 @@ def test_completely_full_disk_loses_nothing(
     assert workspace.states_of_runs() == ["stopped"]
     assert_complete(workspace)
     assert_truthful(workspace)
+
+
+def reason(workspace: Workspace) -> str:
+    """The reason that `status` shows for the worker's state."""
+    found = read_status(workspace.library.engine, now=datetime.now(UTC), measures=False)
+    return (found.run.reason or "") if found.run is not None else ""
+
+
+async def test_disk_without_a_free_byte_pauses_extraction_and_describing(
+    make_workspace: Callable[..., Workspace],
+    disk: Path,
+    standin: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In this process, so that an error of any thread is seen."""
+    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
+    workspace = make_workspace()
+    standin.behave(delay=0.05)
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=80))
+    async with Running(workspace) as running:
+        await until(lambda: running.worker.status.counts.frames_described > 5, "some are described")
+        ballast = fill(disk, 0)
+        await until(lambda: running.worker.status.state == "waiting", "it waits")
+        assert "is full: free at least" in (running.worker.status.reason or "")
+        ballast.unlink()
+        await until(lambda: workspace.video().enrichment_status == "enriched", "it continues by itself")
+    assert workspace.attempts() == 0
+    assert_complete(workspace)
+    assert_truthful(workspace)
+
+
+async def test_stop_without_a_free_byte_ends_the_run_and_loses_nothing_saved(
+    make_workspace: Callable[..., Workspace],
+    disk: Path,
+    standin: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outage, "STOP_LIMIT_SECONDS", 1.0)
+    workspace = make_workspace()
+    standin.behave(delay=0.05)
+    workspace.add(numbered_clip(tmp_path / "film.mp4", frames=80))
+    async with Running(workspace, RunOptions()) as running:
+        await until(lambda: running.worker.status.counts.frames_described > 5, "some are described")
+        ballast = fill(disk, 0)
+        await until(lambda: running.worker.status.state == "waiting", "it waits")
+        running.worker.stop()
+        assert isinstance(await running.failure(), DatabaseFullError)
+    ballast.unlink()
+    described = workspace.described()
+    assert (await workspace.enrich()).counts.frames_described == 80 - described
+    assert workspace.attempts() == 0
+    assert_complete(workspace)
+    assert_truthful(workspace)
+
+
+def test_start_without_a_free_byte_says_so(make_workspace: Callable[..., Workspace], disk: Path) -> None:
+    workspace = make_workspace()
+    ballast = fill(disk, 0)
+    with pytest.raises(EveryFrameError, match="is full: free at least 1 MB"):
+        control.start(load_settings())
+    ballast.unlink()
+    assert workspace.states_of_runs() == []

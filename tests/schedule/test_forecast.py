@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ VIDEO = Footage(duration=100.0, source_frames=2500, width=1920, height=1080)
 
 def ahead(workspace: Workspace, sampling: str, footage: Footage = VIDEO) -> Estimate:
     with reading(workspace.library.engine) as connection:
-        return estimate(connection, workspace.settings, [footage], parse_sampling(sampling))
+        return estimate(connection, workspace.settings, [footage], parse_sampling(sampling), now=datetime.now(UTC))
 
 
 def seconds_left(workspace: Workspace) -> float:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
 from db import runs
 from db.engine import writing
+from db.errors import DatabaseLockedError
 from enrich.process import is_alive, this_process
 from enrich.worker import heartbeat
 from enrich.worker.heartbeat import Heartbeat
@@ -58,7 +58,7 @@ def test_heartbeat_survives_a_locked_database(
     def locked_at_first(*arguments: object, **named: object) -> str | None:
         beats.append(1)
         if len(beats) < 4:
-            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+            raise DatabaseLockedError("database is locked")
         return beat(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(heartbeat.runs, "record_heartbeat", locked_at_first)

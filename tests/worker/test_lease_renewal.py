@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 
 from db import queue, runs
 from db.engine import writing
+from db.errors import DatabaseLockedError
 from db.models import TaskKind
 from enrich.process import is_alive, this_process
 from enrich.worker import lease_renewal
@@ -109,7 +109,7 @@ def test_failed_renewal_is_soon_retried(
         tries.append(1)
         monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 3600)  # too late: the lease would have expired
         if len(tries) < 3:
-            raise OperationalError("UPDATE", {}, Exception("database is locked"))
+            raise DatabaseLockedError("database is locked")
         return renew(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(lease_renewal.queue, "renew", locked_at_first)

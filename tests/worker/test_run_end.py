@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from db import store
+from db.errors import DatabaseFailedError
 from enrich.errors import RunningError
 from enrich.worker import result_writer, worker
 from enrich.worker.run_options import RunEnd, RunOptions
@@ -73,7 +74,7 @@ async def test_failed_write_ends_the_run_with_its_error(
     workspace.add(clip(frames=6))
     running = asyncio.create_task(workspace.enrich())
     await until(running.done, "the run ends by itself")
-    with pytest.raises(IntegrityError, match="constraint failed"):
+    with pytest.raises(DatabaseFailedError, match="constraint failed"):
         await running
     assert workspace.states_of_runs() == ["crashed"]
     assert workspace.described() == 0

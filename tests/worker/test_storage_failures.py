@@ -1,22 +1,20 @@
-"""Failing storage: missing and damaged videos, lost images, a full disk and a locked database."""
+"""Failing storage: missing and damaged videos, lost images, and a full disk."""
 
+import errno
 import shutil
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
-from sqlalchemy import event
 
-from enrich.errors import DiskFullError
-from enrich.library.images import require_disk
+from enrich.errors import DecodingError, DiskFullError, ImageStorageError, VideoMissingError
+from enrich.library.images import require_disk, translated_errors
 from enrich.video.fingerprint import fingerprint
-from enrich.worker import database_thread, decoder, extract_task, prefetch
+from enrich.worker import extract_task, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.clips import numbered_clip
-from tests.standin import StandIn
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
 
@@ -256,33 +254,45 @@ async def test_unwritable_frames_folder_is_reported(workspace: Workspace, clip: 
     assert_truthful(workspace)
 
 
-async def test_locked_database_is_retried(
-    workspace: Workspace,
-    clip: Clip,
-    monkeypatch: pytest.MonkeyPatch,
-    standin: StandIn,
-    caplog: pytest.LogCaptureFixture,
+async def test_damaged_raw_stream_gives_the_frames_that_decode(workspace: Workspace, tmp_path: Path) -> None:
+    """It cannot be sought: FFmpeg reports EPERM, which is no trouble of the disk."""
+    raw = numbered_clip(tmp_path / "raw.h264", frames=60)
+    data = bytearray(raw.read_bytes())
+    start = len(data) * 9 // 10
+    data[start : start + 400] = b"\xaa" * 400
+    raw.write_bytes(data)
+    workspace.add(raw)
+    summary = await workspace.enrich()
+    assert summary.waiting == []
+    video = workspace.video()
+    assert video.extraction_status == "extracted"
+    assert 30 < len(workspace.frames()) <= 60
+    assert video.frame_count == video.covered
+
+
+ERRORS = {
+    "a full disk": (OSError(errno.ENOSPC, "No space left on device"), DiskFullError),
+    "a folder without permission": (PermissionError(errno.EPERM, "Operation not permitted"), ImageStorageError),
+    "FFmpeg without permission": (av.PermissionError(errno.EPERM, "Operation not permitted"), DecodingError),
+    "FFmpeg without space": (av.OSError(errno.ENOSPC, "No space left on device"), DecodingError),
+    "FFmpeg with damaged data": (av.InvalidDataError(errno.EINVAL, "Invalid data"), DecodingError),
+    "a codec": (IndexError("list index out of range"), DecodingError),
+}
+
+
+@pytest.mark.parametrize(("error", "kind"), ERRORS.values(), ids=ERRORS.keys())
+def test_errors_of_ffmpeg_are_never_trouble_of_the_disk(
+    workspace: Workspace, clip: Clip, error: Exception, kind: type[Exception]
 ) -> None:
-    monkeypatch.setattr(database_thread, "LOCKED_RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(decoder, "LOCKED_RETRY_SECONDS", 0.02)
-    event.listen(
-        workspace.library.engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=20")
-    )
-    standin.behave(delay=0.02)
-    workspace.add(clip(frames=40))
-    async with Running(workspace, RunOptions()) as running:
-        for described in (0, 10, 20):
-            await until(
-                lambda count=described: running.worker.status.counts.frames_described > count, "some are described"
-            )
-            with closing(sqlite3.connect(workspace.settings.home / "library.db", timeout=10)) as other:
-                other.isolation_level = None
-                other.execute("BEGIN IMMEDIATE")
-                caplog.clear()
-                await until(lambda: "database is locked, retrying" in caplog.text, "the worker reports it")
-                other.execute("ROLLBACK")
-        summary = await running.end()
-    assert summary.is_good
-    assert sorted(standin.described) == list(range(40))
-    assert_truthful(workspace)
-    assert_settled(workspace)
+    workspace.add(clip(10))
+    with pytest.raises(kind), translated_errors(workspace.library, workspace.video()):
+        raise error
+
+
+def test_ffmpeg_error_of_a_video_that_is_gone_makes_it_wait(workspace: Workspace, clip: Clip, tmp_path: Path) -> None:
+    video_file = Path(shutil.copy(clip(10), tmp_path / "drive.mp4"))
+    workspace.add(video_file)
+    video = workspace.video()
+    video_file.unlink()
+    with pytest.raises(VideoMissingError), translated_errors(workspace.library, video):
+        raise av.FileNotFoundError(errno.ENOENT, "No such file or directory")

@@ -176,6 +176,7 @@ class Running:
         self._describer = workspace.describer()
         self.worker = workspace.worker(options or RunOptions(until_idle=False), self._describer)
         self._task: asyncio.Task[RunSummary] | None = None
+        self._has_failed = False  # and the test knows
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.worker.run())
@@ -184,9 +185,19 @@ class Running:
     async def __aexit__(self, *_: object) -> None:
         self.worker.stop()
         try:
-            await self.end()
+            if not self._has_failed:
+                await self.end()
         finally:
             await self._describer.close()
+
+    async def failure(self) -> Exception | None:
+        """Wait until the worker ends by itself. Its error, which is not raised at the end of the block then."""
+        try:
+            await self.end()
+        except Exception as error:  # noqa: BLE001  # the test inspects it
+            self._has_failed = True
+            return error
+        return None
 
     async def end(self) -> RunSummary:
         """Wait until the worker ends by itself."""

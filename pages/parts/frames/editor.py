@@ -13,7 +13,7 @@ from db.gallery import Scene
 from db.queries import FrameRow, VideoRow
 from enrich.wording import format_count, format_timestamp
 from pages.parts.plain import plain, shown
-from pages.parts.session import writing
+from pages.parts.session import reports_storage_errors, writing
 from pages.parts.view import parse_time
 
 DESCRIPTION_CHARACTERS = 4000
@@ -107,6 +107,7 @@ def _sync_draft(key: str, saved: str | list[str]) -> None:
         st.session_state[base_key] = saved
 
 
+@reports_storage_errors
 def _save(frame: FrameRow) -> None:
     text = str(st.session_state[f"text-{frame.id}"]).strip()
     tags = [tag for typed in st.session_state[f"tags-{frame.id}"] if (tag := _normalize_tag(typed))]
@@ -126,11 +127,13 @@ def _save(frame: FrameRow) -> None:
     st.toast("Saved.")
 
 
+@reports_storage_errors
 def _set_approval(frame: FrameRow, is_approved: bool) -> None:
     with writing() as connection:
         editing.approve_frame(connection, frame.id, is_approved=is_approved, now=datetime.now(UTC))
 
 
+@reports_storage_errors
 def _revert(frame: FrameRow) -> None:
     with writing() as connection:
         editing.restore_frame(connection, frame.id)
@@ -138,6 +141,7 @@ def _revert(frame: FrameRow) -> None:
         st.session_state.pop(f"{name}-{frame.id}", None)
 
 
+@reports_storage_errors
 def _tag_range(video: VideoRow, start: float, end: float) -> None:
     tag = _normalize_tag(str(st.session_state.get("bulk-tag") or ""))
     if not tag:

@@ -20,7 +20,7 @@ from pages.parts.library.cards import figures, has_failed, problems, progress
 from pages.parts.library.folders import nearest_folder
 from pages.parts.library.sampling import sampling_label
 from pages.parts.plain import plain, shown
-from pages.parts.session import reading, settings, writing
+from pages.parts.session import reading, reports_storage_errors, settings, writing
 from pages.parts.view import LARGE_EDGE, image_url
 from pages.parts.web import uploads
 
@@ -264,6 +264,7 @@ def _notify(text: str, *, is_good: bool = True) -> None:
     st.session_state[NOTICE] = (is_good, text)
 
 
+@reports_storage_errors
 def _save(video_id: int) -> None:
     title = " ".join(printable(st.session_state[f"title-{video_id}"]).split())
     context = printable(st.session_state[f"about-{video_id}"]).strip()
@@ -276,12 +277,14 @@ def _save(video_id: int) -> None:
     _notify("Saved.")
 
 
+@reports_storage_errors
 def _describe_first(video_id: int) -> None:
     with writing() as connection:
         editing.prioritize(connection, video_id, PriorityRange())
     _notify("Moved to the front of the queue.")
 
 
+@reports_storage_errors
 def _retry(video_id: int) -> None:
     with writing() as connection:
         count = store.retry(connection, video_id=video_id)

@@ -12,7 +12,7 @@ from enrich.wording import format_count, one_line
 from pages.parts.overview.status import refresh_overview
 from pages.parts.plain import plain, shown
 from pages.parts.readiness import MissingRequirement, draw_pull, last_pull
-from pages.parts.session import writing
+from pages.parts.session import reports_storage_errors, writing
 
 OLLAMA = "https://ollama.com/download"
 SENTENCE_CHARACTERS = 300
@@ -83,6 +83,7 @@ def draw_failures(found: Status) -> None:
         st.page_link("pages/library.py", label="Open Library", icon=":material/arrow_forward:")
 
 
+@reports_storage_errors
 def retry(reason: str | None = None) -> None:
     """Queue the frames that failed for a reason again, or all failed ones. For callbacks."""
     with writing() as connection:
