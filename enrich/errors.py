@@ -23,6 +23,7 @@ EveryFrameError                 base class
     │   └── AccountError        the API key is missing or invalid, or the account is out of credit: needs the user
     ├── CallTimeoutError        no reply in time: counts as an attempt
     └── CallFailedError         the host replied with an error: counts as an attempt
+        ├── ResponseStatusError an HTTP error status (in `enrich.describe.ollama.client`)
         ├── RequestRefusedError the Claude API rejected the request (in `enrich.describe.claude.client`)
         └── NotFoundError       the object does not exist at Anthropic, or not for this key (there too)
 """
