@@ -14,8 +14,6 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**63 - 1
 MAX_INTEGER_DIGITS = 19
 MAX_TOKENS = 10_000_000  # of one call; no context window is as large, and the database's column holds 32 bits
-# Possessive (`++`, `*+`), so that an unterminated string is read once. A string may be cut off by the end of the text.
-MARK = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -26,21 +24,23 @@ def storable(text: str) -> str:
 
 def parse_json(text: str) -> Any:
     """The value of a JSON text; line breaks in strings are accepted. Raises ValueError."""
-    if _is_too_deep(text):
-        raise ValueError(f"JSON is nested more than {MAX_DEPTH} levels deep")
-    return _storable_value(_DECODER.decode(text))
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:  # at about a thousand levels
+        raise _too_deep() from None
+    return _storable_value(value)
 
 
 def objects_in(text: str, *, attempts: int) -> Iterator[dict[str, Any]]:
     """The JSON objects in a text with other words around them. Gives up after `attempts` braces that begin none."""
     place = text.find("{")
     while place >= 0 and attempts > 0:
-        end = _end_of_object(text, place)
+        end = place + 1
         try:
-            yield parse_json(text[place:end])
-        except ValueError:
+            value, end = _DECODER.raw_decode(text, place)
+            yield _storable_value(value)
+        except (ValueError, RecursionError):
             attempts -= 1
-            end = place + 1
         place = text.find("{", end)
 
 
@@ -62,38 +62,18 @@ def _number(digits: str) -> float | None:
 _DECODER = json.JSONDecoder(strict=False, parse_int=_integer, parse_float=_number, parse_constant=lambda _: None)
 
 
-def _is_too_deep(text: str) -> bool:
-    depth = 0
-    for match in MARK.finditer(text):
-        mark = match.group()
-        if mark in ("{", "["):
-            depth += 1
-            if depth > MAX_DEPTH:
-                return True
-        elif mark in ("}", "]"):
-            depth -= 1
-    return False
-
-
-def _end_of_object(text: str, start: int) -> int:
-    """The place after the object that begins at `start`; the end of the text if it is not closed."""
-    depth = 0
-    for match in MARK.finditer(text, start):
-        mark = match.group()
-        if mark in ("{", "["):
-            depth += 1
-        elif mark in ("}", "]"):
-            depth -= 1
-            if depth == 0:
-                return match.end()
-    return len(text)
-
-
-def _storable_value(value: Any) -> Any:
+def _storable_value(value: Any, levels: int = MAX_DEPTH) -> Any:
+    """The value with storable texts. Raises ValueError if it is nested deeper than this many levels."""
     if isinstance(value, str):
         return storable(value)
+    if not isinstance(value, (list, dict)):
+        return value
+    if levels == 0:
+        raise _too_deep()
     if isinstance(value, list):
-        return [_storable_value(part) for part in value]
-    if isinstance(value, dict):
-        return {storable(name): _storable_value(part) for name, part in value.items()}
-    return value
+        return [_storable_value(part, levels - 1) for part in value]
+    return {storable(name): _storable_value(part, levels - 1) for name, part in value.items()}
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"JSON is nested more than {MAX_DEPTH} levels deep")

@@ -35,6 +35,8 @@ MAX_ATTEMPTS = 20  # at reading JSON between other words
 MIN_WORDS = 3
 MAX_TEXT_CHARACTERS = 4_000
 MAX_DETAIL_CHARACTERS = 600
+# The prompt's names and meanings of the fields, in the parts that a list of terms is split into.
+FIELD_WORDS = frozenset((*FIELDS, *(part.strip() for meaning in FIELDS.values() for part in meaning.split(","))))
 TEXT_NAMES = ("text", "description", "caption", "summary")
 JSON_TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
 THINKING = re.compile(r"<(think|thinking|thought)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -82,7 +84,7 @@ def normal_terms(value: Any) -> tuple[str, ...]:
     terms: dict[str, None] = {}
     for raw in _terms(value):
         term = plain_line(raw).lower().strip(" #*\"'`\u201c\u201d\u201e\u00ab\u00bb.-\u2013\u2022\u00b7")
-        if term and not is_placeholder(term) and term not in FIELDS and len(term) <= MAX_TERM_CHARACTERS:
+        if term and not is_placeholder(term) and term not in FIELD_WORDS and len(term) <= MAX_TERM_CHARACTERS:
             terms[term] = None
     return tuple(terms)[:MAX_TERMS]
 
@@ -166,10 +168,15 @@ def names_from_context(question: Question, description: Description) -> tuple[st
 
 def _without_echoes(found: Description, question: Question) -> Description:
     """The description without what only repeats the prompt, or has no words."""
-    prompt, wording = prompt_for(question), prompt_for(replace(question, context="", request="", event=""))
+    prompt = prompt_for(question)
+    wording = prompt_for(
+        replace(
+            question, context=question.context and "…", request=question.request and "…", event=question.event and "…"
+        )
+    )
 
     def own(text: str) -> str:
-        return "" if is_prompt_echo(text, prompt, wording) else text
+        return "" if text.casefold() in FIELDS or is_prompt_echo(text, prompt, wording) else text
 
     own_parts: dict[str, Any] = {name: own(getattr(found, name)) for name in TEXT_FIELDS}
     own_parts |= {name: tuple(filter(own, getattr(found, name))) for name in LIST_FIELDS}
@@ -188,7 +195,7 @@ def _description(text: str, *, plain: bool) -> tuple[Description, bool]:
     if value is not None:
         return _from_object(value), True
     if "{" in text:
-        attempts = map(_parsed, _completions(text[text.index("{") :]))
+        attempts = map(_whole_object, _completions(text[text.index("{") :]))
         value = next((attempt for attempt in attempts if attempt and _is_reply(attempt)), None)
         if value is None:
             value = last_description(text)
@@ -207,16 +214,18 @@ def _parsed(text: str) -> dict[str, Any] | None:
     first, last = text.find("{"), text.rfind("}")
     if 0 <= first < last:
         candidates.append(text[first : last + 1])
-    for candidate in candidates:
-        try:
-            value = parse_json(candidate)
-        except ValueError:
-            continue
-        if isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, dict):
-            return value
-    return None
+    return next((value for value in map(_whole_object, candidates) if value is not None), None)
+
+
+def _whole_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text consists of, or that is first in its list."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, dict) else None
 
 
 def _is_reply(value: Mapping[str, Any]) -> bool:

@@ -43,7 +43,7 @@ PLACEHOLDERS = frozenset(
     (
         "", "null", "none", "n/a", "na", "n.a", "nil", "nan", "undefined", "inf", "infinity", "unknown", "not visible",
         "not available", "not applicable", "no text", "no description", "string", "text", "description",
-        "your text here",
+        "your text here", "true", "false",
     )
 )  # fmt: skip
 PLACEHOLDER_WORDS = frozenset(("null", "none", "na", "nil", "nan", "undefined"))

@@ -157,7 +157,7 @@ class OllamaDescriber:
         self, reply: ollama.ChatResponse, found: InstalledModel, *, host: str, version: str, seconds: float
     ) -> Call:
         raw_reply, is_whole = _reply_text(reply)
-        load_seconds = max(0.0, (reply.load_duration or 0) / NANOSECONDS)
+        load = min(max(reply.load_duration or 0, 0), int(seconds * NANOSECONDS))  # a part of the call
         return Call(
             describer=self.name,
             model=self.model,
@@ -165,7 +165,7 @@ class OllamaDescriber:
             host=host,
             prompt_version=version,
             latency_seconds=seconds,
-            load_seconds=min(load_seconds, seconds),  # a part of it, whatever the server says
+            load_seconds=load / NANOSECONDS,
             prompt_tokens=token_count(reply.prompt_eval_count),
             output_tokens=token_count(reply.eval_count),
             raw_reply=raw_reply,
