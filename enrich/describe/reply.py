@@ -5,58 +5,66 @@ Tolerant: no reply makes it raise. What can be understood is kept, and warnings 
 
 import json
 import re
-import unicodedata
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from enrich.describe.describer import Call, Description, Problem, PromptStyle, Question, ReplyWarning
+from enrich.describe.json_parser import MAX_DEPTH, objects_in, parse_json, storable
 from enrich.describe.names import names_in, names_used
-from enrich.describe.prompt import FIELDS, prompt_for
-from enrich.describe.reply_checks import is_repetitive, leaks_prompt
+from enrich.describe.prompt import FIELDS, LIST_FIELDS, TEXT_FIELDS, prompt_for
+from enrich.describe.reply_checks import (
+    has_words,
+    is_placeholder,
+    is_prompt_echo,
+    is_repetitive,
+    leaks_prompt,
+    opens_chat_turn,
+    without_special_tokens,
+)
 
+MAX_REPLY_CHARACTERS = 64_000  # far beyond any description; what follows is cut off before parsing and storing
 MAX_TERMS = 20
 MAX_TERM_CHARACTERS = 60
 MAX_COMPLETIONS = 40
+MAX_ATTEMPTS = 20  # at reading JSON between other words
 MIN_WORDS = 3
 MAX_TEXT_CHARACTERS = 4_000
 MAX_DETAIL_CHARACTERS = 600
-EMPTY_VALUES = frozenset(
-    ("", "null", "none", "n/a", "na", "nil", "unknown", "not visible", "no text", "undefined", "-", "[]", "{}")
-)
-THINKING = re.compile(r"<(think|thinking|thought)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-FENCE = re.compile(r"```[a-zA-Z]*\s*\n?(.*?)(?:```|\Z)", re.DOTALL)
-JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
-COMPLETE_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# The prompt's names and meanings of the fields, in the parts that a list of terms is split into.
+FIELD_WORDS = frozenset((*FIELDS, *(part.strip() for meaning in FIELDS.values() for part in meaning.split(","))))
+TEXT_NAMES = ("text", "description", "caption", "summary")
+JSON_TYPES = frozenset(("string", "number", "integer", "boolean", "array", "object", "null"))
+THINKING = re.compile(r"<(think|thinking|thought)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+FENCE = re.compile(r"```[a-zA-Z]*\s*+(.*?)(?:```|\Z)", re.DOTALL)
+JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[{}\[\],]', re.DOTALL)
+COMPLETE_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 PARTIAL_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-LAST_TAGS = re.compile(r"\n?[ \t*_#]*tags?[*_]*[ \t]*:[*_]*(?P<tags>[^\n]*)\s*\Z", re.IGNORECASE)
-
-
-def storable(text: str) -> str:
-    """The text without what databases and files reject: lone surrogates, and control characters but white space."""
-    whole = text.encode("utf-8", "replace").decode()
-    return "".join(
-        character if character in "\n\t" or unicodedata.category(character) != "Cc" else " " for character in whole
-    )
+TAGS_LABEL = re.compile(r"tags?[*_]*[ \t]*:[*_]*", re.IGNORECASE)
+TEXT_LABEL = re.compile(r"\W*(?:text|description)\W*:\s*\"?", re.IGNORECASE)
 
 
 def plain_line(value: Any) -> str:
-    """Any JSON value as one line of text."""
+    """Any JSON value as one line of text. Placeholders, fragments of a JSON schema and special tokens are nothing."""
     if value is None or isinstance(value, bool):
         return ""
     if isinstance(value, Mapping):
-        return ", ".join(part for part in map(plain_line, value.values()) if part)
+        return "" if _is_schema(value) else ", ".join(part for part in map(plain_line, value.values()) if part)
     if isinstance(value, (list, tuple)):
         return ", ".join(part for part in map(plain_line, value) if part)
-    text = " ".join(storable(str(value)).split())
-    return "" if text.casefold().rstrip(".") in EMPTY_VALUES else text
+    text = " ".join(without_special_tokens(storable(str(value))).split())
+    return "" if is_placeholder(text) else text
 
 
 def _terms(value: Any) -> list[str]:
     """Any JSON value as a list of terms."""
     if isinstance(value, Mapping):
+        if _is_schema(value):
+            return []
         named = value.get("name") or value.get("label")
         return [plain_line(named)] if named else [plain_line(part) for part in value.values()]
     if isinstance(value, (list, tuple)):
@@ -64,14 +72,19 @@ def _terms(value: Any) -> list[str]:
     return re.split(r"[,;\n]", "" if value is None or isinstance(value, bool) else str(value))
 
 
+def _is_schema(value: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is a fragment of a JSON schema, which a model may repeat instead of an answer."""
+    kind = value.get("type")
+    kinds = kind if isinstance(kind, list) else [kind]
+    return bool(kinds) and all(isinstance(one, str) and one in JSON_TYPES for one in kinds)
+
+
 def normal_terms(value: Any) -> tuple[str, ...]:
     """Any JSON value as search terms: lower case, without duplicates or overlong terms."""
     terms: dict[str, None] = {}
     for raw in _terms(value):
-        term = " ".join(storable(raw).lower().split()).strip(
-            " #*\"'`\u201c\u201d\u201e\u00ab\u00bb.-\u2013\u2022\u00b7"
-        )
-        if term and term not in EMPTY_VALUES and term not in FIELDS and len(term) <= MAX_TERM_CHARACTERS:
+        term = plain_line(raw).lower().strip(" #*\"'`\u201c\u201d\u201e\u00ab\u00bb.-\u2013\u2022\u00b7")
+        if term and not is_placeholder(term) and term not in FIELD_WORDS and len(term) <= MAX_TERM_CHARACTERS:
             terms[term] = None
     return tuple(terms)[:MAX_TERMS]
 
@@ -99,21 +112,42 @@ class Reply(BaseModel):
 def read_reply(question: Question, call: Call) -> tuple[Description | None, tuple[ReplyWarning, ...]]:
     """Parse a call's reply: the description (None: no text at all) and all warnings, including the host's."""
     cut_off = any(warning.problem is Problem.CUT_OFF for warning in call.warnings)
-    text = THINKING.sub("", storable(call.raw_reply)).strip()
-    description, is_json = _description(text, plain=question.prompt_style is PromptStyle.PLAIN)
+    raw = answer_in(call.raw_reply)
+    text = without_special_tokens(raw).strip()
+    found, is_json = _description(text, plain=question.prompt_style is PromptStyle.PLAIN)
+    own = _without_echoes(found, question)
+    description = own if own.text else replace(own, text=_text_of_details(own))
     warnings = list(call.warnings)
-    if not description.text:
+    if not has_words(description.text):
         warnings.append(ReplyWarning(Problem.EMPTY))
         return None, tuple(warnings)
-    if not is_json and not cut_off and question.prompt_style is not PromptStyle.PLAIN:
+    if not (is_json and found.text) and not cut_off and question.prompt_style is not PromptStyle.PLAIN:
         warnings.append(ReplyWarning(Problem.NOT_JSON))
     if is_repetitive(text):
         warnings.append(ReplyWarning(Problem.REPEATS))
     prompt = prompt_for(replace(question, request=""))  # an answer may repeat the words of the user's request
-    if leaks_prompt(description.text, description.tags + description.objects, prompt):
+    if leaks_prompt(found.text, found.tags + found.objects, prompt) or opens_chat_turn(raw):
         warnings.append(ReplyWarning(Problem.LEAKS_PROMPT))
     warnings += [ReplyWarning(Problem.CONTEXT_NAME, name) for name in names_from_context(question, description)]
     return description, tuple(warnings)
+
+
+def answer_in(raw_reply: str) -> str:
+    """The part of a stored reply that answers: what follows its thinking, or else a JSON object in its thinking."""
+    whole = storable(raw_reply)
+    answer = THINKING.sub("", whole).strip()
+    if answer:
+        return answer[:MAX_REPLY_CHARACTERS]
+    thoughts = "\n".join(match.group(2)[:MAX_REPLY_CHARACTERS] for match in THINKING.finditer(whole))
+    described = last_description(thoughts)
+    return json.dumps(described, ensure_ascii=False) if described is not None else ""
+
+
+def last_description(text: str) -> dict[str, Any] | None:
+    """The last JSON object with a description among other words; None if there is none."""
+    objects = objects_in(text, attempts=MAX_ATTEMPTS)
+    described = (value for value in objects if any(plain_line(value.get(name)) for name in TEXT_NAMES))
+    return next(iter(deque(described, maxlen=1)), None)
 
 
 def names_from_context(question: Question, description: Description) -> tuple[str, ...]:
@@ -132,22 +166,46 @@ def names_from_context(question: Question, description: Description) -> tuple[st
     return tuple(name for name in names_used(names, texts) if name not in legible)
 
 
+def _without_echoes(found: Description, question: Question) -> Description:
+    """The description without what only repeats the prompt, or has no words."""
+    prompt = prompt_for(question)
+    wording = prompt_for(
+        replace(
+            question, context=question.context and "…", request=question.request and "…", event=question.event and "…"
+        )
+    )
+
+    def own(text: str) -> str:
+        return "" if text.casefold() in FIELDS or is_prompt_echo(text, prompt, wording) else text
+
+    own_parts: dict[str, Any] = {name: own(getattr(found, name)) for name in TEXT_FIELDS}
+    own_parts |= {name: tuple(filter(own, getattr(found, name))) for name in LIST_FIELDS}
+    return replace(found, text=own(found.text) if has_words(found.text) else "", **own_parts)
+
+
+def _text_of_details(found: Description) -> str:
+    """A text made of the other fields, for a reply without one; "" if they are empty too."""
+    parts = (found.people, found.activity, found.setting, found.mood, ", ".join(found.objects))
+    return ". ".join(part for part in parts if part)
+
+
 def _description(text: str, *, plain: bool) -> tuple[Description, bool]:
     """The description in a reply's text, and whether the reply had the requested form."""
     value = _parsed(text)
-    is_valid = value is not None
-    if value is None and "{" in text:
-        attempts = map(_parsed, _completions(text[text.index("{") :]))
+    if value is not None:
+        return _from_object(value), True
+    if "{" in text:
+        attempts = map(_whole_object, _completions(text[text.index("{") :]))
         value = next((attempt for attempt in attempts if attempt and _is_reply(attempt)), None)
-    if value is None:
-        return _from_prose(text), plain
-    reply = Reply.model_validate(value)
-    fields = reply.model_dump()
-    if not reply.text:  # the other fields may hold words
-        parts = (reply.people, reply.activity, reply.setting, reply.mood, ", ".join(reply.objects))
-        fields["text"] = ". ".join(part for part in parts if part)
-        is_valid = False
-    return Description(**fields), is_valid
+        if value is None:
+            value = last_description(text)
+        if value is not None:
+            return _from_object(value), False
+    return _from_prose(text), plain
+
+
+def _from_object(value: dict[str, Any]) -> Description:
+    return Description(**Reply.model_validate(value).model_dump())
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
@@ -156,26 +214,32 @@ def _parsed(text: str) -> dict[str, Any] | None:
     first, last = text.find("{"), text.rfind("}")
     if 0 <= first < last:
         candidates.append(text[first : last + 1])
-    for candidate in candidates:
-        try:
-            value = json.loads(candidate, strict=False)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, dict):
-            return value
-    return None
+    return next((value for value in map(_whole_object, candidates) if value is not None), None)
+
+
+def _whole_object(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text consists of, or that is first in its list."""
+    try:
+        value = parse_json(text)
+    except ValueError:
+        return None
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, dict) else None
 
 
 def _is_reply(value: Mapping[str, Any]) -> bool:
-    return any(str(key) in FIELDS or str(key) in ("description", "caption", "summary") for key in value)
+    return any(name in FIELDS or name in TEXT_NAMES for name in value)
 
 
 def _completions(text: str) -> Iterator[str]:
-    """Ways to close truncated or slightly invalid JSON: at its end, then at each comma from the last one backwards."""
+    """Ways to close truncated or slightly invalid JSON: at its end, then at commas from the last one backwards.
+
+    The last commas outside all lists come after the last ones of any kind: a whole list may be beyond repair.
+    """
     closers: list[str] = []
-    commas: list[tuple[int, str]] = []
+    commas: deque[tuple[int, str]] = deque(maxlen=MAX_COMPLETIONS)
+    outer_commas: deque[tuple[int, str]] = deque(maxlen=MAX_COMPLETIONS)
     end = text
     for match in JSON_TOKEN.finditer(text):
         mark = match.group()
@@ -184,25 +248,33 @@ def _completions(text: str) -> Iterator[str]:
         elif mark in ("}", "]"):
             del closers[-1:]
         elif mark == ",":
-            commas.append((match.start(), "".join(reversed(closers))))
+            if len(closers) <= MAX_DEPTH:  # nothing deeper can be parsed
+                (commas if len(closers) > 1 else outer_commas).append((match.start(), "".join(reversed(closers))))
         elif match.end() == len(text) and not COMPLETE_STRING.fullmatch(mark):
             end = PARTIAL_ESCAPE.sub("", text) + '"'
-    yield end + "".join(reversed(closers))
-    for position, closing in commas[: -MAX_COMPLETIONS - 1 : -1]:
+    if len(closers) <= MAX_DEPTH:
+        yield end + "".join(reversed(closers))
+    last = sorted([*commas, *outer_commas])[: -MAX_COMPLETIONS - 1 : -1]
+    others = [comma for comma in reversed(outer_commas) if comma not in last]
+    for position, closing in (*last, *others):
         yield text[:position] + closing
 
 
 def _from_prose(reply: str) -> Description:
     """A description from plain text, with the tags of its last line if it has any."""
     reply = FENCE.sub(r"\1", reply).strip()
-    tags = LAST_TAGS.search(reply)
-    text = reply[: tags.start()] if tags else reply
-    text = re.sub(r"^\W*(?:text|description)\W*:\s*\"?", "", text, flags=re.IGNORECASE)
+    with suppress(ValueError):
+        value = parse_json(reply)
+        if not isinstance(value, (list, dict)):  # null, a number, or one text in quotes
+            reply = value if isinstance(value, str) else ""
+    before, _, last_line = reply.rpartition("\n")
+    label = TAGS_LABEL.search(last_line)
+    text = f"{before}\n{last_line[: label.start()].rstrip(' *_#' + chr(9))}" if label else reply
+    text = text[opening.end() :] if (opening := TEXT_LABEL.match(text)) else text
     if text.startswith(("{", "[")):  # JSON beyond repair: keep its words, if there are any
         words = re.findall(r"[^\W_][\w' ,.-]*", text)
-        text = ". ".join(words) if len(words) >= MIN_WORDS else ""
-    words_only = " ".join(text.split())[:MAX_TEXT_CHARACTERS]
+        text = ". ".join(words) if len(set(words)) >= MIN_WORDS else ""
     return Description(
-        text=words_only if re.search(r"\w", words_only) else "",
-        tags=normal_terms(tags.group("tags")) if tags else (),
+        text=plain_line(text)[:MAX_TEXT_CHARACTERS],
+        tags=normal_terms(last_line[label.end() :]) if label else (),
     )

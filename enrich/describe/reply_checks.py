@@ -1,4 +1,4 @@
-"""Reply checks: repetition, prompt leaks, and (over a run) duplicate texts and retries that do not help.
+"""Reply checks: repetition, prompt leaks, words that are no answer, and (over a run) duplicate texts and retries.
 
 `ReplyHistory` remembers nothing from before: there is one instance per run, audit or auditioned model. It is used from
 one thread.
@@ -24,8 +24,30 @@ MIN_SENTENCES = 4
 
 SHINGLE_WORDS = 8  # this many words in the prompt's order are no coincidence
 SHORT_FIELD_WORDS = 4  # the same for a tag
+ECHO_WORDS = 4  # a shorter passage of the prompt may be a coincidence
+ECHO_SHARE = 0.8  # of a reply's words are in passages of the prompt: the rest is too little to be an answer
+WORDING_SHARE = 0.3  # of them are in passages of our own wording: a true text may repeat the user's context
 CHAT_MARKUP = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|^\s*(?:USER|ASSISTANT|SYSTEM)\s*:", re.MULTILINE)
-PLACEHOLDERS = frozenset(("string", "text", "...", "…", "null", "description", "your text here"))
+CHAT_TURN = re.compile(r"<\|(?:im_start|start_header_id|user|assistant|system)\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>")
+# Tokens that models' vocabularies reserve. A broken model or server writes them out.
+SPECIAL_TOKENS = re.compile(
+    r"<\|[^<>|\s]{1,40}\|>|<\uff5c[^<>\uff5c]{1,40}\uff5c>|</?(?:s|pad|unk|bos|eos|mask|cls|sep|eot|eod)>"
+    r"|<(?:unused|extra_id_|reserved_token_|loc|seg)_?\d{1,5}>|<0x[0-9a-f]{2}>|<(?:start|end)_of_[a-z_]{2,20}>"
+    r"|</?(?:image|img|video|audio)(?:_[a-z]{2,20})?>|<(?:img_context|image_soft_token|fim_[a-z]{2,10})>"
+    r"|\[/?(?:INST|PAD|UNK|CLS|SEP|MASK|BOS|EOS|IMG|IMG_BREAK|IMG_END|TOOL_CALLS)\]|<</?SYS>>|[\u2581\ufffd]",
+    re.IGNORECASE,
+)
+MARKUP = re.compile(r"<[^<>]*>")
+# What models write where they have nothing to say, or copy from a schema.
+PLACEHOLDERS = frozenset(
+    (
+        "", "null", "none", "n/a", "na", "n.a", "nil", "nan", "undefined", "inf", "infinity", "unknown", "not visible",
+        "not available", "not applicable", "no text", "no description", "string", "text", "description",
+        "your text here", "true", "false",
+    )
+)  # fmt: skip
+PLACEHOLDER_WORDS = frozenset(("null", "none", "na", "nil", "nan", "undefined"))
+AROUND_PLACEHOLDERS = " \t\n.,;:!?\u2026\"'`\u201c\u201d()[]{}<>*_-"
 
 MAX_REMEMBERED_TEXTS = 500
 DIFFERENT_BITS = 12  # of a 64-bit difference hash; frames further apart than this look different
@@ -45,9 +67,48 @@ def is_repetitive(text: str) -> bool:
     return len(sentences) >= MIN_SENTENCES and len(set(sentences)) * 2 <= len(sentences)
 
 
+def without_special_tokens(text: str) -> str:
+    """The text without tokens that a model's vocabulary reserves, such as `<unused50>` or `<|endoftext|>`."""
+    return SPECIAL_TOKENS.sub(" ", text)
+
+
+def is_placeholder(text: str) -> bool:
+    """Whether a text stands for nothing: null, NaN, a schema's type, or punctuation only."""
+    bare = text.casefold().strip(AROUND_PLACEHOLDERS)
+    return bare in PLACEHOLDERS or PLACEHOLDER_WORDS.issuperset(re.findall(r"\w+", bare[:MAX_SEARCHED_CHARACTERS]))
+
+
+def has_words(text: str) -> bool:
+    """Whether a text has a letter outside markup: numbers and punctuation alone describe nothing."""
+    return LETTER.search(MARKUP.sub("", text)) is not None
+
+
+def opens_chat_turn(text: str) -> bool:
+    """Whether a reply contains the markup that begins the next turn of a chat."""
+    return CHAT_TURN.search(text) is not None
+
+
+def is_prompt_echo(text: str, prompt: str, wording: str) -> bool:
+    """Whether a text is nearly all taken from the prompt, and much of it from our own `wording` of it."""
+    words = _words(text)
+    if len(words) < ECHO_WORDS:
+        return False
+    return _covered(words, prompt) >= ECHO_SHARE * len(words) and _covered(words, wording) >= WORDING_SHARE * len(words)
+
+
+def _covered(words: list[str], prompt: str) -> int:
+    """How many of the words are in passages of the prompt."""
+    prompt_words = f" {' '.join(_words(prompt))} "
+    covered: set[int] = set()
+    for start in range(len(words) - ECHO_WORDS + 1):
+        if f" {' '.join(words[start : start + ECHO_WORDS])} " in prompt_words:
+            covered.update(range(start, start + ECHO_WORDS))
+    return len(covered)
+
+
 def leaks_prompt(text: str, short_fields: tuple[str, ...], prompt: str) -> bool:
-    """Whether a reply contains a passage of the prompt, chat markup, or a placeholder instead of a text."""
-    if CHAT_MARKUP.search(text) or text.strip().casefold() in PLACEHOLDERS:
+    """Whether a reply contains a passage of the prompt, or chat markup."""
+    if CHAT_MARKUP.search(text):
         return True
     prompt_words = f" {' '.join(_words(prompt))} "
     reply_words = _words(text)

@@ -64,8 +64,6 @@ def test_repetition_check_is_fast_on_very_long_text():
         "one to four plain sentences that say what can be seen",
         "USER: what is this? ASSISTANT: A man.",
         "<|im_start|>assistant A man.",
-        "string",
-        "...",
     ],
 )
 def test_prompt_text_in_a_reply_is_detected(text):

@@ -137,6 +137,9 @@ class Handler(BaseHTTPRequestHandler):
         model = standin.model(body.get("model"))
         if not body.get("messages"):
             return self._load(model, body)
+        for name in standin.conduct.refused_fields:
+            if body.get(name) is not None:
+                raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, standin.conduct.refusal.format(field=name))
         with standin.slot(self.server.stopping) as waited:
             crashes = standin.crashes
             start = time.monotonic() if waited else request.at

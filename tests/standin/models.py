@@ -44,3 +44,5 @@ class Conduct:
     queue: int = 512
     models: tuple[ShelfModel, ...] = (ShelfModel(),)
     pullable: tuple[str, ...] = ("moondream:latest",)
+    refused_fields: tuple[str, ...] = ()  # of a call: `format`, `think`
+    refusal: str = "failed to load model vocabulary required for {field}"

@@ -35,6 +35,8 @@ class Trick(StrEnum):
     SAME_TEXT = "same text"
     CONTEXT_NAME = "context name"
     THINKS = "thinks"  # all of it in `thinking`, no content
+    THINKS_ANSWER = "thinks the answer"  # the good reply in `thinking`, no content
+    SAYS = "says"  # `Play.content`
 
 
 PROTOCOL = frozenset(list(Trick)[: list(Trick).index(Trick.SPACES)])
@@ -67,6 +69,7 @@ class Play:
     trick: Trick
     times: int | None = None  # None: until `calm`
     frames: frozenset[int] | None = None  # only for images with these numbers
+    content: str = ""  # of the reply, for SAYS
     word: str = "Erna"  # the name that CONTEXT_NAME repeats if the prompt contains it
     stubborn: bool = False  # bad replies also in plain style
     edge: int = 0  # pixels, of TOO_LARGE
@@ -113,5 +116,7 @@ def bad_content(play: Play, good: dict[str, Any], prompt: str) -> tuple[str, str
         Trick.EMPTY: ("", "", "stop"),
         Trick.CUT_OFF: (whole[: len(whole) // 2], "", "length"),
         Trick.NOT_JSON: (f"Sure! In this picture one can see this: {good['text']}", "", "stop"),
+        Trick.THINKS_ANSWER: ("", f"Let me see {{what}} it shows.\n```json\n{whole}\n```", "stop"),
+        Trick.SAYS: (play.content, "", "stop"),
         Trick.THINKS: ("", f"Let me think. {good['text']} But what do I see?", "stop"),
     }[play.trick]

@@ -12,11 +12,12 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
-from enrich.describe.claude.client import NotFoundError, RequestRefusedError, error_for_response
+from enrich.describe.claude.client import UNREADABLE, NotFoundError, RequestRefusedError, error_for_response
 from enrich.describe.claude.describer import ClaudeQuick
-from enrich.describe.claude.reply import read_message
+from enrich.describe.claude.reply import RequestContext, read_message
 from enrich.describe.claude.request import MAX_BATCH_BYTES, image_weights
 from enrich.describe.quick.protocol import LabelledImage, QuickResult
+from enrich.wording import one_line
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -87,26 +88,31 @@ class ClaudeBatches:
         size = sum(len(str(request)) for request in requests)
         if size > MAX_BATCH_BYTES:
             raise RequestRefusedError("the images are too large for one batch: choose fewer key frames")
-        batch = await client.call(
-            lambda sdk: sdk.messages.batches.create(requests=requests),  # type: ignore[arg-type]  # dicts of that form
-            model=self._quick.model,
-        )
-        return batch.id
+
+        async def create(sdk: "AsyncAnthropic") -> str:
+            batch = await sdk.messages.batches.create(requests=requests)  # type: ignore[arg-type]  # dicts of that form
+            return _name(batch.id)
+
+        return await client.call(create, model=self._quick.model)
 
     async def poll(self, batch_id: str) -> BatchState:
         """Get a batch's progress. Raises DescribeError's subclasses."""
-        batch = await self._call(batch_id, lambda sdk: sdk.messages.batches.retrieve(batch_id))
-        counts = batch.request_counts
-        return BatchState(
-            id=batch.id,
-            is_ended=batch.processing_status == "ended",
-            processing=counts.processing,
-            succeeded=counts.succeeded,
-            errored=counts.errored,
-            expired=counts.expired,
-            canceled=counts.canceled,
-            expires_at=batch.expires_at,
-        )
+
+        async def read(sdk: "AsyncAnthropic") -> BatchState:
+            batch = await sdk.messages.batches.retrieve(batch_id)
+            counts = batch.request_counts
+            return BatchState(
+                id=_name(batch.id),
+                is_ended=batch.processing_status == "ended",
+                processing=int(counts.processing),
+                succeeded=int(counts.succeeded),
+                errored=int(counts.errored),
+                expired=int(counts.expired),
+                canceled=int(counts.canceled),
+                expires_at=_moment(batch.expires_at),
+            )
+
+        return await self._call(batch_id, read)
 
     async def results(
         self,
@@ -127,18 +133,24 @@ class ClaudeBatches:
             part_weights = weights.get(line.custom_id)
             if part_weights is None:
                 continue
-            result = line.result
-            if result.type == "succeeded":
-                yield line.custom_id, read_message(result.message, part_weights, request_context, seconds=0.0)
-                continue
-            if result.type == "errored":
-                error = result.error.error
-                problem = str(
-                    error_for_response(HTTPStatus.BAD_REQUEST, error.type, error.message, model=self._quick.model)
-                )
-            else:
-                problem = EXPIRED if result.type == "expired" else CANCELED
-            yield line.custom_id, tuple(QuickResult(label, None, problem, ()) for label in part_weights)
+            try:
+                yield line.custom_id, self._read_line(line, part_weights, request_context)
+            except (ValueError, TypeError, AttributeError):  # of another form than the API documents
+                yield line.custom_id, _without_answer(part_weights, UNREADABLE)
+
+    def _read_line(
+        self, line: "MessageBatchIndividualResponse", weights: Mapping[str, int], request_context: RequestContext
+    ) -> tuple[QuickResult, ...]:
+        result = line.result
+        if result.type == "succeeded":
+            return read_message(result.message, weights, request_context, seconds=0.0)
+        if result.type == "errored":
+            error = result.error.error
+            return _without_answer(
+                weights,
+                str(error_for_response(HTTPStatus.BAD_REQUEST, error.type, error.message, model=self._quick.model)),
+            )
+        return _without_answer(weights, EXPIRED if result.type == "expired" else CANCELED)
 
     async def find(
         self, custom_ids: Collection[str], *, since: datetime, others: Collection[str] = ()
@@ -150,22 +162,20 @@ class ClaudeBatches:
         """
         client, model = self._quick.client, self._quick.model
         candidate: BatchFound | None = None
-        page = await client.call(lambda sdk: sdk.messages.batches.list(limit=LIST_PAGE_SIZE), model=model)
+        page = await client.call(_first_page, model=model)
         while True:
-            for batch in page.data:
+            for batch in page.batches:
                 if batch.created_at < since - timedelta(seconds=MAX_CLOCK_SKEW_SECONDS):
                     return candidate
-                counts = batch.request_counts
-                size = counts.processing + counts.succeeded + counts.errored + counts.expired + counts.canceled
-                if batch.id in others or size != len(custom_ids) or batch.archived_at is not None:
+                if batch.id in others or batch.requests != len(custom_ids) or batch.is_archived:
                     continue
-                if batch.processing_status != "ended":
+                if not batch.is_ended:
                     candidate = candidate or BatchFound(batch.id, is_certain=False)
                 elif await self._contains(batch.id, custom_ids):
                     return BatchFound(batch.id, is_certain=True)
-            if not page.has_next_page():
+            if page.get_next is None:
                 return candidate
-            page = await client.call(partial(_next_page, page), model=model)
+            page = await client.call(page.get_next, model=model)
 
     async def _contains(self, batch_id: str, custom_ids: Collection[str]) -> bool:
         """Whether an ended batch has any of these custom ids. They are unique, so one match is enough."""
@@ -173,7 +183,8 @@ class ClaudeBatches:
 
     async def _lines(self, batch_id: str) -> "list[MessageBatchIndividualResponse]":
         async def read(sdk: "AsyncAnthropic") -> "list[MessageBatchIndividualResponse]":
-            return [line async for line in await sdk.messages.batches.results(batch_id)]
+            lines = [line async for line in await sdk.messages.batches.results(batch_id)]
+            return [line for line in lines if isinstance(getattr(line, "custom_id", None), str)]
 
         return await self._call(batch_id, read)
 
@@ -186,5 +197,63 @@ class ClaudeBatches:
             ) from None
 
 
-async def _next_page(page: "AsyncPage[MessageBatch]", _: "AsyncAnthropic") -> "AsyncPage[MessageBatch]":
-    return await page.get_next_page()
+@dataclass(frozen=True, slots=True)
+class _ListedBatch:
+    """A batch in the API's list."""
+
+    id: str
+    created_at: datetime
+    requests: int
+    is_ended: bool
+    is_archived: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _ListPage:
+    """A page of the API's list; `get_next` requests the next one, None: this is the last."""
+
+    batches: tuple[_ListedBatch, ...]
+    get_next: "Callable[[AsyncAnthropic], Awaitable[_ListPage]] | None"
+
+
+async def _first_page(sdk: "AsyncAnthropic") -> _ListPage:
+    return _read_page(await sdk.messages.batches.list(limit=LIST_PAGE_SIZE))
+
+
+async def _next_page(page: "AsyncPage[MessageBatch]", _: "AsyncAnthropic") -> _ListPage:
+    return _read_page(await page.get_next_page())
+
+
+def _read_page(page: "AsyncPage[MessageBatch]") -> _ListPage:
+    return _ListPage(
+        tuple(_listed(batch) for batch in page.data), partial(_next_page, page) if page.has_next_page() else None
+    )
+
+
+def _listed(batch: "MessageBatch") -> _ListedBatch:
+    counts = batch.request_counts
+    return _ListedBatch(
+        id=_name(batch.id),
+        created_at=_moment(batch.created_at),
+        requests=counts.processing + counts.succeeded + counts.errored + counts.expired + counts.canceled,
+        is_ended=batch.processing_status == "ended",
+        is_archived=batch.archived_at is not None,
+    )
+
+
+def _name(value: object) -> str:
+    """An id of the API. Raises TypeError, because an SDK object may hold any type."""
+    if not isinstance(value, str) or not value:
+        raise TypeError("the response has no id")
+    return one_line(value)
+
+
+def _moment(value: object) -> datetime:
+    """A time of the API. Raises TypeError for other types and for a time without a zone."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise TypeError("the response has no time")
+    return value
+
+
+def _without_answer(weights: Mapping[str, int], problem: str) -> tuple[QuickResult, ...]:
+    return tuple(QuickResult(label, None, problem, ()) for label in weights)

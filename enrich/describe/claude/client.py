@@ -3,16 +3,19 @@
 A request rejected for now (429, 529, 5xx) was not charged; it is retried with backoff, or after the API's
 `retry-after`, up to a limit. A request whose connection broke is not retried, because it may have been charged.
 
+The SDK reads whatever arrives and does not check its types. So responses have a limit of size and of time, and
+`ClaudeClient.call` turns every failure into one of our errors, including those of reading a response.
+
 The API key is read here only, from the environment or the system's keyring. It is passed on in a `SecretStr`, and is
 never stored or logged.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
 
@@ -21,6 +24,7 @@ from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
     DescribeError,
+    EveryFrameError,
     HostBusyError,
     HostDownError,
     ModelError,
@@ -46,7 +50,12 @@ DEFAULT_ADDRESS = "https://api.anthropic.com"
 ADDRESS_VARIABLE = "ANTHROPIC_BASE_URL"
 MAX_WAIT_SECONDS = 300.0  # backoff of one request in total
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 2.0, 60.0  # without `retry-after`; doubled each time
-REQUEST_TIMEOUT_SECONDS = 300.0
+REQUEST_TIMEOUT_SECONDS = 300.0  # without a byte
+RESPONSE_TIMEOUT_SECONDS = 900.0  # in total: the limit above alone would accept a byte now and then
+MAX_RESPONSE_BYTES = 1_000_000
+MAX_BATCH_RESPONSE_BYTES = 64_000_000  # the results of all requests of a batch
+NO_ANSWER_IN_TIME = "Claude did not answer in time, so nothing was saved: try again later"
+UNREADABLE = "Claude's response could not be read: try again later"
 Result = TypeVar("Result")
 
 
@@ -90,13 +99,13 @@ def to_describe_error(error: "AnthropicError", *, model: str) -> DescribeError:
     from anthropic import APIConnectionError, APIStatusError, APITimeoutError
 
     if isinstance(error, APITimeoutError):
-        return CallTimeoutError("Claude did not answer in time, so nothing was saved: try again later")
+        return CallTimeoutError(NO_ANSWER_IN_TIME)
     if isinstance(error, APIConnectionError):
         return HostDownError(UNREACHABLE)
     if isinstance(error, APIStatusError):
         code = error.error_code or error.type or ""
         return error_for_response(error.status_code, code, error.api_message or "", model=model)
-    return CallFailedError("Claude's response could not be read: try again later")
+    return CallFailedError(UNREADABLE)
 
 
 def error_for_response(status: int, kind: str, message: str, *, model: str) -> DescribeError:  # noqa: PLR0911  # a table
@@ -167,10 +176,13 @@ class ClaudeClient:
         key = api_key()
         self._on_wait, self._stop = on_wait, stop or asyncio.Event()
         self._max_wait_seconds = max_wait_seconds
+        timeout = sdk.Timeout(REQUEST_TIMEOUT_SECONDS, connect=connect_seconds)
         self._sdk: AsyncAnthropic = sdk.AsyncAnthropic(
             api_key=key.get_secret_value(),
             base_url=api_address(),
-            timeout=sdk.Timeout(REQUEST_TIMEOUT_SECONDS, connect=connect_seconds),
+            timeout=timeout,
+            http_client=sdk.DefaultAsyncHttpxClient(timeout=timeout, event_hooks={"response": [_limit_size]}),
+            default_headers={"Accept-Encoding": "identity"},  # so that a few bytes cannot become gigabytes
             max_retries=0,  # the SDK would wait silently, and resend requests that may have been charged
             open_telemetry=False,
         )
@@ -181,17 +193,20 @@ class ClaudeClient:
         return api_address()
 
     async def call(self, request: Callable[["AsyncAnthropic"], Awaitable[Result]], *, model: str) -> Result:
-        """Return the result of `request`. Raises DescribeError's subclasses; HostBusyError after the last retry."""
+        """Return the result of `request`, which also reads the response.
+
+        Raises DescribeError's subclasses: HostBusyError after the last retry, CallFailedError if the response has
+        another form than the API documents.
+        """
         from anthropic import AnthropicError
-        from httpx2 import HTTPError
 
         waited, backoff = 0.0, INITIAL_BACKOFF_SECONDS
         while True:
             try:
-                return await request(self._sdk)
-            except HTTPError:  # while a streamed response was read
-                raise HostDownError(UNREACHABLE) from None
+                return await self._attempt(request)
             except AnthropicError as error:
+                if isinstance(error.__cause__, DescribeError):  # while the SDK read the response
+                    raise error.__cause__ from None
                 problem = to_describe_error(error, model=model)
                 if not isinstance(problem, HostBusyError):
                     raise problem from None
@@ -204,6 +219,23 @@ class ClaudeClient:
             waited += wait
             backoff = min(2 * backoff, MAX_BACKOFF_SECONDS)
 
+    async def _attempt(self, request: Callable[["AsyncAnthropic"], Awaitable[Result]]) -> Result:
+        """The result of one request. Raises AnthropicError or DescribeError's subclasses."""
+        from anthropic import AnthropicError
+        from httpx2 import HTTPError
+
+        try:
+            async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
+                return await request(self._sdk)
+        except (AnthropicError, EveryFrameError):
+            raise
+        except TimeoutError:
+            raise CallTimeoutError(NO_ANSWER_IN_TIME) from None
+        except HTTPError:  # while a streamed response was read
+            raise HostDownError(UNREACHABLE) from None
+        except Exception as error:
+            raise CallFailedError(UNREADABLE) from error
+
     async def _stopped_within(self, seconds: float) -> bool:
         """Sleep until `stop` is set or the seconds have passed. Returns whether `stop` is set."""
         with suppress(TimeoutError):
@@ -214,6 +246,31 @@ class ClaudeClient:
     async def close(self) -> None:
         """Close the connection."""
         await self._sdk.close()
+
+
+async def _limit_size(response: Any) -> None:
+    """Limit how much of a response is read. Called by the SDK's client when its headers have arrived."""
+    from httpx2 import AsyncByteStream
+
+    is_batch = str(response.request.url.path).endswith("/results")
+    limit = MAX_BATCH_RESPONSE_BYTES if is_batch else MAX_RESPONSE_BYTES
+    stream = response.stream
+
+    class LimitedStream(AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            received = 0
+            async for part in stream:
+                received += len(part)
+                if received > limit:
+                    raise CallFailedError(f"Claude sent more than {limit / 1e6:g} MB: try again later")
+                yield part
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise CallFailedError("Claude sent a compressed response, which was not asked for: try again later")
+    response.stream = LimitedStream()
 
 
 def retry_after_seconds(error: "AnthropicError") -> float | None:

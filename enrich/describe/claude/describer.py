@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from enrich.describe.claude.client import (
     DEFAULT_ADDRESS,
@@ -19,7 +19,7 @@ from enrich.describe.claude.client import (
     api_address,
 )
 from enrich.describe.claude.prices import load_prices
-from enrich.describe.claude.reply import RequestContext, read_message
+from enrich.describe.claude.reply import RequestContext, read_message, read_tokens
 from enrich.describe.claude.request import (
     blank_image,
     estimate_cost,
@@ -34,6 +34,9 @@ from enrich.describe.events import known_events
 from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, CostEstimate, LabelledImage, QuickResult
 from enrich.errors import CallFailedError, DescribeError
 from enrich.settings import Settings
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
 
 ANTHROPIC = "Anthropic (Claude)"
 
@@ -179,11 +182,15 @@ class ClaudeQuick:
     async def _request(self, images: Sequence[LabelledImage], context: str, language: str) -> tuple[QuickResult, ...]:
         client = self.client  # raises early if there is no key
         parameters = await asyncio.to_thread(self.request, images, context=context, language=language)
-        start = time.monotonic()
-        message = await client.call(lambda sdk: sdk.messages.create(**parameters), model=self.model)
-        seconds = time.monotonic() - start
+        weights = image_weights(images)
         request_context = self.request_context(context=context, language=language)
-        return read_message(message, image_weights(images), request_context, seconds=seconds)
+        start = time.monotonic()
+
+        async def results(sdk: "AsyncAnthropic") -> tuple[QuickResult, ...]:
+            message = await sdk.messages.create(**parameters)
+            return read_message(message, weights, request_context, seconds=time.monotonic() - start)
+
+        return await client.call(results, model=self.model)
 
     async def _retry_missing(
         self, images: Sequence[LabelledImage], first: Sequence[QuickResult], context: str, language: str
@@ -223,8 +230,11 @@ class ClaudeQuick:
         blanks = [replace(image, jpeg=blank_image(image.jpeg), timestamp=0.0) for image in part]
         parameters = self.request(blanks, context="", language=language)
         del parameters["max_tokens"]
-        counted = await self.client.call(lambda sdk: sdk.messages.count_tokens(**parameters), model=self.model)
-        return int(counted.input_tokens)
+
+        async def count(sdk: "AsyncAnthropic") -> int:
+            return read_tokens((await sdk.messages.count_tokens(**parameters)).input_tokens)
+
+        return await self.client.call(count, model=self.model)
 
 
 def _readable(images: Sequence[LabelledImage]) -> list[LabelledImage]:

@@ -1,4 +1,4 @@
-"""HTTP client of one Ollama server. Requests have a time limit, and every failure is one of our errors.
+"""HTTP client of one Ollama server. Requests have a time limit, responses a size limit; every failure is our error.
 
 No proxy is used and no redirect is followed, so images reach only the address the user configured.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import ollama
 
+from enrich.describe.json_parser import parse_json
 from enrich.errors import (
     CallFailedError,
     CallTimeoutError,
@@ -45,6 +46,26 @@ TOO_LARGE = re.compile(
     r"|exceed_context_size|exceeds?\b.{0,40}\b(context|limit)|(larger|longer|more) than the (maximum )?context",
     re.IGNORECASE,
 )
+MAX_RESPONSE_BYTES = 1_000_000  # far beyond any reply or list of models; a broken server may send without end
+MAX_PAGE_CHARACTERS = 4_000  # of a response in which the server's own message is looked for
+
+
+class ResponseStatusError(CallFailedError):
+    """The server answered with an HTTP error status. `reason` is the server's own message."""
+
+    def __init__(self, message: str, *, status: int, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+class _StatusError(Exception):
+    """An HTTP error status, before it is known what it says of the model."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.text = _server_message(body)
 
 
 class OllamaHost:
@@ -58,7 +79,9 @@ class OllamaHost:
         # server has closed in the meantime would look like a dead server.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=KEEPALIVE_SECONDS)
         verify = address.startswith("https")  # loading certificates takes 30 ms, so only where they are needed
-        options: dict[str, Any] = {"timeout": timeout, "limits": limits, "verify": verify}
+        # Uncompressed, so that a few bytes cannot become gigabytes: see `_received`.
+        headers = {"Accept-Encoding": "identity"}
+        options: dict[str, Any] = {"timeout": timeout, "limits": limits, "verify": verify, "headers": headers}
         self._http = httpx.AsyncClient(base_url=address, trust_env=False, follow_redirects=False, **options)
 
     async def chat(self, request: dict[str, Any], *, seconds: float) -> ollama.ChatResponse:
@@ -67,8 +90,7 @@ class OllamaHost:
             try:
                 given = {name: value for name, value in request.items() if value is not None} | {"stream": False}
                 body = await asyncio.to_thread(_body, given)
-                answer = _json_object(await self._http.post("/api/chat", content=body, headers=JSON_HEADERS))
-                reply = ollama.ChatResponse.model_validate(answer)
+                reply = ollama.ChatResponse.model_validate(await self._object("POST", "/api/chat", content=body))
             except (httpx.RemoteProtocolError, httpx.ReadError) as error:
                 if "complete message body" in str(error) or "incomplete" in str(error):
                     await self._check_alive()  # if this raises, the host is down and the call is not at fault
@@ -81,21 +103,19 @@ class OllamaHost:
     async def get(self, path: str, *, seconds: float = QUERY_TIMEOUT_SECONDS) -> dict[str, Any]:
         """GET the JSON object at `path`."""
         async with self.within(seconds):
-            return _json_object(await self._http.get(path))
+            return await self._object("GET", path)
 
     async def post(
         self, path: str, payload: dict[str, Any], *, seconds: float = QUERY_TIMEOUT_SECONDS
     ) -> dict[str, Any]:
         """POST `payload` to `path` and return the JSON object of the response."""
         async with self.within(seconds, model=str(payload.get("model", ""))):
-            return _json_object(await self._http.post(path, json=payload))
+            return await self._object("POST", path, content=json.dumps(payload).encode())
 
     async def delete(self, path: str, payload: dict[str, Any], *, seconds: float = QUERY_TIMEOUT_SECONDS) -> None:
         """DELETE at `path` what `payload` names."""
         async with self.within(seconds, model=str(payload.get("model", ""))):
-            response = await self._http.request("DELETE", path, json=payload)
-            if not response.is_success:
-                raise ollama.ResponseError(response.text, response.status_code)
+            await self._fetch("DELETE", path, content=json.dumps(payload).encode())
 
     async def lines(self, path: str, payload: dict[str, Any], *, max_gap: float) -> AsyncIterator[dict[str, Any]]:
         """POST `payload` to `path` and yield the JSON objects of the stream, at most `max_gap` seconds apart."""
@@ -105,16 +125,17 @@ class OllamaHost:
             self.within(None, model=model),
             self._http.stream("POST", path, json=payload, timeout=timeout) as response,
         ):
-            if response.is_error:
-                await response.aread()
-                _json_object(response)
-            async for line in response.aiter_lines():
-                if not line.strip():
-                    continue
-                part = json.loads(line)
+            if not response.is_success:
+                raise _StatusError(response.status_code, await self._received(response))
+            lines = self._lines_of(response)
+            while True:
+                async with asyncio.timeout(max_gap):  # httpx's limit alone would accept a byte now and then
+                    line = await anext(lines, None)
+                if line is None:
+                    break
+                part = _json_object(line)
                 if part.get("error"):
-                    reason = one_line(_without_markup(str(part["error"])), MAX_MESSAGE_CHARACTERS)
-                    raise CallFailedError(f"{self.address}: {reason}")
+                    raise CallFailedError(f"{self.address}: {_short(str(part['error']))}")
                 yield part
 
     async def close(self) -> None:
@@ -139,17 +160,53 @@ class OllamaHost:
             ) from error
         except (ConnectionError, httpx.NetworkError, httpx.ConnectTimeout) as error:
             raise HostDownError(f"Ollama at {self.address} is not responding: start it with `ollama serve`") from error
-        except ollama.ResponseError as error:
-            raise self._status_error(error.status_code, str(error.error), model) from error
+        except _StatusError as error:
+            raise self._status_error(error.status, error.text, model) from error
         except Exception as error:
-            reason = one_line(_without_markup(str(error)), MAX_MESSAGE_CHARACTERS)
             raise CallFailedError(
-                f"{self.address} sent an unreadable response ({type(error).__name__}): {reason}"
+                f"{self.address} sent an unreadable response ({type(error).__name__}): {_short(str(error))}"
             ) from error
+
+    async def _object(self, method: str, path: str, *, content: bytes | None = None) -> dict[str, Any]:
+        return _json_object(await self._fetch(method, path, content=content))
+
+    async def _fetch(self, method: str, path: str, *, content: bytes | None = None, **options: Any) -> bytes:
+        """The body of a successful response. Raises _StatusError, httpx's errors, or CallFailedError if it is huge."""
+        async with self._http.stream(method, path, content=content, headers=JSON_HEADERS, **options) as response:
+            body = await self._received(response)
+        if not response.is_success:
+            raise _StatusError(response.status_code, body)
+        return body
+
+    async def _received(self, response: httpx.Response) -> bytes:
+        """A response's body; of an error only the beginning. Raises CallFailedError beyond MAX_RESPONSE_BYTES."""
+        coding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if coding not in ("", "identity") and response.is_success:
+            raise CallFailedError(f"{self.address} sent a compressed response, which was not asked for")
+        body = bytearray()
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > MAX_RESPONSE_BYTES:
+                if response.is_success:
+                    raise CallFailedError(f"{self.address} sent more than {MAX_RESPONSE_BYTES / 1e6:g} MB")
+                break
+        return bytes(body)
+
+    async def _lines_of(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """A response's lines that are not blank. Raises CallFailedError for one beyond MAX_RESPONSE_BYTES."""
+        rest = b""
+        async for part in response.aiter_raw():
+            *lines, rest = (rest + part).split(b"\n")
+            for line in filter(bytes.strip, lines):
+                yield line
+            if len(rest) > MAX_RESPONSE_BYTES:
+                raise CallFailedError(f"{self.address} sent a line of more than {MAX_RESPONSE_BYTES / 1e6:g} MB")
+        if rest.strip():
+            yield rest
 
     def _status_error(self, status: int, text: str, model: str) -> DescribeError:  # noqa: PLR0911  # a table
         """Our error for an HTTP status and its text."""
-        text = one_line(_without_markup(text), MAX_MESSAGE_CHARACTERS) or "no reason given"
+        text = text or "no reason given"
         match status:
             case HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.TOO_MANY_REQUESTS:
                 return HostBusyError(f"{self.address} is overloaded: {text}")
@@ -170,7 +227,7 @@ class OllamaHost:
             return ImageTooLargeError(failure)
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and RUNNER_CRASHED.search(text):
             return RunnerCrashedError(failure)
-        return CallFailedError(failure)
+        return ResponseStatusError(failure, status=status, reason=text)
 
     def pull_command(self, model: str) -> str:
         """The command that installs a model on this server."""
@@ -179,7 +236,7 @@ class OllamaHost:
 
     async def _check_alive(self) -> None:
         """Raise the httpx error if the server no longer responds."""
-        await self._http.get("/api/version", timeout=httpx.Timeout(QUERY_TIMEOUT_SECONDS, connect=1))
+        await self._fetch("GET", "/api/version", timeout=httpx.Timeout(QUERY_TIMEOUT_SECONDS, connect=1))
 
 
 def _body(request: dict[str, Any]) -> bytes:
@@ -191,15 +248,25 @@ def _body(request: dict[str, Any]) -> bytes:
     return json.dumps(request | {"messages": messages}).encode()
 
 
-def _json_object(response: httpx.Response) -> dict[str, Any]:
-    if not response.is_success:
-        raise ollama.ResponseError(response.text, response.status_code)
-    value = response.json()
+def _json_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a response. Raises ValueError or TypeError."""
+    value = parse_json(body.decode("utf-8", "replace"))
     if not isinstance(value, dict):
         raise TypeError(f"expected a JSON object, got {type(value).__name__}")
     return value
 
 
-def _without_markup(text: str) -> str:
-    """A server's text without HTML tags: proxies send whole pages."""
-    return re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text, flags=re.DOTALL | re.IGNORECASE)
+def _server_message(body: bytes) -> str:
+    """The server's own message in the body of an error, on one line."""
+    text = body.decode("utf-8", "replace")
+    try:
+        value = parse_json(text)
+    except ValueError:
+        value = text
+    return _short(str(value.get("error") or "") if isinstance(value, dict) else str(value))
+
+
+def _short(text: str) -> str:
+    """A server's text on one short line, without HTML tags: proxies send whole pages."""
+    text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", text[:MAX_PAGE_CHARACTERS], flags=re.DOTALL | re.IGNORECASE)
+    return one_line(text, MAX_MESSAGE_CHARACTERS)

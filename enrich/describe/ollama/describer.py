@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import ollama
@@ -19,11 +20,13 @@ from enrich.describe.describer import (
     ReplyWarning,
 )
 from enrich.describe.image import EdgeLimits, fit, warm_up_image
+from enrich.describe.json_parser import storable, token_count
 from enrich.describe.ollama import models as ollama_models
-from enrich.describe.ollama.client import OllamaHost
+from enrich.describe.ollama.client import OllamaHost, ResponseStatusError
 from enrich.describe.ollama.models import InstalledModel, LoadedModel, PullProgress, suggest_model, traits_for
+from enrich.describe.ollama.optional_fields import OptionalFields
 from enrich.describe.prompt import prompt_for, prompt_version, reply_schema
-from enrich.describe.reply import read_reply, storable
+from enrich.describe.reply import MAX_REPLY_CHARACTERS, read_reply
 from enrich.errors import ImageTooLargeError, ModelError
 from enrich.settings import Settings
 
@@ -47,6 +50,7 @@ class OllamaDescriber:
         self._open: dict[str, OllamaHost] = {}
         self._found: dict[str, InstalledModel] = {}
         self._last_answer: dict[str, float] = {}
+        self._optional = OptionalFields()
 
     async def check(self, host: str) -> None:
         """Check that `host` has the model, with vision and not in the cloud. Loads nothing. Raises as `prepare`."""
@@ -59,6 +63,7 @@ class OllamaDescriber:
         Raises HostDownError, HostBusyError, ModelError, CallTimeoutError or CallFailedError.
         """
         self._found.pop(host, None)
+        self._optional.guess_again(host)
         found = await self._find(host)
         warm_up = Question((Image(warm_up_image(), 0.0),), language=self._settings.language)
         await self._chat(warm_up, host=host, seconds=self._settings.load_seconds, max_tokens=1)
@@ -152,6 +157,8 @@ class OllamaDescriber:
     def _call(
         self, reply: ollama.ChatResponse, found: InstalledModel, *, host: str, version: str, seconds: float
     ) -> Call:
+        raw_reply, is_whole = _reply_text(reply)
+        load = min(max(reply.load_duration or 0, 0), int(seconds * NANOSECONDS))  # a part of the call
         return Call(
             describer=self.name,
             model=self.model,
@@ -159,11 +166,11 @@ class OllamaDescriber:
             host=host,
             prompt_version=version,
             latency_seconds=seconds,
-            load_seconds=(reply.load_duration or 0) / NANOSECONDS,
-            prompt_tokens=reply.prompt_eval_count,
-            output_tokens=reply.eval_count,
-            raw_reply=_reply_text(reply),
-            warnings=(ReplyWarning(Problem.CUT_OFF),) if reply.done_reason == "length" else (),
+            load_seconds=load / NANOSECONDS,
+            prompt_tokens=token_count(reply.prompt_eval_count),
+            output_tokens=token_count(reply.eval_count),
+            raw_reply=raw_reply,
+            warnings=() if is_whole and reply.done_reason != "length" else (ReplyWarning(Problem.CUT_OFF),),
         )
 
     async def _chat(self, question: Question, *, host: str, seconds: float, max_tokens: int) -> ollama.ChatResponse:
@@ -213,25 +220,62 @@ class OllamaDescriber:
         seconds: float,
     ) -> ollama.ChatResponse:
         defaults = {"temperature": 0.0, "num_ctx": self._settings.num_ctx or self.traits.num_ctx}
-        reply = await self._host(host).chat(
-            {
-                "model": self.model,
-                "messages": [{"role": "user", "content": prompt, "images": list(images)}],
-                "format": schema if self.traits.json_schema else None,
-                "options": defaults | options | self._settings.ollama_options,
-                "keep_alive": self._settings.keep_alive,
-                "think": False,
-            },
-            seconds=seconds,
-        )
+        request = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": prompt, "images": list(images)}],
+            "format": schema if self.traits.json_schema else None,
+            "options": defaults | options | self._settings.ollama_options,
+            "keep_alive": self._settings.keep_alive,
+            "think": False,
+        }
+        reply = await self._reply_to(self._optional.without_refused(host, request), host, seconds)
         self._last_answer[host] = time.monotonic()
         return reply
 
+    async def _reply_to(self, request: dict[str, Any], host: str, seconds: float) -> ollama.ChatResponse:
+        """The host's reply; without the fields it refuses, if it refuses some."""
+        try:
+            reply = await self._host(host).chat(request, seconds=seconds)
+        except ResponseStatusError as error:
+            other = await self._reply_without(request, error, host, seconds)
+            if other is None:
+                raise
+            return other
+        self._optional.accepted(host, request)
+        return reply
 
-def _reply_text(reply: ollama.ChatResponse) -> str:
-    """The reply as it is stored. Separate thinking is put before it in the tags that models use."""
-    content, thinking = reply.message.content or "", reply.message.thinking
-    return storable(f"<think>{thinking}</think>{content}" if thinking else content)
+    async def _reply_without(
+        self, request: dict[str, Any], error: ResponseStatusError, host: str, seconds: float
+    ) -> ollama.ChatResponse | None:
+        """The host's reply to the request without the fields it refuses; None if they are not why it failed."""
+        for other in self._optional.alternatives(host, request, error):
+            found = await self._first_reply([other], host, seconds)
+            if found is not None:
+                narrower = self._optional.narrower(request, other, error)
+                accepted, reply = await self._first_reply(narrower, host, seconds) or found
+                self._optional.refused(host, self.model, request, accepted)
+                return reply
+        return None
+
+    async def _first_reply(
+        self, requests: Sequence[dict[str, Any]], host: str, seconds: float
+    ) -> tuple[dict[str, Any], ollama.ChatResponse] | None:
+        """The first of these requests that the host does not refuse, and its reply; None if it refuses all."""
+        for request in requests:
+            with suppress(ResponseStatusError):
+                return request, await self._host(host).chat(request, seconds=seconds)
+        return None
+
+
+def _reply_text(reply: ollama.ChatResponse) -> tuple[str, bool]:
+    """The reply as it is stored, and whether that is all of it.
+
+    Separate thinking is put before it in the tags that models use.
+    """
+    content, thinking = reply.message.content or "", reply.message.thinking or ""
+    is_whole = max(len(content), len(thinking)) <= MAX_REPLY_CHARACTERS
+    content, thinking = content[:MAX_REPLY_CHARACTERS], thinking[:MAX_REPLY_CHARACTERS]
+    return storable(f"<think>{thinking}</think>{content}" if thinking else content), is_whole
 
 
 def _cloud_message(model: str) -> str:

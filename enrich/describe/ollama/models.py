@@ -14,10 +14,12 @@ from enrich.describe.ollama.client import OllamaHost
 from enrich.errors import CallFailedError, ModelError
 from enrich.model_names import full_name, is_same_model
 from enrich.settings import SUGGESTED_GB
+from enrich.wording import one_line
 
 UNVERIFIED = "unverified"
 PULL_STALL_SECONDS = 300.0  # a download without progress for this long has failed
 REMOVE_TIMEOUT_SECONDS = 60.0  # deleting gigabytes takes time on a slow disk
+MAX_TEXT_CHARACTERS = 250  # of a name or a digest
 VISION_FAMILIES = ("clip", "mllama")  # families of vision models on servers that do not list capabilities
 
 
@@ -148,11 +150,11 @@ def is_cloud(name: str, entry: Mapping[str, Any]) -> bool:
 async def list_installed(host: OllamaHost) -> list[InstalledModel]:
     """List the server's models, vision models first. Raises DescribeError's subclasses."""
     tags, loaded = await asyncio.gather(host.get("/api/tags"), list_loaded(host))
-    entries = [entry for entry in tags.get("models") or [] if isinstance(entry, dict)]
+    entries = _entries(tags, host)
     by_digest = {model.digest: model for model in loaded}
     sees = await asyncio.gather(*(_sees(host, entry) for entry in entries))
     models = [
-        _model(entry, sees=can_see, loaded=by_digest.get(str(entry.get("digest"))))
+        _model(entry, sees=can_see, loaded=by_digest.get(_text(entry.get("digest"))))
         for entry, can_see in zip(entries, sees, strict=True)
     ]
     return sorted(models, key=lambda model: (not model.sees, model.name))
@@ -161,10 +163,10 @@ async def list_installed(host: OllamaHost) -> list[InstalledModel]:
 async def find_model(host: OllamaHost, name: str) -> InstalledModel | None:
     """Find the model `name`; None if the server does not have it. Raises DescribeError's subclasses."""
     tags, loaded = await asyncio.gather(host.get("/api/tags"), list_loaded(host))
-    for entry in tags.get("models") or []:
-        if isinstance(entry, dict) and is_same_model(name, str(entry.get("name") or entry.get("model"))):
+    for entry in _entries(tags, host):
+        if is_same_model(name, _name(entry)):
             by_digest = {model.digest: model for model in loaded}
-            return _model(entry, sees=await _sees(host, entry), loaded=by_digest.get(str(entry.get("digest"))))
+            return _model(entry, sees=await _sees(host, entry), loaded=by_digest.get(_text(entry.get("digest"))))
     return None
 
 
@@ -173,13 +175,12 @@ async def list_loaded(host: OllamaHost) -> list[LoadedModel]:
     answer = await host.get("/api/ps")
     return [
         LoadedModel(
-            name=str(entry.get("name") or entry.get("model") or ""),
-            digest=str(entry.get("digest") or ""),
-            size_bytes=int(entry.get("size") or 0),
-            gpu_bytes=int(entry.get("size_vram") or 0),
+            name=_name(entry),
+            digest=_text(entry.get("digest")),
+            size_bytes=_bytes(entry.get("size")),
+            gpu_bytes=_bytes(entry.get("size_vram")),
         )
-        for entry in answer.get("models") or []
-        if isinstance(entry, dict)
+        for entry in _entries(answer, host)
     ]
 
 
@@ -187,7 +188,7 @@ async def pull(host: OllamaHost, name: str) -> AsyncIterator[PullProgress]:
     """Download a model to the server and yield the progress of each layer. Raises DescribeError's subclasses."""
     finished = False
     async for part in host.lines("/api/pull", {"model": name, "stream": True}, max_gap=PULL_STALL_SECONDS):
-        status = str(part.get("status") or "")
+        status = _text(part.get("status"))
         finished = status == "success"
         yield PullProgress(status, _count(part.get("completed"), part), _count(part.get("total"), part))
     if not finished:
@@ -201,18 +202,18 @@ async def remove(host: OllamaHost, name: str) -> None:
 
 def _count(value: Any, part: Mapping[str, Any]) -> int | None:
     """Bytes of a layer. Servers omit zero."""
-    return int(value or 0) if part.get("digest") else None
+    return _bytes(value) if part.get("digest") else None
 
 
 def _model(entry: Mapping[str, Any], *, sees: bool, loaded: LoadedModel | None) -> InstalledModel:
-    details = entry.get("details") or {}
-    name = str(entry.get("name") or entry.get("model") or "")
+    details = _details(entry)
+    name = _name(entry)
     return InstalledModel(
         name=name,
-        size_bytes=int(entry.get("size") or 0),
-        digest=str(entry.get("digest") or ""),
-        family=str(details.get("family") or ""),
-        parameter_size=str(details.get("parameter_size") or ""),
+        size_bytes=_bytes(entry.get("size")),
+        digest=_text(entry.get("digest")),
+        family=_text(details.get("family")),
+        parameter_size=_text(details.get("parameter_size")),
         sees=sees,
         is_cloud=is_cloud(name, entry),
         loaded=loaded is not None,
@@ -222,7 +223,7 @@ def _model(entry: Mapping[str, Any], *, sees: bool, loaded: LoadedModel | None) 
 
 async def _sees(host: OllamaHost, entry: Mapping[str, Any]) -> bool:
     """Whether it is a vision model: by the server's capabilities, or else by an image encoder."""
-    name = str(entry.get("name") or entry.get("model"))
+    name = _name(entry)
     capabilities = entry.get("capabilities")
     if capabilities is None and not is_cloud(name, entry):
         try:
@@ -232,7 +233,37 @@ async def _sees(host: OllamaHost, entry: Mapping[str, Any]) -> bool:
         capabilities = shown.get("capabilities")
         if capabilities is None and shown.get("projector_info"):
             return True
-    if capabilities is None:
-        families = (entry.get("details") or {}).get("families") or []
-        return any(family in VISION_FAMILIES for family in families)
+    if not isinstance(capabilities, list):
+        families = _details(entry).get("families")
+        return isinstance(families, list) and any(family in VISION_FAMILIES for family in families)
     return "vision" in capabilities
+
+
+# What a server says of its models may have any type. What has the wrong one counts as not said.
+
+
+def _entries(answer: Mapping[str, Any], host: OllamaHost) -> list[dict[str, Any]]:
+    """The entries with a name in a server's list of models. Raises CallFailedError if there is no list."""
+    models = answer.get("models")
+    if models is None:
+        models = []
+    if not isinstance(models, list):
+        raise CallFailedError(f"{host.address} sent an unreadable list of models: check that it is an Ollama server")
+    return [entry for entry in models if isinstance(entry, dict) and _name(entry)]
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return _text(entry.get("name")) or _text(entry.get("model"))
+
+
+def _details(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    details = entry.get("details")
+    return details if isinstance(details, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return one_line(value, MAX_TEXT_CHARACTERS) if isinstance(value, str) else ""
+
+
+def _bytes(value: Any) -> int:
+    return value if type(value) is int and value >= 0 else 0

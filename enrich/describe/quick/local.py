@@ -9,6 +9,7 @@ from typing import Any
 from enrich.describe.baseline import BASELINE_VERSION, LOCAL_HOST, BaselineDescriber
 from enrich.describe.describer import Call, Image, MotionHint, Problem, Question, ReplyWarning
 from enrich.describe.events import OTHER, known_events
+from enrich.describe.json_parser import parse_json
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.quick.protocol import (
     MAX_EXCITEMENT,
@@ -22,7 +23,7 @@ from enrich.describe.quick.protocol import (
     instructions,
 )
 from enrich.describe.quick.reply import context_name_warnings, read_items
-from enrich.describe.reply import read_reply
+from enrich.describe.reply import answer_in, read_reply
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError, HostError
 from enrich.settings import Settings
 
@@ -171,11 +172,12 @@ def _schema(events: Sequence[str]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _object(text: str) -> dict[str, Any]:
-    """The JSON object in a text; empty if there is none."""
+def _object(raw_reply: str) -> dict[str, Any]:
+    """The JSON object in a reply; empty if there is none."""
+    text = answer_in(raw_reply)
     first, last = text.find("{"), text.rfind("}")
     try:
-        value = json.loads(text[first : last + 1], strict=False) if 0 <= first < last else None
-    except (ValueError, RecursionError):
+        value = parse_json(text[first : last + 1]) if 0 <= first < last else None
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}

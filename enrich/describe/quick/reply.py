@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from enrich.describe.describer import Problem, ReplyWarning
 from enrich.describe.events import OTHER, match_event
+from enrich.describe.json_parser import objects_in, parse_json
 from enrich.describe.names import names_in, names_used
-from enrich.describe.quick.protocol import MAX_EXCITEMENT, MIN_EXCITEMENT, QuickAnswer
+from enrich.describe.quick.protocol import MAX_EXCITEMENT, MIN_EXCITEMENT, QuickAnswer, instructions
 from enrich.describe.reply import normal_terms, plain_line
+from enrich.describe.reply_checks import has_words, is_prompt_echo
 
 MAX_DESCRIPTION_CHARACTERS = 1_000
 
@@ -81,9 +83,10 @@ def context_name_warnings(answer: QuickAnswer, *, context: str, language: str) -
 
 
 def _answer(value: Mapping[str, Any], events: Sequence[str]) -> QuickAnswer | None:
-    """The answer in one JSON object; None if its description is empty."""
+    """The answer in one JSON object; None if its description is empty or repeats the prompt."""
     description = plain_line(value.get("description"))[:MAX_DESCRIPTION_CHARACTERS].strip()
-    if not description:
+    wording = instructions(context="", language="English", events=events)
+    if not has_words(description) or is_prompt_echo(description, wording, wording):
         return None
     return QuickAnswer(
         description=description,
@@ -96,7 +99,7 @@ def _answer(value: Mapping[str, Any], events: Sequence[str]) -> QuickAnswer | No
 def _excitement(value: Any) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return MIN_EXCITEMENT
     return min(max(number, MIN_EXCITEMENT), MAX_EXCITEMENT) if math.isfinite(number) else MIN_EXCITEMENT
 
@@ -104,26 +107,9 @@ def _excitement(value: Any) -> float:
 def _values(reply: str) -> list[Mapping[str, Any]]:
     """The JSON objects of the reply's list, as many as are complete."""
     try:
-        value = json.loads(reply, strict=False)
-    except (ValueError, RecursionError):
-        return _complete_objects(reply)
+        value = parse_json(reply)
+    except ValueError:
+        return list(objects_in(reply[reply.find("[") + 1 :], attempts=1))
     items = value.get("pictures") if isinstance(value, dict) else value
     items = items if isinstance(items, list) else [value]
     return [item for item in items if isinstance(item, dict)]
-
-
-def _complete_objects(reply: str) -> list[Mapping[str, Any]]:
-    """The JSON objects before the point where a reply was truncated."""
-    decoder = json.JSONDecoder(strict=False)
-    start = reply.find("[")
-    values: list[Mapping[str, Any]] = []
-    place = reply.find("{", start + 1)
-    while place >= 0:
-        try:
-            value, place = decoder.raw_decode(reply, place)
-        except (ValueError, RecursionError):
-            break
-        if isinstance(value, dict):
-            values.append(value)
-        place = reply.find("{", place)
-    return values
