@@ -7,6 +7,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from db.errors import StorageError
+from enrich.process import keep_files_private
 from pages.parts.plain import shown
 from pages.parts.session import library_problem
 from pages.parts.web.access import access_middleware
@@ -17,6 +18,7 @@ STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 4.5rem; padding-bottom: 3rem; }
 [data-testid=stButtonGroup] button, [data-testid=stBaseButton-primary] kbd { color: inherit !important; }
 </style>"""
+keep_files_private()  # uploads, and the files of jobs
 app = st.App(__file__, routes=routes(), middleware=access_middleware())
 PagesManager.uses_pages_directory = False  # else a first visitor's link opens a page without this file
 

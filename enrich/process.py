@@ -5,6 +5,7 @@ the boot time from the clock. There the identity uses seconds since boot plus a 
 every boot the same process ids are handed out at about the same times.
 """
 
+import os
 import socket
 import sys
 from datetime import UTC, datetime
@@ -20,6 +21,11 @@ CREATE_TIME_TOLERANCE_SECONDS = 2.0  # the boot time has a resolution of one sec
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BOOT_SECONDS = 1e8  # longer than any uptime; a float still resolves a quarter of a second at this size
 REMOTE_DEAD_SECONDS = 120  # without a heartbeat for this long, a run on another machine counts as dead
+
+
+def keep_files_private() -> None:
+    """Make the files that this process and its children create from now on accessible to their owner alone."""
+    os.umask(0o077)
 
 
 def this_process() -> ProcessIdentity:

@@ -3,6 +3,7 @@
 import re
 from datetime import datetime, timedelta
 
+FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet evaluates a cell that starts with one of these
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # Control characters that a terminal acts on, bidirectional overrides, and surrogates that no encoding can write.
 UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -86,6 +87,11 @@ def parse_duration(text: str) -> float:
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
         raise ValueError(f"{text!r} is not a duration: write 8h, 1h30m or 45s")
     return sum(float(number) * UNIT_SECONDS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
+
+
+def spreadsheet_text(text: str) -> str:
+    """Text for a CSV cell: quoted if a spreadsheet would evaluate it as a formula (OWASP, CSV injection)."""
+    return f"'{text}" if text.startswith(FORMULA_PREFIXES) else text
 
 
 def one_line(text: str | None, limit: int = 160) -> str:

@@ -33,6 +33,7 @@ from enrich.cli.demo import demo
 from enrich.cli.output import print_error, say
 from enrich.cli.signals import INTERRUPTED
 from enrich.errors import EveryFrameError
+from enrich.process import keep_files_private
 from enrich.wording import one_line
 
 # Typer vendors click and exports only this subclass of its errors. The base class is two steps up.
@@ -110,6 +111,7 @@ app.command()(demo)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit with its code."""
+    keep_files_private()
     if isinstance(sys.stdout, io.TextIOWrapper):  # an unencodable character must not abort a command
         if sys.stdout.isatty():
             sys.stdout.reconfigure(errors="replace")

@@ -23,7 +23,7 @@ from enrich.cli.options import (
 )
 from enrich.cli.output import STATUS_WORDS, as_json_text, print_error, print_json, print_json_line, print_table, say
 from enrich.errors import SettingsError
-from enrich.wording import format_count, format_duration, format_timestamp, one_line, printable
+from enrich.wording import format_count, format_duration, format_timestamp, one_line, printable, spreadsheet_text
 
 if TYPE_CHECKING:
     from db.queries import FrameRow, VideoRow
@@ -176,7 +176,9 @@ def _csv(frames: "list[FrameRow]") -> str:
 
 def _cell(value: object) -> object:
     if isinstance(value, list):
-        return "; ".join(str(entry["problem"]) if isinstance(entry, dict) else str(entry) for entry in value)
+        value = "; ".join(str(entry["problem"]) if isinstance(entry, dict) else str(entry) for entry in value)
+    if isinstance(value, str):
+        return spreadsheet_text(value.replace("\r\n", "\n").replace("\r", "\n"))  # csv does not quote a lone \r
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 

@@ -223,3 +223,15 @@ def test_remove_in_a_terminal_asks_for_confirmation(library):
     assert process.returncode == 130
     assert "Delete numbers: 6 images and 6 descriptions? The video file is kept." in out + err
     assert len(ask(library, "SELECT id FROM videos")) == 2
+
+
+def test_files_of_every_command_are_private(cli, standin, party, home):
+    """Those of the library folder: the command runs with the umask of most systems."""
+    for command in (["add", party], ["start"], ["enrich"], ["strip", "1", "--frame", "2"]):
+        said = run_process(*command)
+        assert said.code == 0, said.err
+    wait_until(lambda: states(home)[-1] == "finished", "frames are described")
+    cli("stop")
+    files = [home, *home.rglob("*")]
+    assert {"library.db", "logs", "frames"} <= {file.name for file in files}
+    assert [file for file in files if file.stat().st_mode & 0o077] == []

@@ -289,6 +289,22 @@ def test_csv_round_trip(cli, library):
     assert table["timestamp"][1] == 0.2
 
 
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-a", "@SUM(A1)", "\t=1"])
+def test_csv_cells_are_never_formulas(cli, library, text):
+    values = (text, json.dumps([text]))
+    change(library, 'UPDATE frames SET local_description = ?, local_tags = ? WHERE "index" = 0', *values)
+    [row, *_] = csv.DictReader(io.StringIO(cli("export", "1", "--format", "csv").out, newline=""))
+    assert (row["local_description"], row["local_tags"]) == (f"'{text}", f"'{text}")
+    assert float(row["timestamp"]) == 0.0, "numbers stay numbers"
+
+
+def test_line_ends_of_a_text_do_not_break_the_csv(cli, library):
+    change(library, 'UPDATE frames SET local_description = ? WHERE "index" = 0', "one\rtwo\r\nthree")
+    [row, *others] = csv.DictReader(io.StringIO(cli("export", "1", "--format", "csv").out, newline=""))
+    assert row["local_description"] == "one\ntwo\nthree"
+    assert len(others) == 5
+
+
 def test_json_round_trip(cli, library):
     wrote_something(library)
     said = cli("export", "numbers", "--format", "json")

@@ -12,7 +12,7 @@ import streamlit as st
 from db.costs import ModelCost
 from enrich.costs import CostComparison, CostSummary, VideoCostSummary, electricity_text, rows, summary_line
 from enrich.settings import Settings
-from enrich.wording import format_count, format_duration, format_usd, one_line
+from enrich.wording import format_count, format_duration, format_usd, one_line, spreadsheet_text
 from pages.parts.plain import plain, shown
 
 NO_VALUE = "–"
@@ -22,7 +22,6 @@ BAR_HEIGHT, MARGIN_HEIGHT, LEGEND_HEIGHT, LABEL_WIDTH = 40, 60, 60, 240  # pixel
 MOST_CHART_VIDEOS = 12
 TITLE_CHARACTERS = 28
 CSV_FILE = "everyframe-costs.csv"
-FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet evaluates a cell that starts with one of these
 DOLLAR_FORMAT = "$%.4f"
 PASS_LABELS = {"quick": "quick scan", "deep": "description", "audition": "model comparison"}
 
@@ -193,6 +192,5 @@ def to_csv(listed: list[dict[str, Any]]) -> str:
     writer = csv.DictWriter(out, fieldnames=list(listed[0]), lineterminator="\r\n")
     writer.writeheader()
     for row in listed:
-        title = shown(row["film"])
-        writer.writerow(row | {"film": f"'{title}" if title.startswith(FORMULA_PREFIXES) else title})
+        writer.writerow(row | {"film": spreadsheet_text(shown(row["film"]))})
     return out.getvalue()
