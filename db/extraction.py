@@ -283,4 +283,5 @@ def _has_work() -> ColumnElement[bool]:
 
 def delete_frames(connection: Connection, frame_ids: Collection[int]) -> None:
     """Delete frames that the video turned out not to have; their calls stay in `analyses`."""
-    connection.execute(delete(Frame).where(Frame.id.in_(frame_ids)))
+    if frame_ids:
+        connection.execute(delete(Frame).where(Frame.id.in_(frame_ids)))

@@ -59,10 +59,9 @@ def stored_value(file: Path) -> str:
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(draft, secrets.token_hex(VALUE_CHARACTERS // 2))
-        if file.exists():  # damaged, for example by a power cut
-            draft.replace(file)
-        else:
-            _publish(draft, file)
+        if file.exists() and not _read(file):  # damaged, for example by a power cut
+            file.unlink(missing_ok=True)
+        _publish(draft, file)
     except OSError:
         return _read(file)
     finally:

@@ -85,7 +85,7 @@ def verify(
             _check_video(library, video, images, findings, quick=quick, repair=repair, on_progress=on_progress)
             if is_extracted:
                 find_orphans(library, video, findings, repair=repair)
-        except SQLAlchemyError:  # the database, not the video
+        except (SQLAlchemyError, StorageError):  # the database, not the video
             raise
         except Exception as error:  # noqa: BLE001  # the other videos are still checked
             findings.add(FindingKind.UNCHECKED, video, _reason(error))
@@ -145,8 +145,13 @@ def _check_video(
         except (ImageStorageError, DiskFullError) as error:
             findings.add(FindingKind.UNCHECKED, video, str(error))
             return
-        except VideoError as error:
-            findings.add(FindingKind.UNDECODED, video, str(error))
+        except (SQLAlchemyError, StorageError):
+            raise
+        except Exception as error:  # noqa: BLE001  # such as an IndexError of PyAV: the other videos are still checked
+            reason = (
+                str(error) if isinstance(error, VideoError) else f"{video.path} cannot be decoded ({_reason(error)})"
+            )
+            findings.add(FindingKind.UNDECODED, video, reason)
             has_file = False
             images.check_files(has_file=False)
     is_trusted = has_file and not findings.has(video, FindingKind.DAMAGED)

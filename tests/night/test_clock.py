@@ -88,7 +88,7 @@ async def test_pending_retry_runs_although_the_clock_was_set_back(
     """The clock is set back while a frame waits for its retry."""
     monkeypatch.setattr(result_writer, "RETRY_PAUSE_SECONDS", 0.5)
     standin.behave(delay=0.02)
-    standin.play(Trick.ERROR, frames={3}, times=1)
+    standin.play(Trick.HTML, frames={3}, times=1)
     workspace.add(numbered_clip(tmp_path / "film.mp4", frames=20))
     async with Running(workspace, RunOptions()) as running:
         await until(lambda: workspace.attempts() == 1, "a frame has failed once")

@@ -276,7 +276,6 @@ ERRORS = {
     "FFmpeg without permission": (av.PermissionError(errno.EPERM, "Operation not permitted"), DecodingError),
     "FFmpeg without space": (av.OSError(errno.ENOSPC, "No space left on device"), DecodingError),
     "FFmpeg with damaged data": (av.InvalidDataError(errno.EINVAL, "Invalid data"), DecodingError),
-    "a codec": (IndexError("list index out of range"), DecodingError),
 }
 
 

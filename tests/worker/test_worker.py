@@ -101,7 +101,7 @@ async def test_frames_are_described_while_their_video_is_decoded(
     """Decoding is blocked after its first frames until one of them is described."""
     workspace.add(clip(frames=30))
     monkeypatch.setattr(extract_task, "BATCH_FRAMES", 5)
-    saved = extract_task._save
+    saved = extract_task._FrameWriter.save
     described: list[int] = []
 
     def save(*arguments: object) -> None:
@@ -111,7 +111,7 @@ async def test_frames_are_described_while_their_video_is_decoded(
             assert workspace.video().extraction_status == "extracting"
         saved(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(extract_task, "_save", save)
+    monkeypatch.setattr(extract_task._FrameWriter, "save", save)
     await workspace.enrich()
     assert described
     assert described[0] < 30
@@ -174,14 +174,14 @@ async def test_video_removed_during_decoding_leaves_no_images(
 ) -> None:
     monkeypatch.setattr(extract_task, "BATCH_FRAMES", 5)
     workspace.add(clip(frames=60), clip(frames=10, first=700))
-    saved = extract_task._save
+    saved = extract_task._FrameWriter.save
 
     def save(*arguments: object) -> None:
         saved(*arguments)  # type: ignore[arg-type]
         if workspace.ask("SELECT 1 FROM videos WHERE id = 1"):
             workspace.remove(1)
 
-    monkeypatch.setattr(extract_task, "_save", save)
+    monkeypatch.setattr(extract_task._FrameWriter, "save", save)
     fingerprint = workspace.video(1).fingerprint
     summary = await workspace.enrich()
     assert summary.is_good
