@@ -59,6 +59,10 @@ class ResponseStatusError(CallFailedError):
         self.reason = reason
 
 
+class RunnerStatusError(ResponseStatusError, RunnerCrashedError):
+    """The server reported that its model runner ended during the call."""
+
+
 class _StatusError(Exception):
     """An HTTP error status, before it is known what it says of the model."""
 
@@ -151,8 +155,7 @@ class OllamaHost:
         except DescribeError:
             raise
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout) as error:
-            limit = "in time" if seconds is None else f"within {seconds:g} seconds"
-            raise CallTimeoutError(f"{self.address} did not answer {limit}") from error
+            raise no_answer_in_time(self.address, seconds) from error
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, ConnectionResetError) as error:
             raise ConnectionLostError(
                 f"Ollama at {self.address} closed the connection during a call: see its log, or start it with "
@@ -225,9 +228,8 @@ class OllamaHost:
         failure = f"{self.address} returned an error ({status}): {text}"
         if TOO_LARGE.search(text):
             return ImageTooLargeError(failure)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and RUNNER_CRASHED.search(text):
-            return RunnerCrashedError(failure)
-        return ResponseStatusError(failure, status=status, reason=text)
+        is_crash = status >= HTTPStatus.INTERNAL_SERVER_ERROR and RUNNER_CRASHED.search(text)
+        return (RunnerStatusError if is_crash else ResponseStatusError)(failure, status=status, reason=text)
 
     def pull_command(self, model: str) -> str:
         """The command that installs a model on this server."""
@@ -237,6 +239,12 @@ class OllamaHost:
     async def _check_alive(self) -> None:
         """Raise the httpx error if the server no longer responds."""
         await self._fetch("GET", "/api/version", timeout=httpx.Timeout(QUERY_TIMEOUT_SECONDS, connect=1))
+
+
+def no_answer_in_time(address: str, seconds: float | None) -> CallTimeoutError:
+    """The error for a server that exceeded a time limit; None: the limit of a part of its response."""
+    limit = "in time" if seconds is None else f"within {seconds:g} seconds"
+    return CallTimeoutError(f"{address} did not answer {limit}")
 
 
 def _body(request: dict[str, Any]) -> bytes:
