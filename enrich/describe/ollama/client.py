@@ -40,10 +40,11 @@ RUNNER_CRASHED = re.compile(
     r"|exit status|signal: |unexpectedly stopped",
     re.IGNORECASE,
 )
-# What Ollama and llama.cpp say when the tokens of the image do not fit.
+# What Ollama and llama.cpp say when the tokens of the image do not fit. Limits of time and rate are exceeded, too.
 TOO_LARGE = re.compile(
-    r"(prompt|input|image|request|payload|body)\b.{0,40}\b(too (long|large|big)|exceed)"
-    r"|exceed_context_size|exceeds?\b.{0,40}\b(context|limit)|(larger|longer|more) than the (maximum )?context",
+    r"\A(?!.*\b(time.?out|time limit|deadline|pending|rate)\b).*"
+    r"((prompt|input|image|request|payload|body)\b.{0,40}\b(too (long|large|big)|exceed)"
+    r"|exceed_context_size|exceeds?\b.{0,40}\b(context|limit)|(larger|longer|more) than the (maximum )?context)",
     re.IGNORECASE,
 )
 MAX_RESPONSE_BYTES = 1_000_000  # far beyond any reply or list of models; a broken server may send without end

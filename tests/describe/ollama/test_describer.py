@@ -228,6 +228,23 @@ async def test_ended_model_runner_is_recognized(describer, standin, monkeypatch,
         await describer.describe(question(), host=standin.address)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+        "the request exceeded its time limit",
+        "request failed: context deadline exceeded",
+    ],
+)
+async def test_exceeded_time_limit_is_no_image_too_large(describer, standin, monkeypatch, words):
+    await describer.prepare(standin.address)
+    monkeypatch.setitem(REFUSALS, Trick.ERROR, (HTTPStatus.INTERNAL_SERVER_ERROR, words))
+    standin.play(Trick.ERROR)
+    with pytest.raises(ResponseStatusError):
+        await describer.describe(question(size=(1024, 576)), host=standin.address)
+    assert len(standin.chats) == 1
+
+
 async def test_control_characters_of_a_server_are_not_shown(describer, standin, monkeypatch):
     hostile = (HTTPStatus.INTERNAL_SERVER_ERROR, "bad \x1b[31mmodel\u202e")
     monkeypatch.setitem(REFUSALS, Trick.ERROR, hostile)
