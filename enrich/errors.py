@@ -27,6 +27,7 @@ EveryFrameError                 base class
         ├── RunnerCrashedError  the host's model runner ended during the call, perhaps over the image
         ├── ImageTooLargeError  the host or the model takes no image of this size: a smaller one is sent
         ├── ResponseStatusError an HTTP error status (in `enrich.describe.ollama.client`)
+        │   └── RunnerStatusError  also a RunnerCrashedError: the host reported that its runner ended (there too)
         ├── RequestRefusedError the Claude API rejected the request (in `enrich.describe.claude.client`)
         └── NotFoundError       the object does not exist at Anthropic, or not for this key (there too)
 """

@@ -95,20 +95,17 @@ class EdgeLimits:
         """The long edge for `host` in pixels."""
         return self._reduced.get(host, self._edge)
 
-    def reduce(self, host: str, images: Sequence[bytes], reason: Exception) -> bool:
-        """`host` refused these images, as they were sent, as too large: halve the long edge for this host.
+    def reduce(self, host: str, edge: int, reason: Exception) -> None:
+        """`host` refused larger images for this reason, and took one with this long edge."""
+        if edge < self.of(host):
+            self._reduced[host] = edge
+            log.warning("%s: images are sent with a long edge of %d pixels from now on: %s", host, edge, reason)
 
-        Returns whether a smaller image is worth a try.
-        """
-        sent = max((long_edge(jpeg) for jpeg in images), default=0)
-        if sent > self.of(host):  # another request has reduced it in the meantime
-            return True
-        edge = sent // 2
-        if edge < MIN_REDUCED_EDGE_PIXELS:
-            return False
-        self._reduced[host] = edge
-        log.warning("%s: images are sent with a long edge of %d pixels from now on: %s", host, edge, reason)
-        return True
+
+def reduced_edge(images: Sequence[bytes]) -> int | None:
+    """The long edge to try after these images were refused as too large; None if smaller ones are not worth it."""
+    edge = max((long_edge(jpeg) for jpeg in images), default=0) // 2
+    return edge if edge >= MIN_REDUCED_EDGE_PIXELS else None
 
 
 def long_edge(jpeg: bytes) -> int:

@@ -25,19 +25,31 @@ MIN_SENTENCES = 4
 SHINGLE_WORDS = 8  # this many words in the prompt's order are no coincidence
 SHORT_FIELD_WORDS = 4  # the same for a tag
 ECHO_WORDS = 4  # a shorter passage of the prompt may be a coincidence
-ECHO_SHARE = 0.8  # of a reply's words are in passages of the prompt: the rest is too little to be an answer
+# With this share of its words in passages of the prompt, a reply is an echo: the rest is too little to be an answer.
+# Below SHINGLE_WORDS all must be: "a single frame of a video game" is an answer.
+ECHO_SHARE = 0.8
 WORDING_SHARE = 0.3  # of them are in passages of our own wording: a true text may repeat the user's context
 CHAT_MARKUP = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|<</?SYS>>|^\s*(?:USER|ASSISTANT|SYSTEM)\s*:", re.MULTILINE)
-CHAT_TURN = re.compile(r"<\|(?:im_start|start_header_id|user|assistant|system)\|>|\[/?INST\]|<</?SYS>>|<start_of_turn>")
-# Tokens that models' vocabularies reserve. A broken model or server writes them out.
+CHAT_TURN = re.compile(
+    r"<\|(?:im_start|start_header_id|user|assistant|system)\|>|<\|turn>|\[/?INST\]|<</?SYS>>|<start_of_turn>"
+)
+# Tokens that models' vocabularies reserve, and the name of a turn or a channel after the token that begins it.
+# A broken model or server writes them out.
 SPECIAL_TOKENS = re.compile(
-    r"<\|[^<>|\s]{1,40}\|>|<\uff5c[^<>\uff5c]{1,40}\uff5c>|</?(?:s|pad|unk|bos|eos|mask|cls|sep|eot|eod)>"
+    r"(?:<\|(?:im_start|start_header_id|turn|channel)\|?>|<start_of_turn>)\s*"
+    r"(?:(?:assistant|user|system|model|tool|analysis|commentary|final|thought)\b)?"
+    r"|<\|[^<>|\s]{1,40}\|>|<\uff5c[^<>\uff5c]{1,40}\uff5c>|</?(?:s|pad|unk|bos|eos|mask|cls|sep|eot|eod)>"
     r"|<(?:unused|extra_id_|reserved_token_|loc|seg)_?\d{1,5}>|<0x[0-9a-f]{2}>|<(?:start|end)_of_[a-z_]{2,20}>"
     r"|</?(?:image|img|video|audio)(?:_[a-z]{2,20})?>|<(?:img_context|image_soft_token|fim_[a-z]{2,10})>"
+    r"|<\|[a-z_]{2,20}>|<[a-z_]{2,20}\|>|\[(?:PAD|CONTROL_|UNUSED_?)\d{1,6}\]"
     r"|\[/?(?:INST|PAD|UNK|CLS|SEP|MASK|BOS|EOS|IMG|IMG_BREAK|IMG_END|TOOL_CALLS)\]|<</?SYS>>|[\u2581\ufffd]",
     re.IGNORECASE,
 )
-MARKUP = re.compile(r"<[^<>]*>")
+MARKUP = re.compile(r"<[^<>]*>|<[^<>\s]*\Z|```\w*")  # a long reply may be cut off within a token
+# What a chat template or a form puts before an answer.
+LABELS = re.compile(
+    r"[\W_]*(?:(?:assistant|user|system|model|answer|response|output|json|tags)\b[\W_]*)+", re.IGNORECASE
+)
 # What models write where they have nothing to say, or copy from a schema.
 PLACEHOLDERS = frozenset(
     (
@@ -79,8 +91,9 @@ def is_placeholder(text: str) -> bool:
 
 
 def has_words(text: str) -> bool:
-    """Whether a text has a letter outside markup: numbers and punctuation alone describe nothing."""
-    return LETTER.search(MARKUP.sub("", text)) is not None
+    """Whether a text has a word that is no markup or label: numbers and punctuation alone describe nothing."""
+    bare = MARKUP.sub(" ", text)
+    return LETTER.search(bare) is not None and LABELS.fullmatch(bare[:MAX_SEARCHED_CHARACTERS]) is None
 
 
 def opens_chat_turn(text: str) -> bool:
@@ -93,7 +106,8 @@ def is_prompt_echo(text: str, prompt: str, wording: str) -> bool:
     words = _words(text)
     if len(words) < ECHO_WORDS:
         return False
-    return _covered(words, prompt) >= ECHO_SHARE * len(words) and _covered(words, wording) >= WORDING_SHARE * len(words)
+    share = ECHO_SHARE if len(words) >= SHINGLE_WORDS else 1
+    return _covered(words, prompt) >= share * len(words) and _covered(words, wording) >= WORDING_SHARE * len(words)
 
 
 def _covered(words: list[str], prompt: str) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from enrich.describe.describer import Problem, PromptStyle, ReplyWarning
 from enrich.describe.prompt import FIELDS, prompt_for, reply_schema
-from enrich.describe.reply import read_reply
+from enrich.describe.reply import MAX_REPLY_CHARACTERS, read_reply
 from tests.describe.images import call, question
 
 EMPTY = (None, (ReplyWarning(Problem.EMPTY),))
@@ -20,7 +20,15 @@ TOKENS += [
     "[PAD]",
     "<extra_id_0>",
     "<|reserved_special_token_7|>",
+    "<|im_start|>assistant",
+    "<|start_header_id|>assistant<|end_header_id|>",
+    "<start_of_turn>model",
+    "<|turn>model",
+    "<turn|>",
+    "[PAD151645]",
+    "<\uff5cend\u2581of\u2581sentence\uff5c>",
 ]
+OPENING = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|turn>", "[INST]")
 
 
 def read(raw, **more):
@@ -34,7 +42,7 @@ def test_special_tokens_alone_are_empty(token):
         assert read(raw, prompt_style=PromptStyle.PLAIN) == EMPTY
 
 
-@pytest.mark.parametrize("token", [token for token in TOKENS if token not in ("<|im_start|>", "[INST]")])
+@pytest.mark.parametrize("token", [token for token in TOKENS if not token.startswith(OPENING)])
 def test_stray_special_tokens_are_removed(token):
     whole = json.dumps({"text": f"A man{token} walks.", "tags": [f"{token}man"]})
     for raw in (whole, f"{token}{whole}{token}"):
@@ -45,7 +53,7 @@ def test_stray_special_tokens_are_removed(token):
 
 def test_markup_of_another_chat_turn_is_flagged():
     description, warnings = read("<|im_start|>assistant\nA man walks.")
-    assert description.text == "assistant A man walks."
+    assert description.text == "A man walks."
     assert ReplyWarning(Problem.LEAKS_PROMPT) in warnings
 
 
@@ -77,6 +85,10 @@ NOTHING += [
     "---",
     "\ufffd\ufffd",
     "\U0001f600",
+    "Assistant:",
+    "model",
+    "### Answer:",
+    "```json",
 ]
 
 
@@ -113,6 +125,30 @@ def test_prompt_alone_is_empty(style):
 def test_schema_alone_is_empty(said):
     assert read(json.dumps(said)) == EMPTY
     assert read(f"```json\n{json.dumps(said, indent=2)}\n```") == EMPTY
+
+
+def test_token_cut_off_in_a_long_reply_is_empty():
+    assert read("<unused1234>" * (MAX_REPLY_CHARACTERS // 12 + 1)) == EMPTY
+
+
+SHORT = [
+    "A dog.",
+    "Dog",
+    "\u732b",
+    "\u72ac\u304c\u3044\u307e\u3059\u3002",
+    "\uac15\uc544\uc9c0",
+    "Nothing.",
+    "I cannot see any image.",
+]
+SHORT += ["A single frame of a video game.", "The model walks.", "An assistant helps a user.", "A white wall <3"]
+
+
+@pytest.mark.parametrize("text", SHORT)
+def test_short_answers_are_kept(text):
+    assert read(text)[0].text == text
+    assert read(text, prompt_style=PromptStyle.PLAIN) == (read(text)[0], ())
+    description, warnings = read(json.dumps({"text": text}))
+    assert (description.text, warnings) == (text, ())
 
 
 def test_words_beside_an_echo_are_kept_and_flagged():

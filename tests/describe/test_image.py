@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from enrich.describe.image import EdgeLimits, fit, fitted_size, is_baseline, warm_up_image
+from enrich.describe.image import EdgeLimits, fit, fitted_size, is_baseline, reduced_edge, warm_up_image
 from enrich.errors import CallFailedError
 from tests.clips import read_number
 from tests.describe.images import jpeg, numbered_jpeg, plain_jpeg, progressive
@@ -86,15 +86,18 @@ def test_strip_keeps_its_rows_between_bars():
     assert pixels[33:36, :, 0].max() < 80
 
 
-def test_long_edge_is_halved_for_a_host_that_takes_no_such_image():
+def test_long_edge_is_halved_until_images_are_too_small():
+    images = [fit(numbered_jpeg(1, (1024, 576)), 672)]
+    assert reduced_edge(images) == 336
+    assert reduced_edge([*images, fit(images[0], 336)]) == 336
+    assert reduced_edge([fit(images[0], 168)]) is None
+
+
+def test_long_edge_is_reduced_for_one_host_and_never_enlarged():
     limits = EdgeLimits(672)
-    images = [fit(numbered_jpeg(1, (1024, 576)), limits.of("a"))]
-    assert limits.reduce("a", images, CallFailedError("prompt too long"))
-    assert limits.reduce("a", images, CallFailedError("prompt too long"))  # of a request that was sent before
-    assert (limits.of("a"), limits.of("b")) == (336, 672)
-    assert limits.reduce("a", [fit(images[0], 336)], CallFailedError("prompt too long"))
-    assert not limits.reduce("a", [fit(images[0], 168)], CallFailedError("prompt too long"))
-    assert limits.of("a") == 168
+    limits.reduce("a", 168, CallFailedError("prompt too long"))
+    limits.reduce("a", 336, CallFailedError("prompt too long"))  # of a request that was sent before
+    assert (limits.of("a"), limits.of("b")) == (168, 672)
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 nothing more", numbered_jpeg(3)[:60]])

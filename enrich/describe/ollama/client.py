@@ -40,10 +40,11 @@ RUNNER_CRASHED = re.compile(
     r"|exit status|signal: |unexpectedly stopped",
     re.IGNORECASE,
 )
-# What Ollama and llama.cpp say when the tokens of the image do not fit.
+# What Ollama and llama.cpp say when the tokens of the image do not fit. Limits of time and rate are exceeded, too.
 TOO_LARGE = re.compile(
-    r"(prompt|input|image|request|payload|body)\b.{0,40}\b(too (long|large|big)|exceed)"
-    r"|exceed_context_size|exceeds?\b.{0,40}\b(context|limit)|(larger|longer|more) than the (maximum )?context",
+    r"\A(?!.*\b(time.?out|time limit|deadline|pending|rate)\b).*"
+    r"((prompt|input|image|request|payload|body)\b.{0,40}\b(too (long|large|big)|exceed)"
+    r"|exceed_context_size|exceeds?\b.{0,40}\b(context|limit)|(larger|longer|more) than the (maximum )?context)",
     re.IGNORECASE,
 )
 MAX_RESPONSE_BYTES = 1_000_000  # far beyond any reply or list of models; a broken server may send without end
@@ -57,6 +58,10 @@ class ResponseStatusError(CallFailedError):
         super().__init__(message)
         self.status = status
         self.reason = reason
+
+
+class RunnerStatusError(ResponseStatusError, RunnerCrashedError):
+    """The server reported that its model runner ended during the call."""
 
 
 class _StatusError(Exception):
@@ -151,8 +156,7 @@ class OllamaHost:
         except DescribeError:
             raise
         except (TimeoutError, httpx.ReadTimeout, httpx.WriteTimeout, httpx.PoolTimeout) as error:
-            limit = "in time" if seconds is None else f"within {seconds:g} seconds"
-            raise CallTimeoutError(f"{self.address} did not answer {limit}") from error
+            raise no_answer_in_time(self.address, seconds) from error
         except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError, ConnectionResetError) as error:
             raise ConnectionLostError(
                 f"Ollama at {self.address} closed the connection during a call: see its log, or start it with "
@@ -225,9 +229,8 @@ class OllamaHost:
         failure = f"{self.address} returned an error ({status}): {text}"
         if TOO_LARGE.search(text):
             return ImageTooLargeError(failure)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and RUNNER_CRASHED.search(text):
-            return RunnerCrashedError(failure)
-        return ResponseStatusError(failure, status=status, reason=text)
+        is_crash = status >= HTTPStatus.INTERNAL_SERVER_ERROR and RUNNER_CRASHED.search(text)
+        return (RunnerStatusError if is_crash else ResponseStatusError)(failure, status=status, reason=text)
 
     def pull_command(self, model: str) -> str:
         """The command that installs a model on this server."""
@@ -237,6 +240,12 @@ class OllamaHost:
     async def _check_alive(self) -> None:
         """Raise the httpx error if the server no longer responds."""
         await self._fetch("GET", "/api/version", timeout=httpx.Timeout(QUERY_TIMEOUT_SECONDS, connect=1))
+
+
+def no_answer_in_time(address: str, seconds: float | None) -> CallTimeoutError:
+    """The error for a server that exceeded a time limit; None: the limit of a part of its response."""
+    limit = "in time" if seconds is None else f"within {seconds:g} seconds"
+    return CallTimeoutError(f"{address} did not answer {limit}")
 
 
 def _body(request: dict[str, Any]) -> bytes:

@@ -19,10 +19,10 @@ from enrich.describe.describer import (
     Question,
     ReplyWarning,
 )
-from enrich.describe.image import EdgeLimits, fit, warm_up_image
+from enrich.describe.image import EdgeLimits, fit, reduced_edge, warm_up_image
 from enrich.describe.json_parser import storable, token_count
 from enrich.describe.ollama import models as ollama_models
-from enrich.describe.ollama.client import OllamaHost, ResponseStatusError
+from enrich.describe.ollama.client import OllamaHost, ResponseStatusError, no_answer_in_time
 from enrich.describe.ollama.models import InstalledModel, LoadedModel, PullProgress, suggest_model, traits_for
 from enrich.describe.ollama.optional_fields import OptionalFields
 from enrich.describe.prompt import prompt_for, prompt_version, reply_schema
@@ -197,17 +197,44 @@ class OllamaDescriber:
         host: str,
         seconds: float,
     ) -> ollama.ChatResponse:
-        """Send the images as large as the model can use, or smaller if the host takes no images of that size."""
+        """Send the images as large as the model can use, or smaller if the host takes no images of that size.
+
+        The time limit is that of all requests made for it: a smaller image or a refused field starts no new one.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._send_reduced(
+                    prompt, jpegs, schema=schema, options=options, host=host, seconds=seconds
+                )
+        except TimeoutError as error:
+            raise no_answer_in_time(host, seconds) from error
+
+    async def _send_reduced(
+        self,
+        prompt: str,
+        jpegs: Sequence[bytes],
+        *,
+        schema: dict[str, Any] | None,
+        options: dict[str, Any],
+        host: str,
+        seconds: float,
+    ) -> ollama.ChatResponse:
+        edge, reason = self._edges.of(host), None
         while True:
-            edge = self._edges.of(host)
             images = [await asyncio.to_thread(fit, jpeg, edge) for jpeg in jpegs]
             try:
-                return await self._send_fitted(
+                reply = await self._send_fitted(
                     prompt, images, schema=schema, options=options, host=host, seconds=seconds
                 )
             except ImageTooLargeError as error:
-                if not self._edges.reduce(host, images, error):
+                smaller = reduced_edge(images)
+                if smaller is None:
                     raise
+                edge, reason = smaller, error
+            else:
+                if reason is not None:
+                    self._edges.reduce(host, edge, reason)
+                return reply
 
     async def _send_fitted(
         self,

@@ -22,7 +22,7 @@ from enrich.describe.quick.protocol import (
     heading,
     instructions,
 )
-from enrich.describe.quick.reply import context_name_warnings, read_items
+from enrich.describe.quick.reply import context_name_warnings, read_items, repeats_instructions
 from enrich.describe.reply import answer_in, read_reply
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError, HostError
 from enrich.settings import Settings
@@ -97,7 +97,7 @@ class OllamaQuick:
         if item is not None:
             return item.answer, context_name_warnings(item.answer, context=context, language=language)
         description, warnings = read_reply(Question((Image(image.jpeg, image.timestamp),), context=context), call)
-        if description is None:
+        if description is None or repeats_instructions(description.text, self.events):
             return None, (ReplyWarning(Problem.EMPTY),)
         answer = QuickAnswer(description.text, description.tags, OTHER, MIN_EXCITEMENT)
         return answer, (*warnings, ReplyWarning(Problem.NOT_JSON))

@@ -82,11 +82,16 @@ def context_name_warnings(answer: QuickAnswer, *, context: str, language: str) -
     return tuple(ReplyWarning(Problem.CONTEXT_NAME, name) for name in names)
 
 
+def repeats_instructions(text: str, events: Sequence[str]) -> bool:
+    """Whether a text is nearly all taken from the quick pass's instructions."""
+    wording = instructions(context="", language="English", events=events)
+    return is_prompt_echo(text, wording, wording)
+
+
 def _answer(value: Mapping[str, Any], events: Sequence[str]) -> QuickAnswer | None:
     """The answer in one JSON object; None if its description is empty or repeats the prompt."""
     description = plain_line(value.get("description"))[:MAX_DESCRIPTION_CHARACTERS].strip()
-    wording = instructions(context="", language="English", events=events)
-    if not has_words(description) or is_prompt_echo(description, wording, wording):
+    if not has_words(description) or repeats_instructions(description, events):
         return None
     return QuickAnswer(
         description=description,

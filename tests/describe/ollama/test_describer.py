@@ -5,6 +5,7 @@ from http import HTTPStatus
 import pytest
 
 from enrich.describe.describer import Image, Pass, Problem, PromptStyle, Question, ReplyWarning
+from enrich.describe.ollama.client import OllamaHost, ResponseStatusError, RunnerStatusError
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.prompt import PROMPT_VERSION, prompt_for, reply_schema
 from enrich.errors import (
@@ -144,9 +145,9 @@ FAILURES = [
     (Trick.BAD_GATEWAY, ConnectionLostError, "is not responding"),
     (Trick.BUSY, HostBusyError, "is overloaded"),
     (Trick.MISSING, ModelError, "ollama pull llava:13b"),
-    (Trick.ERROR, RunnerCrashedError, "runner process has terminated"),
-    (Trick.CRASH, RunnerCrashedError, "model runner has unexpectedly stopped"),
-    (Trick.REFUSE, CallFailedError, "unable to make an embedding"),
+    (Trick.ERROR, RunnerStatusError, "runner process has terminated"),
+    (Trick.CRASH, RunnerStatusError, "model runner has unexpectedly stopped"),
+    (Trick.REFUSE, ResponseStatusError, "unable to make an embedding"),
     (Trick.HALF, CallFailedError, "closed the connection"),
     (Trick.HTML, CallFailedError, "unreadable response"),
     (Trick.BROKEN_JSON, CallFailedError, "unreadable response"),
@@ -193,6 +194,21 @@ async def test_image_too_large_at_any_size_fails_after_a_few_calls(describer, st
     with pytest.raises(ImageTooLargeError, match="413"):
         await describer.describe(question(size=(1024, 576)), host=standin.address)
     assert [one.sights[0].width for one in standin.chats] == [672, 336, 168]
+    standin.calm()
+    await describer.describe(question(size=(1024, 576)), host=standin.address)
+    assert standin.chats[-1].sights[0].width == 672  # the size was not the reason
+
+
+async def test_smaller_images_start_no_new_time_limit(settings, standin, monkeypatch):
+    async def refuse_slowly(*_, **__):
+        await asyncio.sleep(0.6)
+        raise ImageTooLargeError("prompt too long")
+
+    describer = OllamaDescriber(settings(call_seconds=1, load_seconds=1))
+    monkeypatch.setattr(OllamaHost, "chat", refuse_slowly)
+    with pytest.raises(CallTimeoutError, match="within 1 seconds"):
+        await describer.describe(question(size=(1024, 576)), host=standin.address)
+    await describer.close()
 
 
 @pytest.mark.parametrize(
@@ -210,6 +226,23 @@ async def test_ended_model_runner_is_recognized(describer, standin, monkeypatch,
     standin.play(Trick.ERROR)
     with pytest.raises(RunnerCrashedError, match="returned an error"):
         await describer.describe(question(), host=standin.address)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+        "the request exceeded its time limit",
+        "request failed: context deadline exceeded",
+    ],
+)
+async def test_exceeded_time_limit_is_no_image_too_large(describer, standin, monkeypatch, words):
+    await describer.prepare(standin.address)
+    monkeypatch.setitem(REFUSALS, Trick.ERROR, (HTTPStatus.INTERNAL_SERVER_ERROR, words))
+    standin.play(Trick.ERROR)
+    with pytest.raises(ResponseStatusError):
+        await describer.describe(question(size=(1024, 576)), host=standin.address)
+    assert len(standin.chats) == 1
 
 
 async def test_control_characters_of_a_server_are_not_shown(describer, standin, monkeypatch):

@@ -1,0 +1,39 @@
+"""The local quick pass asks a stand-in for Ollama."""
+
+import json
+
+import pytest
+
+from enrich.describe.quick.local import EMPTY_REPLY, OllamaQuick
+from enrich.describe.quick.protocol import LabelledImage, instructions
+from tests.describe.images import numbered_jpeg
+from tests.standin import Trick
+
+
+@pytest.fixture
+async def quick(settings):
+    made = OllamaQuick(settings(quick_model="llava:13b", quick_describer="ollama"))
+    yield made
+    await made.close()
+
+
+async def answer(quick, standin, reply):
+    standin.calm()
+    standin.play(Trick.SAYS, content=reply)
+    (result,) = await quick.ask([LabelledImage("F7", numbered_jpeg(7), 0.28)], context="", language="English")
+    return result
+
+
+async def test_instructions_in_a_quick_reply_are_no_description(quick, standin):
+    wording = instructions(context="", language="English", events=quick.events)
+    (meaning,) = [line for line in wording.splitlines() if line.startswith("- description: ")]
+    meaning = meaning.removeprefix("- description: ")
+    for reply in (wording, meaning, json.dumps({"description": meaning, "tags": ["dog"]})):
+        result = await answer(quick, standin, reply)
+        assert (result.answer, result.problem) == (None, EMPTY_REPLY)
+
+
+@pytest.mark.parametrize("reply", ["A dog runs.", json.dumps({"text": "A dog runs."}), '{"description": "A dog runs.'])
+async def test_quick_reply_of_another_form_is_understood(quick, standin, reply):
+    result = await answer(quick, standin, reply)
+    assert result.answer.description == "A dog runs."
