@@ -118,8 +118,8 @@ def finish_extraction(
     for frame_id, index in (places or {}).items():
         if index is not None:
             place_frame(connection, frame_id, index=index)
-    not_in_video = [frame_id for frame_id, index in (places or {}).items() if index is None]
-    connection.execute(delete(Frame).where(Frame.id.in_(not_in_video), ~_has_work()))
+    if not_in_video := [frame_id for frame_id, index in (places or {}).items() if index is None]:
+        connection.execute(delete(Frame).where(Frame.id.in_(not_in_video), ~_has_work()))
     save_checkpoint(connection, task.video_id, index=None, state=None)
     connection.execute(
         update(Video)
