@@ -4,15 +4,17 @@ A skim finds frames by seeking, so their index is unknown; extraction decodes th
 them its index when it reaches it. Every function runs in its caller's transaction.
 
 Each source frame is stood for once, whatever an interrupted extraction has stored: frames that extraction does not keep
-this time are deleted in the transaction that saves their neighbours. Those with a description or a person's work stay,
-and take their share of what the kept frame before them stands for.
+this time are deleted in the transaction that saves their neighbours. Those with a description or a person's work stay
+without an index. The end of the extraction places them by their timestamp, as it does with frames found by skimming:
+each takes its share of what the kept frame before it stands for. A stored index is never trusted, because it may be
+the error for which `verify --mend` had the video extracted again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, insert, or_, select, update
 
 from db import queue, store
 from db.models import (
@@ -82,24 +84,20 @@ def save_kept_frames(
     return count
 
 
+def settle_end(connection: Connection, task: queue.ClaimedTask, *, decoded: int, now: datetime) -> None:
+    """Leave no index at or after `decoded`, the number of source frames. Raises LeaseLostError."""
+    if queue.renew(connection, [task], now=now) != 1:
+        raise queue.LeaseLostError(f"the lease of {task.kind} task {task.id} was lost")
+    _settle(connection, task.video_id, decoded, None, ())
+
+
 def _settle(connection: Connection, video_id: int, begin: int, end: int | None, kept: Collection[float]) -> None:
     """Make `kept` (timestamps) the only frames with an index from `begin` on, before `end`: see the module."""
-    within = [Frame.video_id == video_id, Frame.index >= begin, Frame.index < end if end is not None else true()]
-    rows = connection.execute(
-        select(Frame.id, Frame.index.label("number"), Frame.timestamp, Frame.scene, _has_work().label("has_work"))
-        .where(*within)
-        .order_by(Frame.index, Frame.timestamp)
-    ).all()
-    others = {row.id for row in rows if row.timestamp not in kept}
-    if not others:
-        return
-    delete_frames(connection, [row.id for row in rows if row.id in others and not row.has_work])
-    left = [row for row in rows if row.id not in others or row.has_work]
-    scene = None
-    for row, following in zip(left, [*(row.number for row in left[1:]), end], strict=True):
-        scene = row.scene if row.id not in others else scene
-        changed = {"stands_for": max(0, following - row.number) if following is not None else 0, "scene": scene}
-        connection.execute(update(Frame).where(Frame.id == row.id).values(**changed))
+    stale = [Frame.video_id == video_id, Frame.index >= begin, Frame.timestamp.not_in(kept)]
+    if end is not None:
+        stale.append(Frame.index < end)
+    connection.execute(delete(Frame).where(*stale, ~_has_work()))
+    connection.execute(update(Frame).where(*stale).values(**dict.fromkeys(("index", "stands_for", "scene"))))
 
 
 def finish_extraction(
@@ -114,13 +112,14 @@ def finish_extraction(
     """Mark a video as extracted: `decoded` source frames, and `failures` that could not be decoded.
 
     `duration` (seconds) is stored if the file's header has none. `places` are the indexes of the frames that were
-    skimmed while it was decoded, by id; a frame without one is deleted. Raises LeaseLostError.
+    unplaced when it had been decoded, by id; a frame without one is deleted, unless it was described or a person worked
+    on it. Call `settle_end` first. Raises LeaseLostError.
     """
     for frame_id, index in (places or {}).items():
         if index is not None:
             place_frame(connection, frame_id, index=index)
-    delete_frames(connection, [frame_id for frame_id, index in (places or {}).items() if index is None])
-    _settle(connection, task.video_id, decoded, None, ())
+    if not_in_video := [frame_id for frame_id, index in (places or {}).items() if index is None]:
+        connection.execute(delete(Frame).where(Frame.id.in_(not_in_video), ~_has_work()))
     save_checkpoint(connection, task.video_id, index=None, state=None)
     connection.execute(
         update(Video)
@@ -223,7 +222,7 @@ def skimmed_places(connection: Connection, video_id: int) -> int:
 
 
 def unplaced_frames(connection: Connection, video_id: int) -> list[tuple[int, float]]:
-    """The ids and timestamps of frames that were found by skimming and have no index yet, in time order."""
+    """The ids and timestamps of frames that have no index (yet), in time order."""
     statement = select(Frame.id, Frame.timestamp).where(Frame.video_id == video_id, Frame.index.is_(None))
     return [(row.id, row.timestamp) for row in connection.execute(statement.order_by(Frame.timestamp))]
 
@@ -262,7 +261,7 @@ def extend_skim(connection: Connection, video_id: int, *, places: int) -> bool:
 
 
 def place_frame(connection: Connection, frame_id: int, *, index: int) -> None:
-    """Set the index of a frame found by skimming; it takes its share of what the kept frame before it stands for."""
+    """Set the index of an unplaced frame; it takes its share of what the kept frame before it stands for."""
     frame = connection.execute(select(Frame.video_id).where(Frame.id == frame_id)).one()
     before = connection.execute(
         select(Frame.id, Frame.index.label("number"), Frame.stands_for, Frame.scene)
@@ -279,9 +278,3 @@ def place_frame(connection: Connection, frame_id: int, *, index: int) -> None:
 
 def _has_work() -> ColumnElement[bool]:
     return or_(*(column.is_not(None) for column in WORK))
-
-
-def delete_frames(connection: Connection, frame_ids: Collection[int]) -> None:
-    """Delete frames that the video turned out not to have; their calls stay in `analyses`."""
-    if frame_ids:
-        connection.execute(delete(Frame).where(Frame.id.in_(frame_ids)))

@@ -105,9 +105,9 @@ def migrate(engine: Engine) -> Path | None:
     """Upgrade the schema to this version. Returns the path of the backup made before, if there was anything to back up.
 
     Missing indexes and triggers are recreated. Checks, copies and migrates under one write lock, so that two programs
-    that start at once take turns. Raises SchemaError for the database of another program or a newer one, if the backup
-    cannot be written, and if the migration fails; then nothing is changed. Raises StorageError for one that is damaged,
-    read-only or locked.
+    that start at once take turns. Raises SchemaError for the database of another program or a newer one, for one that
+    lacks a table or column, if the backup cannot be written, and if the migration fails; then nothing is changed.
+    Raises StorageError for one that is damaged, read-only or locked.
     """
     backup = None
     require_writable(engine)
@@ -124,7 +124,9 @@ def migrate(engine: Engine) -> Path | None:
                 return None
             try:
                 _upgrade(connection)
-                _recreate(connection, _missing(connection))
+                missing = _missing(connection)
+                _require_columns(missing, database_name(engine))
+                _recreate(connection, missing)
             except DatabaseError as error:
                 raise SchemaError(_migration_failed(database_name(engine), backup, error)) from error
     finally:
@@ -185,10 +187,14 @@ class _Missing:
 
 def _check_content(connection: Connection, name: str) -> None:
     missing = _missing(connection)
-    if missing.columns:
-        raise SchemaError(f"{name} lacks {_listed(missing.columns)}, although its schema is {REVISION}: {DAMAGED_STEP}")
+    _require_columns(missing, name)
     if missing.objects:
         raise IncompleteSchemaError(f"{name} lacks {_listed(missing.objects)}: run `{MIGRATE_COMMAND}` to recreate it")
+
+
+def _require_columns(missing: _Missing, name: str) -> None:
+    if missing.columns:
+        raise SchemaError(f"{name} lacks {_listed(missing.columns)}, which its schema should have: {DAMAGED_STEP}")
 
 
 def _missing(connection: Connection) -> _Missing:

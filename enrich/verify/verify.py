@@ -85,7 +85,7 @@ def verify(
             _check_video(library, video, images, findings, quick=quick, repair=repair, on_progress=on_progress)
             if is_extracted:
                 find_orphans(library, video, findings, repair=repair)
-        except (SQLAlchemyError, StorageError):  # the database, not the video
+        except (StorageError, SQLAlchemyError):  # the database, not the video
             raise
         except Exception as error:  # noqa: BLE001  # the other videos are still checked
             findings.add(FindingKind.UNCHECKED, video, _reason(error))
@@ -145,7 +145,7 @@ def _check_video(
         except (ImageStorageError, DiskFullError) as error:
             findings.add(FindingKind.UNCHECKED, video, str(error))
             return
-        except (SQLAlchemyError, StorageError):
+        except (StorageError, SQLAlchemyError):
             raise
         except Exception as error:  # noqa: BLE001  # such as an IndexError of PyAV: the other videos are still checked
             reason = (

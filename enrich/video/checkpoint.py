@@ -7,8 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, TypeAlias
-from zipfile import BadZipFile
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -52,12 +51,12 @@ def unpack(data: bytes) -> State:
         with np.load(BytesIO(data), allow_pickle=False) as file:
             text, *arrays = (file[name] for name in file.files)
         packed = json.loads(text.tobytes())
-        if packed["version"] != VERSION:
-            raise InvalidCheckpointError(f"version {packed['version']}")
-        state: State = _with_arrays(packed["state"], arrays)
-    except (ValueError, TypeError, LookupError, OSError, BadZipFile) as error:
+        version, state = packed["version"], _with_arrays(packed["state"], arrays)
+    except Exception as error:  # numpy, zipfile and zlib raise many kinds for damaged bytes
         raise InvalidCheckpointError(f"{type(error).__name__}: {error}") from error
-    return state
+    if version != VERSION:
+        raise InvalidCheckpointError(f"version {version}")
+    return cast("State", state)
 
 
 def _with_arrays(value: Any, arrays: list[np.ndarray]) -> Any:

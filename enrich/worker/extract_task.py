@@ -229,7 +229,9 @@ class _FrameWriter:
 
 
 def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding: Extraction) -> None:
-    """Mark the video as extracted, with an index for every skimmed frame."""
+    """Mark the video as extracted, with an index for every frame that has none yet."""
+    with writing(library.engine) as connection:
+        extraction.settle_end(connection, task, decoded=decoding.decoded, now=datetime.now(UTC))
     places: dict[int, int | None] = {}
     while True:
         with writing(library.engine) as connection:
@@ -244,7 +246,7 @@ def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding
                     places={frame_id: places[frame_id] for frame_id, _ in unplaced},
                 )
                 return
-        for frame_id, timestamp in unplaced:  # found after decoding had passed it, or at a time without a frame
+        for frame_id, timestamp in unplaced:  # found after decoding had passed it, or kept for its words only
             places[frame_id] = _index_at(library, video, timestamp)
 
 
@@ -256,5 +258,5 @@ def _index_at(library: Library, video: VideoRow, timestamp: float) -> int | None
         source = read_source_frame(video.path, timestamp=timestamp, near=(before.index, before.timestamp))
         if source.index is not None and source.timestamp == timestamp and source.index > before.index:
             return source.index
-    log.warning("%s has no source frame at %.6f s: skimmed frame dropped", video.title, timestamp)
+    log.warning("%s has no source frame at %.6f s: the frame gets no index", video.title, timestamp)
     return None

@@ -217,3 +217,13 @@ def test_migrations_import_no_code_of_this_project(path):
             imported.add(node.module or "")
 
     assert {name.partition(".")[0] for name in imported} & OURS == set()
+
+
+def test_stored_library_without_a_column_is_refused_and_not_changed(stored: Path) -> None:
+    with closing(sqlite3.connect(stored)) as connection:
+        connection.execute("ALTER TABLE frames DROP COLUMN motion")
+        before = list(connection.iterdump())
+    with pytest.raises(migrate.SchemaError, match=r"lacks frames\.motion, .*: restore a backup"):
+        open_library(f"sqlite:///{stored}")
+    with closing(sqlite3.connect(stored)) as connection:
+        assert list(connection.iterdump()) == before

@@ -3,11 +3,14 @@
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from db.errors import DatabaseLockedError
+from enrich.quick import frames
 from tests.cli.terminal import COMMAND, Terminal, ask, change, running, settled
 from tests.clips import numbered_clip
 from tests.quick.conftest import FRAMES
@@ -15,6 +18,7 @@ from tests.quick.test_killed import ANSWERED
 from tests.standin import StandIn
 from tests.standin_claude import ClaudeStandIn
 from tests.waiting import PATIENCE_SECONDS, wait_until
+from tests.worker.workspace import Workspace
 
 pytestmark = pytest.mark.slow
 
@@ -148,3 +152,16 @@ def test_undecodable_video_is_reported(
     assert done.err.startswith("everyframe: ")
     assert "Traceback" not in done.err
     assert claude.sent == []
+
+
+def test_locked_database_counts_no_attempt_at_the_video(
+    workspace: Workspace, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object, **__: object) -> None:
+        raise DatabaseLockedError("library.db is locked")
+
+    workspace.add(video)
+    monkeypatch.setattr(frames, "skim_video", locked)
+    with pytest.raises(DatabaseLockedError):
+        frames.ensure_frames(workspace.library, 1, wanted=8, stop=threading.Event())
+    assert (workspace.attempts(), workspace.tasks("skim")) == (0, {"todo": 1})

@@ -7,6 +7,7 @@ from typing import Any
 import av
 import pytest
 
+from db.errors import DatabaseLockedError
 from enrich.verify import images, rows
 from enrich.verify import verify as verify_module
 from enrich.verify.findings import FindingKind as Kind
@@ -108,3 +109,14 @@ def test_bad_files_are_findings_and_the_rest_is_checked(library: Workspace, tmp_
     result = verify(library.library)
     assert [(group.kind, group.title) for group in result.groups] == [(Kind.FILE, name) for name in names]
     assert result.videos == 7
+
+
+def test_a_database_that_cannot_be_read_is_no_finding_of_a_video(
+    library: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(*_: object, **__: object) -> None:
+        raise DatabaseLockedError("library.db is locked")
+
+    monkeypatch.setattr(verify_module, "check_status", locked)
+    with pytest.raises(DatabaseLockedError):
+        verify(library.library)

@@ -1,5 +1,7 @@
 """An extraction that continues at any of its checkpoints yields what it yields without an interruption."""
 
+import contextlib
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,3 +156,15 @@ def test_pickled_state_is_refused(tmp_path):
     np.savez(tmp_path / "state.npz", np.array([object()], dtype=object))
     with pytest.raises(InvalidCheckpointError):
         unpack((tmp_path / "state.npz").read_bytes())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_damaged_state_raises_no_other_error(seed):
+    draw = random.Random(seed)
+    data = pack({"a": np.arange(500), "b": [1, 2]})
+    for _ in range(100):
+        damaged = bytearray(data)
+        for _ in range(draw.choice((1, 3, 20))):
+            damaged[draw.randrange(len(data))] = draw.randrange(256)
+        with contextlib.suppress(InvalidCheckpointError):
+            unpack(bytes(damaged))

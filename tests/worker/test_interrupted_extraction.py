@@ -16,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
 from db import counts, editing, extraction, queue, store
 from db.engine import reading, writing
-from db.models import DEEP, TaskKind
+from db.models import DEEP, Frame, TaskKind
 from db.queries import VideoRow
 from enrich.clock import parse_hours
+from enrich.verify.findings import FindingKind
+from enrich.verify.verify import verify
 from enrich.video import extraction as video_extraction
 from enrich.video.selection import FrameSelection
 from enrich.worker import extract_task, skim_task
@@ -266,3 +269,59 @@ async def test_frames_of_an_interrupted_older_version_are_counted_once(workspace
     assert (texts[described], texts[edited]) == ("a described frame", "by a person")
     with reading(workspace.library.engine) as connection:
         assert counts.stored_counts(connection, 1) == counts.actual_counts(connection, 1)
+
+
+WRONG_POSITIONS = {  # of a described frame that extraction keeps, and of one that it does not
+    "far ahead": '"index" = 100',
+    "far back": '"index" = 1',
+    "that of another frame": '"index" = (SELECT "index" FROM frames WHERE id = 3)',
+    "beyond the end": '"index" = 900',
+    "one too far": '"index" = "index" + 1',
+}
+
+
+@pytest.mark.parametrize("frame", ["kept", "stale"])
+@pytest.mark.parametrize("position", WRONG_POSITIONS)
+async def test_wrong_position_of_a_described_frame_is_corrected(
+    workspace: Workspace, lively_clip: Path, position: str, frame: str
+) -> None:
+    workspace.add(lively_clip, sampling="distinct")
+    await workspace.enrich(RunOptions(describe=False))
+    with writing(workspace.library.engine) as connection:
+        kept = {row.index for row in workspace.frames()}
+        stale = next(index for index in range(FRAMES // 2, FRAMES) if not {index, index + 1} & kept)
+        values = {"video_id": 1, "timestamp": stale / 4, "index": stale, "image_path": "old.jpg", "is_keyframe": False}
+        connection.execute(insert(Frame), [values])
+        store.plan_pass(connection, DEEP)
+    rows = workspace.frames()
+    changed = next(row for row in rows if row.index == (stale if frame == "stale" else rows[-3].index))
+    with writing(workspace.library.engine) as connection:
+        for row in rows:
+            describe(connection, row.id, f"words of {row.timestamp}")
+    workspace.change(f"UPDATE frames SET {WRONG_POSITIONS[position]} WHERE id = :id", id=changed.id)  # noqa: S608  # our own
+    assert verify(workspace.library, repair=True).queued == ["lively"]
+
+    await workspace.enrich(RunOptions(describe=False))
+
+    assert [(row.index, row.timestamp) for row in workspace.frames()] == [(row.index, row.timestamp) for row in rows]
+    assert all(row.local_description == f"words of {row.timestamp}" for row in workspace.frames())
+    again = verify(workspace.library)
+    assert {group.kind for group in again.groups} <= {FindingKind.REPLY}, "the words of this test have no reply"
+    assert workspace.value("SELECT sum(stands_for) FROM frames") == FRAMES
+
+
+async def test_work_at_a_time_without_a_source_frame_is_kept(workspace: Workspace, lively_clip: Path) -> None:
+    workspace.add(lively_clip, sampling="distinct")
+    for time_of_frame in (0.1, 0.6):
+        workspace.change(
+            "INSERT INTO frames (video_id, timestamp, image_path, is_keyframe) VALUES (1, :time, 'old.jpg', 0)",
+            time=time_of_frame,
+        )
+    edited = workspace.frames()[1]
+    with writing(workspace.library.engine) as connection:
+        editing.edit_frame(connection, edited.id, description="by a person", tags=[], now=datetime.now(UTC))
+
+    await workspace.enrich(RunOptions(describe=False))
+
+    [row] = [row for row in workspace.frames() if row.index is None]
+    assert (row.id, row.description) == (edited.id, "by a person")
