@@ -13,8 +13,10 @@ the error for which `verify --mend` had the video extracted again.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute
 
 from db import queue, store
 from db.models import (
@@ -31,6 +33,7 @@ from db.store import NewFrame, refresh_enrichment
 
 # A frame with one of these was described, or a person worked on it: it is never deleted.
 WORK = (Frame.local_description, Frame.quick_description, Frame.edited_at, Frame.reviewed_at)
+PERSONS_WORK = (Frame.edited_at, Frame.reviewed_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +115,14 @@ def finish_extraction(
     """Mark a video as extracted: `decoded` source frames, and `failures` that could not be decoded.
 
     `duration` (seconds) is stored if the file's header has none. `places` are the indexes of the frames that were
-    unplaced when it had been decoded, by id; a frame without one is deleted, unless it was described or a person worked
-    on it. Call `settle_end` first. Raises LeaseLostError.
+    unplaced when it had been decoded, by id. A frame without one is deleted, unless a person worked on it: seeking may
+    find frames in a damaged video that decoding loses. Call `settle_end` first. Raises LeaseLostError.
     """
     for frame_id, index in (places or {}).items():
         if index is not None:
             place_frame(connection, frame_id, index=index)
     if not_in_video := [frame_id for frame_id, index in (places or {}).items() if index is None]:
-        connection.execute(delete(Frame).where(Frame.id.in_(not_in_video), ~_has_work()))
+        connection.execute(delete(Frame).where(Frame.id.in_(not_in_video), ~_has_work(PERSONS_WORK)))
     save_checkpoint(connection, task.video_id, index=None, state=None)
     connection.execute(
         update(Video)
@@ -276,5 +279,5 @@ def place_frame(connection: Connection, frame_id: int, *, index: int) -> None:
     )
 
 
-def _has_work() -> ColumnElement[bool]:
-    return or_(*(column.is_not(None) for column in WORK))
+def _has_work(columns: Sequence[InstrumentedAttribute[Any]] = WORK) -> ColumnElement[bool]:
+    return or_(*(column.is_not(None) for column in columns))
