@@ -16,7 +16,7 @@ from enrich.library.library import Library
 from enrich.quick import frames as quick_frames
 from enrich.quick.frames import ensure_frames
 from enrich.video.signals import SignalMeter
-from enrich.worker import decoder, failed_attempt
+from enrich.worker import decoder, failed_attempt, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
@@ -164,6 +164,35 @@ def test_codec_error_fails_the_video_at_once(workspace: Workspace, clip: Clip, m
         raise CodecError(1, "invalid data")
     with pytest.raises(IndexError), translated_errors(library, video):
         raise IndexError
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_frame_fails_whose_image_cannot_be_restored(
+    workspace: Workspace,
+    clip: Clip,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(prefetch, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(prefetch, "restore_image", fail)
+    workspace.add(clip(frames=10))
+    await workspace.worker(RunOptions(describe=False), None).run()
+    workspace.image(workspace.frames()[3]).unlink()
+
+    summary = await workspace.enrich()
+
+    assert summary.ending is RunEnd.FINISHED
+    assert summary.counts.frames_failed == 1
+    [(reason, count)] = summary.failures
+    assert count == 1
+    assert f"could not be restored from {workspace.video().path} ({type(error).__name__}" in reason
+    assert workspace.tasks() == {"done": 9, "failed": 1}
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error] * 3
+    assert workspace.states_of_runs() == ["finished", "finished"]
 
 
 def test_quick_pass_reports_the_attempt(workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
