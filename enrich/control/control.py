@@ -104,9 +104,10 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
     """
     engine = open_engine(settings)
     try:
-        run = _last_run(engine)
-        if run is None or not _is_active(run):
+        last = _last_run(engine)
+        if last is None or not _is_active(last):
             return None
+        run = last
         try:
             with writing(engine) as connection:  # the supervisor may have started the next worker since
                 run = _latest(connection, run)
