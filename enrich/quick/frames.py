@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from db import extraction, queries, queue
 from db.engine import reading, writing
+from db.errors import StorageError
 from db.models import DEEP, EXTRACTION_ENDED, TaskKind, TaskStatus
 from db.queries import VideoRow
 from enrich.errors import EveryFrameError, VideoError
@@ -116,7 +117,7 @@ def _until_done(
                 work(task)
         except queue.LeaseLostError:  # a worker has taken over the task
             continue
-        except (EveryFrameError, SQLAlchemyError):
+        except (EveryFrameError, StorageError, SQLAlchemyError):
             _release(library, task)
             raise
         except Exception as error:

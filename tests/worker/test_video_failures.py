@@ -264,3 +264,17 @@ def test_quick_pass_reports_the_attempt(workspace: Workspace, clip: Clip, monkey
         ensure_frames(workspace.library, 1, wanted=3, stop=threading.Event())
     kind = TaskKind.EXTRACT.value
     assert workspace.ask("SELECT status, attempts FROM tasks WHERE kind = :kind", kind=kind) == [("todo", 1)]
+
+
+def test_quick_pass_counts_no_attempt_for_the_database(
+    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise DatabaseLockedError("the database is locked")
+
+    monkeypatch.setattr(quick_frames, "extract_video", fail)
+    workspace.add(clip(frames=20))
+    with pytest.raises(DatabaseLockedError):
+        ensure_frames(workspace.library, 1, wanted=3, stop=threading.Event())
+    assert workspace.attempts() == 0
+    assert workspace.tasks("extract") == {"todo": 1}
