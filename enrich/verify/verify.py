@@ -85,7 +85,7 @@ def verify(
             _check_video(library, video, images, findings, quick=quick, repair=repair, on_progress=on_progress)
             if is_extracted:
                 find_orphans(library, video, findings, repair=repair)
-        except SQLAlchemyError:  # the database, not the video
+        except (StorageError, SQLAlchemyError):  # the database, not the video
             raise
         except Exception as error:  # noqa: BLE001  # the other videos are still checked
             findings.add(FindingKind.UNCHECKED, video, _reason(error))

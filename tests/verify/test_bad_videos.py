@@ -7,6 +7,7 @@ from typing import Any
 import av
 import pytest
 
+from db.errors import DatabaseLockedError
 from enrich.verify import images, rows
 from enrich.verify import verify as verify_module
 from enrich.verify.findings import FindingKind as Kind
@@ -80,6 +81,15 @@ def test_rows_that_cannot_be_checked_are_one_finding(library: Workspace, monkeyp
     assert the_group(result).places == ["RecursionError: maximum recursion depth exceeded"]
     assert result.videos == 2
     assert rows.check_descriptions is not fail
+
+
+def test_failing_database_is_no_finding_about_a_video(library: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise DatabaseLockedError("the database is locked")
+
+    monkeypatch.setattr(verify_module, "check_descriptions", fail)
+    with pytest.raises(DatabaseLockedError):
+        verify(library.library)
 
 
 def test_images_that_cannot_be_written_are_a_finding_of_the_disk(
