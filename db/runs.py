@@ -1,7 +1,8 @@
 """The runs table: the worker writes the state of its run, other processes read it and request changes.
 
 Requests (stop, pause, resume) are written to the row; the worker reads them with each heartbeat and clears them when it
-has carried them out. Every function runs in its caller's transaction; `now` is an argument.
+has carried them out. A stop that a crashed worker has not carried out is passed on to the worker that its supervisor
+starts next. Every function runs in its caller's transaction; `now` is an argument.
 """
 
 from collections.abc import Callable
@@ -124,6 +125,8 @@ def begin(
 ) -> tuple[int, list[int]]:
     """Start the only run of a library. Returns its id, and the ids of dead runs, whose tasks the caller must sweep.
 
+    If a stop is still requested of the last run of the same supervisor, it is requested of the new one.
+
     Call it in a write transaction, so that no other run starts between the check and the insert. Raises BusyError.
     """
     dead = []
@@ -135,6 +138,9 @@ def begin(
         connection.execute(
             update(Run).where(Run.id.in_(dead)).values(state=RunState.CRASHED, reason="its process is gone")
         )
+    supervised_by = {"pid": supervisor.pid, "created_at": supervisor.created_at} if supervisor else None
+    last = connection.execute(select(Run.supervisor, Run.requested).order_by(Run.id.desc()).limit(1)).one_or_none()
+    is_stopping = supervised_by is not None and last == (supervised_by, STOP)
     run_id = connection.execute(
         insert(Run)
         .values(
@@ -142,7 +148,8 @@ def begin(
             machine_id=process.machine_id,
             pid=process.pid,
             process_created_at=process.created_at,
-            supervisor={"pid": supervisor.pid, "created_at": supervisor.created_at} if supervisor else None,
+            supervisor=supervised_by,
+            requested=STOP if is_stopping else None,
             log_path=log_path,
             started_at=now,
             heartbeat_at=now,

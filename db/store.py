@@ -22,6 +22,7 @@ from db.models import (
     DEEP,
     EXTRACTION_ENDED,
     Analysis,
+    Checkpoint,
     EnrichmentStatus,
     ExtractionStatus,
     Frame,
@@ -332,6 +333,8 @@ def count_crash(connection: Connection, run_id: int, *, now: datetime) -> int:
             update(Task).where(Task.id == task.id).values(status=TaskStatus.FAILED, error=CRASH_LIMIT_REACHED)
         )
         if task.kind == TaskKind.EXTRACT:
+            restart = update(Checkpoint).where(Checkpoint.video_id == task.video_id)  # it may be the cause
+            connection.execute(restart.values(index=None, state=None))
             connection.execute(
                 update(Video)
                 .where(Video.id == task.video_id)

@@ -27,7 +27,11 @@ PRIVATE_MODE = 0o600
 @cache
 def machine_id() -> str | None:
     """The id of this machine for this user; None if none can be stored and the system has none. Read once."""
-    value, system = stored_value(state_file()), system_id()
+    try:
+        value = stored_value(state_file())
+    except RuntimeError:  # the user has no home folder, as in some containers
+        value = ""
+    system = system_id()
     if not value and not system:
         return None
     return hashlib.sha256(f"everyframe {value} {system}".encode()).hexdigest()[:VALUE_CHARACTERS]

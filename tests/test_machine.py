@@ -120,3 +120,14 @@ def test_machine_that_stores_nothing_has_the_system_id(
     monkeypatch.setattr(machine, "system_id", lambda: "")
     assert read_again() is None
     tmp_path.chmod(0o700)
+
+
+def test_user_without_a_home_folder_has_the_system_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(machine, "state_file", no_home)
+    monkeypatch.setattr(machine, "system_id", lambda: "known")
+    assert read_again() is not None
+    monkeypatch.setattr(machine, "system_id", lambda: "")
+    assert read_again() is None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import psutil
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from db import queue, runs
 from db.engine import reading, write_obstacle, writing
@@ -22,7 +22,7 @@ from enrich.control.launch import last_output, launch, python_command, reap
 from enrich.control.status import is_suspended
 from enrich.errors import ControlError
 from enrich.library.library import open_engine
-from enrich.process import find_process, is_alive, is_process_alive
+from enrich.process import find_process, is_alive, is_process_alive, is_same_process
 from enrich.settings import Settings
 
 START_TIMEOUT_SECONDS = 60.0  # a busy machine takes long to import the worker
@@ -99,19 +99,24 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
     """Stop the worker and its supervisor; None if there is none.
 
     The worker gets `grace_seconds` to finish its requests, then SIGTERM, then SIGKILL. On another machine it only gets
-    the request. Raises ControlError if it does not stop.
+    the request. If its supervisor is just restarting it after a crash, it stops once it has registered its run. Raises
+    ControlError if it does not stop.
     """
     engine = open_engine(settings)
     try:
-        run = _last_run(engine)
-        if run is None or not (_is_running(run) or _is_supervised(run)):
+        last = _last_run(engine)
+        if last is None or not _is_active(last):
             return None
+        run = last
         try:
-            _request(engine, run, runs.STOP)
+            with writing(engine) as connection:  # the supervisor may have started the next worker since
+                run = _latest(connection, run)
+                runs.request(connection, run.id, runs.STOP)
         except StorageError:  # locked, perhaps by the very worker that hangs, or its disk is full: it must be signalled
             grace_seconds = 0
-        if _wait(lambda: not (_is_running(_run(engine, run.id)) or _is_supervised(run)), grace_seconds):
-            return StopResult(_run(engine, run.id), was_killed=False)
+        if _wait(lambda: not _is_active(_reread(engine, run)), grace_seconds):
+            return StopResult(_reread(engine, run), was_killed=False)
+        run = _reread(engine, run)
         processes = [run.supervisor, run.process] if run.supervisor is not None else [run.process]
         if not any(is_process_alive(process) for process in processes):
             raise ControlError(
@@ -165,7 +170,8 @@ def _send(settings: Settings, request: str) -> RequestResult:
             raise ControlError("no worker is running. Start one with `everyframe start`")
         if is_suspended(run):  # it may hold the lock of the database
             raise ControlError(_no_response(run, "is suspended"))
-        _request(engine, run, request)
+        with writing(engine) as connection:
+            runs.request(connection, run.id, request)
         run_id = run.id
         is_done = _wait(lambda: _run(engine, run_id).requested != request, REQUEST_TIMEOUT_SECONDS)
         run = _run(engine, run_id)
@@ -194,9 +200,22 @@ def _run(engine: Engine, run_id: int) -> RunRow:
         return runs.run(connection, run_id)
 
 
-def _request(engine: Engine, run: RunRow, request: str) -> None:
-    with writing(engine) as connection:
-        runs.request(connection, run.id, request)
+def _reread(engine: Engine, run: RunRow) -> RunRow:
+    with reading(engine) as connection:
+        return _latest(connection, run)
+
+
+def _latest(connection: Connection, run: RunRow) -> RunRow:
+    """The row of a run as it is now, or that of the next worker of its supervisor."""
+    last = runs.last_run(connection)
+    if last is None or last.supervisor is None or run.supervisor is None:
+        return runs.run(connection, run.id)
+    return last if is_same_process(last.supervisor, run.supervisor) else runs.run(connection, run.id)
+
+
+def _is_active(run: RunRow) -> bool:
+    """Whether a worker runs, or will be started again."""
+    return _is_running(run) or _is_supervised(run)
 
 
 def _is_running(run: RunRow) -> bool:

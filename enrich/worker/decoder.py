@@ -137,6 +137,7 @@ class Decoder:
     async def _handle(self, task: queue.ClaimedTask, work: Callable[[queue.ClaimedTask], Awaitable[None]]) -> None:
         """Work on one video, and repeat while the database is locked or full: work already saved is skipped."""
         self._context.leases.hold(task)
+        attempts = object()  # these attempts, for the outage
         video: queries.VideoRow | None = None
         failure: Exception | None = None  # not recorded yet
         try:
@@ -149,10 +150,10 @@ class Decoder:
                     await work(task)
                 except (queue.LeaseLostError, queries.NoSuchVideoError):
                     log.warning("a video was removed while it was being processed", extra=about(Action.ANSWER_DROPPED))
-                    if video is not None:
-                        await asyncio.to_thread(self._remove_orphans, video)
+                    if video is not None and not await self._context.database.run(partial(self._is_in_library, video)):
+                        await asyncio.to_thread(remove_images, self._library.settings, video)
                 except StorageError as error:
-                    self._context.database.outage.failed(task, error)
+                    self._context.database.outage.failed(attempts, error)
                     await self._sleep(outage.RETRY_SECONDS)
                     if not self._stopping.is_set():
                         continue
@@ -165,7 +166,7 @@ class Decoder:
                     continue
                 return
         finally:
-            self._context.database.outage.ended(task)
+            self._context.database.outage.ended(attempts)
             self._context.leases.drop(task)
 
     async def _skim(self, task: queue.ClaimedTask) -> None:
@@ -229,12 +230,10 @@ class Decoder:
                     return extraction.extend_skim(connection, video.id, places=count)
         return False
 
-    def _remove_orphans(self, video: queries.VideoRow) -> None:
-        """Delete images that were written after their video was removed."""
+    def _is_in_library(self, video: queries.VideoRow) -> bool:
+        """Whether a video was not removed, or was added again; else images written after its removal must go."""
         with reading(self._library.engine) as connection:
-            is_back = any(row.fingerprint == video.fingerprint for row in queries.videos(connection))
-        if not is_back:
-            remove_images(self._library.settings, video)
+            return any(row.fingerprint == video.fingerprint for row in queries.videos(connection))
 
     def _extraction_began(self, extracting: ExtractionProgress) -> None:
         self.extracting = extracting

@@ -111,7 +111,7 @@ class HostRunner:
     async def _probe(self) -> bool:
         """Check that the host can describe. Back off if it cannot."""
         trouble = self._breaker.take_trouble()
-        if isinstance(trouble, HostError):
+        if trouble is not None:
             await self._back_off(trouble)
             if isinstance(trouble, HostBusyError):  # it works and has too much to do: probing would add to it
                 return not self._stopping.is_set()

@@ -21,11 +21,11 @@ from db import quick as quick_results
 from db.editing import REQUEST_PRIORITY
 from db.engine import reading, writing
 from db.errors import RETRYABLE
-from db.models import DEEP, TaskKind
+from db.models import DEEP, TaskKind, TaskStatus
 from db.queries import FrameRow, VideoRow
 from db.queries import frame as read_frame
 from db.queries import video as read_video
-from db.store import SUSPECT_CRASHES
+from db.store import SUSPECT_CRASHES, save_failure
 from enrich.describe.describer import Description, Image, MotionHint, Question
 from enrich.errors import VideoError
 from enrich.library.images import restore_image
@@ -33,6 +33,7 @@ from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.gap_filling import GapFilling
 from enrich.video.jpeg import is_whole_jpeg
+from enrich.wording import one_line
 from enrich.worker.run_context import RunContext
 from enrich.worker.run_options import RunOptions
 
@@ -41,6 +42,12 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.5  # how often an empty queue is polled; new frames of this worker wake the prefetcher at once
 VIDEO_CACHE_SECONDS = 5.0  # a video's context may be edited during a run
 MISSING_FILE_PAUSE_SECONDS = 60
+RETRY_PAUSE_SECONDS = 10  # after an error that was not foreseen
+MAX_ERROR_CHARACTERS = 300
+RESTORE_FAILED = (
+    "the image could not be restored from {path} ({details}): retry it with `everyframe retry`; if it fails again, "
+    "report the traceback in the log"
+)
 MOST_REQUESTED_IN_A_ROW = 3  # then one frame in coverage order, so that requests starve nothing
 
 
@@ -69,9 +76,10 @@ class _ClaimedFrame:
 
 @dataclass(frozen=True, slots=True)
 class _MissingImage:
-    """Why a claimed frame's image cannot be loaded now."""
+    """Why a claimed frame's image cannot be loaded now. `is_failure`: the error was not foreseen, so it is counted."""
 
     reason: str
+    is_failure: bool = False
 
 
 class Prefetcher:
@@ -197,7 +205,8 @@ class Prefetcher:
             if isinstance(item, PrefetchedFrame):
                 self._ready.put_nowait(item)
                 return
-            await self._context.database.run(partial(self._postpone, task, item.reason))
+            give_up = self._fail if item.is_failure else self._postpone
+            await self._context.database.run(partial(give_up, task, item.reason))
         self._drop(task)
         self._ahead_now -= 1
         self._room.set()
@@ -217,6 +226,13 @@ class Prefetcher:
                 log.warning("%s was missing or damaged: restored", path, extra=about(Action.IMAGE_RESTORED))
         except (VideoError, OSError) as error:
             return _MissingImage(str(error))
+        except Exception as error:
+            where = about(Action.FRAME_FAILED, video=video.id, frame=frame.id)
+            log.warning("%s: unexpected error while restoring an image", video.title, exc_info=error, extra=where)
+            details = ": ".join(
+                part for part in (type(error).__name__, one_line(str(error), MAX_ERROR_CHARACTERS)) if part
+            )
+            return _MissingImage(RESTORE_FAILED.format(path=video.path, details=details), is_failure=True)
         image = Image(jpeg, frame.timestamp, MotionHint(motion=frame.motion))
         language = library.settings.language
         return PrefetchedFrame(task, frame, Question((image,), context=video.context, event=event, language=language))
@@ -269,6 +285,15 @@ class Prefetcher:
         with suppress(queue.LeaseLostError), writing(self._context.library.engine) as connection:
             queue.release(connection, task, reason=reason, not_before=later)
             self.waiting_for_video.add(task.id)
+
+    def _fail(self, task: queue.ClaimedTask, reason: str) -> None:
+        """Count a failed attempt. Runs in the database thread."""
+        now = datetime.now(UTC)
+        later = now + timedelta(seconds=RETRY_PAUSE_SECONDS)
+        run_id = self._context.run_id
+        with suppress(queue.LeaseLostError), writing(self._context.library.engine) as connection:
+            status = save_failure(connection, task, error=reason, not_before=later, analyses=[], now=now, run_id=run_id)
+            self._context.counts.frames_failed += status is TaskStatus.FAILED
 
     def _reprioritize(self, gap_filling: GapFilling, item: PrefetchedFrame, described: Description) -> None:
         """Let gap filling raise the priority of another frame. Runs in the database thread."""

@@ -48,6 +48,23 @@ def test_crashed_worker_is_restarted_and_finishes(
     assert_truthful(workspace)
 
 
+def test_stop_reaches_a_worker_that_is_being_started(
+    settings: Settings, workspace: Workspace, background: Background
+) -> None:
+    control.start(settings)
+    supervisor, first = background.supervisor(), background.worker()
+    first.kill()
+    background.until(lambda: any(child != first for child in supervisor.children()), "the next worker is being started")
+    assert not control.running_worker(workspace.library.engine), "it has not registered its run"
+
+    stopped = control.stop(settings)
+
+    assert stopped is not None
+    assert not stopped.was_killed
+    assert workspace.states_of_runs() == ["crashed", "stopped"]
+    assert not supervisor.is_running()
+
+
 def test_worker_without_supervisor_can_be_stopped(
     settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background
 ) -> None:

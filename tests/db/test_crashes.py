@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import select
 
-from db import queue, store
-from db.models import DEEP, ExtractionStatus, Task, TaskKind, TaskStatus, Video
+from db import extraction, queue, store
+from db.models import DEEP, Checkpoint, ExtractionStatus, Task, TaskKind, TaskStatus, Video
 from tests.db.library import NOW, add, add_run, add_tasks, claim, claim_extraction
 
 
@@ -36,16 +36,21 @@ def test_task_claimed_at_three_crashes_fails_with_the_reason(library, video_id):
     assert library.scalar(select(Task.error).where(Task.id == task_id)) == store.CRASH_LIMIT_REACHED
 
 
-def test_video_that_crashes_the_decoder_fails(library, video_id):
+def test_video_that_crashes_the_decoder_fails_and_starts_over(library, video_id):
+    extraction.begin_extraction(library, video_id)
+    extraction.save_checkpoint(library, video_id, index=7, state=b"state")
+    indexes = []
     for _ in range(3):
         run_id = add_run(library)
         queue.claim(library, queue.TaskFilter(TaskKind.EXTRACT), run_id=run_id, host="here", limit=1, now=NOW)
         store.count_crash(library, run_id, now=NOW)
+        indexes.append(library.scalar(select(Checkpoint.index)))
 
     assert library.execute(select(Video.extraction_status, Video.error)).one() == (
         ExtractionStatus.FAILED,
         store.CRASH_LIMIT_REACHED,
     )
+    assert indexes == [7, 7, None], "a crash keeps the checkpoint, until it may be the cause"
 
 
 def test_crash_does_not_count_against_settled_tasks(library, video_id):

@@ -12,10 +12,13 @@ from tests.db.library import NOW, add, add_run, add_tasks, claim
 
 OURS = ProcessIdentity("here", 10, 1.5)
 OTHER = ProcessIdentity("there", 20, 2.5)
+SUPERVISOR = ProcessIdentity("here", 9, 1.0)
 
 
-def begin(library, process=OURS, *, alive: bool = False) -> tuple[int, list[int]]:
-    return runs.begin(library, process, options={"model": "x"}, is_alive=lambda _: alive, now=NOW)
+def begin(library, process=OURS, *, alive: bool = False, supervisor=None) -> tuple[int, list[int]]:
+    return runs.begin(
+        library, process, supervisor=supervisor, options={"model": "x"}, is_alive=lambda _: alive, now=NOW
+    )
 
 
 def test_first_run_starts_and_finds_no_dead_run(library):
@@ -141,3 +144,23 @@ def test_request_is_cleared_when_carried_out_but_not_a_newer_one(library):
     assert runs.requested(library, run_id) == runs.RESUME
     runs.clear_request(library, run_id, runs.RESUME)
     assert runs.requested(library, run_id) is None
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "state", "expected"),
+    [
+        (SUPERVISOR, RunState.CRASHED, runs.STOP),
+        (SUPERVISOR, RunState.STOPPED, None),
+        (OTHER, RunState.CRASHED, None),
+        (None, RunState.CRASHED, None),
+    ],
+    ids=["same supervisor", "carried out", "another supervisor", "no supervisor"],
+)
+def test_stop_that_was_not_carried_out_is_passed_on(library, supervisor, state, expected):
+    first, _ = begin(library, supervisor=SUPERVISOR)
+    runs.request(library, first, runs.STOP)
+    runs.end(library, first, state, counts={}, now=NOW)
+
+    second, _ = begin(library, supervisor=supervisor)
+
+    assert runs.requested(library, second) == expected

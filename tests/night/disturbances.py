@@ -219,12 +219,11 @@ class Disturbances:
 
     def _stop_and_start(self) -> bool:
         run = self.background.run()
-        is_starting = run.has_ended or not is_alive(run)  # a worker that has not registered its run gets no request
+        is_starting = run.has_ended or not is_alive(run)
         stopped = control.stop(self.settings)
         if stopped is not None and stopped.was_killed:
             self.kills.append(Kill(time.monotonic(), ("stop",)))
-            if not is_starting:
-                self.unexpected.append(f"the worker {stopped.run.process.pid} did not stop in time and was killed")
+            self.unexpected.append(f"the worker {stopped.run.process.pid} did not stop in time and was killed")
         how = ", by force" if stopped is not None and stopped.was_killed else ""
         self.note(f"stopped{how}{' while it started' if is_starting else ''}" if stopped else "nothing to stop")
         time.sleep(self.rng.uniform(0, 0.5))

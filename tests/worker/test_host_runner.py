@@ -209,6 +209,7 @@ async def test_host_error_returns_the_frame_without_counting_an_attempt(trouble:
     await harness.run(lambda: len(harness.answered) == 3, "all are answered")
     assert harness.failed == harness.refunded == []
     assert 0 in harness.items.returned
+    assert HostState.BACKING_OFF in harness.states, "even if the next probe passes: it must not ask without a pause"
 
 
 async def test_busy_host_backs_off_without_a_new_probe() -> None:

@@ -3,20 +3,24 @@
 import asyncio
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from db import queries
+from db.errors import DatabaseLockedError
 from db.models import TaskKind
+from db.queue import LeaseLostError
 from enrich.errors import DecodingError, VideoError
-from enrich.library.images import CodecError, translated_errors
+from enrich.library.images import CodecError, image_folder_name, translated_errors
 from enrich.library.library import Library
 from enrich.quick import frames as quick_frames
 from enrich.quick.frames import ensure_frames
 from enrich.video.signals import SignalMeter
-from enrich.worker import decoder, failed_attempt
+from enrich.worker import decoder, failed_attempt, outage, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
@@ -164,6 +168,89 @@ def test_codec_error_fails_the_video_at_once(workspace: Workspace, clip: Clip, m
         raise CodecError(1, "invalid data")
     with pytest.raises(IndexError), translated_errors(library, video):
         raise IndexError
+
+
+async def test_database_outage_is_waited_for_in_every_task(
+    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while something else waits for the database."""
+    failing: Counter[str] = Counter()
+
+    def fail_twice(name: str) -> None:
+        work = getattr(decoder, name)
+
+        def failing_work(library: Library, task: Any, **named: Any) -> object:
+            failing[name] += 1
+            if failing[name] <= 2:
+                raise DatabaseLockedError("the database is locked")
+            return work(library, task, **named)
+
+        monkeypatch.setattr(decoder, name, failing_work)
+
+    fail_twice("skim_video")
+    fail_twice("extract_video")
+    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.01)
+    workspace.add(clip(frames=240, fps=5, gop=5), sampling="every=2s")
+    assert (await workspace.enrich()).is_good
+    assert min(failing.values()) >= 3
+    assert workspace.attempts() == 0
+    assert_truthful(workspace)
+
+
+async def test_images_of_a_removed_video_go_after_an_outage(
+    workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [video_id] = workspace.add(clip(frames=20))
+    folder = workspace.frames_folder / image_folder_name(workspace.video(video_id).fingerprint)
+    read, reads = queries.videos, []
+
+    def remove(*_: object, **__: object) -> None:
+        folder.mkdir(parents=True)
+        workspace.remove(video_id)
+        monkeypatch.setattr(queries, "videos", read_locked)
+        raise LeaseLostError
+
+    def read_locked(*arguments: Any) -> list[queries.VideoRow]:
+        reads.append(arguments)
+        if len(reads) == 1:
+            raise DatabaseLockedError("the database is locked")
+        return read(*arguments)
+
+    monkeypatch.setattr(decoder, "extract_video", remove)
+    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.01)
+    summary = await workspace.worker(RunOptions(describe=False), None).run()
+    assert summary.ending is RunEnd.FINISHED
+    assert len(reads) >= 2
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("error", ERRORS)
+async def test_frame_fails_whose_image_cannot_be_restored(
+    workspace: Workspace,
+    clip: Clip,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(prefetch, "RETRY_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(prefetch, "restore_image", fail)
+    workspace.add(clip(frames=10))
+    await workspace.worker(RunOptions(describe=False), None).run()
+    workspace.image(workspace.frames()[3]).unlink()
+
+    summary = await workspace.enrich()
+
+    assert summary.ending is RunEnd.FINISHED
+    assert summary.counts.frames_failed == 1
+    [(reason, count)] = summary.failures
+    assert count == 1
+    assert f"could not be restored from {workspace.video().path} ({type(error).__name__}" in reason
+    assert workspace.tasks() == {"done": 9, "failed": 1}
+    assert [record.exc_info[1] for record in caplog.records if record.exc_info] == [error] * 3
+    assert workspace.states_of_runs() == ["finished", "finished"]
 
 
 def test_quick_pass_reports_the_attempt(workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
