@@ -27,6 +27,11 @@ FILLED = [
     "/setup",
 ]
 
+CUT_OFF = """cards => [...cards.querySelectorAll("*")]
+    .filter(element => getComputedStyle(element).overflowX != "visible")
+    .filter(element => element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1)
+    .map(element => element.textContent)"""
+
 
 def severe_violations(tab: Tab) -> list[str]:
     """axe-core's serious or critical violations: the rule and the element."""
@@ -70,6 +75,15 @@ def test_empty_library_pages(empty_dashboard, new_tab, path):
 @pytest.mark.parametrize("path", FILLED)
 def test_full_library_pages(strange_dashboard, new_tab, path):
     check(new_tab(strange_dashboard), path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_overview_cards_cut_off_no_text(strange_dashboard, new_tab, width):
+    tab = new_tab(strange_dashboard, width=width).open("/")
+    cards = tab.page.locator("[class*=st-key-status-cards]")
+    assert tab.page.get_by_test_id("stMetricDelta").count() == 4
+    assert cards.evaluate(CUT_OFF) == []
 
 
 @pytest.mark.slow
