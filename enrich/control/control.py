@@ -110,6 +110,8 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
             _request(engine, run, runs.STOP)
         except StorageError:  # locked, perhaps by the very worker that hangs, or its disk is full: it must be signalled
             grace_seconds = 0
+        if is_suspended(run):  # it reads no requests
+            grace_seconds = 0
         if _wait(lambda: not (_is_running(_run(engine, run.id)) or _is_supervised(run)), grace_seconds):
             return StopResult(_run(engine, run.id), was_killed=False)
         processes = [run.supervisor, run.process] if run.supervisor is not None else [run.process]
@@ -119,12 +121,13 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
             )
         for process in processes:  # supervisor first: it stops its worker and does not restart it
             _terminate(process)
-        _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS)
+        if _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS):
+            return StopResult(_close(engine, run, "terminated"), was_killed=False)
         for process in processes:
             _kill(process)
         if not _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS):
             raise ControlError(f"cannot stop the worker (process {run.process.pid}): it does not react to being killed")
-        return StopResult(_close(engine, run), was_killed=True)
+        return StopResult(_close(engine, run, "killed"), was_killed=True)
     finally:
         engine.dispose()
 
@@ -251,9 +254,9 @@ def _kill(process: ProcessIdentity) -> None:
         return
 
 
-def _close(engine: Engine, run: RunRow) -> RunRow:
-    """Close the run of a killed worker: release its tasks without counting a failed attempt."""
-    error = "the worker did not stop in time and was killed"
+def _close(engine: Engine, run: RunRow, end: str) -> RunRow:
+    """Close the run of a worker that was ended by a signal, unless it closed it itself: release its tasks without counting a failed attempt."""
+    error = f"the worker did not stop in time and was {end}"
     try:
         with writing(engine) as connection:
             queue.release_run(connection, run.id)

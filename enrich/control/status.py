@@ -264,7 +264,7 @@ def _waits_for(engine: Engine, run: RunRow, now: datetime) -> str | None:
         return None
     match write_obstacle(engine):
         case DatabaseLockedError():
-            return f"the database is locked by another process ({format_duration(late)}); retrying"
+            return f"the database is locked by another process ({format_duration(late)}): close that program; retrying"
         case DatabaseFullError() as error:
             return str(error)
         case _:
