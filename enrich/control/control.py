@@ -255,7 +255,7 @@ def _kill(process: ProcessIdentity) -> None:
 
 
 def _close(engine: Engine, run: RunRow, end: str) -> RunRow:
-    """Close the run of a worker that was ended by a signal, unless it closed it itself: release its tasks without counting a failed attempt."""
+    """Close the run of a worker that a signal ended: release its tasks without counting a failed attempt."""
     error = f"the worker did not stop in time and was {end}"
     try:
         with writing(engine) as connection:

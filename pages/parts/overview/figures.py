@@ -178,7 +178,7 @@ def _chart(table: pd.DataFrame) -> alt.Chart:
         .mark_bar(binSpacing=1)
         .encode(
             x=alt.X("yearmonthdatehoursminutes(minute):T", title=None, axis=alt.Axis(format="%H:%M", grid=False)),
-            y=alt.Y("frames:Q", title="Frames per minute", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            y=alt.Y("frames:Q", title="Frames per minute", axis=alt.Axis(tickMinStep=1, tickCount=4, format=",d")),
             tooltip=[
                 alt.Tooltip("minute:T", format="%H:%M", title="Time"),
                 alt.Tooltip("frames:Q", title="Frames"),
