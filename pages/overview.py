@@ -12,10 +12,13 @@ from pages.parts.session import settings
 
 REFRESH = "2s"
 CHART_REFRESH = "10s"  # a bar is one minute
-# Parts that refresh every 2 s must not fade meanwhile. Images have equal heights, those of upright videos too.
+# Parts that refresh every 2 s must not fade meanwhile. Images have equal heights, those of upright videos too. The
+# details of the cards are wrapped: Streamlit cuts them off after one line.
 STYLE = """<style>
 .st-key-overview [data-stale] { opacity: 1 !important; transition: none !important; }
 .st-key-latest-frames img { height: 95px; object-fit: cover; }
+.st-key-status-cards [data-testid="stMetricDelta"] { border-radius: 0.5rem; }
+.st-key-status-cards [data-testid="stMetricDelta"] :is([data-testid="stMarkdownContainer"], p) { white-space: normal; }
 </style>"""
 
 

@@ -117,10 +117,15 @@ def stop() -> None:
     if stopped is None:
         say("No worker is running.")
         return
-    killed = " It did not respond and was killed; only its unfinished requests are lost." if stopped.was_killed else ""
+    if stopped.was_killed:  # its counts are those of its last heartbeat
+        say(
+            "Stopped. It did not respond and was killed; only its unfinished requests are lost. "
+            "Continue with: everyframe start"
+        )
+        return
     done = format_count(stopped.run.counts.get("frames_described", 0), "frame")
     verb = "measured" if stopped.run.options.get("describer") == "baseline" else "described"
-    say(f"Stopped.{killed} {done} {verb} in this run. Continue with: everyframe start")
+    say(f"Stopped. {done} {verb} in this run. Continue with: everyframe start")
 
 
 def status(

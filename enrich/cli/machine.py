@@ -87,10 +87,17 @@ def _video_check() -> Check:
 
 
 def _library_checks(settings: "Settings") -> list[Check]:
+    from db.engine import write_obstacle
+    from db.errors import DatabaseLockedError
+
     try:
-        open_library(settings).require_whole()
+        library = open_library(settings)
+        library.require_whole()
     except EveryFrameError as error:
         return [Check("library", False, str(error), _command_in(str(error)))]
+    obstacle = write_obstacle(library.engine)
+    if obstacle is not None and not isinstance(obstacle, DatabaseLockedError):  # a worker locks it for moments
+        return [Check("library", False, str(obstacle))]
     free = disk_usage(settings.home).free // MEGABYTE
     enough = free >= settings.disk_reserve_mb
     finding = f"{format_bytes(free * MEGABYTE)} free, {format_bytes(settings.disk_reserve_mb * MEGABYTE)} reserved"

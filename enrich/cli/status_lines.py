@@ -5,11 +5,19 @@ from datetime import UTC, datetime
 from db.models import HostState, RunState
 from enrich.clock import format_deadline
 from enrich.control.status import HostStatus, Status, WorkerHealth
-from enrich.control.status_wording import checking_text, frames_text, time_left_text
+from enrich.control.status_wording import (
+    DAMAGED_STEP,
+    checking_text,
+    covered_text,
+    frames_text,
+    is_finished,
+    time_left_text,
+)
 from enrich.wording import format_bytes, format_count, format_duration, one_line
 
 SHOWN_REASONS = 5
 LABEL_WIDTH = 11  # characters
+UNRESPONSIVE_STEP = "End it with: everyframe stop"
 
 
 def lines(found: Status) -> list[str]:
@@ -26,6 +34,8 @@ def lines(found: Status) -> list[str]:
     shown += [_line("Described", _described(found)), _line("Speed", _speed(found))]
     shown += [_line("Waiting", f"{title}: {one_line(why)}") for title, why in found.waiting[:SHOWN_REASONS]]
     shown += [_line("Damaged", f"{title}: {how}") for title, how in found.damaged[:SHOWN_REASONS]]
+    if found.damaged:
+        shown.append(_line("", DAMAGED_STEP))
     shown += [_line("Failed", f"{count:,} × {one_line(why)}") for why, count in found.failures[:SHOWN_REASONS]]
     if found.failures:
         shown.append(_line("", "Retry with: everyframe retry"))
@@ -54,9 +64,9 @@ def _worker(found: Status) -> str:
             return f"crashed: {one_line(error)}. {remedy}"
         case WorkerHealth.SILENT:
             last_heartbeat = _local(run.heartbeat_at) if run is not None else "?"
-            return f"not responding: last heartbeat at {last_heartbeat}"
+            return f"not responding: last heartbeat at {last_heartbeat}. {UNRESPONSIVE_STEP}"
         case WorkerHealth.STALLED:
-            return "stalled: running, but making no progress"
+            return f"stalled: running, but making no progress. {UNRESPONSIVE_STEP}"
         case WorkerHealth.WELL:
             return _state(found)
 
@@ -111,12 +121,11 @@ def _extracting(found: Status) -> str:
 
 def _described(found: Status) -> str:
     done = found.completion
-    of = "" if done.source_frames is None else f" of {done.source_frames:,}"
     percent = "" if done.percent is None or not found.videos else f" ({done.percent} %)"
     failed = f", {found.failed:,} failed" if found.failed else ""
     damaged = f", {len(found.damaged):,} damaged" if found.damaged else ""
     videos = f"{found.videos_decoded:,} of {format_count(found.videos, 'video')} extracted{damaged}"
-    return f"{_frames(found)}{failed}; representing {done.covered:,}{of} source frames{percent}; {videos}"
+    return f"{_frames(found)}{failed}; representing {covered_text(found)}{percent}; {videos}"
 
 
 def _frames(found: Status) -> str:
@@ -129,7 +138,7 @@ def _speed(found: Status) -> str:
     left = time_left_text(found, datetime.now().astimezone())
     if found.rate:
         speed = f"{found.rate:.2f} frames/s"
-    elif not found.is_running:
+    elif not found.is_running or is_finished(found):
         speed = "idle"
     elif found.rate_seconds is None:
         speed = "not measured"

@@ -19,10 +19,9 @@ from db.errors import DatabaseLockedError, StorageError
 from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
 from enrich.control.launch import last_output, launch, python_command, reap
-from enrich.control.status import is_suspended
 from enrich.errors import ControlError
 from enrich.library.library import open_engine
-from enrich.process import find_process, is_alive, is_process_alive, is_same_process
+from enrich.process import find_process, is_alive, is_process_alive, is_same_process, is_suspended
 from enrich.settings import Settings
 
 START_TIMEOUT_SECONDS = 60.0  # a busy machine takes long to import the worker
@@ -114,6 +113,8 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
                 runs.request(connection, run.id, runs.STOP)
         except StorageError:  # locked, perhaps by the very worker that hangs, or its disk is full: it must be signalled
             grace_seconds = 0
+        if is_suspended(run.process):  # it reads no requests
+            grace_seconds = 0
         if _wait(lambda: not _is_active(_reread(engine, run)), grace_seconds):
             return StopResult(_reread(engine, run), was_killed=False)
         run = _reread(engine, run)
@@ -124,12 +125,13 @@ def stop(settings: Settings, *, grace_seconds: float = STOP_SECONDS) -> StopResu
             )
         for process in processes:  # supervisor first: it stops its worker and does not restart it
             _terminate(process)
-        _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS)
+        if _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS):
+            return StopResult(_close(engine, run, "terminated"), was_killed=False)
         for process in processes:
             _kill(process)
         if not _wait(lambda: not any(is_process_alive(process) for process in processes), TERMINATE_SECONDS):
             raise ControlError(f"cannot stop the worker (process {run.process.pid}): it does not react to being killed")
-        return StopResult(_close(engine, run), was_killed=True)
+        return StopResult(_close(engine, run, "killed"), was_killed=True)
     finally:
         engine.dispose()
 
@@ -168,7 +170,7 @@ def _send(settings: Settings, request: str) -> RequestResult:
         run = running_worker(engine)
         if run is None:
             raise ControlError("no worker is running. Start one with `everyframe start`")
-        if is_suspended(run):  # it may hold the lock of the database
+        if is_suspended(run.process):  # it may hold the lock of the database
             raise ControlError(_no_response(run, "is suspended"))
         with writing(engine) as connection:
             runs.request(connection, run.id, request)
@@ -270,9 +272,9 @@ def _kill(process: ProcessIdentity) -> None:
         return
 
 
-def _close(engine: Engine, run: RunRow) -> RunRow:
-    """Close the run of a killed worker: release its tasks without counting a failed attempt."""
-    error = "the worker did not stop in time and was killed"
+def _close(engine: Engine, run: RunRow, end: str) -> RunRow:
+    """Close the run of a worker that a signal ended: release its tasks without counting a failed attempt."""
+    error = f"the worker did not stop in time and was {end}"
     try:
         with writing(engine) as connection:
             queue.release_run(connection, run.id)

@@ -26,7 +26,7 @@ from enrich.clock import Hours, parse_hours
 from enrich.library.completion import Completion, completion_of
 from enrich.library.damage import damaged_videos, is_damaged
 from enrich.library.library import open_engine
-from enrich.process import find_process, is_alive, is_local, is_process_alive
+from enrich.process import find_process, is_alive, is_local, is_process_alive, is_suspended
 from enrich.schedule.forecast import elapsed_seconds
 from enrich.settings import Settings
 from enrich.wording import format_duration
@@ -242,29 +242,20 @@ def judge(run: RunRow, now: datetime) -> tuple[WorkerHealth, list[Stall]]:
         return WorkerHealth.CRASHED if run.state is RunState.CRASHED else WorkerHealth.NONE, []
     if not is_alive(run):
         return WorkerHealth.CRASHED, []
-    if (now - run.heartbeat_at).total_seconds() > SILENT_SECONDS or is_suspended(run):
+    if (now - run.heartbeat_at).total_seconds() > SILENT_SECONDS or is_suspended(run.process):
         return WorkerHealth.SILENT, []
     found = stalls(run, now)
     return (WorkerHealth.STALLED if found else WorkerHealth.WELL), found
 
 
-def is_suspended(run: RunRow) -> bool:
-    """Whether the run's process is on this machine and was suspended, for example with SIGSTOP."""
-    try:
-        found = find_process(run.process)
-        return found is not None and found.status() == psutil.STATUS_STOPPED
-    except psutil.Error:
-        return False
-
-
 def _waits_for(engine: Engine, run: RunRow, now: datetime) -> str | None:
     """Why a live worker cannot write its heartbeat; None if it can, or if the cause is another one."""
     late = (now - run.heartbeat_at).total_seconds()
-    if late < LATE_SECONDS or run.has_ended or not is_alive(run) or is_suspended(run):
+    if late < LATE_SECONDS or run.has_ended or not is_alive(run) or is_suspended(run.process):
         return None
     match write_obstacle(engine):
         case DatabaseLockedError():
-            return f"the database is locked by another process ({format_duration(late)}); retrying"
+            return f"the database is locked by another process ({format_duration(late)}): close that program; retrying"
         case DatabaseFullError() as error:
             return str(error)
         case _:

@@ -15,6 +15,7 @@ from enrich.wording import format_count, format_duration, format_finish_time
 MAX_SECONDS_LEFT = 100 * 86_400.0  # longer times are not stated
 ROUNDING_STEPS = ((120, 5), (7200, 60), (172_800, 600))  # seconds: times below the first are rounded to the second
 ALL_DESCRIBED = "All frames are described."
+DAMAGED_STEP = "Their files are damaged. Copy them from the original again, remove them, then add the copies."
 ALL_MEASURED = "All frames are measured by the baseline, not described by a model."
 
 
@@ -75,6 +76,16 @@ def frames_text(found: Status) -> str:
     if expected is None:
         return f"{found.described:,}/estimating"
     return f"{found.described:,}/about {rounded(max(expected, found.described)):,}"
+
+
+def covered_text(found: Status) -> str:
+    """The source frames covered: 104 of about 4,833 source frames. The number in a header is an estimate."""
+    done = found.completion
+    kind = "readable" if found.damaged else "source"
+    if done.source_frames is None:
+        return f"{done.covered:,} {kind} frames"
+    about = "" if done.is_counted else "about "
+    return f"{done.covered:,} of {about}{done.source_frames:,} {kind} frames"
 
 
 def rounded(count: int) -> int:

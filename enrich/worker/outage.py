@@ -83,7 +83,7 @@ class Outage:
         return None
 
 
-LOCKED_REASON = "the database is locked by another process; retrying"
+LOCKED_REASON = "the database is locked by another process: close that program; retrying"
 
 
 def _action(error: StorageError) -> Action:

@@ -27,6 +27,12 @@ FILLED = [
     "/setup",
 ]
 
+LONG_DETAIL = "1,226 frames left and 12 videos to extract, estimating the time"
+CUT_OFF = """cards => [...cards.querySelectorAll("*")]
+    .filter(element => getComputedStyle(element).overflowX != "visible")
+    .filter(element => element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1)
+    .map(element => element.textContent)"""
+
 
 def severe_violations(tab: Tab) -> list[str]:
     """axe-core's serious or critical violations: the rule and the element."""
@@ -70,6 +76,17 @@ def test_empty_library_pages(empty_dashboard, new_tab, path):
 @pytest.mark.parametrize("path", FILLED)
 def test_full_library_pages(strange_dashboard, new_tab, path):
     check(new_tab(strange_dashboard), path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_overview_cards_cut_off_no_text(strange_dashboard, new_tab, width):
+    tab = new_tab(strange_dashboard, width=width).open("/")
+    cards = tab.page.locator("[class*=st-key-status-cards]")
+    details = tab.page.get_by_test_id("stMetricDelta").locator("p")
+    expect(details).to_have_count(4)
+    details.evaluate_all("(all, text) => all.forEach(detail => { detail.textContent = text; })", LONG_DETAIL)
+    assert cards.evaluate(CUT_OFF) == []
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 from db import engine
 from tests.cli.terminal import Terminal
+from tests.standin import StandIn
 
 Cli = Callable[..., Terminal]
 READING = {
@@ -62,6 +63,12 @@ def test_command_that_writes_refuses_a_read_only_library(read_only: Path, cli: C
     assert f"{read_only / 'library.db'} is read-only: make the file and its folder writable" in result.err
     assert (read_only / "library.db").read_bytes() == before
     assert len(list((read_only / "frames").rglob("*.jpg"))) == KEPT, "no image was deleted"
+
+
+def test_doctor_names_the_fix_of_a_read_only_library(read_only: Path, cli: Cli, standin: StandIn) -> None:
+    said = cli("doctor")
+    assert said.code == 1
+    assert f"FAIL  library: {read_only / 'library.db'} is read-only: make the file and its folder writable" in said.out
 
 
 def test_command_that_writes_gives_up_on_a_locked_library(

@@ -10,6 +10,7 @@ from db.models import RunState
 from db.runs import RunRow
 from enrich.cli.status_lines import lines
 from enrich.control.status import HostStatus, Stall, Status, WorkerHealth
+from enrich.control.status_wording import DAMAGED_STEP
 from enrich.library.completion import Completion
 from enrich.process import this_process
 
@@ -98,9 +99,7 @@ NOTHING_LEFT = "nothing left to describe"
             "nothing described in the last 12 s; 1 video to extract, estimating the time",
             id="extracting",
         ),
-        pytest.param(
-            status(**WORKING), f"nothing described in the last 5 min; {NOTHING_LEFT}", id="waiting for videos"
-        ),
+        pytest.param(status(**WORKING), f"idle; {NOTHING_LEFT}", id="waiting for videos"),
         pytest.param(
             status(**WORKING, rate=0.5, videos_decoded=0),
             "0.50 frames/s; 1 video to extract, estimating the time",
@@ -129,11 +128,11 @@ def test_speed_line_has_the_time_left_and_the_finish_time() -> None:
         (Completion(1.0, 10, 10, 10, is_counted=True), "10/10 frames; representing 10 of 10 source frames (100 %)"),
         (
             Completion(0.104, 104, 1000, 1183, is_counted=False),
-            "10/about 1,200 frames; representing 104 of 1,000 source frames (10 %)",
+            "10/about 1,200 frames; representing 104 of about 1,000 source frames (10 %)",
         ),
         (
             Completion(0.01, 10, 1000, None, is_counted=False),
-            "10 frames, estimating the total; representing 10 of 1,000 source frames (1 %)",
+            "10 frames, estimating the total; representing 10 of about 1,000 source frames (1 %)",
         ),
         (
             Completion(None, 10, None, None, is_counted=False),
@@ -164,7 +163,14 @@ def test_worker_line_says_which_model_is_checked_and_where() -> None:
 def test_damaged_videos_are_listed_with_what_is_readable() -> None:
     found = status(damaged=[("torn", "damaged: 77 of 1,394 frames readable")])
     assert line(found, "Damaged") == "torn: damaged: 77 of 1,394 frames readable"
-    assert line(found, "Described").endswith("1 of 1 video extracted, 1 damaged")
+    described = line(found, "Described")
+    assert described == "10/10 frames; representing 10 of 10 readable frames (100 %); 1 of 1 video extracted, 1 damaged"
+    assert DAMAGED_STEP in lines(found)[-1]
+
+
+@pytest.mark.parametrize("health", [WorkerHealth.SILENT, WorkerHealth.STALLED])
+def test_worker_without_progress_is_shown_with_the_next_step(health: WorkerHealth) -> None:
+    assert line(status(health, RunState.RUNNING), "Worker").endswith(". End it with: everyframe stop")
 
 
 def test_stalled_line_is_a_statement() -> None:

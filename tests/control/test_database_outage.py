@@ -50,7 +50,7 @@ def test_status_says_that_the_database_is_locked_and_for_how_long(workspace: Wor
         found = read_status(workspace.library.engine, now=late_run, measures=False)
     assert (found.health, found.state) == (WorkerHealth.WELL, RunState.WAITING)
     assert found.run is not None
-    assert found.run.reason == "the database is locked by another process (12 s); retrying"
+    assert found.run.reason == "the database is locked by another process (12 s): close that program; retrying"
     later = late_run + timedelta(minutes=5)
     with write_lock(workspace):
         assert read_status(workspace.library.engine, now=later, measures=False).health is WorkerHealth.WELL

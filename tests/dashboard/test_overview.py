@@ -86,6 +86,16 @@ def test_waiting_video_shows_its_reason(launch, failed):
     assert "does not exist" in said(app)
 
 
+def test_locked_database_is_reported_as_a_sentence(launch, finished, monkeypatch):
+    with psutil.Popen(["sleep", "60"]) as process:
+        begin_run(finished, process)
+        reason = "the database is locked by another process: close that program; retrying"
+        changed(finished, "UPDATE runs SET state = 'waiting', reason = ? WHERE id = (SELECT max(id) FROM runs)", reason)
+        app = launch()
+        process.kill()
+    assert "The database is locked by another process: close that program; retrying." in said(app)
+
+
 def test_file_names_and_errors_are_shown_as_text(launch, working):
     changed(working, "UPDATE videos SET title = ? WHERE id = 2", ":red[x] <img src=x> ![y](http://evil/y.png)")
     changed(working, "UPDATE tasks SET error = ? WHERE status = 'failed'", "[click](http://evil) $\\LaTeX$\x1b[31m")

@@ -15,7 +15,7 @@ from db.gallery import LatestCard, latest
 from db.models import HostState
 from db.runs import RunRow
 from enrich.control.status import HostStatus, Status
-from enrich.control.status_wording import frames_text, time_left_text
+from enrich.control.status_wording import covered_text, frames_text, time_left_text
 from enrich.settings import Settings
 from enrich.wording import format_bytes, format_count, format_timestamp, one_line
 from pages.parts.overview.status import OverviewStatus
@@ -71,11 +71,7 @@ def _videos(found: Status) -> None:
 def _covered(found: Status) -> None:
     done = found.completion
     if done.source_frames:
-        _card(
-            "Covered so far",
-            f"{done.percent} %",
-            f"{done.covered:,} of {done.source_frames:,} {'readable' if found.damaged else 'source'} frames",
-        )
+        _card("Covered so far", f"{done.percent} %", covered_text(found))
     else:
         _card("Covered so far", format_count(done.covered, "frame"), "total not known yet")
 
@@ -182,7 +178,7 @@ def _chart(table: pd.DataFrame) -> alt.Chart:
         .mark_bar(binSpacing=1)
         .encode(
             x=alt.X("yearmonthdatehoursminutes(minute):T", title=None, axis=alt.Axis(format="%H:%M", grid=False)),
-            y=alt.Y("frames:Q", title="Frames per minute", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            y=alt.Y("frames:Q", title="Frames per minute", axis=alt.Axis(tickMinStep=1, tickCount=4, format=",d")),
             tooltip=[
                 alt.Tooltip("minute:T", format="%H:%M", title="Time"),
                 alt.Tooltip("frames:Q", title="Frames"),

@@ -6,6 +6,7 @@ import streamlit as st
 
 from db import store
 from enrich.control.status import Status
+from enrich.control.status_wording import DAMAGED_STEP
 from enrich.network import LOOPBACK_NAMES
 from enrich.settings import Settings
 from enrich.wording import format_count, one_line
@@ -69,7 +70,7 @@ def draw_failures(found: Status) -> None:
         st.subheader("Damaged videos", anchor=False)
         for title, how in found.damaged[:MAX_ROWS]:
             st.text(f"{shown(title)}: {how}")
-        st.caption("Their files are damaged. Copy them from the original again, remove them here, then add the copies.")
+        st.caption(DAMAGED_STEP)
     if found.failures:
         st.subheader("Failed", anchor=False)
         for number, (reason, count) in enumerate(found.failures[:MAX_ROWS]):

@@ -135,7 +135,8 @@ def _running(found: Status, run: RunRow) -> StateText:
         case RunState.PAUSED:
             return StateText("Paused", "gray", "The model is unloaded, its memory is free. Press Resume to continue.")
         case RunState.WAITING:
-            return StateText("Waiting", "orange", one_line(run.reason, REASON_CHARACTERS) or "Waiting for more videos.")
+            reason = one_line(run.reason, REASON_CHARACTERS)
+            return StateText("Waiting", "orange", as_sentence(reason) if reason else "Waiting for more videos.")
         case _:
             name = "Done" if _is_idle(found) else "Working"
             tone: Tone = "orange" if _is_idle(found) and problems(found) else "green"
