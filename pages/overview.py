@@ -8,7 +8,7 @@ from pages.parts.overview.notices import draw_failures, draw_first_steps, draw_m
 from pages.parts.overview.state import draw_status_line, page_state
 from pages.parts.overview.status import read_overview
 from pages.parts.overview.stop_at import draw_stop_at
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 
 REFRESH = "2s"
 CHART_REFRESH = "10s"  # a bar is one minute
@@ -50,13 +50,13 @@ with st.container(key="overview"):
         draw_controls(state.controls, state.failed_request)
         if state.missing is not None:
             draw_missing(settings(), state.missing)
-        st.fragment(cards, run_every=refresh)()
+        live(run_every=refresh)(cards)()
         is_running = now.status.is_running or now.status.is_supervised
         draw_stop_at(can_start=state.can_start, is_running=is_running, end=now.status.until)
         draw_failures(now.status)
         if now.status.described:
             st.subheader("Latest frames", anchor=False)
-            st.fragment(draw_latest, run_every=refresh)()
+            live(run_every=refresh)(draw_latest)()
         if now.status.run is not None:
             st.subheader("Frames per minute", anchor=False)
-            st.fragment(chart, run_every=CHART_REFRESH if state.is_live else None)()
+            live(run_every=CHART_REFRESH if state.is_live else None)(chart)()

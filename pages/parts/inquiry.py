@@ -11,6 +11,7 @@ import streamlit as st
 
 from enrich.jobs.command import NOT_RUN, CommandResult, run_command
 from enrich.settings import Settings
+from pages.parts.session import live
 
 LIMIT_SECONDS = 120.0
 REFRESH = "0.5s"
@@ -108,7 +109,7 @@ def inquiries() -> Inquiries:
 
 def follow(settings: Settings, *words: str) -> None:
     """Rerun the page as soon as a running command has its result."""
-    st.fragment(_follow, run_every=REFRESH)(settings, words)
+    live(run_every=REFRESH)(_follow)(settings, words)
 
 
 def _follow(settings: Settings, words: tuple[str, ...]) -> None:

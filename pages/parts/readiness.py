@@ -18,7 +18,7 @@ from enrich.settings import Settings
 from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 
 COMMAND = "models"
 GOOD_SECONDS = 60.0  # how long a good result is used
@@ -90,7 +90,7 @@ def draw_pull(found: Settings, model: str) -> None:
     """A button that downloads a model; during the download, its progress and a cancel button."""
     job = last_pull(found, model)
     if job is not None and job.is_running:
-        st.fragment(_progress, run_every=REFRESH)(model)
+        live(run_every=REFRESH)(_progress)(model)
         # Ollama keeps the part it has, and the next download continues from there.
         st.button(
             "Cancel",

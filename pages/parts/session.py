@@ -53,6 +53,25 @@ def writing() -> "Iterator[Connection]":
         yield connection
 
 
+def live(*, run_every: str | None) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Draw a function as a fragment, which refreshes by itself. Use this instead of `st.fragment`.
+
+    An error inside a fragment does not reach the page: a library that cannot be used is reported in its place.
+    """
+
+    def decorate(draw: Callable[P, None]) -> Callable[P, None]:
+        @wraps(draw)
+        def reporting(*arguments: P.args, **named: P.kwargs) -> None:
+            try:
+                draw(*arguments, **named)
+            except StorageError as error:
+                st.error(plain(str(error)))
+
+        return st.fragment(reporting, run_every=run_every)
+
+    return decorate
+
+
 def reports_storage_errors(callback: Callable[P, None]) -> Callable[P, None]:
     """For callbacks that write: a locked, full, read-only or damaged library is reported, and nothing else is done."""
 

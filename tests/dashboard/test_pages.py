@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.dashboard.conftest import PAGES, STATES, said
+from db.errors import DatabaseFailedError
+from tests.dashboard.conftest import PAGES, PROJECT, STATES, said
 
 
 @pytest.fixture(params=STATES)
@@ -36,6 +37,29 @@ def test_every_page_explains_a_library_it_cannot_open(launch, request, page, lib
     assert words in said(app)
     assert not app.metric
     assert not app.button
+
+
+@pytest.mark.parametrize(
+    ("page", "module", "name"),
+    [
+        ("overview", "pages.parts.overview.state", "read_overview"),
+        ("overview", "pages.parts.overview.figures", "latest"),
+        ("library", "pages.parts.library.cards", "_card"),
+    ],
+)
+def test_fragment_reports_a_library_that_fails_while_it_is_drawn(launch, finished, monkeypatch, page, module, name):
+    def fail(*_: object, **__: object) -> None:
+        raise DatabaseFailedError("library.db cannot be read as a database: restore a backup")
+
+    monkeypatch.setattr(f"{module}.{name}", fail)
+    app = launch(page)
+    assert not app.exception
+    assert "restore a backup" in said(app)
+
+
+def test_every_fragment_reports_storage_errors():
+    users = [path.name for path in (PROJECT / "pages").rglob("*.py") if "st.fragment(" in path.read_text("utf-8")]
+    assert users == ["session.py"]
 
 
 def test_empty_database_file_names_the_migrate_command(launch, home):

@@ -19,7 +19,7 @@ from enrich.jobs.jobs import Job
 from enrich.settings import Settings
 from enrich.wording import format_count, format_usd, one_line
 from pages.parts.plain import plain, shown
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 
 KIND = "quick"
 QUOTE_TIMEOUT_SECONDS = 300.0  # includes the skim of videos that have none yet
@@ -223,7 +223,7 @@ def draw_last_scan(current: Settings, video_id: int | None = None) -> None:
                 args=(current, job.id),
                 key=f"stop-{job.id}",
             )
-        st.fragment(_draw_live_state, run_every=REFRESH if job.is_running else None)(job.id, was_running=job.is_running)
+        live(run_every=REFRESH if job.is_running else None)(_draw_live_state)(job.id, was_running=job.is_running)
 
 
 def last_job(current: Settings, video_id: int | None = None) -> Job | None:

@@ -12,7 +12,7 @@ from enrich.jobs.jobs import Job, jobs, start_job
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.models.installed import models_in
 from pages.parts.plain import plain, shown
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 
 KIND = "describe"
 REFRESH = "2s"
@@ -66,7 +66,7 @@ def _draw_form(video: VideoRow, frame: FrameRow, calls: list[CallRow]) -> None:
 def _draw_live_state(frame_id: int, *, is_live: bool) -> None:
     """Draw the state of the latest job, refreshed while it runs; the whole page is redrawn when it ends."""
 
-    @st.fragment(run_every=REFRESH if is_live else None)
+    @live(run_every=REFRESH if is_live else None)
     def state() -> None:
         job = latest_job(frame_id)
         if job is None:

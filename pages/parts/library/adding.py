@@ -18,7 +18,7 @@ from pages.parts.library.browser import browse
 from pages.parts.library.sampling import choose_sampling
 from pages.parts.library.upload import draw_upload
 from pages.parts.plain import plain, shown
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 from pages.parts.web import uploads
 
 REFRESH = "1s"
@@ -50,7 +50,7 @@ def draw_add_jobs(registered: frozenset[str]) -> None:
             st.button("Dismiss", key=f"dismiss-{job.id}", on_click=_dismiss, args=(now, job.id), type="tertiary")
 
 
-@st.fragment(run_every=REFRESH)
+@live(run_every=REFRESH)
 def _progress(job_id: str) -> None:
     job = next((job for job in jobs(settings(), ADD) if job.id == job_id), None)
     if job is None or not job.is_running:
@@ -240,7 +240,7 @@ def _draw_estimate(now: Settings, words: tuple[str, ...]) -> Job | None:
     return job
 
 
-@st.fragment(run_every=REFRESH)
+@live(run_every=REFRESH)
 def _wait_for_estimate(words: tuple[str, ...]) -> None:
     job = _job(settings(), words)
     if job is None or not job.is_running:

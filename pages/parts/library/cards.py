@@ -15,7 +15,7 @@ from enrich.wording import format_count, format_duration
 from pages.parts.library.folders import natural
 from pages.parts.library.sampling import sampling_label
 from pages.parts.plain import plain
-from pages.parts.session import reading
+from pages.parts.session import live, reading
 from pages.parts.view import image_url
 
 Name = TypeVar("Name", bound=StrEnum)
@@ -153,7 +153,7 @@ def draw_cards(rows: Sequence[VideoRow], *, is_live: bool) -> None:
         )
         order: CardOrder = st.selectbox("Sort", [*CardOrder], key="sort", on_change=_set_address, width=WIDTH_PIXELS)
     st.html(LAYOUT)
-    st.fragment(_page, run_every=REFRESH if is_live else None)(words, group, order)
+    live(run_every=REFRESH if is_live else None)(_page)(words, group, order)
     _pager(len(_matching(rows, words, group, order)))
 
 

@@ -20,7 +20,7 @@ from pages.parts.library.cards import figures, has_failed, problems, progress
 from pages.parts.library.folders import nearest_folder
 from pages.parts.library.sampling import sampling_label
 from pages.parts.plain import plain, shown
-from pages.parts.session import reading, reports_storage_errors, settings, writing
+from pages.parts.session import live, reading, reports_storage_errors, settings, writing
 from pages.parts.view import LARGE_EDGE, image_url
 from pages.parts.web import uploads
 
@@ -147,7 +147,7 @@ def draw_video(video_id: int, *, is_live: bool) -> None:
             query_params={"video": str(row.id)},
         )
     with right:
-        st.fragment(_progress, run_every=REFRESH if is_live else None)(video_id)
+        live(run_every=REFRESH if is_live else None)(_progress)(video_id)
         for reason, count in failures:
             st.text(shown(f"{format_count(count, 'frame')}: {reason}"))
         is_there = os.path.isfile(row.path)  # noqa: PTH113  # pathlib's raises errors

@@ -20,7 +20,7 @@ from pages.parts.gallery import frame_image
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, choose, fixed_by, number
 from pages.parts.plain import plain, shown
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 
 KIND = "audition"
 FRAMES = 12
@@ -84,7 +84,7 @@ def draw_comparison(found: Settings, models: Sequence[Model], *, has_frames: boo
             st.error(plain(failed))
         if job is not None and is_running:
             st.button("Stop comparing", on_click=jobs.stop_job_in_background, args=[found, job.id])
-            st.fragment(_live, run_every=REFRESH)(job.id)
+            live(run_every=REFRESH)(_live)(job.id)
     with st.container():
         if job is not None and not is_running:
             _draw_result(found, job)

@@ -13,7 +13,7 @@ from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model
 from pages.parts.plain import plain
 from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, pull, pull_progress
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 
 MODELS_SITE = "https://ollama.com/search?c=vision"
 _NAME = "download_name"
@@ -24,7 +24,7 @@ def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
     """Running downloads, suggestions, and a field for any other name."""
     running = [job for job in jobs.jobs(found, KIND) if job.is_running]
     if running:
-        st.fragment(_progress, run_every=REFRESH)(tuple(job.id for job in running))
+        live(run_every=REFRESH)(_progress)(tuple(job.id for job in running))
         for job in running:
             st.button(
                 f"Cancel {plain(_name(job), NAME_CHARACTERS)}",

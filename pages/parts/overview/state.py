@@ -22,7 +22,7 @@ from pages.parts.overview.requests import RequestJob, WorkerRequest, failed_requ
 from pages.parts.overview.status import OverviewStatus, read_overview
 from pages.parts.plain import shown
 from pages.parts.readiness import MissingRequirement, is_ready, missing_requirement
-from pages.parts.session import settings
+from pages.parts.session import live, settings
 
 REASON_CHARACTERS = 300
 REFRESH = "1s"
@@ -200,7 +200,7 @@ def page_state(now: OverviewStatus) -> PageState:
 
 def draw_status_line(drawn: PageState) -> None:
     """The worker's state in words. Its fragment also reruns the page when the state changes."""
-    st.fragment(_status_line, run_every=REFRESH)(drawn)
+    live(run_every=REFRESH)(_status_line)(drawn)
 
 
 def _status_line(drawn: PageState) -> None:

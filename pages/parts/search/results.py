@@ -22,7 +22,7 @@ from pages.parts.gallery import frame_image
 from pages.parts.plain import plain, shown
 from pages.parts.player import draw_player
 from pages.parts.search.query import MOST_MOMENTS, PAGE_MOMENTS, SearchQuery, go_to_search, play, time_text
-from pages.parts.session import reading
+from pages.parts.session import live, reading
 from pages.parts.view import PAGE, View
 
 TITLE_CHARACTERS = 60
@@ -114,7 +114,7 @@ def draw_updates(query: SearchQuery, found: SearchResult) -> None:
     """Draw how many frames are described so far, and how many new matches there are since the search."""
     known = frozenset(hit.frame_id for hit in found.hits)
     with st.container(horizontal=True, vertical_alignment="center", key="search-updates"):
-        st.fragment(_draw_live_counts, run_every=REFRESH)(query, known)
+        live(run_every=REFRESH)(_draw_live_counts)(query, known)
         st.button("Refresh results", help="Include frames described since this search", type="tertiary")
 
 
