@@ -111,6 +111,7 @@ def test_worker_without_a_heartbeat_is_reported_by_pause(
         control.pause(settings)
 
 
+@pytest.mark.slow
 def test_stop_while_the_database_is_locked_does_not_wait_for_it(
     settings: Settings, workspace: Workspace, background: Background, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,6 +125,7 @@ def test_stop_while_the_database_is_locked_does_not_wait_for_it(
     assert stopped.was_killed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let a file in use be changed")
 def test_supervisor_does_not_restart_a_worker_whose_database_is_damaged(
     settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background

@@ -29,6 +29,7 @@ def rename_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "another-name")
 
 
+@pytest.mark.slow
 def test_worker_is_found_under_another_host_name(
     settings: Settings,
     workspace: Workspace,
@@ -89,6 +90,7 @@ def test_run_without_machine_id_is_judged_by_host_name() -> None:
     assert not is_local(replace(old, hostname="another-name"))
 
 
+@pytest.mark.slow
 def test_second_machine_with_the_same_host_name_starts_no_worker(
     settings: Settings, workspace: Workspace, standin: StandIn, clip: Path, background: Background, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_crashed_worker_is_restarted_and_finishes(
     assert_truthful(workspace)
 
 
+@pytest.mark.slow
 def test_stop_reaches_a_worker_that_is_being_started(
     settings: Settings, workspace: Workspace, background: Background
 ) -> None:

@@ -285,6 +285,7 @@ def noise_clip(path: Path) -> Path:
     return image_clip(path, images)
 
 
+@pytest.mark.slow
 def test_images_are_not_replaced_from_a_file_damaged_since(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,7 +313,9 @@ def test_many_wrong_images_are_replaced_in_bounded_memory(library: Workspace, mo
     assert found(library) == {}
 
 
-def test_words_that_cannot_be_made_again_are_reported_as_failed(library: Workspace, standin: StandIn) -> None:
+def test_words_that_cannot_be_made_again_are_reported_as_failed(
+    library: Workspace, standin: StandIn, short_pauses: None
+) -> None:
     swap_images(library)
     verify(library.library, repair=True)
     standin.play(Trick.EMPTY, frames={103}, stubborn=True)

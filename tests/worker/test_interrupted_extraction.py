@@ -41,6 +41,7 @@ FRAMES = 120
 GOP_FRAMES = 8
 MOST_INTERRUPTIONS = 6  # per run; the next attempt is left alone
 SAMPLINGS = ("exact", "every=700ms", "scenes", "distinct", "distinct:strict")
+FAST = ("every=700ms", "distinct")  # the others take long
 LATER = timedelta(seconds=2 * queue.LEASE_SECONDS)
 
 
@@ -171,7 +172,9 @@ def outcome(workspace: Workspace) -> tuple[VideoRow, list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize("skims", [False, True], ids=["extracted", "skimmed first"])
-@pytest.mark.parametrize("sampling", SAMPLINGS)
+@pytest.mark.parametrize(
+    "sampling", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in SAMPLINGS]
+)
 def test_interruptions_change_neither_rows_nor_counts_nor_words(
     make_workspace: Callable[..., Workspace], interruptible: Any, lively_clip: Path, sampling: str, skims: bool
 ) -> None:

@@ -130,6 +130,7 @@ async def test_idle_worker_also_gives_up_on_a_locked_database(
             assert isinstance(await running.failure(), DatabaseFailedError)
 
 
+@pytest.mark.slow
 async def test_stop_while_the_database_is_locked_ends_the_run_soon(
     impatient: Workspace, clip: Clip, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ async def test_full_disk_pauses_the_run_and_nothing_counts_as_failed(
     assert_complete_without_attempts(workspace)
 
 
+@pytest.mark.slow
 async def test_full_disk_has_no_time_limit(
     workspace: Workspace, clip: Clip, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

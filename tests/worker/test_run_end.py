@@ -156,10 +156,10 @@ async def test_exception_counts_as_a_crash_for_claimed_tasks(
 ) -> None:
     workspace.add(clip(frames=20))
 
-    def broken(path: Path) -> bool:
-        raise MemoryError(path.name)
+    async def broken(*_: object, **__: object) -> None:
+        raise MemoryError
 
-    monkeypatch.setattr("enrich.worker.prefetch.is_whole_jpeg", broken)
+    monkeypatch.setattr("enrich.worker.host_runner.ask", broken)
     for _ in range(3):
         with pytest.raises(MemoryError):
             await workspace.enrich()

@@ -62,6 +62,7 @@ async def test_no_request_starts_after_the_deadline_and_none_is_cut_short(
     assert_settled(workspace)
 
 
+@pytest.mark.slow
 async def test_deadline_holds_while_the_database_is_locked(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
     workspace.add(clip(frames=100))
     await workspace.enrich(RunOptions(limit=2))
