@@ -227,11 +227,9 @@ def test_remove_in_a_terminal_asks_for_confirmation(library):
 
 def test_files_of_every_command_are_private(cli, standin, party, home):
     """Those of the library folder: the command runs with the umask of most systems."""
-    for command in (["add", party], ["start"], ["enrich"], ["strip", "1", "--frame", "2"]):
+    for command in (["add", party], ["enrich"], ["strip", "1", "--frame", "2"], ["start"], ["stop"]):
         said = run_process(*command)
         assert said.code == 0, said.err
-    wait_until(lambda: states(home)[-1] == "finished", "frames are described")
-    cli("stop")
     files = [home, *home.rglob("*")]
     assert {"library.db", "logs", "frames"} <= {file.name for file in files}
     assert [file for file in files if file.stat().st_mode & 0o077] == []

@@ -1,13 +1,18 @@
 """A night: the worker processes that run on one library, and their outcome."""
 
 import hashlib
+import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from enrich.library.images import jpeg_format
+from enrich.video.extraction import Extraction
+from enrich.video.sampling import parse_sampling
 from tests.waiting import wait_until
 from tests.worker.workspace import Workspace, assert_settled
 
@@ -100,6 +105,18 @@ def outcome(workspace: Workspace) -> Outcome:
             if path.is_file()
         },
     )
+
+
+def selected_times(workspace: Workspace, video_id: int) -> set[float]:
+    """The timestamps that one extraction keeps, with the same wanted frames as that of the library."""
+    video = workspace.video(video_id)
+    wanted = json.loads(workspace.value("SELECT wanted FROM checkpoints WHERE video_id = :id", id=video_id))
+    sampling, jpeg = parse_sampling(video.sampling), jpeg_format(workspace.settings, video)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Extraction(video.path, Path(folder), sampling=sampling, jpeg=jpeg, wanted=wanted) as extraction,
+    ):
+        return {frame.timestamp for frame in extraction}
 
 
 def assert_complete(workspace: Workspace, *, most_attempts: int = 0) -> None:

@@ -38,7 +38,7 @@ from tests.clips import decode_independently, image_clip, numbered_image
 from tests.control.background import Background
 from tests.night import shifted_clock as clock_module
 from tests.night.disturbances import FATAL, Disturbances, Kill, Kind
-from tests.night.night import ROOT
+from tests.night.night import ROOT, selected_times
 from tests.standin.nonsense import NONSENSE
 from tests.worker.workspace import Workspace, open_workspace, truthful
 
@@ -61,6 +61,7 @@ CALLS = HOSTS * CALLS_PER_HOST
 CALL_SECONDS = max(0.005, 25 * CALLS / FRAMES)  # a shorter night needs slower calls to have room for disturbances
 MEAN_SECONDS, LATE_MEAN_SECONDS = 5.0, 10.0  # between two disturbances, before and after KILLS_END_AT
 LOST_AT_MOST = 2 * CALLS  # requests in flight at a kill, and as many replies that were not saved yet
+KILL_SECONDS = 0.5  # from the note of a kill to the death of its processes
 UNSAVED_SECONDS = 5.0  # a reply is saved within this time, or lost in a kill within this time
 STALLED_SECONDS = 150.0  # without a new description; a host is probed every 60 s at least
 POLL_SECONDS, SAMPLE_SECONDS = 0.1, 1.0
@@ -341,7 +342,7 @@ def rows_that_differ(library: Workspace, clips: list[Clip]) -> list[str]:
             if actual != wanted:
                 differing = sorted(set(actual) ^ set(wanted), key=str)
                 problems.append(f"{clip.path.name}: {len(differing)} rows differ, such as {differing[:6]}")
-        elif missing := {row[0] for row in clip.rows} - {row[0] for row in rows}:
+        elif missing := selected_times(library, video_id) - {row[1] for row in rows}:
             problems.append(f"{clip.path.name} ({clip.sampling}): not kept: frames {sorted(missing)[:10]}")
     return problems
 
@@ -411,7 +412,7 @@ def repeated_calls(replies: list[Reply], kills: list[Kill], began: float) -> tup
     unexplained = []
     for number, sent in good.items():
         for before, after in pairwise(sent):
-            by = [kill for kill in kills if before.asked_at <= kill.at <= after.asked_at]
+            by = [kill for kill in kills if before.asked_at - KILL_SECONDS <= kill.at <= after.asked_at]
             if by and by[0].at - before.sent_at <= UNSAVED_SECONDS:
                 lost[by[0].at] += 1
             else:

@@ -5,8 +5,9 @@ interrupted like by Ctrl-C, or paused and stopped. Then a last run ends by itsel
 
 What an undisturbed run leaves open: a run that describes skims every video, and skims it again at more places while
 the model is faster than the decoder. Which frames it finds by that depends on timing, so two undisturbed runs differ in
-them. The frames chosen by the sampling do not: both runs have them, with the same images and words. Frames found by
-skimming are extra rows, at most one for each place, and take a share of what the frame before stands for.
+them. The frames found before extraction began are kept by it, and later ones are compared with them, so the frames to
+expect are those of one extraction with the same wanted frames. Frames found later are extra rows, at most one for each
+place, and take a share of what the frame before stands for.
 
 EVERYFRAME_TEST_INTERRUPTIONS sets the number of interruptions in each case, EVERYFRAME_TEST_NIGHT_SEED the seed.
 """
@@ -31,7 +32,7 @@ from enrich.errors import ControlError
 from enrich.settings import Settings
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip, shared_videos
-from tests.night.night import PATIENCE_SECONDS, ROOT
+from tests.night.night import PATIENCE_SECONDS, ROOT, selected_times
 from tests.standin import StandIn
 from tests.waiting import wait_until
 from tests.worker.workspace import Workspace, open_workspace
@@ -261,14 +262,14 @@ def differences(chosen: list[Row], actual: list[Row], workspace: Workspace, desc
         if gaps:
             problems.append(f"{title}: {len(gaps)} gaps or overlaps: (frame, stands for, next frame) {gaps[:5]}")
         found = {row.where: row for row in rows}
-        if missing := sorted(set(wanted) - set(found), key=str):
-            problems.append(
-                f"{title}: {len(missing)} frames are not kept, such as {[where[1] for where in missing[:5]]}"
-            )
-        extra = set(found) - set(wanted)
+        video_id = workspace.value("SELECT id FROM videos WHERE title = :title", title=title)
+        expected = selected_times(workspace, video_id)
+        if missing := sorted(expected - {row.timestamp for row in rows}):
+            problems.append(f"{title}: {len(missing)} frames are not kept, such as {missing[:5]}")
+        extra = len(rows) - len(expected)
         places = skimmed_places(workspace, title)
-        if len(extra) > places:
-            problems.append(f"{title}: {len(extra)} frames too many, for {places} skimmed places")
+        if extra > places:
+            problems.append(f"{title}: {extra} frames too many, for {places} skimmed places")
         if other := [
             row.index for row in wanted.values() if row.where in found and row.chosen != found[row.where].chosen
         ]:
