@@ -114,6 +114,7 @@ def test_failed_save_is_one_line(cli, library, standin, monkeypatch):
         raise LibraryError("the disk is full: free some space")
 
     monkeypatch.setattr(store, "record_calls", full)
+    monkeypatch.setenv("EVERYFRAME_CONCURRENCY", "1")  # a request in flight could load the model again
     said = cli("audition", "--frames", "4")
     assert (said.code, said.err) == (1, "everyframe: the disk is full: free some space\n")
     assert standin.loaded == set()
