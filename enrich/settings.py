@@ -26,6 +26,7 @@ from pydantic_settings import (
 from enrich.clock import parse_hours
 from enrich.errors import SettingsError
 
+LIBRARY_FILE = "library.db"  # in the data folder, unless another database is set
 OLLAMA_PORT = 11434
 DEFAULT_OLLAMA_HOST = f"http://127.0.0.1:{OLLAMA_PORT}"
 DeepDescriberName: TypeAlias = Literal["ollama", "baseline"]
@@ -191,7 +192,7 @@ class Settings(BaseSettings):
     @property
     def url(self) -> str:
         """The SQLAlchemy URL of the library's database."""
-        return self.database_url or f"sqlite:///{(self.home / 'library.db').as_posix()}"
+        return self.database_url or f"sqlite:///{(self.home / LIBRARY_FILE).as_posix()}"
 
     @property
     def frames_folder(self) -> Path:

@@ -4,7 +4,9 @@ A SQLite database on a network share is refused, because its write-ahead log nee
 machine can share.
 """
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +18,7 @@ from db.engine import database_file
 from db.errors import StorageError
 from db.migrate import check_integrity, open_library
 from enrich.errors import LibraryError
-from enrich.settings import Settings
+from enrich.settings import LIBRARY_FILE, Settings
 
 NETWORK_FILE_SYSTEMS = frozenset(
     (
@@ -35,6 +37,9 @@ NETWORK_FILE_SYSTEMS = frozenset(
         "fuse.davfs2",
     )
 )
+
+
+OTHERS = 0o077  # the permissions of the group and of other users
 
 
 class Partition(Protocol):
@@ -60,9 +65,19 @@ def open_engine(settings: Settings) -> Engine:
     """Open the database that the settings name, creating it if needed. Raises LibraryError."""
     try:
         _require_local(database_file(settings.url))
+        _keep_private(settings.home)
         return open_library(settings.url)
     except StorageError as error:
         raise LibraryError(str(error)) from error
+
+
+def _keep_private(home: Path) -> None:
+    """Make the user's data folder accessible to them alone, unless it was made for something else as well."""
+    with suppress(OSError):
+        status = home.stat()
+        is_open = os.name == "posix" and status.st_uid == os.getuid() and status.st_mode & OTHERS
+        if is_open and ((home / LIBRARY_FILE).exists() or not any(home.iterdir())):
+            home.chmod(status.st_mode & ~OTHERS)
 
 
 def _require_local(file: Path | None) -> None:

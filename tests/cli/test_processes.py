@@ -226,7 +226,8 @@ def test_remove_in_a_terminal_asks_for_confirmation(library):
 
 
 def test_files_of_every_command_are_private(cli, standin, party, home):
-    """Those of the library folder: the command runs with the umask of most systems."""
+    """With the umask of most systems, also in a folder that was made before."""
+    home.mkdir(mode=0o755)
     for command in (["add", party], ["enrich"], ["strip", "1", "--frame", "2"], ["start"], ["stop"]):
         said = run_process(*command)
         assert said.code == 0, said.err
