@@ -30,8 +30,8 @@ from enrich.settings import Settings
 from enrich.video.decode import SourceFrames
 from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, encode_jpeg
-from enrich.video.kept import image_name
 from enrich.video.probe import probe
+from enrich.video.selection import image_name
 
 SEED = 5
 EDGE, QUALITY = 960, 80

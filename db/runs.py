@@ -28,7 +28,7 @@ class ProcessIdentity:
     hostname: str
     pid: int
     created_at: float  # seconds, in a clock of its machine that is never adjusted
-    machine_id: str | None = None  # see enrich.machine
+    machine_id: str | None = None  # see enrich.process
 
     def __str__(self) -> str:
         return f"{self.hostname} {self.pid} {self.created_at!r} {self.machine_id or '-'}"

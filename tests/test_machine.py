@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from enrich import machine
-from enrich.machine import machine_id, stored_value
+from enrich import process
+from enrich.process import machine_id, stored_value
 
-PRINT_ID = "from enrich.machine import machine_id; print(machine_id())"
+PRINT_ID = "from enrich.process import machine_id; print(machine_id())"
 PROCESSES = 8
 
 
@@ -35,8 +35,8 @@ def test_id_is_stored_once_for_the_user_alone() -> None:
     assert len(first) == 32
     assert read_again() == first
     if sys.platform != "win32":
-        assert machine.state_file().stat().st_mode & 0o777 == 0o600
-    assert [path.name for path in machine.state_file().parent.iterdir()] == ["machine-id"]
+        assert process.state_file().stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in process.state_file().parent.iterdir()] == ["machine-id"]
 
 
 def test_id_does_not_depend_on_the_host_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,22 +88,22 @@ def test_damaged_value_is_replaced(tmp_path: Path, damaged: str) -> None:
 
 
 def test_machines_that_share_a_home_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "system_id", lambda: "one")
+    monkeypatch.setattr(process, "system_id", lambda: "one")
     one = read_again()
-    monkeypatch.setattr(machine, "system_id", lambda: "two")
+    monkeypatch.setattr(process, "system_id", lambda: "two")
     assert read_again() != one
 
 
 def test_clones_of_one_image_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "system_id", lambda: "the same")
+    monkeypatch.setattr(process, "system_id", lambda: "the same")
     one = read_again()
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "other")
     assert read_again() != one
 
 
 def test_missing_system_id_leaves_the_stored_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "SYSTEM_ID_FILES", ("/nowhere/machine-id",))
-    monkeypatch.setattr(machine, "system_id", lambda: "")
+    monkeypatch.setattr(process, "SYSTEM_ID_FILES", ("/nowhere/machine-id",))
+    monkeypatch.setattr(process, "system_id", lambda: "")
     first = read_again()
     assert first is not None
     assert read_again() == first
@@ -113,11 +113,11 @@ def test_machine_that_stores_nothing_has_the_system_id(
     monkeypatch: pytest.MonkeyPatch, file_permissions: None, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o500)
-    monkeypatch.setattr(machine, "system_id", lambda: "known")
+    monkeypatch.setattr(process, "system_id", lambda: "known")
     known = read_again()
     assert known is not None
     assert read_again() == known
-    monkeypatch.setattr(machine, "system_id", lambda: "")
+    monkeypatch.setattr(process, "system_id", lambda: "")
     assert read_again() is None
     tmp_path.chmod(0o700)
 
@@ -126,8 +126,8 @@ def test_user_without_a_home_folder_has_the_system_id(monkeypatch: pytest.Monkey
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.setattr(machine, "state_file", no_home)
-    monkeypatch.setattr(machine, "system_id", lambda: "known")
+    monkeypatch.setattr(process, "state_file", no_home)
+    monkeypatch.setattr(process, "system_id", lambda: "known")
     assert read_again() is not None
-    monkeypatch.setattr(machine, "system_id", lambda: "")
+    monkeypatch.setattr(process, "system_id", lambda: "")
     assert read_again() is None

@@ -30,8 +30,7 @@ from enrich.cli import (
 )
 from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
-from enrich.cli.output import print_error, say
-from enrich.cli.signals import INTERRUPTED
+from enrich.cli.output import INTERRUPTED, print_error, say
 from enrich.errors import EveryFrameError
 from enrich.process import keep_files_private
 from enrich.wording import one_line

@@ -17,8 +17,7 @@ from enrich.cli.options import (
     open_library,
     settings_for,
 )
-from enrich.cli.output import Meter, meter, print_error, print_json, say
-from enrich.cli.signals import INTERRUPTED, interruptible
+from enrich.cli.output import INTERRUPTED, Meter, interruptible, meter, print_error, print_json, say
 from enrich.wording import format_count, format_duration, format_timestamp, one_line
 
 if TYPE_CHECKING:

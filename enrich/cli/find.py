@@ -33,7 +33,7 @@ def show(
     """
     from db import queries
     from db.engine import reading
-    from enrich.library.damage import video_json
+    from enrich.library.completion import video_json
 
     if frame is not None and at is not None:
         raise typer.BadParameter("use either --frame or --at, not both")
@@ -152,7 +152,7 @@ def _say_video(row: "VideoRow") -> None:
     say(f"  {row.path}")
     rate = f"{row.fps:.3g} fps" if row.fps else "frame rate unknown"
     say(f"  {format_timestamp(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
-    from enrich.library.damage import damage_of
+    from enrich.library.completion import damage_of
 
     damage = damage_of(row)
     words = [STATUS_WORDS[status] for status in (row.extraction_status, row.enrichment_status)]

@@ -1,6 +1,11 @@
-"""What the command line prints: text, tables and JSON on stdout; one-line errors and progress on stderr."""
+"""What the command line prints: text, tables and JSON on stdout; one-line errors and progress on stderr.
 
+And how a command ends gracefully on Ctrl-C or SIGTERM.
+"""
+
+import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +20,26 @@ from rich.table import Table
 from rich.text import Text
 
 from enrich.wording import UNPRINTABLE, printable
+
+INTERRUPTED = 130  # exit code after Ctrl-C
+
+
+@contextmanager
+def interruptible(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` on the running event loop at the first SIGINT or SIGTERM; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def handle(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        loop.call_soon_threadsafe(stop)  # also wakes the loop
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
 
 PIPE_WIDTH = 200  # columns, when stdout is not a terminal
 STATUS_WORDS = {  # of a video's extraction and description, as shown to people

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enrich.cli.options import AsJson, find_videos, open_library, settings_for
-from enrich.cli.output import print_error, print_json, say
+from enrich.cli.output import INTERRUPTED, interruptible, print_error, print_json, say
 from enrich.cli.quick_batches import Reporter, collect_batches, report_problems
-from enrich.cli.signals import INTERRUPTED, interruptible
 from enrich.errors import BudgetError, SettingsError
 from enrich.settings import QuickDescriberName
 from enrich.wording import format_count, format_duration, format_usd, one_line

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from enrich.cli.output import print_error, print_json_line, say
-from enrich.cli.signals import INTERRUPTED, interruptible
+from enrich.cli.output import INTERRUPTED, interruptible, print_error, print_json_line, say
 from enrich.wording import format_count, format_usd, one_line
 
 if TYPE_CHECKING:

@@ -98,7 +98,7 @@ def list_videos(as_json: AsJson = False) -> None:
     """List all videos with their progress."""
     from db import queries
     from db.engine import reading
-    from enrich.library.damage import damage_of, video_json
+    from enrich.library.completion import damage_of, video_json
 
     library = open_library()
     with reading(library.engine) as connection:
@@ -134,7 +134,7 @@ def export(
     """
     from db import queries
     from db.engine import reading
-    from enrich.library.damage import video_json
+    from enrich.library.completion import video_json
 
     library = open_library()
     row = find_one_video(library, video)
@@ -284,7 +284,7 @@ def _length(seconds: float | None) -> str:
 
 
 def _list_row(row: "VideoRow", *, title: str) -> list[object]:
-    from enrich.library.damage import is_damaged
+    from enrich.library.completion import is_damaged
 
     is_extracted = row.extraction_status == "extracted"
     status = STATUS_WORDS[row.extraction_status]

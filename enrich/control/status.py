@@ -23,8 +23,7 @@ from db.errors import DatabaseFullError, DatabaseLockedError
 from db.models import DEEP, QUICK, EnrichmentStatus, ExtractionStatus, HostState, RunState
 from db.runs import RunRow
 from enrich.clock import Hours, parse_hours
-from enrich.library.completion import Completion, completion_of
-from enrich.library.damage import damaged_videos, is_damaged
+from enrich.library.completion import Completion, completion_of, damaged_videos, is_damaged
 from enrich.library.library import open_engine
 from enrich.process import find_process, is_alive, is_local, is_process_alive, is_suspended
 from enrich.schedule.forecast import elapsed_seconds

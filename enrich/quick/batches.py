@@ -26,8 +26,7 @@ from enrich.process import is_local, is_process_alive, this_process
 from enrich.quick.plan import QuickPlan
 from enrich.quick.run import NO_ANSWER, save_results
 from enrich.wording import format_count
-from enrich.worker.lease_renewal import LeaseRenewal
-from enrich.worker.lease_sweep import sweep_abandoned
+from enrich.worker.leases import LeaseRenewal, sweep_abandoned
 
 log = logging.getLogger(__name__)
 

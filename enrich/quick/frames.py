@@ -21,10 +21,8 @@ from enrich.errors import EveryFrameError, VideoError
 from enrich.library.library import Library
 from enrich.process import this_process
 from enrich.wording import one_line
-from enrich.worker.extract_task import ExtractionProgress, extract_video
-from enrich.worker.failed_attempt import fail_attempt
-from enrich.worker.lease_renewal import LeaseRenewal
-from enrich.worker.lease_sweep import sweep_abandoned
+from enrich.worker.extract_task import ExtractionProgress, extract_video, fail_attempt
+from enrich.worker.leases import LeaseRenewal, sweep_abandoned
 from enrich.worker.skim_task import skim_video
 
 FRAMES_PER_KEY_FRAME = 2  # frames to skim for each key frame wanted

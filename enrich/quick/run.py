@@ -28,8 +28,8 @@ from enrich.errors import BudgetError, CallFailedError, CallTimeoutError, Descri
 from enrich.library.library import Library
 from enrich.library.records import call_records, searchable_text
 from enrich.quick.plan import QuickPlan, estimate_cost
-from enrich.worker import outage
-from enrich.worker.outage import Outage
+from enrich.worker import database_thread
+from enrich.worker.database_thread import Outage
 
 MAX_CONCURRENT_REQUESTS = 4  # to Claude; fifty images are five requests
 MAX_FAILURES = 2  # consecutive failed requests before the run ends
@@ -185,4 +185,4 @@ class _QuickRun:
                 if self.stop.is_set():
                     waiting.stop()
                 waiting.failed("answers", error)
-            time.sleep(outage.RETRY_SECONDS)
+            time.sleep(database_thread.RETRY_SECONDS)

@@ -6,23 +6,28 @@ are image files that belong to no frame. Only files with names that extraction c
 the folder are never deleted.
 
 A repair replaces a wrong image only if the video still decodes as well as when it was extracted: the frames of a file
-that was damaged since are worse than the stored images.
+that was damaged since are worse than the stored images. A model described what was stored. Where that was another
+picture than the frame's, its words are about the wrong picture, so they are discarded and the frame is queued again,
+before the right image is written: a kill in between leaves the wrong image without words, which the next verification
+finds. A missing or damaged image says nothing against its description, which stays.
 """
 
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from db import checks, files
+from db import checks, files, queue
 from db.checks import StoredFrame
-from db.engine import reading
+from db.engine import reading, writing
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
 from enrich.library.images import encode_frame, image_folder_name, jpeg_format, translated_errors
 from enrich.library.library import Library
+from enrich.process import this_process
 from enrich.verify.comparison import (
     ImageState,
     check_image_size,
@@ -31,13 +36,49 @@ from enrich.verify.comparison import (
     shows_other_content,
 )
 from enrich.verify.findings import FindingKind, FindingLog, frame_label
-from enrich.verify.repair import ImageRepair
 from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames
-from enrich.video.jpeg import JpegEncoder
-from enrich.video.kept import FOLDER_SECONDS, microseconds
+from enrich.video.jpeg import JpegEncoder, write_jpeg
+from enrich.video.selection import FOLDER_SECONDS, image_name, microseconds
 from enrich.video.signals import LumaShrinker, difference_hash
 from enrich.video.source import read_source_frame
+
+
+class ImageRepair:
+    """Repairs the images of one video."""
+
+    def __init__(self, library: Library, video: VideoRow) -> None:
+        self._library = library
+        self._video = video
+
+    def replace(self, row: StoredFrame, jpeg: bytes, *, is_other_content: bool, timestamp: float | None = None) -> bool:
+        """Store a frame's image, and correct its timestamp if one is given. Returns whether that was possible.
+
+        `is_other_content`: the stored image was a picture of something else, so its descriptions are discarded.
+        """
+        timestamp = row.timestamp if timestamp is None else timestamp
+        name = f"{image_folder_name(self._video.fingerprint)}/{image_name(timestamp)}"
+        claimed: list[queue.ClaimedTask] = []
+        with writing(self._library.engine) as connection:
+            if (timestamp, name) != (row.timestamp, row.image_path) and not checks.move_frame(
+                connection, row.id, timestamp=timestamp, image_path=name
+            ):
+                return False
+            if is_other_content:
+                host, now = this_process().hostname, datetime.now(UTC)
+                claimed = checks.discard_descriptions(connection, row.id, host=host, now=now)
+        write_jpeg(self._library.frames_folder / name, jpeg)
+        for task in claimed:
+            self._release(task)
+        return True
+
+    def _release(self, task: queue.ClaimedTask) -> None:
+        try:
+            with writing(self._library.engine) as connection:
+                queue.release(connection, task)
+        except queue.LeaseLostError:  # the video was removed
+            return
+
 
 SAME_SECONDS = 1e-6
 FINDING_KINDS = {

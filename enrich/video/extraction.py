@@ -21,9 +21,8 @@ from typing import Self, TypeVar
 from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, State, pack, unpack
 from enrich.video.decode import DecodePosition, SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
-from enrich.video.kept import KeptFrame, image_name
 from enrich.video.sampling import Sampling
-from enrich.video.selection import FrameSelection
+from enrich.video.selection import FrameSelection, KeptFrame, image_name
 
 MAX_QUEUED_FRAMES = 4  # a decoded 4K frame takes 12 MB
 MAX_QUEUED_RESULTS = 64

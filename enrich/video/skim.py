@@ -19,9 +19,9 @@ from pathlib import Path
 from enrich.video.decode import SourceFrame
 from enrich.video.fingerprint import require_readable
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, write_jpeg
-from enrich.video.kept import image_name, microseconds
 from enrich.video.likeness import DEFAULT_LIKENESS, LikenessLevel
 from enrich.video.seek import Seeker
+from enrich.video.selection import image_name, microseconds
 from enrich.video.signals import Luma, LumaShrinker, SignalMeter, Signals
 
 __all__ = ["SkimFrame", "SkimTarget", "skim"]

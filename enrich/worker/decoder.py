@@ -25,9 +25,8 @@ from enrich.library.images import remove_images
 from enrich.logs import Action, about
 from enrich.process import this_process
 from enrich.schedule.coverage import COVERAGE_PRIORITY_LIMIT, CoverageOrder
-from enrich.worker import outage
-from enrich.worker.extract_task import ExtractionProgress, extract_video
-from enrich.worker.failed_attempt import fail_attempt
+from enrich.worker import database_thread
+from enrich.worker.extract_task import ExtractionProgress, extract_video, fail_attempt
 from enrich.worker.run_context import RunContext
 from enrich.worker.run_options import RunOptions
 from enrich.worker.skim_task import skim_video
@@ -154,7 +153,7 @@ class Decoder:
                         await asyncio.to_thread(remove_images, self._library.settings, video)
                 except StorageError as error:
                     self._context.database.outage.failed(attempts, error)
-                    await self._sleep(outage.RETRY_SECONDS)
+                    await self._sleep(database_thread.RETRY_SECONDS)
                     if not self._stopping.is_set():
                         continue
                 except SQLAlchemyError:  # not the video's fault: the run ends

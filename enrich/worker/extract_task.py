@@ -4,6 +4,10 @@ Runs in a thread of its own. Rows are saved in small batches during decoding, so
 before their video is fully decoded. Every few seconds a checkpoint is saved with them, at which the next extraction
 continues with the same decisions. A kill leaves rows and JPEGs after the checkpoint: the next extraction makes the same
 ones and keeps them.
+
+An error that nothing foresaw, such as an IndexError or a MemoryError, may be the fault of the video, of the computer at
+that moment, or of EveryFrame. So it counts as an attempt of the video's task (also of a skim), which is tried again
+after a pause and failed with its reason at the limit. Other videos go on.
 """
 
 import logging
@@ -14,9 +18,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from db import extraction, queue, store
+from db import extraction, queries, queue, store
 from db.editing import REQUEST_PRIORITY, PriorityRange, priority_range_of
 from db.engine import reading, writing
+from db.models import TaskStatus
 from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
 from enrich.errors import VideoError
@@ -35,11 +40,45 @@ from enrich.logs import Action, about
 from enrich.schedule.coverage import CoverageOrder
 from enrich.video.checkpoint import ExtractionCheckpoint
 from enrich.video.extraction import Extraction
-from enrich.video.kept import KeptFrame
 from enrich.video.sampling import parse_sampling
+from enrich.video.selection import KeptFrame
 from enrich.video.source import read_source_frame
+from enrich.wording import format_duration, one_line
 
 log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS = (60.0, 300.0)  # after the first attempt, after later ones
+TRY_LATER = "trying again in {pause}"
+GIVEN_UP = "retry it with `everyframe retry`; if it fails again, report the traceback in the log"
+
+
+def fail_attempt(library: Library, task: queue.ClaimedTask, error: Exception) -> str:
+    """Count a failed attempt of a skim or an extraction, and log its traceback. Returns the reason for the user.
+
+    Frames that were saved stay. Raises LeaseLostError, or NoSuchVideoError if the video was removed.
+    """
+    is_last = task.attempts + 1 >= queue.ATTEMPT_LIMIT
+    pause = BACKOFF_SECONDS[min(task.attempts, len(BACKOFF_SECONDS) - 1)]
+    details = ": ".join(part for part in (type(error).__name__, one_line(str(error), 300)) if part)
+    next_step = GIVEN_UP if is_last else TRY_LATER.format(pause=format_duration(pause))
+    now = datetime.now(UTC)
+    with writing(library.engine) as connection:
+        video = queries.video(connection, task.video_id)
+        reason = f"{video.path} could not be processed ({details}): {next_step}"
+        status = extraction.fail_attempt(connection, task, error=reason, not_before=now + timedelta(seconds=pause))
+    is_failed = status is TaskStatus.FAILED
+    log.log(
+        logging.ERROR if is_failed else logging.WARNING,
+        "%s: unexpected error in the %s task, attempt %d of %d",
+        video.title,
+        task.kind,
+        task.attempts + 1,
+        queue.ATTEMPT_LIMIT,
+        exc_info=error,
+        extra=about(Action.VIDEO_FAILED if is_failed else Action.VIDEO_WAITING, video=video.id),
+    )
+    return reason
+
 
 BATCH_FRAMES = 64
 FIRST_BATCH_FRAMES = 4  # the model waits for the first frames; later batches grow

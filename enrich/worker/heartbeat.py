@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from db import runs
 from db.engine import reading, writing
 from db.errors import StorageError
-from enrich.worker.outage import Outage
+from enrich.worker.database_thread import Outage
 from enrich.worker.threads import BackgroundThread
 
 log = logging.getLogger(__name__)

@@ -35,9 +35,8 @@ from enrich.schedule.gap_filling import GapFilling
 from enrich.wording import format_count
 from enrich.worker.activity import RequestInFlight
 from enrich.worker.circuit_breaker import CircuitBreaker, GateClosedError, RequestGate
-from enrich.worker.failure_attribution import CRASHES, FailureAttribution
+from enrich.worker.failure_attribution import CRASHES, FailureAttribution, HostSuspects
 from enrich.worker.host_health import HealthChecker, HostHealth
-from enrich.worker.host_suspects import HostSuspects
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
 from enrich.worker.result_writer import ResultWriter
 from enrich.worker.run_context import RunContext

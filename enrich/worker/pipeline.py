@@ -19,8 +19,8 @@ from enrich.describe.describer import Describer
 from enrich.errors import DescribeError
 from enrich.logs import Action, about
 from enrich.worker.decoder import Decoder
+from enrich.worker.failure_attribution import HostSuspects
 from enrich.worker.host_runner import DescribeState, HostRunner
-from enrich.worker.host_suspects import HostSuspects
 from enrich.worker.prefetch import Prefetcher
 from enrich.worker.run_context import RunContext
 from enrich.worker.run_options import RunOptions

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enrich.library.library import Library
 from enrich.worker.activity import Activity
 from enrich.worker.database_thread import DatabaseThread
-from enrich.worker.lease_renewal import LeaseRenewal
+from enrich.worker.leases import LeaseRenewal
 from enrich.worker.run_options import RunCounts
 
 

@@ -15,11 +15,11 @@ from db.models import QUICK, RunState, TaskKind
 from db.runs import ProcessIdentity
 from enrich.describe.describer import Describer, Pass
 from enrich.errors import RunningError
-from enrich.library.damage import damaged_videos
+from enrich.library.completion import damaged_videos
 from enrich.library.library import Library
 from enrich.logs import Action, about, set_run
 from enrich.process import is_alive, is_local, this_process
-from enrich.worker.lease_sweep import sweep_abandoned
+from enrich.worker.leases import sweep_abandoned
 from enrich.worker.run_options import RunCounts, RunEnd, RunOptions, RunSummary
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,7 @@ from enrich.worker.heartbeat import Heartbeat
 from enrich.worker.host_health import HostHealth, frames_ahead
 from enrich.worker.host_runner import DescribeState
 from enrich.worker.keep_awake import SleepInhibitor
-from enrich.worker.lease_renewal import LeaseRenewal
+from enrich.worker.leases import LeaseRenewal
 from enrich.worker.pipeline import (
     Pipeline,
     SuspectKind,

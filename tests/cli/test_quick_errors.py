@@ -6,7 +6,7 @@ import pytest
 
 from db.errors import DatabaseLockedError
 from enrich.quick import run as quick_run
-from enrich.worker import outage
+from enrich.worker import database_thread
 from tests.cli.terminal import COMMAND, ask, running
 from tests.cli.test_quick import KEY_FRAMES, PAID, deep_pass, done, quick_described
 from tests.waiting import wait_until
@@ -164,7 +164,7 @@ def test_stop_does_not_wait_for_a_busy_claude(video, claude):
 
 
 def test_paid_answers_wait_for_a_locked_database(cli, video, claude, monkeypatch):
-    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(database_thread, "RETRY_SECONDS", 0.02)
     save, tries = quick_run.save_results, []
 
     def locked_at_first(*arguments, **named):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from db.models import ExtractionStatus
-from enrich.library.damage import damage_of, damaged_videos
+from enrich.library.completion import damage_of, damaged_videos
 
 
 def video(readable: int, failures: int, **values: Any) -> Any:

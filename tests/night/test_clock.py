@@ -15,8 +15,8 @@ from db import runs
 from db.engine import writing
 from enrich.control import control
 from enrich.process import is_process_alive, this_process
-from enrich.worker import heartbeat, host_runner, lease_renewal, result_writer, worker
-from enrich.worker.lease_sweep import sweep_abandoned
+from enrich.worker import heartbeat, host_runner, leases, result_writer, worker
+from enrich.worker.leases import sweep_abandoned
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import PATIENCE_SECONDS, Night, assert_complete
@@ -53,7 +53,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are renewed, and expired ones released, many times during a test."""
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.05)
-    monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.1)
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(host_runner, "FIRST_BACKOFF_SECONDS", 0.05)
 

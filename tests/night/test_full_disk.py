@@ -16,7 +16,7 @@ from enrich.control.status import read_status
 from enrich.errors import EveryFrameError
 from enrich.library.images import IN_FLIGHT_MEGABYTES, MEGABYTE
 from enrich.settings import load_settings
-from enrich.worker import decoder, extract_task, outage, prefetch, worker
+from enrich.worker import database_thread, decoder, extract_task, prefetch, worker
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
@@ -180,7 +180,7 @@ async def test_stop_without_a_free_byte_ends_the_run_and_loses_nothing_saved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outage, "STOP_LIMIT_SECONDS", 1.0)
+    monkeypatch.setattr(database_thread, "STOP_LIMIT_SECONDS", 1.0)
     workspace = make_workspace()
     standin.behave(delay=0.05)
     workspace.add(numbered_clip(tmp_path / "film.mp4", frames=80))

@@ -90,7 +90,7 @@ def test_images_that_cannot_be_written_are_a_finding_of_the_disk(
         raise OSError(28, "No space left on device")
 
     delete_image(library)
-    monkeypatch.setattr("enrich.verify.repair.write_jpeg", full)
+    monkeypatch.setattr("enrich.verify.images.write_jpeg", full)
     group = the_group(verify(library.library, repair=True))
     assert group.kind is Kind.UNCHECKED
     assert "is full: free some disk space" in group.places[0]

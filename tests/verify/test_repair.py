@@ -13,7 +13,7 @@ import pytest
 from db import counts, editing, queue, quick, search, store
 from db.engine import reading, writing
 from db.models import DEEP, QUICK, TaskKind
-from enrich.verify import images, repair
+from enrich.verify import images
 from enrich.verify import verify as verify_module
 from enrich.verify.findings import FindingKind as Kind
 from enrich.verify.verify import verify
@@ -174,7 +174,7 @@ def test_a_kill_before_the_image_is_written_leaves_no_wrong_words(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(repair, "write_jpeg", killed)
+        patched.setattr(images, "write_jpeg", killed)
         with pytest.raises(KeyboardInterrupt):
             verify(library.library, repair=True)
     assert library.frames(2)[3].description is None

@@ -4,9 +4,9 @@ import pytest
 
 from enrich.video.extraction import Extraction
 from enrich.video.jpeg import JpegFormat
-from enrich.video.kept import KeptFrame
 from enrich.video.probe import probe
 from enrich.video.sampling import parse_sampling
+from enrich.video.selection import KeptFrame
 
 
 @pytest.fixture

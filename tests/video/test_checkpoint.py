@@ -12,8 +12,8 @@ from enrich.video import extraction
 from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, pack, unpack
 from enrich.video.extraction import Extraction
 from enrich.video.jpeg import JpegFormat
-from enrich.video.kept import KeptFrame
 from enrich.video.sampling import parse_sampling
+from enrich.video.selection import KeptFrame
 from tests.clips import numbered_clip, run_ffmpeg, shared_videos
 
 SMALL = JpegFormat(edge=64, quality=60)

@@ -9,8 +9,8 @@ from enrich.errors import NotAVideoError
 from enrich.video import jpeg
 from enrich.video.extraction import Extraction
 from enrich.video.jpeg import JpegFormat, is_whole_jpeg
-from enrich.video.kept import image_name
 from enrich.video.sampling import parse_sampling
+from enrich.video.selection import image_name
 from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, read_number, run_ffmpeg
 
 SMALL = JpegFormat(edge=160, quality=80)

@@ -35,9 +35,9 @@ from enrich.errors import (
 )
 from enrich.worker import circuit_breaker, failure_attribution, host_runner
 from enrich.worker.activity import Activity
+from enrich.worker.failure_attribution import HostSuspects
 from enrich.worker.host_health import HostHealth
 from enrich.worker.host_runner import DescribeState, HostRunner
-from enrich.worker.host_suspects import HostSuspects
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
 from enrich.worker.result_writer import ResultWriter
 from tests.waiting import until

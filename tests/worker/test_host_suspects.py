@@ -6,8 +6,8 @@ from typing import Any, cast
 import pytest
 
 from db.queue import ClaimedTask
-from enrich.worker import host_suspects
-from enrich.worker.host_suspects import HostSuspects
+from enrich.worker import failure_attribution
+from enrich.worker.failure_attribution import HostSuspects
 from enrich.worker.prefetch import PrefetchedFrame
 
 HERE, THERE = "http://here:11434", "http://there:11434"
@@ -48,7 +48,7 @@ def test_frame_that_brought_a_host_down_waits_for_it(monkeypatch: pytest.MonkeyP
     suspects.hold(frame(1))
     suspects.release(HERE)
     assert suspects.take(THERE) is None
-    monkeypatch.setattr(host_suspects, "RECOVERY_SECONDS", 0)
+    monkeypatch.setattr(failure_attribution, "RECOVERY_SECONDS", 0)
     suspects.release(HERE)
     assert suspects.take(THERE) == frame(1)
 

@@ -12,8 +12,8 @@ from db.engine import writing
 from db.errors import DatabaseLockedError
 from db.models import TaskKind
 from enrich.process import is_alive, this_process
-from enrich.worker import lease_renewal
-from enrich.worker.lease_renewal import LeaseRenewal
+from enrich.worker import leases as leases_module
+from enrich.worker.leases import LeaseRenewal
 from tests.waiting import wait_until
 from tests.worker.workspace import Workspace
 
@@ -22,7 +22,7 @@ LEASE = "SELECT lease_until FROM tasks"
 
 @pytest.fixture(autouse=True)
 def frequent_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(leases_module, "RENEW_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def renewals(monkeypatch: pytest.MonkeyPatch) -> list[list[queue.ClaimedTask]]:
         renewals.append(tasks)
         return renewed
 
-    monkeypatch.setattr(lease_renewal.queue, "renew", recorded)
+    monkeypatch.setattr(leases_module.queue, "renew", recorded)
     return renewals
 
 
@@ -102,17 +102,17 @@ def test_own_expired_leases_are_renewed_before_sweeping(
 def test_failed_renewal_is_soon_retried(
     workspace: Workspace, task: queue.ClaimedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_renewal, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(leases_module, "RETRY_SECONDS", 0.02)
     renew, tries = queue.renew, []
 
     def locked_at_first(*arguments: object, **named: object) -> int:
         tries.append(1)
-        monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 3600)  # too late: the lease would have expired
+        monkeypatch.setattr(leases_module, "RENEW_SECONDS", 3600)  # too late: the lease would have expired
         if len(tries) < 3:
             raise DatabaseLockedError("database is locked")
         return renew(*arguments, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(lease_renewal.queue, "renew", locked_at_first)
+    monkeypatch.setattr(leases_module.queue, "renew", locked_at_first)
     with LeaseRenewal(workspace.library.engine, [task]):
         wait_until(lambda: is_fresh(workspace.value(LEASE)), "the lease is renewed")
     assert len(tries) >= 3
@@ -124,7 +124,7 @@ def test_lost_lease_of_a_dead_thread_has_its_cause(
     def fail(*_: object, **__: object) -> int:
         raise IndexError("unforeseen")
 
-    monkeypatch.setattr(lease_renewal.queue, "renew", fail)
+    monkeypatch.setattr(leases_module.queue, "renew", fail)
     leases = LeaseRenewal(workspace.library.engine, [task])
 
     def work() -> None:

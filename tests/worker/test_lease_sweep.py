@@ -18,7 +18,7 @@ from db.models import TaskKind
 from db.runs import ProcessIdentity
 from enrich.process import REMOTE_DEAD_SECONDS, identity_of, this_process
 from enrich.quick.frames import ensure_frames
-from enrich.worker.lease_sweep import sweep_abandoned
+from enrich.worker.leases import sweep_abandoned
 from enrich.worker.run_options import RunOptions
 from tests.waiting import wait_until
 from tests.worker.workspace import Workspace

@@ -13,8 +13,8 @@ from sqlalchemy import event
 from db.errors import DatabaseFailedError, DatabaseFullError, DatabaseLockedError, DatabaseReadOnlyError
 from db.models import RunState
 from enrich.library.library import Library
-from enrich.worker import outage
-from enrich.worker.outage import LOCKED_REASON, Outage
+from enrich.worker import database_thread
+from enrich.worker.database_thread import LOCKED_REASON, Outage
 from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 from tests.standin import StandIn
@@ -27,7 +27,7 @@ FRAMES = 40
 
 @pytest.fixture(autouse=True)
 def short_retries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(database_thread, "RETRY_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -110,12 +110,12 @@ async def test_database_locked_too_long_ends_the_run_with_the_next_step(
     async with Running(impatient, RunOptions()) as running:
         await until(is_described(running.worker, 0), "some are described")
         with write_lock(impatient):
-            monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0.5)
+            monkeypatch.setattr(database_thread, "LOCKED_LIMIT_SECONDS", 0.5)
             error = await running.failure()
         assert isinstance(error, DatabaseFailedError)
         assert "is locked by another process: close it, or try again" in str(error)
         assert "so the run ended" in str(error)
-        monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 600.0)
+        monkeypatch.setattr(database_thread, "LOCKED_LIMIT_SECONDS", 600.0)
         assert (await impatient.enrich()).is_good
         assert_complete_without_attempts(impatient)
 
@@ -126,7 +126,7 @@ async def test_idle_worker_also_gives_up_on_a_locked_database(
     async with Running(impatient) as running:
         await until(lambda: running.worker.status.state is RunState.RUNNING, "it runs")
         with write_lock(impatient):
-            monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0.3)
+            monkeypatch.setattr(database_thread, "LOCKED_LIMIT_SECONDS", 0.3)
             assert isinstance(await running.failure(), DatabaseFailedError)
 
 
@@ -134,7 +134,7 @@ async def test_idle_worker_also_gives_up_on_a_locked_database(
 async def test_stop_while_the_database_is_locked_ends_the_run_soon(
     impatient: Workspace, clip: Clip, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "STOP_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(database_thread, "STOP_LIMIT_SECONDS", 0.2)
     standin.behave(delay=0.1)
     impatient.add(clip(frames=FRAMES))
     async with Running(impatient, RunOptions()) as running:
@@ -176,7 +176,7 @@ async def test_full_disk_pauses_the_run_and_nothing_counts_as_failed(
 async def test_full_disk_has_no_time_limit(
     workspace: Workspace, clip: Clip, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0)
+    monkeypatch.setattr(database_thread, "LOCKED_LIMIT_SECONDS", 0)
     disk = Disk(workspace)
     standin.behave(delay=0.1)
     workspace.add(clip(frames=FRAMES))
@@ -206,7 +206,7 @@ async def test_disk_that_is_full_from_the_first_frame_on_pauses_extraction(works
 async def test_stop_on_a_full_disk_ends_the_run_and_no_frame_is_repeated(
     workspace: Workspace, clip: Clip, standin: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outage, "STOP_LIMIT_SECONDS", 0.2)
+    monkeypatch.setattr(database_thread, "STOP_LIMIT_SECONDS", 0.2)
     disk = Disk(workspace)
     standin.behave(delay=0.1)
     workspace.add(clip(frames=FRAMES))
@@ -314,7 +314,7 @@ async def test_paused_run_ends_when_its_database_is_damaged(workspace: Workspace
 
 
 def test_each_piece_of_work_has_its_own_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outage, "LOCKED_LIMIT_SECONDS", 0.05)
+    monkeypatch.setattr(database_thread, "LOCKED_LIMIT_SECONDS", 0.05)
     found, locked = Outage(), DatabaseLockedError("locked")
     found.failed("writer", locked)
     found.failed("reader", locked)

@@ -8,7 +8,7 @@ import pytest
 from db import runs
 from db.engine import writing
 from enrich.library.library import Library
-from enrich.worker import heartbeat, lease_renewal
+from enrich.worker import heartbeat, leases
 from enrich.worker.run_options import RunOptions
 from enrich.worker.worker import Worker
 from tests.standin import StandIn
@@ -22,7 +22,7 @@ ERROR = "unforeseen"
 @pytest.fixture(autouse=True)
 def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "BEAT_SECONDS", 0.02)
-    monkeypatch.setattr(lease_renewal, "RENEW_SECONDS", 0.02)
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.02)
 
 
 def fail(*_: object, **__: object) -> None:
@@ -30,7 +30,7 @@ def fail(*_: object, **__: object) -> None:
 
 
 def break_lease_renewal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_renewal, "sweep_abandoned", fail)
+    monkeypatch.setattr(leases, "sweep_abandoned", fail)
 
 
 def break_heartbeat(monkeypatch: pytest.MonkeyPatch) -> None:

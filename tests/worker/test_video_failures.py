@@ -20,7 +20,7 @@ from enrich.library.library import Library
 from enrich.quick import frames as quick_frames
 from enrich.quick.frames import ensure_frames
 from enrich.video.signals import SignalMeter
-from enrich.worker import decoder, failed_attempt, outage, prefetch
+from enrich.worker import database_thread, decoder, extract_task, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
@@ -33,7 +33,7 @@ UNEXPECTED = "clip"  # every title begins with it
 
 @pytest.fixture(autouse=True)
 def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failed_attempt, "BACKOFF_SECONDS", (0.0,))
+    monkeypatch.setattr(extract_task, "BACKOFF_SECONDS", (0.0,))
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_video_fails_with_its_reason_after_three_attempts(
 async def test_video_waits_between_attempts(
     two_videos: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(failed_attempt, "BACKOFF_SECONDS", (60.0, 300.0))
+    monkeypatch.setattr(extract_task, "BACKOFF_SECONDS", (60.0, 300.0))
     failures = fail_first(monkeypatch, "extract_video", IndexError("list index out of range"), times=1)
     summary = await two_videos.enrich()
     assert failures == [0]
@@ -189,7 +189,7 @@ async def test_database_outage_is_waited_for_in_every_task(
 
     fail_twice("skim_video")
     fail_twice("extract_video")
-    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(database_thread, "RETRY_SECONDS", 0.01)
     workspace.add(clip(frames=240, fps=5, gop=5), sampling="every=2s")
     assert (await workspace.enrich()).is_good
     assert min(failing.values()) >= 3
@@ -217,7 +217,7 @@ async def test_images_of_a_removed_video_go_after_an_outage(
         return read(*arguments)
 
     monkeypatch.setattr(decoder, "extract_video", remove)
-    monkeypatch.setattr(outage, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(database_thread, "RETRY_SECONDS", 0.01)
     summary = await workspace.worker(RunOptions(describe=False), None).run()
     assert summary.ending is RunEnd.FINISHED
     assert len(reads) >= 2
@@ -257,7 +257,7 @@ def test_quick_pass_reports_the_attempt(workspace: Workspace, clip: Clip, monkey
     def fail(*_: object, **__: object) -> None:
         raise IndexError("list index out of range")
 
-    monkeypatch.setattr(failed_attempt, "BACKOFF_SECONDS", (60.0, 300.0))
+    monkeypatch.setattr(extract_task, "BACKOFF_SECONDS", (60.0, 300.0))
     monkeypatch.setattr(quick_frames, "extract_video", fail)
     workspace.add(clip(frames=20))
     with pytest.raises(VideoError, match=r"could not be processed \(IndexError: list index out of range\)"):

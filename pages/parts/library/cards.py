@@ -9,8 +9,7 @@ import streamlit as st
 from db import gallery, queries
 from db.models import EnrichmentStatus, ExtractionStatus
 from db.queries import VideoRow
-from enrich.library.completion import covered_share
-from enrich.library.damage import damage_of, is_damaged
+from enrich.library.completion import covered_share, damage_of, is_damaged
 from enrich.wording import format_count, format_duration
 from pages.parts.library.folders import natural
 from pages.parts.library.sampling import sampling_label

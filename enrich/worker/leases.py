@@ -1,8 +1,13 @@
-"""Lease renewal: keeps claimed tasks claimed while work on them is under way.
+"""Leases of a process: the sweep returns the tasks of dead processes to the queue, renewal keeps claimed tasks claimed.
+
+The sweep is the only place that judges whose claims are abandoned. A lease that expired does not prove that its holder
+is dead: a machine that slept wakes up with every lease expired. So the holder of a claim is looked up first. On this
+machine its process decides, on another one the heartbeat of its run; the lease decides only for commands without a run
+on another machine, and for commands that were suspended.
 
 Renewing needs a thread of its own: neither a busy event loop nor a long decode may lose a lease. It does not detect a
-lost lease: saving a result does, since every write of a task is fenced by its lease token. Only a locked database is
-retried: any other error ends the thread, and `check` raises it.
+lost lease: saving a result does, since every write of a task is fenced by its lease token. Only a database that is
+locked or full is retried: any other error ends the thread, and `check` raises it.
 """
 
 import logging
@@ -10,14 +15,43 @@ import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from db import queue
+from db import queue, runs
 from db.engine import writing
 from db.errors import StorageError
-from enrich.worker.lease_sweep import sweep_abandoned
-from enrich.worker.outage import Outage
+from db.runs import ProcessIdentity
+from enrich.process import is_alive, is_local, is_process_alive, is_suspended
+from enrich.worker.database_thread import Outage
 from enrich.worker.threads import BackgroundThread
+
+
+def sweep_abandoned(connection: Connection, *, now: datetime, own_run: int | None = None) -> int:
+    """Return the tasks of abandoned claims to the queue. Returns how many. Call it in a write transaction.
+
+    `own_run`: the run that sweeps and has just renewed its leases. Those of its leases that have expired are of claims
+    that were cancelled half-way, and nobody holds them.
+    """
+    live = {run.id: run for run in runs.live_runs(connection)}
+
+    def is_held(claim: queue.Claim) -> bool | None:
+        if claim.run_id is None:
+            return _is_command_alive(claim.host)
+        if claim.run_id == own_run:
+            return None
+        run = live.get(claim.run_id)
+        return run is not None and is_alive(run)
+
+    return queue.sweep(connection, now=now, is_alive=is_held)
+
+
+def _is_command_alive(host: str | None) -> bool | None:
+    """Whether the process of a command is alive; None if that is unknown, or if it may never continue."""
+    process = ProcessIdentity.parse(host) if host is not None else None
+    if process is None or not is_local(process) or is_suspended(process):
+        return None
+    return is_process_alive(process)
+
 
 log = logging.getLogger(__name__)
 
