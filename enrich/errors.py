@@ -20,7 +20,8 @@ EveryFrameError                 base class
     │   ├── HostDownError       the host is not responding
     │   │   └── ConnectionLostError  the connection broke during the call: the host went down, perhaps over the image
     │   └── HostBusyError       the host reports that it is overloaded
-    ├── ModelError              the model is missing, is text-only, or would upload images: needs the user
+    ├── ModelError              the model is missing, is text-only, or would upload images: needs the user, unless only
+    │   │                       one frame gets it
     │   └── AccountError        the API key is missing or invalid, or the account is out of credit: needs the user
     ├── CallTimeoutError        no reply in time: counts as an attempt
     └── CallFailedError         the host replied with an error: counts as an attempt

@@ -8,6 +8,9 @@ A frame that ends the model runner takes all requests in flight with it, and not
 them are suspects of that host, which retries them one at a time, with nothing else in flight. A reply clears a frame.
 A failure that the host survives is an attempt at the frame.
 
+A model error, such as "not installed", usually needs the user. But a host may refuse a single frame with it, so that
+frame is a suspect too. Other hosts retry it first: they may describe it.
+
 A suspect stays with its host, so that it does not bring down one host after another. If the host stays down, other
 hosts may try it: at once if the host went down with several requests in flight (it was probably not this frame), after
 minutes if it went down over this frame alone.
@@ -33,6 +36,7 @@ class _Suspect:
     host: str | None  # that retries it; None: any host
     item: PrefetchedFrame | None = None  # held for the retry; None: it is in flight, or not claimed again yet
     brought_down_at: float | None = None  # monotonic: when `host` last went down over this frame alone
+    refused_by: str | None = None  # the host whose model refused it last
     outages: int = 0  # how often the host itself was down while this frame was alone on it
 
 
@@ -53,6 +57,11 @@ class HostSuspects:
         known.host = host or known.host
         known.item = item
         self._changed.set()
+
+    def refuse(self, item: PrefetchedFrame, host: str) -> None:
+        """Keep a frame that `host` refused until it can be retried alone: by another host if one is serving."""
+        self.hold(item)
+        self._suspects[item.task.id].refused_by = host
 
     def mark(self, items: Iterable[PrefetchedFrame], host: str) -> None:
         """Let `host` retry frames alone once they are claimed again: their failed attempts were saved."""
@@ -80,8 +89,8 @@ class HostSuspects:
         return held
 
     async def wait(self, host: str) -> None:
-        """Wait until `host` must retry a frame alone."""
-        while not self._adopt(host):
+        """Wait until `host`, which is serving, must retry a frame alone. Those that it refused are left to others."""
+        while not self._adopt(host, refused=False):
             self._changed.clear()
             await self._changed.wait()
 
@@ -106,9 +115,17 @@ class HostSuspects:
                 known.host = None
         self._changed.set()
 
-    def _adopt(self, host: str) -> bool:
-        """Give `host` the frames that any host may retry. Returns whether frames are held for it."""
-        held = [known for known in self._suspects.values() if known.host in (None, host) and known.item is not None]
+    def _adopt(self, host: str, *, refused: bool = True) -> bool:
+        """Give `host` the frames that any host may retry. Returns whether frames are held for it.
+
+        `refused`: also those that it refused itself.
+        """
+        held = [
+            known
+            for known in self._suspects.values()
+            if known.item is not None
+            and (known.host == host or (known.host is None and (refused or known.refused_by != host)))
+        ]
         for known in held:
             known.host = host
         return bool(held)

@@ -23,6 +23,7 @@ from enrich.describe.describer import Answer, Describer, Problem
 from enrich.describe.health_check import is_silent
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import (
+    AccountError,
     CallFailedError,
     CallTimeoutError,
     DescribeError,
@@ -203,13 +204,12 @@ class HostRunner:
             return
         frames = format_count(count, "frame")
         log.warning(
-            "%s went down with several requests in flight, or failed on several frames in a row: retrying %s one at a "
-            "time",
+            "%s: retrying %s one at a time, because a host failed while they were in flight",
             self.host,
             frames,
             extra=about(Action.SUSPECTS_ISOLATED, host=self.host),
         )
-        self._enter(HostState.SERVING, f"retrying {frames} one at a time: one of them may crash the model runner")
+        self._enter(HostState.SERVING, f"retrying {frames} one at a time: a host failed while they were in flight")
         while not self._sends_no_frames() and (item := self._suspects.take(self.host)) is not None:
             await self._describe(item, alone=True)
 
@@ -297,15 +297,18 @@ class HostRunner:
 
     async def _failed(self, item: PrefetchedFrame, error: DescribeError, *, alone: bool) -> None:
         """A request failed: because of the host, of this frame, or of another one that was in flight."""
-        trouble = error if isinstance(error, HostError | ModelError) else None
-        if isinstance(error, CRASHES) and not alone:
-            self._suspects.hold(item, self.host)
-            self._breaker.open(trouble)
-        elif trouble is not None and not isinstance(error, CRASHES):
+        is_crash = isinstance(error, CRASHES)
+        if isinstance(error, HostError | AccountError) and not is_crash:
             self._give_back(item)
-            self._breaker.open(trouble)
+            self._breaker.open(error)
             if alone:  # a host that stays busy must not keep its suspects from the others
                 self._suspects.release(self.host)
+        elif not alone and is_crash:
+            self._suspects.hold(item, self.host)
+            self._breaker.open(_host_trouble(error))
+        elif not alone and isinstance(error, ModelError):
+            self._suspects.refuse(item, self.host)
+            self._breaker.open(error)
         else:
             await self._frame_failed(item, error, None, alone=alone)
 
@@ -315,7 +318,7 @@ class HostRunner:
         """A frame failed. Alone on the host, the next probe tells whether that counts; else it counts for now."""
         if alone:
             self._failures.record_alone(item, error, answer)
-            self._breaker.open(error if isinstance(error, HostError) else None)
+            self._breaker.open(_host_trouble(error))
             return
         self._failures.record(item, error, answer)
         if self._failures.is_undecided:
@@ -342,3 +345,8 @@ class HostRunner:
             self.state, self.reason = state, reason
             self._context.activity.enter(self.host, state, reason, self._slot_count)
             self._context.wake()
+
+
+def _host_trouble(error: DescribeError | None) -> DescribeError | None:
+    """The error, if the host must back off because of it; None if only the frame failed."""
+    return error if isinstance(error, HostError | ModelError) else None

@@ -22,6 +22,7 @@ class Trick(StrEnum):
     REFUSE = "refuse"  # 500, for this image only
     TOO_LARGE = "too large"  # 413 for images with a long edge above `edge`
     BAD_GATEWAY = "bad gateway"  # 502, as from a proxy
+    GATEWAY_TIMEOUT = "gateway timeout"  # 504, likewise
     HTML = "html"  # a web page instead of JSON
     BROKEN_JSON = "broken json"
     UNDONE = "undone"  # a complete response with `done: false`
@@ -56,6 +57,7 @@ REFUSALS = {
 ODD_ANSWERS: dict[Trick, tuple[HTTPStatus, bytes, int | None]] = {
     Trick.HALF: (HTTPStatus.OK, b'{"model": "llava:13b", "message": {"role": "assist', 400),
     Trick.BAD_GATEWAY: (HTTPStatus.BAD_GATEWAY, b"<html><h1>502 Bad Gateway</h1></html>", None),
+    Trick.GATEWAY_TIMEOUT: (HTTPStatus.GATEWAY_TIMEOUT, b"<html><h1>504 Gateway Time-out</h1></html>", None),
     Trick.HTML: (HTTPStatus.OK, b"<!doctype html><title>Log in</title>", None),
     Trick.BROKEN_JSON: (HTTPStatus.OK, b'{"model": "llava:13b", "message": {"role": "assistant", "con', None),
     Trick.UNDONE: (HTTPStatus.OK, b'{"message": {"role": "assistant", "content": "A"}, "done": false}', None),

@@ -42,6 +42,20 @@ async def test_frame_fails_after_three_attempts_and_can_be_retried(
     assert_settled(workspace)
 
 
+@pytest.mark.parametrize("trick", [Trick.MISSING, Trick.GATEWAY_TIMEOUT])
+async def test_single_frame_with_an_error_of_its_host_fails(
+    workspace: Workspace, standin: StandIn, clip: Clip, trick: Trick
+) -> None:
+    """The host refuses this frame as if it could describe none, and describes all others."""
+    standin.play(trick, frames=[7])
+    workspace.add(clip(15))
+    summary = await workspace.enrich()
+    assert summary.ending is RunEnd.FINISHED
+    assert workspace.tasks() == {"done": 14, "failed": 1}
+    assert workspace.attempts() == 3
+    assert_settled(workspace)
+
+
 async def test_consecutive_bad_frames_fail_while_their_host_is_healthy(
     workspace: Workspace, standin: StandIn, clip: Clip
 ) -> None:

@@ -321,6 +321,18 @@ async def test_frame_that_crashes_one_host_is_not_given_to_others(
     ]
 
 
+async def test_frame_that_one_host_refuses_is_described_by_the_other(
+    make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
+) -> None:
+    with StandIn(parallel=8, delay=0.01) as second:
+        standin.behave(delay=0.01)
+        second.play(Trick.MISSING, frames=range(5, 40, 7))
+        workspace = make_workspace(ollama_hosts=f"{standin.address},{second.address}")
+        workspace.add(clip(40))
+        assert (await workspace.enrich()).is_good
+    assert_complete_without_attempts(workspace)
+
+
 async def test_frames_in_flight_at_a_host_that_goes_away_go_to_the_other(
     make_workspace: Callable[..., Workspace], standin: StandIn, clip: Clip
 ) -> None:

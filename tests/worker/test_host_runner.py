@@ -24,6 +24,7 @@ from enrich.describe.describer import (
     ReplyWarning,
 )
 from enrich.errors import (
+    AccountError,
     CallFailedError,
     CallTimeoutError,
     ConnectionLostError,
@@ -202,7 +203,7 @@ async def test_next_request_is_sent_before_the_last_reply_is_processed(monkeypat
     await asyncio.gather(running, return_exceptions=True)
 
 
-@pytest.mark.parametrize("trouble", [HostDownError("down"), HostBusyError("busy"), ModelError("missing")])
+@pytest.mark.parametrize("trouble", [HostDownError("down"), HostBusyError("busy"), AccountError("no credit")])
 async def test_host_error_returns_the_frame_without_counting_an_attempt(trouble: DescribeError) -> None:
     harness = Harness(3)
     harness.describer.script = [trouble]
@@ -210,6 +211,32 @@ async def test_host_error_returns_the_frame_without_counting_an_attempt(trouble:
     assert harness.failed == harness.refunded == []
     assert 0 in harness.items.returned
     assert HostState.BACKING_OFF in harness.states, "even if the next probe passes: it must not ask without a pause"
+
+
+async def test_model_error_of_a_frame_is_followed_by_a_lone_retry() -> None:
+    """The user may have installed the model again before the probe."""
+    harness = Harness(6, slots=2)
+    harness.describer.script = [ModelError("missing"), "text 1"]
+    await harness.run(lambda: len(harness.answered) == 6, "all are answered")
+    assert harness.failed == harness.refunded == []
+    assert harness.describer.in_flight_at_calls[:3] == [1, 2, 1]
+    assert HostState.BACKING_OFF in harness.states
+
+
+async def test_frame_that_alone_gets_a_model_error_from_a_working_host_is_blamed() -> None:
+    harness = Harness(6, slots=2)
+    harness.describer.script = [ModelError("missing"), "text 1", ModelError("missing")]
+    await harness.run(lambda: len(harness.answered) == 5, "the others are answered")
+    assert harness.failed == [0]
+
+
+async def test_model_error_during_a_lone_retry_is_blamed_on_the_host_if_the_probe_fails() -> None:
+    harness = Harness(6)
+    harness.describer.script = [ModelError("missing")] * 3
+    harness.describer.probes = [None, None, ModelError("missing"), None, ModelError("missing")]
+    await harness.run(lambda: len(harness.answered) == 6, "all are answered")
+    assert harness.failed == []
+    assert harness.describer.probes == []
 
 
 async def test_busy_host_backs_off_without_a_new_probe() -> None:

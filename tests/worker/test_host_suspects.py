@@ -53,6 +53,22 @@ def test_frame_that_brought_a_host_down_waits_for_it(monkeypatch: pytest.MonkeyP
     assert suspects.take(THERE) == frame(1)
 
 
+async def test_frame_that_a_serving_host_refused_is_left_to_others() -> None:
+    suspects = HostSuspects()
+    wait = asyncio.create_task(suspects.wait(HERE))
+    await asyncio.sleep(0)
+    suspects.refuse(frame(1), HERE)
+    await asyncio.sleep(0)
+    assert suspects.take(THERE) == frame(1)
+    suspects.clear(frame(1))
+    suspects.refuse(frame(2), HERE)
+    await asyncio.sleep(0)
+    assert not wait.done()
+    assert suspects.take(HERE) == frame(2), "its probe passed before another host was free"
+    wait.cancel()
+    await asyncio.gather(wait, return_exceptions=True)
+
+
 def test_frames_that_failed_in_a_row_are_suspects_when_claimed_again() -> None:
     suspects = HostSuspects()
     suspects.mark([frame(1)], HERE)

@@ -216,8 +216,8 @@ class OllamaHost:
                 return HostBusyError(f"{self.address} is overloaded: {text}")
             case HTTPStatus.BAD_GATEWAY:  # what a proxy sends also when the server closes the connection during a call
                 return ConnectionLostError(f"Ollama behind {self.address} is not responding: see its log")
-            case HTTPStatus.GATEWAY_TIMEOUT:
-                return HostDownError(f"Ollama behind {self.address} is not responding: start it with `ollama serve`")
+            case HTTPStatus.GATEWAY_TIMEOUT:  # perhaps over this image only: a probe tells whether the server is down
+                return CallTimeoutError(f"Ollama behind {self.address} did not answer within the limit of its proxy")
             case HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 return ImageTooLargeError(f"{self.address} takes no request of this size ({status}): {text}")
             case HTTPStatus.UNAUTHORIZED | HTTPStatus.FORBIDDEN:
