@@ -19,7 +19,7 @@ from db.engine import reading, writing
 from db.models import AUDITION, DEEP, RunState
 from db.queries import FrameRow, VideoRow
 from enrich.control.control import running_worker
-from enrich.describe.asking import ask, run_on_hosts
+from enrich.describe.asking import CrashIsolation, ask, run_on_hosts
 from enrich.describe.describer import Answer, Describer, Image, MotionHint, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, RunningError, VideoError
@@ -76,6 +76,7 @@ class _ModelRun:
     waiting: list[AuditionFrame]
     on_reply: Callable[[AuditionReply], None]
     history: ReplyHistory = field(default_factory=ReplyHistory)
+    isolation: CrashIsolation = field(default_factory=CrashIsolation)
     seconds: list[float] = field(default_factory=list)  # per described frame
     slots: int = 0
     trouble: DescribeError | None = None
@@ -164,6 +165,7 @@ async def _describe(library: Library, run: _ModelRun, host: str, one: AuditionFr
         run.describer,
         question,
         host=host,
+        isolation=run.isolation,
         worth_retrying=run.history.is_worth_retrying,
         same_text=lambda description: run.describer.is_model and run.history.is_same_text(description, dhash),
     )

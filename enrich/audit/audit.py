@@ -22,7 +22,7 @@ from db.models import AUDIT
 from db.queries import VideoRow
 from enrich.audit.pairs import AuditPlan, ComparedFrame, SkippedFrame, altered_copy, compared_frames, is_reusable
 from enrich.audit.report import DescribedPair, DescriptionPair, KnownFrame, Report, build_report
-from enrich.describe.asking import ask, run_on_hosts
+from enrich.describe.asking import CrashIsolation, ask, run_on_hosts
 from enrich.describe.describer import Answer, Describer, Description, HostReport, Image, Question
 from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, HostError, SettingsError
@@ -108,6 +108,7 @@ class Audit:
         self._plan = plan
         self._pair_folder = PairFolder(library.settings, plan.video, datetime.now(UTC))
         self._history = ReplyHistory()
+        self._isolation = CrashIsolation()
         self._compared: Generator[ComparedFrame, None, None] = compared_frames(
             library.settings, plan.video, plan.samples
         )
@@ -215,7 +216,11 @@ class Audit:
         for pause in (*HOST_BACKOFF_SECONDS, None):
             try:
                 answer = await ask(
-                    self._describer, question, host=state.host, worth_retrying=self._history.is_worth_retrying
+                    self._describer,
+                    question,
+                    host=state.host,
+                    isolation=self._isolation,
+                    worth_retrying=self._history.is_worth_retrying,
                 )
             except HostError:
                 if pause is None or state.is_stopped:

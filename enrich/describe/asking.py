@@ -1,12 +1,15 @@
 """Ask a describer about images; if the reply is flagged, retry once with another prompt and keep the better reply.
 
-Also what is done with all hosts of a describer: check them, ask one after another, or keep all of them busy.
+Also what concerns all hosts of a describer: check them, ask one after another, keep all of them busy, and retry alone
+the requests that a crash ended.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from enrich.describe.describer import (
     Answer,
@@ -19,7 +22,7 @@ from enrich.describe.describer import (
     Question,
     ReplyWarning,
 )
-from enrich.errors import CallFailedError, DescribeError, ModelError
+from enrich.errors import CallFailedError, ConnectionLostError, DescribeError, ModelError, RunnerCrashedError
 
 # Worst first: each outweighs all that follow.
 WORST_FIRST = (
@@ -37,6 +40,62 @@ WORST_FIRST = (
 Gate = AbstractAsyncContextManager[object]
 OPEN_GATE: Gate = nullcontext()
 
+CRASHES = (RunnerCrashedError, ConnectionLostError)  # they end every request in flight on the host
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Traffic:
+    """The requests of one host."""
+
+    in_flight: int = 0
+    suspects: int = 0  # ended by a crash, and not retried yet
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self.changed.clear()
+            await self.changed.wait()
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+            self.changed.set()
+
+
+class CrashIsolation:
+    """Retries once, with nothing else in flight on the host, each request that a crash of its model runner ended.
+
+    A picture that ends the runner takes all requests in flight with it, and nothing shows which picture it was. For
+    concurrent requests of one event loop; the worker, which counts attempts, has its own `HostSuspects`.
+    """
+
+    def __init__(self) -> None:
+        self._traffic: defaultdict[str, _Traffic] = defaultdict(_Traffic)
+
+    async def request(self, host: str, make: Callable[[], Awaitable[Result]]) -> Result:
+        """The result of a request to `host`. Raises its error, or RunnerCrashedError if it crashed alone, too."""
+        traffic = self._traffic[host]
+        await traffic.wait_until(lambda: not traffic.suspects)
+        try:
+            with traffic.counted():
+                return await make()
+        except CRASHES:
+            traffic.suspects += 1  # at once: no other request may start before the retry
+        try:
+            await traffic.wait_until(lambda: not traffic.in_flight)
+            with traffic.counted():
+                return await make()
+        except ConnectionLostError as error:  # twice: it is the image, because the host accepted both requests
+            raise RunnerCrashedError(str(error)) from error
+        finally:
+            traffic.suspects -= 1
+            traffic.changed.set()
+
 
 async def ask(
     describer: Describer,
@@ -44,22 +103,32 @@ async def ask(
     *,
     host: str,
     gate: Gate = OPEN_GATE,
+    isolation: CrashIsolation | None = None,
     worth_retrying: Callable[[Problem], bool] = lambda _: True,
     same_text: Callable[[Description], bool] = lambda _: False,
 ) -> Answer:
     """Describe the question's images in one request, or two if the first reply has a problem worth retrying.
 
-    `gate` is entered around each request, not while its reply is parsed. `worth_retrying` decides whether a problem
+    `gate` is entered around each request, not while its reply is parsed. `isolation`, shared by concurrent requests,
+    retries those that a crash ended. `worth_retrying` decides whether a problem
     justifies a second request. `same_text` reports whether a description duplicates that of a different-looking image.
     An error of the first request is raised; if only the second one fails, the first reply is returned.
     """
-    call, description = await _request(describer, question, host, gate, same_text)
+
+    async def request(asked: Question) -> tuple[Call, Description | None]:
+        async def describe() -> Call:
+            async with gate:
+                return await describer.describe(asked, host=host)
+
+        call = await (describe() if isolation is None else isolation.request(host, describe))
+        return _checked(describer, asked, call, same_text)
+
+    call, description = await request(question)
     worth = [warning.problem for warning in call.warnings if worth_retrying(warning.problem)]
     if not worth:
         return _answer(call, description, calls=(call,))
-    again = replace(question, prompt_style=_retry_style(worth))
     try:
-        second, other = await _request(describer, again, host, gate, same_text)
+        second, other = await request(replace(question, prompt_style=_retry_style(worth)))
     except DescribeError:
         return _answer(call, description, calls=(call,))
     calls = (call, second)
@@ -77,12 +146,19 @@ async def ask_hosts_in_turn(
 ) -> tuple[Answer, Description]:
     """Ask one host after another until one describes the images.
 
-    `on_empty` is given every answer without a description. Raises the last host's DescribeError.
+    `on_empty` is given every answer without a description. An image that crashes a host which describes others is sent
+    to no further host. Raises the last host's DescribeError.
     """
+    isolation = CrashIsolation()
     last: DescribeError = CallFailedError("no host is configured: set OLLAMA_HOST or EVERYFRAME_OLLAMA_HOSTS")
     for host in describer.hosts:
         try:
-            answer = await ask(describer, question, host=host, same_text=same_text)
+            answer = await ask(describer, question, host=host, isolation=isolation, same_text=same_text)
+        except RunnerCrashedError as error:
+            last = error
+            if await _can_describe(describer, host):
+                break
+            continue
         except DescribeError as error:
             last = error
             continue
@@ -134,11 +210,19 @@ async def run_on_hosts(
     return problems[-1] if problems else None
 
 
-async def _request(
-    describer: Describer, question: Question, host: str, gate: Gate, same_text: Callable[[Description], bool]
+async def _can_describe(describer: Describer, host: str) -> bool:
+    """Whether the host describes a test image."""
+    try:
+        await describer.prepare(host)
+    except DescribeError:
+        return False
+    return True
+
+
+def _checked(
+    describer: Describer, question: Question, call: Call, same_text: Callable[[Description], bool]
 ) -> tuple[Call, Description | None]:
-    async with gate:
-        call = await describer.describe(question, host=host)
+    """A call with the warnings of its reply, and the description in it."""
     description, warnings = describer.read(question, call)
     if description is not None and same_text(description):
         warnings += (ReplyWarning(Problem.SAME_TEXT),)

@@ -21,8 +21,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from enrich.describe.asking import CRASHES
 from enrich.describe.describer import Answer
-from enrich.errors import ConnectionLostError, DescribeError, HostError, RunnerCrashedError
+from enrich.errors import DescribeError, HostError
 from enrich.worker.prefetch import PrefetchedFrame
 from enrich.worker.result_writer import ResultWriter
 
@@ -137,7 +138,6 @@ def _is_recent(at: float | None) -> bool:
 
 FAILURE_THRESHOLD = 3  # failures in a row that make the host a suspect, too
 MOST_OUTAGES = 1  # of a host over one frame alone, before the frame is blamed: somebody may be restarting the host
-CRASHES = (RunnerCrashedError, ConnectionLostError)  # they end every request in flight
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from db.models import HostState
-from enrich.describe.asking import ask
+from enrich.describe.asking import CRASHES, ask
 from enrich.describe.describer import Answer, Describer, Problem
 from enrich.describe.health_check import is_silent
 from enrich.describe.reply_checks import ReplyHistory
@@ -36,7 +36,7 @@ from enrich.schedule.gap_filling import GapFilling
 from enrich.wording import format_count
 from enrich.worker.activity import RequestInFlight
 from enrich.worker.circuit_breaker import CircuitBreaker, GateClosedError, RequestGate
-from enrich.worker.failure_attribution import CRASHES, FailureAttribution, HostSuspects
+from enrich.worker.failure_attribution import FailureAttribution, HostSuspects
 from enrich.worker.host_health import HealthChecker, HostHealth
 from enrich.worker.prefetch import PrefetchedFrame, Prefetcher
 from enrich.worker.result_writer import ResultWriter

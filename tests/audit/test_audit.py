@@ -195,8 +195,12 @@ async def test_a_busy_host_is_retried(filmed: Workspace, standin: StandIn, monke
     assert [play.times for play in standin.plays] == [0]
 
 
-async def test_a_frame_that_cannot_be_described_is_judged_by_its_image(filmed: Workspace, standin: StandIn) -> None:
-    standin.play(Trick.ERROR, frames={700 * 5 ^ 0b1111_0000_0000})
+@pytest.mark.parametrize("trick", [Trick.ERROR, Trick.CRASH, Trick.DIE])
+async def test_a_frame_that_cannot_be_described_is_judged_by_its_image(
+    filmed: Workspace, standin: StandIn, trick: Trick
+) -> None:
+    standin.behave(delay=0.01)  # so that other frames are in flight with it
+    standin.play(trick, frames={700 * 5 ^ 0b1111_0000_0000})
     done = await audited(filmed)
     [lost, _] = done.report.disagreeing
     assert (lost.index, lost.text, lost.agreement.by_words) == (LOST, None, None)
@@ -205,12 +209,18 @@ async def test_a_frame_that_cannot_be_described_is_judged_by_its_image(filmed: W
     assert isinstance(done.trouble, CallFailedError)
 
 
-async def test_an_audit_ends_with_the_error_of_its_only_host(filmed: Workspace, standin: StandIn) -> None:
-    standin.play(Trick.ERROR, frames=set(range(65536)))
+@pytest.mark.parametrize(
+    ("trick", "reason", "requests"),
+    [(Trick.REFUSE, "make an embedding", 6), (Trick.ERROR, "exit status 2", 2 * 6)],  # each crash is retried once
+)
+async def test_an_audit_ends_with_the_error_of_its_only_host(
+    filmed: Workspace, standin: StandIn, trick: Trick, reason: str, requests: int
+) -> None:
+    standin.play(trick, frames=set(range(65536)))
     standin.forget()
-    with pytest.raises(CallFailedError, match="exit status 2"):
+    with pytest.raises(CallFailedError, match=reason):
         await audited(filmed)
-    assert len(standin.chats) <= 6
+    assert len(standin.chats) <= requests
     assert not list((filmed.settings.home / "audits").rglob("*"))
 
 

@@ -99,13 +99,22 @@ def test_missing_model_does_not_stop_the_others(cli, library, standin):
     assert summary["error"] is None
 
 
-def test_failed_frame_has_its_reason(cli, library, standin):
-    standin.play(Trick.ERROR, frames=[5])
+@pytest.mark.parametrize(
+    ("trick", "reason"),
+    [
+        (Trick.ERROR, "runner process has terminated"),
+        (Trick.CRASH, "runner has unexpectedly stopped"),
+        (Trick.DIE, "closed the connection"),
+    ],
+)
+def test_only_the_frame_that_fails_has_a_reason(cli, library, standin, trick, reason):
+    standin.behave(delay=0.05)  # so that another frame is in flight with it
+    standin.play(trick, frames=[5])
     rows = lines(cli("audition", "--video", "numbers", "--json"))
     assert len(rows) == 7
     failed = [line for line in rows if line.get("text", "") is None]
     assert len(failed) == 1
-    assert "runner process has terminated" in failed[0]["error"]
+    assert reason in failed[0]["error"]
     assert rows[-1]["frames"] == 5
 
 

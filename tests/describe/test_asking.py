@@ -1,13 +1,14 @@
+import asyncio
 import json
 
 import pytest
 
-from enrich.describe.asking import WORST_FIRST, ask, ask_hosts_in_turn
+from enrich.describe.asking import WORST_FIRST, CrashIsolation, ask, ask_hosts_in_turn
 from enrich.describe.baseline import BaselineDescriber
 from enrich.describe.describer import Pass, Problem, PromptStyle
 from enrich.describe.ollama.describer import OllamaDescriber
 from enrich.describe.reply import read_reply
-from enrich.errors import CallFailedError, CallTimeoutError, HostDownError
+from enrich.errors import CallFailedError, CallTimeoutError, HostDownError, RunnerCrashedError
 from tests.describe.images import call, question
 from tests.standin import StandIn, Trick
 
@@ -212,7 +213,37 @@ async def test_error_of_the_last_host_is_raised(two_hosts, standin):
     second.play(Trick.ERROR)
     with pytest.raises(CallFailedError, match=f"^{second.address} returned an error"):
         await ask_hosts_in_turn(describer, question(12))
-    assert [bool(request.body.get("format")) for request in second.chats] == [True, False]  # once without the schema
+    # Once without the schema, and once more because it may have been another image in flight.
+    assert [bool(request.body.get("format")) for request in second.chats] == [True, False, True]
+
+
+@pytest.mark.parametrize("trick", [Trick.CRASH, Trick.DIE])
+async def test_crash_fails_only_the_image_that_caused_it(describer, standin, trick):
+    standin.behave(delay=0.05, parallel=6)
+    standin.play(trick, frames={3})
+    isolation = CrashIsolation()
+    asked = (ask(describer, question(number), host=standin.address, isolation=isolation) for number in range(6))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert [number for number, one in enumerate(answers) if isinstance(one, Exception)] == [3]
+    assert isinstance(answers[3], RunnerCrashedError)
+    assert "Frame number 5" in answers[5].description.text
+
+
+@pytest.mark.parametrize("trick", [Trick.CRASH, Trick.DIE])
+async def test_image_that_crashes_its_host_is_sent_to_no_other(two_hosts, standin, trick):
+    describer, second = two_hosts
+    for host in (standin, second):
+        host.play(trick, frames={12})
+    with pytest.raises(RunnerCrashedError, match=f"{standin.address}"):
+        await ask_hosts_in_turn(describer, question(12))
+    assert second.chats == []
+
+
+async def test_host_that_crashes_over_every_image_is_replaced(two_hosts, standin):
+    describer, second = two_hosts
+    standin.play(Trick.CRASH)
+    answer, _ = await ask_hosts_in_turn(describer, question(12))
+    assert [made.host for made in answer.calls] == [second.address]
 
 
 def test_every_problem_has_a_weight():

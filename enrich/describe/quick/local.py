@@ -3,9 +3,11 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from typing import Any
 
+from enrich.describe.asking import CrashIsolation
 from enrich.describe.baseline import BASELINE_VERSION, LOCAL_HOST, BaselineDescriber
 from enrich.describe.describer import Call, Image, MotionHint, Problem, Question, ReplyWarning
 from enrich.describe.events import OTHER, known_events
@@ -44,6 +46,7 @@ class OllamaQuick:
         self.events = known_events(settings.events)
         self._inner = OllamaDescriber(settings, model=self.model)
         self._hosts = cycle(self._inner.hosts)
+        self._isolation = CrashIsolation()
 
     def parts(self, images: Sequence[LabelledImage]) -> list[tuple[LabelledImage, ...]]:
         """One image per part: small models mix up several."""
@@ -79,10 +82,16 @@ class OllamaQuick:
         """Call the first host that responds, starting with the next one each time (round robin)."""
         last: HostError | None = None
         for host in (next(self._hosts) for _ in self._inner.hosts):
+            describe = partial(
+                self._inner.describe_with_schema,
+                prompt,
+                image.jpeg,
+                _schema(self.events),
+                version=self.prompt_version,
+                host=host,
+            )
             try:
-                return await self._inner.describe_with_schema(
-                    prompt, image.jpeg, _schema(self.events), version=self.prompt_version, host=host
-                )
+                return await self._isolation.request(host, describe)
             except HostError as error:
                 last = error
         raise last or HostError("no Ollama host is configured: set EVERYFRAME_OLLAMA_HOSTS")

@@ -1,5 +1,6 @@
 """The local quick pass asks a stand-in for Ollama."""
 
+import asyncio
 import json
 
 import pytest
@@ -37,3 +38,13 @@ async def test_instructions_in_a_quick_reply_are_no_description(quick, standin):
 async def test_quick_reply_of_another_form_is_understood(quick, standin, reply):
     result = await answer(quick, standin, reply)
     assert result.answer.description == "A dog runs."
+
+
+@pytest.mark.parametrize("trick", [Trick.CRASH, Trick.DIE])
+async def test_crash_leaves_the_other_quick_answers(quick, standin, trick):
+    standin.behave(delay=0.05, parallel=6)
+    standin.play(trick, frames={3})
+    images = [LabelledImage(f"F{number}", numbered_jpeg(number), 0.0) for number in range(6)]
+    asked = (quick.ask([image], context="", language="English") for image in images)
+    results = [result for results in await asyncio.gather(*asked) for result in results]
+    assert [result.label for result in results if result.answer is None] == ["F3"]
