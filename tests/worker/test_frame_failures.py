@@ -128,9 +128,9 @@ async def test_only_empty_replies_make_a_frame_fail(workspace: Workspace, standi
     summary = await workspace.enrich()
     assert summary.failures == [("the model's reply was empty", 1)]
     assert workspace.described() == 5
-    assert (
-        workspace.value("SELECT count(*) FROM analyses WHERE NOT is_kept") == 6
-    )  # three attempts of two requests each
+    # Three attempts of two requests each. If no other frame succeeded between them, the host was checked, and the frame
+    # had three attempts alone.
+    assert workspace.value("SELECT count(*) FROM analyses WHERE NOT is_kept") in {6, 12}
 
 
 async def test_second_requests_stop_when_they_never_help(workspace: Workspace, standin: StandIn, clip: Clip) -> None:
