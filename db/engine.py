@@ -6,14 +6,14 @@ Both raise errors of the database as a `db.errors.StorageError`.
 
 A SQLite file that this user cannot write is opened read-only, and as immutable if nobody has it open: the write-ahead
 log cannot be created then. A file that is deleted or replaced while an engine uses it is an error, until the engine is
-disposed: SQLite would go on writing to the deleted file, or create an empty one.
+disposed: SQLite would go on writing to the deleted file, or create an empty one. So is a deleted write-ahead log.
 """
 
 import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ BUSY_SECONDS = 10  # how long a SQLite writer waits for the write lock before "d
 MASK = "***"  # stands for a secret that is not shown; SQLAlchemy's for a password
 SECRET_PARAMETERS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 _WRITES = "everyframe_writes"
+_HAS_READ = "everyframe_has_read"  # of a pooled connection: it has the write-ahead log open, if there is one
+_LOG = "everyframe_log"  # of a pooled connection: which file its write-ahead log is
 _IS_OURS = "SELECT count(*) = 0 OR max(name = 'alembic_version') FROM sqlite_master"
 
 
@@ -195,34 +197,70 @@ def _connect_read_only(file: Path, dialect: Any, _record: Any, _arguments: Any, 
 
 
 def _watch_file(engine: Engine, file: Path) -> None:
-    """Refuse to use connections to a file that is not the one at this path any more."""
-    used: list[tuple[int, int]] = []  # the file that the engine is connected to; empty: any
+    """Refuse to use connections to a file that is not the one at this path any more.
 
-    def identity() -> tuple[int, int] | None:
-        try:
-            found = file.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+    A file that a backup was copied over is still the same one, but its write-ahead log was deleted: a connection would
+    go on using the deleted log, and write it into the backup when it is closed, unless the file is locked. As long as a
+    connection has the log open, SQLite itself never deletes it.
+    """
+    log = file.with_name(f"{file.name}-wal")
+    used: list[tuple[int, int]] = []  # the file that the engine is connected to; empty: any
+    locks: list[sqlite3.Connection] = []  # protects the file while connections to a deleted log are closed
+
+    def refuse() -> None:
+        raise DatabaseFailedError(
+            f"{file} was deleted or replaced while it was in use: put it back or restore a backup, then start again"
+        )
 
     def require_same(*_: Any) -> None:
-        if used and identity() != used[0]:
-            raise DatabaseFailedError(
-                f"{file} was deleted or replaced while it was in use: put it back or restore a backup, then start again"
-            )
+        if locks or (used and _identity(file) != used[0]):
+            refuse()
 
-    def remember(*_: Any) -> None:
-        found = identity()
+    def require_same_log(_connection: Any, record: Any, _proxy: Any) -> None:
+        known = record.info.get(_LOG)
+        if known is None or _identity(log) == known:
+            return
+        locks.append(_read_lock(file))
+        engine.pool.dispose()
+        refuse()
+
+    def remember(_connection: Any, record: Any) -> None:
+        found = _identity(file)
         if not used and found is not None:
             used.append(found)
+        record.info[_LOG] = _identity(log) if record.info.get(_HAS_READ) else None
+
+    def forget(_: Any) -> None:
+        used.clear()
+        while locks:
+            locks.pop().close()
 
     event.listen(engine, "do_connect", require_same, insert=True)
     event.listen(engine, "connect", remember)
     event.listen(engine, "checkout", require_same)
-    event.listen(engine, "engine_disposed", lambda _: used.clear())
+    event.listen(engine, "checkout", require_same_log)
+    event.listen(engine, "engine_disposed", forget)
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _read_lock(file: Path) -> sqlite3.Connection:
+    """A connection with a read transaction: until it is closed, no other one can write its log into the file."""
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    with suppress(sqlite3.Error):  # what was copied is no database
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return connection
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file is at a path; None if there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _prepare_sqlite(connection: Any, record: Any) -> None:
     connection.isolation_level = None  # transactions begin in _begin_sqlite, not where the driver guesses
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
@@ -231,6 +269,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     try:
         if cursor.execute(_IS_OURS).fetchone()[0]:  # WAL changes the file: leave another program's database alone
             cursor.execute("PRAGMA journal_mode=WAL")
+        record.info[_HAS_READ] = True
     except sqlite3.OperationalError:  # the transaction reports what is wrong; a read-only database can still be read
         pass
     finally:

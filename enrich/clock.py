@@ -68,6 +68,9 @@ class Hours:
         """Go from `start` to `end`, at most `most_seconds` of working time; where that is, and the working time."""
         at, worked = start.astimezone(UTC), 0.0
         end = at + FORECAST_DAYS * _DAY if end is None else min(end.astimezone(UTC), at + FORECAST_DAYS * _DAY)
+        if not self.spans:  # the status is read twice a second: no walk through the minutes without working hours
+            worked = min(most_seconds, max(0.0, (end - at).total_seconds()))
+            return at + timedelta(seconds=worked), worked
         day_seconds = 60.0 * self._minutes_per_day()
         while at < end and most_seconds - worked > _TICK_SECONDS:
             has_clock_change = self._offset(at) != self._offset(at + _DAY)

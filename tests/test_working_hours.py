@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from enrich.clock import parse_hours
+from enrich.clock import Hours, parse_hours
 from enrich.errors import SettingsError
 from enrich.settings import load_settings
 
@@ -152,6 +152,13 @@ def test_work_without_working_hours_ends_by_the_clock():
     assert always.seconds_between(start, start - timedelta(hours=1)) == 0
 
 
+def test_no_minute_is_looked_at_without_working_hours(monkeypatch):
+    """The status is read twice a second."""
+    monkeypatch.setattr(Hours, "_contains", None)
+    start = berlin(2026, 11, 22, 3, 7)
+    assert Hours().end_of_work(start, 10 * 24 * HOUR + 5) == start + timedelta(days=10, seconds=5)
+
+
 def test_several_spans_add_up():
     hours = parse_hours("12:00-13:30,22:00-00:00", BERLIN)
     assert hours.seconds_between(berlin(2026, 11, 22, 0, 0), berlin(2026, 11, 24, 0, 0)) == 7 * HOUR
@@ -174,7 +181,7 @@ def test_work_time_equals_that_of_the_minutes():
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows ignores TZ")
 def test_default_is_the_system_time_zone():
     script = (
-        "from datetime import UTC, datetime; from enrich.clock import parse_hours; "
+        "from datetime import UTC, datetime; from enrich.clock import Hours, parse_hours; "
         "hours = parse_hours('22:00-07:00'); moment = datetime(2026, 7, 1, 20, 0, tzinfo=UTC); "
         "print(hours.is_open(moment), hours.next_change(moment).isoformat())"
     )

@@ -110,7 +110,9 @@ def _host(host: HostStatus) -> str:
         return f"{host.host} loading and checking the model"
     if host.state != HostState.SERVING:
         return f"{host.host} {host.state}{_because(host.reason)}"
-    return f"{host.host} {format_count(len(host.calls), 'request')} in flight, up to {host.slots} in parallel"
+    # A frame is in progress until its reply is saved: there may be more of them than requests.
+    frames, requests = format_count(len(host.calls), "frame"), format_count(host.slots, "request")
+    return f"{host.host} {frames} in progress, at most {requests} at a time"
 
 
 def _extracting(found: Status) -> str:

@@ -166,16 +166,18 @@ def read_status(
             health = WorkerHealth.WELL
         is_running = run is not None and health in (WorkerHealth.WELL, WorkerHealth.STALLED)
         library = queries.videos(connection)
-        videos = [video for video in library if video_ids is None or video.id in video_ids]
-        completion = completion_of(connection, library, videos)
         # The baseline describes nothing for the deep pass, whose frames remain to be described by a model.
         pass_ = QUICK if is_running and run is not None and run.options.get("describer") == BASELINE else DEEP
-        frames = queries.progress(connection, pass_, video_ids)
-        failures = queries.failures(connection, video_ids)
+        chosen = None if video_ids is None else frozenset(video_ids)
+        counts = _counts(connection, library, chosen, pass_)
+        failures = queries.failures(connection, chosen)
         work = _recent_work(connection, run, now) if is_running and run is not None else None
         to_do = None
         if work is not None and run is not None and work.frames >= TIMED_FRAMES and health is WorkerHealth.WELL:
-            to_do = _frames_to_do(connection, run, library, pass_)
+            limit = run.options.get("videos")
+            of_run = None if limit is None else frozenset(limit)
+            to_do = (counts if of_run == chosen else _counts(connection, library, of_run, pass_)).to_do
+    videos = counts.videos
     activity = run.activity if run is not None else {}
     decoding = (activity.get("extracting") or {}).get("video_id")
     statuses = [video.extraction_status for video in videos]
@@ -195,9 +197,9 @@ def read_status(
         ),
         frames=sum(video.kept for video in videos),
         described=sum(video.described for video in videos),
-        failed=frames.failed,
-        completion=completion,
-        left=frames.left,
+        failed=counts.tasks.failed,
+        completion=counts.completion,
+        left=counts.tasks.left,
         rate=work.rate if work is not None else 0.0,
         rate_seconds=work.seconds if work is not None else None,
         seconds_left=elapsed_seconds(
@@ -224,15 +226,30 @@ def _recent_work(connection: Connection, run: RunRow, now: datetime) -> RecentWo
     return recent_work(connection, run.id, since=since, now=now, seconds=RATE_SECONDS, frames=RATE_FRAMES)
 
 
-def _frames_to_do(connection: Connection, run: RunRow, library: Sequence[queries.VideoRow], pass_: str) -> int | None:
-    """How many frames a run has still to describe, expected ones included; None: it cannot be estimated yet."""
-    chosen = run.options.get("videos")
-    videos = [video for video in library if chosen is None or video.id in chosen]
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How far some videos are."""
+
+    videos: list[queries.VideoRow]
+    completion: Completion
+    tasks: queries.Progress
+
+    @property
+    def to_do(self) -> int | None:
+        """How many frames are still to describe, expected ones included; None: it cannot be estimated yet."""
+        expected = self.completion.frames_expected
+        if expected is None:
+            return None
+        return self.tasks.left + max(0, expected - sum(video.kept for video in self.videos))
+
+
+def _counts(
+    connection: Connection, library: Sequence[queries.VideoRow], video_ids: Collection[int] | None, pass_: str
+) -> _Counts:
+    """The counts of `video_ids`, or of the whole library."""
+    videos = [video for video in library if video_ids is None or video.id in video_ids]
     completion = completion_of(connection, library, videos)
-    if completion.frames_expected is None:
-        return None
-    coming = max(0, completion.frames_expected - sum(video.kept for video in videos))
-    return queries.progress(connection, pass_, chosen).left + coming
+    return _Counts(videos, completion, queries.progress(connection, pass_, video_ids))
 
 
 def judge(run: RunRow, now: datetime) -> tuple[WorkerHealth, list[Stall]]:

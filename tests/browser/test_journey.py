@@ -144,7 +144,7 @@ def pause_resume_stop(tab: Tab) -> None:
     go(tab, "Overview")
     control(tab, "Pause").click()
     tab.sees("Paused")
-    tab.page.wait_for_timeout(2 * CALL_SECONDS * 1000)  # the requests in flight end, and the card shows them
+    tab.settled()
     held = analyzed(tab.page)
     assert held < FRAMES
     tab.page.wait_for_timeout(3 * CALL_SECONDS * 1000)

@@ -11,6 +11,7 @@ from datetime import time as time_of_day
 
 import pytest
 
+from db import runs
 from db.models import RunState
 from enrich.control import control
 from enrich.control.status import Stall, WorkerHealth, status
@@ -27,7 +28,8 @@ from pages.parts.overview.requests import (
     request_in_flight,
     send_request,
 )
-from pages.parts.overview.state import available_requests, state_text, worker_controls
+from pages.parts.overview.state import available_requests, page_state, state_text, worker_controls
+from pages.parts.overview.status import OverviewStatus
 from tests.cli.terminal import ask
 from tests.dashboard.conftest import answered, badge, buttons, changed, enabled, press, rerun_until, said
 from tests.waiting import wait_until
@@ -181,14 +183,37 @@ def test_failed_stop_is_shown_until_the_worker_has_stopped(working):
     assert failed_request(stopped, replace(job, request=WorkerRequest.PAUSE)) is not None
 
 
+def test_stop_is_in_flight_until_the_run_of_a_terminated_worker_is_closed(working):
+    """Otherwise the page would call it crashed for a moment."""
+    found = status(load_settings())
+    job = RequestJob("1", WorkerRequest.STOP, found.run.started_at + timedelta(seconds=1), is_running=True, error="")
+    gone = _with(found, health=WorkerHealth.CRASHED)
+    assert request_in_flight(gone, job) is WorkerRequest.STOP
+    assert request_in_flight(gone, replace(job, is_running=False)) is None
+    closed = replace(gone, health=WorkerHealth.NONE, run=replace(found.run, state=RunState.STOPPED))
+    assert request_in_flight(closed, job) is None
+
+
+def test_page_is_drawn_again_once_a_pausing_worker_is_paused(working):
+    """Its cards refresh less often than its state: they would show fewer frames than were described."""
+    found = status(load_settings())
+    finishing, paused = (
+        replace(found, run=replace(found.run, state=RunState.PAUSED, requested=requested))
+        for requested in (runs.PAUSE, None)
+    )
+    states = [page_state(OverviewStatus(each, None, None)) for each in (finishing, paused)]
+    assert [each.name for each in states] == ["Pausing…", "Paused"]
+    assert states[0] != states[1]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_hanging_worker_is_ended_after_stop(launch, working):
     press(launch(), "Stop")
-    time.sleep(control.STOP_SECONDS)
+    wait_until(lambda: not status(load_settings()).is_running, "its process has ended")
     app = rerun_until(launch, lambda app: "Start" in enabled(app))
     assert badge(app) == "Stopped"
-    assert "terminated" in (status(load_settings()).run.error or "")
+    assert "The worker did not stop in time and was terminated." in said(app)
 
 
 @pytest.mark.parametrize("request_", list(WorkerRequest))

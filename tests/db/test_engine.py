@@ -352,6 +352,22 @@ def test_disposed_engine_uses_the_file_that_is_there(engine, file):
         assert connection.scalar(select(func.count()).select_from(Video)) == 0
 
 
+def test_backup_copied_over_an_open_library_is_kept_as_it_is(engine, file):
+    backup = file.read_bytes()
+    with writing(engine) as connection:
+        add(connection)
+    for suffix in ("-wal", "-shm"):
+        file.with_name(f"{file.name}{suffix}").unlink()
+    file.write_bytes(backup)
+    for transaction in (reading, writing, reading):
+        with pytest.raises(DatabaseFailedError, match="was deleted or replaced"), transaction(engine):
+            pass
+    engine.dispose()
+    assert file.read_bytes() == backup
+    with reading(engine) as connection:
+        assert connection.scalar(select(func.count()).select_from(Video)) == 0
+
+
 # a library that cannot be written
 
 MODES = {"file": (0o444, 0o755), "folder": (0o644, 0o555), "file and folder": (0o444, 0o555)}

@@ -76,7 +76,9 @@ def request_in_flight(found: Status, job: RequestJob | None) -> WorkerRequest | 
         case WorkerRequest.START:
             is_done = found.is_running or _began_after(found.run, job)
         case WorkerRequest.STOP:
-            is_done = not (found.is_running or found.is_supervised)
+            # A process that was terminated has not ended its run: `everyframe stop` does, a moment later.
+            has_ended = found.run is None or found.run.has_ended
+            is_done = has_ended and not found.is_supervised
         case WorkerRequest.PAUSE:
             is_done = is_paused(found)
         case WorkerRequest.RESUME:

@@ -162,6 +162,7 @@ def _stop_time_sentence(end: datetime | None) -> str:
 class PageState:
     """The state a page was drawn for; the page is drawn again when it changes."""
 
+    name: str  # of the worker's state: the figures beside it must be of the same moment
     in_flight: WorkerRequest | None
     controls: tuple[WorkerControl, ...]
     failed_request: RequestJob | None
@@ -186,6 +187,7 @@ def page_state(now: OverviewStatus) -> PageState:
     counts = (found.videos, found.videos_decoded, found.frames, found.described, found.videos_enriched)
     is_serving = found.is_running and all(host.state == HostState.SERVING for host in found.hosts) and bool(found.hosts)
     return PageState(
+        name=state_text(found, in_flight).name,
         in_flight=in_flight,
         controls=worker_controls(found, in_flight),
         failed_request=failed_request(found, now.request),
