@@ -6,6 +6,7 @@ Every function runs in its caller's transaction; one page is one consistent snap
 has reached it, so that its index is known.
 """
 
+import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import aliased
 
 from db import queue, search, store
+from db.errors import sqlite_code
 from db.models import (
     DEEP,
     QUICK,
@@ -260,7 +262,7 @@ def is_search_index_consistent(connection: Connection) -> bool:
     try:
         connection.exec_driver_sql("INSERT INTO search_index(search_index, rank) VALUES ('integrity-check', 1)")
     except DatabaseError as error:
-        if "malformed" not in str(error.orig):
+        if sqlite_code(error) != sqlite3.SQLITE_CORRUPT:
             raise
         return False
     return True

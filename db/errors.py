@@ -101,6 +101,12 @@ def storage_error(engine: Engine, error: DBAPIError) -> StorageError:
     return DatabaseFailedError(f"{name} cannot be used ({_text(error)}): check the server, then start again")
 
 
+def sqlite_code(error: DBAPIError) -> int:
+    """SQLite's primary result code. The driver's own errors have none: SQLITE_ERROR."""
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    return sqlite3.SQLITE_ERROR if code is None else code & PRIMARY_CODE
+
+
 def is_disk_full(folder: Path) -> bool:
     """Whether the disk of a folder is full. Where space is left, a quota may be used up: a test file is written."""
     try:
@@ -125,8 +131,7 @@ def read_only_sentence(name: str) -> str:
 
 
 def _sqlite_error(name: str, file: Path | None, error: DBAPIError) -> StorageError:
-    code = getattr(error.orig, "sqlite_errorcode", None)  # the driver's own errors have none
-    primary = sqlite3.SQLITE_ERROR if code is None else code & PRIMARY_CODE
+    primary = sqlite_code(error)
     if primary in LOCKED_CODES:
         return DatabaseLockedError(locked_sentence(name))
     if primary == sqlite3.SQLITE_FULL or (primary in NO_SPACE_CODES and file is not None and is_disk_full(file.parent)):

@@ -11,7 +11,8 @@ without one of them is refused; indexes, triggers and the search index can be re
 import os
 import sqlite3
 import uuid
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,16 @@ from sqlalchemy.exc import DatabaseError
 
 from db.counts import recount
 from db.engine import make_engine, migrating, require_writable, writing
-from db.errors import DAMAGED_STEP, DatabaseFailedError, SchemaError, classified, database_name, sqlite_file
+from db.errors import (
+    DAMAGED_STEP,
+    RETRYABLE,
+    DatabaseFailedError,
+    SchemaError,
+    classified,
+    database_name,
+    sqlite_file,
+    storage_error,
+)
 from db.models import Base, Video
 
 if TYPE_CHECKING:
@@ -117,7 +127,9 @@ def migrate(engine: Engine) -> Path | None:
                 _check(connection, database_name(engine))
             except (OlderSchemaError, IncompleteSchemaError):
                 check_integrity(engine)
-                backup = _back_up(engine, str(_revision(connection)[0]))
+                revision = str(_revision(connection)[0])
+                _require_columns_of(revision, connection, database_name(engine))
+                backup = _back_up(engine, revision)
             except EmptySchemaError:
                 pass
             else:
@@ -128,6 +140,8 @@ def migrate(engine: Engine) -> Path | None:
                 _require_columns(missing, database_name(engine))
                 _recreate(connection, missing)
             except DatabaseError as error:
+                if isinstance(storage_error(engine, error), RETRYABLE):
+                    raise
                 raise SchemaError(_migration_failed(database_name(engine), backup, error)) from error
     finally:
         engine.dispose()  # pooled connections have cached the old schema
@@ -192,6 +206,13 @@ def _check_content(connection: Connection, name: str) -> None:
         raise IncompleteSchemaError(f"{name} lacks {_listed(missing.objects)}: run `{MIGRATE_COMMAND}` to recreate it")
 
 
+def _require_columns_of(revision: str, connection: Connection, name: str) -> None:
+    """Raise SchemaError for a database that lacks a table or column of its revision: no migration expects that."""
+    with _model(revision) as made:
+        wanted = _content(made)[0]
+    _require_columns(_Missing(_missing_columns(wanted, _content(connection)[0]), []), name)
+
+
 def _require_columns(missing: _Missing, name: str) -> None:
     if missing.columns:
         raise SchemaError(f"{name} lacks {_listed(missing.columns)}, which its schema should have: {DAMAGED_STEP}")
@@ -200,19 +221,29 @@ def _require_columns(missing: _Missing, name: str) -> None:
 def _missing(connection: Connection) -> _Missing:
     columns, objects = _content(connection)
     tables = Base.metadata.tables
-    missing_columns = [name for name in tables if name not in columns]
-    for name in tables.keys() & columns.keys():
-        missing_columns += [
-            f"{name}.{column.name}" for column in tables[name].columns if column.name not in columns[name]
-        ]
+    missing = _missing_columns({name: set(table.columns.keys()) for name, table in tables.items()}, columns)
     if objects is None:
-        return _Missing(missing_columns, [])
+        return _Missing(missing, [])
     wanted = {str(index.name) for table in tables.values() for index in table.indexes} | TRIGGERS | {SEARCH_INDEX}
-    return _Missing(missing_columns, sorted(wanted - objects))
+    return _Missing(missing, sorted(wanted - objects))
+
+
+def _missing_columns(wanted: Mapping[str, Collection[str]], found: Mapping[str, Collection[str]]) -> list[str]:
+    """The wanted tables that were not found, and the columns of the others."""
+    tables = sorted(wanted.keys() - found.keys())
+    return tables + [
+        f"{table}.{column}"
+        for table in wanted.keys() & found.keys()
+        for column in wanted[table]
+        if column not in found[table]
+    ]
 
 
 def _content(connection: Connection) -> tuple[dict[str, set[str]], set[str] | None]:
-    """The columns of each table, and the names of all objects; None for a database without triggers of ours."""
+    """The columns of each table, and the names of all objects; None for a database without triggers of ours.
+
+    The tables of the search index are objects: they can be recreated.
+    """
     columns: dict[str, set[str]] = {}
     if connection.dialect.name != "sqlite":
         for (_, table), found in inspect(connection).get_multi_columns().items():
@@ -220,7 +251,8 @@ def _content(connection: Connection) -> tuple[dict[str, set[str]], set[str] | No
         return columns, None
     of_tables = "FROM sqlite_master AS found, pragma_table_xinfo(found.name) AS part WHERE found.type = 'table'"
     for table, column in connection.exec_driver_sql(f"SELECT found.name, part.name {of_tables}"):
-        columns.setdefault(table, set()).add(column)
+        if not table.startswith(SEARCH_INDEX):
+            columns.setdefault(table, set()).add(column)
     return columns, set(connection.exec_driver_sql("SELECT name FROM sqlite_master").scalars())
 
 
@@ -229,21 +261,27 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:MAX_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str = "head") -> None:
     from alembic import command  # takes 0.1 s to import
 
     config = _config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
+
+
+@contextmanager
+def _model(revision: str) -> Iterator[Connection]:
+    """An empty SQLite database of a revision, as the migrations make it."""
+    with make_engine("sqlite://").begin() as connection:
+        _upgrade(connection, revision)
+        yield connection
 
 
 def _recreate(connection: Connection, missing: _Missing) -> None:
     """Recreate missing indexes and triggers, and what the triggers should have kept in step."""
     if not missing.objects:
         return
-    model = make_engine("sqlite://")
-    with model.begin() as made:
-        _upgrade(made)
+    with _model(REVISION) as made:
         statements = made.execute(text("SELECT name, sql FROM sqlite_master ORDER BY type = 'trigger'")).all()
     for name, statement in statements:
         if name in missing.objects:
@@ -298,4 +336,4 @@ def _create_folder(file: Path) -> None:
 
 def _migration_failed(name: str, backup: Path | None, error: DatabaseError) -> str:
     kept = f" (backup: {backup})" if backup is not None else ""
-    return f"{name} could not be migrated ({error.orig}); it was not changed{kept}: free disk space, or report this"
+    return f"{name} could not be migrated ({error.orig}); it was not changed{kept}: report this as a bug"

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from db import migrate
 from db.engine import make_engine, writing
 from db.migrate import open_library
+from tests.db.library import add
 
 # A migration that recreates a table, which SQLite needs for most changes. Its triggers are dropped with the old one.
 RECREATE = """
@@ -53,6 +54,12 @@ def library(engine: Engine) -> Iterator[Connection]:
     """A write transaction in a library, for tests that need one connection only."""
     with writing(engine) as connection:
         yield connection
+
+
+@pytest.fixture
+def video_id(library: Connection) -> int:
+    """A video in the library."""
+    return add(library)
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
-"""Rows for tests, created through the same functions the worker uses."""
+"""Rows for tests, created through the same functions the worker uses; and libraries in files."""
 
+import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, Engine, Row, func, insert, select
 
 from db import extraction, queue, store
+from db.errors import StorageError
+from db.migrate import open_library
 from db.models import DEEP, Base, Frame, Run, Task, TaskKind, Video
 from db.store import NewAnalysis, NewDescription, NewFrame, NewVideo
 
@@ -182,3 +187,29 @@ def disposing(engine: Engine) -> Iterator[Engine]:
         yield engine
     finally:
         engine.dispose()
+
+
+def url(file: Path) -> str:
+    return f"sqlite:///{file}"
+
+
+def opened(file: Path) -> AbstractContextManager[Engine]:
+    """The library in `file`, open for the duration of the block."""
+    return disposing(open_library(url(file)))
+
+
+def refusal(file: Path) -> str:
+    """The error message for a file that cannot be opened."""
+    with pytest.raises(StorageError) as caught:
+        open_library(url(file))
+    return str(caught.value)
+
+
+def contents(file: Path) -> dict[str, str]:
+    """Every object and row of a database, by name."""
+    with closing(sqlite3.connect(file)) as connection:
+        objects = dict(connection.execute("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_master"))
+        for name in [name for name in objects if name.startswith("table ")]:
+            rows = connection.execute(f"SELECT * FROM {name.removeprefix('table ')}").fetchall()  # noqa: S608 our own
+            objects[name] += repr(rows)
+    return objects

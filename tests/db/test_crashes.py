@@ -1,16 +1,10 @@
 """Crashes count against the claimed tasks; after three a task fails."""
 
-import pytest
 from sqlalchemy import select
 
 from db import extraction, queue, store
 from db.models import DEEP, Checkpoint, ExtractionStatus, Task, TaskKind, TaskStatus, Video
-from tests.db.library import NOW, add, add_run, add_tasks, claim, claim_extraction
-
-
-@pytest.fixture
-def video_id(library):
-    return add(library)
+from tests.db.library import NOW, add_run, add_tasks, claim, claim_extraction
 
 
 def states(library, ids):
