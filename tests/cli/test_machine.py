@@ -4,6 +4,7 @@ import json
 import sqlite3
 import sys
 from contextlib import closing
+from importlib.metadata import packages_distributions
 
 import pytest
 
@@ -59,16 +60,30 @@ def test_doctor_says_how_to_start_or_install_ollama(cli, monkeypatch):
     ("problem", "remedy"),
     [
         ("No module named 'cv2.typing'", "pip install --upgrade everyframe"),
-        ("libGL.so.1: cannot open", "pip install --force-reinstall --no-deps opencv-python-headless"),
+        ("libGL.so.1: cannot open", "pip uninstall opencv-python, then pip install --no-deps opencv-python-headless"),
     ],
 )
 def test_doctor_says_how_to_repair_opencv(cli, standin, monkeypatch, tmp_path, problem, remedy):
     (tmp_path / "cv2.py").write_text(f"raise ImportError({problem!r})", encoding="utf-8")
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("enrich.cli.machine.packages_distributions", lambda: {"cv2": ["opencv-python"]})
     said = cli("doctor")
     assert said.code == 1
     assert f"FAIL  video libraries: {problem}\n      Fix: {remedy}\n" in said.out
+
+
+def test_doctor_reports_two_opencv_wheels(cli, standin, monkeypatch, tmp_path):
+    [installed] = set(packages_distributions()["cv2"])
+    other = tmp_path / "opencv_contrib_python-5.0.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: opencv-contrib-python\nVersion: 5.0.0\n", "utf-8")
+    (other / "top_level.txt").write_text("cv2\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = cli("doctor")
+    assert said.code == 1
+    assert f"FAIL  video libraries: opencv-contrib-python and {installed} overwrite each other's files\n" in said.out
+    assert f"Fix: pip uninstall opencv-contrib-python {installed}, then pip install --no-deps opencv" in said.out
 
 
 def test_doctor_skips_ollama_for_the_baseline(cli, monkeypatch):
