@@ -29,7 +29,7 @@ setup-dev: $(INSTALLED_DEV)  ## the same, and the tools and tests for contributo
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "EveryFrame needs Python 3.11 or newer; this is $$($(PYTHON) --version 2>&1). Try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@echo "Installing EveryFrame into $(VENV) (once; @DOWNLOAD@ MB to download, about @DISK@ MB on disk) ..."
+	@echo "Installing EveryFrame into $(VENV) (once; about 230 MB to download, 750 MB on disk) ..."
 	@# An older checkout installed opencv-python, whose files the headless wheel would overwrite: decision 0002.
 	@! ls -d $(VENV)/lib/python*/site-packages/opencv_python-*.dist-info >/dev/null 2>&1 || $(WITHOUT_PIP_NOISE) $(BIN)/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
 	@$(INSTALL) requirements.lock
@@ -37,7 +37,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED) requirements-dev.lock
-	@echo "Installing the tools and tests for contributors (once; about @DEV@ MB more on disk) ..."
+	@echo "Installing the tools and tests for contributors (once; about 450 MB more on disk) ..."
 	@$(INSTALL) requirements-dev.lock
 	@touch $@
 
