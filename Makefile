@@ -31,7 +31,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is missing. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing EveryFrame into $(VENV) (once; about 230 MB to download, 750 MB on disk) ..."
 	@# An older checkout installed opencv-python, whose files the headless wheel would overwrite: decision 0002.
-	@! ls -d $(VENV)/lib/python*/site-packages/opencv_python-*.dist-info >/dev/null 2>&1 || $(WITHOUT_PIP_NOISE) $(BIN)/python -m pip uninstall --quiet --yes opencv-python opencv-python-headless
+	@! ls -d $(VENV)/lib/python*/site-packages/opencv_python-*.dist-info >/dev/null 2>&1 || $(WITHOUT_PIP_NOISE) $(BIN)/python -m pip uninstall -qq --yes opencv-python opencv-python-headless
 	@$(INSTALL) requirements.lock
 	@$(WITHOUT_PIP_NOISE) $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
