@@ -72,7 +72,6 @@ class LatestCard(Card):
     """A recently described frame, with the title of its video."""
 
     title: str
-    described_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +232,7 @@ def latest(connection: Connection, *, limit: int = 6) -> list[LatestCard]:
     """The frames of the library that were described last, newest first."""
     statement = (
         _cards()
-        .add_columns(Video.title, Frame.enriched_at.label("described_at"))
+        .add_columns(Video.title)
         .join(Video, Video.id == Frame.video_id)
         .where(Frame.enriched_at.is_not(None))
         .order_by(Frame.enriched_at.desc(), Frame.id.desc())

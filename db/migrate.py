@@ -329,9 +329,13 @@ def _create_folder(file: Path) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SchemaError(
-            f"{file.parent} cannot be created ({error.strerror}): set EVERYFRAME_HOME to another folder"
-        ) from error
+        blocking = next(path for path in (file.parent, *file.parents) if path.exists() or path.is_symlink())
+        why = error.strerror
+        if not blocking.exists():
+            why = f"{blocking} is a link to {blocking.readlink()}, which does not exist"  # such as an unplugged drive
+        elif not blocking.is_dir():
+            why = f"{blocking} is a file"
+        raise SchemaError(f"{file.parent} cannot be created ({why}): set EVERYFRAME_HOME to another folder") from error
 
 
 def _migration_failed(name: str, backup: Path | None, error: DatabaseError) -> str:

@@ -49,8 +49,16 @@ _PREFIXES = ("EVERYFRAME_", "OLLAMA_", "XDG_")  # variables that hold settings, 
 
 def data_folder() -> Path:
     """The folder that holds the library, its images, the logs and `settings.toml`."""
-    home = os.environ.get("EVERYFRAME_HOME")
-    return Path(home).expanduser().absolute() if home else Path(platformdirs.user_data_path("everyframe"))
+    home = os.environ.get("EVERYFRAME_HOME", "")
+    return _folder(home) if home.strip() else Path(platformdirs.user_data_path("everyframe"))
+
+
+def _folder(text: str) -> Path:
+    """The absolute path of a folder that a user named. Raises SettingsError for the home of an unknown user."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        raise SettingsError(f"EVERYFRAME_HOME: {text} is no folder of a known user: enter the whole path") from error
 
 
 def settings_file() -> Path:
@@ -158,10 +166,11 @@ class Settings(BaseSettings):
             return value
         return tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
 
-    @field_validator("home", mode="after")
+    @field_validator("home", mode="before")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: object) -> Path:
+        text = str(value)
+        return _folder(text) if text.strip() else data_folder()  # a variable without a value is not set
 
     @field_validator("describer")
     @classmethod

@@ -60,9 +60,6 @@ set_up() {
         give_up "Python 3.11, 3.12 or 3.13 could not be installed. Connect to the internet and try again, or install it from https://www.python.org/downloads/"
     "$uv" pip sync --quiet --python "$python" --only-binary :all: --require-hashes requirements.lock ||
         give_up "The required packages could not be downloaded (see the error above). Connect to the internet and try again."
-    # Linux without a desktop lacks the GUI libraries that opencv-python needs: install the headless build instead.
-    "$python" -c 'import cv2' 2>/dev/null ||
-        "$uv" pip install --quiet --python "$python" --no-deps --reinstall --require-hashes --requirement requirements-headless.lock
     "$uv" pip install --quiet --python "$python" --no-deps --no-build-isolation --editable . ||
         give_up "EveryFrame could not be installed in $PWD. Make sure that the folder is writable and try again."
     cp requirements.lock pyproject.toml "$environment"

@@ -4,6 +4,7 @@ import asyncio
 import re
 import sys
 from dataclasses import dataclass
+from importlib.metadata import packages_distributions
 from shutil import disk_usage, which
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ INSTALL_OLLAMA = (
     "install Ollama from https://ollama.com/download (Linux: curl -fsSL https://ollama.com/install.sh | sh)"
 )
 UPGRADE = "pip install --upgrade everyframe"
-HEADLESS = "pip install --force-reinstall --no-deps opencv-python-headless"  # see docs/install.md
+ONE_OPENCV = "pip uninstall {}, then pip install --no-deps opencv-python-headless"  # see docs/install.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,15 @@ def _machine_checks(settings: "Settings") -> list[Check]:
 
 
 def _video_check() -> Check:
+    wheels = sorted(set(packages_distributions().get("cv2", ())))
+    one_opencv = ONE_OPENCV.format(" ".join(wheels) or "opencv-python")
     try:
         import av
         import cv2
     except ImportError as error:
-        return Check("video libraries", False, str(error), HEADLESS if "libGL" in str(error) else UPGRADE)
+        return Check("video libraries", False, str(error), one_opencv if "libGL" in str(error) else UPGRADE)
+    if len(wheels) > 1:  # the last one installed wins, and removing one breaks the other: decision 0002
+        return Check("video libraries", False, f"{' and '.join(wheels)} overwrite each other's files", one_opencv)
     return Check("video libraries", True, f"PyAV {av.__version__}, OpenCV {cv2.__version__}")
 
 

@@ -107,7 +107,7 @@ def list_videos(as_json: AsJson = False) -> None:
         print_json([video_json(row) for row in rows])
         return
     if not rows:
-        say("The library is empty. Add videos or folders: everyframe add PATH")
+        say(f"The library in {library.settings.home} is empty. Add videos or folders: everyframe add PATH")
         return
     columns = [("ID", "right"), ("TITLE", "left"), ("LENGTH", "right"), ("FRAMES", "right"), ("KEPT", "right")]
     columns += [("DESCRIBED", "right"), ("COVERED", "right"), ("FAILED", "right"), ("STATUS", "left")]

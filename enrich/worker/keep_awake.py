@@ -19,7 +19,7 @@ import psutil
 from enrich.logs import Action, about
 
 if TYPE_CHECKING:
-    from wakepy import Mode
+    from wakepy import DBusAdapter, Mode
 
 log = logging.getLogger(__name__)
 
@@ -138,10 +138,12 @@ class _InhibitRequest:
     def _hold(self) -> None:
         from wakepy import keep
 
-        with keep.running(on_fail="pass") as mode:
+        buses: list[DBusAdapter] = []
+        with keep.running(on_fail="pass", dbus_adapter=_bus_adapters(buses)) as mode:
             if not mode.active:
                 self._refused(_why(mode))
-                _close_connection(mode)
+                for bus in buses:  # wakepy leaves their connections open after a refusal
+                    bus.close_connections()
                 return
             if not self._over.is_set():
                 self._say("the computer is kept awake")
@@ -191,8 +193,16 @@ def _why(mode: "Mode") -> str:
     return "; ".join(dict.fromkeys(reasons)) or "no method is known for this system"
 
 
-def _close_connection(mode: "Mode") -> None:
-    """Close the D-Bus connection, which wakepy leaves open after a refusal."""
-    adapter = mode._dbus_adapter_instance  # noqa: SLF001  # there is no public access to it
-    if adapter is not None:
-        adapter.close_connections()
+def _bus_adapters(made: "list[DBusAdapter]") -> "list[type[DBusAdapter]]":
+    """What talks to D-Bus for wakepy: its own adapter, which adds itself to `made`. Empty where there is no D-Bus."""
+    try:
+        from wakepy import JeepneyDBusAdapter
+    except ImportError:  # jeepney is installed on Linux only
+        return []
+
+    class RecordedAdapter(JeepneyDBusAdapter):  # type: ignore[misc, valid-type]  # declared as a variable
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    return [RecordedAdapter]

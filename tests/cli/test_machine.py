@@ -4,9 +4,13 @@ import json
 import sqlite3
 import sys
 from contextlib import closing
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
+import platformdirs
 import pytest
 
+from enrich.settings import data_folder, load_settings
 from tests.cli.terminal import change, run_process
 from tests.standin import ShelfModel, StandIn
 
@@ -59,16 +63,30 @@ def test_doctor_says_how_to_start_or_install_ollama(cli, monkeypatch):
     ("problem", "remedy"),
     [
         ("No module named 'cv2.typing'", "pip install --upgrade everyframe"),
-        ("libGL.so.1: cannot open", "pip install --force-reinstall --no-deps opencv-python-headless"),
+        ("libGL.so.1: cannot open", "pip uninstall opencv-python, then pip install --no-deps opencv-python-headless"),
     ],
 )
 def test_doctor_says_how_to_repair_opencv(cli, standin, monkeypatch, tmp_path, problem, remedy):
     (tmp_path / "cv2.py").write_text(f"raise ImportError({problem!r})", encoding="utf-8")
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("enrich.cli.machine.packages_distributions", lambda: {"cv2": ["opencv-python"]})
     said = cli("doctor")
     assert said.code == 1
     assert f"FAIL  video libraries: {problem}\n      Fix: {remedy}\n" in said.out
+
+
+def test_doctor_reports_two_opencv_wheels(cli, standin, monkeypatch, tmp_path):
+    [installed] = set(packages_distributions()["cv2"])
+    other = tmp_path / "opencv_contrib_python-5.0.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: opencv-contrib-python\nVersion: 5.0.0\n", "utf-8")
+    (other / "top_level.txt").write_text("cv2\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    said = cli("doctor")
+    assert said.code == 1
+    assert f"FAIL  video libraries: opencv-contrib-python and {installed} overwrite each other's files\n" in said.out
+    assert f"Fix: pip uninstall opencv-contrib-python {installed}, then pip install --no-deps opencv" in said.out
 
 
 def test_doctor_skips_ollama_for_the_baseline(cli, monkeypatch):
@@ -266,10 +284,49 @@ def test_unreadable_settings_file_is_one_line(cli, home):
     cli("list").refused("EVERYFRAME_CONCURRENCY")
 
 
+@pytest.mark.parametrize(
+    "given", ["new/nested/home", "~/new/home", "{}/new/home"], ids=["relative", "tilde", "absolute"]
+)
+def test_home_that_does_not_exist_is_created(cli, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "user"))
+    monkeypatch.setenv("EVERYFRAME_HOME", given.format(tmp_path))
+    home = Path(given.format(tmp_path)).expanduser().absolute()
+    assert cli("settings", "set", "language", "German").code == 0
+    assert (home / "settings.toml").exists()
+    assert f"The library in {home} is empty." in cli("list").out
+    assert (home / "library.db").exists()
+
+
+def test_home_without_a_value_is_the_default(monkeypatch):
+    for given in ("", " "):
+        monkeypatch.setenv("EVERYFRAME_HOME", given)
+        assert load_settings().home == data_folder() == platformdirs.user_data_path("everyframe")
+
+
 def test_uncreatable_home_is_one_line(cli, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "file" / "home"))
-    cli("list").refused("cannot be created", "EVERYFRAME_HOME")
+    (tmp_path / "link").symlink_to(tmp_path / "unplugged")
+    for given, reason in (
+        (tmp_path / "file" / "home", f"{tmp_path / 'file'} is a file"),
+        (tmp_path / "file", f"{tmp_path / 'file'} is a file"),
+        (tmp_path / "link", f"{tmp_path / 'link'} is a link to {tmp_path / 'unplugged'}, which does not exist"),
+        (tmp_path / "link" / "home", "which does not exist"),
+    ):
+        monkeypatch.setenv("EVERYFRAME_HOME", str(given))
+        cli("list").refused(f"{given} cannot be created", reason, "set EVERYFRAME_HOME to another folder")
+    assert not (tmp_path / "unplugged").exists()
+    monkeypatch.setenv("EVERYFRAME_HOME", "~nobody-of-this-name/home")
+    cli("list").refused("EVERYFRAME_HOME", "enter the whole path")
+
+
+@pytest.mark.usefixtures("file_permissions")
+def test_home_below_a_read_only_folder_is_one_line(cli, tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "locked" / "home"))
+    cli("list").refused("cannot be created (Permission denied)", "set EVERYFRAME_HOME to another folder")
+    cli("settings", "set", "language", "German").refused("cannot write the settings file", "Permission denied")
 
 
 def test_worker_refuses_a_newer_library(library):

@@ -20,7 +20,6 @@ HOSTILE = [
     "&lt;b&gt; &#60;",
     "a | b\n--|--",
 ]
-UNSEEN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]"
 
 
 def unescaped(written: str) -> str:

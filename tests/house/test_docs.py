@@ -8,7 +8,7 @@ import pytest
 from enrich.settings import Settings
 from tests.house.source import PACKAGES, PROJECT, parsed
 
-LOCKS = ("requirements.lock", "requirements-headless.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 
 
 def read(name: str) -> str:
@@ -31,9 +31,27 @@ def test_locks_contain_no_url(name):
         assert word not in text
 
 
-def test_both_locks_have_the_same_opencv_version():
-    pattern = re.compile(r"^opencv-python(?:-headless)?==(\S+)", re.MULTILINE)
-    assert len({pattern.search(read(name))[1] for name in LOCKS}) == 1
+def locked(name: str) -> dict[str, str]:
+    """The requirements in a lock, with markers and hashes, without the comments."""
+    text = re.sub(r" *\\\n *", " ", read(name))
+    return {line.split(" ")[0]: line for line in text.splitlines() if line[:1].isalnum()}
+
+
+def test_developers_get_what_users_get_and_more():
+    users, developers = (locked(name) for name in LOCKS)
+    assert users.items() < developers.items()
+
+
+def test_users_download_no_browser_no_ffmpeg_and_no_checker():
+    users = {requirement.split("==")[0] for requirement in locked("requirements.lock")}
+    assert {"streamlit", "anthropic", "hatchling"} < users
+    assert not users & {"playwright", "imageio-ffmpeg", "mypy", "pytest", "ruff", "hypothesis", "pre-commit"}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_have_one_opencv_without_windows(name):
+    names = [requirement.split("==")[0] for requirement in locked(name) if requirement.startswith("opencv")]
+    assert names == ["opencv-python-headless"]
 
 
 def test_settings_document_lists_every_setting():

@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
     """A copy of what the launchers need, in a folder whose name is difficult for scripts."""
     folder = tmp_path / "Every Frame & Söhne's (1)"
     shutil.copytree(LAUNCH, folder / "launch", ignore=shutil.ignore_patterns(".venv", ".uv"))
-    for name in ("requirements.lock", "requirements-headless.lock", "pyproject.toml"):
+    for name in ("requirements.lock", "pyproject.toml"):
         shutil.copy(PROJECT / name, folder)
     programs = tmp_path / "programs"
     programs.mkdir()

@@ -124,9 +124,4 @@ def installation(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Insta
     versions.write_text("\n".join(locked), encoding="utf-8")
     installed = pip("install", "--constraint", versions, wheel, FOREIGN, python=one.python)
     assert installed.returncode == 0, installed.stderr
-    if one.run(one.python, "-P", "-c", "import cv2").returncode:  # no desktop libraries: decision 0002
-        [opencv] = [line.split(" ")[0] for line in locked if line.startswith("opencv-python==")]
-        headless = opencv.replace("opencv-python", "opencv-python-headless")
-        installed = pip("install", "--force-reinstall", "--no-deps", headless, python=one.python)
-        assert installed.returncode == 0, installed.stderr
     return one

@@ -63,6 +63,18 @@ def test_demo_describes_its_sample_video(installation):
     assert (installation.home / "library" / "demo" / "library.db").exists()
 
 
+def test_one_opencv_is_installed_and_needs_no_desktop(installation):
+    code = (
+        "import json, cv2\nfrom importlib.metadata import packages_distributions\n"
+        "with open('/proc/self/maps') as maps: loaded = [line for line in maps if '/lib' in line]\n"
+        "desktop = [line for line in loaded if any(name in line for name in ('libQt', 'libX11', 'libxcb', 'libGL'))]\n"
+        "print(json.dumps([packages_distributions()['cv2'], len(loaded) > 5, desktop]))"
+    )
+    if sys.platform != "linux":
+        pytest.skip("reads the libraries of a process from /proc")
+    assert json.loads(installation.python_code(code)) == [["opencv-python-headless"], True, []]
+
+
 def test_python_m_everyframe_is_the_command(installation):
     done = installation.run(installation.python, "-m", "everyframe", "list", "--json")
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr

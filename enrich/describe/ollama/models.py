@@ -32,7 +32,6 @@ class Traits:
     num_ctx: int  # context tokens that hold image, prompt and reply
     source: str  # of the edge: a URL, or UNVERIFIED
     json_schema: bool = True  # Ollama itself constrains the reply, so it works for every model
-    images_per_call: int = 1  # with more, replies get worse or fail; the caller must respect it
     calls_at_once: int | None = None  # None: limited by the server only
     calls_source: str = ""  # of `calls_at_once`
 
@@ -65,10 +64,10 @@ FAMILIES: tuple[Traits, ...] = (
     Traits("llava-phi3", 336, 4096, LLAVA_PHI3),
     Traits("bakllava", 336, 4096, BAKLLAVA),
     # Qwen models take images of any size, one token per 28×28 (Qwen 3: 32×32) pixels, so the edge is a choice.
-    Traits("qwen2.5vl", 1024, 8192, QWEN_25, images_per_call=8),
-    Traits("qwen3-vl", 1024, 8192, QWEN_3, images_per_call=8, calls_at_once=1, calls_source=SCHEDULER),
-    Traits("gemma3", 896, 8192, GEMMA_3, images_per_call=8),
-    Traits("minicpm-v", 1344, 8192, MINICPM_26, images_per_call=4),
+    Traits("qwen2.5vl", 1024, 8192, QWEN_25),
+    Traits("qwen3-vl", 1024, 8192, QWEN_3, calls_at_once=1, calls_source=SCHEDULER),
+    Traits("gemma3", 896, 8192, GEMMA_3),
+    Traits("minicpm-v", 1344, 8192, MINICPM_26),
     # Four tiles of 560 pixels.
     Traits("llama3.2-vision", 1120, 8192, LLAMA_32, calls_at_once=1, calls_source=SCHEDULER),
     Traits("moondream", 378, 2048, UNVERIFIED),

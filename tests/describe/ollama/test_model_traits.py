@@ -31,7 +31,7 @@ def test_model_name_decides_the_family(name, family):
 
 def test_unknown_model_gets_cautious_traits():
     assert traits_for("brand-new-model") == UNKNOWN
-    assert UNKNOWN.images_per_call == 1
+    assert UNKNOWN.calls_at_once is None
 
 
 def test_older_llava_gets_smaller_images():
