@@ -155,6 +155,10 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
             container_options={"protocol_whitelist": "file"},
         )
     except (av.FFmpegError, ValueError) as error:
+        if (declared_size(path) or 0) > status.st_size:
+            raise NotAVideoError(
+                f"{path} is cut short, and its index is missing: copy it again from the original"
+            ) from error
         reason = getattr(error, "strerror", None) or str(error)
         raise NotAVideoError(f"{path} is not a video, or its start is damaged: {reason}") from error
     # PyAV asks the demuxer to generate missing timestamps, which are wrong for the last frames.

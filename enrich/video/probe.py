@@ -41,7 +41,7 @@ MAX_BYTES_PER_PIXEL = 8  # not compressed
 MAX_SOUND_BYTES = 50_000_000  # per second; also for pictures of other streams, and for what is not played
 LENGTH_TOLERANCE_SECONDS = 0.1  # of a header, or 2 frames
 SHORT_SECONDS = 1.0  # a file that ends so much earlier than it says is cut short
-FORMATS_WITH_LENGTH = ("mov", "matroska", "flv", "asf", "mxf", "rm")  # for others, FFmpeg estimates the length
+FORMATS_WITH_LENGTH = ("mov", "matroska", "flv", "mxf", "rm")  # for others, FFmpeg estimates the length
 # Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970.
 MIN_YEAR = 1971
 
@@ -177,10 +177,13 @@ def _frame_estimate(
     container: InputContainer, stream: VideoStream, duration: float | None, size_bytes: int
 ) -> int | None:
     fps = _fps(stream)
-    listed = len(stream.index_entries) if container.format.name == "avi" else stream.frames
-    if listed and fps and _is_plausible(container, stream, listed / fps, size_bytes):
-        return listed
-    return round(duration * fps) if duration and fps else None
+    by_length = round(duration * fps) if duration and fps else None
+    if _avi_duration(container, stream) is not None:
+        return len(stream.index_entries)
+    is_whole = stream.frames > (by_length or 0) / 2  # a fragmented MP4 may list its first fragment only
+    if fps and is_whole and _is_plausible(container, stream, stream.frames / fps, size_bytes):
+        return stream.frames
+    return by_length
 
 
 def _avi_duration(container: InputContainer, stream: VideoStream) -> float | None:

@@ -105,7 +105,7 @@ def test_a_damaged_raw_stream_that_cannot_be_sought_is_decoded_to_its_end(extrac
 
 def test_an_mp4_without_an_index_is_refused_in_one_line(tmp_path):
     clip = cut_off(numbered_clip(tmp_path / "clip.mp4"), 0.5)
-    with pytest.raises(NotAVideoError, match=r"not a video, or its start is damaged"):
+    with pytest.raises(NotAVideoError, match=r"is cut short, and its index is missing: copy it again"):
         probe(clip)
 
 
@@ -250,6 +250,16 @@ def test_a_last_frame_shown_for_long_is_no_cut(tmp_path):
     frames = ended(numbered_clip(tmp_path / "clip.mkv", frames=len(times), times=times))
     assert (frames.failures, frames.stated_length) == (0, None)
     assert frames.length >= 9
+
+
+def test_a_fragmented_mp4_is_as_long_as_its_fragments(tmp_path):
+    numbered_clip(tmp_path / "plain.mp4", frames=120, gop=25)
+    clip = tmp_path / "fragments.mp4"
+    run_ffmpeg("-i", tmp_path / "plain.mp4", "-c", "copy", "-movflags", "frag_keyframe", clip)
+    assert probe(clip).frame_estimate == pytest.approx(120, abs=1)
+    frames = ended(clip)
+    assert (frames.decoded, frames.failures, frames.stated_length) == (120, 0, None)
+    assert frames.length == pytest.approx(4.8, abs=0.05)
 
 
 def patched(path, old, new):

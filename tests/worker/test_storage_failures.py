@@ -15,7 +15,7 @@ from enrich.library.images import require_disk, translated_errors
 from enrich.video.fingerprint import fingerprint
 from enrich.worker import extract_task, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
-from tests.clips import numbered_clip
+from tests.clips import numbered_clip, shared_videos
 from tests.faulty_drive import FaultyDrive
 from tests.waiting import until
 from tests.worker.workspace import Running, Workspace, assert_complete_without_attempts, assert_settled, assert_truthful
@@ -345,6 +345,22 @@ async def test_damaged_raw_stream_gives_the_frames_that_decode(workspace: Worksp
     assert video.extraction_status == "extracted"
     assert 30 < len(workspace.frames()) <= 60
     assert video.frame_count == video.covered
+
+
+SHARED = shared_videos()
+
+
+@pytest.mark.skipif(SHARED is None, reason="needs the shared cases")
+async def test_shared_damaged_cases_end_as_they_should(workspace: Workspace) -> None:
+    assert SHARED is not None
+    cases = SHARED.parent / "cases"
+    workspace.add(cases / "raw-damaged.h265", cases / "length-101-hours.avi")
+    summary = await workspace.enrich(RunOptions(describe=False))
+    assert summary.is_good
+    raw, avi = workspace.video(1), workspace.video(2)
+    assert (raw.extraction_status, raw.frame_count, raw.decode_failures) == ("extracted", 41, 11)
+    assert (avi.frame_count, avi.duration, avi.warnings) == (75, 3.0, [])
+    assert workspace.attempts() == 0
 
 
 ERRORS = {
