@@ -92,20 +92,20 @@ def test_existing_images_are_not_encoded_again(clip, tmp_path):
 def test_no_image_is_kept_of_a_file_written_over_the_video(tmp_path):
     """Both are laid out in the same way, so that the decoder notices nothing."""
     how = {"frames": 200, "size": (160, 90), "codec": "rawvideo", "gop": 1}
-    film = numbered_clip(tmp_path / "film.mkv", **how)
+    video = numbered_clip(tmp_path / "video.mkv", **how)
     other = numbered_clip(tmp_path / "other.mkv", first=1000, **how)
-    content = fingerprint(film)
+    content = fingerprint(video)
 
     def require_same_file():
-        if fingerprint(film) != content:
-            raise VideoChangedError(f"{film} is another file")
+        if fingerprint(video) != content:
+            raise VideoChangedError(f"{video} is another file")
 
-    with start(film, tmp_path / "out", require_same_file=require_same_file) as extraction:
+    with start(video, tmp_path / "out", require_same_file=require_same_file) as extraction:
         frames = iter(extraction)
         first = next(frames)
-        film.touch()  # changes nothing
+        video.touch()  # changes nothing
         next(frames)
-        with film.open("r+b") as file:
+        with video.open("r+b") as file:
             file.write(other.read_bytes())
         with pytest.raises(VideoChangedError):
             list(frames)
