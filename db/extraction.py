@@ -33,6 +33,7 @@ from db.store import NewFrame, refresh_enrichment
 
 # A frame with one of these was described, or a person worked on it: it is never deleted.
 WORK = (Frame.local_description, Frame.quick_description, Frame.edited_at, Frame.reviewed_at)
+CUT_SHORT = "cut short"  # the beginning of a video's warning about it
 PERSONS_WORK = (Frame.edited_at, Frame.reviewed_at)
 
 
@@ -103,18 +104,27 @@ def _settle(connection: Connection, video_id: int, begin: int, end: int | None, 
     connection.execute(update(Frame).where(*stale).values(**dict.fromkeys(("index", "stands_for", "scene"))))
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredVideo:
+    """What decoding found out about a video; it replaces what the header says."""
+
+    duration: float  # seconds
+    fps: float | None
+    warning: str | None  # that the file is cut short, beginning with CUT_SHORT
+
+
 def finish_extraction(
     connection: Connection,
     task: queue.ClaimedTask,
     *,
     decoded: int,
     failures: int,
-    duration: float | None = None,
+    measured: MeasuredVideo | None = None,
     places: Mapping[int, int | None] | None = None,
 ) -> None:
     """Mark a video as extracted: `decoded` source frames, and `failures` that could not be decoded.
 
-    `duration` (seconds) is stored if the file's header has none. `places` are the indexes of the frames that were
+    `places` are the indexes of the frames that were
     unplaced when it had been decoded, by id. A frame without one is deleted, unless a person worked on it: seeking may
     find frames in a damaged video that decoding loses. Call `settle_end` first. Raises LeaseLostError.
     """
@@ -131,14 +141,24 @@ def finish_extraction(
             extraction_status=ExtractionStatus.EXTRACTED,
             frame_count=decoded,
             decode_failures=failures,
-            duration=func.coalesce(Video.duration, duration),
             error=None,
         )
     )
+    if measured is not None:
+        _save_measured(connection, task.video_id, measured)
     queue.finish(connection, task)
     skims = update(Task).where(Task.video_id == task.video_id, Task.kind == TaskKind.SKIM)
     connection.execute(skims.values(status=TaskStatus.DONE, lease_token=None, lease_until=None, error=None))
     refresh_enrichment(connection, task.video_id)
+
+
+def _save_measured(connection: Connection, video_id: int, measured: MeasuredVideo) -> None:
+    warnings = connection.execute(select(Video.warnings).where(Video.id == video_id)).scalar_one()
+    warnings = [warning for warning in warnings if not warning.startswith(CUT_SHORT)]  # of an earlier extraction
+    if measured.warning is not None:
+        warnings.append(measured.warning)
+    values = {"duration": measured.duration, "fps": measured.fps, "warnings": warnings}
+    connection.execute(update(Video).where(Video.id == video_id).values(values))
 
 
 def fail_extraction(connection: Connection, task: queue.ClaimedTask, *, error: str) -> None:

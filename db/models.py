@@ -164,7 +164,7 @@ class Video(Base):
     path: Mapped[str]
     fingerprint: Mapped[str] = mapped_column(unique=True)
     title: Mapped[str]
-    duration: Mapped[float | None]  # seconds, from the file's header, or measured by decoding if the header has none
+    duration: Mapped[float | None]  # seconds, from the file's header; corrected once decoded
     fps: Mapped[float | None]
     width: Mapped[int]  # upright, with square pixels
     height: Mapped[int]

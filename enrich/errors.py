@@ -5,11 +5,11 @@ EveryFrameError                 base class
 ├── LibraryError                the database is missing, damaged, or from another version
 ├── VideoError                  one video cannot be used
 │   ├── NotAVideoError          no decodable video stream in the file
-│   ├── VideoMissingError       the file is missing or unreadable (retryable: it may come back)
+│   ├── VideoMissingError       the file is missing or unreadable or its drive fails (retryable)
 │   ├── VideoChangedError       the path now holds a different file (retryable: the original may come back)
 │   ├── DiskFullError           less than the reserve is free on the disk of the images (retryable)
 │   ├── ImageStorageError       the folder of the images cannot be written to (retryable)
-│   ├── DecodingError           a codec failed unexpectedly
+│   ├── DecodingError           FFmpeg failed unexpectedly; outside of `enrich.video`, no error of FFmpeg is seen
 │   └── FrameNotFoundError      the video has no frame with this index (in `enrich.video.source`)
 ├── RunningError                another worker is already using this library
 ├── ControlError                a background process could not be started, stopped or reached
@@ -55,7 +55,7 @@ class NotAVideoError(VideoError):
 
 
 class VideoMissingError(VideoError):
-    """The file is missing or unreadable. Retryable: it may come back."""
+    """The file is missing or unreadable, or its drive fails. Retryable: it may come back."""
 
 
 class VideoChangedError(VideoError):
@@ -71,7 +71,7 @@ class ImageStorageError(VideoError):
 
 
 class DecodingError(VideoError):
-    """A codec failed unexpectedly."""
+    """FFmpeg failed unexpectedly."""
 
 
 class RunningError(EveryFrameError):

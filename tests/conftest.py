@@ -28,6 +28,7 @@ from tests.environment import (
 )
 
 if TYPE_CHECKING:
+    from tests.faulty_drive import FaultyDrive
     from tests.standin import StandIn
     from tests.worker.workspace import Workspace
 
@@ -156,6 +157,17 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(decoder, "POLL_SECONDS", 0.05)
     monkeypatch.setattr(prefetch, "POLL_SECONDS", 0.05)
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Iterator["FaultyDrive"]:
+    """A drive whose reads can be made to fail."""
+    from tests.faulty_drive import FaultyDrive
+
+    drive = FaultyDrive(tmp_path / "faulty")
+    drive.start()
+    yield drive
+    drive.stop()
 
 
 @pytest.fixture

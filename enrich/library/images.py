@@ -20,7 +20,7 @@ from enrich.errors import (
 from enrich.library.library import Library
 from enrich.library.media import strip_folder
 from enrich.settings import Settings
-from enrich.video.container import CodecError
+from enrich.video.container import ffmpeg_errors
 from enrich.video.decode import SourceFrame
 from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, encode_jpeg, is_whole_jpeg, write_jpeg
@@ -51,7 +51,8 @@ def require_same_file(video: VideoRow) -> None:
     """
     if fingerprint(video.path) != video.fingerprint:
         raise VideoChangedError(
-            f"{video.path} is not the file that was added: put it back, or add the new one with `everyframe add`"
+            f"{video.path} is not the file that was added: put it back, or add the new one with `everyframe add`, "
+            "once it is copied completely"
         )
 
 
@@ -92,13 +93,11 @@ def remove_images(settings: Settings, video: VideoRow) -> None:
 def translated_errors(library: Library, video: VideoRow) -> Iterator[None]:
     """Raise the foreseen problems with one video as a VideoError; others count as a failed attempt at it."""
     try:
-        yield
-    except CodecError as error:  # may be an OSError too, but FFmpeg reads the video and writes no image
-        if isinstance(error, MemoryError):  # the computer's fault, not the video's
-            raise
+        with ffmpeg_errors(video.path):
+            yield
+    except DecodingError:
         require_same_file(video)  # its drive may have been unplugged
-        reason = error.strerror or type(error).__name__  # without the path
-        raise DecodingError(f"{video.path} cannot be decoded (FFmpeg: {reason})") from error
+        raise
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"the disk of {library.settings.home} is full: free some disk space") from error

@@ -22,13 +22,15 @@ from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
 from enrich.video.checkpoint import InvalidCheckpointError
-from enrich.video.container import has_exact_seeking, open_video
+from enrich.video.container import ffmpeg_errors, has_exact_seeking, is_format, open_video
 from enrich.video.fingerprint import require_readable
-from enrich.video.probe import sample_aspect
+from enrich.video.probe import Ending, measure_length, sample_aspect
 
 FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
 PACKETS_IN_DECODER = 64  # at most: reordered frames, and one for each decoding thread
 CONTINUE_MARGINS_SECONDS = (0.0, 2.0, 10.0)  # a seek may land after the key frame; then seek further back
+
+ONE_FRAME_PER_PACKET = ("h264", "hevc")  # unless interlaced; these drop some frames without an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +70,14 @@ class SourceFrames:
 
     `step` is the time between the last two frames in seconds; at first, one frame at the average rate.
 
-    `failures` counts packets that could not be decoded, packets that an MP4's index lists but a truncated file lacks,
-    and an unreadable end of the file. Frames with errors concealed by the decoder count as frames, as in any player.
+    `failures` counts packets that could not be decoded, frames that are missing in a file that is cut short, and an
+    unreadable end of the file. Frames with errors concealed by the decoder count as frames, as in any player.
 
-    Raises VideoMissingError, and NotAVideoError when opened or at the end if no frame could be decoded.
+    After the last frame, `length` is how long the video is, in seconds. `stated_length` is how long it should be, if
+    its file is cut short.
+
+    Raises VideoMissingError, also at a read error, DecodingError, and NotAVideoError when opened or at the end if no
+    frame could be decoded.
     """
 
     def __init__(
@@ -93,6 +99,11 @@ class SourceFrames:
         self._frames_expected = 0  # packets read that should each give a frame
         self.failures = 0
         self.decoded = 0
+        self.length: float | None = None
+        self.stated_length: float | None = None
+        self._packets_end = 0.0  # seconds from the start of the stream
+        self._held = 0.0  # seconds that the last frame is shown, if the file says
+        self._is_interlaced = False
         self._has_seeked = start is not None and self._seek(start)
         self._last: float | None = None  # timestamp of the last frame
         self._frames: Iterator[SourceFrame] | None = None
@@ -115,7 +126,7 @@ class SourceFrames:
 
     def __iter__(self) -> Iterator[SourceFrame]:
         if self._frames is None:  # a second iterator would lose the frames buffered in the decoder
-            self._frames = self._decode()
+            self._frames = self._translated()
         return self._frames
 
     def __enter__(self) -> Self:
@@ -149,6 +160,10 @@ class SourceFrames:
         self._open()
         return False
 
+    def _translated(self) -> Iterator[SourceFrame]:
+        with ffmpeg_errors(self.path):
+            yield from self._decode()
+
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
             try:
@@ -168,12 +183,10 @@ class SourceFrames:
             yield from self._decode_dropped()
         require_readable(self.path)  # a disconnected drive looks like the end of the file
         if not self._has_seeked:
-            self._count_missing_packets()
             if not self.decoded:
-                raise NotAVideoError(
-                    f"{self.path} has a video stream, but none of its frames can be decoded: "
-                    "copy it again from the original"
-                )
+                raise NotAVideoError(f"{self.path} has a video stream, but {self._why_nothing_decoded()}")
+            self._count_dropped()
+            self._measure_length()
 
     def _packets(self) -> "Iterator[Packet[VideoStream]]":
         """All packets up to the end or the point of truncation, then a packet that flushes the decoder.
@@ -186,7 +199,9 @@ class SourceFrames:
                     if packet.is_keyframe and packet.pts is not None:
                         self._add_key_packet(packet.pts)
                     self._packets_read += 1
-                    self._frames_expected += not packet.is_discard
+                    if not packet.is_discard:
+                        self._frames_expected += 1
+                        self._note_end(packet)
                     yield packet
         except av.EOFError:
             pass
@@ -203,7 +218,10 @@ class SourceFrames:
             return
         pts = self._continue_at.pts
         for margin in CONTINUE_MARGINS_SECONDS:
-            self._container.seek(pts - round(margin / self._time_base), stream=self._stream)
+            try:
+                self._container.seek(pts - round(margin / self._time_base), stream=self._stream)
+            except av.FFmpegError as error:
+                raise InvalidCheckpointError("the file cannot be sought") from error
             is_found = False
             for packet in self._demux_from_here():
                 is_found = is_found or (packet.is_keyframe and packet.pts == pts)
@@ -281,11 +299,36 @@ class SourceFrames:
                     counted = frames.failures
             self.failures += frames.failures > counted  # the one error that PyAV swallowed
 
-    def _count_missing_packets(self) -> None:
-        """Count the packets that the index of an MP4 or MOV lists but the file does not contain."""
-        if "mp4" in self._container.format.name.split(","):
-            listed = len(self._stream.index_entries)
-            self.failures += max(0, listed - self._packets_read)
+    def _why_nothing_decoded(self) -> str:
+        if self._packets_read and not self._frames_expected:
+            return "its edit list hides all of its frames: export it again with the program that made it"
+        return "none of its frames can be decoded: copy it again from the original"
+
+    def _count_dropped(self) -> None:
+        """Count the frames that a decoder dropped without an error, because of damage before them."""
+        if self._stream.codec_context.name in ONE_FRAME_PER_PACKET and not self._is_interlaced:
+            self.failures = max(self.failures, self._frames_expected - self.decoded)
+
+    def _note_end(self, packet: "Packet[VideoStream]") -> None:
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0) - (self._stream.start_time or 0)) * self._time_base)
+            self._packets_end = max(self._packets_end, end)
+
+    def _measure_length(self) -> None:
+        """Compare the length that the file states with its end, and count what is missing there."""
+        last = self._last or 0.0
+        listed = len(self._stream.index_entries) if is_format(self._container, "mov") else 0
+        ending = Ending(self.decoded, last + self.step, last + self._held, self._packets_end)
+        measured = measure_length(
+            self.path,
+            self._container,
+            self._stream,
+            ending,
+            missing=max(0, listed - self._packets_read),
+            last_key_pts=next(reversed(self._key_packets), 0),
+        )
+        self.length, self.stated_length = measured.seconds, measured.stated
+        self.failures += measured.missing
 
     def _source_frame(self, av_frame: VideoFrame) -> SourceFrame:
         timestamp = self._timestamp(av_frame)
@@ -294,6 +337,8 @@ class SourceFrames:
         self._last = timestamp
         index = None if self._has_seeked else self.decoded
         self.decoded += 1
+        self._held = float(av_frame.duration * self._time_base)
+        self._is_interlaced = self._is_interlaced or av_frame.interlaced_frame
         self._position = self._position_of(av_frame)
         return SourceFrame(index, timestamp, av_frame, self.sample_aspect)
 

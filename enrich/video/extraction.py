@@ -12,7 +12,7 @@ consumer. After `close`, no thread and no `*.part` file is left.
 import queue
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 
 from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, State, pack, unpack
 from enrich.video.decode import DecodePosition, SourceFrame, SourceFrames
+from enrich.video.fingerprint import unreadable
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
 from enrich.video.sampling import Sampling
 from enrich.video.selection import FrameSelection, KeptFrame, image_name
@@ -44,6 +45,15 @@ class _End:
     error: BaseException | None
 
 
+def file_version(path: Path) -> tuple[int, int]:
+    """Changes when a file is written to or replaced. Raises VideoMissingError."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return status.st_size, status.st_mtime_ns
+
+
 class Extraction:
     """An extraction of one video into `folder`. Iterate over it once, as a context manager, or call `close`.
 
@@ -52,6 +62,9 @@ class Extraction:
     `continues_at`: a checkpoint of an earlier extraction of the same video with the same arguments. What follows it is
     the same as in an extraction that was not interrupted; the first frame yielded is the last that was kept before it,
     if it was not yielded yet. A checkpoint that does not fit the video is ignored, and extraction begins at the start.
+
+    `require_same_file` raises an error if the path no longer holds the video. It is called at the end, and before an
+    image is kept if the file has changed since. So no image is of another file that was written there meanwhile.
     """
 
     def __init__(
@@ -63,8 +76,11 @@ class Extraction:
         jpeg: JpegFormat,
         wanted: Collection[float] = (),
         continues_at: ExtractionCheckpoint | None = None,
+        require_same_file: Callable[[], None] | None = None,
     ) -> None:
         self._path = Path(path)
+        self._require_same_file = require_same_file
+        self._version = file_version(self._path)
         self._folder = folder
         self._sampling = sampling
         self._wanted = wanted
@@ -102,6 +118,21 @@ class Extraction:
     def failures(self) -> int:
         """Packets that could not be decoded so far."""
         return self._source.failures
+
+    @property
+    def length(self) -> float:
+        """How long the video is, in seconds, once it was decoded to its end."""
+        return self._source.length or 0.0
+
+    @property
+    def stated_length(self) -> float | None:
+        """How long the video should be, in seconds, if its file is cut short."""
+        return self._source.stated_length
+
+    @property
+    def frame_rate(self) -> float | None:
+        """The average rate of the decoded frames per second; None if it is not known."""
+        return (self._decoded - 1) / self._position if self._decoded > 1 and self._position > 0 else None
 
     @property
     def position(self) -> float:
@@ -175,6 +206,7 @@ class Extraction:
             if self._source.position is not None and time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
                 self._put(self._to_encode, self._checkpoint_at(self._source.position, selection))
                 saved_at = time.monotonic()
+        self._require_unchanged(is_end=True)
         last = selection.end(self._position + self._source.step)
         if last is not None:
             self._put(self._to_encode, last)
@@ -226,7 +258,14 @@ class Extraction:
             end = _End(error)
         self._put_end(self._results, end)
 
+    def _require_unchanged(self, *, is_end: bool = False) -> None:
+        version = file_version(self._path)
+        if self._require_same_file is not None and (is_end or version != self._version):
+            self._require_same_file()
+            self._version = version
+
     def _store(self, frame: SourceFrame) -> None:
+        self._require_unchanged()
         path = self._folder / image_name(frame.timestamp)
         if not is_whole_jpeg(path):
             write_jpeg(path, self._encoder.encode(frame.av_frame), is_folder_synced=False)

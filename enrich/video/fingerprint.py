@@ -1,5 +1,6 @@
 """Fingerprints identify a video by its content, so a moved or renamed file keeps its fingerprint."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ from enrich.errors import VideoMissingError
 
 BLOCK_BYTES = 64 * 1024
 BLOCKS = 16
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO)
 
 
 def require_readable(path: Path) -> os.stat_result:
@@ -18,14 +20,20 @@ def require_readable(path: Path) -> os.stat_result:
             raise VideoMissingError(f"{path} is a folder: choose a video file in it")
         with path.open("rb"):
             return status
-    except FileNotFoundError:
-        remedy = "check the path, restore the file, or connect its drive"
-        raise VideoMissingError(f"{path} does not exist: {remedy}") from None
-    except PermissionError:
-        raise VideoMissingError(f"{path} cannot be read (permission denied): allow your user to read it") from None
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise VideoMissingError(f"{path} cannot be read ({reason}): check its drive") from error
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> VideoMissingError:
+    """The error of a file that cannot be read: why, and the next step."""
+    if error.errno in GONE:
+        return VideoMissingError(f"{path} does not exist: check the path, restore the file, or connect its drive")
+    if isinstance(error, PermissionError):
+        return VideoMissingError(f"{path} cannot be read (permission denied): allow your user to read it")
+    remedy = "check its drive or network share"
+    if error.errno == errno.EIO:
+        remedy = "check its drive; if it always fails there, copy the file again from the original"
+    return VideoMissingError(f"{path} cannot be read ({error.strerror or error}): {remedy}")
 
 
 def fingerprint(path: Path | str) -> str:
@@ -46,6 +54,5 @@ def fingerprint(path: Path | str) -> str:
                 file.seek(offset)
                 digest.update(file.read(BLOCK_BYTES))
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise VideoMissingError(f"{path} cannot be read ({reason}): check its drive") from error
+        raise unreadable(path, error) from error
     return f"{size}-{digest.hexdigest()[:32]}"

@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 
 from enrich.video.colour import SourceColours, source_matrix, source_range, to_screen, wide_colours
-from enrich.video.container import RIGHT_ANGLE, is_mirrored, upright_size
+from enrich.video.container import RIGHT_ANGLE, ffmpeg_errors, is_mirrored, upright_size
 
 COMB_LEVELS = 10  # of 255: how much a row must be brighter, or darker, than both its neighbours
 BLOCK_PIXELS = 8
@@ -48,6 +48,7 @@ class Deinterlacer:
     def __init__(self) -> None:
         self._graphs: dict[tuple[str, int, int, bool], Graph] = {}
 
+    @ffmpeg_errors("a frame")
     def deinterlace(self, frame: VideoFrame) -> VideoFrame:
         """The frame itself, or its top field (half the height) if its fields show different moments."""
         if not frame.interlaced_frame:
@@ -111,6 +112,7 @@ class JpegEncoder:
         self._scaler = VideoReformatter()
         self._deinterlacer = Deinterlacer()
 
+    @ffmpeg_errors("a frame")
     def encode(self, frame: VideoFrame) -> bytes:
         """A baseline JPEG, 4:2:0, at most `edge` pixels on the long side, in SDR colours."""
         colours = wide_colours(frame)

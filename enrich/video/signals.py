@@ -21,6 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from enrich.video.checkpoint import State
+from enrich.video.container import ffmpeg_errors
 
 LONG_EDGE_PIXELS = 320
 BLOCK_PIXELS = 20
@@ -74,6 +75,7 @@ class LumaShrinker:
         is_full_range = frame.color_range == ColorRange.JPEG or name.startswith(("yuvj", "gray"))
         return small if is_full_range else cv2.LUT(small, _EXPANDED)  # type: ignore[return-value]
 
+    @ffmpeg_errors("a frame")
     def _by_scaler(self, frame: VideoFrame, size: tuple[int, int]) -> Luma:
         gray = self._scaler.reformat(
             frame,

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from db import extraction, queries, queue, store
@@ -43,7 +44,7 @@ from enrich.video.extraction import Extraction
 from enrich.video.sampling import parse_sampling
 from enrich.video.selection import KeptFrame
 from enrich.video.source import read_source_frame
-from enrich.wording import format_duration, one_line
+from enrich.wording import format_duration, format_timestamp, one_line
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +81,8 @@ def fail_attempt(library: Library, task: queue.ClaimedTask, error: Exception) ->
     return reason
 
 
+CUT_SHORT = extraction.CUT_SHORT + " at {end}: the file says {stated}; copy it again from the original"
+FPS_TOLERANCE_SHARE = 0.1  # less is jitter of a variable rate
 BATCH_FRAMES = 64
 FIRST_BATCH_FRAMES = 4  # the model waits for the first frames; later batches grow
 BATCH_SECONDS = 0.25
@@ -166,6 +169,7 @@ def _decode(
         continues_at=ExtractionCheckpoint(start.index, start.state)
         if start.index is not None and start.state
         else None,
+        require_same_file=partial(require_same_file, video),
     ) as decoding:
         state = ExtractionProgress(video, decoding, start.kept)
         on_begin(state)
@@ -281,12 +285,24 @@ def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding
                     task,
                     decoded=decoding.decoded,
                     failures=decoding.failures,
-                    duration=decoding.position + (1 / video.fps if video.fps else 0.0),
+                    measured=_measured(decoding, video),
                     places={frame_id: places[frame_id] for frame_id, _ in unplaced},
                 )
                 return
         for frame_id, timestamp in unplaced:  # found after decoding had passed it, or kept for its words only
             places[frame_id] = _index_at(library, video, timestamp)
+
+
+def _measured(decoding: Extraction, video: VideoRow) -> extraction.MeasuredVideo:
+    """What decoding found out about a video that its header may have wrong."""
+    fps, stated = decoding.frame_rate, decoding.stated_length
+    is_right = fps is None or (video.fps is not None and abs(video.fps - fps) <= FPS_TOLERANCE_SHARE * fps)
+    end, whole = (format_timestamp(seconds).split(".")[0] for seconds in (decoding.length, stated))
+    return extraction.MeasuredVideo(
+        duration=decoding.length,
+        fps=video.fps if is_right or decoding.failures else fps,
+        warning=None if stated is None else CUT_SHORT.format(end=end, stated=whole),
+    )
 
 
 def _index_at(library: Library, video: VideoRow, timestamp: float) -> int | None:

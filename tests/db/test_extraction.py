@@ -1,7 +1,7 @@
 """Extraction in the database: frames are saved once, with their tasks, and a lost lease saves nothing."""
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from db import extraction, queue, store
 from db.engine import reading, writing
@@ -103,6 +103,18 @@ def test_saving_new_frames_renews_the_lease_and_resets_crashes(library):
 
     assert row_of(library, Task, task.id).crashes == 0
     assert queue.sweep(library, now=LATER) == 0
+
+
+def test_measured_length_replaces_that_of_the_header(library):
+    video_id = add(library)
+    library.execute(update(Video).where(Video.id == video_id).values(warnings=["log", "cut short at 0:01: old"]))
+    measured = extraction.MeasuredVideo(duration=3.0, fps=12.5, warning="cut short at 0:03: new")
+
+    extraction.finish_extraction(library, claim_extraction(library, video_id), decoded=9, failures=2, measured=measured)
+
+    row = row_of(library, Video, video_id)
+    assert (row.duration, row.fps) == (3.0, 12.5)
+    assert row.warnings == ["log", "cut short at 0:03: new"]
 
 
 def test_finished_extraction_records_its_failures(library):

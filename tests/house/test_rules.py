@@ -1,6 +1,8 @@
 """Rules for files: their length, their docstrings, who may read the environment."""
 
 import ast
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,71 @@ def test_shared_checks_of_tests_are_not_overridden():
     assert len(checks) > 5
     others = [path for path in TESTS if path != root]
     assert [f"{path.relative_to(PROJECT)} {name}" for path in others for name in checks & fixtures(path).keys()] == []
+
+
+FFMPEG_CALLS = {"decode", "demux", "seek", "reformat", "vpush", "vpull", "configure"}
+DECODING = [path for path in CODE if path.parent.name == "video"]
+
+
+def has_handler(node: ast.AST, child: ast.AST) -> bool:
+    """Whether errors of FFmpeg in `child` end at `node`, its parent."""
+    match node:
+        case ast.Try(body=body, handlers=handlers) if child in body:
+            return any("FFmpegError" in ast.unparse(handler.type) for handler in handlers if handler.type)
+        case ast.With(items=items):
+            return any("ffmpeg_errors" in ast.unparse(item) for item in items)
+        case ast.FunctionDef(decorator_list=decorators):
+            return any("ffmpeg_errors" in ast.unparse(decorator) for decorator in decorators)
+    return False
+
+
+def open_calls(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls in a function whose errors of FFmpeg leave it."""
+    for child in ast.iter_child_nodes(node):
+        if not has_handler(node, child):
+            if isinstance(child, ast.Call):
+                yield child
+            yield from open_calls(child)
+
+
+def uses_ffmpeg(call: ast.Call) -> bool:
+    if not isinstance(call.func, ast.Attribute):
+        return False
+    owner = ast.unparse(call.func.value)
+    is_text = any(isinstance(argument, ast.Constant) for argument in call.args)  # bytes.decode("ascii")
+    is_ours = is_text or owner.endswith("file")
+    return (call.func.attr in FFMPEG_CALLS and not is_ours) or ast.unparse(call.func) == "av.open"
+
+
+def test_errors_of_ffmpeg_stay_in_the_decoding_package():
+    """They are `OSError`s of Python, and would be taken for trouble with a disk."""
+    functions = {
+        (path, node.name): [*open_calls(node)]
+        for path in DECODING
+        if path.stem != "sample_clip"  # reads nothing of the user's
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.FunctionDef)
+    }
+    leaking = {key for key, calls in functions.items() if any(map(uses_ffmpeg, calls))}
+    while True:
+        called = {name for _, name in leaking}
+        more = {key for key, calls in functions.items() if any(_name(call) in called for call in calls)} - leaking
+        if not more:
+            break
+        leaking |= more
+    assert sorted(f"{relative(path)}: {name}" for path, name in leaking if not name.startswith("_")) == []
+    assert {"__init__", "__iter__", "__next__"}.isdisjoint(name for _, name in leaking)
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def test_only_the_decoding_package_imports_ffmpeg():
+    importing = {
+        relative(path)
+        for path in set(CODE) - set(DECODING)
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Import | ast.ImportFrom) and re.match(r"(import|from) av\b", ast.unparse(node))
+    }
+    assert importing <= {"enrich/cli/machine.py"}, "which only names FFmpeg's version"

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from enrich.errors import NotAVideoError
+from enrich.errors import NotAVideoError, VideoChangedError
 from enrich.video import jpeg
 from enrich.video.extraction import Extraction
+from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, is_whole_jpeg
 from enrich.video.sampling import parse_sampling
 from enrich.video.selection import image_name
@@ -86,6 +87,32 @@ def test_existing_images_are_not_encoded_again(clip, tmp_path):
     again = {frame.index: (tmp_path / "out" / frame.image_path).stat().st_mtime_ns for frame in first}
     assert {index for index in stamps if stamps[index] != again[index]} == {7, 9}
     assert is_whole_jpeg(half)
+
+
+def test_no_image_is_kept_of_a_file_written_over_the_video(tmp_path):
+    """Both are laid out in the same way, so that the decoder notices nothing."""
+    how = {"frames": 200, "size": (160, 90), "codec": "rawvideo", "gop": 1}
+    video = numbered_clip(tmp_path / "video.mkv", **how)
+    other = numbered_clip(tmp_path / "other.mkv", first=1000, **how)
+    content = fingerprint(video)
+
+    def require_same_file():
+        if fingerprint(video) != content:
+            raise VideoChangedError(f"{video} is another file")
+
+    with start(video, tmp_path / "out", require_same_file=require_same_file) as extraction:
+        frames = iter(extraction)
+        first = next(frames)
+        video.touch()  # changes nothing
+        next(frames)
+        with video.open("r+b") as file:
+            file.write(other.read_bytes())
+        with pytest.raises(VideoChangedError):
+            list(frames)
+    numbers = {read_number(read_jpeg(path)) for path in (tmp_path / "out").rglob("*.jpg")}
+    assert first.index == 0
+    assert 0 in numbers
+    assert max(numbers) < 200
 
 
 @pytest.mark.parametrize("taken", [0, 1, 20])

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +15,10 @@ from enrich.library.images import require_disk, translated_errors
 from enrich.video.fingerprint import fingerprint
 from enrich.worker import extract_task, prefetch
 from enrich.worker.run_options import RunEnd, RunOptions
-from tests.clips import numbered_clip
+from tests.clips import numbered_clip, shared_videos
+from tests.faulty_drive import FaultyDrive
 from tests.waiting import until
-from tests.worker.workspace import Running, Workspace, assert_settled, assert_truthful
+from tests.worker.workspace import Running, Workspace, assert_complete_without_attempts, assert_settled, assert_truthful
 
 Clip = Callable[..., Path]
 
@@ -183,6 +185,81 @@ async def test_lost_image_is_not_recreated_from_a_replaced_video(
     assert_settled(workspace)
 
 
+@pytest.fixture
+def large_clip(drive: FaultyDrive) -> Path:
+    """A video of 60 frames on the faulty drive: so large that its fingerprint reads only some of it."""
+    clip = numbered_clip(drive.files / "large.mkv", frames=60, size=(640, 360), codec="rawvideo", gop=1)
+    return drive.folder / clip.name
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE])
+async def test_video_waits_at_a_read_error_and_continues(
+    workspace: Workspace, drive: FaultyDrive, large_clip: Path, code: int
+) -> None:
+    middle = large_clip.stat().st_size // 2 + (1 << 17)
+    workspace.add(large_clip)
+    drive.fails(code, begin=middle, end=middle + 1)
+    summary = await workspace.enrich()
+    [(_, reason)] = summary.waiting
+    assert reason == workspace.video().error
+    assert "large.mkv" in reason
+    assert "its drive" in reason
+    assert workspace.video().extraction_status == "pending"
+    assert 10 < len(workspace.frames()) < 60
+    assert workspace.attempts() == 0
+    assert_truthful(workspace)
+
+    drive.works()
+    assert (await workspace.enrich()).is_good
+    assert_complete_without_attempts(workspace)
+    assert [frame.index for frame in workspace.frames()] == [*range(60)]
+    video = workspace.video()
+    assert (video.frame_count, video.decode_failures, video.error, video.warnings) == (60, 0, None, [])
+
+
+async def test_running_worker_continues_when_an_unplugged_drive_is_back(
+    workspace: Workspace, drive: FaultyDrive, large_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.05)
+    workspace.add(large_clip)
+    drive.is_unplugged()
+    async with Running(workspace):
+        await until(lambda: "connect its drive" in (workspace.video().error or ""), "it waits")
+        drive.fails(errno.EIO, times=5)
+        await until(lambda: workspace.video().enrichment_status == "enriched", "it is enriched")
+    assert_complete_without_attempts(workspace)
+    assert len(workspace.frames()) == 60
+
+
+async def test_header_with_a_wrong_length_is_corrected(workspace: Workspace, tmp_path: Path) -> None:
+    clip = numbered_clip(tmp_path / "clip.mkv", frames=50)
+    data = clip.read_bytes().replace(b"DURATION", b"NOTHING_")
+    at = data.index(b"\x44\x89\x88") + 3  # Segment, Info, Duration
+    clip.write_bytes(data[:at] + struct.pack(">d", 40_000) + data[at + 8 :])
+    workspace.add(clip)
+    assert workspace.video().duration == 40
+    assert (await workspace.enrich()).is_good
+    video = workspace.video()
+    assert video.duration == pytest.approx(2, abs=0.05)
+    assert (video.frame_count, video.fps, video.warnings) == (50, 25, [])
+
+
+async def test_video_cut_short_says_where_and_what_to_do(workspace: Workspace, tmp_path: Path) -> None:
+    whole = numbered_clip(tmp_path / "whole.mkv", frames=240, size=(160, 90))
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    workspace.add(cut)
+    for _ in range(2):  # also when it is extracted again
+        await workspace.enrich(RunOptions(describe=False))
+        video = workspace.video()
+        end = int(video.duration or 0)
+        assert 4 < end < 9
+        assert video.warnings == [f"cut short at 0:0{end}: the file says 0:09; copy it again from the original"]
+        assert video.frame_count == len(workspace.frames())
+        assert (video.frame_count or 0) + video.decode_failures == pytest.approx(240, abs=5)
+        workspace.change("UPDATE tasks SET status = 'todo' WHERE kind = 'extract'")
+
+
 async def test_truncated_video_is_described_up_to_its_end(workspace: Workspace, tmp_path: Path) -> None:
     whole = numbered_clip(tmp_path / "whole.mkv", frames=60)
     cut = tmp_path / "cut.mkv"
@@ -268,6 +345,22 @@ async def test_damaged_raw_stream_gives_the_frames_that_decode(workspace: Worksp
     assert video.extraction_status == "extracted"
     assert 30 < len(workspace.frames()) <= 60
     assert video.frame_count == video.covered
+
+
+SHARED = shared_videos()
+
+
+@pytest.mark.skipif(SHARED is None, reason="needs the shared cases")
+async def test_shared_damaged_cases_end_as_they_should(workspace: Workspace) -> None:
+    assert SHARED is not None
+    cases = SHARED.parent / "cases"
+    workspace.add(cases / "raw-damaged.h265", cases / "length-101-hours.avi")
+    summary = await workspace.enrich(RunOptions(describe=False))
+    assert summary.is_good
+    raw, avi = workspace.video(1), workspace.video(2)
+    assert (raw.extraction_status, raw.frame_count, raw.decode_failures) == ("extracted", 41, 11)
+    assert (avi.frame_count, avi.duration, avi.warnings) == (75, 3.0, [])
+    assert workspace.attempts() == 0
 
 
 ERRORS = {

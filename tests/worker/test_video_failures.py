@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from db import queries
@@ -15,7 +16,7 @@ from db.errors import DatabaseLockedError
 from db.models import TaskKind
 from db.queue import LeaseLostError
 from enrich.errors import DecodingError, VideoError
-from enrich.library.images import CodecError, image_folder_name, translated_errors
+from enrich.library.images import image_folder_name, translated_errors
 from enrich.library.library import Library
 from enrich.quick import frames as quick_frames
 from enrich.quick.frames import ensure_frames
@@ -165,7 +166,7 @@ def test_codec_error_fails_the_video_at_once(workspace: Workspace, clip: Clip, m
     [video_id] = workspace.add(clip(frames=20))
     library, video = workspace.library, workspace.video(video_id)
     with pytest.raises(DecodingError, match="cannot be decoded"), translated_errors(library, video):
-        raise CodecError(1, "invalid data")
+        raise av.InvalidDataError(1, "invalid data")
     with pytest.raises(IndexError), translated_errors(library, video):
         raise IndexError
 
