@@ -34,6 +34,7 @@ from db.store import NewFrame, refresh_enrichment
 # A frame with one of these was described, or a person worked on it: it is never deleted.
 WORK = (Frame.local_description, Frame.quick_description, Frame.edited_at, Frame.reviewed_at)
 PERSONS_WORK = (Frame.edited_at, Frame.reviewed_at)
+HALF_TURN = 180  # degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,13 @@ def finish_extraction(
     skims = update(Task).where(Task.video_id == task.video_id, Task.kind == TaskKind.SKIM)
     connection.execute(skims.values(status=TaskStatus.DONE, lease_token=None, lease_until=None, error=None))
     refresh_enrichment(connection, task.video_id)
+
+
+def correct_rotation(connection: Connection, video_id: int, rotation: int) -> None:
+    """Store the rotation found by decoding, and the size it gives: a damaged start may have hidden it before."""
+    turned = Video.id == video_id, (Video.rotation + rotation) % HALF_TURN != 0
+    connection.execute(update(Video).where(*turned).values(width=Video.height, height=Video.width))
+    connection.execute(update(Video).where(Video.id == video_id).values(rotation=rotation))
 
 
 def fail_extraction(connection: Connection, task: queue.ClaimedTask, *, error: str) -> None:

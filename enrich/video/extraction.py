@@ -104,6 +104,11 @@ class Extraction:
         return self._source.failures
 
     @property
+    def rotation(self) -> int | None:
+        """Degrees clockwise by which the last stored frame was turned upright; None if none was stored."""
+        return self._encoder.rotation
+
+    @property
     def position(self) -> float:
         """The timestamp of the last decoded frame, in seconds."""
         return self._position

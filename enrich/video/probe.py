@@ -1,4 +1,4 @@
-"""Reads a video file's metadata quickly: only the first frame is decoded.
+"""Reads a video file's metadata quickly: only one frame is decoded, the first unless the start is damaged.
 
 Detects log footage, which looks grey until it is graded, so that descriptions of its colours may suffer. The log curve
 is taken from the file's transfer characteristic, from tags about the look, and from the XML that Sony cameras append to
@@ -7,20 +7,25 @@ their files. Footage without such metadata is not guessed at, because fog and sh
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
-from enrich.video.container import open_video, upright_rotation, upright_size
+from enrich.video.container import RIGHT_ANGLE, FramePresenter, decoder_of, open_video, upright_size
 from enrich.video.fingerprint import fingerprint
+from enrich.video.jpeg import FULL_TURN, upright_rotation
+from enrich.video.track_headers import TrackHeader
 
 LOG_CURVES = (ColorTrc.LOG, ColorTrc.LOG_SQRT)
 LOG_NAME = re.compile(
@@ -33,6 +38,7 @@ SONY_BRANDS = ("xavc", "mss ")
 SONY_TAIL_BYTES = 256 * 1024
 SONY_GAMMA = re.compile(rb'CaptureGammaEquation"\s+value="([^"]{1,40})"')
 MAX_FIRST_FRAME_PACKETS = 64
+FIRST_FRAME_PLACES = (0.5, 0.25, 0.75, 0.9)  # shares of the duration, tried if the start is damaged
 # Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970.
 MIN_YEAR = 1971
 
@@ -83,15 +89,18 @@ def probe(path: Path | str) -> VideoFacts:
     content = fingerprint(path)
     container, stream = open_video(path)
     with container:
-        first_frame = _first_frame(container, stream)
+        presenter = FramePresenter(path, container, stream)
+        duration = _duration(container, stream)
+        frame = _first_frame(container, stream, duration)
         context = stream.codec_context
         if not context.width or not context.height:
             raise NotAVideoError(f"{path} is damaged (its video has no size): copy it again from the original")
-        rotation = upright_rotation(first_frame) if first_frame else 0
-        aspect = sample_aspect(stream)
-        width, height = upright_size(context.width, context.height, rotation, aspect)
+        rotation = _named_rotation(stream)
+        if frame is not None:
+            rotation = upright_rotation(frame, rotation)
+        width, height = presenter.size(context.width, context.height)
+        width, height = upright_size(width, height, rotation, presenter.sample_aspect)
         tags = _tags(container, stream)
-        duration = _duration(container, stream)
         fps = _fps(stream)
         return VideoFacts(
             path=path,
@@ -103,39 +112,66 @@ def probe(path: Path | str) -> VideoFacts:
             height=height,
             codec=context.name,
             rotation=rotation,
-            sample_aspect=aspect,
+            sample_aspect=presenter.sample_aspect,
             recorded_at=_recorded_at(tags),
             start_timecode=tags.get("timecode"),
             camera=_camera(tags),
             frame_estimate=stream.frames or (round(duration * fps) if duration and fps else None),
             size_bytes=path.stat().st_size,
-            warnings=_warnings(log_curve(path, context.color_trc, tags)),
+            warnings=_warnings(log_curve(path, context.color_trc, tags), presenter.header),
         )
 
 
-def sample_aspect(stream: VideoStream) -> Fraction:
-    """The width of a pixel divided by its height; 1 if the file does not say."""
-    aspect = stream.sample_aspect_ratio
-    return aspect or Fraction(1)
+def _warnings(curve: str | None, header: TrackHeader) -> tuple[str, ...]:
+    warnings = []
+    if curve is not None:
+        warnings.append(
+            f"recorded with {curve}: the footage looks grey until it is graded, so descriptions may get its colours"
+            " wrong"
+        )
+    if not header.has_known_colours:
+        profile = "" if header.dolby_profile is None else f", profile {header.dolby_profile}"
+        warnings.append(
+            f"Dolby Vision{profile}: only Dolby's own decoder can tell its colours. Images look"
+            " green and purple, so descriptions get its colours wrong"
+        )
+    return tuple(warnings)
 
 
-def _warnings(curve: str | None) -> tuple[str, ...]:
-    if curve is None:
-        return ()
-    return (
-        f"recorded with {curve}: the footage looks grey until it is graded, so descriptions may get its colours wrong",
-    )
+def _named_rotation(stream: VideoStream) -> int:
+    """The rotation in the tag `rotate`, which programs wrote before containers had a display matrix."""
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    degrees = re.fullmatch(r"\s*(-?\d{1,4})(\.\d*)?\s*", tags.get("rotate", ""))
+    return round(int(degrees[1]) / RIGHT_ANGLE) * RIGHT_ANGLE % FULL_TURN if degrees else 0
 
 
-def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The first frame, for its rotation, which PyAV does not read from the header; None if it is not found quickly."""
+def _first_frame(container: InputContainer, stream: VideoStream, duration: float | None) -> VideoFrame | None:
+    """The first frame that decodes, for its rotation, which PyAV does not read from the header.
+
+    If none is found near the start, which may be damaged, other places are tried; None if those fail too.
+    """
+    decoder = decoder_of(stream)
+    frame = _next_frame(container, stream, decoder)
+    for share in FIRST_FRAME_PLACES if duration else ():
+        if frame is not None:
+            break
+        offset = round(share * (duration or 0.0) / (stream.time_base or 1)) + (stream.start_time or 0)
+        try:
+            container.seek(offset, stream=stream)
+        except av.FFmpegError:
+            break
+        decoder.flush_buffers()
+        frame = _next_frame(container, stream, decoder)
+    return frame
+
+
+def _next_frame(container: InputContainer, stream: VideoStream, decoder: VideoCodecContext) -> VideoFrame | None:
     try:
-        for number, packet in enumerate(container.demux(stream)):
-            for frame in packet.decode():
-                return frame
-            if number >= MAX_FIRST_FRAME_PACKETS:
-                break
-    except av.FFmpegError:
+        for packet in islice(container.demux(stream), MAX_FIRST_FRAME_PACKETS):
+            with suppress(av.FFmpegError):  # damaged
+                for frame in decoder.decode(packet):
+                    return frame
+    except (av.FFmpegError, IndexError):  # IndexError: see SourceFrames
         pass
     return None
 
