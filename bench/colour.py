@@ -96,7 +96,9 @@ SPACES = [
     plain("BT.709, 10 bit HEVC, full", "bt709", full=True, **_hevc()),
     plain("Motion JPEG, yuvj420p", "smpte170m", full=True, codec="mjpeg", pix_fmt="yuvj420p", options={"q": "1"}),
     Space("RGB (FFV1)", "format=gbrp", how={"codec": "ffv1", "pix_fmt": "bgr0"}),
-    Space("grey (FFV1)", "scale=out_range=pc,format=gbrp", how={"codec": "ffv1", "pix_fmt": "gray"}),
+    Space(
+        "grey (FFV1)", "scale=out_range=pc,format=gbrp", how={"codec": "ffv1", "pix_fmt": "gray", "full_range": True}
+    ),
     Space(
         "BT.601 with EBU primaries",
         TO_709,

@@ -35,6 +35,7 @@ from db.store import NewFrame, refresh_enrichment
 WORK = (Frame.local_description, Frame.quick_description, Frame.edited_at, Frame.reviewed_at)
 CUT_SHORT = "cut short"  # the beginning of a video's warning about it
 PERSONS_WORK = (Frame.edited_at, Frame.reviewed_at)
+HALF_TURN = 180  # degrees
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,13 @@ def _save_measured(connection: Connection, video_id: int, measured: MeasuredVide
         warnings.append(measured.warning)
     values = {"duration": measured.duration, "fps": measured.fps, "warnings": warnings}
     connection.execute(update(Video).where(Video.id == video_id).values(values))
+
+
+def correct_rotation(connection: Connection, video_id: int, rotation: int) -> None:
+    """Store the rotation found by decoding, and the size it gives: a damaged start may have hidden it before."""
+    turned = Video.id == video_id, (Video.rotation + rotation) % HALF_TURN != 0
+    connection.execute(update(Video).where(*turned).values(width=Video.height, height=Video.width))
+    connection.execute(update(Video).where(Video.id == video_id).values(rotation=rotation))
 
 
 def fail_extraction(connection: Connection, task: queue.ClaimedTask, *, error: str) -> None:

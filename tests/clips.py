@@ -19,6 +19,7 @@ import av
 import cv2
 import imageio_ffmpeg
 import numpy as np
+import pytest
 
 NUMBER_ROWS = 2
 NUMBER_COLUMNS = 8
@@ -87,10 +88,11 @@ def read_colour(rgb: np.ndarray) -> str:
     return min(COLOURS, key=lambda name: float(np.abs(seen - np.array(COLOURS[name])).sum()))
 
 
-def read_jpeg(path: Path | str) -> np.ndarray:
-    """A JPEG as RGB."""
-    bgr = cv2.imdecode(np.frombuffer(Path(path).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    assert bgr is not None, f"{path} is not a JPEG"
+def read_jpeg(jpeg: Path | str | bytes) -> np.ndarray:
+    """A JPEG, or a file with one, as RGB."""
+    data = jpeg if isinstance(jpeg, bytes) else Path(jpeg).read_bytes()
+    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert bgr is not None, f"{jpeg!r} is not a JPEG"
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -187,6 +189,42 @@ def overwrite_packets(path: Path, *, after: int, every: int = 1) -> int:
     return count
 
 
+def insert_box(data: bytes, path: Sequence[bytes], box: bytes) -> bytes:
+    """An MP4 with a box added at the end of the one at `path`; its index must come after its frames."""
+    changed, start, end = bytearray(data), 0, len(data)
+    parents = []
+    for name in path:
+        while changed[start + 4 : start + 8] != name:
+            start += int.from_bytes(changed[start : start + 4], "big")
+            assert start < end, name
+        parents.append(start)
+        end = start + int.from_bytes(changed[start : start + 4], "big")
+        start += 8 + {b"stsd": 8, b"avc1": 78}.get(name, 0)
+    for at in parents:
+        changed[at : at + 4] = (int.from_bytes(changed[at : at + 4], "big") + len(box)).to_bytes(4, "big")
+    return bytes(changed[:end] + box + changed[end:])
+
+
+VIDEO_ENTRY = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1")
+
+
+def insert_element(data: bytes, path: Sequence[int], element: bytes) -> bytes:
+    """A Matroska file with an element added at the end of the first one at `path`; its positions become wrong."""
+    if not path:
+        return data + element
+    at = 0
+    while at < len(data):
+        start = at + 9 - data[at].bit_length()  # of the size
+        content = start + 9 - data[start].bit_length()
+        size = int.from_bytes(data[start:content], "big") & ((1 << 7 * (content - start)) - 1)
+        if int.from_bytes(data[at:start], "big") == path[0]:
+            inner = insert_element(data[content : content + size], path[1:], element)
+            size_of_inner = b"\x01" + len(inner).to_bytes(7, "big")
+            return data[:start] + size_of_inner + inner + data[content + size :]
+        at = content + size
+    raise AssertionError(f"no element {path[0]:x}")
+
+
 def run_ffmpeg(*arguments: str | Path) -> str:
     """Run the independent ffmpeg and return its log; fails if it fails."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", *map(str, arguments)]
@@ -216,6 +254,15 @@ def decode_independently(path: Path) -> Truth:
     tick = Fraction(int(base[1]), int(base[2]))
     ticks = [int(pts) for pts in re.findall(r"\] n: *\d+ pts: *(-?\d+) ", log)]
     return Truth([float((pts - ticks[0]) * tick) for pts in ticks])
+
+
+def shared_case(name: str) -> Path:
+    """A small file out of people's bug reports, which is not part of the project; skips the test if it is missing."""
+    videos = shared_videos()
+    path = videos.parent / "cases" / name if videos is not None else None
+    if path is None or not path.exists():
+        pytest.skip("no shared cases beside the repository")
+    return path
 
 
 def shared_videos() -> Path | None:

@@ -20,11 +20,11 @@ from enrich.errors import (
 from enrich.library.library import Library
 from enrich.library.media import strip_folder
 from enrich.settings import Settings
-from enrich.video.container import ffmpeg_errors
 from enrich.video.decode import SourceFrame
 from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, encode_jpeg, is_whole_jpeg, write_jpeg
 from enrich.video.source import read_source_frame
+from enrich.video.video_file import ffmpeg_errors
 
 FOLDER_NAME_CHARACTERS = 16
 RETRY_SECONDS = 60  # until a video with a missing file or a full disk is tried again

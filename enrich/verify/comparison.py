@@ -89,12 +89,6 @@ def shows_other_content(path: Path, expected: bytes) -> bool:
     return _is_new_content(image.luma, wanted.luma)
 
 
-def expected_size(width: int, height: int, edge: int) -> tuple[int, int]:
-    """The stored size (width, height) of an upright frame of this size."""
-    scale = min(1.0, edge / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def _compare_size(one: tuple[int, int], other: tuple[int, int]) -> ImageState:
     if one == other:
         return ImageState.GOOD

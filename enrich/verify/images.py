@@ -32,13 +32,12 @@ from enrich.verify.comparison import (
     ImageState,
     check_image_size,
     compare_image,
-    expected_size,
     shows_other_content,
 )
 from enrich.verify.findings import FindingKind, FindingLog, frame_label
 from enrich.verify.rows import placed_frames
 from enrich.video.decode import SourceFrame, SourceFrames
-from enrich.video.jpeg import JpegEncoder, write_jpeg
+from enrich.video.jpeg import JpegEncoder, stored_size, write_jpeg
 from enrich.video.selection import FOLDER_SECONDS, image_name, microseconds
 from enrich.video.signals import LumaShrinker, difference_hash
 from enrich.video.source import read_source_frame
@@ -127,7 +126,7 @@ class ImageCheck:
         """
         self._report_unsettled()
         edge = self._library.settings.stored_edge
-        size = expected_size(self._video.width, self._video.height, edge)
+        size = stored_size(self._video.width, self._video.height, edge)
         for row in self._rows():
             if row.index is not None and row.index <= self._compared:
                 continue

@@ -18,6 +18,10 @@ HD_HEIGHT_PIXELS = 720
 # Matrix coefficients by their code in ISO/IEC 23091-2, with swscale's names.
 MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601,
             7: Colorspace.SMPTE240M, 9: Colorspace.BT2020, 10: Colorspace.BT2020}  # fmt: skip
+FULL_RANGE_FORMATS = ("pal", "mono", "bayer", "xyz", "grayf")
+GREY_FORMATS = ("gray", "ya8", "ya16")
+# Limited range has black at 16 and white at 235 (ITU-R BT.601 and later).
+LIMITED_TO_FULL = np.clip((np.arange(256) - 16.0) * 255 / 219 + 0.5, 0, 255).astype(np.uint8)
 HDR_CURVES = (ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084)  # HLG (used by phones) and PQ
 REFERENCE_WHITE_NITS = 203
 PEAK_NITS = 1000  # the peak of consumer cameras and screens; brighter light is clipped
@@ -58,9 +62,17 @@ def source_matrix(frame: VideoFrame) -> Colorspace:
 
 
 def source_range(frame: VideoFrame) -> ColorRange:
-    """Full range if the file or its pixel format says so, else limited range."""
-    full = frame.color_range == ColorRange.JPEG or frame.format.is_rgb
-    return ColorRange.JPEG if full or frame.format.name.startswith(("yuvj", "gray", "pal")) else ColorRange.MPEG
+    """Full range if the file or its pixel format says so, else limited range. Grey is full unless the file says not."""
+    name = frame.format.name
+    if frame.color_range == ColorRange.JPEG or frame.format.is_rgb or name.startswith(("yuvj", *FULL_RANGE_FORMATS)):
+        return ColorRange.JPEG
+    is_named = frame.color_range == ColorRange.MPEG
+    return ColorRange.JPEG if name.startswith(GREY_FORMATS) and not is_named else ColorRange.MPEG
+
+
+def is_limited_grey(frame: VideoFrame) -> bool:
+    """Whether the frame is grey in limited range, which swscale takes for full range."""
+    return frame.format.name.startswith(GREY_FORMATS) and source_range(frame) == ColorRange.MPEG
 
 
 def wide_colours(frame: VideoFrame) -> SourceColours | None:

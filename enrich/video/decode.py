@@ -22,9 +22,10 @@ from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
 from enrich.video.checkpoint import InvalidCheckpointError
-from enrich.video.container import ffmpeg_errors, has_exact_seeking, is_format, open_video
+from enrich.video.container import FramePresenter, decode_packet, decoder_of, has_exact_seeking, is_format, open_video
 from enrich.video.fingerprint import require_readable
-from enrich.video.probe import Ending, measure_length, sample_aspect
+from enrich.video.length import Ending, measure_length
+from enrich.video.video_file import ffmpeg_errors
 
 FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
 PACKETS_IN_DECODER = 64  # at most: reordered frames, and one for each decoding thread
@@ -94,7 +95,8 @@ class SourceFrames:
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         rate = self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS
         self.step = float(1 / Fraction(rate))
-        self.sample_aspect = sample_aspect(self._stream)
+        self._presenter = FramePresenter(self.path, self._container, self._stream)
+        self.sample_aspect = self._presenter.sample_aspect
         self._packets_read = 0
         self._frames_expected = 0  # packets read that should each give a frame
         self.failures = 0
@@ -145,7 +147,8 @@ class SourceFrames:
 
     def _open(self) -> None:
         self._container, self._stream = open_video(self.path)
-        self._stream.thread_type = "AUTO" if self._threads else "NONE"
+        self._decoder = decoder_of(self._stream)
+        self._decoder.thread_type = self._stream.thread_type = "AUTO" if self._threads else "NONE"
 
     def _seek(self, start: float) -> bool:
         """Seek to a time, or to the start if the container has no such time. False: it cannot seek at all."""
@@ -167,7 +170,7 @@ class SourceFrames:
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
             try:
-                av_frames = packet.decode()
+                av_frames = decode_packet(self._decoder, packet)
             except av.EOFError:  # also an FFmpegError; the flush returned no frames
                 av_frames = []
             except av.FFmpegError:
@@ -175,7 +178,7 @@ class SourceFrames:
                 continue
             for av_frame in av_frames:
                 if not self._is_before_continuation(av_frame):
-                    yield self._source_frame(av_frame)
+                    yield self._source_frame(self._presenter.present(av_frame))
         if self._continue_at is not None and self._last is None:
             raise InvalidCheckpointError("the key frame cannot be decoded")
         is_incomplete = self._frames_expected > self.decoded + self.failures

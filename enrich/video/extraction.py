@@ -135,6 +135,11 @@ class Extraction:
         return (self._decoded - 1) / self._position if self._decoded > 1 and self._position > 0 else None
 
     @property
+    def rotation(self) -> int | None:
+        """Degrees clockwise by which the last stored frame was turned upright; None if none was stored."""
+        return self._encoder.rotation
+
+    @property
     def position(self) -> float:
         """The timestamp of the last decoded frame, in seconds."""
         return self._position

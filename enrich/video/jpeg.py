@@ -13,22 +13,34 @@ from typing import TypeVar
 import numpy as np
 import simplejpeg
 from av.filter import Graph
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from enrich.video.colour import SourceColours, source_matrix, source_range, to_screen, wide_colours
-from enrich.video.container import RIGHT_ANGLE, ffmpeg_errors, is_mirrored, upright_size
+from enrich.video.colour import (
+    LIMITED_TO_FULL,
+    SourceColours,
+    is_limited_grey,
+    source_matrix,
+    source_range,
+    to_screen,
+    wide_colours,
+)
+from enrich.video.container import RIGHT_ANGLE, upright_size
+from enrich.video.video_file import ffmpeg_errors
 
 COMB_LEVELS = 10  # of 255: how much a row must be brighter, or darker, than both its neighbours
 BLOCK_PIXELS = 8
 MIN_COMBED_SHARE = 0.2  # of the pixels of a block
 EIGHT_BITS = 8
+FULL_TURN = 360  # degrees
 TICK = Fraction(1, 1000)  # the filters' time base, which is not used
 START_OF_IMAGE = b"\xff\xd8\xff"
 END_OF_IMAGE = b"\xff\xd9"
 PART_SUFFIX = ".part"
 MARGIN_ROWS = 2
+MIN_STRIP_PIXELS = 8  # of the short side of a stored image
 SMALLEST_SCALE = 8  # decode at 1/8, libjpeg's smallest size: only success counts
 Sample = TypeVar("Sample", np.uint8, np.uint16)
 
@@ -39,7 +51,7 @@ class JpegFormat:
 
     edge: int  # pixels of the long side, at most; frames are never enlarged
     quality: int  # 1 to 100
-    rotation: int = 0  # degrees clockwise that turn a decoded frame upright
+    rotation: int = 0  # degrees clockwise that turn a decoded frame upright, if the frame itself does not say
 
 
 class Deinterlacer:
@@ -100,10 +112,44 @@ def _luma(frame: VideoFrame) -> NDArray[np.int16] | None:
     return luma
 
 
+def display_matrix(frame: VideoFrame) -> NDArray[np.int32] | None:
+    """The nine numbers that turn the frame upright; None if it has none, or PyAV cannot read them."""
+    try:
+        # `frame.side_data` would create a reference cycle with the frame, which then lives until the next collection.
+        matrix = SideDataContainer(frame)["DISPLAYMATRIX"]  # type: ignore[call-arg]  # the stubs have no __init__
+    except KeyError:
+        return None
+    except ValueError:  # PyAV 18 fails on side data it does not know, such as that of spatial video
+        return None
+    return np.frombuffer(bytes(matrix), np.int32)
+
+
+def upright_rotation(frame: VideoFrame, otherwise: int = 0) -> int:
+    """Degrees clockwise, to the nearest quarter, that turn the decoded frame upright; first it is unmirrored.
+
+    `otherwise` is returned if the frame does not say, since some streams say it only now and then.
+    """
+    counterclockwise = frame.rotation
+    if abs(counterclockwise) > FULL_TURN:  # of a matrix of zeros
+        return otherwise
+    degrees = round(-counterclockwise / RIGHT_ANGLE) * RIGHT_ANGLE % FULL_TURN
+    return degrees if degrees or display_matrix(frame) is not None else otherwise
+
+
+def is_mirrored(frame: VideoFrame) -> bool:
+    """Whether the display matrix mirrors the frame, as front cameras record it."""
+    matrix = display_matrix(frame)
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = matrix.astype(np.float64)
+    return bool(a * d - b * c < 0)
+
+
 class JpegEncoder:
     """Encodes the frames of one video; reuses its scaler. Not thread-safe.
 
-    `sample_aspect` is the width of a pixel divided by its height.
+    `sample_aspect` is the width of a pixel divided by its height. `rotation` is the last
+    frame's, None before the first.
     """
 
     def __init__(self, jpeg: JpegFormat, *, sample_aspect: Fraction = Fraction(1)) -> None:
@@ -111,6 +157,7 @@ class JpegEncoder:
         self._sample_aspect = sample_aspect
         self._scaler = VideoReformatter()
         self._deinterlacer = Deinterlacer()
+        self.rotation: int | None = None
 
     @ffmpeg_errors("a frame")
     def encode(self, frame: VideoFrame) -> bytes:
@@ -119,19 +166,23 @@ class JpegEncoder:
         if colours is not None:
             return self._encode_converted(frame, colours)
         planes = []
+        orientation = self._orientation(frame)
         for plane in self._scaled(frame, "yuv420p", Colorspace.ITU601).planes:
             rows = np.frombuffer(plane, np.uint8)  # type: ignore[call-overload]  # a plane is a buffer
-            planes.append(_with_margin(self._upright(frame, rows.reshape(plane.height, -1)[:, : plane.width])))
+            planes.append(_with_margin(orientation.upright(rows.reshape(plane.height, -1)[:, : plane.width])))
+        if is_limited_grey(frame):
+            planes[0][:] = LIMITED_TO_FULL[planes[0]]
         data: bytes = simplejpeg.encode_jpeg_yuv_planes(*planes, quality=self._format.quality)
         return data
 
     def _encode_converted(self, frame: VideoFrame, colours: SourceColours) -> bytes:
         """Encode HDR and wide-gamut frames: scale first, then convert the colours in 16 bits."""
         planes = {}
+        orientation = self._orientation(frame)
         scaled = self._scaled(frame, "gbrp16le", Colorspace.ITU709)
         for name, plane in zip("gbr", scaled.planes, strict=True):
             rows = np.frombuffer(plane, "<u2")  # type: ignore[call-overload]  # a plane is a buffer
-            planes[name] = self._upright(frame, rows.reshape(plane.height, -1)[:, : plane.width])
+            planes[name] = orientation.upright(rows.reshape(plane.height, -1)[:, : plane.width])
         pixels = to_screen(np.stack([planes[name] for name in "rgb"]), colours)
         data: bytes = simplejpeg.encode_jpeg(pixels, self._format.quality, "RGB", "420")
         return data
@@ -139,13 +190,13 @@ class JpegEncoder:
     def _scaled(self, frame: VideoFrame, form: str, matrix: Colorspace) -> VideoFrame:
         """The frame deinterlaced, scaled and in full range, but not yet upright."""
         width, height = upright_size(frame.width, frame.height, 0, self._sample_aspect)
-        scale = min(1.0, self._format.edge / max(width, height))
+        width, height = stored_size(width, height, self._format.edge)
         progressive = self._deinterlacer.deinterlace(frame)
         is_field = progressive.height < frame.height
         return self._scaler.reformat(
             progressive,
-            width=max(1, round(width * scale)),
-            height=max(1, round(height * scale)),
+            width=width,
+            height=height,
             format=form,
             src_colorspace=source_matrix(frame),
             dst_colorspace=matrix,
@@ -155,8 +206,30 @@ class JpegEncoder:
             threads=1,
         )
 
-    def _upright(self, frame: VideoFrame, plane: NDArray[Sample]) -> NDArray[Sample]:
-        return np.rot90(np.flipud(plane) if is_mirrored(frame) else plane, -self._format.rotation // RIGHT_ANGLE)
+    def _orientation(self, frame: VideoFrame) -> "_Orientation":
+        self.rotation = upright_rotation(frame, self._format.rotation)
+        return _Orientation(is_mirrored(frame), self.rotation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Orientation:
+    """How a decoded frame lies."""
+
+    is_mirrored: bool
+    rotation: int
+
+    def upright(self, plane: NDArray[Sample]) -> NDArray[Sample]:
+        return np.rot90(np.flipud(plane) if self.is_mirrored else plane, -self.rotation // RIGHT_ANGLE)
+
+
+def stored_size(width: int, height: int, edge: int) -> tuple[int, int]:
+    """The size of the stored image of an upright frame: at most `edge` pixels on the long side, never enlarged.
+
+    A strip is not thinned below MIN_STRIP_PIXELS, since its content would be lost: its shape gives way.
+    """
+    scale = min(1.0, edge / max(width, height, 1))
+    short = max(1, min(width, height, MIN_STRIP_PIXELS))
+    return max(short, round(width * scale)), max(short, round(height * scale))
 
 
 def _with_margin(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:

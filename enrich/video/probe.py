@@ -1,4 +1,4 @@
-"""Reads a video file's metadata quickly: only the first frame is decoded.
+"""Reads a video file's metadata quickly: only one frame is decoded, the first unless the start is damaged.
 
 Detects log footage, which looks grey until it is graded, so that descriptions of its colours may suffer. The log curve
 is taken from the file's transfer characteristic, from tags about the look, and from the XML that Sony cameras append to
@@ -7,20 +7,26 @@ their files. Footage without such metadata is not guessed at, because fog and sh
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
-from enrich.video.container import declared_size, is_format, open_video, upright_rotation, upright_size
+from enrich.video.container import RIGHT_ANGLE, FramePresenter, decoder_of, open_video, upright_size
 from enrich.video.fingerprint import fingerprint
+from enrich.video.jpeg import FULL_TURN, upright_rotation
+from enrich.video.length import frame_estimate, frame_rate, header_duration
+from enrich.video.track_headers import TrackHeader
 
 LOG_CURVES = (ColorTrc.LOG, ColorTrc.LOG_SQRT)
 LOG_NAME = re.compile(
@@ -33,15 +39,7 @@ SONY_BRANDS = ("xavc", "mss ")
 SONY_TAIL_BYTES = 256 * 1024
 SONY_GAMMA = re.compile(rb'CaptureGammaEquation"\s+value="([^"]{1,40})"')
 MAX_FIRST_FRAME_PACKETS = 64
-# A length at which a file has less than this is wrong in the header. Still, black video takes about 20 bytes a frame.
-MIN_BITS_PER_SECOND = 1000
-MIN_BYTES_PER_FRAME = {"avi": 24}  # an AVI chunk's header and its entry in the index
-MIN_BYTES_PER_OTHER_FRAME = 4
-MAX_BYTES_PER_PIXEL = 8  # not compressed
-MAX_SOUND_BYTES = 50_000_000  # per second; also for pictures of other streams, and for what is not played
-LENGTH_TOLERANCE_SECONDS = 0.1  # of a header, or 2 frames
-SHORT_SECONDS = 1.0  # a file that ends so much earlier than it says is cut short
-FORMATS_WITH_LENGTH = ("mov", "matroska", "flv", "mxf", "rm")  # for others, FFmpeg estimates the length
+FIRST_FRAME_PLACES = (0.5, 0.25, 0.75, 0.9)  # shares of the duration, tried if the start is damaged
 # Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970.
 MIN_YEAR = 1971
 
@@ -92,17 +90,20 @@ def probe(path: Path | str) -> VideoFacts:
     content = fingerprint(path)
     container, stream = open_video(path)
     with container:
-        first_frame = _first_frame(container, stream)
+        presenter = FramePresenter(path, container, stream)
+        size_bytes = path.stat().st_size
+        duration = header_duration(container, stream, size_bytes)
+        frame = _first_frame(container, stream, duration)
         context = stream.codec_context
         if not context.width or not context.height:
             raise NotAVideoError(f"{path} is damaged (its video has no size): copy it again from the original")
-        rotation = upright_rotation(first_frame) if first_frame else 0
-        aspect = sample_aspect(stream)
-        width, height = upright_size(context.width, context.height, rotation, aspect)
+        rotation = _named_rotation(stream)
+        if frame is not None:
+            rotation = upright_rotation(frame, rotation)
+        width, height = presenter.size(context.width, context.height)
+        width, height = upright_size(width, height, rotation, presenter.sample_aspect)
         tags = _tags(container, stream)
-        size_bytes = path.stat().st_size
-        duration = header_duration(container, stream, size_bytes)
-        fps = _fps(stream)
+        fps = frame_rate(stream)
         return VideoFacts(
             path=path,
             fingerprint=content,
@@ -113,174 +114,68 @@ def probe(path: Path | str) -> VideoFacts:
             height=height,
             codec=context.name,
             rotation=rotation,
-            sample_aspect=aspect,
+            sample_aspect=presenter.sample_aspect,
             recorded_at=_recorded_at(tags),
             start_timecode=tags.get("timecode"),
             camera=_camera(tags),
-            frame_estimate=_frame_estimate(container, stream, duration, size_bytes),
+            frame_estimate=frame_estimate(container, stream, duration, size_bytes),
             size_bytes=size_bytes,
-            warnings=_warnings(log_curve(path, context.color_trc, tags)),
+            warnings=_warnings(log_curve(path, context.color_trc, tags), presenter.header),
         )
 
 
-def sample_aspect(stream: VideoStream) -> Fraction:
-    """The width of a pixel divided by its height; 1 if the file does not say."""
-    aspect = stream.sample_aspect_ratio
-    return aspect or Fraction(1)
+def _warnings(curve: str | None, header: TrackHeader) -> tuple[str, ...]:
+    warnings = []
+    if curve is not None:
+        warnings.append(
+            f"recorded with {curve}: the footage looks grey until it is graded, so descriptions may get its colours"
+            " wrong"
+        )
+    if not header.has_known_colours:
+        profile = "" if header.dolby_profile is None else f", profile {header.dolby_profile}"
+        warnings.append(
+            f"Dolby Vision{profile}: only Dolby's own decoder can tell its colours. Images look"
+            " green and purple, so descriptions get its colours wrong"
+        )
+    return tuple(warnings)
 
 
-def _warnings(curve: str | None) -> tuple[str, ...]:
-    if curve is None:
-        return ()
-    return (
-        f"recorded with {curve}: the footage looks grey until it is graded, so descriptions may get its colours wrong",
-    )
+def _named_rotation(stream: VideoStream) -> int:
+    """The rotation in the tag `rotate`, which programs wrote before containers had a display matrix."""
+    tags = {name.lower(): value for name, value in stream.metadata.items()}
+    degrees = re.fullmatch(r"\s*(-?\d{1,4})(\.\d*)?\s*", tags.get("rotate", ""))
+    return round(int(degrees[1]) / RIGHT_ANGLE) * RIGHT_ANGLE % FULL_TURN if degrees else 0
 
 
-def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
-    """The first frame, for its rotation, which PyAV does not read from the header; None if it is not found quickly."""
-    try:
-        for number, packet in enumerate(container.demux(stream)):
-            for frame in packet.decode():
-                return frame
-            if number >= MAX_FIRST_FRAME_PACKETS:
-                break
-    except av.FFmpegError:
-        pass
-    return None
+def _first_frame(container: InputContainer, stream: VideoStream, duration: float | None) -> VideoFrame | None:
+    """The first frame that decodes, for its rotation, which PyAV does not read from the header.
 
-
-def header_duration(container: InputContainer, stream: VideoStream, size_bytes: int) -> float | None:
-    """Seconds of the video stream, which may be shorter than those of the file; None if unknown or implausible."""
-    from_index = _avi_duration(container, stream)
-    return from_index if from_index is not None else stated_duration(container, stream, size_bytes)
-
-
-def stated_duration(container: InputContainer, stream: VideoStream, size_bytes: int) -> float | None:
-    """As `header_duration`, but from the header only, which counts an end of the file that is missing, too."""
-    for seconds in (_stream_duration(container, stream), _container_duration(container, stream)):
-        if seconds and _is_plausible(container, stream, seconds, size_bytes):
-            return seconds
-    return None
-
-
-def _is_plausible(container: InputContainer, stream: VideoStream, seconds: float, size_bytes: int) -> bool:
-    """Whether a file of this size can be so long, and so short."""
-    frames = seconds * (_fps(stream) or 0)
-    frame_bytes = MIN_BYTES_PER_FRAME.get(container.format.name, MIN_BYTES_PER_OTHER_FRAME)
-    fewest = max(seconds * MIN_BITS_PER_SECOND / 8, frames * frame_bytes)
-    most = (frames + 1) * stream.width * stream.height * MAX_BYTES_PER_PIXEL + (seconds + 1) * MAX_SOUND_BYTES
-    return seconds > 0 and fewest <= size_bytes and (not frames or (frames > 0.5 and size_bytes <= most))  # noqa: PLR2004  # rounded
-
-
-def _frame_estimate(
-    container: InputContainer, stream: VideoStream, duration: float | None, size_bytes: int
-) -> int | None:
-    fps = _fps(stream)
-    by_length = round(duration * fps) if duration and fps else None
-    if _avi_duration(container, stream) is not None:
-        return len(stream.index_entries)
-    is_whole = stream.frames > (by_length or 0) / 2  # a fragmented MP4 may list its first fragment only
-    if fps and is_whole and _is_plausible(container, stream, stream.frames / fps, size_bytes):
-        return stream.frames
-    return by_length
-
-
-def _avi_duration(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds according to the index of an AVI, whose headers are often wrong; None without an index."""
-    if container.format.name != "avi" or not stream.time_base or len(stream.index_entries) <= 1:
-        return None
-    entries = stream.index_entries
-    ticks = entries[-1].timestamp - entries[0].timestamp
-    return float(ticks * Fraction(len(entries), len(entries) - 1) * stream.time_base)
-
-
-def _stream_duration(container: InputContainer, stream: VideoStream) -> float | None:
-    if container.format.name == "avi" and stream.frames and stream.time_base:
-        return float(stream.frames * stream.time_base)  # FFmpeg shortens the duration if the end is missing
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
-    if not tag:
-        return None
-    hours, minutes, seconds = tag.groups()  # Matroska counts from 0, even if the stream starts later
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - _start(stream)
-
-
-def _container_duration(container: InputContainer, stream: VideoStream) -> float | None:
-    if not container.duration:
-        return None
-    is_from_zero = "matroska" in container.format.name
-    return container.duration / av.time_base - (_start(stream) if is_from_zero else 0.0)
-
-
-def _start(stream: VideoStream) -> float:
-    return float((stream.start_time or 0) * (stream.time_base or 0))
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """What decoding all of a video found at its end. Times are seconds from the start of the stream."""
-
-    decoded: int  # frames
-    end: float  # of the last frame, at the last frame rate
-    held_until: float  # end of the last frame, by its own duration
-    packets_end: float  # end of the last packet that was read, decoded or not
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredLength:
-    """How long a video is, in seconds; `stated` is how long its file says that it is, if it is cut short."""
-
-    seconds: float
-    stated: float | None
-    missing: int  # frames after the end of a file that is cut short
-
-
-def measure_length(
-    path: Path, container: InputContainer, stream: VideoStream, ending: Ending, *, missing: int, last_key_pts: int
-) -> MeasuredLength:
-    """The length of a video that was decoded to its end. `missing`: frames that are listed but not in the file.
-
-    The header is believed if it agrees with the frames. A length that only the sound reaches is no sign of damage.
+    If none is found near the start, which may be damaged, other places are tried; None if those fail too.
     """
-    seconds = round(ending.end, 6)
-    size, declared = container.size, declared_size(path)
-    stated = stated_duration(container, stream, max(size, declared or 0))
-    if stated is None:
-        return MeasuredLength(seconds, None, missing)
-    latest = max(ending.end, ending.held_until, ending.packets_end)
-    tolerance = max(LENGTH_TOLERANCE_SECONDS, 2 * ending.end / ending.decoded)
-    if ending.end - tolerance <= stated <= latest + tolerance:
-        return MeasuredLength(stated, None, missing)
-    read_until = max(ending.end, ending.packets_end)
-    if stated - read_until <= SHORT_SECONDS or stated - _sound_end(container, stream, last_key_pts) <= SHORT_SECONDS:
-        return MeasuredLength(seconds, None, missing)
-    is_cut = True if missing else None if declared is None else declared > size + 1  # AVI pads to even sizes
-    if is_cut is False or (is_cut is None and not is_format(container, *FORMATS_WITH_LENGTH)):
-        return MeasuredLength(seconds, None, missing)
-    if is_cut and not missing:
-        missing = round((stated - read_until) * ending.decoded / ending.end)
-    return MeasuredLength(seconds, stated, missing)
+    decoder = decoder_of(stream)
+    frame = _next_frame(container, stream, decoder)
+    for share in FIRST_FRAME_PLACES if duration else ():
+        if frame is not None:
+            break
+        offset = round(share * (duration or 0.0) / (stream.time_base or 1)) + (stream.start_time or 0)
+        try:
+            container.seek(offset, stream=stream)
+        except av.FFmpegError:
+            break
+        decoder.flush_buffers()
+        frame = _next_frame(container, stream, decoder)
+    return frame
 
 
-def _sound_end(container: InputContainer, stream: VideoStream, last_key_pts: int) -> float:
-    """Where the sound ends, in seconds from the start of the video stream; minus infinity without sound there."""
-    end = float("-inf")
-    start = _start(stream)
+def _next_frame(container: InputContainer, stream: VideoStream, decoder: VideoCodecContext) -> VideoFrame | None:
     try:
-        container.seek(last_key_pts, stream=stream)
-        for packet in container.demux(container.streams.audio):
-            if packet.pts is not None and packet.time_base is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base) - start)
+        for packet in islice(container.demux(stream), MAX_FIRST_FRAME_PACKETS):
+            with suppress(av.FFmpegError):  # damaged
+                for frame in decoder.decode(packet):
+                    return frame
     except (av.FFmpegError, IndexError):  # IndexError: see SourceFrames
         pass
-    return end
-
-
-def _fps(stream: VideoStream) -> float | None:
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return float(rate) if rate else None
+    return None
 
 
 def _tags(container: InputContainer, stream: VideoStream) -> dict[str, str]:

@@ -19,9 +19,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from enrich.video.container import has_exact_seeking, open_video
+from enrich.video.container import FramePresenter, decode_packet, decoder_of, has_exact_seeking, open_video
 from enrich.video.decode import FALLBACK_FPS, SourceFrame
-from enrich.video.probe import sample_aspect
 
 # Seeking in MPEG-TS is by byte position and may land after the requested time; then seek further back.
 SEEK_MARGINS_SECONDS = (0.0, 2.0, 10.0)
@@ -45,9 +44,11 @@ class Seeker:
 
     def __init__(self, path: Path) -> None:
         self._container, self._stream = open_video(path)
-        self._stream.thread_type = "NONE"  # threads would only delay a single frame
+        self._decoder = decoder_of(self._stream)
+        self._decoder.thread_type = "NONE"  # threads would only delay a single frame
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
-        self.sample_aspect = sample_aspect(self._stream)
+        self._presenter = FramePresenter(path, self._container, self._stream)
+        self.sample_aspect = self._presenter.sample_aspect
         self._is_timed = has_exact_seeking(self._container, self._stream)
         self._decoded_gops: set[int] = set()  # pts of their key frames
         self._pixels_left = MAX_TOTAL_PIXELS
@@ -128,10 +129,10 @@ class Seeker:
             return
 
     def _decode_single(self, packets: "list[Packet[VideoStream]]") -> VideoFrame | None:
-        context = self._stream.codec_context
+        context = self._decoder
         context.flush_buffers()
         try:
-            av_frames = [av_frame for packet in (*packets, None) for av_frame in context.decode(packet)]
+            av_frames = [av_frame for packet in (*packets, None) for av_frame in decode_packet(context, packet)]
         except av.FFmpegError:
             return None
         for av_frame in av_frames:
@@ -140,11 +141,11 @@ class Seeker:
         return None
 
     def _decode(self, packets: "list[Packet[VideoStream]]", key_pts: int) -> Iterator[SourceFrame]:
-        context = self._stream.codec_context
+        context = self._decoder
         context.flush_buffers()
         try:
             for packet in (*packets, None):
-                for av_frame in context.decode(packet):
+                for av_frame in decode_packet(context, packet):
                     if av_frame.pts is None or av_frame.pts < key_pts:  # depends on frames before the key frame
                         continue
                     if av_frame.is_corrupt:
@@ -154,7 +155,8 @@ class Seeker:
             return
 
     def _source_frame(self, av_frame: VideoFrame) -> SourceFrame:
-        return SourceFrame(None, self._seconds(av_frame.pts or 0), av_frame, self.sample_aspect)
+        presented = self._presenter.present(av_frame)
+        return SourceFrame(None, self._seconds(av_frame.pts or 0), presented, self.sample_aspect)
 
     def _seconds(self, pts: int) -> float:
         """Computed as in SourceFrames: the same frame must get the same float."""

@@ -21,7 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from enrich.video.checkpoint import State
-from enrich.video.container import ffmpeg_errors
+from enrich.video.colour import LIMITED_TO_FULL, source_matrix, source_range
+from enrich.video.video_file import ffmpeg_errors
 
 LONG_EDGE_PIXELS = 320
 BLOCK_PIXELS = 20
@@ -36,9 +37,6 @@ CUT_WINDOW_FRAMES = 12
 SCENE_MIN_FRAMES = 6  # a cut sooner after another is the end of a flash
 
 cv2.setNumThreads(1)  # OpenCV's threads would only compete with the decoder's
-
-# Limited to full range; limited range has black at 16 and white at 235 (ITU-R BT.601 and later).
-_EXPANDED = np.clip((np.arange(256) - 16.0) * 255 / 219 + 0.5, 0, 255).astype(np.uint8)
 
 
 def small_size(width: int, height: int) -> tuple[int, int]:
@@ -72,8 +70,8 @@ class LumaShrinker:
         small = cv2.resize(rows[::step], size, interpolation=cv2.INTER_AREA)
         if bits != BITS_PER_BYTE:
             small = cv2.convertScaleAbs(small, alpha=1 / (1 << (bits - BITS_PER_BYTE)))
-        is_full_range = frame.color_range == ColorRange.JPEG or name.startswith(("yuvj", "gray"))
-        return small if is_full_range else cv2.LUT(small, _EXPANDED)  # type: ignore[return-value]
+        is_full_range = source_range(frame) == ColorRange.JPEG
+        return small if is_full_range else cv2.LUT(small, LIMITED_TO_FULL)  # type: ignore[return-value]
 
     @ffmpeg_errors("a frame")
     def _by_scaler(self, frame: VideoFrame, size: tuple[int, int]) -> Luma:
@@ -83,6 +81,8 @@ class LumaShrinker:
             height=size[1],
             format="gray",
             interpolation=Interpolation.AREA,
+            src_colorspace=source_matrix(frame),
+            src_color_range=source_range(frame),
             dst_color_range=ColorRange.JPEG,
             threads=1,
         )

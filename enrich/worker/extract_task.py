@@ -275,6 +275,8 @@ def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding
     """Mark the video as extracted, with an index for every frame that has none yet."""
     with writing(library.engine) as connection:
         extraction.settle_end(connection, task, decoded=decoding.decoded, now=datetime.now(UTC))
+        if decoding.rotation is not None:
+            extraction.correct_rotation(connection, video.id, decoding.rotation)
     places: dict[int, int | None] = {}
     while True:
         with writing(library.engine) as connection:

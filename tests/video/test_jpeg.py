@@ -87,7 +87,8 @@ def test_the_image_is_rotated_clockwise_and_keeps_its_size(rotation, size, tmp_p
         ((320, 180), 1, 1024, (320, 180)),
         ((720, 576), Fraction(16, 15), 1024, (768, 576)),
         ((720, 576), Fraction(64, 45), 512, (512, 288)),
-        ((4000, 8), 1, 160, (160, 1)),
+        ((4000, 8), 1, 160, (160, 8)),
+        ((4, 4000), 1, 160, (4, 160)),
     ],
 )
 def test_the_long_edge_is_limited_and_nothing_is_enlarged(size, aspect, edge, expected, tmp_path):

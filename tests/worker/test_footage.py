@@ -4,8 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from db import queries
+from db.engine import writing
+from db.models import Video
 from tests.clips import numbered_clip, run_ffmpeg
 from tests.worker.workspace import Workspace, assert_truthful
 
@@ -90,3 +93,13 @@ def test_chapters_stay_together_when_moved(workspace: Workspace, tmp_path: Path)
     old.rename(new)
     workspace.added([new])
     assert {workspace.video(number).recording for number in (1, 2)} == {str(new / "GX*0123")}
+
+
+async def test_rotation_found_by_decoding_is_stored(workspace: Workspace, tmp_path: Path) -> None:
+    workspace.add(numbered_clip(tmp_path / "turned.mp4", frames=6, rotation=90))
+    with writing(workspace.library.engine) as connection:  # as if the probe had found no frame in a damaged start
+        connection.execute(update(Video).values(rotation=0, width=180, height=320))
+    assert (await workspace.enrich()).is_good
+    assert_truthful(workspace)
+    video = workspace.video()
+    assert (video.rotation, video.width, video.height) == (90, 320, 180)
