@@ -105,10 +105,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(home: Path, log: Path, **more: str | None) -> Iterator[Dashboard]:
+def serve(home: Path, log: Path, *, port: int | None = None, **more: str | None) -> Iterator[Dashboard]:
     """Run `everyframe dashboard` until the block ends; workers started from it keep running."""
     environment = environment_of(home, **more)
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "enrich.cli", "dashboard", "--no-browser", "--port", str(port)]
     with (
         log.open("wb") as output,

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, parse_qsl, quote, urlencode
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from enrich.settings_file import is_password
@@ -53,7 +53,7 @@ LEAVING = HEADERS | {"Referrer-Policy": "no-referrer"}  # of a redirect from an 
 WRONG = "Wrong password. Try again."
 BUSY = "Another login attempt is in progress. Wait a moment and try again."
 WRONG_TOKEN = "This token is not valid. Run `everyframe dashboard` and open the address that it prints."  # noqa: S105  # a message
-NEEDS_TOKEN = "Open the address that `everyframe dashboard` printed, or run `everyframe dashboard` to open it again.\n"  # noqa: S105  # a message
+NEEDS_TOKEN = "Open the address that `everyframe dashboard` printed, or run `everyframe dashboard` to open it again."  # noqa: S105  # a message
 NEEDS_LOGIN = "Login required. Log in with a browser first."
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -220,10 +220,11 @@ def cookie_name(port: int) -> str:
 
 
 def login_required(request: Request, credentials: Credentials) -> Response:
-    """The response to a request without a session: a page that says how to get one, or 401 in plain text."""
+    """The response to a request without a session: a page that says how to get one, or 401."""
     is_page = request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
     if not is_page:
-        return PlainTextResponse(NEEDS_LOGIN if credentials.password else NEEDS_TOKEN, 401, headers=HEADERS)
+        # As JSON, since Streamlit shows the user of an open tab no other response to its reconnecting.
+        return JSONResponse(NEEDS_LOGIN if credentials.password else NEEDS_TOKEN, 401, headers=HEADERS)
     then = _address_without_token(request)
     if credentials.password:
         return RedirectResponse(f"{PATH}?next={quote(then, safe='/')}", status_code=303, headers=HEADERS)
