@@ -53,7 +53,8 @@ LEAVING = HEADERS | {"Referrer-Policy": "no-referrer"}  # of a redirect from an 
 WRONG = "Wrong password. Try again."
 BUSY = "Another login attempt is in progress. Wait a moment and try again."
 WRONG_TOKEN = "This token is not valid. Run `everyframe dashboard` and open the address that it prints."  # noqa: S105  # a message
-NEEDS_TOKEN = "Open the address that `everyframe dashboard` printed, or run `everyframe dashboard` to open it again."  # noqa: S105  # a message
+# In short lines, since the dialog in which Streamlit shows it is narrow.
+NEEDS_TOKEN = "Open the address that\n`everyframe dashboard` printed, or run\n`everyframe dashboard` to open it again."  # noqa: S105  # a message
 NEEDS_LOGIN = "Login required. Log in with a browser first."
 PAGE = Template("""<!doctype html>
 <html lang="en">
