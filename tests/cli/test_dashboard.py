@@ -53,9 +53,11 @@ def dashboard(*options, **how):
             line = process.stdout.readline()
             assert line, process.communicate()
             said.append(line)
-        yield process, "".join(said)
-        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
-            child.kill()
+        try:
+            yield process, "".join(said)
+        finally:
+            for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+                child.kill()
 
 
 def status(port, path="/_stcore/health", **headers):
