@@ -10,7 +10,7 @@ from db.errors import StorageError
 from enrich.process import keep_files_private
 from pages.parts.plain import shown
 from pages.parts.session import library_problem
-from pages.parts.web.access import access_middleware
+from pages.parts.web.access import access_middleware, announced
 from pages.parts.web.routes import routes
 
 # More contrast for a selected segment and for the shortcut key on a coloured button; less padding around the page.
@@ -19,7 +19,7 @@ STYLE = """<style>
 [data-testid=stButtonGroup] button, [data-testid=stBaseButton-primary] kbd { color: inherit !important; }
 </style>"""
 keep_files_private()  # uploads, and the files of jobs
-app = st.App(__file__, routes=routes(), middleware=access_middleware())
+app = st.App(__file__, routes=routes(), middleware=access_middleware(), lifespan=announced)
 PagesManager.uses_pages_directory = False  # else a first visitor's link opens a page without this file
 
 

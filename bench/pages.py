@@ -52,7 +52,7 @@ def main() -> None:
     with serve(asked.home, Path("/dev/null")) as dashboard, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         print(f"load average {psutil.getloadavg()[0]:.1f}, {psutil.cpu_count()} processors")
-        for name, address, sign in (
+        for name, path, sign in (
             ("Overview", "/", "text=Described last"),
             ("Library", "/library", "img"),
             ("a video", f"/library?video={video_id}", "h1"),
@@ -61,12 +61,10 @@ def main() -> None:
             ("Models", "/models", "h1"),
             ("Setup", "/setup", "h1"),
         ):
-            first, again = zip(
-                *(opening(browser, dashboard.address + address, sign) for _ in range(OPENINGS)), strict=True
-            )
+            first, again = zip(*(opening(browser, dashboard, path, sign) for _ in range(OPENINGS)), strict=True)
             say(f"open {name}", again)
             say(f"open {name}, never been here", first)
-        with tab(browser) as page:
+        with tab(browser, dashboard) as page:
             page.goto(f"{dashboard.address}/frames?video={video_id}")
             page.wait_for_selector(f"{TILE} img", timeout=PATIENCE_MS)
             page.wait_for_function(COMPLETE, polling=20, timeout=PATIENCE_MS)
@@ -97,17 +95,18 @@ def memory_bytes(dashboard: Dashboard) -> int:
 
 
 @contextmanager
-def tab(browser: Browser) -> Iterator[Page]:
-    """A tab in a temporary browser profile."""
+def tab(browser: Browser, dashboard: Dashboard) -> Iterator[Page]:
+    """A tab in a temporary browser profile, signed in."""
     context = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT})
+    dashboard.sign_in(context)
     yield context.new_page()
     context.close()
 
 
-def opening(browser: Browser, address: str, sign: str) -> tuple[float, float]:
+def opening(browser: Browser, dashboard: Dashboard, path: str, sign: str) -> tuple[float, float]:
     """Seconds until the page's content is visible: in a new profile, and again in the same one."""
-    with tab(browser) as page:
-        return showing(page, address, sign), showing(page, address, sign)
+    with tab(browser, dashboard) as page:
+        return showing(page, dashboard.address + path, sign), showing(page, dashboard.address + path, sign)
 
 
 def showing(page: Page, address: str, sign: str) -> float:

@@ -176,6 +176,7 @@ def take(browser: Browser, served: Dashboard, out: Path, shots: list[Shot]) -> N
     for shot in shots:
         for width, (across, down) in SIZES.items():
             context = browser.new_context(viewport={"width": across, "height": down})
+            served.sign_in(context)
             tab = Tab(context.new_page(), served.address).open(shot.path)
             if shot.prepare is not None:
                 shot.prepare(tab)

@@ -2,6 +2,7 @@
 
 A value is validated before it is written. The file is replaced atomically and keeps its comments and order, so it is
 never half written. Of two concurrent changes one may be lost. Secrets are never returned, only whether they are set.
+The dashboard's password is stored as its Argon2id hash.
 """
 
 import json
@@ -14,6 +15,9 @@ from typing import Any, Literal, get_args, get_origin
 from urllib.parse import unquote
 
 import tomlkit
+from argon2 import PasswordHasher, Type, extract_parameters
+from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from pydantic import SecretStr
 from tomlkit.exceptions import TOMLKitError
 
@@ -23,6 +27,8 @@ from enrich.errors import SettingsError
 from enrich.settings import Settings, settings_file, source_variable, validated_value
 
 PRIVATE_MODE = 0o600  # the file may hold a password
+PASSWORD = "dashboard_password"  # noqa: S105  # the setting's name
+HASHER = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)  # 64 MiB and about 0.1 s per password
 KINDS: dict[object, str] = {bool: "switch", int: "whole number", float: "number", tuple: "list", dict: "table"}
 
 
@@ -70,6 +76,8 @@ def set_setting(name: str, text: str) -> None:
     if value is None:
         unset_setting(name)
         return
+    if name == PASSWORD and value:
+        value = password_hash(value)
     document = _document()
     if isinstance(value, dict) and not isinstance(document.get(name), dict):
         table = tomlkit.inline_table()
@@ -89,6 +97,33 @@ def unset_setting(name: str) -> bool:
     del document[name]
     _write(document, name, None)
     return True
+
+
+def password_hash(password: str) -> str:
+    """The Argon2id hash of a password; a hash is returned as it is."""
+    return password if _is_hash(password) else HASHER.hash(password)
+
+
+def is_password(typed: str, stored_hash: str) -> bool:
+    """Whether this is the password with this hash. Takes as long for a wrong one. Thread-safe."""
+    try:
+        return HASHER.verify(stored_hash, typed.encode("utf-8", errors="replace"))
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def hash_stored_password() -> None:
+    """Replace a password that somebody wrote into the settings file by its hash. Raises SettingsError."""
+    stored = _in_file().get(PASSWORD)
+    if isinstance(stored, str) and stored and not _is_hash(stored):
+        set_setting(PASSWORD, stored)
+
+
+def _is_hash(password: str) -> bool:
+    try:
+        return extract_parameters(password).type is Type.ID
+    except InvalidHashError:
+        return False
 
 
 def _preference(settings: Settings, name: str, given: dict[str, Any]) -> Preference:

@@ -1,13 +1,12 @@
 """The command `dashboard`: runs Streamlit with fixed settings, from any working directory."""
 
-import http.client
 import importlib.util
 import signal
 import subprocess
 import time
 import webbrowser
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -15,6 +14,16 @@ from typing import Annotated, NoReturn
 import typer
 
 from enrich.cli.output import print_error, say
+from enrich.control.access_token import (
+    WILDCARD_ADDRESSES,
+    access_token,
+    browser_host,
+    is_answering,
+    opening_address,
+    opening_page,
+    running_dashboard,
+    withdraw_dashboard,
+)
 from enrich.errors import ControlError, SettingsError
 from enrich.network import LAST_PORT, free_port, is_loopback, network_addresses, own_names
 from enrich.settings import dashboard_password, data_folder, environment_with, load_settings
@@ -23,7 +32,7 @@ APP = Path(__file__).resolve().parents[2] / "app.py"
 START_TIMEOUT_SECONDS = 90.0  # a busy machine takes long to import Streamlit
 POLL_SECONDS = 0.1
 STOP_TIMEOUT_SECONDS = 10.0
-WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # bind address: what the browser opens
+DEFAULT_PORT = 8501
 # The user's own Streamlit configuration must not weaken these; the rest is in .streamlit/config.toml next to app.py.
 # browser.serverAddress is set as well: without it Streamlit queries a public service for this machine's address.
 FIXED_OPTIONS = {
@@ -40,7 +49,7 @@ FIXED_OPTIONS = {
 def dashboard(
     port: Annotated[
         int, typer.Option("--port", min=1, max=LAST_PORT, help="Port to use; if it is taken, the next free one.")
-    ] = 8501,
+    ] = DEFAULT_PORT,
     address: Annotated[
         str,
         typer.Option(
@@ -54,7 +63,7 @@ def dashboard(
 ) -> None:
     """Open the dashboard in your browser.
 
-    Runs until you press Ctrl-C. The background worker keeps running.
+    Runs until you press Ctrl-C. The background worker keeps running. If the dashboard already runs, opens that one.
 
     Example: everyframe dashboard --address 0.0.0.0
     """
@@ -65,25 +74,31 @@ def dashboard(
     if not APP.is_file():
         raise ControlError(f"{APP} is missing: reinstall EveryFrame")
     is_private = is_loopback(address)
-    if not is_private and not dashboard_password():
+    has_password = False
+    with suppress(SettingsError) if is_private else nullcontext():  # the dashboard shows it, with the fix
+        has_password = bool(dashboard_password())
+    if not is_private and not has_password:
         raise SettingsError(
             f"listening on {address} would let others see your videos and change your library. Set a password first: "
             "`everyframe settings set dashboard_password -`"
         )
+    token = None if has_password else access_token()
+    running = running_dashboard()
+    if running and running.address == address and port in (running.port, DEFAULT_PORT) and not name:
+        say("The dashboard is already running.")
+        _show(opening_address(address, running.port, token), token, is_opened=not no_browser)
+        return
     free = free_port(address, port)
     if free != port:
         say(f"Port {port} is in use; using {free} instead.")
     with _served(address, free, [*own_names(address), *(name or [])]) as server:
         _wait(server, address, free)
-        url = f"http://{_host(address)}:{free}"
-        say(f"Dashboard: {url}")
+        _show(opening_address(address, free, token), token, is_opened=not no_browser)
         if not is_private:
             for one in network_addresses() if address in WILDCARD_ADDRESSES else [address]:
                 say(f"  From other devices (password required): http://{f'[{one}]' if ':' in one else one}:{free}")
             say("  The connection is not encrypted. Use it only on a network you trust.")
         say("Press Ctrl-C to stop the dashboard. The background worker keeps running.")
-        if not no_browser:
-            _open(url)
         code = server.wait()
     if code != 0:
         raise ControlError(f"the dashboard stopped unexpectedly (exit code {code})")
@@ -97,7 +112,7 @@ def _served(address: str, port: int, names: Sequence[str]) -> "Iterator[subproce
     options = FIXED_OPTIONS | {
         "server.address": address,
         "server.port": str(port),
-        "browser.serverAddress": _host(address),
+        "browser.serverAddress": browser_host(address),
     }
     command = python_command("streamlit", "run", str(APP))
     command += [f"--{option}={value}" for option, value in options.items()]
@@ -114,6 +129,7 @@ def _served(address: str, port: int, names: Sequence[str]) -> "Iterator[subproce
         raise typer.Exit(0) from None
     finally:
         _end(server)
+        withdraw_dashboard(server.pid)  # if it was killed
 
 
 def _end(server: "subprocess.Popen[bytes]") -> None:
@@ -147,28 +163,24 @@ def _wait(server: "subprocess.Popen[bytes]", address: str, port: int) -> None:
     while time.monotonic() < end:
         if server.poll() is not None:
             raise ControlError(f"the dashboard did not start (exit code {server.returncode})")
-        connection = http.client.HTTPConnection(_host(address).strip("[]"), port, timeout=STOP_TIMEOUT_SECONDS)
-        try:
-            connection.request("GET", "/_stcore/health")
-            connection.getresponse().read()
-        except (OSError, http.client.HTTPException):
-            time.sleep(POLL_SECONDS)
-        else:
+        if is_answering(address, port):
             return
-        finally:
-            connection.close()
+        time.sleep(POLL_SECONDS)
     raise ControlError(f"the dashboard did not respond within {START_TIMEOUT_SECONDS:.0f} s")
 
 
-def _host(address: str) -> str:
-    """The host that a browser on this machine opens."""
-    host = WILDCARD_ADDRESSES.get(address, address)
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+def _show(url: str, token: str | None, *, is_opened: bool) -> None:
+    """Print the dashboard's address, and open it in a browser."""
+    say(f"Dashboard: {url}")
+    if token:
+        say("  Its token keeps other users of this computer out. Do not share it.")
+    if is_opened:
+        _open(url, has_token=token is not None)
 
 
-def _open(url: str) -> None:
+def _open(url: str, *, has_token: bool) -> None:
     """Open a graphical browser, if there is one. A text browser would take over the terminal."""
     with suppress(webbrowser.Error, OSError):
         browser = webbrowser.get()
         if type(browser) is not webbrowser.GenericBrowser:
-            browser.open(url)
+            browser.open(opening_page(url).as_uri() if has_token else url)

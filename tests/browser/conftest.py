@@ -60,6 +60,7 @@ def new_tab(browser: Browser) -> Iterator[Callable[..., Tab]]:
     def make(dashboard: Dashboard, *, width: int = WIDE, **options: Any) -> Tab:
         context = browser.new_context(viewport={"width": width, "height": HEIGHT}, **options)
         contexts.append(context)
+        dashboard.sign_in(context)
         tabs.append(Tab(context.new_page(), dashboard.address))
         return tabs[-1]
 

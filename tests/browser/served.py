@@ -10,9 +10,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from enrich.control.access_token import TOKEN_FILE
 from tests.cli.conftest import quiet_environment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext
 
 PROJECT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60.0
@@ -40,8 +46,25 @@ class Dashboard:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def opening_address(self) -> str:
+        """The address that the command printed, with the access token."""
+        return f"{self.address}/?token={(self.home / TOKEN_FILE).read_text(encoding='ascii')}"
+
+    @cached_property
+    def cookie(self) -> str:
+        """The cookie of one session, as a header's value."""
+        response = self.ask(self.opening_address.removeprefix(self.address), Cookie="")
+        return response.headers["set-cookie"].split(";")[0]
+
+    def sign_in(self, context: "BrowserContext") -> None:
+        """Give a browser a session, as opening the printed address does."""
+        context.request.get(self.opening_address, max_redirects=0)
+
     def ask(self, path: str, method: str = "GET", **headers: str) -> Response:
-        """Send a request with exactly this path, without normalization."""
+        """Send a request with exactly this path, without normalization, and with the cookie of a session."""
+        if "Cookie" not in headers:
+            headers = {"Cookie": self.cookie} | headers
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
@@ -82,10 +105,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(home: Path, log: Path, **more: str | None) -> Iterator[Dashboard]:
+def serve(home: Path, log: Path, *, port: int | None = None, **more: str | None) -> Iterator[Dashboard]:
     """Run `everyframe dashboard` until the block ends; workers started from it keep running."""
     environment = environment_of(home, **more)
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "enrich.cli", "dashboard", "--no-browser", "--port", str(port)]
     with (
         log.open("wb") as output,
@@ -110,7 +133,7 @@ def _wait(dashboard: Dashboard, process: subprocess.Popen[bytes], log: Path) -> 
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text(encoding="utf-8", errors="replace")
         with contextlib.suppress(OSError):
-            if dashboard.ask("/_stcore/health").status == http.HTTPStatus.OK:
+            if dashboard.ask("/_stcore/health", Cookie="").status == http.HTTPStatus.OK:
                 return
         time.sleep(0.1)
     raise AssertionError(f"the dashboard did not start: {log.read_text(encoding='utf-8', errors='replace')}")

@@ -5,13 +5,28 @@ import os
 import re
 import signal
 import socket
+import stat
+import sys
 import webbrowser
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
 
+from enrich.control.access_token import (
+    OPENING_FILE,
+    RECORD_FILE,
+    TOKEN_FILE,
+    RunningDashboard,
+    access_token,
+    record_dashboard,
+    running_dashboard,
+)
+from enrich.errors import ControlError
 from enrich.network import free_port, is_loopback, own_names
+from enrich.process import this_process
 from tests.cli.terminal import COMMAND, run_process, running
 from tests.waiting import wait_until
 
@@ -38,9 +53,11 @@ def dashboard(*options, **how):
             line = process.stdout.readline()
             assert line, process.communicate()
             said.append(line)
-        yield process, "".join(said)
-        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
-            child.kill()
+        try:
+            yield process, "".join(said)
+        finally:
+            for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
+                child.kill()
 
 
 def status(port, path="/_stcore/health", **headers):
@@ -55,8 +72,11 @@ def test_serves_from_any_folder_and_stops_its_children(tmp_path, home, monkeypat
     monkeypatch.setenv("EVERYFRAME_HOME", "home")  # relative to the working directory
     port = unused()
     with dashboard("--port", str(port), cwd=tmp_path) as (process, said):
-        assert said.startswith(f"Dashboard: http://127.0.0.1:{port}\n")
+        token = (home / TOKEN_FILE).read_text(encoding="ascii")
+        assert said.startswith(f"Dashboard: http://127.0.0.1:{port}/?token={token}\n")
         assert status(port) == 200
+        assert status(port, "/") == 401
+        assert status(port, f"/?token={token}") == 303
         assert status(port, Host="evil.example") == 421
         children = psutil.Process(process.pid).children(recursive=True)
         assert children
@@ -134,16 +154,109 @@ def test_missing_streamlit_names_the_install_command(cli, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(("kind", "opened"), [(webbrowser.GenericBrowser, []), (webbrowser.Mozilla, ["http://x"])])
-def test_only_graphical_browsers_are_opened(monkeypatch, kind, opened):
-    import sys
+@pytest.mark.skipif(sys.platform == "win32", reason="another program opens browsers on Windows")
+def test_second_start_opens_the_running_dashboard(home, tmp_path):
+    port, calls = unused(), tmp_path / "calls"
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$@" >> "{calls}"\n', encoding="utf-8")
+    browser.chmod(0o700)
+    environment = os.environ | {"BROWSER": f"{browser} %s &", "DISPLAY": ":9"}
+    with dashboard("--port", str(port)) as (process, said):
+        again = run_process("dashboard", env=environment)
+        assert (again.code, again.err) == (0, "")
+        assert again.out.startswith("The dashboard is already running.\n")
+        assert said.startswith(again.out.splitlines()[1])
+        wait_until(calls.exists, "the browser was started")
+        page = home / OPENING_FILE
+        assert calls.read_text(encoding="utf-8") == f"{page.as_uri()}\n"  # other users see this, but not the token
+        assert f"http://127.0.0.1:{port}/?token=" in page.read_text(encoding="utf-8")
+        assert {stat.S_IMODE(file.stat().st_mode) for file in home.iterdir() if file.is_file()} == {0o600}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert [file.name for file in home.iterdir() if file.name.startswith("dashboard")] == [TOKEN_FILE]
 
+
+@pytest.mark.parametrize(
+    ("options", "is_reused"),
+    [
+        ([], True),
+        (["--port", "9000"], True),
+        (["--port", "9001"], False),
+        (["--address", "::1"], False),
+        (["--name", "nas.home"], False),
+    ],
+    ids=str,
+)
+def test_running_dashboard_is_reused_if_it_fits(cli, home, monkeypatch, options, is_reused):
+    def start(*_):
+        raise ControlError("a second one was started")
+
+    running = RunningDashboard(this_process(), "127.0.0.1", 9000)
+    monkeypatch.setenv("EVERYFRAME_HOME", str(home))
+    monkeypatch.setattr(sys.modules["enrich.cli.dashboard"], "running_dashboard", lambda: running)
+    monkeypatch.setattr(sys.modules["enrich.cli.dashboard"], "_served", start)
+    said = cli("dashboard", "--no-browser", *options)
+    assert ("already running" in said.out, "second one" in said.err) == (is_reused, not is_reused)
+
+
+def test_ended_dashboard_is_not_taken_for_a_running_one(home, monkeypatch):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(home))
+    home.mkdir(exist_ok=True)
+    with listening() as port:  # accepts connections, and never answers
+        monkeypatch.setattr("enrich.control.access_token.ANSWER_SECONDS", 0.1)
+        record_dashboard("127.0.0.1", port)
+        assert running_dashboard() is None
+    for record in ("", "{}", "[]", "null", '{"process": {"pid": 1}}', '{"process": 1, "address": "", "port": "x"}'):
+        (home / RECORD_FILE).write_text(record, encoding="utf-8")
+        assert running_dashboard() is None
+
+
+def test_exposed_or_damaged_token_is_replaced(home, monkeypatch):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(home))
+    file, token = home / TOKEN_FILE, access_token()
+    assert access_token() == token
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for damage in ("", token[:-1], token * 2, "ä"):
+        file.write_text(damage, encoding="utf-8")
+        assert access_token() not in (token, damage)
+    token = access_token()
+    file.chmod(0o644)
+    if sys.platform != "win32":
+        assert access_token() != token
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        token = access_token()
+        file.chmod(0o644)
+        monkeypatch.setattr(Path, "chmod", lambda *_: None)  # as on a file system without modes
+        assert access_token() == token
+
+
+def test_concurrent_starts_get_the_same_token(home, monkeypatch):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(home))
+    with ThreadPoolExecutor(8) as threads:
+        found = {start.result() for start in [threads.submit(access_token) for _ in range(8)]}
+    assert found == {access_token()}
+    assert [file.name for file in home.iterdir()] == [TOKEN_FILE]
+
+
+def test_token_that_cannot_be_stored_is_an_error(cli, home, monkeypatch):
+    home.parent.mkdir(exist_ok=True)
+    home.write_text("a file in place of the folder", encoding="utf-8")
+    cli("dashboard").refused("the dashboard's access token cannot be stored in", "Make sure that you may write")
+
+
+@pytest.mark.parametrize(("kind", "is_opened"), [(webbrowser.GenericBrowser, False), (webbrowser.Mozilla, True)])
+def test_only_graphical_browsers_are_opened(monkeypatch, home, kind, is_opened):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(home))
+    home.mkdir(exist_ok=True)
     said = []
     browser = kind("browser")
     monkeypatch.setattr(browser, "open", said.append)
     monkeypatch.setattr(webbrowser, "get", lambda: browser)
-    sys.modules["enrich.cli.dashboard"]._open("http://x")
-    assert said == opened
+    show = sys.modules["enrich.cli.dashboard"]._show
+    show("http://x", None, is_opened=True)
+    show("http://x?token=1", "1", is_opened=True)
+    show("http://x", None, is_opened=False)
+    assert said == ["http://x", (home / OPENING_FILE).as_uri()] * is_opened
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from enrich import settings as settings_module
 from enrich.settings import Settings, load_settings
+from enrich.settings_file import is_password
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 
@@ -158,7 +159,11 @@ def test_secrets_are_masked(cli, home, file, monkeypatch):
     said = cli("settings", "set", "dashboard_password", "-")
     assert (said.code, said.out) == (0, "dashboard_password is *** (file).\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert load_settings().dashboard_password.get_secret_value() == "correct horse"
+    stored = load_settings().dashboard_password.get_secret_value()
+    assert (is_password("correct horse", stored), is_password("wrong horse", stored)) == (True, False)
+    assert "correct horse" not in file.read_text(encoding="utf-8")
+    cli("settings", "set", "dashboard_password", stored)
+    assert load_settings().dashboard_password.get_secret_value() == stored  # a hash is kept as it is
     url = f"sqlite:///{home / 'library.db'}"
     monkeypatch.setenv("EVERYFRAME_DATABASE_URL", "postgresql://me:s3cret@box/films?sslpassword=s3cret2")
     everything = cli("settings").out + cli("settings", "--json").out

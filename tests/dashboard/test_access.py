@@ -1,21 +1,27 @@
-"""Access control of a real dashboard over HTTP and WebSockets: host names, origins, and the password."""
+"""Access control of a real dashboard over HTTP and WebSockets: host names, origins, the token and the password."""
 
 import base64
 import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from starlette.requests import Request
 
+from enrich.control.access_token import TOKEN_FILE
+from pages.parts.web import access, login
+from pages.parts.web.login import Credentials, has_session
 from tests.cli.conftest import quiet_environment
 from tests.cli.terminal import PROJECT
 from tests.waiting import PATIENCE_SECONDS, wait_until
@@ -23,7 +29,11 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 PASSWORD = "correct horse"  # noqa: S105  # used in these tests only
 STREAM = "/_stcore/stream"
 FORM = "application/x-www-form-urlencoded"
-PROTECTED = ["/", "/_stcore/health", STREAM, "/picture/1", "/film/1", "/source/1/1", "/upload", "/static/js/nothing.js"]
+HEALTH = "/_stcore/health"
+PROTECTED = [
+    "/", "/frames?video=1", "/_stcore/host-config", "/_stcore/metrics", STREAM, "/picture/1", "/film/1", "/source/1/1",
+    "/upload", "/static/js/nothing.js", "/favicon.png", "/media/x.jpg", "/component/x/y.js", "/no/such/path",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,15 @@ class Served:
 
     port: int
     home: Path
+
+    @property
+    def token(self) -> str:
+        return (self.home / TOKEN_FILE).read_text(encoding="ascii")
+
+    @property
+    def cookie(self) -> str:
+        """The cookie of a new session, as a header's value."""
+        return self.ask(f"/?token={self.token}").headers["set-cookie"].split(";")[0]
 
     @property
     def netloc(self) -> str:
@@ -68,6 +87,10 @@ class Served:
             STREAM, **(asked | {"Sec-WebSocket-Key": key, "Sec-WebSocket-Protocol": "streamlit"} | headers)
         ).status
 
+    def paste(self, token, then="/", **headers) -> Answer:
+        form = urlencode({"token": token})
+        return self.ask(f"/login?{urlencode({'next': then})}", method="POST", body=form, Content_Type=FORM, **headers)
+
     def log_in(self, password=PASSWORD, then="/", **headers) -> Answer:
         form = urlencode({"password": password})
         return self.ask(f"/login?{urlencode({'next': then})}", method="POST", body=form, Content_Type=FORM, **headers)
@@ -89,26 +112,29 @@ def command(port: int, *options: str) -> list[str]:
 
 
 @contextmanager
-def dashboard(home: Path, *options: str, **more: str) -> Iterator[Served]:
+def dashboard(home: Path, *options: str, port: int | None = None, **more: str) -> Iterator[Served]:
     """Run `streamlit run app.py` on a library in `home`, wait until it answers, and kill it afterwards."""
-    served = Served(free_port(), home)
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with subprocess.Popen(
-        command(served.port, *options), cwd=PROJECT, env=environment(home, **more), **quiet
-    ) as process:
+    served = Served(port or free_port(), home)
+    output = home.with_name("output.txt").open("wb")
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.PIPE}
+    with (
+        output,
+        subprocess.Popen(
+            command(served.port, *options), cwd=PROJECT, env=environment(home, **more), **quiet
+        ) as process,
+    ):
         try:
-            end = time.monotonic() + PATIENCE_SECONDS
-            while True:
-                assert process.poll() is None, process.communicate()
-                assert time.monotonic() < end
-                try:
-                    served.ask("/_stcore/health")
-                    break
-                except OSError:
-                    time.sleep(0.1)
+            wait_until(lambda: answers(served), "the dashboard answers", process)
             yield served
         finally:
             process.kill()
+
+
+def answers(served: Served) -> bool:
+    with suppress(OSError):
+        served.ask(HEALTH)
+        return True
+    return False
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +158,181 @@ def cookie(shared: Served) -> str:
     return shared.log_in().headers["set-cookie"].split(";")[0]
 
 
-def test_this_machine_needs_no_password(private):
-    assert private.ask().status == 200
-    assert private.ask("/_stcore/health").body == "ok"
-    assert private.connect(Origin=f"http://{private.netloc}") == 101
-    assert private.ask(host=f"localhost:{private.port}").status == 200
+@pytest.fixture(scope="module")
+def own_cookie(private: Served) -> str:
+    return private.cookie
+
+
+@pytest.mark.parametrize("path", PROTECTED)
+def test_every_path_needs_a_session(private, path):
+    page = private.ask(path)
+    assert page.status == 401
+    assert "Open the address that <code>everyframe dashboard</code> printed" in page.body
+    assert '<label for="token">' in page.body
+    assert "<script" not in page.body
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-store"
+    assert "set-cookie" not in page.headers
+    for how in ({"Accept": "*/*"}, {"method": "POST", "body": "x"}, {"method": "HEAD", "Accept": "*/*"}):
+        plain = private.ask(path, **how)
+        assert (plain.status, "<html" in plain.body) == (401, False)
+
+
+def test_health_check_needs_no_session(private):
+    answer = private.ask(HEALTH)
+    assert (answer.status, answer.body) == (200, "ok")
+
+
+@pytest.mark.parametrize("cookie", [None, "everyframe=x", "other=1", "a=b; c"], ids=str)
+def test_websocket_needs_a_session(private, cookie):
+    headers = {} if cookie is None else {"Cookie": cookie}
+    assert private.connect(Origin=f"http://{private.netloc}", **headers) == 403
+    assert private.connect(**headers) == 403
+
+
+def test_address_with_the_token_opens_a_session(private):
+    entered = private.ask(f"/frames?video=3&token={private.token}&frame=57")
+    assert (entered.status, entered.headers["location"]) == (303, "/frames?video=3&frame=57")
+    assert entered.headers["referrer-policy"] == "no-referrer"
+    assert entered.headers["cache-control"] == "no-store"
+    given = entered.headers["set-cookie"]
+    assert given.startswith(f"everyframe-{private.port}=")
+    assert {"HttpOnly", "SameSite=lax", "Path=/"} <= set(given.split("; "))
+    assert "secure" not in given.lower()  # the connection is not encrypted
+    assert private.token not in given
+    cookie = f"other=1; {given.split(';')[0]}"
+    assert private.ask(Cookie=cookie).status == 200
+    assert private.ask("/picture/1", Cookie=cookie).status == 404
+    assert private.ask(host=f"localhost:{private.port}", Cookie=cookie).status == 200
+    assert private.connect(Origin=f"http://{private.netloc}", Cookie=cookie) == 101
+    again = private.ask(f"/?token={private.token}", Cookie=cookie)
+    assert (again.status, again.headers["location"]) == (303, "/")  # the address does not stay in the history
+
+
+@pytest.mark.parametrize("token", ["", "guessed", "%C3%A4", "x" * 5000])
+def test_wrong_token_opens_nothing(private, token):
+    answer = private.ask(f"/?token={token}")
+    assert answer.status == 401
+    assert "This token is not valid" in answer.body
+    assert "set-cookie" not in answer.headers
+    assert private.ask("/picture/1", Accept="*/*", Authorization=f"token {token}").status == 401
+
+
+def test_token_or_its_address_can_be_pasted(private):
+    origin = f"http://{private.netloc}"
+    for text in (private.token, f" {origin}/?token={private.token} \n"):
+        entered = private.paste(text, then="/frames?video=3", Origin=origin)
+        assert (entered.status, entered.headers["location"]) == (303, "/frames?video=3")
+        assert private.ask(Cookie=entered.headers["set-cookie"].split(";")[0]).status == 200
+    wrong = private.paste("guessed")
+    assert (wrong.status, "This token is not valid" in wrong.body) == (401, True)
+    assert private.paste(private.token, then="//evil.example").headers["location"] == "/"
+    assert private.paste(private.token, Origin="http://evil.example").status == 403
+    assert private.log_in().status == 400  # there is no password
+
+
+def test_started_server_prints_the_address_with_the_token(private):
+    said = private.home.with_name("output.txt").read_text(encoding="utf-8")
+    assert f"Dashboard: http://{private.netloc}/?token={private.token}\n" in said
+
+
+def test_token_of_another_start_stays_valid_with_its_sessions(private, own_cookie):
+    with dashboard(private.home) as second:
+        assert second.ask("/picture/1", Cookie=own_cookie).status == 401  # a session of another port
+        renamed = own_cookie.replace(str(private.port), str(second.port), 1)
+        assert second.ask("/picture/1", Cookie=renamed).status == 401
+        both = f"{own_cookie}; {second.cookie}"
+    assert private.ask("/picture/1", Cookie=both).status == 404  # neither dashboard logs the other out
+    with dashboard(private.home, port=second.port) as restarted:
+        assert restarted.ask("/picture/1", Cookie=both).status == 404
+
+
+@pytest.fixture
+def at_home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def scope_of(kind: str, credentials: Credentials) -> dict[str, Any]:
+    """A request for the server at port 8501, with the cookie of a session."""
+    cookie = f"everyframe-8501={credentials.new_session(8501)}".encode()
+    headers = [(b"host", b"127.0.0.1:8501"), (b"cookie", cookie)]
+    return {"type": kind, "path": "/", "server": ("127.0.0.1", 8501), "headers": headers, "method": "GET"}
+
+
+async def test_new_token_ends_open_websockets(at_home, monkeypatch):
+    monkeypatch.setattr(access, "REFRESH_SECONDS", 0)
+    heard, sent = [], []
+
+    async def app(_scope, receive, send):
+        while (message := await receive())["type"] == "websocket.receive":
+            heard.append(message["text"])
+            if message["text"] == "1":
+                (at_home / TOKEN_FILE).unlink()
+        heard.append(message["type"])
+
+    messages = iter([{"type": "websocket.receive", "text": text} for text in "123"])
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    await access.LoginMiddleware(app)(scope_of("websocket", access.read_credentials()), receive, send)
+    assert heard == ["1", "websocket.disconnect"]
+    assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def test_session_needs_its_port_its_token_and_time(at_home, monkeypatch):
+    mine, other = access.read_credentials(), Credentials("another token", "", "")
+    session = mine.new_session(8501)
+    assert mine.is_session(session, 8501)
+    assert not mine.is_session(session, 8502)
+    assert not other.is_session(session, 8501)
+    assert not Credentials(mine.token, PASSWORD, "").is_session(session, 8501)
+    later, rest = str(int(session.partition(".")[0]) + 1), session.partition(".")[2]
+    for changed in (f"{later}.{rest}", session[:-1], f"x{session}", "", ".", "..", "1.2.3", "é.ü.ä"):
+        assert not mine.is_session(changed, 8501)
+    over = time.time() + mine.session_seconds
+    monkeypatch.setattr(time, "time", lambda: over)
+    assert not mine.is_session(session, 8501)
+
+
+def test_cookies_of_other_servers_do_not_hide_the_session(at_home):
+    mine = access.read_credentials()
+    scope = scope_of("http", mine)
+    scope["headers"] += [(b"cookie", b"everyframe-8501=planted; everyframe-8502=x")]
+    scope["headers"].reverse()
+    assert has_session(scope, mine, 8501)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "clients"),
+    [
+        (["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"], {"loopback"}),
+        (["2001:db8::1", "2001:db8::2:3"], {"2001:db8::/64"}),
+        (["192.0.2.1", "::ffff:192.0.2.1"], {"192.0.2.1"}),
+        (["fe80::1%eth0", "fe80::2"], {"fe80::/64"}),
+        (["testclient"], {"testclient"}),
+    ],
+)
+def test_attempts_are_counted_by_client(addresses, clients):
+    requests = [Request({"type": "http", "client": (address, 1), "headers": []}) for address in addresses]
+    assert {login._client(request) for request in requests} == clients
+
+
+async def test_attempts_of_all_clients_are_limited(monkeypatch):
+    passwords = login.PasswordLogin()
+    monkeypatch.setattr(passwords, "_attempts", {str(number) for number in range(login.MOST_ATTEMPTS)})
+    monkeypatch.setattr(login, "is_password", lambda *_: pytest.fail("checked"))
+
+    async def receive():
+        return {"type": "http.request", "body": b"password=x"}
+
+    scope = {"type": "http", "method": "POST", "path": "/login", "query_string": b"", "headers": []}
+    answer = await passwords.respond(Request(scope | {"client": ("192.0.2.9", 1)}, receive), Credentials("", "x", "x"))
+    assert answer.status_code == 429
 
 
 @pytest.mark.parametrize("path", PROTECTED)
@@ -155,29 +351,30 @@ def test_cross_origin_requests_are_refused(private):
         assert private.connect(Origin=origin) == 403
         assert private.ask("/picture/1", Origin=origin).status == 403
         assert private.ask("/upload", method="POST", body="x", Origin=origin).status == 403
+        assert private.ask(f"/?token={private.token}", Origin=origin).status == 403
     assert private.connect(Host="evil.example", Origin="http://evil.example") == 403
 
 
 def test_embedding_is_forbidden(private):
-    headers = private.ask().headers
+    headers = private.ask(Cookie=private.cookie).headers
     assert headers["content-security-policy"] == "frame-ancestors 'none'"
-    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
+    assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "no-referrer")
 
 
-@pytest.mark.parametrize("path", PROTECTED)
+@pytest.mark.parametrize("path", [*PROTECTED, HEALTH])
 def test_every_path_requires_a_login(shared, path):
     answer = shared.ask(path)
     assert (answer.status, answer.body) == (303, "")
     assert answer.headers["location"].startswith("/login?next=")
     assert shared.ask(path, Accept="image/*").status == 401
     assert shared.ask(path, method="POST", body="x").status == 401
-    assert shared.ask(path, Cookie="everyframe=guessed").status == 303
+    assert shared.ask(path, Cookie=f"everyframe-{shared.port}=guessed").status == 303
 
 
 def test_websocket_requires_a_login(shared, cookie):
     origin = f"http://{shared.netloc}"
     assert shared.connect(Origin=origin) == 403
-    assert shared.connect(Origin=origin, Cookie="everyframe=guessed") == 403
+    assert shared.connect(Origin=origin, Cookie=f"everyframe-{shared.port}=guessed") == 403
     assert shared.connect(Origin="http://evil.example", Cookie=cookie) == 403
     assert shared.connect(Origin=origin, Cookie=f"other=1; {cookie}") == 101
 
@@ -193,7 +390,7 @@ def test_login_page_redirects_back(shared):
     entered = shared.log_in(then="/frames?video=3&frame=57", Origin=f"http://{shared.netloc}")
     assert (entered.status, entered.headers["location"]) == (303, "/frames?video=3&frame=57")
     given = entered.headers["set-cookie"]
-    assert all(word in given for word in ("everyframe=", "HttpOnly", "SameSite=lax", "Path=/"))
+    assert all(word in given for word in (f"everyframe-{shared.port}=", "HttpOnly", "SameSite=lax", "Path=/"))
     opened = shared.ask("/frames?video=3", Cookie=given.split(";")[0])
     assert (opened.status, "streamlit" in opened.body.lower()) == (200, True)
 
@@ -236,12 +433,22 @@ def test_invalid_login_requests_are_refused(shared):
     assert shared.ask("/login", method="POST", body="word=x", Content_Type=FORM).status == 400
 
 
+def test_token_does_not_replace_the_password(shared):
+    answer = shared.ask(f"/?token={shared.token}")
+    assert (answer.status, answer.headers["location"].startswith("/login")) == (303, True)
+    assert "set-cookie" not in answer.headers
+    assert shared.token not in answer.headers["location"]
+    assert shared.paste(shared.token).status == 400
+
+
 def test_new_password_ends_old_sessions(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     file = home / "settings.toml"
-    file.write_text(f'dashboard_password = "{PASSWORD}"\n', encoding="utf-8")
+    file.write_text(f'# mine\ndashboard_password = "{PASSWORD}"\n', encoding="utf-8")
     with dashboard(home) as served:
+        stored = file.read_text(encoding="utf-8")  # a password written by hand is replaced by its hash
+        assert re.fullmatch(r'# mine\ndashboard_password = "\$argon2id\$.*"\n', stored)
         cookie = served.log_in().headers["set-cookie"].split(";")[0]
         assert served.ask("/picture/1", Cookie=cookie).status == 404
         file.write_text('dashboard_password = "another horse"\n', encoding="utf-8")

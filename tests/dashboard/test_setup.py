@@ -6,7 +6,7 @@ import pytest
 
 from enrich.errors import SettingsError
 from enrich.settings import load_settings, settings_file
-from enrich.settings_file import preferences
+from enrich.settings_file import is_password, preferences
 from pages.parts.setup.preferences import GROUPS, grouped
 from tests.dashboard.conftest import STATES, said
 
@@ -96,7 +96,7 @@ def test_password_is_set_hidden_and_removed(opened, finished):
     field(app, "Dashboard password").set_value(SECRET)
     app = save(app, "Storage and access")
     assert not app.exception
-    assert load_settings().dashboard_password.get_secret_value() == SECRET
+    assert is_password(SECRET, load_settings().dashboard_password.get_secret_value())
     shown = [*(one.value for one in app.text_input), *(one.placeholder for one in app.text_input), said(app)]
     assert not any(SECRET in str(text) for text in shown)
     assert "Set. Type a new one to replace it." in shown

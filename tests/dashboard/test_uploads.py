@@ -1,9 +1,11 @@
 """Uploads over real HTTP: a server in a thread, the dashboard's own routes and guards, and real probing."""
 
+import errno
 import http.client
 import os
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,9 +16,11 @@ import pytest
 import uvicorn
 from starlette.applications import Starlette
 
+from db.errors import DatabaseFailedError
 from enrich.jobs.command import CommandResult
 from pages.parts.web import uploads
-from pages.parts.web.access import access_middleware
+from pages.parts.web.access import access_middleware, read_credentials
+from pages.parts.web.login import cookie_name
 from pages.parts.web.routes import routes
 from pages.parts.web.uploads import NAME_HEADER, PATH, TOKEN_HEADER, TOKENS, UploadTokens
 from tests.clips import numbered_clip
@@ -63,10 +67,15 @@ class Client:
         self.port = port
         self.host = f"127.0.0.1:{port}"
 
+    def cookie(self) -> str:
+        """The cookie of a session."""
+        return f"{cookie_name(self.port)}={read_credentials().new_session(self.port)}"
+
     def headers(self, name: str = "film.mp4", **changed: str | None) -> dict[str, str]:
         headers: dict[str, str | None] = {
             "Origin": f"http://{self.host}",
             "Sec-Fetch-Site": "same-origin",
+            "Cookie": self.cookie(),
             TOKEN_HEADER: TOKENS.issue(),
             NAME_HEADER: quote(name),
         }
@@ -125,7 +134,9 @@ def test_upload_is_stored_under_a_generated_name(client, empty, video):
     ],
 )
 def test_no_file_name_escapes_the_folder(client, empty, video, given, ending, title, monkeypatch):
-    monkeypatch.setattr(uploads, "run_command", lambda *_: CommandResult(0, {"videos": 1}, ""))  # accept every file
+    monkeypatch.setattr(
+        uploads, "run_command", lambda *_, **__: CommandResult(0, {"videos": 1}, "")
+    )  # accept every file
     status, _ = client.send(video, given)
     assert status == 201
     (upload,) = waiting()
@@ -158,6 +169,12 @@ def test_video_in_the_library_is_not_stored_twice(client, empty, video, tmp_path
     assert files(empty) == []
     (tmp_path / "mine.mp4").unlink()
     assert client.send(video, "other.mp4")[0] == 201  # the original is gone, so the copy is useful
+
+
+@pytest.mark.parametrize("cookie", [None, "everyframe-1=guessed"])
+def test_upload_needs_a_session(client, empty, video, cookie):
+    assert client.send(video, Cookie=cookie)[0] == 401
+    assert files(empty) == []
 
 
 @pytest.mark.parametrize(
@@ -266,10 +283,77 @@ def test_next_upload_deletes_stale_partial_files(client, empty, video):
     assert [name for name in files(empty) if "part" in name] == ["alive.part.mp4"]
 
 
-def test_upload_is_kept_if_probing_fails(client, empty, video, monkeypatch):
-    monkeypatch.setattr(uploads, "run_command", lambda *_: CommandResult(1, None, "the database is locked"))
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (-11, "the command ended with signal 11: no error output"),
+        (-9, "the command ended with signal 9: no error output"),
+        (3221225477, "the command ended with exit code 3221225477: no error output"),
+        (1, "the command ended with exit code 1: Killed"),
+        (1, "MemoryError:"),
+        (1, "IndexError: tuple index out of range (details: error.txt)"),
+        (124, "the command took longer than 120 s and was terminated"),
+        (126, "cannot run the command: [Errno 12] Cannot allocate memory"),
+    ],
+)
+def test_upload_whose_probe_crashes_is_refused(client, empty, video, monkeypatch, code, said):
+    monkeypatch.setattr(uploads, "run_command", lambda *_, **__: CommandResult(code, None, said))
+    status, answer = client.send(video)
+    assert (status, files(empty), waiting()) == (422, [], [])
+    assert "Reading this file failed, so it was not kept" in answer
+    assert said in answer
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(("crash", "words"), [("SEGV", "signal 11"), ("STOP", "took longer than 2 s")])
+def test_real_probe_that_crashes_or_hangs_is_refused(client, empty, video, monkeypatch, tmp_path, crash, words):
+    """A real process: the command itself is replaced, as a codec would end it."""
+    script = tmp_path / "crash.sh"
+    script.write_text(f"kill -{crash} $$\n", encoding="utf-8")
+    monkeypatch.setattr("enrich.jobs.command.command_line", lambda _: ["sh", str(script)])
+    monkeypatch.setattr("enrich.jobs.command.TERMINATE_SECONDS", 0.1)
+    monkeypatch.setattr(uploads, "PROBE_SECONDS", 2)
+    status, answer = client.send(video)
+    assert (status, files(empty)) == (422, [])
+    assert words in answer
+
+
+def test_upload_is_kept_if_the_library_is_locked(client, empty, video, monkeypatch):
+    locked = CommandResult(1, None, "the database is locked")
+    monkeypatch.setattr(uploads, "run_command", lambda *_, **__: locked)
     assert client.send(video)[0] == 201
     assert len(waiting()) == 1
+
+
+def test_unusable_library_refuses_the_upload(client, empty, video, monkeypatch):
+    def unusable(*_):
+        raise DatabaseFailedError("the library is damaged")
+
+    monkeypatch.setattr(uploads, "video_at_path", unusable)
+    status, said = client.send(video)
+    assert (status, files(empty)) == (503, [])
+    assert "The video was not kept: the library is damaged" in said
+
+
+def test_disk_that_fills_during_a_write_leaves_nothing(client, empty, video, monkeypatch):
+    async def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(uploads, "_write", full)
+    status, said = client.send(video)
+    assert (status, files(empty)) == (507, [])
+    assert "No space left on device" in said
+
+
+def test_two_uploads_of_the_same_name_are_both_kept(client, empty, video, tmp_path, monkeypatch):
+    other = numbered_clip(tmp_path / "other.mp4", frames=5, first=300).read_bytes()
+    accepted = CommandResult(0, {"videos": 1}, "")
+    monkeypatch.setattr(uploads, "run_command", lambda *_, **__: accepted)
+    assert [client.send(body, "party.mp4")[0] for body in (video, other)] == [201, 201]
+    assert [(upload.title, Path(upload.path).read_bytes()) for upload in waiting()] == [
+        ("party", video),
+        ("party", other),
+    ]
 
 
 def test_only_unregistered_uploads_are_discarded(client, empty, video, tmp_path):

@@ -20,7 +20,6 @@ OURS = {"app", "bench", "db", "enrich", "everyframe", "pages", "tests"}
 # Modules of a distribution that has another name.
 DISTRIBUTIONS = {"argon2": "argon2-cffi", "cv2": "opencv-python-headless", "PIL": "pillow"}
 NOT_INSTALLED = {"imagehash", "scenedetect"}  # bench/peers.py runs in a Python of its own
-NOT_IMPORTED_YET = {"argon2-cffi"}  # for the dashboard's password
 # What developers need without importing it: programs, plugins of pytest, types.
 PROGRAMS = {
     "codespell", "import-linter", "mypy", "pandas-stubs", "pre-commit", "pytest-asyncio", "pytest-cov",
@@ -70,7 +69,7 @@ def test_tests_and_benchmarks_import_only_what_is_declared():
 
 def test_every_declared_dependency_is_used():
     program, developers = distributions_imported_by(PROGRAM), distributions_imported_by([*TESTS, *BENCH])
-    assert sorted((BASE | EXTRAS["claude"]) - program.keys() - NOT_IMPORTED_YET) == []
+    assert sorted((BASE | EXTRAS["claude"]) - program.keys()) == []
     assert sorted(EXTRAS["dev"] - developers.keys()) == sorted(PROGRAMS)
     assert sorted(PROGRAMS & developers.keys()) == []
 

@@ -96,8 +96,9 @@ def test_dashboard_answers(installation):
         assert process.stdout
         first = process.stdout.readline()
         assert f"http://127.0.0.1:{port}" in first, process.communicate()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=START_SECONDS) as answer:  # ours
-            assert answer.status == 200
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with opener.open(first.split()[-1], timeout=START_SECONDS) as answer:  # the address with the token
+            assert (answer.status, answer.url) == (200, f"http://127.0.0.1:{port}/")
     finally:
         process.terminate()
         process.communicate(timeout=START_SECONDS)

@@ -230,7 +230,7 @@ async def test_frame_that_alone_gets_a_model_error_from_a_working_host_is_blamed
     assert harness.failed == [0]
 
 
-async def test_model_error_during_a_lone_retry_is_blamed_on_the_host_if_the_probe_fails() -> None:
+async def test_host_is_blamed_for_a_lone_model_error_if_its_probe_fails() -> None:
     harness = Harness(6)
     harness.describer.script = [ModelError("missing")] * 3
     harness.describer.probes = [None, None, ModelError("missing"), None, ModelError("missing")]

@@ -128,7 +128,7 @@ GROUPS = (
             "database_url": ("Database URL", "Empty: a SQLite file in the data folder."),
             "dashboard_password": (
                 "Dashboard password",
-                "Without a password, only this computer can open the dashboard.",
+                "Without a password, only this computer can open the dashboard, with its access token.",
             ),
         },
     ),

@@ -31,8 +31,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from db.errors import StorageError
+from enrich.errors import EveryFrameError
 from enrich.filenames import MEDIA_SUFFIXES
-from enrich.jobs.command import run_command
+from enrich.jobs.command import CommandResult, run_command
 from enrich.library.media import video_at_path
 from enrich.settings import Settings
 from enrich.wording import format_bytes, one_line, printable
@@ -54,6 +56,8 @@ NAME_HEADER = "X-EveryFrame-Name"  # percent-encoded
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 MOST_TOKENS = 1000
 STALL_SECONDS = 60  # longest wait for the next bytes
+PROBE_SECONDS = 120.0
+CRASH = re.compile(r"the command ended with|[A-Z]\w*:")  # how the error of a command begins that an exception ended
 BUFFER_BYTES = 4_000_000  # size of one write to disk; free space is checked before each
 
 
@@ -151,6 +155,8 @@ async def upload_route(request: Request) -> Response:
         return _json(error.status, {"error": str(error)})
     except ClientDisconnect:
         return _json(400, {"error": "The upload was interrupted."})  # the client is gone and cannot read it
+    except (EveryFrameError, StorageError) as error:  # the settings or the library cannot be used
+        return _json(503, {"error": f"The video was not kept: {error}"})
     except OSError as error:
         log.warning("upload failed: cannot write to disk: %s", error)
         return _json(507, {"error": f"The video cannot be written to this disk: {error.strerror or error}."})
@@ -243,14 +249,27 @@ async def _next_chunk(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 def _require_new_video(current: Settings, path: Path) -> None:
-    """Probe the file with the command line. Raises UploadError if it is not a video or is already in the library."""
-    outcome = run_command(current, "estimate", str(path))
-    if outcome.code and isinstance(outcome.data, dict) and not outcome.data.get("videos"):
+    """Probe the file with the command line. Raises UploadError unless it is a video that is not in the library yet.
+
+    A file over which the command crashes, hangs or runs out of memory would do the same to the worker.
+    """
+    outcome = run_command(current, "estimate", str(path), seconds=PROBE_SECONDS)
+    facts = outcome.data if isinstance(outcome.data, dict) else None
+    if facts is None and not _is_library_error(outcome):
+        log.warning("upload refused: probing ended with code %s: %s", outcome.code, one_line(outcome.error, 300))
+        reason = one_line(outcome.error.replace(str(path), "it"), 300)
+        raise UploadError(422, f"Reading this file failed, so it was not kept. It may be damaged: {reason}")
+    if outcome.code and facts is not None and not facts.get("videos"):
         reason = one_line(outcome.error.replace(str(path), "it"), 300)
         raise UploadError(422, f"This file cannot be used and was not kept: {reason}")
     existing = video_at_path(engine(), path)
     if existing is not None:
         raise UploadError(409, f"This video is already in the library, as {existing}. The copy was not kept.")
+
+
+def _is_library_error(outcome: CommandResult) -> bool:
+    """Whether the command ended before it probed, as the library cannot be used now. It says nothing about the file."""
+    return outcome.code == 1 and bool(outcome.error) and not CRASH.match(outcome.error)
 
 
 def _new_path(settings: Settings, given_name: str) -> Path:
