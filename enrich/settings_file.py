@@ -7,7 +7,6 @@ never half written. Of two concurrent changes one may be lost. Secrets are never
 import json
 import os
 import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -20,9 +19,9 @@ from tomlkit.exceptions import TOMLKitError
 from db.engine import MASK, masked_url
 from db.errors import SchemaError
 from enrich.errors import SettingsError
+from enrich.private_files import write_durably
 from enrich.settings import Settings, settings_file, source_variable, validated_value
 
-PRIVATE_MODE = 0o600  # the file may hold a password
 KINDS: dict[object, str] = {bool: "switch", int: "whole number", float: "number", tuple: "list", dict: "table"}
 
 
@@ -182,16 +181,7 @@ def _write(document: tomlkit.TOMLDocument, name: str, value: Any) -> None:
     path = Path(os.path.realpath(settings_file()))  # follow a symbolic link, do not replace it
     if tomllib.loads(text) != expected:
         raise SettingsError(f"cannot change {name} in {path} without affecting other settings: edit the file by hand")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            os.chmod(part, PRIVATE_MODE)  # noqa: PTH101  # before the content is written
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)  # noqa: PTH105  # atomic, and overwrites on Windows too
+        write_durably(path, text.encode("utf-8"), part_suffix=f".{os.getpid()}.part")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise SettingsError(f"cannot write the settings file {path}: {error}") from error
