@@ -41,6 +41,7 @@ from db.errors import (
 )
 
 BUSY_SECONDS = 10  # how long a SQLite writer waits for the write lock before "database is locked"
+PRIVATE_MODE = 0o600
 MASK = "***"  # stands for a secret that is not shown; SQLAlchemy's for a password
 SECRET_PARAMETERS = ("password", "passwd", "pwd", "sslpassword", "token")  # in the query of a database URL
 _WRITES = "everyframe_writes"
@@ -88,8 +89,9 @@ def _parsed(url: str) -> URL:
 
 
 def _unusable(error: Exception) -> SchemaError:
-    # The URL itself is left out: it may contain a password.
-    return SchemaError(f"EVERYFRAME_DATABASE_URL cannot be used: {error}")
+    # The URL itself is left out: it may contain a password. Of a wrong port, the error quotes a part of it.
+    problem = "its port is not a number" if isinstance(error, ValueError) else str(error)
+    return SchemaError(f"EVERYFRAME_DATABASE_URL cannot be used: {problem}")
 
 
 def _engine(url: str) -> Engine:
@@ -107,8 +109,8 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     if file is not None:
-        event.listen(engine, "do_connect", partial(_connect_read_only, file))
         _watch_file(engine, file)
+        event.listen(engine, "do_connect", partial(_connect_file, file))  # after the check of a deleted file
     return engine
 
 
@@ -186,9 +188,19 @@ def _is_read_only(file: Path) -> bool:
     return file.exists() and not all(os.access(path, os.W_OK, **use_effective) for path in (file, file.parent))
 
 
-def _connect_read_only(file: Path, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
+def create_private(file: Path) -> None:
+    """Create an empty database file for its owner alone, if there is none.
+
+    SQLite would create it as the umask says. It gives its log and its index the permissions of the database.
+    """
+    with suppress(OSError):  # connecting reports what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_MODE))
+
+
+def _connect_file(file: Path, dialect: Any, _record: Any, _arguments: Any, options: dict[str, Any]) -> Any:
     """Connect to a read-only file; None for any other, so that it is connected to as usual."""
     if not _is_read_only(file):
+        create_private(file)
         return None
     log, index = (file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm"))
     is_unused = not index.exists() and (not log.exists() or log.stat().st_size == 0)
@@ -266,6 +278,8 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
     cursor.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.execute("PRAGMA synchronous=FULL")  # committed work survives a power failure
+    for pragma in ("fullfsync", "checkpoint_fullfsync"):  # macOS: also where it is only in the drive's cache
+        cursor.execute(f"PRAGMA {pragma}=ON")
     try:
         if cursor.execute(_IS_OURS).fetchone()[0]:  # WAL changes the file: leave another program's database alone
             cursor.execute("PRAGMA journal_mode=WAL")

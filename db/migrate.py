@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
 from db.counts import recount
-from db.engine import make_engine, migrating, require_writable, writing
+from db.engine import create_private, make_engine, migrating, require_writable, writing
 from db.errors import (
     DAMAGED_STEP,
     RETRYABLE,
@@ -315,6 +315,7 @@ def _back_up(engine: Engine, revision: str) -> Path | None:
         return None  # a PostgreSQL server has its own backups
     target = file.with_name(f"{file.name}.before-{REVISION}-from-{revision}")
     partial = target.with_name(f"{target.name}.part")
+    create_private(partial)
     try:
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(partial)) as backup:
             source.backup(backup)
@@ -327,7 +328,7 @@ def _back_up(engine: Engine, revision: str) -> Path | None:
 
 def _create_folder(file: Path) -> None:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         blocking = next(path for path in (file.parent, *file.parents) if path.exists() or path.is_symlink())
         why = error.strerror

@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 
 from db.runs import LiveRun, ProcessIdentity, RunRow
+from enrich.private_files import make_private_folder, private_opener, sync_file, sync_folder
 
 if sys.platform == "win32":
     import winreg
@@ -31,7 +32,6 @@ if sys.platform == "win32":
 SYSTEM_ID_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id", "/etc/hostid")  # Linux, older Linux, BSD
 UUID_BYTES = 16
 VALUE_CHARACTERS = 32
-PRIVATE_MODE = 0o600
 
 
 @cache
@@ -71,7 +71,7 @@ def stored_value(file: Path) -> str:
         return value
     draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(file.parent)
         _write(draft, secrets.token_hex(VALUE_CHARACTERS // 2))
         if file.exists() and not _read(file):  # damaged, for example by a power cut
             file.unlink(missing_ok=True)
@@ -109,11 +109,11 @@ def _read(file: Path) -> str:
 
 
 def _write(file: Path, value: str) -> None:
-    descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_MODE)
-    with os.fdopen(descriptor, "w", encoding="ascii") as opened:
+    with open(file, "x", encoding="ascii", opener=private_opener) as opened:
         opened.write(value)
         opened.flush()
-        os.fsync(descriptor)
+        sync_file(opened.fileno())
+    sync_folder(file.parent)
 
 
 def _publish(draft: Path, file: Path) -> None:

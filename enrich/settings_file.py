@@ -8,7 +8,6 @@ The dashboard's password is stored as its Argon2id hash.
 import json
 import os
 import tomllib
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -24,9 +23,9 @@ from tomlkit.exceptions import TOMLKitError
 from db.engine import MASK, masked_url
 from db.errors import SchemaError
 from enrich.errors import SettingsError
+from enrich.private_files import write_durably
 from enrich.settings import Settings, settings_file, source_variable, validated_value
 
-PRIVATE_MODE = 0o600  # the file may hold a password
 PASSWORD = "dashboard_password"  # noqa: S105  # the setting's name
 HASHER = PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)  # 64 MiB and about 0.1 s per password
 KINDS: dict[object, str] = {bool: "switch", int: "whole number", float: "number", tuple: "list", dict: "table"}
@@ -217,16 +216,7 @@ def _write(document: tomlkit.TOMLDocument, name: str, value: Any) -> None:
     path = Path(os.path.realpath(settings_file()))  # follow a symbolic link, do not replace it
     if tomllib.loads(text) != expected:
         raise SettingsError(f"cannot change {name} in {path} without affecting other settings: edit the file by hand")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            os.chmod(part, PRIVATE_MODE)  # noqa: PTH101  # before the content is written
-            file.write(text.encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)  # noqa: PTH105  # atomic, and overwrites on Windows too
+        write_durably(path, text.encode("utf-8"), part_suffix=f".{os.getpid()}.part")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise SettingsError(f"cannot write the settings file {path}: {error}") from error

@@ -1,17 +1,73 @@
-"""Formatting of counts, durations, timestamps, sizes and untrusted text, shared by the terminal and the dashboard."""
+"""Formatting of counts, durations, timestamps and sizes, and untrusted text made safe for what displays it.
 
+Text of models, files, users and servers goes through one of these functions before it is displayed or exported:
+`printable` (a terminal, and any place that shows text as it is), `one_line` (the same on one line), `json_text` (JSON),
+`spreadsheet_text` (a CSV cell) and `markdown_text` (Streamlit's labels). All of them escape the same characters.
+"""
+
+import json
 import re
 from datetime import datetime, timedelta
 
-FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet evaluates a cell that starts with one of these
 UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-# Control characters that a terminal acts on, bidirectional overrides, and surrogates that no encoding can write.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters that a terminal acts on, except tab and line feed; invisible characters, line and paragraph
+# separators and direction overrides, which make a text look like another one; tags, which hide text inside text; and
+# surrogates, which no encoding can write. Joiners belong to words and emoji: they are escaped only after ASCII, where
+# they join nothing. Kept are also selectors after Han characters, and the tags in the flags of parts of Britain.
+_FLAG = "\U0001f3f4\U000e0067\U000e0062[\U000e0061-\U000e007a]{3}\U000e007f"
+_UNPRINTABLE = re.compile(
+    f"(?P<flag>{_FLAG})"
+    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164"
+    "\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U0001d173-\U0001d17a\U000e0000-\U000e007f]"
+    "|(?<![^\x00-\x7f\u200b-\u200f])[\u200c\u200d]"
+    "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
+)
+# A sign with which a spreadsheet begins a formula, after spaces and quotes that it may drop.
+_SIGN = "[=+\\-@|%＝＋－＠﹢﹣﹦﹫]"
+_FORMULA = re.compile(f"^(?=[\\s\"']*{_SIGN}|[\t\n])")
+_LATER_FORMULA = re.compile(f"(?<=[;\t\n])(?=[ \\u00a0\\u3000\"']*{_SIGN})")
+_ASCII_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+_LINK_MARKER = re.compile(r"(?<=http)(?=://)|(?<=https)(?=://)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+WORD_JOINER = "\u2060"
 
 
-def printable(text: str) -> str:
-    """The text with control characters escaped, so that it is safe to print in a terminal."""
-    return UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+def printable(text: object) -> str:
+    """The text with control and invisible characters escaped. Line feeds and tabs are kept."""
+    return _UNPRINTABLE.sub(lambda match: match["flag"] or match[0].encode("unicode_escape").decode(), str(text))
+
+
+def one_line(text: object, limit: int | None = 160) -> str:
+    """The text on one line, safe to print, shortened to `limit` characters. None is empty."""
+    line = printable(" ".join(("" if text is None else str(text)).split()))
+    return line if limit is None or len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def json_text(value: str) -> str:
+    """JSON with its control and invisible characters escaped, so that it is safe to print and reads as the same."""
+    return _UNPRINTABLE.sub(lambda match: match["flag"] or json.dumps(match[0])[1:-1], value)
+
+
+def spreadsheet_text(text: object) -> str:
+    """Text for a CSV cell: safe to print, and quoted where a spreadsheet would evaluate it (OWASP, CSV injection).
+
+    Also at the beginning of a line, and after a semicolon or a tab: a spreadsheet may take them for separators.
+    """
+    lines = str(text).replace("\r\n", "\n").replace("\r", "\n")  # csv does not quote a lone \r
+    cell = printable(lines)
+    start = len(cell) - len(cell.lstrip())
+    return _FORMULA.sub("'", cell[:start] + _LATER_FORMULA.sub("'", cell[start:]))
+
+
+def markdown_text(text: object, limit: int | None = None) -> str:
+    """Text that Markdown shows as it is, on one line, cut to `limit` characters before it is escaped.
+
+    Streamlit renders labels, captions and titles as Markdown, so every ASCII punctuation character gets a backslash.
+    Its autolinker runs after Markdown and ignores backslashes: an invisible word joiner inside each address stops it.
+    """
+    line = " ".join(printable(text).split())
+    if limit is not None and len(line) > limit:
+        line = f"{line[: limit - 1].rstrip()}…"
+    return _ASCII_PUNCTUATION.sub(r"\\\1", _LINK_MARKER.sub(WORD_JOINER, line))
 
 
 def format_count(count: int, noun: str) -> str:
@@ -87,14 +143,3 @@ def parse_duration(text: str) -> float:
     if not re.fullmatch(r"(\d+(\.\d+)?[smhd])+", text):
         raise ValueError(f"{text!r} is not a duration: write 8h, 1h30m or 45s")
     return sum(float(number) * UNIT_SECONDS[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([smhd])", text))
-
-
-def spreadsheet_text(text: str) -> str:
-    """Text for a CSV cell: quoted if a spreadsheet would evaluate it as a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(FORMULA_PREFIXES) else text
-
-
-def one_line(text: str | None, limit: int = 160) -> str:
-    """The text on one line, safe to print, shortened to `limit` characters."""
-    line = printable(" ".join((text or "").split()))
-    return line if len(line) <= limit else f"{line[: limit - 1]}…"

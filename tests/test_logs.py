@@ -2,8 +2,10 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
+import time
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from logging.handlers import RotatingFileHandler
@@ -12,7 +14,16 @@ import pytest
 
 from enrich import logs
 from enrich.errors import SettingsError
-from enrich.logs import Action, about, log_path, log_to_file, log_to_stderr, set_run
+from enrich.logs import (
+    Action,
+    about,
+    log_path,
+    log_to_file,
+    log_to_stderr,
+    set_run,
+    without_secrets,
+    write_crash_report,
+)
 from tests.clips import numbered_clip
 from tests.standin import StandIn
 from tests.standin.tricks import Trick
@@ -177,6 +188,24 @@ PRIVATE = {
     "an image": (f"bad input: {b64encode(bytes([0xFF, 0xD8, 0xFF, 0xE0]) + bytes(300)).decode()}", "/9j/"),
     "the start of an image": ("input_value='/9j/4AAQSkZJRgABAQAAAQ...'", "/9j/4AAQ"),
     "image bytes": (f"bad input: {bytes([0xFF, 0xD8, 0xFF, 0xE0, 0, 16]) + b'JFIF'!r}", "JFIF"),
+    "a key of another service": ("hf_AbCdEfGhIjKlMnOpQr is invalid", "hf_AbCd"),
+    "a quoted password with spaces": ("connect(password='my geheim word', port=5432)", "geheim"),
+    "a local value of a traceback": ("    password = 'geheim'\n    port = 5432", "geheim"),
+    "a header as bytes": ("[(b'x-api-key', b'geheim-1'), (b'accept', b'*/*')]", "geheim"),
+    "a header in JSON text": (json.dumps(json.dumps({"x-api-key": "my geheim", "a": 1})), "geheim"),
+    "basic authorization": ("Authorization: Basic Z2VoZWltOmdlaGVpbQ==", "Z2VoZWlt"),
+    "a cookie": ("Set-Cookie: everyframe-8501=geheim; HttpOnly", "geheim"),
+    "a token in an address": ("GET http://127.0.0.1:8501/?token=geheim123&page=2 refused", "geheim"),
+    "a token in an encoded address": ("next=http%3A%2F%2Fbox%2F%3Ftoken%3Dgeheim123", "geheim"),
+    "a password with a slash and an @": ("postgresql://anna:ge/heim@geheim@box:5432/films refused", "heim"),
+    "a percent-encoded password": ("postgresql://anna:ge%2Fheim@box/films", "heim"),
+    "an encoded address": ("url=postgresql%3A%2F%2Fanna%3Ageheim%40box%2Ffilms", "geheim"),
+    "a password of a host": ("http://me:geheim@box:11434/api/chat refused", "geheim"),
+    "a token as user of a host": ("https://geheim@box:11434 refused", "geheim"),
+    "an option": ("everyframe dashboard --password geheim --port 1", "geheim"),
+    "a variable": ("EVERYFRAME_DASHBOARD_PASSWORD=geheim everyframe", "geheim"),
+    "a password in YAML": ("password: geheim", "geheim"),
+    "a cut-off value": ('input_value=\'{"password": "geheim', "geheim"),
     "SQL parameters": (f"(sqlite3.Error) disk I/O\n[parameters: ('{WEDDING}',)]\n(more)", "Ottilie"),
 }
 
@@ -201,6 +230,88 @@ def test_long_text_is_shortened(path):
     log_to_file(path)
     log.warning("%s", "word " * 100_000)
     assert len(path.read_text()) < 2 * logs.MAX_TEXT_CHARACTERS
+
+
+def test_secrets_of_the_environment_are_redacted_in_any_spelling(monkeypatch):
+    monkeypatch.setenv("OTHER_API_KEY", 'form less"key')
+    monkeypatch.setenv("EVERYFRAME_DATABASE_URL", "postgresql://anna:s%26cret%20word@box/films")
+    for text in ('form less"key', "form%20less%22key", 'form less\\"key', "s%26cret%20word", "s&cret word"):
+        assert without_secrets(f"refused: {text}.") == "refused: [key]."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dashboard_password: too short: use at least 8 characters",
+        "max_tokens=512, prompt tokens: 30, 12 tokens/s",
+        "http://a:80/x and mail me@b.c",
+        "the password is masked: enter the URL with the real password",
+        "json: unexpected token: expected ',' at 7",
+    ],
+)
+def test_sentences_about_secrets_are_kept(text):
+    assert without_secrets(text) == text
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["password:", "://a:", "password='", "token=\\", "%3A%2F%2F", "postgresql", "\\", "a", "/9j/", 'key\\"', "cookie"],
+)
+def test_hostile_text_is_redacted_in_bounded_time(part):
+    began = time.monotonic()
+    without_secrets(part * 50_000)
+    assert time.monotonic() - began < 10  # exponential or quadratic: minutes
+
+
+def test_home_folder_is_not_named_in_files(path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/anna.b")
+    log_to_file(path)
+    log.info(
+        "/home/anna.b/Videos/a.mp4, '/home/anna.b', /mnt/home/anna.b/x, /home/anna.bc", extra={"file": "/home/anna.b/x"}
+    )
+    [record] = records(path)
+    assert record["message"] == "~/Videos/a.mp4, '~', /mnt/home/anna.b/x, /home/anna.bc"
+    assert record["file"] == "~/x"
+
+
+def test_log_files_and_crash_reports_are_private(tmp_path, path, monkeypatch):
+    monkeypatch.setattr(logs, "ROTATED_BYTES", 500)
+    monkeypatch.setattr(logs, "MAX_CRASH_REPORTS", 3)
+    before = os.umask(0)
+    try:
+        log_to_file(path)
+        for number in range(10):
+            log.info("line %d %s", number, "x" * 100)
+            write_crash_report(path.parent, RuntimeError("failed"), datetime.now(UTC))
+    finally:
+        os.umask(before)
+    files = [path.parent, *path.parent.iterdir()]
+    assert {"worker.log", "worker.log.1"} < {file.name for file in files}
+    assert len(list(path.parent.glob("error-*.txt"))) == 3
+    assert [file for file in files if file.stat().st_mode & 0o077] == []
+
+
+def test_crash_report_quotes_little_of_a_reply(tmp_path):
+    reply = "\n".join(["A bride and a groom."] * 1000)
+    try:
+        try:
+            json.loads(reply)
+        except ValueError as error:
+            raise RuntimeError(f"not JSON: {reply}") from error
+    except RuntimeError as error:
+        report = write_crash_report(tmp_path, error, datetime.now(UTC))
+    text = report.read_text(encoding="utf-8")
+    assert text.count("bride") < 25
+    assert "The above exception was the direct cause" in text
+    assert "raise RuntimeError" in text
+
+
+def test_line_breaks_forge_no_record_in_a_terminal(capsys):
+    log_to_stderr()
+    log.info("party\n12:00:00 INFO    all is well")
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("party")
+    assert second.startswith("  ")
 
 
 @pytest.mark.parametrize(

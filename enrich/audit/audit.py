@@ -28,6 +28,7 @@ from enrich.describe.reply_checks import ReplyHistory
 from enrich.errors import DescribeError, HostError, SettingsError
 from enrich.library.library import Library
 from enrich.library.records import call_records
+from enrich.private_files import write_durably
 from enrich.settings import Settings
 from enrich.verify.rows import parse_stored_reply
 
@@ -58,9 +59,8 @@ class PairFolder:
         kept = self.folder / f"{name}-a-kept-as-frame-{compared.kept.index}.jpg"
         skipped = self.folder / f"{name}-b-left-out.jpg"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            kept.write_bytes(compared.jpeg)
-            skipped.write_bytes(other.jpeg)
+            write_durably(kept, compared.jpeg)
+            write_durably(skipped, other.jpeg)
         except OSError as error:
             raise SettingsError(
                 f"{self.folder} cannot be written to ({error.strerror}): check its disk and permissions"

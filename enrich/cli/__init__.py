@@ -4,10 +4,8 @@ import contextlib
 import io
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Annotated, cast
 
 import typer
@@ -32,7 +30,9 @@ from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
 from enrich.cli.output import INTERRUPTED, print_error, say
 from enrich.errors import EveryFrameError
+from enrich.logs import write_crash_report
 from enrich.process import keep_files_private
+from enrich.settings import data_folder
 from enrich.wording import one_line
 
 # Typer vendors click and exports only this subclass of its errors. The base class is two steps up.
@@ -148,11 +148,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unexpected(error: Exception) -> str:
-    """The message for an unexpected error. The traceback is written to a file."""
-    message = f"{type(error).__name__}: {one_line(str(error))}"
-    file = Path(tempfile.gettempdir()) / f"everyframe-error-{os.getpid()}.txt"
-    try:
-        file.write_text("".join(traceback.format_exception(error)), encoding="utf-8", errors="backslashreplace")
-    except OSError:
-        return message
-    return f"{message} (details: {file})"
+    """The message for an unexpected error. The traceback is written to a file in the data folder."""
+    message = f"{type(error).__name__}: {one_line(error)}"
+    file = write_crash_report(data_folder() / "logs", error, datetime.now(UTC))
+    return f"{message} (details: {file})" if file is not None else message

@@ -147,7 +147,8 @@ def status(
         if as_json:
             print_json(_as_data(read_status(engine, now=datetime.now(UTC))))
         elif not watch:
-            say("\n".join(lines(read_status(engine, now=datetime.now(UTC)))))
+            for line in lines(read_status(engine, now=datetime.now(UTC))):
+                say(line)
         else:
             with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
                 _watch(lambda: lines(read_status(engine, now=datetime.now(UTC))))
@@ -164,13 +165,14 @@ def _watch(read_lines: Callable[[], list[str]]) -> None:
 
         with Live(console=screen, auto_refresh=False, transient=False) as live:
             while True:
-                live.update(Text(printable("\n".join(read_lines()))), refresh=True)
+                live.update(Text("\n".join(printable(line).replace("\n", " ") for line in read_lines())), refresh=True)
                 time.sleep(REFRESH_SECONDS)
     last: list[str] = []
     while True:
         current = read_lines()
         if current != last:
-            say("\n".join([*current, ""]))
+            for line in [*current, ""]:
+                say(line)
             sys.stdout.flush()
             last = current
         time.sleep(BLOCK_SECONDS)

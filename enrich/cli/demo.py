@@ -13,6 +13,7 @@ import typer
 
 from enrich.cli.output import print_error, print_table, say
 from enrich.errors import DescribeError, EveryFrameError
+from enrich.private_files import make_private_folder
 from enrich.settings import DEFAULT_OLLAMA_HOST, Settings, load_settings
 from enrich.wording import format_count, format_duration, format_timestamp, one_line
 
@@ -140,7 +141,7 @@ def _explain_baseline(reason: str) -> str:
 def _draw(path: Path) -> Path:
     from enrich.video.sample_clip import draw_sample_clip
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(path.parent)
     draw_sample_clip(path)
     return path
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from enrich.cli.options import AsJson, Video, find_one_video, open_library
-from enrich.cli.output import print_json, say
+from enrich.cli.output import confirm, print_json, say
 from enrich.errors import SettingsError
 from enrich.wording import format_count, one_line, printable
 
@@ -95,7 +95,7 @@ def remove(
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise SettingsError(f"pass --yes to delete {what}. The video file is kept")
-        typer.confirm(f"Delete {what}? The video file is kept.", abort=True)
+        confirm(f"Delete {what}? The video file is kept.")
     with writing(library.engine) as connection:
         remove_video(connection, row.id)
     remove_images(library.settings, row)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import packages_distributions
 from shutil import disk_usage, which
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from enrich.cli.models import ollama_of
 from enrich.cli.options import AsJson, open_library, settings_for
 from enrich.cli.output import print_json, say
 from enrich.errors import DescribeError, EveryFrameError, HostDownError, LibraryError
+from enrich.logs import without_secrets
 from enrich.settings import DEFAULT_OLLAMA_HOST
 from enrich.wording import format_bytes
 
@@ -41,7 +42,10 @@ class Check:
 def doctor(as_json: AsJson = False) -> None:
     """Check your setup and show how to fix problems."""
     settings = settings_for()
-    checks = [*_machine_checks(settings), *asyncio.run(_ollama_checks(settings))]
+    checks = [
+        replace(check, finding=without_secrets(check.finding))
+        for check in (*_machine_checks(settings), *asyncio.run(_ollama_checks(settings)))
+    ]
     if as_json:
         print_json(checks)
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from enrich.cli.options import AsJson, find_one_video, open_library, settings_for
-from enrich.cli.output import print_error, print_json, print_json_line, print_table, say
+from enrich.cli.output import confirm, print_error, print_json, print_json_line, print_table, say
 from enrich.errors import DescribeError, ModelError, SettingsError
 from enrich.wording import format_bytes, format_count, format_duration, format_timestamp, one_line
 
@@ -223,7 +223,7 @@ def _confirm_removal(settings: "Settings", found: "list[tuple[str, InstalledMode
     where = " and ".join(host for host, _ in found)
     if not sys.stdin.isatty():
         raise SettingsError(f"pass --yes to delete {what} from {where}")
-    typer.confirm(f"Delete {what} from {where}?", abort=True)
+    confirm(f"Delete {what} from {where}?")
 
 
 def _speeds(settings: "Settings", names: list[str]) -> dict[str, float]:

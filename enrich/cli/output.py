@@ -15,11 +15,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from enrich.wording import UNPRINTABLE, printable
+from enrich.logs import without_secrets
+from enrich.wording import json_text, one_line, printable
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 
@@ -61,13 +63,21 @@ def console() -> Console:
 
 
 def say(text: str = "") -> None:
-    """Print a line. Model output and file names are printed as text, never interpreted as markup."""
-    console().print(Text(printable(text)), soft_wrap=True)
+    """Print a line. Model output and file names are printed as text, never interpreted as markup.
+
+    Further lines in it are indented: a name with a line break cannot look like another message.
+    """
+    console().print(Text(printable(text).replace("\n", "\n    ")), soft_wrap=True)
+
+
+def confirm(question: str, *, aborts: bool = True) -> bool:
+    """Ask the user at the terminal, on one line. Raises typer.Abort if the answer is no, unless `aborts` is False."""
+    return typer.confirm(one_line(question, None), abort=aborts)
 
 
 def print_error(text: str) -> None:
-    """Print an error as one line on stderr."""
-    print(printable(" ".join(f"everyframe: {text}".split())), file=sys.stderr)  # noqa: T201
+    """Print an error as one line on stderr, without secrets."""
+    print(one_line(f"everyframe: {without_secrets(text)}", None), file=sys.stderr)  # noqa: T201
 
 
 def print_json(value: Any) -> None:
@@ -82,8 +92,7 @@ def print_json_line(value: Any) -> None:
 
 def as_json_text(value: Any, *, indent: int | None = 2) -> str:
     """A value as JSON, with control characters escaped and other characters as they are."""
-    text = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
-    return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return json_text(json.dumps(value, default=_plain, ensure_ascii=False, indent=indent))
 
 
 def print_table(columns: Iterable[tuple[str, str]], rows: Iterable[Iterable[object]]) -> None:
@@ -94,7 +103,7 @@ def print_table(columns: Iterable[tuple[str, str]], rows: Iterable[Iterable[obje
             heading, justify="right" if justify == "right" else "left", no_wrap=justify == "right", overflow="fold"
         )
     for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(" ".join(str(cell).split()))) for cell in row))
+        table.add_row(*(Text(one_line(cell, None)) for cell in row))
     console().print(table)
 
 
@@ -112,20 +121,19 @@ def _plain(value: Any) -> Any:
 def meter() -> Iterator[Meter]:
     """A progress display on stderr: a bar for each label in a terminal, otherwise a line every few seconds."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield _meter_lines()
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
         tasks: dict[str, TaskID] = {}
 
         def show(label: str, done: int, total: int | None) -> None:
             if label not in tasks:
-                tasks[label] = progress.add_task(escape(label), total=total)
+                tasks[label] = progress.add_task(one_line(label, None), total=total)
             progress.update(tasks[label], completed=done, total=total)
 
         yield show
@@ -137,7 +145,7 @@ def _meter_lines() -> Meter:
     def show(label: str, done: int, total: int | None) -> None:
         nonlocal last
         if time.monotonic() - last >= LINE_SECONDS:
-            print(f"{label}: {done} of {total or '?'}", file=sys.stderr, flush=True)  # noqa: T201
+            print(f"{one_line(label, None)}: {done} of {total or '?'}", file=sys.stderr, flush=True)  # noqa: T201
             last = time.monotonic()
 
     return show

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from db import queries
@@ -142,16 +141,16 @@ async def _print_lines(reader: ProgressReader) -> None:
         await asyncio.sleep(LINE_SECONDS)
         line = (await asyncio.to_thread(reader.snapshot)).line()
         if line and line != last:
-            print(line, file=sys.stderr, flush=True)  # noqa: T201
+            print(one_line(line, None), file=sys.stderr, flush=True)  # noqa: T201
             last = line
 
 
 async def _show_bars(reader: ProgressReader, console: Console, *, describes: bool) -> None:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=BAR_COLUMNS),
-        TextColumn("{task.fields[counts]} {task.fields[percent]:>4}"),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[counts]} {task.fields[percent]:>4}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
         empty: dict[str, Any] = {"note": "", "counts": "", "percent": ""}
@@ -168,12 +167,12 @@ async def _show_bars(reader: ProgressReader, console: Console, *, describes: boo
                 total=None if snapshot.share is None else 1.0,
                 counts=snapshot.counts,
                 percent=snapshot.percent,
-                note=escape("  ".join(part for part in parts if part)),
+                note=one_line("  ".join(part for part in parts if part), None),
             )
             total = snapshot.extracted_total
             progress.update(
                 extracting,
-                description=f"Extracting {escape(one_line(snapshot.extracting, 30))}",
+                description=f"Extracting {one_line(snapshot.extracting, 30)}",
                 completed=snapshot.extracted,
                 total=total,
                 counts=f"{snapshot.extracted:,}/{total or '?'}",

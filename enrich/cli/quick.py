@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from enrich.cli.options import AsJson, find_videos, open_library, settings_for
-from enrich.cli.output import INTERRUPTED, interruptible, print_error, print_json, say
+from enrich.cli.output import INTERRUPTED, confirm, interruptible, print_error, print_json, say
 from enrich.cli.quick_batches import Reporter, collect_batches, report_problems
 from enrich.errors import BudgetError, SettingsError
 from enrich.settings import QuickDescriberName
@@ -189,7 +189,7 @@ class _QuickCommand:
             return True
         if self._reporter.as_json or not sys.stdin.isatty():
             raise SettingsError(f"{offer.text}. Pass --yes to confirm")
-        if typer.confirm("Send now?"):
+        if confirm("Send now?", aborts=False):
             return True
         say("Nothing was sent.")
         return False

@@ -44,7 +44,8 @@ def settings(context: typer.Context, as_json: AsJson = False) -> None:
         [("SETTING", "left"), ("VALUE", "left"), ("SOURCE", "left"), ("DESCRIPTION", "left")],
         [(one.name, _text(one.value), _source(one), one.description) for one in found],
     )
-    say(f"\nSettings file: {settings_file()}")
+    say()
+    say(f"Settings file: {settings_file()}")
 
 
 @settings_app.command("set")

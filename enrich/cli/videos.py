@@ -178,7 +178,7 @@ def _cell(value: object) -> object:
     if isinstance(value, list):
         value = "; ".join(str(entry["problem"]) if isinstance(entry, dict) else str(entry) for entry in value)
     if isinstance(value, str):
-        return spreadsheet_text(value.replace("\r\n", "\n").replace("\r", "\n"))  # csv does not quote a lone \r
+        return spreadsheet_text(value)
     return value.isoformat() if hasattr(value, "isoformat") else value
 
 

@@ -22,12 +22,12 @@ from pathlib import Path
 
 from db.runs import ProcessIdentity
 from enrich.errors import ControlError
+from enrich.private_files import FILE_MODE, PART_SUFFIX, write_durably
 from enrich.process import is_process_alive, this_process
 from enrich.settings import data_folder
 
 TOKEN_FILE, RECORD_FILE, OPENING_FILE = "dashboard-token", "dashboard.json", "dashboard.html"
 TOKEN_BYTES = 32
-PRIVATE_MODE = 0o600
 OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
 HEALTH_PATH = "/_stcore/health"
 ANSWER_SECONDS = 5.0
@@ -157,19 +157,15 @@ def _was_exposed(file: Path) -> bool:
     if sys.platform == "win32" or not file.stat().st_mode & OTHER_USERS:
         return False
     with suppress(PermissionError):
-        file.chmod(PRIVATE_MODE)
+        file.chmod(FILE_MODE)
     return not file.stat().st_mode & OTHER_USERS
 
 
 def _write(file: Path, text: str, *, is_new: bool = False) -> None:
     """Write a file that only its owner can read. With `is_new`, a file that another process has just made stays."""
-    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}.part")
+    part = file.with_name(f"{file.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
-        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_MODE)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as opened:
-            opened.write(text)
-            opened.flush()
-            os.fsync(descriptor)
+        write_durably(part, text.encode())
         if is_new:
             with suppress(OSError):  # made by another process, or a file system without hard links
                 os.link(part, file)

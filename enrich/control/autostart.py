@@ -18,6 +18,7 @@ import psutil
 
 from enrich.control.launch import PERMANENT_EXIT_CODES
 from enrich.errors import AutostartError
+from enrich.private_files import make_private_folder
 from enrich.settings import data_folder
 
 NAME = "everyframe"
@@ -49,7 +50,7 @@ def install(command: Sequence[str]) -> str:
         if any(sign in text for sign in "\n\r\0"):
             raise AutostartError(f"cannot start {text!r} at login: its name contains a line break")
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_private_folder(home)
         if sys.platform == "win32":
             where = _install_task(program)
         elif sys.platform == "darwin":

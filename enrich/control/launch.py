@@ -16,6 +16,8 @@ from db.engine import absolute_url
 from db.errors import SchemaError
 from db.runs import ProcessIdentity
 from enrich.errors import SettingsError
+from enrich.logs import without_secrets
+from enrich.private_files import make_private_folder, private_opener
 from enrich.process import this_process
 from enrich.settings import Settings, environment_with
 
@@ -35,8 +37,8 @@ def python_command(module: str, *arguments: str) -> list[str]:
 def launch(settings: Settings, command: Sequence[str], *, is_new: bool = True) -> "subprocess.Popen[bytes]":
     """Start a command detached, for the library of `settings`. The caller must reap the process."""
     path = output_path(settings)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb" if is_new else "ab") as output:
+    make_private_folder(path.parent)
+    with open(path, "wb" if is_new else "ab", opener=private_opener) as output:
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -73,7 +75,7 @@ def last_output(settings: Settings) -> str:
         text = output_path(settings).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-    return " ".join(text[-MAX_OUTPUT_CHARACTERS:].split())
+    return " ".join(without_secrets(text)[-MAX_OUTPUT_CHARACTERS:].split())
 
 
 def format_identity(process: ProcessIdentity) -> str:

@@ -26,9 +26,10 @@ from db.runs import RunRow
 from enrich.control.launch import PERMANENT_EXIT_CODES, format_identity, last_output, launch, python_command
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
-from enrich.logs import Action, about, catch_crashes, log_path, log_to_file
-from enrich.process import is_same_process, this_process
+from enrich.logs import Action, about, catch_crashes, log_path, log_to_file, without_secrets
+from enrich.process import is_same_process, keep_files_private, this_process
 from enrich.settings import Settings, load_settings
+from enrich.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -171,13 +172,14 @@ def exit_in_words(code: int) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Run a supervisor; its exit code."""
+    keep_files_private()
     try:
         settings = load_settings()
         log_to_file(log_path(settings, PROGRAM))
         catch_crashes(settings.home / "logs", PROGRAM)
         supervisor = Supervisor(settings, arguments)
     except EveryFrameError as error:
-        sys.stderr.write(f"everyframe: {error}\n")
+        sys.stderr.write(f"everyframe: {one_line(without_secrets(str(error)), None)}\n")
         return 1
     for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
         if name in signal.Signals.__members__:

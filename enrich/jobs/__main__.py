@@ -11,12 +11,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from enrich.private_files import OTHERS
+
 OUT, ERR, EXIT = "out.jsonl", "err.txt", "exit"  # file names in the job's folder
 MODULE = "enrich.jobs"
 
 
 def run_job(folder: Path, command: Sequence[str]) -> int:
     """Run the command to its end; its exit code, which is written atomically to the file `exit`."""
+    os.umask(OTHERS)
     early_signals: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: early_signals.append(number))  # until the command runs
     with (folder / OUT).open("wb") as out, (folder / ERR).open("wb") as err:

@@ -13,10 +13,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 from enrich.control.launch import detached, environment_for, python_command
 from enrich.errors import SettingsError
+from enrich.private_files import make_private_folder
 from enrich.settings import Settings
 
 TIMEOUT_SECONDS = 120.0
@@ -47,9 +49,9 @@ class CommandResult:
 def run_command(settings: Settings, *words: str, seconds: float = TIMEOUT_SECONDS) -> CommandResult:
     """Run `everyframe WORDS --json` to its end, at most `seconds` long. Paths must be absolute. Never raises."""
     try:
-        settings.home.mkdir(parents=True, exist_ok=True)
+        make_private_folder(settings.home)
         # Files, because a pipe would stay open until grandchildren end.
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        with _temporary_file(settings.home) as out, _temporary_file(settings.home) as err:
             process = subprocess.Popen(
                 command_line(words),
                 stdin=subprocess.DEVNULL,
@@ -76,6 +78,14 @@ def run_command(settings: Settings, *words: str, seconds: float = TIMEOUT_SECOND
     if timed_out:
         return CommandResult(TIMED_OUT, data, f"the command took longer than {seconds:g} s and was terminated")
     return CommandResult(process.returncode, data, error_line(messages, process.returncode if data is None else 0))
+
+
+def _temporary_file(home: Path) -> IO[bytes]:
+    """A file without a name in the data folder, or in the system's folder if the library is read-only."""
+    try:
+        return tempfile.TemporaryFile(dir=home)
+    except OSError:
+        return tempfile.TemporaryFile()
 
 
 def command_line(words: Sequence[str]) -> list[str]:

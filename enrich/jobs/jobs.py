@@ -30,6 +30,7 @@ from enrich.control.launch import detached, python_command, reap
 from enrich.errors import ControlError, SettingsError
 from enrich.jobs.__main__ import ERR, EXIT, MODULE, OUT
 from enrich.jobs.command import command_environment, command_line, error_line, json_values
+from enrich.private_files import make_private_folder
 from enrich.process import find_process, identity_of, is_process_alive
 from enrich.settings import Settings
 
@@ -84,7 +85,7 @@ def start_job(settings: Settings, kind: str, *words: str, prints_json: bool = Tr
     folder = settings.home / FOLDER / job_id
     program = command_line(words) if prints_json else python_command("enrich.cli", *words)
     try:
-        folder.mkdir(parents=True)
+        make_private_folder(folder)
         process = subprocess.Popen(
             python_command(MODULE, str(folder), *program),
             stdin=subprocess.DEVNULL,

@@ -18,10 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from enrich.private_files import sync_folder
 from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, State, pack, unpack
 from enrich.video.decode import DecodePosition, SourceFrame, SourceFrames
 from enrich.video.fingerprint import unreadable
-from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
+from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, write_jpeg
 from enrich.video.sampling import Sampling
 from enrich.video.selection import FrameSelection, KeptFrame, image_name
 

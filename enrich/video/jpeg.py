@@ -4,7 +4,6 @@ Interlaced frames are deinterlaced only where combing is visible: the two fields
 the top field is used. Still content, and progressive video merely flagged as interlaced, keeps every row.
 """
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
+from enrich.private_files import write_durably
 from enrich.video.colour import (
     LIMITED_TO_FULL,
     SourceColours,
@@ -38,7 +38,6 @@ FULL_TURN = 360  # degrees
 TICK = Fraction(1, 1000)  # the filters' time base, which is not used
 START_OF_IMAGE = b"\xff\xd8\xff"
 END_OF_IMAGE = b"\xff\xd9"
-PART_SUFFIX = ".part"
 MARGIN_ROWS = 2
 MIN_STRIP_PIXELS = 8  # of the short side of a stored image
 SMALLEST_SCALE = 8  # decode at 1/8, libjpeg's smallest size: only success counts
@@ -248,34 +247,9 @@ def encode_jpeg(frame: VideoFrame, jpeg: JpegFormat, *, sample_aspect: Fraction 
 def write_jpeg(path: Path, data: bytes, *, is_folder_synced: bool = True) -> None:
     """Write a JPEG atomically and durably: it survives a power cut once this returns.
 
-    With `is_folder_synced=False`, the caller syncs the folder with `sync_folder`, once for many files.
+    With `is_folder_synced=False`, the caller syncs the folder with `private_files.sync_folder`, once for many files.
     """
-    part = path.with_name(path.name + PART_SUFFIX)
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sync_folder(path.parent.parent)
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    if is_folder_synced:
-        sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable, where the system can (Windows cannot open folders)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    write_durably(path, data, is_folder_synced=is_folder_synced)
 
 
 def is_whole_jpeg(path: Path) -> bool:

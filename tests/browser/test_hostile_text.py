@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from pages.parts.plain import WORD_JOINER
+from enrich.wording import WORD_JOINER
 from tests.browser.served import Dashboard
 from tests.browser.texts import EVIL, HOSTILE
 from tests.cli.terminal import ask

@@ -67,18 +67,45 @@ def test_no_command_shows_the_help(cli):
     assert cli().out == cli("--help").out
 
 
-def test_unexpected_error_is_one_line_with_a_details_file(cli, monkeypatch, tmp_path):
+def test_unexpected_error_is_one_line_with_a_private_report(cli, monkeypatch, home):
     def broken(*_):
         raise RuntimeError("the [red]roof\n is on fire")
 
     monkeypatch.setattr("enrich.cli.videos.open_library", broken)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     said = cli("list")
     said.refused("RuntimeError: the [red]roof is on fire (details: ")
     details = Path(re.search(r"\(details: (.+)\)", said.err)[1])
-    assert details.is_relative_to(tmp_path)
+    assert details.is_relative_to(home / "logs")
+    assert details.stat().st_mode & 0o777 == 0o600
     assert "Traceback" in details.read_text(encoding="utf-8")
     assert "in broken" in details.read_text(encoding="utf-8")
+
+
+def test_unexpected_error_without_a_folder_for_its_report_is_one_line(cli, monkeypatch, home):
+    def broken(*_):
+        raise RuntimeError("the roof is on fire")
+
+    monkeypatch.setattr("enrich.cli.videos.open_library", broken)
+    home.touch()  # a file in place of the data folder
+    said = cli("list")
+    said.refused("RuntimeError: the roof is on fire")
+    assert "details" not in said.err
+
+
+def test_errors_name_no_secret(cli, monkeypatch, home):
+    reply = "A wedding in a garden. " * 17 + "postgresql://anna:lang-geheim@box " + "and so on. " * 100
+
+    def broken(*_):
+        raise RuntimeError(f"sk-ant-api03-abcdefgh, postgresql://anna:ge%2Fheim@box/films refused: {reply}")
+
+    monkeypatch.setattr("enrich.cli.videos.open_library", broken)
+    said = cli("list")
+    [report] = (home / "logs").iterdir()
+    for text in (said.err, report.read_text(encoding="utf-8")):
+        assert "abcdefgh" not in text
+        assert "heim" not in text
+        assert text.count("garden") < 20
+    assert "postgresql://anna:[key]@box" in report.read_text(encoding="utf-8")
 
 
 def test_interrupt_exits_130_without_a_traceback(cli, monkeypatch):

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pages.parts.plain import WORD_JOINER, plain, shown
+from enrich.wording import WORD_JOINER
+from pages.parts.plain import plain, shown
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

@@ -170,7 +170,7 @@ def draw_table(comparison: CostComparison) -> None:
         [
             row
             | {
-                "film": shown(row["film"]),
+                "film": spreadsheet_text(row["film"]),  # the table has a download of its own
                 "quick_tokens": row["quick_prompt_tokens"] + row["quick_output_tokens"],
                 "deep_time": format_duration(row["deep_seconds"]) if row["deep_calls"] else "",
             }
@@ -192,5 +192,5 @@ def to_csv(listed: list[dict[str, Any]]) -> str:
     writer = csv.DictWriter(out, fieldnames=list(listed[0]), lineterminator="\r\n")
     writer.writeheader()
     for row in listed:
-        writer.writerow(row | {"film": spreadsheet_text(shown(row["film"]))})
+        writer.writerow(row | {"film": spreadsheet_text(row["film"])})
     return out.getvalue()

@@ -9,7 +9,7 @@ import streamlit as st
 from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
 from enrich.library.media import image_file
-from enrich.wording import format_count, format_duration, format_timestamp
+from enrich.wording import format_count, format_duration, format_timestamp, spreadsheet_text
 from pages.parts.frames.navigation import SteppedFrame, StripError, strip_cache
 from pages.parts.gallery import alt_text
 from pages.parts.plain import plain, shown
@@ -141,7 +141,7 @@ def draw_details(video: VideoRow, frame: FrameRow, calls: Sequence[CallRow]) -> 
     with st.expander("Details"):
         rows = _fields(video, frame)
         st.dataframe(
-            pd.DataFrame({"Field": [row[0] for row in rows], "Value": [shown(row[1]) for row in rows]}),
+            pd.DataFrame({"Field": [row[0] for row in rows], "Value": [spreadsheet_text(row[1]) for row in rows]}),
             hide_index=True,
             height="content",
             alt="All fields of this frame",
@@ -233,16 +233,16 @@ def _draw_calls(calls: Sequence[CallRow]) -> None:
         pd.DataFrame(
             {
                 "Time": [f"{call.created_at.astimezone():%Y-%m-%d %H:%M}" for call in calls],
-                "Model": [shown(call.model) for call in calls],
-                "Pass": [shown(call.pass_) for call in calls],
+                "Model": [spreadsheet_text(call.model) for call in calls],
+                "Pass": [spreadsheet_text(call.pass_) for call in calls],
                 "Duration (s)": [round(call.latency_seconds, 2) for call in calls],
                 "Loading (s)": [round(call.load_seconds, 2) for call in calls],
                 "Tokens in": [call.prompt_tokens for call in calls],
                 "Tokens out": [call.output_tokens for call in calls],
                 "Used": ["yes" if call.is_kept else "no" for call in calls],
-                "Warnings": [shown(" ".join(warning_texts(call.warnings))) for call in calls],
-                "Host": [shown(call.host) for call in calls],
-                "Prompt version": [shown(call.prompt_version) for call in calls],
+                "Warnings": [spreadsheet_text(" ".join(warning_texts(call.warnings))) for call in calls],
+                "Host": [spreadsheet_text(call.host) for call in calls],
+                "Prompt version": [spreadsheet_text(call.prompt_version) for call in calls],
                 "Cost (USD)": [call.cost_usd for call in calls],
             }
         ),
