@@ -296,7 +296,7 @@ class Analysis(Base):
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime]  # of a paid call, when it was sent
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
     frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="SET NULL"))
     segment_id: Mapped[int | None] = mapped_column(BigInteger)
@@ -319,6 +319,31 @@ class Analysis(Base):
 def has_description(call: type[Analysis]) -> ColumnElement[bool]:
     """Whether the frame (joined) still has a description of the call's pass: `verify` may have discarded it."""
     return case((call.pass_ == DEEP, Frame.local_description), else_=Frame.quick_description).is_not(None)
+
+
+class Reservation(Base):
+    """Money set aside for one image of a request to a paid model, and the claim on it: see `db.reservations`."""
+
+    __tablename__ = "reservations"
+    __table_args__ = (
+        UniqueConstraint("frame_id", "describer", "model", "prompt_version"),
+        Index(None, "request"),
+        Index(None, "task_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    created_at: Mapped[datetime]  # just before the request is sent: its cost counts in that month
+    request: Mapped[str]  # the same for all images of a request; of a batch, the request's custom id
+    label: Mapped[str]  # of the image
+    frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="SET NULL"))  # null: removed
+    task_id: Mapped[int | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))  # of its batch
+    is_batch: Mapped[bool]
+    batch_id: Mapped[str | None]  # Anthropic's; null: not known yet, or no batch
+    describer: Mapped[str]
+    model: Mapped[str]
+    prompt_version: Mapped[str]
+    usd: Mapped[float]  # the image's share of the most that the request may cost; 0: it is not sent yet
+    sender: Mapped[str]  # the process that sends it: its identity as text
 
 
 class Expense(Base):

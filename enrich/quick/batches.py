@@ -13,18 +13,20 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from db import batches, queue
+from sqlalchemy import Connection
+
+from db import batches, queue, reservations
 from db.engine import reading, writing
 from enrich.describe.claude.batches import SETTLE_SECONDS, BatchPart, ClaudeBatches
-from enrich.describe.claude.client import NotFoundError
+from enrich.describe.claude.client import UNREADABLE, ImagesTakenError, NotFoundError, may_be_charged
 from enrich.describe.claude.describer import ClaudeQuick
-from enrich.describe.quick.protocol import QuickResult
-from enrich.errors import CallTimeoutError, DescribeError, EveryFrameError, HostError, ModelError, SettingsError
+from enrich.describe.quick.protocol import LabelledImage, QuickResult, Reservation
+from enrich.errors import EveryFrameError, ModelError, SettingsError
 from enrich.library.library import Library
 from enrich.logs import Action, about
 from enrich.process import is_local, is_process_alive, this_process
-from enrich.quick.plan import QuickPlan
-from enrich.quick.run import NO_ANSWER, save_results
+from enrich.quick.plan import QuickPlan, describing
+from enrich.quick.run import NO_ANSWER, reserve_requests, save_results
 from enrich.wording import format_count
 from enrich.worker.leases import LeaseRenewal, sweep_abandoned
 
@@ -38,7 +40,6 @@ SHORT_POLL_AGE_SECONDS = 300.0
 RETRY_SECONDS = 60.0  # after an error
 REMOTE_SENDER_SECONDS = 900.0  # how long a sender on another machine is assumed to be alive
 RESULT_LIFETIME_SECONDS = 29 * 86400.0  # Claude keeps results this long
-UNCERTAIN_ERRORS = (HostError, CallTimeoutError)  # the batch may have arrived
 PERMANENT_ERRORS = (ModelError, SettingsError, NotFoundError)  # a person must act
 MISSING = "Claude returned no result for this frame"
 TOO_LATE = "the batch's results expired: they were not collected within 29 days"
@@ -55,28 +56,38 @@ async def send_batch(
     finds out; nothing is sent twice. `step` is called with "begun" and "sent".
     """
     token = secrets.token_hex(6)
-    requests = describer.parts(plan.to_ask)
+    images = await asyncio.to_thread(_free_images, library, describer, plan)
+    requests = describer.parts(images)
     parts = [BatchPart(f"ef-{token}-{number}", images) for number, images in enumerate(requests)]
+    about = {"context": plan.video.context, "language": library.settings.language}
+    reserved = [Reservation(part.custom_id, describer.most_usd(part.images, **about, batch=True)) for part in parts]
     now = datetime.now(UTC)
     batch = batches.Batch(
         model=describer.model,
         prompt_version=describer.prompt_version,
         context=plan.video.context,
         language=library.settings.language,
-        usd=plan.estimate.usd,
+        usd=describer.estimate(images, **about, batch=True).usd,
         created_at=now.isoformat(),
         sender=asdict(this_process()),
         parts={part.custom_id: dict(part.weights) for part in parts},
     )
 
     def begin() -> int:
+        costs = {
+            one.id: ([image.label for image in part.images], one.usd) for one, part in zip(reserved, parts, strict=True)
+        }
         with writing(library.engine) as connection:
             later = now + timedelta(seconds=FIRST_CHECK_SECONDS)
-            return batches.begin(connection, plan.video.id, batch, not_before=later)
+            begun = batches.begin(connection, plan.video.id, batch, not_before=later)
+            what = describing(describer)
+            reserve_requests(connection, library, costs, what, plan.after_call, now=now, task_id=begun)
+            return begun
 
     def save_id(batch_id: str) -> None:
         with writing(library.engine) as connection:
             batches.record_sent(connection, task_id, batch_id)
+            reservations.set_batch_id(connection, batch.parts, batch_id)
 
     def leave() -> None:
         with writing(library.engine) as connection:
@@ -85,13 +96,16 @@ async def send_batch(
     def forget() -> None:
         with writing(library.engine) as connection:
             batches.discard(connection, task_id)
+            reservations.release(connection, batch.parts)
 
+    if not parts:
+        raise ImagesTakenError(())
     task_id = await asyncio.to_thread(begin)
     step("begun")
     try:
-        batch_id = await ClaudeBatches(describer).submit(parts, context=batch.context, language=batch.language)
-    except DescribeError as error:
-        await asyncio.to_thread(leave if isinstance(error, UNCERTAIN_ERRORS) else forget)
+        batch_id = await ClaudeBatches(describer).submit(parts, reserved, **about)
+    except Exception as error:
+        await asyncio.to_thread(leave if may_be_charged(error) else forget)
         raise
     except BaseException:  # for example, cancelled
         leave()
@@ -99,6 +113,14 @@ async def send_batch(
     step("sent")
     await asyncio.to_thread(save_id, batch_id)
     return task_id
+
+
+def _free_images(library: Library, describer: ClaudeQuick, plan: QuickPlan) -> tuple[LabelledImage, ...]:
+    """The plan's images without those that another process has taken meanwhile."""
+    labels = [image.label for image in plan.to_ask]
+    with reading(library.engine) as connection:
+        taken = reservations.taken_labels(connection, labels, describing(describer), after_call=plan.after_call)
+    return tuple(image for image in plan.to_ask if image.label not in taken)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +236,14 @@ class _BatchCollector:
                 return await self.wait("checking whether it was sent", SHORT_POLL_SECONDS)
             with writing(self._library.engine) as connection:
                 batches.discard(connection, self._task.id)
+                reservations.release(connection, self._batch.parts)
             log.info("batch was never sent", extra=about(Action.BATCH_COLLECTED, video=self._task.video_id))
             return self.result(None)
         if not found.is_certain:
             return await self.wait(MAYBE_SENT, self._poll_seconds())
         with writing(self._library.engine) as connection:
             batches.identify(connection, self._task, found.id)
+            reservations.set_batch_id(connection, self._batch.parts, found.id)
         return found.id
 
     def _save(self, custom_id: str, results: tuple[QuickResult, ...]) -> None:
@@ -228,11 +252,10 @@ class _BatchCollector:
         results = tuple(
             replace(one, calls=tuple(replace(call, prompt_version=version) for call in one.calls)) for one in results
         )
-        now = datetime.now(UTC)
         with writing(self._library.engine) as connection:
-            if not batches.record_part(connection, self._task, custom_id, _problems(results), now=now):
-                return
-            save_results(connection, results, {}, now=now)
+            problems = _problems(results)
+            if batches.record_part(connection, self._task, custom_id, problems, now=datetime.now(UTC)):
+                settle_part(connection, custom_id, results)
 
     async def _finish(self, problem: str) -> CollectResult:
         """Mark the batch as done. Frames without a saved result get this problem."""
@@ -242,7 +265,10 @@ class _BatchCollector:
                 row = batches.batch(connection, self._task.id)
                 parts = row.batch.parts if row is not None else {}
                 saved = row.batch.saved if row is not None else []
-                left = {label: problem for name, labels in parts.items() if name not in saved for label in labels}
+                missing = [name for name in parts if name not in saved]
+                left = {label: problem for name in missing for label in parts[name]}
+                for name in missing:  # there is no result to tell whether it was charged
+                    reservations.record_uncertain(connection, name, problem)
                 batches.finish(connection, self._task, left)
 
         await asyncio.to_thread(finish)
@@ -254,6 +280,18 @@ class _BatchCollector:
 
     def _age(self) -> float:
         return (datetime.now(UTC) - self._batch.created).total_seconds()
+
+
+def settle_part(connection: Connection, custom_id: str, results: tuple[QuickResult, ...]) -> None:
+    """Save the answers of a batch's request, and record its cost instead of its reservation. Once."""
+    sent = reservations.open_request(connection, custom_id)
+    if sent is None:
+        return
+    if any(one.problem == UNREADABLE for one in results):
+        reservations.record_uncertain(connection, custom_id, UNREADABLE)
+        return
+    save_results(connection, results, {}, frame_ids=sent.frame_ids, now=sent.created_at)
+    reservations.release(connection, [custom_id])
 
 
 def _problems(results: tuple[QuickResult, ...]) -> dict[str, str]:

@@ -90,10 +90,10 @@ def test_pending_batches_count_in_the_budget(
     home: Path, claude: ClaudeStandIn, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ("--model", "claude-haiku-4-5")
-    usd, more = (cli("quick", "1", "--estimate", "--batch", *how, "--json").json["usd"] for how in ((), other))
+    usd, more = (cli("quick", "1", "--estimate", "--batch", *how, "--json").json["most_usd"] for how in ((), other))
     monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(more + usd / 2))  # enough for one of them only
     interrupt_pending_batch(home)
-    cli("quick", "1", "--batch", *other, "--yes").refused("this month's budget", "is pending in batches")
+    cli("quick", "1", "--batch", *other, "--yes").refused("this month's budget", "is reserved for requests under way")
     assert len(claude.batches) == 1
 
 
