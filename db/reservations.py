@@ -55,6 +55,7 @@ class OrphanBatch:
 
     batch_id: str | None
     model: str
+    prompt_version: str
     created_at: datetime
     sender: ProcessIdentity | None
     requests: dict[str, list[str]]
@@ -222,6 +223,7 @@ def orphan_batches(connection: Connection) -> list[OrphanBatch]:
         OrphanBatch(
             batch_id=rows[0].batch_id,
             model=rows[0].model,
+            prompt_version=rows[0].prompt_version,
             created_at=rows[0].created_at,
             sender=ProcessIdentity.parse(rows[0].sender),
             requests=_labels_by_request(rows),

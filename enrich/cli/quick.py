@@ -120,6 +120,7 @@ class _QuickCommand:
         self._describer = (describer, model)
         self._stop = threading.Event()
         self._stopping = asyncio.Event()
+        self._is_sending = False  # to a paid service
 
     async def run(
         self, video_ids: Sequence[int], *, only_estimate: bool, yes: bool, most_usd: float | None = None
@@ -239,6 +240,7 @@ class _QuickCommand:
             text = f"{done:,} of {format_count(offer.images, 'image')}{price}"
             self._reporter.step("asking", text, done=done, pictures=offer.images, usd=result.usd)
 
+        self._is_sending = bool(describer.recipient)
         for plan in plans:
             if result.error is None and not self._stopping.is_set():
                 await run_quick_pass(
@@ -289,6 +291,9 @@ class _QuickCommand:
         return await collect_batches(self._library, self._reporter, video_ids, stopping=self._stopping)
 
     def _interrupt(self) -> None:
+        if self._is_sending:
+            text = "Finishing the requests in flight, which are paid for. Press Ctrl-C again to end at once."
+            self._reporter.step("stopping", text)
         self._stop.set()
         self._stopping.set()
 

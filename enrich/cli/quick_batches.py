@@ -62,7 +62,7 @@ async def collect_batches(
     from db.engine import reading, writing
     from db.models import TaskKind
     from db.reservations import last_call_id
-    from enrich.quick.batches import collect_batch
+    from enrich.quick.batches import collect_batch, collect_orphans
 
     stopping = stopping or asyncio.Event()
 
@@ -75,6 +75,9 @@ async def collect_batches(
     with writing(library.engine) as connection:
         after_call = last_call_id(connection)
         queue.make_due(connection, kind=TaskKind.BATCH, video_ids=video_ids)
+    if video_ids is None:
+        for reason in await collect_orphans(library):
+            reporter.step("note", f"A batch of a removed video is not finished: {reason}.")
     with interruptible(stopping.set):
         while (rows := opened()) and not stopping.is_set():
             collected = await collect_batch(library, video_ids=video_ids, on_wait=reporter.waiting)

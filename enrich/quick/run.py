@@ -11,7 +11,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -25,7 +25,7 @@ from db.queries import FrameRow
 from db.reservations import Describing, frame_of
 from enrich.costs import check_budget
 from enrich.describe.baseline import LIVELY
-from enrich.describe.claude.client import ImagesTakenError, may_be_charged
+from enrich.describe.claude.client import UNREADABLE, ImagesTakenError, may_be_charged
 from enrich.describe.describer import Answer, Description, Problem
 from enrich.describe.events import OTHER
 from enrich.describe.quick.protocol import MAX_EXCITEMENT, LabelledImage, QuickDescriber, QuickResult, Reservation
@@ -228,6 +228,24 @@ def reserve_requests(
     for request, (images, usd) in requests.items():
         shares = dict.fromkeys(images, usd / len(images))
         reservations.reserve(connection, request, shares, what, sender=sender, now=now, task_id=task_id)
+
+
+def settle_part(connection: Connection, custom_id: str, results: Sequence[QuickResult], prompt_version: str) -> None:
+    """Save the answers of a batch's request, and record its cost instead of its reservation. Once.
+
+    `prompt_version`: the one that was current when it was sent.
+    """
+    sent = reservations.open_request(connection, custom_id)
+    if sent is None:
+        return
+    if any(one.problem == UNREADABLE for one in results):
+        reservations.record_uncertain(connection, custom_id, UNREADABLE)
+        return
+    found = [
+        replace(one, calls=tuple(replace(call, prompt_version=prompt_version) for call in one.calls)) for one in results
+    ]
+    save_results(connection, found, {}, frame_ids=sent.frame_ids, now=sent.created_at)
+    reservations.release(connection, [custom_id])
 
 
 async def run_quick_pass(

@@ -86,6 +86,12 @@ def fill(connection: Connection) -> None:
     broken = add(connection, "broken", warnings=["log footage"])
     [task] = claim(connection, kind=TaskKind.EXTRACT, pass_="", video_ids=[broken])
     extraction.fail_extraction(connection, task, error="no video stream")
+    _send_batch(connection)
+    orphan = {"kind": TaskKind.DESCRIBE, "pass": DEEP, "video_id": skimmed, "crashes": 2, "attempts": 1}
+    connection.execute(insert(Task), [orphan])
+
+
+def _send_batch(connection: Connection) -> None:
     sender = {"hostname": "here", "pid": 20, "created_at": 1.5}
     parts = {"part-1": {"F6": 1300}}
     batch = Batch("claude-haiku-5-5", "q1", "", "English", 0.002, NOW.isoformat(), sender, parts)
@@ -94,8 +100,7 @@ def fill(connection: Connection) -> None:
     paid_for = Describing("claude", batch.model, batch.prompt_version)
     process = ProcessIdentity(**sender)
     reservations.reserve(connection, "part-1", {"F6": 0.006}, paid_for, sender=process, now=NOW, task_id=task_id)
-    orphan = {"kind": TaskKind.DESCRIBE, "pass": DEEP, "video_id": skimmed, "crashes": 2, "attempts": 1}
-    connection.execute(insert(Task), [orphan])
+    reservations.set_batch_id(connection, ["part-1"], "batch_1")
 
 
 def _begin_run(connection: Connection, pid: int) -> tuple[int, list[int]]:
