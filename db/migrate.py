@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
+from db import reservations as _  # noqa: F401  # its table is part of the schema
 from db.counts import recount
 from db.engine import make_engine, migrating, require_writable, writing
 from db.errors import DAMAGED_STEP, DatabaseFailedError, SchemaError, classified, database_name, sqlite_file

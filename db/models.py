@@ -321,31 +321,6 @@ def has_description(call: type[Analysis]) -> ColumnElement[bool]:
     return case((call.pass_ == DEEP, Frame.local_description), else_=Frame.quick_description).is_not(None)
 
 
-class Reservation(Base):
-    """Money set aside for one image of a request to a paid model, and the claim on it: see `db.reservations`."""
-
-    __tablename__ = "reservations"
-    __table_args__ = (
-        UniqueConstraint("frame_id", "describer", "model", "prompt_version"),
-        Index(None, "request"),
-        Index(None, "task_id"),
-    )
-
-    id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    created_at: Mapped[datetime]  # just before the request is sent: its cost counts in that month
-    request: Mapped[str]  # the same for all images of a request; of a batch, the request's custom id
-    label: Mapped[str]  # of the image
-    frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="SET NULL"))  # null: removed
-    task_id: Mapped[int | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))  # of its batch
-    is_batch: Mapped[bool]
-    batch_id: Mapped[str | None]  # Anthropic's; null: not known yet, or no batch
-    describer: Mapped[str]
-    model: Mapped[str]
-    prompt_version: Mapped[str]
-    usd: Mapped[float]  # the image's share of the most that the request may cost; 0: it is not sent yet
-    sender: Mapped[str]  # the process that sends it: its identity as text
-
-
 class Expense(Base):
     """The calls of a video summed up by pass and model, maintained by a trigger: see `db.costs`."""
 

@@ -20,13 +20,51 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    Index,
+    UniqueConstraint,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import Mapped, mapped_column
 
 from db import store
-from db.models import QUICK, Analysis, Frame, Reservation
+from db.models import QUICK, Analysis, Base, BigId, Frame
 from db.runs import ProcessIdentity
 
 UNCERTAIN = "uncertain_cost"  # the warning of a call that was recorded at its highest price
+
+
+class Reservation(Base):
+    """Money set aside for one image of a request to a paid model, and the claim on it. Here, beside what it means."""
+
+    __tablename__ = "reservations"
+    __table_args__ = (
+        UniqueConstraint("frame_id", "describer", "model", "prompt_version"),
+        Index(None, "request"),
+        Index(None, "task_id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    created_at: Mapped[datetime]  # just before the request is sent: its cost counts in that month
+    request: Mapped[str]  # the same for all images of a request; of a batch, the request's custom id
+    label: Mapped[str]  # of the image
+    frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="SET NULL"))  # null: removed
+    task_id: Mapped[int | None] = mapped_column(ForeignKey("tasks.id", ondelete="SET NULL"))  # of its batch
+    is_batch: Mapped[bool]
+    batch_id: Mapped[str | None]  # Anthropic's; null: not known yet, or no batch
+    describer: Mapped[str]
+    model: Mapped[str]
+    prompt_version: Mapped[str]
+    usd: Mapped[float]  # the image's share of the most that the request may cost; 0: it is not sent yet
+    sender: Mapped[str]  # the process that sends it: its identity as text
 
 
 @dataclass(frozen=True, slots=True)

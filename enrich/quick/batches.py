@@ -21,7 +21,7 @@ from enrich.costs import record_abandoned_requests
 from enrich.describe.claude.batches import SETTLE_SECONDS, BatchPart, ClaudeBatches
 from enrich.describe.claude.client import ImagesTakenError, NotFoundError, may_be_charged
 from enrich.describe.claude.describer import ClaudeQuick
-from enrich.describe.quick.protocol import LabelledImage, QuickResult, Reservation
+from enrich.describe.quick.protocol import LabelledImage, QuickResult, ReservedRequest
 from enrich.errors import EveryFrameError, ModelError, SettingsError
 from enrich.library.library import Library
 from enrich.logs import Action, about
@@ -44,8 +44,7 @@ REMOTE_SENDER_SECONDS = 900.0  # how long a sender on another machine is assumed
 RESULT_LIFETIME_SECONDS = 29 * 86400.0  # Claude keeps results this long
 PERMANENT_ERRORS = (ModelError, SettingsError, NotFoundError)  # a person must act
 MISSING = "Claude returned no result for this frame"
-SENDING = "it is being sent"
-CHECKING = "checking whether it was sent"
+SENDING, CHECKING = "it is being sent", "checking whether it was sent"
 PROCESSING = "Claude has not ended it yet"
 TOO_LATE = "the batch's results expired: they were not collected within 29 days"
 LEASE_LOST = "another process is collecting this batch"
@@ -65,7 +64,7 @@ async def send_batch(
     requests = describer.parts(images)
     parts = [BatchPart(f"ef-{token}-{number}", images) for number, images in enumerate(requests)]
     about = {"context": plan.video.context, "language": library.settings.language}
-    reserved = [Reservation(part.custom_id, describer.most_usd(part.images, **about, batch=True)) for part in parts]
+    reserved = [ReservedRequest(part.custom_id, describer.most_usd(part.images, **about, batch=True)) for part in parts]
     now = datetime.now(UTC)
     batch = batches.Batch(
         model=describer.model,
@@ -290,7 +289,7 @@ async def collect_orphans(library: Library, *, cancels: bool = False) -> list[st
     with reading(library.engine) as connection:
         orphans = reservations.orphan_batches(connection)
         known_ids = batches.known_batch_ids(connection)
-    waiting_for = []
+    waiting_for: list[str | None] = []
     for orphan in orphans:
         try:
             describer = ClaudeQuick(library.settings, model=orphan.model, max_wait_seconds=0.0)
@@ -300,9 +299,8 @@ async def collect_orphans(library: Library, *, cancels: bool = False) -> list[st
                 await describer.close()
         except EveryFrameError as error:
             reason = str(error)
-        if reason is not None:
-            waiting_for.append(reason)
-    return waiting_for
+        waiting_for.append(reason)
+    return [reason for reason in waiting_for if reason is not None]
 
 
 async def cancel_orphans(library: Library) -> list[str]:
@@ -369,9 +367,8 @@ async def _orphan_id(
 
 def _is_alive(sender: ProcessIdentity | None, age: float) -> bool:
     """Whether the sender of a batch may still be at it."""
-    if sender is not None and is_local(sender):
-        return is_process_alive(sender)
-    return age < REMOTE_SENDER_SECONDS
+    is_here = sender is not None and is_local(sender)
+    return is_process_alive(sender) if sender is not None and is_here else age < REMOTE_SENDER_SECONDS
 
 
 def _problems(results: tuple[QuickResult, ...]) -> dict[str, str]:

@@ -5,6 +5,7 @@ claimed and done here, with the same rows as a result. A video is decoded comple
 is not seekable. Setting `stop` ends every step within a second; the task is then released, and continues where it was.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from db import extraction, queries, queue
+from db import extraction, queries, queue, quick
 from db.engine import reading, writing
 from db.errors import StorageError
 from db.models import DEEP, EXTRACTION_ENDED, TaskKind, TaskStatus
@@ -59,7 +60,7 @@ def ensure_frames(
             if is_due:
                 _skim(library, video_id, stop)
         video = _video(library, video_id)
-    if not video.kept and not stop.is_set():
+    if not _has_spread_frames(library, video) and not stop.is_set():
         on_step(f"decoding {one_line(video.title)}")
         _decode(library, video_id, stop)
         video = _video(library, video_id)
@@ -68,6 +69,15 @@ def ensure_frames(
             raise VideoError(f"another process is decoding {video.path}, which has no frames yet: try again later")
         raise VideoError(video.error or f"no frame of {video.path} can be decoded: check that the file plays")
     return video
+
+
+def _has_spread_frames(library: Library, video: VideoRow) -> bool:
+    """Whether there are frames of more than the beginning: an interrupted decode without a skim left only those."""
+    with reading(library.engine) as connection:
+        if extraction.unplaced_frames(connection, video.id):  # found by seeking
+            return True
+        timestamps = [row.timestamp for row in quick.candidates(connection, video.id)]
+    return bool(timestamps) and max(timestamps) >= (video.duration or math.inf) / 2
 
 
 def _skim(library: Library, video_id: int, stop: threading.Event) -> None:

@@ -28,7 +28,7 @@ from enrich.describe.baseline import LIVELY
 from enrich.describe.claude.client import UNREADABLE, ImagesTakenError, may_be_charged
 from enrich.describe.describer import Answer, Description, Problem
 from enrich.describe.events import OTHER
-from enrich.describe.quick.protocol import MAX_EXCITEMENT, LabelledImage, QuickDescriber, QuickResult, Reservation
+from enrich.describe.quick.protocol import MAX_EXCITEMENT, LabelledImage, QuickDescriber, QuickResult, ReservedRequest
 from enrich.errors import BudgetError, CallFailedError, CallTimeoutError, DescribeError, EveryFrameError
 from enrich.library.library import Library
 from enrich.library.records import call_records, searchable_text
@@ -138,10 +138,10 @@ class LibraryPayments:
         self._stop = stop
 
     async def reserve(
-        self, labels: Sequence[str], most_usd: float, *, retry_of: Reservation | None = None
-    ) -> Reservation:
+        self, labels: Sequence[str], most_usd: float, *, retry_of: ReservedRequest | None = None
+    ) -> ReservedRequest:
         """See Payments."""
-        reservation = Reservation(secrets.token_hex(8), most_usd)
+        reservation = ReservedRequest(secrets.token_hex(8), most_usd)
 
         def transaction(connection: Connection) -> None:
             now = datetime.now(UTC)
@@ -161,7 +161,9 @@ class LibraryPayments:
         await asyncio.to_thread(self._write, transaction)
         return reservation
 
-    async def settle(self, reservation: Reservation, results: Sequence[QuickResult], *, hold: Sequence[str]) -> None:
+    async def settle(
+        self, reservation: ReservedRequest, results: Sequence[QuickResult], *, hold: Sequence[str]
+    ) -> None:
         """See Payments."""
 
         def transaction(connection: Connection) -> None:
@@ -173,7 +175,7 @@ class LibraryPayments:
 
         await asyncio.to_thread(self._write, transaction)
 
-    async def fail(self, reservation: Reservation, error: BaseException) -> None:
+    async def fail(self, reservation: ReservedRequest, error: BaseException) -> None:
         """See Payments."""
 
         def transaction(connection: Connection) -> None:
@@ -184,7 +186,7 @@ class LibraryPayments:
 
         await asyncio.to_thread(self._write, transaction)
 
-    async def release(self, reservation: Reservation) -> None:
+    async def release(self, reservation: ReservedRequest) -> None:
         """See Payments."""
         await asyncio.to_thread(self._write, lambda connection: reservations.release(connection, [reservation.id]))
 

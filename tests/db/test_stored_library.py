@@ -22,7 +22,8 @@ from db.counts import VideoCounts
 from db.engine import make_engine, reading, writing
 from db.gallery import FrameFilter
 from db.migrate import check, check_integrity, open_library
-from db.models import DEEP, QUICK, Reservation, Task, Video
+from db.models import DEEP, QUICK, Task, Video
+from db.reservations import Reservation
 from db.runs import ProcessIdentity
 from db.search import search
 from tests.db.conftest import RECREATE

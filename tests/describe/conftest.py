@@ -9,7 +9,7 @@ import pytest
 from enrich.describe.claude.client import may_be_charged
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.ollama.describer import OllamaDescriber
-from enrich.describe.quick.protocol import LabelledImage, Payments, QuickResult, Reservation
+from enrich.describe.quick.protocol import LabelledImage, Payments, QuickResult, ReservedRequest
 from enrich.settings import Settings, load_settings
 from tests.standin import StandIn
 from tests.standin_claude import KEY, ClaudeStandIn
@@ -58,22 +58,24 @@ class FreePayments:
         self.most_usd = 0.0
 
     async def reserve(
-        self, labels: Sequence[str], most_usd: float, *, retry_of: Reservation | None = None
-    ) -> Reservation:
-        reservation = Reservation(f"request {len(self.log)}", most_usd)
+        self, labels: Sequence[str], most_usd: float, *, retry_of: ReservedRequest | None = None
+    ) -> ReservedRequest:
+        reservation = ReservedRequest(f"request {len(self.log)}", most_usd)
         self.most_usd += most_usd
         self.open[reservation.id] = tuple(labels)
         self.log.append(("retried" if retry_of else "reserved", tuple(labels)))
         return reservation
 
-    async def settle(self, reservation: Reservation, results: Sequence[QuickResult], *, hold: Sequence[str]) -> None:
+    async def settle(
+        self, reservation: ReservedRequest, results: Sequence[QuickResult], *, hold: Sequence[str]
+    ) -> None:
         del results, hold
         self.log.append(("settled", self.open.pop(reservation.id)))
 
-    async def fail(self, reservation: Reservation, error: BaseException) -> None:
+    async def fail(self, reservation: ReservedRequest, error: BaseException) -> None:
         self.log.append(("uncertain" if may_be_charged(error) else "released", self.open.pop(reservation.id)))
 
-    async def release(self, reservation: Reservation) -> None:
+    async def release(self, reservation: ReservedRequest) -> None:
         assert reservation.id not in self.open
 
 

@@ -16,7 +16,7 @@ from enrich.describe.claude.client import UNREADABLE, NotFoundError, RequestRefu
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.claude.reply import RequestContext, read_message
 from enrich.describe.claude.request import MAX_BATCH_BYTES, image_weights
-from enrich.describe.quick.protocol import LabelledImage, QuickResult, Reservation
+from enrich.describe.quick.protocol import LabelledImage, QuickResult, ReservedRequest
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -75,7 +75,7 @@ class ClaudeBatches:
     async def submit(
         self,
         parts: Sequence[BatchPart],
-        reservations: Sequence[Reservation],
+        reservations: Sequence[ReservedRequest],
         *,
         context: str = "",
         language: str = "English",

@@ -4,8 +4,8 @@ A request that Claude rejected for now (429, 529, 5xx) was not charged; it is re
 `retry-after`, up to a limit. A request whose connection broke, or that a gateway answered, is not retried, because it
 may have been charged. `may_be_charged` tells the two apart.
 
-A message or a batch can be created with a `Reservation` only, the proof that the most it may cost is set aside in the
-library's budget and that nobody else sends its images. No other module creates any.
+A message or a batch can be created with a `ReservedRequest` only, the proof that the most it may cost is set aside in
+the library's budget and that nobody else sends its images. No other module creates any.
 
 The SDK reads whatever arrives and does not check its types. So responses have a limit of size and of time, and
 `ClaudeClient.call` turns every failure into one of our errors, including those of reading a response.
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
 
-from enrich.describe.quick.protocol import Reservation
+from enrich.describe.quick.protocol import ReservedRequest
 from enrich.errors import (
     AccountError,
     BudgetError,
@@ -242,13 +242,13 @@ class ClaudeClient:
     async def create_message(
         self,
         parameters: Mapping[str, Any],
-        reservation: Reservation,
+        reservation: ReservedRequest,
         read: "Callable[[Message], Result]",
         *,
         model: str,
     ) -> Result:
         """Send a message and return what `read` makes of the reply. Costs money. Raises as `call`."""
-        if not isinstance(reservation, Reservation):
+        if not isinstance(reservation, ReservedRequest):
             raise TypeError("a message needs a reservation")
 
         async def create(sdk: "AsyncAnthropic") -> Result:
@@ -257,7 +257,7 @@ class ClaudeClient:
         return await self._call(create, model=model, is_paid=True)
 
     async def create_batch(
-        self, requests: Sequence[Mapping[str, Any]], reservations: Sequence[Reservation], *, model: str
+        self, requests: Sequence[Mapping[str, Any]], reservations: Sequence[ReservedRequest], *, model: str
     ) -> str:
         """Send a batch and return its id. Costs money. Raises as `call`."""
         if {request["custom_id"] for request in requests} != {reservation.id for reservation in reservations}:

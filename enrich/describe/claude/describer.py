@@ -39,7 +39,7 @@ from enrich.describe.quick.protocol import (
     LabelledImage,
     Payments,
     QuickResult,
-    Reservation,
+    ReservedRequest,
 )
 from enrich.errors import BudgetError, CallFailedError, DescribeError
 from enrich.settings import Settings
@@ -233,8 +233,8 @@ class _Sender:
             await self.payments.release(reservation)
 
     async def _send(
-        self, images: Sequence[LabelledImage], *, holds_missing: bool = False, retry_of: Reservation | None = None
-    ) -> tuple[Reservation, tuple[QuickResult, ...]]:
+        self, images: Sequence[LabelledImage], *, holds_missing: bool = False, retry_of: ReservedRequest | None = None
+    ) -> tuple[ReservedRequest, tuple[QuickResult, ...]]:
         """Send one request. `holds_missing`: images without an answer stay claimed; `retry_of`: that request."""
         client = self.quick.client  # raises early if there is no key
         context, language = self.context, self.language
@@ -258,7 +258,7 @@ class _Sender:
         return reservation, results
 
     async def _retry_missing(
-        self, images: Sequence[LabelledImage], first: Sequence[QuickResult], reservation: Reservation
+        self, images: Sequence[LabelledImage], first: Sequence[QuickResult], reservation: ReservedRequest
     ) -> tuple[QuickResult, ...]:
         results = []
         for image, result in zip(images, first, strict=True):

@@ -63,7 +63,7 @@ class CostEstimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Reservation:
+class ReservedRequest:
     """The most that a request may cost is set aside, and its images are claimed. `id`: of a batch, its custom id."""
 
     id: str
@@ -74,20 +74,22 @@ class Payments(Protocol):
     """Sets money aside for the requests about one video, and records what they cost."""
 
     async def reserve(
-        self, labels: Sequence[str], most_usd: float, *, retry_of: Reservation | None = None
-    ) -> Reservation:
+        self, labels: Sequence[str], most_usd: float, *, retry_of: ReservedRequest | None = None
+    ) -> ReservedRequest:
         """Set money aside for a request and claim its images; `retry_of`: the request after which its image is held.
 
         Raises BudgetError, or ImagesTakenError.
         """
 
-    async def settle(self, reservation: Reservation, results: Sequence[QuickResult], *, hold: Sequence[str]) -> None:
+    async def settle(
+        self, reservation: ReservedRequest, results: Sequence[QuickResult], *, hold: Sequence[str]
+    ) -> None:
         """Save the answers, record the cost and release the rest of the money. `hold`: images that stay claimed."""
 
-    async def fail(self, reservation: Reservation, error: BaseException) -> None:
+    async def fail(self, reservation: ReservedRequest, error: BaseException) -> None:
         """Release the money, or, if the request may have been charged, record its highest price."""
 
-    async def release(self, reservation: Reservation) -> None:
+    async def release(self, reservation: ReservedRequest) -> None:
         """Release the images that are still held."""
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from enrich.describe.claude.batches import LIST_PAGE_SIZE, BatchFound, BatchPart, ClaudeBatches
 from enrich.describe.claude.client import NotFoundError
-from enrich.describe.quick.protocol import Reservation
+from enrich.describe.quick.protocol import ReservedRequest
 from enrich.errors import CallFailedError, HostDownError
 from tests.describe.labelled_images import labelled
 from tests.standin_claude.handler import BATCHES
@@ -25,7 +25,7 @@ def parts(*ids, first=0):
 
 
 def reserved(sent):
-    return [Reservation(name, 1.0) for name in {part.custom_id for part in sent}]
+    return [ReservedRequest(name, 1.0) for name in {part.custom_id for part in sent}]
 
 
 async def submit(batches, sent, **about):
