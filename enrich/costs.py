@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 from db import reservations
 from db.costs import PassCost, VideoCost, spent_since
 from db.engine import reading, writing
+from db.errors import DatabaseReadOnlyError
 from enrich.describe.claude.prices import ModelPrice, PriceList, load_prices
 from enrich.describe.claude.request import (
     EXPECTED_OUTPUT_TOKENS,
@@ -83,8 +84,11 @@ def record_abandoned_requests(engine: Engine) -> int:
     with reading(engine) as connection:
         if not reservations.has_requests(connection):
             return 0
-    with writing(engine) as connection:
-        return reservations.record_abandoned(connection, lambda one: is_abandoned(one, now), SENDER_ENDED)
+    try:
+        with writing(engine) as connection:
+            return reservations.record_abandoned(connection, lambda one: is_abandoned(one, now), SENDER_ENDED)
+    except DatabaseReadOnlyError:  # a library that can only be looked at; the money stays reserved
+        return 0
 
 
 def is_abandoned(request: reservations.OpenRequest, now: datetime) -> bool:

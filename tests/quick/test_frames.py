@@ -135,7 +135,7 @@ def test_interrupted_decoding_ends_at_once_and_is_continued(
         process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     [(first,)] = ask(home, kept)
-    assert first < 30 * LONG_SECONDS  # it did not go on to the end
+    assert first < 30 * LONG_SECONDS / 2  # it did not go on to the end
     assert claude.sent == []
     with running(COMMAND, "quick", "1", "--frames", "8", "--yes") as process:
         out, err = process.communicate(timeout=2 * PATIENCE_SECONDS)
