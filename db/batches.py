@@ -3,6 +3,7 @@
     intent (no batch id) ──record_sent──► sent ──record_part for each part──► finish: done
       └──discard──► deleted: it never arrived, so its frames may be sent again
 
+Its money and its images are reserved (`db.reservations`) from the transaction of the intent until each part is saved.
 The intent is committed before the request is sent and the batch id right after it, so that a process killed in between
 can be told from one that never sent anything. The results of a part and the note that they are saved are committed in
 one transaction: a part is saved exactly once. Every function runs in its caller's transaction; `now` is an argument.
@@ -15,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, true, update
 
-from db import queue
+from db import queue, reservations
 from db.models import QUICK, Task, TaskKind, TaskStatus
 from db.runs import ProcessIdentity
 
@@ -30,7 +31,7 @@ class Batch:
     prompt_version: str
     context: str
     language: str
-    usd: float  # estimate
+    usd: float  # expected
     created_at: str  # ISO 8601, just before sending
     sender: dict[str, Any]  # the sending process: fields of ProcessIdentity
     parts: dict[str, dict[str, int]]
@@ -50,12 +51,12 @@ class Batch:
     @property
     def frame_ids(self) -> list[int]:
         """The frames whose results are not saved yet."""
-        return [frame_of(label) for name, labels in self.parts.items() if name not in self.saved for label in labels]
-
-    @property
-    def pending_usd(self) -> float:
-        """The part of the estimated cost that is not recorded yet."""
-        return self.usd * (1 - len(self.saved) / max(1, len(self.parts)))
+        return [
+            reservations.frame_of(label)
+            for name, labels in self.parts.items()
+            if name not in self.saved
+            for label in labels
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,6 @@ class BatchRow:
     video_id: int
     status: TaskStatus
     batch: Batch
-
-
-def label_of(frame_id: int) -> str:
-    """The label of a frame's image in a request."""
-    return f"F{frame_id}"
-
-
-def frame_of(label: str) -> int:
-    """The frame id of a label."""
-    return int(label.removeprefix("F"))
 
 
 def begin(connection: Connection, video_id: int, batch: Batch, *, not_before: datetime) -> int:
@@ -97,7 +88,7 @@ def hand_over(connection: Connection, task_id: int) -> None:
 
 
 def discard(connection: Connection, task_id: int) -> None:
-    """Delete a batch that never arrived."""
+    """Delete a batch that never arrived. The caller releases what it had reserved."""
     connection.execute(delete(Task).where(Task.id == task_id, Task.kind == TaskKind.BATCH))
 
 
@@ -153,14 +144,10 @@ def batch(connection: Connection, task_id: int) -> BatchRow | None:
 
 
 def known_batch_ids(connection: Connection) -> set[str]:
-    """The ids of all batches of this library."""
+    """The ids of all batches of this library, also of removed videos as long as they are under way."""
+    orphans = {orphan.batch_id for orphan in reservations.orphan_batches(connection)}
     rows = _rows(connection, Task.status.in_(tuple(TaskStatus)), None)  # all statuses, so that ix_tasks_claim is used
-    return {row.batch.batch_id for row in rows if row.batch.batch_id is not None}
-
-
-def pending_usd(connection: Connection) -> float:
-    """The estimated cost of open batches that is not recorded yet, in US dollars."""
-    return sum(row.batch.pending_usd for row in open_batches(connection))
+    return {found for found in (*(row.batch.batch_id for row in rows), *orphans) if found is not None}
 
 
 def _rows(connection: Connection, where: Any, video_ids: Collection[int] | None) -> list[BatchRow]:

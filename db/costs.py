@@ -129,9 +129,12 @@ def model_costs(connection: Connection) -> list[ModelCost]:
     return [ModelCost(*row) for row in rows]
 
 
-def spent_between(connection: Connection, start: datetime, end: datetime) -> float:
-    """US dollars paid from `start` up to, not including, `end`, also for removed videos."""
-    is_paid = and_(Analysis.cost_usd > 0, Analysis.created_at >= start, Analysis.created_at < end)
+def spent_since(connection: Connection, start: datetime) -> float:
+    """US dollars paid for calls sent at `start` or later, also for removed videos.
+
+    There is no end: after the clock was set back, what was paid in its future counts as well.
+    """
+    is_paid = and_(Analysis.cost_usd > 0, Analysis.created_at >= start)
     return float(
         connection.execute(select(func.coalesce(func.sum(Analysis.cost_usd), 0.0)).where(is_paid)).scalar_one()
     )

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
+from db import reservations as _  # noqa: F401  # its table is part of the schema
 from db.counts import recount
 from db.engine import create_private, make_engine, migrating, require_writable, writing
 from db.errors import (
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REVISION", "SchemaError", "check", "check_integrity", "migrate", "open_library"]
 
-REVISION = "0002"  # the schema this version works with: the head of the migrations
+REVISION = "0003"  # the schema this version works with: the head of the migrations
 VERSION_TABLE = "alembic_version"
 MIGRATE_COMMAND = "everyframe migrate"
 NEWER_COMMAND = "pip install --upgrade everyframe"

@@ -296,7 +296,7 @@ class Analysis(Base):
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime]  # of a paid call, when it was sent
     run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
     frame_id: Mapped[int | None] = mapped_column(ForeignKey("frames.id", ondelete="SET NULL"))
     segment_id: Mapped[int | None] = mapped_column(BigInteger)

@@ -7,12 +7,14 @@ caller's transaction.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Connection, Text, case, cast, func, select, update
 
 from db import search, store
 from db.models import QUICK, Analysis, Frame
+from db.reservations import UNCERTAIN, Describing
 from db.search import SOURCE_QUICK
 
 
@@ -54,23 +56,38 @@ def set_key_frames(connection: Connection, video_id: int, frame_ids: Collection[
     connection.execute(frames.where(Frame.id.in_(frame_ids)).values(is_keyframe=True))
 
 
-def answered_frame_ids(
-    connection: Connection, frame_ids: Collection[int], *, describer: str, model: str, prompt_version: str
-) -> dict[int, bool]:
-    """The frames already sent to this describer, model and prompt version, and whether the reply was kept.
+class Sent(StrEnum):
+    """What became of a frame that was sent."""
+
+    ANSWERED = "answered"
+    UNANSWERED = "unanswered"  # the reply said nothing about it
+    UNCERTAIN = "uncertain"  # no reply arrived, and it may have been paid for all the same
+
+
+def sent_frames(connection: Connection, frame_ids: Collection[int], what: Describing) -> dict[int, Sent]:
+    """The frames already sent to this describer, model and prompt version, and what became of them.
 
     Calls that failed at no cost do not count: such a frame may be sent again. Neither do replies whose description was
     discarded, because the image was a wrong one.
     """
     is_counted = case((Analysis.is_kept, Frame.quick_description.is_not(None)), else_=Analysis.cost_usd > 0)
+    is_certain = cast(Analysis.warnings, Text).not_like(f"%{UNCERTAIN}%")
     statement = (
-        select(Analysis.frame_id, func.max(Analysis.is_kept))
+        select(
+            Analysis.frame_id,
+            func.max(case((Analysis.is_kept, 1), else_=0)).label("is_answered"),
+            func.max(case((is_certain, 1), else_=0)).label("is_certain"),
+        )
         .join(Frame, Frame.id == Analysis.frame_id)
-        .where(Analysis.frame_id.in_(frame_ids), Analysis.pass_ == QUICK, Analysis.describer == describer)
-        .where(Analysis.model == model, Analysis.prompt_version == prompt_version, is_counted)
+        .where(Analysis.frame_id.in_(frame_ids), Analysis.pass_ == QUICK, Analysis.describer == what.describer)
+        .where(Analysis.model == what.model, Analysis.prompt_version == what.prompt_version, is_counted)
         .group_by(Analysis.frame_id)
     )
-    return {row[0]: bool(row[1]) for row in connection.execute(statement) if row[0] is not None}
+    return {
+        row.frame_id: Sent.ANSWERED if row.is_answered else Sent.UNANSWERED if row.is_certain else Sent.UNCERTAIN
+        for row in connection.execute(statement)
+        if row.frame_id is not None
+    }
 
 
 def save_quick_description(
@@ -126,8 +143,8 @@ def key_frame_ids(connection: Connection, video_id: int) -> list[int]:
     return list(connection.scalars(key_frames.order_by(Frame.timestamp)))
 
 
-def quick_cost_usd(connection: Connection, frame_ids: Collection[int], *, since: datetime) -> float:
-    """The recorded cost of the quick pass of these frames since a time, in US dollars."""
+def quick_cost_usd(connection: Connection, frame_ids: Collection[int], *, after_call: int) -> float:
+    """The cost of the quick pass of these frames that was recorded after this call, in US dollars."""
     total = select(func.coalesce(func.sum(Analysis.cost_usd), 0.0))
-    wanted = (Analysis.frame_id.in_(frame_ids), Analysis.pass_ == QUICK, Analysis.created_at >= since)
+    wanted = (Analysis.frame_id.in_(frame_ids), Analysis.pass_ == QUICK, Analysis.id > after_call)
     return float(connection.execute(total.where(*wanted)).scalar_one())

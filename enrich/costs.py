@@ -8,14 +8,17 @@ and rows of this module.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from math import ceil
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
-from db.costs import PassCost, VideoCost, spent_between
+from db import reservations
+from db.costs import PassCost, VideoCost, spent_since
+from db.engine import reading, writing
+from db.errors import DatabaseReadOnlyError
 from enrich.describe.claude.prices import ModelPrice, PriceList, load_prices
 from enrich.describe.claude.request import (
     EXPECTED_OUTPUT_TOKENS,
@@ -28,41 +31,71 @@ from enrich.describe.claude.request import (
 from enrich.describe.events import known_events
 from enrich.describe.quick.protocol import LabelledImage
 from enrich.errors import BudgetError
+from enrich.process import is_local, is_process_alive
 from enrich.settings import Settings
 from enrich.wording import format_count, format_duration, format_usd
 
+SENDER_ENDED = "the process that sent it ended before the answer arrived"
+REMOTE_REQUEST_SECONDS = 3600.0  # longer than any request of another machine takes, backoff included
+ROUNDING_USD = 1e-9  # of sums of fractions of a cent
 WATT_SECONDS_PER_KWH = 3_600_000
 WHOLE_NUMBER_RATIO = 10  # larger ratios are shown without decimals
 ALL_VIDEOS = "All videos"
 MIN_ELECTRICITY_COST = 0.001  # in the user's currency; smaller amounts are shown as "under"
 
 
-def month_of(now: datetime) -> tuple[datetime, datetime]:
-    """The start of the current calendar month in local time, and of the next one."""
+def month_start(now: datetime) -> datetime:
+    """The start of the current calendar month in local time."""
     here = now.astimezone()
-    naive = datetime(here.year, here.month, 1)  # noqa: DTZ001  # that day may have had another UTC offset than today
-    following = datetime(here.year + here.month // 12, here.month % 12 + 1, 1)  # noqa: DTZ001
-    return naive.astimezone(), following.astimezone()
+    # That day may have had another UTC offset than today.
+    return datetime(here.year, here.month, 1).astimezone()
 
 
 def spent_this_month(connection: Connection, now: datetime) -> float:
     """US dollars spent since the month began, including removed videos."""
-    return spent_between(connection, *month_of(now))
+    return spent_since(connection, month_start(now))
 
 
-def check_budget(
-    connection: Connection, settings: Settings, usd: float, *, now: datetime, pending_usd: float = 0.0
-) -> None:
-    """Raise BudgetError if this amount exceeds the month's budget. `pending_usd` is in batches, not yet recorded."""
-    spent = spent_this_month(connection, now)
-    left = settings.monthly_budget_usd - spent - pending_usd
-    if usd > left:
-        pending = f" and {format_usd(pending_usd)} is pending in batches" if pending_usd else ""
+def reserved_this_month(connection: Connection, now: datetime) -> float:
+    """The most that the requests and batches under way may cost, of those sent since the month began, in US dollars."""
+    return reservations.open_usd(connection, month_start(now))
+
+
+def check_budget(connection: Connection, settings: Settings, most_usd: float, *, now: datetime) -> None:
+    """Raise BudgetError if the most that something may cost is not within the month's budget.
+
+    Only in the transaction that reserves the money is this a limit: other processes spend too.
+    """
+    if most_usd <= 0:
+        return
+    spent, reserved = spent_this_month(connection, now), reserved_this_month(connection, now)
+    if not most_usd <= settings.monthly_budget_usd - spent - reserved + ROUNDING_USD:
+        pending = f" and up to {format_usd(reserved)} is reserved for requests under way" if reserved else ""
         budget = format_usd(settings.monthly_budget_usd)
         raise BudgetError(
-            f"{format_usd(usd)} exceeds what is left of this month's budget of {budget}: "
+            f"up to {format_usd(most_usd)} exceeds what is left of this month's budget of {budget}: "
             f"{format_usd(spent)} is spent{pending}. Raise it with `everyframe settings set monthly_budget_usd AMOUNT`"
         )
+
+
+def record_abandoned_requests(engine: Engine) -> int:
+    """Record what a killed process may have paid for, at the highest price. Returns how many images that are."""
+    now = datetime.now(UTC)
+    with reading(engine) as connection:
+        if not reservations.has_requests(connection):
+            return 0
+    try:
+        with writing(engine) as connection:
+            return reservations.record_abandoned(connection, lambda one: is_abandoned(one, now), SENDER_ENDED)
+    except DatabaseReadOnlyError:  # a library that can only be looked at; the money stays reserved
+        return 0
+
+
+def is_abandoned(request: reservations.OpenRequest, now: datetime) -> bool:
+    """Whether the process that sent a request is certainly gone, so that no answer to it will be recorded."""
+    if request.sender is not None and is_local(request.sender):
+        return not is_process_alive(request.sender)
+    return abs((now - request.created_at).total_seconds()) > REMOTE_REQUEST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,14 @@ EveryFrameError                 base class
 └── DescribeError               one call to a describer failed
     ├── HostError               the host failed, not the image: never counts as an attempt at the frame
     │   ├── HostDownError       the host is not responding
+    │   │   ├── NotSentError    no connection to Claude, so nothing was sent (in `enrich.describe.claude.client`)
     │   │   └── ConnectionLostError  the connection broke during the call: the host went down, perhaps over the image
     │   └── HostBusyError       the host reports that it is overloaded
+    │       └── GatewayError    a server on the way to Claude failed: the request may have arrived (there too)
     ├── ModelError              the model is missing, is text-only, or would upload images: needs the user, unless only
     │   │                       one frame gets it
     │   └── AccountError        the API key is missing or invalid, or the account is out of credit: needs the user
+    ├── ImagesTakenError        another process is sending these images to Claude (there too)
     ├── CallTimeoutError        no reply in time: counts as an attempt
     └── CallFailedError         the host replied with an error: counts as an attempt
         ├── RunnerCrashedError  the host's model runner ended during the call, perhaps over the image

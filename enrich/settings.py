@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         (), description="your own event types, separated by commas, such as `bouquet toss, baptism`"
     )
     monthly_budget_usd: float = Field(
-        5, ge=0, description="spending limit of the quick pass per calendar month, in US dollars"
+        5, ge=0, allow_inf_nan=False, description="spending limit of the quick pass per calendar month, in US dollars"
     )
     power_watts: float | None = Field(
         None, gt=0, description="power draw of the computer while describing, in watts, to estimate electricity costs"

@@ -4,9 +4,8 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from db.batches import pending_usd
 from db.costs import model_costs, video_costs
-from enrich.costs import compare, spent_this_month
+from enrich.costs import compare, reserved_this_month, spent_this_month
 from enrich.errors import EveryFrameError
 from pages.parts.costs.figures import draw_cards, draw_elsewhere, draw_headline, draw_models, draw_table, draw_videos
 from pages.parts.costs.quick_pass import draw_dialog, draw_panel
@@ -20,8 +19,9 @@ current = settings()
 with reading() as connection:
     videos = video_costs(connection)
     models = model_costs(connection)
-    spent = spent_this_month(connection, datetime.now(UTC))
-    pending = pending_usd(connection)
+    now = datetime.now(UTC)
+    spent = spent_this_month(connection, now)
+    reserved = reserved_this_month(connection, now)
 try:
     comparison = compare(videos, current)
 except EveryFrameError as error:
@@ -30,7 +30,7 @@ except EveryFrameError as error:
     st.stop()
 draw_dialog(current)
 draw_headline(comparison.total)
-draw_cards(comparison.total, spent=spent, pending=pending, current=current)
+draw_cards(comparison.total, spent=spent, reserved=reserved, current=current)
 if not videos:
     st.page_link(LIBRARY, label="Add videos")
     st.stop()

@@ -6,14 +6,18 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import insert
 
+from db import reservations
 from db.engine import writing
 from db.migrate import open_library
 from db.models import Analysis
-from enrich.costs import check_budget, month_of, spent_this_month
-from enrich.errors import BudgetError
+from db.reservations import Describing
+from db.runs import ProcessIdentity
+from enrich.costs import check_budget, month_start, spent_this_month
+from enrich.errors import BudgetError, SettingsError
 from enrich.settings import load_settings
-from tests.db.library import new_call
+from tests.db.library import add, extract, new_call
 
+SENDER = ProcessIdentity("here", 1, 1.0)
 NOW = datetime(2026, 5, 15, 12, tzinfo=UTC)
 
 
@@ -50,33 +54,18 @@ def pay(connection, usd, at):
 
 
 @pytest.mark.parametrize(
-    ("name", "now", "start", "end"),
+    ("name", "now", "start"),
     [
-        ("UTC", NOW, datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)),
-        (
-            "UTC",
-            datetime(2026, 12, 31, 23, 59, tzinfo=UTC),
-            datetime(2026, 12, 1, tzinfo=UTC),
-            datetime(2027, 1, 1, tzinfo=UTC),
-        ),
-        (
-            "Asia/Tokyo",
-            datetime(2026, 5, 31, 16, tzinfo=UTC),
-            datetime(2026, 5, 31, 15, tzinfo=UTC),
-            datetime(2026, 6, 30, 15, tzinfo=UTC),
-        ),
+        ("UTC", NOW, datetime(2026, 5, 1, tzinfo=UTC)),
+        ("UTC", datetime(2026, 12, 31, 23, 59, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)),
+        ("Asia/Tokyo", datetime(2026, 5, 31, 16, tzinfo=UTC), datetime(2026, 5, 31, 15, tzinfo=UTC)),
         # Daylight saving time begins within the month, so its first and last day have different offsets.
-        (
-            "Europe/Berlin",
-            datetime(2026, 3, 30, tzinfo=UTC),
-            datetime(2026, 2, 28, 23, tzinfo=UTC),
-            datetime(2026, 3, 31, 22, tzinfo=UTC),
-        ),
+        ("Europe/Berlin", datetime(2026, 3, 30, tzinfo=UTC), datetime(2026, 2, 28, 23, tzinfo=UTC)),
     ],
 )
-def test_month_is_in_the_users_time_zone(zone, name, now, start, end):
+def test_month_is_in_the_users_time_zone(zone, name, now, start):
     zone(name)
-    assert month_of(now) == (start, end)
+    assert month_start(now) == start
 
 
 def test_budget_allows_what_fits_and_refuses_more(connection, settings, zone):
@@ -86,16 +75,52 @@ def test_budget_allows_what_fits_and_refuses_more(connection, settings, zone):
     assert spent_this_month(connection, NOW) == pytest.approx(0.7)
     check_budget(connection, settings, 0.3, now=NOW)
     with pytest.raises(
-        BudgetError, match=r"\$0.310 exceeds what is left of this month's budget of \$1.00: \$0.700 is spent"
+        BudgetError, match=r"up to \$0.310 exceeds what is left of this month's budget of \$1.00: \$0.700 is spent"
     ):
         check_budget(connection, settings, 0.31, now=NOW)
 
 
-def test_pending_cost_counts(connection, settings, zone):
+def reserve(connection, usd, at, *, request="r"):
+    [frame] = extract(connection, add(connection, f"video-{request}"), 1)
+    what = Describing("claude", "claude-haiku-5-5", "quick-1")
+    shares = {reservations.label_of(frame): usd}
+    reservations.reserve(connection, request, shares, what, sender=SENDER, now=at)
+
+
+def test_reserved_money_counts_until_it_is_released(connection, settings, zone):
     zone("UTC")
-    check_budget(connection, settings, 0.5, now=NOW, pending_usd=0.5)
-    with pytest.raises(BudgetError, match=r"\$0.600 is pending in batches"):
-        check_budget(connection, settings, 0.5, now=NOW, pending_usd=0.6)
+    reserve(connection, 0.6, NOW)
+    with pytest.raises(BudgetError, match=r"\$0.600 is reserved for requests under way"):
+        check_budget(connection, settings, 0.5, now=NOW)
+    reservations.release(connection, ["r"])
+    check_budget(connection, settings, 0.5, now=NOW)
+
+
+def test_cost_counts_in_the_month_in_which_it_was_sent(connection, settings, zone):
+    zone("UTC")
+    last_second = datetime(2026, 5, 31, 23, 59, 59, tzinfo=UTC)
+    reserve(connection, 0.9, last_second)
+    check_budget(connection, settings, 0.9, now=last_second + timedelta(seconds=2))
+    assert reservations.record_uncertain(connection, "r", "killed") == 1  # also when it is recorded in the next one
+    assert spent_this_month(connection, last_second + timedelta(seconds=2)) == 0.0
+    assert spent_this_month(connection, last_second) == pytest.approx(0.9)
+
+
+def test_clock_that_is_set_back_frees_no_money(connection, settings, zone):
+    zone("UTC")
+    pay(connection, 0.5, NOW)
+    reserve(connection, 0.4, NOW)
+    for earlier in (NOW - timedelta(days=40), NOW - timedelta(days=4000)):
+        with pytest.raises(BudgetError):
+            check_budget(connection, settings, 0.2, now=earlier)
+
+
+@pytest.mark.parametrize("amount", ["nan", "inf", "-1", "-0.01", "1e999"])
+def test_budget_that_limits_nothing_is_refused(monkeypatch, tmp_path, amount):
+    monkeypatch.setenv("EVERYFRAME_HOME", str(tmp_path))
+    monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", amount)
+    with pytest.raises(SettingsError, match="EVERYFRAME_MONTHLY_BUDGET_USD"):
+        load_settings()
 
 
 def test_zero_budget_allows_free_work_only(connection, settings):

@@ -22,21 +22,22 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
 
     Shows the costs per video and in total, and what the deep pass would have cost with each Claude model.
     """
-    from db.batches import pending_usd
     from db.costs import model_costs, video_costs
     from db.engine import reading
-    from enrich.costs import as_data, compare, spent_this_month
+    from enrich.costs import as_data, compare, record_abandoned_requests, reserved_this_month, spent_this_month
 
     library = open_library()
     wanted = find_videos(library, videos)
+    record_abandoned_requests(library.engine)
     with reading(library.engine) as connection:
+        now = datetime.now(UTC)
         video_bills = video_costs(connection, wanted)
         models = model_costs(connection)
-        spent = spent_this_month(connection, datetime.now(UTC))
-        promised = pending_usd(connection)
+        spent = spent_this_month(connection, now)
+        reserved = reserved_this_month(connection, now)
     found = compare(video_bills, library.settings)
     if as_json:
-        month = {"spent_usd": spent, "promised_usd": promised, "budget_usd": library.settings.monthly_budget_usd}
+        month = {"spent_usd": spent, "promised_usd": reserved, "budget_usd": library.settings.monthly_budget_usd}
         print_json({**as_data(found), "models": [_model(model) for model in models], "month": month})
         return
     if not video_bills:
@@ -47,7 +48,7 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
     if found.total.deep.frames:
         _print_alternatives(found)
         say()
-    _print_total(found, models if wanted is None else [], library.settings, spent, promised)
+    _print_total(found, models if wanted is None else [], library.settings, spent, reserved)
 
 
 def _print_videos(found: "CostComparison") -> None:
@@ -93,7 +94,7 @@ def _print_alternatives(found: "CostComparison") -> None:
 
 
 def _print_total(
-    found: "CostComparison", models: "list[ModelCost]", settings: "Settings", spent: float, promised: float
+    found: "CostComparison", models: "list[ModelCost]", settings: "Settings", spent: float, reserved: float
 ) -> None:
     from enrich.costs import deep_summary, quick_summary, summary_line
 
@@ -101,7 +102,7 @@ def _print_total(
     say(f"{'Deep pass':<{LABEL_WIDTH}}{deep_summary(found.total)}")
     if removed := sum(model.removed_usd for model in models):
         say(f"{'Removed':<{LABEL_WIDTH}}{format_usd(removed)} for videos that are no longer in the library")
-    waiting = f", plus about {format_usd(promised)} pending in batches" if promised else ""
+    waiting = f", plus up to {format_usd(reserved)} reserved for requests and batches under way" if reserved else ""
     say(f"{'This month':<{LABEL_WIDTH}}{format_usd(spent)} of {format_usd(settings.monthly_budget_usd)}{waiting}")
     if line := summary_line(found.total):
         say()

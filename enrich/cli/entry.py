@@ -1,5 +1,6 @@
 """Commands that change a video's entry in the library: set, relink, remove. They never change the video file."""
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +8,9 @@ from typing import Annotated
 import typer
 
 from enrich.cli.options import AsJson, Video, find_one_video, open_library
-from enrich.cli.output import confirm, print_json, say
+from enrich.cli.output import confirm, print_error, print_json, say
 from enrich.errors import SettingsError
-from enrich.wording import format_count, one_line, printable
+from enrich.wording import format_count, format_usd, one_line, printable
 
 MAX_TITLE_CHARACTERS = 300
 
@@ -83,15 +84,22 @@ def remove(
 ) -> None:
     """Remove a video from the library.
 
-    Deletes its stored images and descriptions. The video file itself is never changed.
+    Deletes its stored images and descriptions. The video file itself is never changed. Batches under way are cancelled;
+    what Claude has processed by then is charged, and stays in `everyframe costs`.
     """
-    from db.engine import writing
+    from db.engine import reading, writing
+    from db.reservations import open_usd_of_video
     from db.store import remove_video
     from enrich.library.images import remove_images
+    from enrich.quick.batches import cancel_orphans
 
     library = open_library()
     row = find_one_video(library, video)
     what = f"{row.title}: {format_count(row.kept, 'image')} and {format_count(row.described, 'description')}"
+    with reading(library.engine) as connection:
+        owed_usd = open_usd_of_video(connection, row.id)
+    if owed_usd:
+        what += f", and requests to Claude under way for up to {format_usd(owed_usd)}"
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise SettingsError(f"pass --yes to delete {what}. The video file is kept")
@@ -99,6 +107,11 @@ def remove(
     with writing(library.engine) as connection:
         remove_video(connection, row.id)
     remove_images(library.settings, row)
+    waiting_for = asyncio.run(cancel_orphans(library)) if owed_usd else []
+    for reason in waiting_for:
+        print_error(
+            f"a batch is not cancelled yet: {reason}. The worker or `everyframe quick --collect` records its cost"
+        )
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path, "kept": row.kept, "described": row.described})
         return

@@ -47,7 +47,8 @@ def quick(
         bool, typer.Option("--again", help="Select and describe key frames again, including paid ones.")
     ] = False,
     unanswered: Annotated[
-        bool, typer.Option("--unanswered", help="Retry key frames that were paid for but got no reply.")
+        bool,
+        typer.Option("--unanswered", help="Send key frames again that were, or may have been, paid without a reply."),
     ] = False,
     estimate: Annotated[bool, typer.Option("--estimate", help="Show the cost without sending anything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
@@ -119,6 +120,7 @@ class _QuickCommand:
         self._describer = (describer, model)
         self._stop = threading.Event()
         self._stopping = asyncio.Event()
+        self._is_sending = False  # to a paid service
 
     async def run(
         self, video_ids: Sequence[int], *, only_estimate: bool, yes: bool, most_usd: float | None = None
@@ -140,7 +142,7 @@ class _QuickCommand:
             if only_estimate:
                 self._say_offer(offer, plans)
                 return 0
-            if most_usd is not None and offer.most_usd > most_usd:
+            if most_usd is not None and not offer.most_usd <= most_usd:
                 raise BudgetError(
                     f"it could cost up to {format_usd(offer.most_usd)}, more than the limit of {format_usd(most_usd)}. "
                     "Nothing was sent. Raise --most-usd, or request a new estimate"
@@ -202,8 +204,7 @@ class _QuickCommand:
         if self._reporter.as_json:
             print_json({**offer.as_data(), "videos": [_planned(plan) for plan in plans]})
             return
-        most = f"; at most {format_usd(offer.most_usd)}" if offer.usd else ""
-        say(f"{offer.text[:1].upper()}{offer.text[1:]}{most}.")
+        say(f"{offer.text[:1].upper()}{offer.text[1:]}.")
         if offer.recipient:
             say(f"Spent this month: {format_usd(offer.spent_usd)} of {format_usd(offer.budget_usd)}.")
         self._say_notes(plans)
@@ -215,7 +216,7 @@ class _QuickCommand:
 
         if not offer.images and not (self._batch and any(plan.pending for plan in plans)):
             self._say_notes(plans)
-            is_open = any(plan.pending or plan.unanswered for plan in plans)
+            is_open = any(plan.pending or plan.unanswered or plan.uncertain or plan.sending for plan in plans)
             text = "Nothing to send." if is_open else "Everything is already described."
             self._reporter.step("done", text, answered=0, usd=0.0, problems=[])
             return 0
@@ -239,6 +240,7 @@ class _QuickCommand:
             text = f"{done:,} of {format_count(offer.images, 'image')}{price}"
             self._reporter.step("asking", text, done=done, pictures=offer.images, usd=result.usd)
 
+        self._is_sending = bool(describer.recipient)
         for plan in plans:
             if result.error is None and not self._stopping.is_set():
                 await run_quick_pass(
@@ -261,6 +263,8 @@ class _QuickCommand:
             problems=[{"label": label, "reason": reason} for label, reason in result.problems.items()],
             error=str(result.error) if result.error else None,
         )
+        if result.taken:
+            self._reporter.step("note", f"{format_count(result.taken, 'image')} described by another process.")
         report_problems(result.problems)
         if result.error is not None:
             print_error(
@@ -271,17 +275,25 @@ class _QuickCommand:
         return 1 if result.error is not None or result.problems else 0
 
     async def _run_batch(self, describer: "ClaudeQuick", plans: "Sequence[QuickPlan]") -> int:
+        from enrich.describe.claude.client import ImagesTakenError
         from enrich.quick.batches import send_batch
 
         for plan in plans:
             if plan.to_ask and not self._stopping.is_set():
-                task_id = await send_batch(self._library, describer, plan)
+                try:
+                    task_id = await send_batch(self._library, describer, plan)
+                except ImagesTakenError as error:
+                    self._reporter.step("note", f"{one_line(plan.title)}: {error}.")
+                    continue
                 text = f"{format_count(len(plan.to_ask), 'image')} of {one_line(plan.title)} sent as a batch."
                 self._reporter.step("sent", text, video_id=plan.video.id, task_id=task_id, pictures=len(plan.to_ask))
         video_ids = [plan.video.id for plan in plans]
         return await collect_batches(self._library, self._reporter, video_ids, stopping=self._stopping)
 
     def _interrupt(self) -> None:
+        if self._is_sending:
+            text = "Finishing the requests in flight, which are paid for. Press Ctrl-C again to end at once."
+            self._reporter.step("stopping", text)
         self._stop.set()
         self._stopping.set()
 
@@ -295,6 +307,9 @@ def _planned(plan: "QuickPlan") -> dict[str, Any]:
         "answered": plan.answered,
         "unanswered": plan.unanswered,
         "on_the_way": plan.pending,
+        "uncertain": plan.uncertain,
+        "uncertain_usd": plan.uncertain_usd,
+        "sending": plan.sending,
         "usd": plan.estimate.usd if plan.to_ask else 0.0,
     }
 
@@ -306,6 +321,14 @@ def _notes(plans: "Sequence[QuickPlan]") -> list[str]:
         lines.append(f"{format_count(answered, 'image')} already described. Describe again with --again.")
     if unanswered := sum(plan.unanswered for plan in plans):
         lines.append(f"{format_count(unanswered, 'image')} paid for but without a reply. Retry with --unanswered.")
+    if uncertain := sum(plan.uncertain for plan in plans):
+        most_usd = sum(plan.uncertain_usd for plan in plans)
+        lines.append(
+            f"{format_count(uncertain, 'image')} may have been paid for without an answer arriving. Sending "
+            f"{'it' if uncertain == 1 else 'them'} again may cost up to {format_usd(most_usd)}: pass --unanswered."
+        )
+    if sending := sum(plan.sending for plan in plans):
+        lines.append(f"{format_count(sending, 'image')} being described by another process.")
     if waiting := sum(plan.pending for plan in plans):
         lines.append(f"{format_count(waiting, 'image')} pending in a batch.")
     return lines

@@ -5,7 +5,6 @@ Waiting may be interrupted at any time: the batch stays pending, and the worker 
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from enrich.cli.output import INTERRUPTED, interruptible, print_error, print_json_line, say
@@ -62,7 +61,8 @@ async def collect_batches(
     from db import batches, queue
     from db.engine import reading, writing
     from db.models import TaskKind
-    from enrich.quick.batches import collect_batch
+    from db.reservations import last_call_id
+    from enrich.quick.batches import collect_batch, collect_orphans
 
     stopping = stopping or asyncio.Event()
 
@@ -72,9 +72,12 @@ async def collect_batches(
 
     followed = {row.task_id for row in opened()}
     frames = {frame_id for row in opened() for frame_id in row.batch.frame_ids}
-    started_at = datetime.now(UTC)
     with writing(library.engine) as connection:
+        after_call = last_call_id(connection)
         queue.make_due(connection, kind=TaskKind.BATCH, video_ids=video_ids)
+    if video_ids is None:
+        for reason in await collect_orphans(library):
+            reporter.step("note", f"A batch of a removed video is not finished: {reason}.")
     with interruptible(stopping.set):
         while (rows := opened()) and not stopping.is_set():
             collected = await collect_batch(library, video_ids=video_ids, on_wait=reporter.waiting)
@@ -87,7 +90,7 @@ async def collect_batches(
             if collected.waiting_for is not None:
                 reporter.waiting(collected.waiting_for)
         followed |= {row.task_id for row in rows}
-    return _report_collected(library, reporter, sorted(followed), frames, started_at, is_finished=not rows)
+    return _report_collected(library, reporter, sorted(followed), frames, after_call, is_finished=not rows)
 
 
 def _report_collected(
@@ -95,7 +98,7 @@ def _report_collected(
     reporter: Reporter,
     task_ids: Sequence[int],
     frames: set[int],
-    started_at: datetime,
+    after_call: int,
     *,
     is_finished: bool,
 ) -> int:
@@ -104,7 +107,7 @@ def _report_collected(
 
     with reading(library.engine) as connection:
         found = [row for task_id in task_ids if (row := batches.batch(connection, task_id)) is not None]
-        usd = quick.quick_cost_usd(connection, frames, since=started_at)
+        usd = quick.quick_cost_usd(connection, frames, after_call=after_call)
     lost = len(task_ids) - len(found)
     problems = {label: reason for row in found for label, reason in row.batch.problems.items()}
     saved = sum(len(labels) for row in found for name, labels in row.batch.parts.items() if name in row.batch.saved)

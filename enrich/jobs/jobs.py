@@ -39,6 +39,7 @@ DESCRIPTION = "job.json"
 STOP_ERROR = "stop-error.txt"  # why the job could not be stopped
 MAX_FINISHED_JOBS = 20
 TERMINATE_SECONDS = 5.0  # between SIGTERM and SIGKILL
+REQUEST_SECONDS = 60.0  # the same for a quick pass: its requests in flight are paid for, so it finishes them
 KILL_SECONDS = 5.0  # after SIGKILL; an unresponsive disk delays even that
 POLL_SECONDS = 0.05
 MAX_OUTPUT_BYTES = 1_000_000  # read from the end of a job's output
@@ -117,7 +118,7 @@ def stop_job(settings: Settings, job_id: str) -> bool:
     folder = _folder(settings, job_id)
     description = _read_description(folder) if folder is not None else None
     process = _process(description) if description is not None else None
-    if process is None:
+    if description is None or process is None:
         return False
     try:
         found = find_process(process)
@@ -125,7 +126,7 @@ def stop_job(settings: Settings, job_id: str) -> bool:
             return False
         processes = [*found.children(recursive=True), found]  # the wrapper that records the exit code is last
         found.terminate()  # on Windows this kills it at once; its command is killed below
-        left = _wait_for(processes, TERMINATE_SECONDS)
+        left = _wait_for(processes, REQUEST_SECONDS if description["kind"] == "quick" else TERMINATE_SECONDS)
         for one in left:
             if _wait_for([one], KILL_SECONDS if one is found else 0.0):  # the wrapper ends when its command has ended
                 with contextlib.suppress(psutil.NoSuchProcess):

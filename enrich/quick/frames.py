@@ -1,10 +1,11 @@
 """Ensures that a video has kept frames to choose key frames from, within seconds, by skimming it.
 
-Works beside a running worker: a task that the worker has claimed is waited for, an unclaimed one is claimed and done
-here, with the same rows as a result. A video is decoded completely only if it is too short to skim or is not
-seekable.
+Works beside a running worker: a task that the worker has claimed is waited for, for a limited time, an unclaimed one is
+claimed and done here, with the same rows as a result. A video is decoded completely only if it is too short to skim or
+is not seekable. Setting `stop` ends every step within a second; the task is then released, and continues where it was.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from db import extraction, queries, queue
+from db import extraction, queries, queue, quick
 from db.engine import reading, writing
 from db.errors import StorageError
 from db.models import DEEP, EXTRACTION_ENDED, TaskKind, TaskStatus
@@ -27,7 +28,7 @@ from enrich.worker.skim_task import skim_video
 
 FRAMES_PER_KEY_FRAME = 2  # frames to skim for each key frame wanted
 FAST_SKIM_SECONDS = 12.0  # if the skim took less, the video is skimmed a second time, in more places
-SKIM_TIMEOUT_SECONDS = 60.0  # for a skim that another process has claimed
+OTHERS_SECONDS = 60.0  # for a task that another process has claimed
 POLL_SECONDS = 0.2
 
 
@@ -59,13 +60,24 @@ def ensure_frames(
             if is_due:
                 _skim(library, video_id, stop)
         video = _video(library, video_id)
-    if not video.kept and not stop.is_set():
+    if not _has_spread_frames(library, video) and not stop.is_set():
         on_step(f"decoding {one_line(video.title)}")
         _decode(library, video_id, stop)
         video = _video(library, video_id)
     if not video.kept and not stop.is_set():
+        if (_state(library, video_id, TaskKind.EXTRACT) or (None,))[0] is TaskStatus.DOING:
+            raise VideoError(f"another process is decoding {video.path}, which has no frames yet: try again later")
         raise VideoError(video.error or f"no frame of {video.path} can be decoded: check that the file plays")
     return video
+
+
+def _has_spread_frames(library: Library, video: VideoRow) -> bool:
+    """Whether there are frames of more than the beginning: an interrupted decode without a skim left only those."""
+    with reading(library.engine) as connection:
+        if extraction.unplaced_frames(connection, video.id):  # found by seeking
+            return True
+        timestamps = [row.timestamp for row in quick.candidates(connection, video.id)]
+    return bool(timestamps) and max(timestamps) >= (video.duration or math.inf) / 2
 
 
 def _skim(library: Library, video_id: int, stop: threading.Event) -> None:
@@ -74,21 +86,31 @@ def _skim(library: Library, video_id: int, stop: threading.Event) -> None:
     def work(task: queue.ClaimedTask) -> None:
         skim_video(library, task, passes=(DEEP,), stop=stop, on_frames=lambda: None)
 
-    end = time.monotonic() + SKIM_TIMEOUT_SECONDS
-    _until_done(library, video_id, TaskKind.SKIM, work, is_over=lambda: stop.is_set() or time.monotonic() >= end)
+    _until_done(library, video_id, TaskKind.SKIM, work, stop)
 
 
 def _decode(library: Library, video_id: int, stop: threading.Event) -> None:
     """Decode the video completely, or wait for the process that does."""
 
-    def begun(progress: ExtractionProgress) -> None:
-        if stop.is_set():
-            progress.extraction.close()
-
     def work(task: queue.ClaimedTask) -> None:
-        extract_video(library, task, passes=(DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
+        has_ended = threading.Event()
 
-    _until_done(library, video_id, TaskKind.EXTRACT, work, is_over=stop.is_set)
+        def close_when_stopped(progress: ExtractionProgress) -> None:
+            """Runs in its own thread: decoding does not look at `stop`."""
+            while not has_ended.is_set():
+                if stop.wait(POLL_SECONDS):
+                    progress.extraction.close()
+                    return
+
+        def begun(progress: ExtractionProgress) -> None:
+            threading.Thread(target=close_when_stopped, args=[progress], name="everyframe-quick-stop").start()
+
+        try:
+            extract_video(library, task, passes=(DEEP,), stop=stop, on_begin=begun, on_frames=lambda: None)
+        finally:
+            has_ended.set()
+
+    _until_done(library, video_id, TaskKind.EXTRACT, work, stop)
 
 
 def _until_done(
@@ -96,11 +118,11 @@ def _until_done(
     video_id: int,
     kind: TaskKind,
     work: Callable[[queue.ClaimedTask], None],
-    *,
-    is_over: Callable[[], bool],
+    stop: threading.Event,
 ) -> None:
-    """Do a task, or wait for the process that has claimed it. Raises VideoError with the reason if it cannot run."""
-    while not is_over():
+    """Do a task, or wait OTHERS_SECONDS for the process that has claimed it. Raises VideoError if it cannot run."""
+    end = time.monotonic() + OTHERS_SECONDS
+    while not stop.is_set():
         status, reason = _state(library, video_id, kind) or (TaskStatus.DONE, None)
         if status in (TaskStatus.DONE, TaskStatus.FAILED):
             return
@@ -108,7 +130,9 @@ def _until_done(
         if task is None:
             if status is TaskStatus.TODO and reason is not None:
                 raise VideoError(reason)
-            time.sleep(POLL_SECONDS)
+            if time.monotonic() >= end:
+                return
+            stop.wait(POLL_SECONDS)
             continue
         try:
             with LeaseRenewal(library.engine, [task]):

@@ -1,15 +1,18 @@
 """The plan of a quick pass over a video (key frames, images to send, cost), and the offer shown before sending."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from db import batches, queries, quick
+from db import queries, quick, reservations
 from db.engine import reading, writing
 from db.queries import FrameRow, VideoRow
-from enrich.costs import check_budget, spent_this_month
+from db.quick import Sent
+from db.reservations import Describing
+from enrich.costs import check_budget, record_abandoned_requests, spent_this_month
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.quick.protocol import CostEstimate, LabelledImage, QuickDescriber
 from enrich.errors import BudgetError, DescribeError, ModelError, SettingsError
@@ -32,6 +35,10 @@ class QuickPlan:
     unanswered: int  # key frames that were sent and paid for, but got no answer
     pending: int  # key frames in batches under way
     estimate: CostEstimate
+    uncertain: int = 0  # key frames that may have been paid for without an answer arriving
+    uncertain_usd: float = 0.0  # the most that sending these again may cost
+    sending: int = 0  # key frames in requests of other processes
+    after_call: int = 0  # the last recorded call when this was planned
 
     @property
     def title(self) -> str:
@@ -51,42 +58,49 @@ def make_plan(
     """Choose and mark a video's key frames, and decide which of them to describe.
 
     Existing key frames are kept, so that nothing is paid for twice when more of the video is decoded. `again` chooses
-    new ones and describes all of them. `retry_unanswered` also describes those that got no answer.
-    Raises VideoError if an image cannot be loaded.
+    new ones and describes all of them. `retry_unanswered` also describes those that got no answer, or may have been
+    paid for without one. Raises VideoError if an image cannot be loaded.
     """
     frames = _key_frames(library, video, key_frames, keep_marked=not again)
+    record_abandoned_requests(library.engine)
+    what = describing(describer)
     with reading(library.engine) as connection:
-        before = quick.answered_frame_ids(
-            connection,
-            frames,
-            describer=describer.name,
-            model=describer.model,
-            prompt_version=describer.prompt_version,
-        )
-        sent = {
-            frame_id
-            for row in batches.open_batches(connection, [video.id])
-            if (row.batch.model, row.batch.prompt_version) == (describer.model, describer.prompt_version)
-            for frame_id in row.batch.frame_ids
-        }
+        after_call = reservations.last_call_id(connection)
+        sent = quick.sent_frames(connection, frames, what)
+        pending = reservations.pending_frames(connection, frames, what)
     if again:
-        before = {}
+        sent = {}
     elif retry_unanswered:
-        before = {frame_id: has_answer for frame_id, has_answer in before.items() if has_answer}
-    to_ask = tuple(
-        LabelledImage(batches.label_of(frame.id), load_image(library.settings, video, frame), frame.timestamp)
-        for frame in frames.values()
-        if frame.id not in before and frame.id not in sent
-    )
+        sent = {frame_id: state for frame_id, state in sent.items() if state is Sent.ANSWERED}
+
+    def images(wanted: Callable[[int], bool]) -> tuple[LabelledImage, ...]:
+        return tuple(
+            LabelledImage(reservations.label_of(frame.id), load_image(library.settings, video, frame), frame.timestamp)
+            for frame in frames.values()
+            if wanted(frame.id)
+        )
+
+    to_ask = images(lambda frame_id: frame_id not in sent and frame_id not in pending)
+    uncertain = images(lambda frame_id: sent.get(frame_id) is Sent.UNCERTAIN and frame_id not in pending)
+    states = Counter(sent.values())
     return QuickPlan(
         video=video,
         frames=frames,
         to_ask=to_ask,
-        answered=sum(before.values()),
-        unanswered=len(before) - sum(before.values()),
-        pending=len(sent & frames.keys()),
+        answered=states[Sent.ANSWERED],
+        unanswered=states[Sent.UNANSWERED],
+        pending=sum(pending.values()),
         estimate=estimate_cost(library, describer, video, to_ask, batch=batch),
+        uncertain=len(uncertain),
+        uncertain_usd=estimate_cost(library, describer, video, uncertain, batch=batch).most_usd if uncertain else 0.0,
+        sending=sum(not is_batch for is_batch in pending.values()),
+        after_call=after_call,
     )
+
+
+def describing(describer: QuickDescriber) -> Describing:
+    """What images are sent to, as it is recorded."""
+    return Describing(describer.name, describer.model, describer.prompt_version)
 
 
 def estimate_cost(
@@ -183,13 +197,12 @@ async def make_offer(
     except (ModelError, SettingsError) as error:
         problem = str(error)
     usd = sum(plan.estimate.usd for plan in found if plan.to_ask)
+    most_usd = sum(plan.estimate.most_usd for plan in found if plan.to_ask)
     now = datetime.now(UTC)
     with reading(library.engine) as connection:
         spent = spent_this_month(connection, now)
-        pending_usd = batches.pending_usd(connection)
         try:
-            if usd:
-                check_budget(connection, library.settings, usd, now=now, pending_usd=pending_usd)
+            check_budget(connection, library.settings, most_usd, now=now)
         except BudgetError as error:
             problem = problem or str(error)
     offer = Offer(
@@ -201,17 +214,17 @@ async def make_offer(
         requests=sum(plan.estimate.requests for plan in found if plan.to_ask),
         input_tokens=sum(plan.estimate.input_tokens for plan in found if plan.to_ask),
         usd=usd,
-        most_usd=sum(plan.estimate.most_usd for plan in found if plan.to_ask),
+        most_usd=most_usd,
         is_counted=is_counted,
         spent_usd=spent,
         budget_usd=library.settings.monthly_budget_usd,
-        text=_text(describer, found, usd, batch=batch),
+        text=_text(describer, found, usd, most_usd, batch=batch),
         problem=problem,
     )
     return offer, found
 
 
-def _text(describer: QuickDescriber, plans: Sequence[QuickPlan], usd: float, *, batch: bool) -> str:
+def _text(describer: QuickDescriber, plans: Sequence[QuickPlan], usd: float, most_usd: float, *, batch: bool) -> str:
     """What is sent to whom at what cost, in one sentence without a full stop."""
     open_plans = [plan for plan in plans if plan.to_ask]
     if not open_plans:
@@ -225,5 +238,5 @@ def _text(describer: QuickDescriber, plans: Sequence[QuickPlan], usd: float, *, 
     as_batch = ", as a batch that takes up to a day" if batch else ""
     return (
         f"{frames} of {videos} will be sent to {describer.recipient}, model {describer.model}{as_batch}, "
-        f"for about {format_usd(usd)}"
+        f"for about {format_usd(usd)}, at most {format_usd(most_usd)}"
     )

@@ -1,51 +1,65 @@
 """Runs a quick pass: several requests in flight, each answer saved as it arrives.
 
-However it ends, every received answer is saved; at most the requests in flight are lost. Before each request the
-monthly budget is checked again, because other processes spend too. It ends early with the first error that the next
-request would meet as well.
+However it ends, every received answer is saved. The most that a request to a paid service may cost is set aside before
+it is sent, in the transaction that checks the monthly budget and claims its images. A request in flight that is lost
+may have been paid for: it is recorded as if it was, and its images are not sent again unless the user agrees. It ends
+early with the first error that the next request would meet as well.
 """
 
 import asyncio
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from db import batches, quick, store
-from db.engine import reading, writing
+from db import quick, reservations, store
+from db.engine import writing
 from db.errors import StorageError
 from db.models import QUICK
 from db.queries import FrameRow
+from db.reservations import Describing, frame_of
 from enrich.costs import check_budget
 from enrich.describe.baseline import LIVELY
+from enrich.describe.claude.client import UNREADABLE, ImagesTakenError, may_be_charged
 from enrich.describe.describer import Answer, Description, Problem
 from enrich.describe.events import OTHER
-from enrich.describe.quick.protocol import MAX_EXCITEMENT, LabelledImage, QuickDescriber, QuickResult
+from enrich.describe.quick.protocol import MAX_EXCITEMENT, LabelledImage, QuickDescriber, QuickResult, ReservedRequest
 from enrich.errors import BudgetError, CallFailedError, CallTimeoutError, DescribeError, EveryFrameError
 from enrich.library.library import Library
 from enrich.library.records import call_records, searchable_text
-from enrich.quick.plan import QuickPlan, estimate_cost
+from enrich.process import this_process
+from enrich.quick.plan import QuickPlan, describing
 from enrich.worker import database_thread
 from enrich.worker.database_thread import Outage
 
 MAX_CONCURRENT_REQUESTS = 4  # to Claude; fifty images are five requests
 MAX_FAILURES = 2  # consecutive failed requests before the run ends
 NO_ANSWER = "the describer gave no answer for this frame"
+IN_FLIGHT = "the request was interrupted"
+Result = TypeVar("Result")
 
 
 def save_results(
-    connection: Connection, results: Sequence[QuickResult], frames: Mapping[int, FrameRow], *, now: datetime
+    connection: Connection,
+    results: Sequence[QuickResult],
+    frames: Mapping[int, FrameRow],
+    *,
+    frame_ids: Mapping[str, int | None] | None = None,
+    now: datetime,
 ) -> dict[str, str]:
     """Save a request's answers and record its calls. Returns the reasons of images without an answer, by label.
 
-    `frames` are needed only for a describer that measures. The cost of a deleted frame is recorded all the same.
+    `frames` are needed only for a describer that measures. `frame_ids`: by label, None for a frame that was removed
+    after it was sent; its cost is recorded all the same. `now` is, for a paid request, when it was sent.
     """
     problems = {}
     for result in results:
-        frame_id = batches.frame_of(result.label)
+        frame_id = frame_of(result.label) if frame_ids is None else frame_ids.get(result.label)
         quick_answer = result.answer
         answer = Answer(
             description=None if quick_answer is None else Description(quick_answer.description, quick_answer.tags),
@@ -54,7 +68,7 @@ def save_results(
             unverified_names=_unverified_names(result),
         )
         calls = call_records(answer)
-        if quick_answer is None or answer.description is None:
+        if quick_answer is None or answer.description is None or frame_id is None:
             problems[result.label] = result.problem or NO_ANSWER
             store.record_calls(connection, frame_id, calls, pass_=QUICK, now=now)
             continue
@@ -94,11 +108,12 @@ class QuickRunResult:
     """The totals of a quick pass so far, over one or several videos."""
 
     answered: int = 0
-    problems: dict[str, str] = field(default_factory=dict)  # by label: why there is no answer
+    taken: int = 0  # images that another process describes, or has described meanwhile
     usd: float = 0.0
     prompt_tokens: int = 0
     output_tokens: int = 0
-    error: EveryFrameError | None = None  # that ended the pass
+    problems: dict[str, str] = field(default_factory=dict)  # by label: why an image was not described
+    error: EveryFrameError | None = None  # what ended the run early
 
     def count(self, results: Sequence[QuickResult]) -> None:
         """Add a request's results and cost."""
@@ -107,6 +122,132 @@ class QuickRunResult:
         self.usd += sum(call.cost_usd for call in calls)
         self.prompt_tokens += sum(call.prompt_tokens or 0 for call in calls)
         self.output_tokens += sum(call.output_tokens or 0 for call in calls)
+
+
+class LibraryPayments:
+    """Payments for the requests about one video, on the library's database: see `db.reservations`.
+
+    A database that is locked or full is retried, because what is recorded has cost money.
+    """
+
+    def __init__(self, library: Library, what: Describing, *, after_call: int, stop: asyncio.Event) -> None:
+        """`after_call`: the last recorded call when the user agreed to what is sent."""
+        self._library = library
+        self._what = what
+        self._after_call = after_call
+        self._stop = stop
+
+    async def reserve(
+        self, labels: Sequence[str], most_usd: float, *, retry_of: ReservedRequest | None = None
+    ) -> ReservedRequest:
+        """See Payments."""
+        reservation = ReservedRequest(secrets.token_hex(8), most_usd)
+
+        def transaction(connection: Connection) -> None:
+            now = datetime.now(UTC)
+            if retry_of is not None:
+                check_budget(connection, self._library.settings, most_usd, now=now)
+                [label] = labels
+                is_held = reservations.reserve_again(
+                    connection, retry_of.id, label, most_usd, new_request=reservation.id, now=now
+                )
+                if not is_held:  # removed
+                    raise ImagesTakenError(labels)
+                return
+            reserve_requests(
+                connection, self._library, {reservation.id: (labels, most_usd)}, self._what, self._after_call, now=now
+            )
+
+        await asyncio.to_thread(self._write, transaction)
+        return reservation
+
+    async def settle(
+        self, reservation: ReservedRequest, results: Sequence[QuickResult], *, hold: Sequence[str]
+    ) -> None:
+        """See Payments."""
+
+        def transaction(connection: Connection) -> None:
+            sent = reservations.open_request(connection, reservation.id)
+            frame_ids = sent.frame_ids if sent is not None else None  # None: it was taken for abandoned
+            now = sent.created_at if sent is not None else datetime.now(UTC)
+            save_results(connection, results, {}, frame_ids=frame_ids, now=now)
+            reservations.hold(connection, reservation.id, hold)
+
+        await asyncio.to_thread(self._write, transaction)
+
+    async def fail(self, reservation: ReservedRequest, error: BaseException) -> None:
+        """See Payments."""
+
+        def transaction(connection: Connection) -> None:
+            if may_be_charged(error):
+                reservations.record_uncertain(connection, reservation.id, str(error) or IN_FLIGHT)
+            else:
+                reservations.release(connection, [reservation.id])
+
+        await asyncio.to_thread(self._write, transaction)
+
+    async def release(self, reservation: ReservedRequest) -> None:
+        """See Payments."""
+        await asyncio.to_thread(self._write, lambda connection: reservations.release(connection, [reservation.id]))
+
+    def save(self, results: Sequence[QuickResult], frames: Mapping[int, FrameRow]) -> dict[str, str]:
+        """Save the answers of a describer that costs nothing. Returns as `save_results`."""
+        return self._write(lambda connection: save_results(connection, results, frames, now=datetime.now(UTC)))
+
+    def _write(self, transaction: Callable[[Connection], Result]) -> Result:
+        """Run a transaction until the database takes it, or is to stop waiting for it."""
+        waiting = Outage()
+        while True:
+            try:
+                with writing(self._library.engine) as connection:
+                    return transaction(connection)
+            except StorageError as error:
+                if self._stop.is_set():
+                    waiting.stop()
+                waiting.failed("answers", error)
+            time.sleep(database_thread.RETRY_SECONDS)
+
+
+def reserve_requests(
+    connection: Connection,
+    library: Library,
+    requests: Mapping[str, tuple[Sequence[str], float]],
+    what: Describing,
+    after_call: int,
+    *,
+    now: datetime,
+    task_id: int | None = None,
+) -> None:
+    """Set money aside for requests: by id, the labels of their images and the most they may cost. In one transaction.
+
+    Raises ImagesTakenError if some of the images must not be sent, or BudgetError.
+    """
+    labels = [label for images, _ in requests.values() for label in images]
+    if taken := reservations.taken_labels(connection, labels, what, after_call=after_call):
+        raise ImagesTakenError(taken)
+    check_budget(connection, library.settings, sum(usd for _, usd in requests.values()), now=now)
+    sender = this_process()
+    for request, (images, usd) in requests.items():
+        shares = dict.fromkeys(images, usd / len(images))
+        reservations.reserve(connection, request, shares, what, sender=sender, now=now, task_id=task_id)
+
+
+def settle_part(connection: Connection, custom_id: str, results: Sequence[QuickResult], prompt_version: str) -> None:
+    """Save the answers of a batch's request, and record its cost instead of its reservation. Once.
+
+    `prompt_version`: the one that was current when it was sent.
+    """
+    sent = reservations.open_request(connection, custom_id)
+    if sent is None:
+        return
+    if any(one.problem == UNREADABLE for one in results):
+        reservations.record_uncertain(connection, custom_id, UNREADABLE)
+        return
+    found = [
+        replace(one, calls=tuple(replace(call, prompt_version=prompt_version) for call in one.calls)) for one in results
+    ]
+    save_results(connection, found, {}, frame_ids=sent.frame_ids, now=sent.created_at)
+    reservations.release(connection, [custom_id])
 
 
 async def run_quick_pass(
@@ -121,7 +262,8 @@ async def run_quick_pass(
     """Describe a plan's images and add to `totals`. Once `stop` is set, only the requests in flight are finished."""
     concurrency = MAX_CONCURRENT_REQUESTS if describer.recipient else library.settings.concurrency
     parts = iter(describer.parts(plan.to_ask))
-    run = _QuickRun(library, describer, plan, totals, stop, on_answers)
+    payments = LibraryPayments(library, describing(describer), after_call=plan.after_call, stop=stop)
+    run = _QuickRun(library, describer, payments, plan, totals, stop, on_answers)
     await asyncio.gather(*(run.work(parts) for _ in range(concurrency)))
 
 
@@ -131,6 +273,7 @@ class _QuickRun:
 
     library: Library
     describer: QuickDescriber
+    payments: LibraryPayments
     plan: QuickPlan
     totals: QuickRunResult
     stop: asyncio.Event
@@ -143,7 +286,6 @@ class _QuickRun:
             if self.stop.is_set() or self.totals.error is not None:
                 return
             try:
-                await asyncio.to_thread(self._require_budget, part)
                 results = await self._ask(part)
             except (CallTimeoutError, CallFailedError) as error:
                 self.totals.problems |= {image.label: str(error) for image in part}
@@ -155,34 +297,24 @@ class _QuickRun:
             else:
                 self.failures = 0
                 self.totals.count(results)
-                self.totals.problems |= await asyncio.to_thread(self._save, results)
+                problems = {one.label: one.problem or NO_ANSWER for one in results if one.answer is None}
+                if not self.describer.recipient:
+                    problems = await asyncio.to_thread(self.payments.save, results, self.plan.frames)
+                self.totals.problems |= problems
             self.on_answers()
 
     async def _ask(self, part: tuple[LabelledImage, ...]) -> tuple[QuickResult, ...]:
-        settings = self.library.settings
-        return await self.describer.ask(part, context=self.plan.video.context, language=settings.language)
+        """The results of a part, without the images that another process is describing."""
+        about = {"context": self.plan.video.context, "language": self.library.settings.language}
+        while part:
+            try:
+                return await self.describer.ask(part, self.payments, **about)
+            except ImagesTakenError as error:
+                left = tuple(image for image in part if image.label not in error.labels)
+                self.totals.taken += len(part) - len(left)
+                part = left
+        return ()
 
     def _end(self, error: EveryFrameError) -> None:
         if self.totals.error is None:
             self.totals.error = error
-
-    def _require_budget(self, part: Sequence[LabelledImage]) -> None:
-        if not self.describer.recipient:
-            return
-        usd = estimate_cost(self.library, self.describer, self.plan.video, part, batch=False).usd
-        with reading(self.library.engine) as connection:
-            pending_usd = batches.pending_usd(connection)
-            check_budget(connection, self.library.settings, usd, now=datetime.now(UTC), pending_usd=pending_usd)
-
-    def _save(self, results: Sequence[QuickResult]) -> dict[str, str]:
-        """Save answers, which may have cost money: a locked database or a full disk is retried."""
-        waiting = Outage()
-        while True:
-            try:
-                with writing(self.library.engine) as connection:
-                    return save_results(connection, results, self.plan.frames, now=datetime.now(UTC))
-            except StorageError as error:
-                if self.stop.is_set():
-                    waiting.stop()
-                waiting.failed("answers", error)
-            time.sleep(database_thread.RETRY_SECONDS)

@@ -137,7 +137,7 @@ def test_monthly_budget_stops_before_sending(cli, video, claude, monkeypatch):
 
 def test_monthly_budget_counts_earlier_spending(cli, video, claude, monkeypatch):
     offer = cli("quick", "moments", "--estimate", "--json").json
-    monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(offer["usd"] * 1.05))
+    monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(offer["most_usd"] * 1.05))
     assert cli("quick", "moments", "--yes").code == 0
     claude.forget()
     cli("quick", "moments", "--again", "--yes").refused("budget")

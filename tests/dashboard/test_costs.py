@@ -53,11 +53,11 @@ def record_quick_pass(home, video_id, *, frames=4, usd=0.0002):
 def quotes(monkeypatch):
     """A fake `quick --estimate`: its answer, the commands it got, and the jobs that were started."""
     steps = [{"step": "looking", "text": "Looking at party …"}, {"step": "planned", "pictures": 50, "usd": 0.01}]
-    asked = SimpleNamespace(answer=CommandResult(0, [*steps, ESTIMATE], ""), words=[], jobs=[])
+    asked = SimpleNamespace(answer=CommandResult(0, [*steps, ESTIMATE], ""), words=[], jobs=[], answers={})
 
     def run(settings, *words, seconds):
         asked.words.append(words)
-        return asked.answer
+        return asked.answers.get(words[-1], asked.answer)
 
     monkeypatch.setattr(quick_pass, "run_command", run)
     monkeypatch.setattr(quick_pass.jobs, "start_job", lambda _, *words: asked.jobs.append(words))
@@ -167,6 +167,23 @@ def test_batch_has_its_own_quote(launch, finished, quotes):
     assert quotes.words[-1] == ("quick", "1", "--estimate", "--batch")
     app = button(app, "Send 50 images").click().run()
     assert quotes.jobs[0][-1] == "--batch"
+
+
+def test_images_without_an_answer_are_sent_again_only_on_request(launch, finished, quotes):
+    left = {"answered": 38, "unanswered": 0, "on_the_way": 0, "uncertain": 12, "uncertain_usd": 0.0071}
+    quotes.answer = CommandResult(0, ESTIMATE | {"pictures": 0, "videos": [left]}, "")
+    app = button(launch("costs"), "Estimate cost").click().run()
+    assert "12 images may have been paid for without an answer arriving" in said(app)
+    assert [(box.label.replace("\\", ""), box.value) for box in app.checkbox if "again" in box.label] == [
+        ("Send 12 images again, for up to $0.0071", False)
+    ]
+    assert not [one for one in app.button if one.label.startswith("Send")]
+    app = launch("costs")
+    app.session_state["quick-unanswered"] = True  # AppTest would close the dialog on a click
+    quotes.answers["--unanswered"] = CommandResult(0, ESTIMATE | {"pictures": 12}, "")
+    app = button(app, "Estimate cost").click().run()
+    app = button(app, "Send 12 images").click().run()
+    assert quotes.jobs[0][-1] == "--unanswered"
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection, insert, update
 
-from db import batches, editing, extraction, queue, quick, runs, store
+from db import batches, editing, extraction, queue, quick, reservations, runs, store
 from db.batches import Batch
 from db.editing import PriorityRange
 from db.engine import writing
 from db.migrate import open_library
 from db.models import AUDIT, DEEP, QUICK, Analysis, Checkpoint, Run, RunState, Task, TaskKind
+from db.reservations import Describing
 from db.runs import ProcessIdentity
 from tests.db.library import LATER, NOW, add, claim, claim_frame, describe, extract, fail, new_call, new_video
 
@@ -85,12 +86,21 @@ def fill(connection: Connection) -> None:
     broken = add(connection, "broken", warnings=["log footage"])
     [task] = claim(connection, kind=TaskKind.EXTRACT, pass_="", video_ids=[broken])
     extraction.fail_extraction(connection, task, error="no video stream")
+    _send_batch(connection)
+    orphan = {"kind": TaskKind.DESCRIBE, "pass": DEEP, "video_id": skimmed, "crashes": 2, "attempts": 1}
+    connection.execute(insert(Task), [orphan])
+
+
+def _send_batch(connection: Connection) -> None:
     sender = {"hostname": "here", "pid": 20, "created_at": 1.5}
     parts = {"part-1": {"F6": 1300}}
     batch = Batch("claude-haiku-5-5", "q1", "", "English", 0.002, NOW.isoformat(), sender, parts)
-    batches.record_sent(connection, batches.begin(connection, 1, batch, not_before=LATER), "batch_1")
-    orphan = {"kind": TaskKind.DESCRIBE, "pass": DEEP, "video_id": skimmed, "crashes": 2, "attempts": 1}
-    connection.execute(insert(Task), [orphan])
+    task_id = batches.begin(connection, 1, batch, not_before=LATER)
+    batches.record_sent(connection, task_id, "batch_1")
+    paid_for = Describing("claude", batch.model, batch.prompt_version)
+    process = ProcessIdentity(**sender)
+    reservations.reserve(connection, "part-1", {"F6": 0.006}, paid_for, sender=process, now=NOW, task_id=task_id)
+    reservations.set_batch_id(connection, ["part-1"], "batch_1")
 
 
 def _begin_run(connection: Connection, pid: int) -> tuple[int, list[int]]:

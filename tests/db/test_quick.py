@@ -7,6 +7,8 @@ from sqlalchemy import Connection, select
 
 from db import editing, quick, store
 from db.models import QUICK, Analysis, Frame, SearchDocument, Task
+from db.quick import Sent
+from db.reservations import UNCERTAIN, Describing
 from db.search import search
 from tests.db.library import NOW, add, describe, extract, new_call
 
@@ -113,9 +115,21 @@ def test_answered_frames_are_known_by_model_and_prompt_version(library: Connecti
     store.record_calls(library, frames[1], [paid], pass_=QUICK, now=NOW)
     store.record_calls(library, frames[2], [free], pass_=QUICK, now=NOW)
     same = {"describer": "claude", "model": "m", "prompt_version": "q1"}
-    assert quick.answered_frame_ids(library, frames, **same) == {frames[0]: True, frames[1]: False}
+    sent = {frames[0]: Sent.ANSWERED, frames[1]: Sent.UNANSWERED}
+    assert quick.sent_frames(library, frames, Describing(**same)) == sent
     for other in ({"model": "n"}, {"prompt_version": "q2"}, {"describer": "ollama"}):
-        assert quick.answered_frame_ids(library, frames, **(same | other)) == {}
+        assert quick.sent_frames(library, frames, Describing(**(same | other))) == {}
+
+
+def test_frame_without_a_certain_cost_is_told_apart(library: Connection, frames: list[int]) -> None:
+    lost = call(is_kept=False, warnings=[{"problem": UNCERTAIN, "detail": "it was killed"}])
+    for frame_id, calls in zip(frames, ([lost], [lost, call(is_kept=False)], [lost, call()]), strict=False):
+        store.record_calls(library, frame_id, calls, pass_=QUICK, now=NOW)
+    save(library, frames[2])
+    what = Describing("claude", "m", "q1")
+    assert quick.sent_frames(library, frames, what) == dict(
+        zip(frames, (Sent.UNCERTAIN, Sent.UNANSWERED, Sent.ANSWERED), strict=False)
+    )
 
 
 def test_quick_description_of_a_removed_frame_leaves_only_its_cost(library: Connection, frames: list[int]) -> None:

@@ -18,12 +18,14 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, select
 
-from db import checks, costs, counts, gallery, migrate, queries, queue, store
+from db import batches, checks, costs, counts, gallery, migrate, queries, queue, store
 from db.counts import VideoCounts
 from db.engine import make_engine, reading, writing
 from db.gallery import FrameFilter
 from db.migrate import check, check_integrity, open_library
 from db.models import DEEP, QUICK, Task, Video
+from db.reservations import Reservation
+from db.runs import ProcessIdentity
 from db.search import search
 from tests.db.conftest import RECREATE
 from tests.db.library import LATER, add, claim, extract, refusal
@@ -233,3 +235,12 @@ def test_stored_library_without_a_table_or_column_is_refused_unchanged(stored: P
         assert f" lacks {name}, which its schema should have: restore a backup" in refusal(file)
         assert file.read_bytes() == before
         assert list(tmp_path.glob(f"{file.name}.before-*")) == [], "what is refused is not copied"
+
+
+def test_batch_under_way_has_its_money_reserved(upgraded: Engine) -> None:
+    with reading(upgraded) as connection:
+        [row] = connection.execute(select(Reservation.__table__)).all()
+        [batch] = batches.open_batches(connection)
+    assert (row.frame_id, row.request, row.task_id, row.batch_id) == (6, "part-1", batch.task_id, "batch_1")
+    assert row.usd >= batch.batch.usd * 400 / 150 * 0.99  # the most that such a batch may cost
+    assert ProcessIdentity.parse(row.sender) == batch.batch.sent_by

@@ -16,6 +16,7 @@ from tests.waiting import PATIENCE_SECONDS, wait_until
 pytestmark = pytest.mark.slow
 
 Cli = Callable[..., Terminal]
+OWED = "SELECT count(*) FROM reservations"
 
 
 def interrupt_pending_batch(home: Path, *command: str | Path) -> str:
@@ -90,10 +91,10 @@ def test_pending_batches_count_in_the_budget(
     home: Path, claude: ClaudeStandIn, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ("--model", "claude-haiku-4-5")
-    usd, more = (cli("quick", "1", "--estimate", "--batch", *how, "--json").json["usd"] for how in ((), other))
+    usd, more = (cli("quick", "1", "--estimate", "--batch", *how, "--json").json["most_usd"] for how in ((), other))
     monkeypatch.setenv("EVERYFRAME_MONTHLY_BUDGET_USD", str(more + usd / 2))  # enough for one of them only
     interrupt_pending_batch(home)
-    cli("quick", "1", "--batch", *other, "--yes").refused("this month's budget", "is pending in batches")
+    cli("quick", "1", "--batch", *other, "--yes").refused("this month's budget", "is reserved for requests under way")
     assert len(claude.batches) == 1
 
 
@@ -115,11 +116,55 @@ def test_expired_requests_are_free_and_can_be_sent_again(
     assert_paid_once(home, claude)
 
 
-def test_removed_video_removes_its_batch(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+def test_removed_video_cancels_its_batch_at_no_cost(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
     interrupt_pending_batch(home)
+    cli("remove", "1").refused("requests to Claude under way for up to $0.0")
     assert cli("remove", "1", "--yes").code == 0
-    claude.finish()
+    [batch] = claude.batches.values()
+    assert batch.cancel_at is not None
+    assert ask(home, OWED) == [(0,)]
+    assert ask(home, PAID) == [(0, 0, None)]
     assert cli("quick", "--collect").out == "No batch is pending.\n"
+
+
+def test_removed_video_keeps_the_cost_of_its_ended_batch(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+    interrupt_pending_batch(home)
+    claude.finish()
+    assert cli("remove", "1", "--yes").code == 0
+    assert ask(home, OWED) == [(0,)]
+    assert ask(home, PAID)[0][2] == pytest.approx(claude.usd, rel=1e-9)
+    month = cli("costs", "--json").json["month"]
+    assert (month["spent_usd"], month["promised_usd"]) == (pytest.approx(claude.usd, rel=1e-9), 0.0)
+
+
+def test_batch_of_a_removed_video_is_collected_when_claude_is_back(
+    home: Path, video: Path, claude: ClaudeStandIn, cli: Cli
+) -> None:
+    interrupt_pending_batch(home)
+    claude.stop()
+    said = cli("remove", "1", "--yes")
+    assert said.code == 0
+    assert "a batch is not cancelled yet: Claude cannot be reached" in said.err
+    assert ask(home, OWED) == [(FRAMES,)]
+    assert cli("add", video, "--sampling", "exact").code == 0  # its frames have the ids of the removed ones
+    assert cli("extract").code == 0
+    claude.start()
+    claude.finish()
+    assert cli("quick", "--collect").code == 0
+    assert ask(home, OWED) == [(0,)]
+    assert ask(home, ANSWERED) == [(0,)]  # no answer is saved to another video's frame
+    assert ask(home, PAID)[0][2] == pytest.approx(claude.usd, rel=1e-9)
+
+
+def test_lost_reply_to_a_batch_is_looked_up_and_not_sent_again(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:
+    claude.play("die paid", path="/v1/messages/batches", times=1)
+    assert cli("quick", "1", "--batch", "--yes").code == 1
+    assert ask(home, OWED) == [(FRAMES,)]
+    assert cli("quick", "1", "--estimate", "--json").json["pictures"] == 0
+    claude.finish()
+    assert cli("quick", "--collect").code == 0
+    assert len(claude.batches) == 1
+    assert_paid_once(home, claude)
 
 
 def test_only_claude_accepts_batches(home: Path, claude: ClaudeStandIn, cli: Cli) -> None:

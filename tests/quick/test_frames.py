@@ -12,7 +12,7 @@ import pytest
 from db.errors import DatabaseLockedError
 from enrich.quick import frames
 from tests.cli.terminal import COMMAND, Terminal, ask, change, running, settled
-from tests.clips import numbered_clip
+from tests.clips import numbered_clip, run_ffmpeg
 from tests.quick.conftest import FRAMES
 from tests.quick.test_killed import ANSWERED
 from tests.standin import StandIn
@@ -28,6 +28,7 @@ CLAIMED = (
     "UPDATE tasks SET status = 'doing', lease_token = 'x', lease_until = '2100-01-01 00:00:00' WHERE kind = 'skim'"
 )
 RELEASED = "UPDATE tasks SET status = 'todo', lease_token = NULL, lease_until = NULL WHERE kind = 'skim'"
+LONG_SECONDS = 60
 DESCRIBED = "SELECT count(*) FROM frames WHERE local_description IS NOT NULL"
 
 
@@ -109,6 +110,53 @@ def test_interrupted_wait_sends_nothing_and_holds_no_lease(
     assert claude.sent == []
     change(added, RELEASED)
     assert settled(added)
+
+
+@pytest.fixture
+def slow_to_decode(empty_home: Path, tmp_path: Path, cli: Cli) -> Path:
+    """A library with a video that takes many seconds to decode, and could not be skimmed."""
+    path = tmp_path / "long.mp4"
+    run_ffmpeg("-f", "lavfi", "-i", f"testsrc=duration={LONG_SECONDS}:size=480x270:rate=30", "-c:v", "mpeg4", path)
+    assert cli("add", path, "--sampling", "exact").code == 0
+    change(empty_home, "DELETE FROM tasks WHERE kind = 'skim'")
+    return empty_home
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["SIGINT", "SIGKILL"])
+def test_interrupted_decoding_ends_at_once_and_is_continued(
+    slow_to_decode: Path, claude: ClaudeStandIn, cli: Cli, number: signal.Signals
+) -> None:
+    home, kept = slow_to_decode, "SELECT count(*) FROM frames"
+    with running(COMMAND, "quick", "1", "--frames", "8", "--yes") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "Decoding long …\n"
+        wait_until(lambda: ask(home, kept)[0][0] > 100, "frames are kept", process)
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == (130 if number == signal.SIGINT else -9)
+    [(first,)] = ask(home, kept)
+    assert first < 30 * LONG_SECONDS / 2  # it did not go on to the end
+    assert claude.sent == []
+    with running(COMMAND, "quick", "1", "--frames", "8", "--yes") as process:
+        out, err = process.communicate(timeout=2 * PATIENCE_SECONDS)
+    assert process.returncode == 0, (out, err)
+    assert ask(home, "SELECT count(*), count(DISTINCT timestamp) FROM frames") == [(30 * LONG_SECONDS,) * 2]
+    [(last,)] = ask(home, "SELECT max(timestamp) FROM frames WHERE event_type IS NOT NULL")
+    assert last > LONG_SECONDS / 2  # not only of what was decoded first
+    assert settled(home)
+
+
+def test_decoding_of_another_process_is_not_waited_for_without_end(
+    added: Path, claude: ClaudeStandIn, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "OTHERS_SECONDS", 0.3)
+    change(added, "DELETE FROM tasks WHERE kind = 'skim'")
+    change(added, CLAIMED.replace("skim", "extract"))
+    done = cli("quick", "1", "--yes")
+    assert done.code == 1
+    assert "another process is decoding" in done.err
+    assert claude.sent == []
+    change(added, RELEASED.replace("skim", "extract"))
 
 
 def test_video_too_short_to_skim_is_decoded(empty_home: Path, tmp_path: Path, claude: ClaudeStandIn, cli: Cli) -> None:

@@ -21,6 +21,7 @@ BATCH = (*NOW, "--batch")
 ANSWERED = "SELECT count(*) FROM frames WHERE event_type IS NOT NULL"
 BATCHES = "SELECT status, json_extract(payload, '$.batch_id') FROM tasks WHERE kind = 'batch'"
 PAID = "SELECT count(*), count(DISTINCT frame_id), sum(cost_usd) FROM analyses WHERE cost_usd > 0"
+UNCERTAIN = "SELECT count(*), sum(cost_usd) FROM analyses WHERE warnings LIKE '%uncertain_cost%'"
 # Slows saving an answer down by a query over all combinations of frames.
 SLOW = """
 CREATE TRIGGER slow_disk AFTER INSERT ON analyses BEGIN
@@ -141,6 +142,18 @@ def test_killed_quick_pass_loses_only_requests_in_flight(home: Path, claude: Cla
         wait_until(lambda: ask(home, ANSWERED)[0][0] == 20, "two of three are answered", process)
         process.kill()
     claude.calm()
-    assert cli(*NOW[1:]).code == 0
+    said = cli(*NOW[1:])
+    assert said.code == 0
+    assert (
+        "10 images may have been paid for without an answer arriving. Sending them again may cost up to $" in said.out
+    )
+    assert len(claude.bills) == 2  # nothing was sent again without the user's consent
+    [(lost, usd)] = ask(home, UNCERTAIN)
+    assert lost == 10
+    assert usd > claude.usd / 2  # the highest price of one request
+    assert cli(*NOW[1:], "--unanswered").code == 0
     assert [len(bill.labels) for bill in claude.bills] == [10, 10, 10]
-    assert_paid_once(home, claude)
+    assert ask(home, ANSWERED) == [(FRAMES,)]
+    assert ask(home, "SELECT count(*) FROM reservations") == [(0,)]
+    [(_, _, spent)] = ask(home, PAID)
+    assert spent == pytest.approx(claude.usd + usd, rel=1e-9)

@@ -13,6 +13,7 @@ import pytest
 from db import counts, editing, queue, quick, search, store
 from db.engine import reading, writing
 from db.models import DEEP, QUICK, TaskKind
+from db.reservations import Describing
 from enrich.verify import images
 from enrich.verify import verify as verify_module
 from enrich.verify.findings import FindingKind as Kind
@@ -118,11 +119,11 @@ def test_paid_quick_descriptions_are_discarded_but_not_paid_again(library: Works
         raw_reply='{"description": "A cat."}', warnings=[{"problem": "cut_off", "detail": ""}], is_kept=True,
     )  # fmt: skip
     described = quick.NewQuickDescription("A cat.", ("cat",), "other", 3.0, "A cat.", ("cat",))
-    asked = {"describer": "claude", "model": "haiku", "prompt_version": "1"}
+    asked = Describing("claude", "haiku", "1")
     with writing(library.library.engine) as connection:
         quick.set_key_frames(connection, 2, [frame.id])
         quick.save_quick_description(connection, frame.id, described, [call], now=NOW)
-        assert quick.answered_frame_ids(connection, [frame.id], **asked) == {frame.id: True}
+        assert quick.sent_frames(connection, [frame.id], asked) == {frame.id: quick.Sent.ANSWERED}
     assert hits(library, "cat") == [3]
     swap_images(library)
     result = verify(library.library, repair=True)
@@ -132,7 +133,7 @@ def test_paid_quick_descriptions_are_discarded_but_not_paid_again(library: Works
     assert hits(library, "cat") == []
     assert library.tasks("describe", QUICK) == {}
     with writing(library.library.engine) as connection:
-        assert quick.answered_frame_ids(connection, [frame.id], **asked) == {}  # may be asked for again
+        assert quick.sent_frames(connection, [frame.id], asked) == {}  # may be asked for again
         quick.save_quick_description(connection, frame.id, described, [call], now=NOW)
     assert verify(library.library).discarded.quick == 0
 

@@ -12,12 +12,11 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
-from enrich.describe.claude.client import UNREADABLE, NotFoundError, RequestRefusedError, error_for_response
+from enrich.describe.claude.client import UNREADABLE, NotFoundError, RequestRefusedError, error_for_response, identifier
 from enrich.describe.claude.describer import ClaudeQuick
 from enrich.describe.claude.reply import RequestContext, read_message
 from enrich.describe.claude.request import MAX_BATCH_BYTES, image_weights
-from enrich.describe.quick.protocol import LabelledImage, QuickResult
-from enrich.wording import one_line
+from enrich.describe.quick.protocol import LabelledImage, QuickResult, ReservedRequest
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -73,8 +72,18 @@ class ClaudeBatches:
     def __init__(self, quick: ClaudeQuick) -> None:
         self._quick = quick
 
-    async def submit(self, parts: Sequence[BatchPart], *, context: str = "", language: str = "English") -> str:
-        """Send the parts as one batch and return Anthropic's batch id. Raises DescribeError's subclasses."""
+    async def submit(
+        self,
+        parts: Sequence[BatchPart],
+        reservations: Sequence[ReservedRequest],
+        *,
+        context: str = "",
+        language: str = "English",
+    ) -> str:
+        """Send the parts as one batch, with a reservation for each, and return Anthropic's batch id.
+
+        Raises DescribeError's subclasses.
+        """
         client = self._quick.client
         if len({part.custom_id for part in parts}) != len(parts):
             raise ValueError("custom ids must differ")
@@ -89,11 +98,15 @@ class ClaudeBatches:
         if size > MAX_BATCH_BYTES:
             raise RequestRefusedError("the images are too large for one batch: choose fewer key frames")
 
-        async def create(sdk: "AsyncAnthropic") -> str:
-            batch = await sdk.messages.batches.create(requests=requests)  # type: ignore[arg-type]  # dicts of that form
-            return _name(batch.id)
+        return await client.create_batch(requests, reservations, model=self._quick.model)
 
-        return await client.call(create, model=self._quick.model)
+    async def cancel(self, batch_id: str) -> None:
+        """Cancel a batch. What was processed by then is charged. Raises DescribeError's subclasses."""
+
+        async def request(sdk: "AsyncAnthropic") -> str:
+            return identifier((await sdk.messages.batches.cancel(batch_id)).id)
+
+        await self._call(batch_id, request)
 
     async def poll(self, batch_id: str) -> BatchState:
         """Get a batch's progress. Raises DescribeError's subclasses."""
@@ -102,7 +115,7 @@ class ClaudeBatches:
             batch = await sdk.messages.batches.retrieve(batch_id)
             counts = batch.request_counts
             return BatchState(
-                id=_name(batch.id),
+                id=identifier(batch.id),
                 is_ended=batch.processing_status == "ended",
                 processing=int(counts.processing),
                 succeeded=int(counts.succeeded),
@@ -233,19 +246,12 @@ def _read_page(page: "AsyncPage[MessageBatch]") -> _ListPage:
 def _listed(batch: "MessageBatch") -> _ListedBatch:
     counts = batch.request_counts
     return _ListedBatch(
-        id=_name(batch.id),
+        id=identifier(batch.id),
         created_at=_moment(batch.created_at),
         requests=counts.processing + counts.succeeded + counts.errored + counts.expired + counts.canceled,
         is_ended=batch.processing_status == "ended",
         is_archived=batch.archived_at is not None,
     )
-
-
-def _name(value: object) -> str:
-    """An id of the API. Raises TypeError, because an SDK object may hold any type."""
-    if not isinstance(value, str) or not value:
-        raise TypeError("the response has no id")
-    return one_line(value)
 
 
 def _moment(value: object) -> datetime:

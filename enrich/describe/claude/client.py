@@ -1,7 +1,11 @@
 """The client of Claude's API: API key, error messages, and the official SDK with our own backoff.
 
-A request rejected for now (429, 529, 5xx) was not charged; it is retried with backoff, or after the API's
-`retry-after`, up to a limit. A request whose connection broke is not retried, because it may have been charged.
+A request that Claude rejected for now (429, 529, 5xx) was not charged; it is retried with backoff, or after the API's
+`retry-after`, up to a limit. A request whose connection broke, or that a gateway answered, is not retried, because it
+may have been charged. `may_be_charged` tells the two apart.
+
+A message or a batch can be created with a `ReservedRequest` only, the proof that the most it may cost is set aside in
+the library's budget and that nobody else sends its images. No other module creates any.
 
 The SDK reads whatever arrives and does not check its types. So responses have a limit of size and of time, and
 `ClaudeClient.call` turns every failure into one of our errors, including those of reading a response.
@@ -11,7 +15,7 @@ never stored or logged.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from types import ModuleType
@@ -19,8 +23,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import SecretStr
 
+from enrich.describe.quick.protocol import ReservedRequest
 from enrich.errors import (
     AccountError,
+    BudgetError,
     CallFailedError,
     CallTimeoutError,
     DescribeError,
@@ -35,6 +41,7 @@ from enrich.wording import format_duration, one_line
 
 if TYPE_CHECKING:
     from anthropic import AnthropicError, AsyncAnthropic
+    from anthropic.types import Message
 
 KEY_VARIABLE = "ANTHROPIC_API_KEY"
 SERVICE, USER = "everyframe", "anthropic"
@@ -46,6 +53,8 @@ STATUS_URL = "https://status.claude.com"
 UNREACHABLE = "Claude cannot be reached: check the internet connection, then try again"
 MAX_MESSAGE_CHARACTERS = 200  # of the API's own message
 OVERLOADED = 529  # an HTTP status of Claude's own
+INTERNAL_ERROR = HTTPStatus.INTERNAL_SERVER_ERROR
+GATEWAY_STATUSES = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 DEFAULT_ADDRESS = "https://api.anthropic.com"
 ADDRESS_VARIABLE = "ANTHROPIC_BASE_URL"
 MAX_WAIT_SECONDS = 300.0  # backoff of one request in total
@@ -65,6 +74,39 @@ class RequestRefusedError(CallFailedError):
 
 class NotFoundError(CallFailedError):
     """The requested object does not exist at Anthropic, or not for this key."""
+
+
+class NotSentError(HostDownError):
+    """There was no connection, so nothing was sent."""
+
+
+class GatewayError(HostBusyError):
+    """A server on the way to Claude reported an error: the request may have arrived."""
+
+
+class ImagesTakenError(DescribeError):
+    """Another process is sending these images, or has sent them. `labels`: which."""
+
+    def __init__(self, labels: Collection[str]) -> None:
+        super().__init__("another process is describing these frames")
+        self.labels = frozenset(labels)
+
+
+UNCHARGED = (
+    NotSentError,
+    HostBusyError,
+    ModelError,
+    SettingsError,
+    RequestRefusedError,
+    NotFoundError,
+    BudgetError,
+    ImagesTakenError,
+)
+
+
+def may_be_charged(error: BaseException) -> bool:
+    """Whether a request that ended with this error may have been charged. Also if it was cancelled."""
+    return isinstance(error, GatewayError) or not isinstance(error, UNCHARGED)
 
 
 def api_key() -> SecretStr:
@@ -97,13 +139,18 @@ def _keyring_key() -> str:
 def to_describe_error(error: "AnthropicError", *, model: str) -> DescribeError:
     """Translate an SDK error into ours, with a message that names the next step."""
     from anthropic import APIConnectionError, APIStatusError, APITimeoutError
+    from httpx2 import ConnectError, ConnectTimeout
 
+    if isinstance(error, APIConnectionError) and isinstance(error.__cause__, (ConnectError, ConnectTimeout)):
+        return NotSentError(UNREACHABLE)
     if isinstance(error, APITimeoutError):
         return CallTimeoutError(NO_ANSWER_IN_TIME)
     if isinstance(error, APIConnectionError):
         return HostDownError(UNREACHABLE)
     if isinstance(error, APIStatusError):
         code = error.error_code or error.type or ""
+        if error.status_code in GATEWAY_STATUSES or (error.status_code >= INTERNAL_ERROR and error.type is None):
+            return GatewayError(f"a gateway answered instead of Claude (HTTP {error.status_code}): try again later")
         return error_for_response(error.status_code, code, error.api_message or "", model=model)
     return CallFailedError(UNREADABLE)
 
@@ -192,12 +239,47 @@ class ClaudeClient:
         """The API's address, without the path."""
         return api_address()
 
+    async def create_message(
+        self,
+        parameters: Mapping[str, Any],
+        reservation: ReservedRequest,
+        read: "Callable[[Message], Result]",
+        *,
+        model: str,
+    ) -> Result:
+        """Send a message and return what `read` makes of the reply. Costs money. Raises as `call`."""
+        if not isinstance(reservation, ReservedRequest):
+            raise TypeError("a message needs a reservation")
+
+        async def create(sdk: "AsyncAnthropic") -> Result:
+            return read(await sdk.messages.create(**parameters))
+
+        return await self._call(create, model=model, is_paid=True)
+
+    async def create_batch(
+        self, requests: Sequence[Mapping[str, Any]], reservations: Sequence[ReservedRequest], *, model: str
+    ) -> str:
+        """Send a batch and return its id. Costs money. Raises as `call`."""
+        if {request["custom_id"] for request in requests} != {reservation.id for reservation in reservations}:
+            raise TypeError("every request of a batch needs a reservation")
+
+        async def create(sdk: "AsyncAnthropic") -> str:
+            batch = await sdk.messages.batches.create(requests=requests)  # type: ignore[arg-type]  # dicts of that form
+            return identifier(batch.id)
+
+        return await self._call(create, model=model, is_paid=True)
+
     async def call(self, request: Callable[["AsyncAnthropic"], Awaitable[Result]], *, model: str) -> Result:
-        """Return the result of `request`, which also reads the response.
+        """Return the result of `request`, which also reads the response. For requests that are free of charge.
 
         Raises DescribeError's subclasses: HostBusyError after the last retry, CallFailedError if the response has
         another form than the API documents.
         """
+        return await self._call(request, model=model, is_paid=False)
+
+    async def _call(
+        self, request: Callable[["AsyncAnthropic"], Awaitable[Result]], *, model: str, is_paid: bool
+    ) -> Result:
         from anthropic import AnthropicError
 
         waited, backoff = 0.0, INITIAL_BACKOFF_SECONDS
@@ -208,7 +290,7 @@ class ClaudeClient:
                 if isinstance(error.__cause__, DescribeError):  # while the SDK read the response
                     raise error.__cause__ from None
                 problem = to_describe_error(error, model=model)
-                if not isinstance(problem, HostBusyError):
+                if not isinstance(problem, HostBusyError) or (is_paid and may_be_charged(problem)):
                     raise problem from None
                 wait = retry_after_seconds(error) or backoff
                 if waited + wait > self._max_wait_seconds:
@@ -271,6 +353,13 @@ async def _limit_size(response: Any) -> None:
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise CallFailedError("Claude sent a compressed response, which was not asked for: try again later")
     response.stream = LimitedStream()
+
+
+def identifier(value: object) -> str:
+    """An id of the API. Raises TypeError, because an SDK object may hold any type."""
+    if not isinstance(value, str) or not value:
+        raise TypeError("the response has no id")
+    return one_line(value)
 
 
 def retry_after_seconds(error: "AnthropicError") -> float | None:

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from enrich.describe.claude.client import (
@@ -21,22 +21,32 @@ from enrich.describe.claude.client import (
 from enrich.describe.claude.prices import load_prices
 from enrich.describe.claude.reply import RequestContext, read_message, read_tokens
 from enrich.describe.claude.request import (
+    RequestSize,
     blank_image,
     estimate_cost,
     image_weights,
     jpeg_tokens,
     message_parameters,
+    most_text_tokens,
     split_into_requests,
     text_tokens,
     total_image_tokens,
 )
 from enrich.describe.events import known_events
-from enrich.describe.quick.protocol import QUICK_PROMPT_VERSION, CostEstimate, LabelledImage, QuickResult
-from enrich.errors import CallFailedError, DescribeError
+from enrich.describe.quick.protocol import (
+    QUICK_PROMPT_VERSION,
+    CostEstimate,
+    LabelledImage,
+    Payments,
+    QuickResult,
+    ReservedRequest,
+)
+from enrich.errors import BudgetError, CallFailedError, DescribeError
 from enrich.settings import Settings
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
+    from anthropic.types import Message
 
 ANTHROPIC = "Anthropic (Claude)"
 
@@ -99,11 +109,13 @@ class ClaudeQuick:
     ) -> CostEstimate:
         """Estimate the cost by formula, without a request. Images that are not JPEGs are not sent and not counted."""
         readable = _readable(images)
-        inputs = [
-            (len(part), total_image_tokens(part) + self._text_tokens(part, context=context, language=language))
-            for part in self.parts(readable)
-        ]
-        return self._cost(inputs, readable, context=context, language=language, batch=batch)
+        requests = [self._size(part, context=context, language=language) for part in self.parts(readable)]
+        return self._cost(requests, readable, context=context, language=language, batch=batch)
+
+    def most_usd(self, images: Sequence[LabelledImage], *, context: str, language: str, batch: bool = False) -> float:
+        """The most that one request with these images may cost."""
+        size = self._size(_readable(images), context=context, language=language)
+        return size.most_usd(self.price, self.batch_factor if batch else 1.0)
 
     async def count(
         self, images: Sequence[LabelledImage], *, context: str = "", language: str = "English", batch: bool = False
@@ -114,7 +126,7 @@ class ClaudeQuick:
         """
         readable = _readable(images)
         counted: dict[tuple[int, ...], int] = {}
-        inputs = []
+        requests = []
         context_tokens = self._text_tokens((), context=context, language=language) - self._text_tokens(
             (), context="", language=language
         )
@@ -122,29 +134,28 @@ class ClaudeQuick:
             sizes = tuple(image_weights(part).values())
             if sizes not in counted:
                 counted[sizes] = await self._count(part, language)
-            inputs.append((len(part), counted[sizes] + context_tokens))
-        return self._cost(inputs, readable, context=context, language=language, batch=batch)
+            size = self._size(part, context=context, language=language)
+            requests.append(replace(size, input_tokens=counted[sizes] + context_tokens))
+        return self._cost(requests, readable, context=context, language=language, batch=batch)
 
     async def ask(
-        self, images: Sequence[LabelledImage], *, context: str = "", language: str = "English"
+        self,
+        images: Sequence[LabelledImage],
+        payments: Payments,
+        *,
+        context: str = "",
+        language: str = "English",
     ) -> tuple[QuickResult, ...]:
-        """Describe one part; a result for each image, in their order.
+        """Describe one part; a result for each image, in their order. `payments` has recorded every reply by then.
 
-        An image whose answer is missing, duplicated or cut off is retried once, alone. Raises DescribeError's
-        subclasses if no image got a reply; then nothing was charged.
+        An image whose answer is missing, duplicated or cut off is retried once, alone. Raises BudgetError,
+        ImagesTakenError, or DescribeError's subclasses if no image got a reply.
         """
         readable = _readable(images)
         results = {image.label: _unreadable(image) for image in images if image not in readable}
         if readable:
-            try:
-                first = await self._request(readable, context, language)
-            except RequestRefusedError:
-                if len(readable) == 1:
-                    raise
-                first = await self._request_each(readable, context, language)
-            else:
-                first = await self._retry_missing(readable, first, context, language)
-            results |= {result.label: result for result in first}
+            sender = _Sender(self, payments, context, language)
+            results |= {result.label: result for result in await sender.send_part(readable)}
         return tuple(results[image.label] for image in images)
 
     async def close(self) -> None:
@@ -163,7 +174,7 @@ class ClaudeQuick:
 
     def _cost(
         self,
-        inputs: Sequence[tuple[int, int]],
+        requests: Sequence[RequestSize],
         images: Sequence[LabelledImage],
         *,
         context: str,
@@ -171,60 +182,22 @@ class ClaudeQuick:
         batch: bool,
     ) -> CostEstimate:
         if batch:  # batches are not retried automatically
-            return estimate_cost(inputs, price=self.price, factor=self.batch_factor)
-        text = self._text_tokens(images[:1], context=context, language=language)
-        retries = [tokens + text for tokens in image_weights(images).values()] if len(images) > 1 else []
-        return estimate_cost(inputs, price=self.price, retries=retries)
+            return estimate_cost(requests, price=self.price, factor=self.batch_factor)
+        alone = images if len(images) > 1 else ()
+        retries = [self._size([image], context=context, language=language) for image in alone]
+        return estimate_cost(requests, price=self.price, retries=retries)
+
+    def _size(self, images: Sequence[LabelledImage], *, context: str, language: str) -> RequestSize:
+        tokens = total_image_tokens(images)
+        most = most_text_tokens(images, context=context, language=language, events=self.events)
+        return RequestSize(
+            images=len(images),
+            input_tokens=tokens + self._text_tokens(images, context=context, language=language),
+            most_input_tokens=tokens + most,
+        )
 
     def _text_tokens(self, images: Sequence[LabelledImage], *, context: str, language: str) -> int:
         return text_tokens(images, context=context, language=language, events=self.events)
-
-    async def _request(self, images: Sequence[LabelledImage], context: str, language: str) -> tuple[QuickResult, ...]:
-        client = self.client  # raises early if there is no key
-        parameters = await asyncio.to_thread(self.request, images, context=context, language=language)
-        weights = image_weights(images)
-        request_context = self.request_context(context=context, language=language)
-        start = time.monotonic()
-
-        async def results(sdk: "AsyncAnthropic") -> tuple[QuickResult, ...]:
-            message = await sdk.messages.create(**parameters)
-            return read_message(message, weights, request_context, seconds=time.monotonic() - start)
-
-        return await client.call(results, model=self.model)
-
-    async def _retry_missing(
-        self, images: Sequence[LabelledImage], first: Sequence[QuickResult], context: str, language: str
-    ) -> tuple[QuickResult, ...]:
-        """The results, after a retry for each image without an answer, alone."""
-        results = []
-        for image, result in zip(images, first, strict=True):
-            if result.answer is not None or len(images) == 1:
-                results.append(result)
-                continue
-            try:
-                (second,) = await self._request((image,), context, language)
-            except DescribeError as error:
-                results.append(replace(result, problem=str(error)))
-                continue
-            calls = result.calls + second.calls
-            results.append(replace(second, calls=calls, kept=None if second.kept is None else len(result.calls)))
-        return tuple(results)
-
-    async def _request_each(
-        self, images: Sequence[LabelledImage], context: str, language: str
-    ) -> tuple[QuickResult, ...]:
-        """One request for each image, after a common one was rejected: a single image may be the cause."""
-        results: list[QuickResult] = []
-        problems: list[DescribeError] = []
-        for image in images:
-            try:
-                results += await self._request((image,), context, language)
-            except RequestRefusedError as error:
-                problems.append(error)
-                results.append(QuickResult(image.label, None, str(error), ()))
-        if len(problems) == len(images):
-            raise problems[0]
-        return tuple(results)
 
     async def _count(self, part: Sequence[LabelledImage], language: str) -> int:
         blanks = [replace(image, jpeg=blank_image(image.jpeg), timestamp=0.0) for image in part]
@@ -235,6 +208,90 @@ class ClaudeQuick:
             return read_tokens((await sdk.messages.count_tokens(**parameters)).input_tokens)
 
         return await self.client.call(count, model=self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Sends the requests for one part: reserved before they are sent, recorded as soon as they are answered."""
+
+    quick: ClaudeQuick
+    payments: Payments
+    context: str
+    language: str
+
+    async def send_part(self, images: Sequence[LabelledImage]) -> tuple[QuickResult, ...]:
+        """The results of one request, and of another one for each image that has no answer then."""
+        if len(images) == 1:
+            return (await self._send(images))[1]
+        try:
+            reservation, first = await self._send(images, holds_missing=True)
+        except RequestRefusedError:  # a single image may be the cause
+            return await self._send_each(images)
+        try:
+            return await self._retry_missing(images, first, reservation)
+        finally:
+            await self.payments.release(reservation)
+
+    async def _send(
+        self, images: Sequence[LabelledImage], *, holds_missing: bool = False, retry_of: ReservedRequest | None = None
+    ) -> tuple[ReservedRequest, tuple[QuickResult, ...]]:
+        """Send one request. `holds_missing`: images without an answer stay claimed; `retry_of`: that request."""
+        client = self.quick.client  # raises early if there is no key
+        context, language = self.context, self.language
+        parameters = await asyncio.to_thread(self.quick.request, images, context=context, language=language)
+        weights = image_weights(images)
+        request_context = self.quick.request_context(context=context, language=language)
+        most_usd = self.quick.most_usd(images, context=context, language=language)
+        reservation = await self.payments.reserve([image.label for image in images], most_usd, retry_of=retry_of)
+        start = time.monotonic()
+
+        def read(message: "Message") -> tuple[QuickResult, ...]:
+            return read_message(message, weights, request_context, seconds=time.monotonic() - start)
+
+        try:
+            results = await client.create_message(parameters, reservation, read, model=self.quick.model)
+        except BaseException as error:  # also when cancelled: the request may have arrived
+            await self.payments.fail(reservation, error)
+            raise
+        missing = [result.label for result in results if result.answer is None] if holds_missing else []
+        await self.payments.settle(reservation, results, hold=missing)
+        return reservation, results
+
+    async def _retry_missing(
+        self, images: Sequence[LabelledImage], first: Sequence[QuickResult], reservation: ReservedRequest
+    ) -> tuple[QuickResult, ...]:
+        results = []
+        for image, result in zip(images, first, strict=True):
+            if result.answer is not None:
+                results.append(result)
+                continue
+            try:
+                _, (second,) = await self._send((image,), retry_of=reservation)
+            except (DescribeError, BudgetError) as error:
+                results.append(replace(result, problem=str(error)))
+                continue
+            calls = result.calls + second.calls
+            results.append(replace(second, calls=calls, kept=None if second.kept is None else len(result.calls)))
+        return tuple(results)
+
+    async def _send_each(self, images: Sequence[LabelledImage]) -> tuple[QuickResult, ...]:
+        """One request for each image. If one fails for another reason than its image, the others are not sent."""
+        results: list[QuickResult] = []
+        refused: list[RequestRefusedError] = []
+        for image in images:
+            try:
+                results += (await self._send((image,)))[1]
+            except RequestRefusedError as error:
+                refused.append(error)
+                results.append(QuickResult(image.label, None, str(error), ()))
+            except (DescribeError, BudgetError) as error:
+                if len(refused) == len(results):  # nothing was described
+                    raise
+                left = images[len(results) :]
+                return (*results, *(QuickResult(image.label, None, str(error), ()) for image in left))
+        if len(refused) == len(images):
+            raise refused[0]
+        return tuple(results)
 
 
 def _readable(images: Sequence[LabelledImage]) -> list[LabelledImage]:

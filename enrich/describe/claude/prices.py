@@ -21,8 +21,8 @@ class LongPrompt(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     above: int = Field(gt=0)
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
 
 
 class ModelPrice(BaseModel):
@@ -32,8 +32,8 @@ class ModelPrice(BaseModel):
 
     name: str = Field(min_length=1)
     title: str
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, allow_inf_nan=False)
+    output: float = Field(ge=0, allow_inf_nan=False)
     max_images: int = Field(100, ge=1, validation_alias="most_pictures")  # in one request
     thinking: Literal["disabled", "between_tools", "always", "none"] = "none"
     long: LongPrompt | None = None
@@ -45,6 +45,13 @@ class ModelPrice(BaseModel):
         prompt = input_tokens if prompt_tokens is None else prompt_tokens
         price = self.long if self.long is not None and prompt > self.long.above else self
         return (input_tokens * price.input + output_tokens * price.output) * factor / TOKENS_PER_PRICE
+
+    def most_usd(self, most_input_tokens: int, most_output_tokens: int, *, factor: float = 1.0) -> float:
+        """The highest price of a request with at most these tokens, whichever price its prompt's length calls for."""
+        usd = self.usd(most_input_tokens, most_output_tokens, factor=factor)
+        if self.long is None or most_input_tokens <= self.long.above:
+            return usd
+        return max(usd, self.usd(self.long.above, most_output_tokens, factor=factor))
 
 
 class PriceList(BaseModel):

@@ -6,6 +6,7 @@ https://platform.claude.com/docs/en/build-with-claude/batch-processing
 
 from base64 import b64encode
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil
 from typing import Any
@@ -28,6 +29,7 @@ IMAGES_PER_REQUEST = 10  # our choice: answers arrive sooner, a lost request los
 CHARACTERS_PER_TOKEN = 3  # newer models, English text
 TOKENS_PER_NON_ASCII_CHARACTER = 2
 OVERHEAD_TOKENS = 80  # what the API adds to a request's text
+MOST_OVERHEAD_TOKENS = 600  # the same for the upper bound: the API words the schema again
 EXPECTED_OUTPUT_TOKENS = 150  # for one image
 EXPECTED_THINKING_TOKENS = 800  # for a request to a model that always thinks, at low effort
 MAX_OUTPUT_TOKENS_PER_IMAGE = 400
@@ -126,28 +128,47 @@ def text_tokens(images: Sequence[LabelledImage], *, context: str, language: str,
     return ascii_tokens + non_ascii * TOKENS_PER_NON_ASCII_CHARACTER + OVERHEAD_TOKENS
 
 
+def most_text_tokens(images: Sequence[LabelledImage], *, context: str, language: str, events: tuple[str, ...]) -> int:
+    """An upper bound of the tokens of a request's text: no tokenizer makes more tokens than there are bytes."""
+    parts = [instructions(context=context, language=language, events=events), final_instruction(images)]
+    parts += [heading(image) for image in images]
+    text = "".join(parts) + str(reply_model(events).model_json_schema())
+    return len(text.encode()) + MOST_OVERHEAD_TOKENS
+
+
 def total_image_tokens(images: Sequence[LabelledImage]) -> int:
     """The input tokens of a request's images, exact because they are sent at a known size. Raises CallFailedError."""
     return sum(jpeg_tokens(image.jpeg) for image in images)
 
 
-def estimate_cost(
-    inputs: Sequence[tuple[int, int]], *, price: ModelPrice, factor: float = 1.0, retries: Sequence[int] = ()
-) -> CostEstimate:
-    """Estimate the cost of requests from each one's number of images and input tokens.
+@dataclass(frozen=True, slots=True)
+class RequestSize:
+    """What a request's cost follows from: images, expected input tokens, and the upper bound of the latter."""
 
-    `retries` are the input tokens of possible retries with a single image; they count towards the maximum only.
-    """
+    images: int
+    input_tokens: int
+    most_input_tokens: int
+
+    def most_usd(self, price: ModelPrice, factor: float = 1.0) -> float:
+        """The most that the request may cost: its reply is never longer than `max_tokens`."""
+        tokens = max(self.input_tokens, self.most_input_tokens)
+        return price.most_usd(tokens, max_output_tokens(self.images, price), factor=factor)
+
+
+def estimate_cost(
+    requests: Sequence[RequestSize], *, price: ModelPrice, factor: float = 1.0, retries: Sequence[RequestSize] = ()
+) -> CostEstimate:
+    """Estimate the cost of requests. `retries` are possible ones; they count towards the maximum only."""
     thinking = EXPECTED_THINKING_TOKENS if price.thinking == "always" else 0
-    outputs = [count * EXPECTED_OUTPUT_TOKENS + thinking for count, _ in inputs]
+    outputs = [request.images * EXPECTED_OUTPUT_TOKENS + thinking for request in requests]
     return CostEstimate(
-        images=sum(count for count, _ in inputs),
-        requests=len(inputs),
-        input_tokens=sum(tokens for _, tokens in inputs),
+        images=sum(request.images for request in requests),
+        requests=len(requests),
+        input_tokens=sum(request.input_tokens for request in requests),
         output_tokens=sum(outputs),
-        usd=sum(price.usd(tokens, out, factor=factor) for (_, tokens), out in zip(inputs, outputs, strict=True)),
-        most_usd=sum(
-            price.usd(tokens, max_output_tokens(count, price), factor=factor)
-            for count, tokens in (*inputs, *((1, tokens) for tokens in retries))
+        usd=sum(
+            price.usd(request.input_tokens, output, factor=factor)
+            for request, output in zip(requests, outputs, strict=True)
         ),
+        most_usd=sum(request.most_usd(price, factor) for request in (*requests, *retries)),
     )

@@ -19,6 +19,7 @@ from enrich.describe.quick.protocol import (
     QUICK_PROMPT_VERSION,
     CostEstimate,
     LabelledImage,
+    Payments,
     QuickAnswer,
     QuickResult,
     heading,
@@ -57,8 +58,11 @@ class OllamaQuick:
         del context, language
         return _free(len(images))
 
-    async def ask(self, images: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
+    async def ask(
+        self, images: Sequence[LabelledImage], payments: Payments, *, context: str, language: str
+    ) -> tuple[QuickResult, ...]:
         """Describe each image. Raises DescribeError's subclasses if no host responds."""
+        del payments
         return tuple([await self._one(image, context, language) for image in images])
 
     async def close(self) -> None:
@@ -132,9 +136,11 @@ class BaselineQuick:
         del context, language
         return _free(len(images))
 
-    async def ask(self, images: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
+    async def ask(
+        self, images: Sequence[LabelledImage], payments: Payments, *, context: str, language: str
+    ) -> tuple[QuickResult, ...]:
         """Measure each image."""
-        del context, language
+        del payments, context, language
         return tuple([await self._one(image) for image in images])
 
     async def close(self) -> None:

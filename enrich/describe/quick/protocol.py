@@ -62,6 +62,37 @@ class CostEstimate:
     most_usd: float
 
 
+@dataclass(frozen=True, slots=True)
+class ReservedRequest:
+    """The most that a request may cost is set aside, and its images are claimed. `id`: of a batch, its custom id."""
+
+    id: str
+    usd: float
+
+
+class Payments(Protocol):
+    """Sets money aside for the requests about one video, and records what they cost."""
+
+    async def reserve(
+        self, labels: Sequence[str], most_usd: float, *, retry_of: ReservedRequest | None = None
+    ) -> ReservedRequest:
+        """Set money aside for a request and claim its images; `retry_of`: the request after which its image is held.
+
+        Raises BudgetError, or ImagesTakenError.
+        """
+
+    async def settle(
+        self, reservation: ReservedRequest, results: Sequence[QuickResult], *, hold: Sequence[str]
+    ) -> None:
+        """Save the answers, record the cost and release the rest of the money. `hold`: images that stay claimed."""
+
+    async def fail(self, reservation: ReservedRequest, error: BaseException) -> None:
+        """Release the money, or, if the request may have been charged, record its highest price."""
+
+    async def release(self, reservation: ReservedRequest) -> None:
+        """Release the images that are still held."""
+
+
 class QuickDescriber(Protocol):
     """Describes a few images of one video. One instance is used from one event loop."""
 
@@ -79,10 +110,13 @@ class QuickDescriber(Protocol):
     def estimate(self, images: Sequence[LabelledImage], *, context: str, language: str) -> CostEstimate:
         """Estimate the cost without sending anything."""
 
-    async def ask(self, images: Sequence[LabelledImage], *, context: str, language: str) -> tuple[QuickResult, ...]:
+    async def ask(
+        self, images: Sequence[LabelledImage], payments: Payments, *, context: str, language: str
+    ) -> tuple[QuickResult, ...]:
         """Describe one part; a result for each image, in their order.
 
-        Raises DescribeError's subclasses if no image got a reply; then nothing was charged.
+        A describer with a recipient reserves and settles each request through `payments`; the others ignore it. Raises
+        DescribeError's subclasses if no image got a reply, and what `payments` raises.
         """
 
     async def close(self) -> None:

@@ -39,8 +39,8 @@ def draw_headline(total: CostSummary) -> None:
         st.info("No costs yet. No frames have been described.")
 
 
-def draw_cards(total: CostSummary, *, spent: float, pending: float, current: Settings) -> None:
-    """Draw the cost of each pass, the savings, and this month's budget. `spent`, `pending`: US dollars."""
+def draw_cards(total: CostSummary, *, spent: float, reserved: float, current: Settings) -> None:
+    """Draw the cost of each pass, the savings, and this month's budget. `spent`, `reserved`: US dollars."""
     quick, deep = total.quick, total.deep
     columns = st.columns(4)
     with columns[0]:
@@ -55,8 +55,8 @@ def draw_cards(total: CostSummary, *, spent: float, pending: float, current: Set
         _card("Saved at least", format_usd(saved) if deep.frames else NO_VALUE, f"compared with {cheapest.title}")
     with columns[3]:
         _card("This month", format_usd(spent), f"of {format_usd(current.monthly_budget_usd)} budget")
-    if pending:
-        st.caption(plain(f"About {format_usd(pending)} more is pending in batches."))
+    if reserved:
+        st.caption(plain(f"Up to {format_usd(reserved)} more is reserved for requests and batches in progress."))
     if total.electricity is not None:
         st.caption(
             f"Electricity for descriptions: {electricity_text(total.electricity)} in your currency, at "

@@ -29,7 +29,7 @@ MOST_TITLES = 8
 TITLE_CHARACTERS, STEP_CHARACTERS = 60, 160
 PRICE_TOLERANCE_USD = 0.0001  # two token counts of the same request may differ slightly
 _REQUESTED, _CLOSED, _QUOTES, _START_ERROR = "quick-requested", "quick-closed", "quick-quotes", "quick-start-error"
-_VIDEOS, _BATCH = "quick-videos", "quick-batch"
+_VIDEOS, _BATCH, _UNANSWERED = "quick-videos", "quick-batch", "quick-unanswered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,9 @@ class Quote:
     images: int
     scanned: int  # key frames with a result already; not sent again
     in_batches: int  # key frames pending in batches
+    uncertain: int  # key frames that may have been paid for without an answer arriving; not sent again
+    uncertain_usd: float  # the most that sending these again may cost
+    in_progress: int  # key frames that another process is sending
     describer: str
     model: str
     recipient: str
@@ -61,6 +64,10 @@ class Quote:
         """What is sent to whom, in a sentence."""
         if not self.images and self.in_batches:
             return f"{format_count(self.in_batches, 'key frame')} pending in a batch. Nothing is sent twice."
+        if not self.images and self.in_progress:
+            return f"{format_count(self.in_progress, 'key frame')} being scanned. Nothing is sent twice."
+        if not self.images and self.uncertain:
+            return f"{format_count(self.scanned, 'key frame')} scanned already."
         if not self.images:
             return f"All {format_count(self.scanned, 'key frame')} have been scanned already."
         images = format_count(self.images, "image")
@@ -80,9 +87,9 @@ class Quote:
         )
 
 
-def fetch_quote(current: Settings, video_ids: Sequence[int], *, batch: bool) -> Quote | str:
-    """The quote for these videos, or an error message. Sends no images."""
-    words = [*map(str, video_ids), "--estimate", *(["--batch"] if batch else [])]
+def fetch_quote(current: Settings, video_ids: Sequence[int], *options: str) -> Quote | str:
+    """The quote for these videos with options of `quick`, or an error message. Sends no images."""
+    words = [*map(str, video_ids), "--estimate", *options]
     return parse_quote(run_command(current, "quick", *words, seconds=QUOTE_TIMEOUT_SECONDS))
 
 
@@ -99,6 +106,9 @@ def parse_quote(outcome: CommandResult) -> Quote | str:
         images=int(estimate["pictures"]),
         scanned=sum(int(video["answered"]) + int(video["unanswered"]) for video in videos),
         in_batches=sum(int(video["on_the_way"]) for video in videos),
+        uncertain=sum(int(video.get("uncertain", 0)) for video in videos),
+        uncertain_usd=sum(float(video.get("uncertain_usd", 0.0)) for video in videos),
+        in_progress=sum(int(video.get("sending", 0)) for video in videos),
         describer=str(estimate["describer"]),
         model=str(estimate["model"]),
         recipient=str(estimate["recipient"]),
@@ -135,8 +145,15 @@ def _draw_dialog(current: Settings, videos: list[tuple[int, str]]) -> None:
         key=_BATCH,
         help="Results usually arrive within an hour, and within 24 hours at the latest.",
     )
+    options = ["--batch"] if batch else []
     video_ids = [video_id for video_id, _ in videos]
-    quote = _cached_quote(current, video_ids, batch=batch)
+    quote = _cached_quote(current, video_ids, *options)
+    if isinstance(quote, Quote) and quote.uncertain:
+        images = format_count(quote.uncertain, "image")
+        st.warning(plain(f"{images} may have been paid for without an answer arriving."))
+        if st.checkbox(plain(f"Send {images} again, for up to {format_usd(quote.uncertain_usd)}"), key=_UNANSWERED):
+            options.append("--unanswered")
+            quote = _cached_quote(current, video_ids, *options)
     if isinstance(quote, str):
         st.error(plain(quote))
         st.button("Close", on_click=_close)
@@ -153,17 +170,17 @@ def _draw_dialog(current: Settings, videos: list[tuple[int, str]]) -> None:
     with st.container(horizontal=True):
         if quote.can_start:
             label = f"Send {format_count(quote.images, 'image')}" if quote.recipient else "Start scan"
-            st.button(label, type="primary", on_click=_start, args=(video_ids, quote, batch))
+            st.button(label, type="primary", on_click=_start, args=(video_ids, quote, *options))
         st.button("Cancel" if quote.can_start else "Close", on_click=_close)
 
 
-def _cached_quote(current: Settings, video_ids: list[int], *, batch: bool) -> Quote | str:
-    """The quote with or without a batch, each fetched once per dialog."""
-    quotes: dict[bool, Quote | str] = st.session_state.setdefault(_QUOTES, {})
-    if batch not in quotes:
+def _cached_quote(current: Settings, video_ids: list[int], *options: str) -> Quote | str:
+    """The quote with these options, each fetched once per dialog."""
+    quotes: dict[tuple[str, ...], Quote | str] = st.session_state.setdefault(_QUOTES, {})
+    if options not in quotes:
         with st.spinner("Selecting key frames"):
-            quotes[batch] = fetch_quote(current, video_ids, batch=batch)
-    return quotes[batch]
+            quotes[options] = fetch_quote(current, video_ids, *options)
+    return quotes[options]
 
 
 def _title_list(titles: list[str]) -> str:
@@ -172,12 +189,11 @@ def _title_list(titles: list[str]) -> str:
     return "\n".join([*listed, *([f"and {format_count(more, 'more video')}"] if more > 0 else [])])
 
 
-def _start(video_ids: list[int], quote: Quote, batch: bool) -> None:
+def _start(video_ids: list[int], quote: Quote, *options: str) -> None:
     words = [*map(str, video_ids), "--describer", quote.describer, "--model", quote.model, "--yes"]
     if quote.recipient:
         words += ["--most-usd", f"{quote.most_usd + PRICE_TOLERANCE_USD:.6f}"]  # never more than what was agreed to
-    if batch:
-        words.append("--batch")
+    words += options
     try:
         jobs.start_job(settings(), KIND, "quick", *words)
     except EveryFrameError as error:

@@ -9,10 +9,11 @@ import streamlit as st
 from db import editing, files, gallery, queries, store
 from db.editing import PriorityRange
 from db.queries import VideoRow
+from db.reservations import open_usd_of_video
 from enrich.jobs.command import run_command
 from enrich.library.completion import covered_share
 from enrich.settings import Settings
-from enrich.wording import format_bytes, format_count, format_timestamp, printable
+from enrich.wording import format_bytes, format_count, format_timestamp, format_usd, printable
 from pages.parts.costs import quick_pass
 from pages.parts.costs.quick_pass import draw_last_scan
 from pages.parts.library.browser import browse
@@ -61,6 +62,15 @@ def _removal_dialog(row: VideoRow) -> None:
         if row.kept
         else "No frames have been extracted yet. Only the library entry is deleted."
     )
+    with reading() as connection:
+        owed_usd = open_usd_of_video(connection, row.id)
+    if owed_usd:
+        st.warning(
+            plain(
+                f"Requests to Claude for up to {format_usd(owed_usd)} are in progress. Batches are cancelled. What "
+                "Claude has processed by then is charged and stays in your costs."
+            )
+        )
     is_copy = uploads.is_upload(now, row.path)
     st.markdown("Your video file is kept." if not is_copy else "The video file is an uploaded copy.")
     st.text(shown(row.path))

@@ -6,6 +6,7 @@ import pytest
 
 from enrich.describe.claude.batches import LIST_PAGE_SIZE, BatchFound, BatchPart, ClaudeBatches
 from enrich.describe.claude.client import NotFoundError
+from enrich.describe.quick.protocol import ReservedRequest
 from enrich.errors import CallFailedError, HostDownError
 from tests.describe.labelled_images import labelled
 from tests.standin_claude.handler import BATCHES
@@ -23,6 +24,14 @@ def parts(*ids, first=0):
     ]
 
 
+def reserved(sent):
+    return [ReservedRequest(name, 1.0) for name in {part.custom_id for part in sent}]
+
+
+async def submit(batches, sent, **about):
+    return await batches.submit(sent, reserved(sent), **about)
+
+
 async def collected(batches, batch, sent, **said):
     weights = {part.custom_id: part.weights for part in sent}
     return {name: entries async for name, entries in batches.results(batch, weights, **said)}
@@ -30,7 +39,7 @@ async def collected(batches, batch, sent, **said):
 
 async def test_batch_is_submitted_polled_and_read_at_half_price(batches, claude):
     sent = parts("v1-a", "v1-b")
-    batch = await batches.submit(sent, context="The wedding", language="German")
+    batch = await submit(batches, sent, context="The wedding", language="German")
     state = await batches.poll(batch)
     assert (state.is_ended, state.processing, state.succeeded) == (False, 2, 0)
     assert timedelta(hours=23) < state.expires_at - datetime.now(UTC) < timedelta(hours=25)
@@ -51,7 +60,7 @@ async def test_batch_is_submitted_polled_and_read_at_half_price(batches, claude)
 
 async def test_expired_failed_and_missing_results_have_a_reason(batches, claude):
     sent = parts("a", "b", "c", "d")
-    batch = await batches.submit(sent)
+    batch = await submit(batches, sent)
     claude.play("missing", labels=["F10"])
     claude.finish(expire=["a"], error=["b"])
     state = await batches.poll(batch)
@@ -68,7 +77,7 @@ async def test_expired_failed_and_missing_results_have_a_reason(batches, claude)
 
 async def test_cancelled_batch_has_a_reason(batches, claude):
     sent = parts("a")
-    batch = await batches.submit(sent)
+    batch = await submit(batches, sent)
     claude.cancel(claude.batches[batch])
     assert (await batches.poll(batch)).is_ended
     results = await collected(batches, batch, sent)
@@ -79,7 +88,7 @@ async def test_cancelled_batch_has_a_reason(batches, claude):
 
 async def test_results_of_unknown_parts_are_skipped(batches, claude):
     sent = parts("a", "b")
-    batch = await batches.submit(sent)
+    batch = await submit(batches, sent)
     claude.finish()
     assert list(await collected(batches, batch, sent[:1])) == ["a"]
 
@@ -89,7 +98,7 @@ async def test_batch_with_a_lost_id_is_found(batches, claude):
     assert await batches.find(["a", "b"], since=before) is None
     claude.play("die paid", path=BATCHES, times=1)
     with pytest.raises(HostDownError):  # the connection broke before the id arrived
-        await batches.submit(parts("a", "b"))
+        await submit(batches, parts("a", "b"))
     (lost,) = claude.batches
     assert await batches.find(["a", "b"], since=before) == BatchFound(lost, is_certain=False)
     claude.finish()
@@ -100,7 +109,7 @@ async def test_batch_with_a_lost_id_is_found(batches, claude):
 
 
 async def test_known_and_older_batches_are_not_matched(batches, claude):
-    other = await batches.submit(parts("x", "y"))
+    other = await submit(batches, parts("x", "y"))
     before = datetime.now(UTC)
     assert await batches.find(["a", "b"], since=before, others=[other]) is None
     later = before + timedelta(hours=1)
@@ -111,10 +120,12 @@ async def test_known_and_older_batches_are_not_matched(batches, claude):
 
 async def test_lost_batch_is_found_beyond_the_first_page(batches, claude):
     before = datetime.now(UTC)
-    lost = await batches.submit(parts("a"))
+    lost = await submit(batches, parts("a"))
     claude.finish()
     for number in range(LIST_PAGE_SIZE + 3):
-        await batches.submit([BatchPart(f"x{number}", tuple(labelled(1))), BatchPart(f"y{number}", tuple(labelled(2)))])
+        await submit(
+            batches, [BatchPart(f"x{number}", tuple(labelled(1))), BatchPart(f"y{number}", tuple(labelled(2)))]
+        )
     assert await batches.find(["a"], since=before) == BatchFound(lost, is_certain=True)
     assert sum(request.path == BATCHES and request.method == "GET" for request in claude.history) == 2
 
@@ -127,18 +138,18 @@ async def test_unknown_batch_is_reported(batches, claude):
 
 async def test_batch_under_way_has_no_results(batches, claude):
     sent = parts("a")
-    batch = await batches.submit(sent)
+    batch = await submit(batches, sent)
     with pytest.raises(CallFailedError, match="could not be read: try again later"):
         await collected(batches, batch, sent)
 
 
 async def test_custom_ids_must_differ(batches):
     with pytest.raises(ValueError, match="must differ"):
-        await batches.submit([*parts("a"), *parts("a")])
+        await submit(batches, [*parts("a"), *parts("a")])
 
 
 async def test_oversized_batch_is_not_sent(batches, claude, monkeypatch):
     monkeypatch.setattr("enrich.describe.claude.batches.MAX_BATCH_BYTES", 10_000)
     with pytest.raises(Exception, match="too large for one batch"):
-        await batches.submit(parts("a"))
+        await submit(batches, parts("a"))
     assert claude.history == []

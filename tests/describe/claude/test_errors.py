@@ -1,5 +1,7 @@
 """Errors of Claude's API: clear messages, bounded backoff, nothing paid twice."""
 
+import ast
+import asyncio
 import logging
 import socket
 import sys
@@ -23,7 +25,10 @@ from enrich.errors import (
 )
 from enrich.settings import Settings, load_settings
 from tests.describe.labelled_images import labelled
+from tests.house.source import CODE, parsed, relative
 from tests.standin_claude import KEY
+from tests.standin_claude.request import Refusal
+from tests.waiting import until
 
 OTHER_KEY = "sk-ant-other-0123456789"
 
@@ -236,3 +241,93 @@ async def test_key_is_never_shown_or_logged(make_quick, claude, caplog, monkeypa
 def test_quick_describer_needs_no_key_or_network_to_exist(monkeypatch, tmp_path):
     monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
     assert ClaudeQuick(load_settings(home=tmp_path)).model == "claude-haiku-5-5"
+
+
+@pytest.mark.parametrize(
+    "trick", ["no credit", "low balance", "spend limit", "forbidden", "rate limit", "overloaded", "fault"]
+)
+async def test_refused_request_releases_its_money(make_quick, claude, trick):
+    claude.play(trick, retry_after="3600")
+    quick = make_quick(max_wait_seconds=0.0)
+    await problem_of(quick)
+    assert [step for step, _ in quick.payments.log] == ["reserved", "released"]
+
+
+@pytest.mark.parametrize("trick", ["die", "die paid", "hang"])
+async def test_request_that_may_have_been_charged_is_uncertain(make_quick, claude, trick, monkeypatch):
+    monkeypatch.setattr(client, "REQUEST_TIMEOUT_SECONDS", 0.3)
+    claude.play(trick)
+    quick = make_quick()
+    await problem_of(quick)
+    assert quick.payments.log == [("reserved", ("F1", "F2")), ("uncertain", ("F1", "F2"))]
+    assert len(claude.history) == 1
+
+
+async def test_cancelled_request_is_uncertain(make_quick, claude):
+    claude.play("hang")
+    quick = make_quick()
+    task = asyncio.create_task(quick.ask(labelled(1, 2)))
+    await until(lambda: claude.sent, "it is sent")
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [step for step, _ in quick.payments.log] == ["reserved", "uncertain"]
+
+
+async def test_refused_connection_releases_the_money(make_quick, claude):
+    claude.stop()
+    quick = make_quick()
+    assert isinstance(await problem_of(quick), client.NotSentError)
+    assert [step for step, _ in quick.payments.log] == ["reserved", "released"]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_uncertain"), [(400, False), (404, False), (408, True), (413, False), (429, False), (500, True),
+                                 (502, True), (503, True), (504, True), (529, True)],
+)  # fmt: skip
+async def test_errors_of_a_gateway_prove_nothing_from_500_on(make_quick, claude, monkeypatch, status, is_uncertain):
+    def refuse(*_, **__):
+        raise Refusal(status, None, "<html>Bad Gateway</html>")
+
+    monkeypatch.setattr(claude, "read", refuse)
+    quick = make_quick(max_wait_seconds=0.0)
+    await problem_of(quick)
+    assert {step for step, _ in quick.payments.log} >= {"uncertain" if is_uncertain else "released"}
+    if is_uncertain:
+        assert len(claude.history) == 1  # not sent again
+
+
+async def test_every_request_is_reserved_before_and_settled_after_it(make_quick, claude):
+    claude.play("missing", times=1)
+    quick = make_quick()
+    estimate = quick.estimate(labelled(1, 2, 3))
+    await quick.ask(labelled(1, 2, 3))
+    assert quick.payments.log == [
+        ("reserved", ("F1", "F2", "F3")), ("settled", ("F1", "F2", "F3")), ("retried", ("F1",)), ("settled", ("F1",)),
+    ]  # fmt: skip
+    assert claude.usd <= quick.payments.most_usd <= estimate.most_usd
+
+
+async def test_nothing_can_be_sent_without_a_reservation(make_quick, claude):
+    quick = make_quick()
+    parameters = quick.request(labelled(1), context="", language="English")
+    for nothing in (None, "request 1", 7):
+        with pytest.raises(TypeError, match="reservation"):
+            await quick.client.create_message(parameters, nothing, str, model=quick.model)
+        with pytest.raises(TypeError, match="reservation"):
+            await quick.client.create_batch([{"custom_id": "a", "params": parameters}], [], model=quick.model)
+    assert claude.history == []
+
+
+def test_only_the_client_creates_messages_and_batches():
+    """And nothing else makes an SDK client, with which it could."""
+    found = set()
+    for path in CODE:
+        for node in ast.walk(parsed(path)):
+            name = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if name.endswith(("messages.create", "messages.stream", "messages.parse", "batches.create", "Anthropic")):
+                found.add((relative(path), name))
+    assert found == {
+        ("enrich/describe/claude/client.py", name)
+        for name in ("sdk.messages.create", "sdk.messages.batches.create", "sdk.AsyncAnthropic")
+    }

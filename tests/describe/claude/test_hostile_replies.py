@@ -9,6 +9,7 @@ import pytest
 
 from enrich.describe.claude import client
 from enrich.describe.claude.batches import BatchPart, ClaudeBatches
+from enrich.describe.quick.protocol import ReservedRequest
 from enrich.errors import CallFailedError, CallTimeoutError, DescribeError
 from tests.describe.hostile import BROKEN, NESTED, NUMBERS, assert_storable, short_id
 from tests.describe.labelled_images import labelled
@@ -131,7 +132,7 @@ async def test_garbage_from_the_api_is_one_of_our_errors(make_quick, gateway):
         await asked(quick)
         for call in (
             lambda: quick.count(labelled(1)),
-            lambda: batches.submit([part]),
+            lambda: batches.submit([part], [ReservedRequest("a", 1.0)]),
             lambda: batches.poll("b1"),
             lambda: batches.find(["a"], since=None),
         ):

@@ -7,6 +7,7 @@ import pytest
 
 from enrich.describe.quick.local import EMPTY_REPLY, OllamaQuick
 from enrich.describe.quick.protocol import LabelledImage, instructions
+from tests.describe.conftest import FreePayments
 from tests.describe.images import numbered_jpeg
 from tests.standin import Trick
 
@@ -21,7 +22,8 @@ async def quick(settings):
 async def answer(quick, standin, reply):
     standin.calm()
     standin.play(Trick.SAYS, content=reply)
-    (result,) = await quick.ask([LabelledImage("F7", numbered_jpeg(7), 0.28)], context="", language="English")
+    image = LabelledImage("F7", numbered_jpeg(7), 0.28)
+    (result,) = await quick.ask([image], FreePayments(), context="", language="English")
     return result
 
 

@@ -1,0 +1,98 @@
+"""Money set aside for requests to paid models, with one row for each image, which also is the claim on it."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# Until now a batch stored its expected cost only: 150 of at most 400 output tokens for an image, 800 of at most 2,000
+# for thinking. So the most it may cost is at most 400 / 150 of what was expected.
+MOST_OF_EXPECTED = 400 / 150
+
+
+def upgrade() -> None:
+    table = op.create_table(
+        "reservations",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("request", sa.Text(), nullable=False),
+        sa.Column("label", sa.Text(), nullable=False),
+        sa.Column("frame_id", BIG_ID, nullable=True),
+        sa.Column("task_id", BIG_ID, nullable=True),
+        sa.Column("is_batch", sa.Boolean(), nullable=False),
+        sa.Column("batch_id", sa.Text(), nullable=True),
+        sa.Column("describer", sa.Text(), nullable=False),
+        sa.Column("model", sa.Text(), nullable=False),
+        sa.Column("prompt_version", sa.Text(), nullable=False),
+        sa.Column("usd", sa.Double(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["frame_id"], ["frames.id"], name="fk_reservations_frame_id_frames", ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["task_id"], ["tasks.id"], name="fk_reservations_task_id_tasks", ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id", name="pk_reservations"),
+        sa.UniqueConstraint(
+            "frame_id",
+            "describer",
+            "model",
+            "prompt_version",
+            name="uq_reservations_frame_id_describer_model_prompt_version",
+        ),
+    )
+    op.create_index("ix_reservations_request", "reservations", ["request"], unique=False)
+    op.create_index("ix_reservations_task_id", "reservations", ["task_id"], unique=False)
+    rows = _rows_of_open_batches()
+    if rows:
+        op.bulk_insert(table, rows)
+
+
+def _rows_of_open_batches() -> list[dict[str, Any]]:
+    """A row for each image of the batches under way, with a share of the most that its batch may cost."""
+    connection = op.get_bind()
+    tasks = sa.table("tasks", *(sa.column(name) for name in ("id", "kind", "status", "payload")))
+    frames = sa.table("frames", sa.column("id"))
+    is_open = (tasks.c.kind == "batch", tasks.c.status.in_(("todo", "doing")))
+    rows = []
+    claimed = set()
+    for task in connection.execute(sa.select(tasks).where(*is_open).order_by(tasks.c.id)).all():
+        batch = json.loads(task.payload) if isinstance(task.payload, str) else task.payload
+        count = sum(len(labels) for labels in batch["parts"].values())
+        for request, labels in batch["parts"].items():
+            for label in labels if request not in batch.get("saved", []) else ():
+                frame_id = int(label.removeprefix("F"))
+                is_known = connection.scalar(sa.select(frames.c.id).where(frames.c.id == frame_id)) is not None
+                claim = (frame_id, batch["model"], batch["prompt_version"])
+                rows.append(
+                    {
+                        "created_at": _moment(batch["created_at"]),
+                        "request": request,
+                        "label": label,
+                        "frame_id": frame_id if is_known and claim not in claimed else None,
+                        "task_id": task.id,
+                        "is_batch": True,
+                        "batch_id": batch.get("batch_id"),
+                        "describer": "claude",
+                        "model": batch["model"],
+                        "prompt_version": batch["prompt_version"],
+                        "usd": batch["usd"] * MOST_OF_EXPECTED / count,
+                        "sender": _identity(batch["sender"]),
+                    }
+                )
+                claimed.add(claim)
+    return rows
+
+
+def _identity(sender: dict[str, Any]) -> str:
+    """A process identity as text."""
+    return f"{sender['hostname']} {sender['pid']} {sender['created_at']!r} {sender.get('machine_id') or '-'}"
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
