@@ -3,6 +3,7 @@
 Only local video files are opened: a path or file content that names a URL, a playlist or a still image is refused.
 """
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -105,3 +106,14 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
         container.close()
         raise NotAVideoError(f"{path} has a video codec that is not supported: convert it to H.264 first")
     return container, stream
+
+
+def open_rest(path: Path, start: int) -> InputContainer | None:
+    """Open a file as if it began at a byte; None if no container begins there. The caller closes the container."""
+    with suppress(av.FFmpegError, ValueError):
+        return av.open(
+            f"subfile,,start,{start},end,0,,:file:{path.absolute()}",
+            metadata_errors="replace",
+            container_options={"protocol_whitelist": "file,subfile"},
+        )
+    return None

@@ -8,8 +8,9 @@ Decoding can continue at a key frame as if it had begun at the start: with the s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,9 +25,9 @@ from enrich.errors import NotAVideoError
 from enrich.video.checkpoint import InvalidCheckpointError
 from enrich.video.container import has_exact_seeking, open_video
 from enrich.video.fingerprint import require_readable
+from enrich.video.packets import FALLBACK_FPS, Clock, Epoch, FrameTimes, Timeline, clock_of, demux, has_single_clock
 from enrich.video.probe import sample_aspect
 
-FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
 PACKETS_IN_DECODER = 64  # at most: reordered frames, and one for each decoding thread
 CONTINUE_MARGINS_SECONDS = (0.0, 2.0, 10.0)  # a seek may land after the key frame; then seek further back
 
@@ -43,25 +44,41 @@ class SourceFrame:
 
 @dataclass(frozen=True, slots=True)
 class DecodePosition:
-    """A decoded key frame at which decoding can continue, and what was counted until then."""
+    """A decoded key frame at which decoding can continue, and what was counted until then. JSON values only."""
 
-    pts: int
+    pts: int  # shifted as the timeline says
     decoded: int  # frames, itself included
     failures: int
     packets_read: int  # before its packet
     frames_expected: int  # before its packet
+    byte_position: int | None  # of its packet, if the container knows it
     step: float  # seconds
+    timeline: dict[str, Any]
+    epochs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _KeyPacket:
+    """What was read before and at a key frame's packet."""
+
+    packets_read: int
+    frames_expected: int
+    byte_position: int | None
+    timeline: dict[str, Any]
 
 
 class SourceFrames:
     """Iterates over the source frames of a video; a context manager.
 
     Timestamps are (pts - start of the stream) in seconds, never smoothed or sorted. A frame without pts uses its dts,
-    which PyAV gives in presentation order. A frame with neither is placed one `step` after the previous frame.
+    which PyAV gives in presentation order. A frame with neither is placed one `step` after the previous frame. Where
+    the clock of the file starts anew or jumps, its times are shifted: see `enrich.video.packets`. A frame at the time
+    of one before it is placed a microsecond later, so that no two frames of a video have the same timestamp.
 
-    With `start` (seconds), decoding begins at the last key frame in the container's index at or before that time. If
-    the index is coarse, the first frames may come a little later than `start`. The index of all frames is then None.
-    A container that cannot seek, such as a raw stream, is decoded from its first frame, and frames have their index.
+    With `start` (seconds), decoding begins at the last key frame at or before that time. Where `clock` allows it, it is
+    found by seeking; if the container's index is coarse, the first frames may come a little later than `start`. Else
+    packets are read from the start of the file without decoding them. The index of all frames is then None. A container
+    that cannot seek, such as a raw stream, is decoded from its first frame, and frames have their index.
 
     With `continue_at`, the first frame is that key frame, and everything is counted as if decoding had begun at the
     start. Raises InvalidCheckpointError if the key frame is not found.
@@ -79,6 +96,7 @@ class SourceFrames:
         path: Path | str,
         *,
         start: float | None = None,
+        clock: Clock = Clock.UNKNOWN,
         continue_at: DecodePosition | None = None,
         threads: bool = True,
     ) -> None:
@@ -89,24 +107,39 @@ class SourceFrames:
         rate = self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS
         self.step = float(1 / Fraction(rate))
         self.sample_aspect = sample_aspect(self._stream)
+        self._timeline = Timeline.of(self._stream)
+        self._times = FrameTimes(self._timeline)
+        self._packets_skipped = 0  # read, but not decoded
         self._packets_read = 0
         self._frames_expected = 0  # packets read that should each give a frame
         self.failures = 0
         self.decoded = 0
-        self._has_seeked = start is not None and self._seek(start)
+        self._has_seeked = start is not None and self._go_to(start, clock)
         self._last: float | None = None  # timestamp of the last frame
         self._frames: Iterator[SourceFrame] | None = None
         self._has_exact_seeking = has_exact_seeking(self._container, self._stream)
         self._latest: int | None = None  # in ticks of the stream's time base
         self._has_gone_back = False
         self._last_failure: int | None = None  # `packets_read` at the time
-        self._key_packets: dict[int, tuple[int, int]] = {}  # by pts: packets read and frames expected before it
+        self._key_packets: dict[int, _KeyPacket] = {}  # by pts
         self._position: DecodePosition | None = None
         self._continue_at = continue_at
         if continue_at is not None:
             self.decoded, self.failures = continue_at.decoded - 1, continue_at.failures
             self._packets_read, self._frames_expected = continue_at.packets_read, continue_at.frames_expected
             self.step = continue_at.step
+            self._timeline = Timeline(**continue_at.timeline)
+            self._times = FrameTimes(self._timeline, [Epoch(**epoch) for epoch in continue_at.epochs])
+
+    @property
+    def clock(self) -> Clock:
+        """What the frames decoded so far say about the video's clock."""
+        return clock_of(self.epochs)
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """The epochs of the video, as far as decoded."""
+        return self._times.epochs
 
     @property
     def position(self) -> DecodePosition | None:
@@ -136,23 +169,50 @@ class SourceFrames:
         self._container, self._stream = open_video(self.path)
         self._stream.thread_type = "AUTO" if self._threads else "NONE"
 
+    def _reopen(self) -> None:
+        self._container.close()
+        self._open()
+
+    def _go_to(self, start: float, clock: Clock) -> bool:
+        """Go to the last key frame at or before a time. False: decoding begins at the first frame."""
+        if clock is Clock.REPEATS:
+            return False
+        if clock is Clock.STEADY or (clock is Clock.UNKNOWN and has_single_clock(self._container, self.path)):
+            return self._seek(start)
+        self._packets_skipped = self._packets_before(self._timeline.ticks(start))
+        self._reopen()
+        return self._packets_skipped > 0
+
     def _seek(self, start: float) -> bool:
         """Seek to a time, or to the start if the container has no such time. False: it cannot seek at all."""
-        first = self._stream.start_time or 0
-        for offset in (round(start / self._time_base) + first, first):
+        for offset in (self._timeline.ticks(start), self._timeline.start):
             try:
                 self._container.seek(offset, stream=self._stream)
             except av.FFmpegError:
                 continue
             return True
-        self._container.close()  # the failed seek may have read packets
-        self._open()
+        self._reopen()  # the failed seek may have read packets
         return False
+
+    def _packets_before(self, ticks: int) -> int:
+        """How many packets precede the last key frame shown at or before a time; 0 if packets have no times."""
+        before = 0
+        try:
+            packets = Timeline.of(self._stream).place(demux(self.path, self._container, self._stream))
+            for number, (packet, _) in enumerate(packets):
+                shown = packet.pts if packet.pts is not None else packet.dts
+                if packet.is_keyframe and shown is not None and shown <= ticks:
+                    before = number
+                elif packet.dts is not None and packet.dts > ticks:
+                    break
+        except av.FFmpegError:  # the rest of the file is unreadable
+            pass
+        return before
 
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
             try:
-                av_frames = packet.decode()
+                av_frames = self._stream.codec_context.decode(packet)  # its track may have moved to another stream
             except av.EOFError:  # also an FFmpegError; the flush returned no frames
                 av_frames = []
             except av.FFmpegError:
@@ -176,18 +236,18 @@ class SourceFrames:
                 )
 
     def _packets(self) -> "Iterator[Packet[VideoStream]]":
-        """All packets up to the end or the point of truncation, then a packet that flushes the decoder.
-
-        Empty packets, which some files contain, are skipped: a decoder takes them for the end of the stream.
-        """
+        """All packets up to the end or the point of truncation, then a packet that flushes the decoder."""
+        skipped = 0
         try:
-            for packet in self._demux():
-                if packet.size:
-                    if packet.is_keyframe and packet.pts is not None:
-                        self._add_key_packet(packet.pts)
-                    self._packets_read += 1
-                    self._frames_expected += not packet.is_discard
-                    yield packet
+            for packet, is_exact in self._timeline.place(self._demux()):
+                if skipped < self._packets_skipped:
+                    skipped += 1
+                    continue
+                if is_exact and packet.is_keyframe and packet.pts is not None:
+                    self._add_key_packet(packet.pts, packet.pos)
+                self._packets_read += 1
+                self._frames_expected += not packet.is_discard
+                yield packet
         except av.EOFError:
             pass
         except av.FFmpegError:
@@ -199,32 +259,47 @@ class SourceFrames:
     def _demux(self) -> "Iterator[Packet[VideoStream]]":
         """The packets from the beginning or, after a seek, from the key frame at which decoding continues."""
         if self._continue_at is None:
-            yield from self._demux_from_here()
+            yield from demux(self.path, self._container, self._stream)
             return
-        pts = self._continue_at.pts
+        packets = self._seek_to_continuation(self._continue_at)
+        if packets is None:
+            self._reopen()
+            packets = islice(demux(self.path, self._container, self._stream), self._continue_at.packets_read, None)
+        is_found = False
+        for packet in packets:
+            if not is_found and not self._is_continuation(packet, self._continue_at):
+                break
+            is_found = True
+            yield packet
+        if not is_found:
+            raise InvalidCheckpointError(f"no key frame has the timestamp {self._continue_at.pts}")
+
+    def _seek_to_continuation(self, position: DecodePosition) -> "Iterator[Packet[VideoStream]] | None":
+        """The packets from that key frame on; None if seeking does not find it."""
+        if position.timeline["starts"]:  # a seek may land in another epoch
+            return None
         for margin in CONTINUE_MARGINS_SECONDS:
-            self._container.seek(pts - round(margin / self._time_base), stream=self._stream)
-            is_found = False
-            for packet in self._demux_from_here():
-                is_found = is_found or (packet.is_keyframe and packet.pts == pts)
-                if is_found:
-                    yield packet
-                elif packet.is_keyframe and packet.pts is not None and packet.pts > pts:
-                    break  # the seek landed after it
-            if is_found:
-                return
-        raise InvalidCheckpointError(f"no key frame has the timestamp {pts}")
-
-    def _demux_from_here(self) -> "Iterator[Packet[VideoStream]]":
-        while True:
             try:
-                yield from self._container.demux(self._stream)
-            except IndexError:  # PyAV 18, at a packet of a stream that was not there when the file was opened
-                continue
-            return
+                self._container.seek(position.pts - round(margin / self._time_base), stream=self._stream)
+            except av.FFmpegError:
+                return None
+            packets = demux(self.path, self._container, self._stream)
+            for packet in packets:
+                if self._is_continuation(packet, position):
+                    return chain([packet], packets)
+                if packet.is_keyframe and packet.pts is not None and packet.pts > position.pts:
+                    break  # the seek landed after it
+        return None
 
-    def _add_key_packet(self, pts: int) -> None:
-        self._key_packets[pts] = (self._packets_read, self._frames_expected)
+    @staticmethod
+    def _is_continuation(packet: "Packet[VideoStream]", position: DecodePosition) -> bool:
+        """Whether a packet, not shifted yet, is the key frame's: by its time, and by its place in the file."""
+        pts = position.pts - position.timeline["shift"]
+        return packet.is_keyframe and packet.pts == pts and packet.pos == position.byte_position
+
+    def _add_key_packet(self, pts: int, byte_position: int | None) -> None:
+        read, expected = self._packets_read, self._frames_expected
+        self._key_packets[pts] = _KeyPacket(read, expected, byte_position, self._timeline.state())
         if len(self._key_packets) > PACKETS_IN_DECODER:
             del self._key_packets[next(iter(self._key_packets))]
 
@@ -261,7 +336,17 @@ class SourceFrames:
         was_failing = self._last_failure is not None and self._packets_read - self._last_failure <= PACKETS_IN_DECODER
         if counted is None or was_failing or not av_frame.key_frame or av_frame.is_corrupt:
             return None
-        return DecodePosition(pts, self.decoded, self.failures, *counted, self.step)
+        return DecodePosition(
+            pts,
+            self.decoded,
+            self.failures,
+            counted.packets_read,
+            counted.frames_expected,
+            counted.byte_position,
+            self.step,
+            counted.timeline,
+            [asdict(epoch) for epoch in self.epochs],
+        )
 
     def _decode_dropped(self) -> Iterator[SourceFrame]:
         """Frames that PyAV drops when a threaded decoder meets damaged packets while it is flushed.
@@ -273,7 +358,7 @@ class SourceFrames:
             return
         last = self._last
         counted = 0
-        with SourceFrames(self.path, start=last, threads=False) as frames:
+        with SourceFrames(self.path, start=last, clock=self.clock, threads=False) as frames:
             for frame in frames:
                 if frame.timestamp > last:
                     yield self._source_frame(frame.av_frame)
@@ -288,7 +373,7 @@ class SourceFrames:
             self.failures += max(0, listed - self._packets_read)
 
     def _source_frame(self, av_frame: VideoFrame) -> SourceFrame:
-        timestamp = self._timestamp(av_frame)
+        timestamp = self._times.place(self._ticks(av_frame), self.step, self.decoded)
         if self._last is not None and timestamp > self._last:
             self.step = timestamp - self._last
         self._last = timestamp
@@ -296,12 +381,6 @@ class SourceFrames:
         self.decoded += 1
         self._position = self._position_of(av_frame)
         return SourceFrame(index, timestamp, av_frame, self.sample_aspect)
-
-    def _timestamp(self, av_frame: VideoFrame) -> float:
-        ticks = self._ticks(av_frame)
-        if ticks is not None:
-            return float((ticks - (self._stream.start_time or 0)) * self._time_base)
-        return 0.0 if self._last is None else self._last + self.step
 
     def _ticks(self, av_frame: VideoFrame) -> int | None:
         return av_frame.pts if av_frame.pts is not None else av_frame.dts

@@ -21,6 +21,7 @@ from typing import Self, TypeVar
 from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, State, pack, unpack
 from enrich.video.decode import DecodePosition, SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
+from enrich.video.packets import Epoch
 from enrich.video.sampling import Sampling
 from enrich.video.selection import FrameSelection, KeptFrame, image_name
 
@@ -102,6 +103,11 @@ class Extraction:
     def failures(self) -> int:
         """Packets that could not be decoded so far."""
         return self._source.failures
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """The epochs decoded so far. Call it from any thread; the list is a copy."""
+        return list(self._source.epochs)
 
     @property
     def position(self) -> float:
@@ -228,8 +234,10 @@ class Extraction:
 
     def _store(self, frame: SourceFrame) -> None:
         path = self._folder / image_name(frame.timestamp)
-        if not is_whole_jpeg(path):
-            write_jpeg(path, self._encoder.encode(frame.av_frame), is_folder_synced=False)
+        jpeg = self._encoder.encode(frame.av_frame)
+        # A skim of a file whose clock restarts may have stored another frame for this time.
+        if not (is_whole_jpeg(path) and path.read_bytes() == jpeg):
+            write_jpeg(path, jpeg, is_folder_synced=False)
         self._unsynced.add(path.parent)
 
     def _yield_finished(self) -> None:

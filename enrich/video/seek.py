@@ -20,7 +20,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from enrich.video.container import has_exact_seeking, open_video
-from enrich.video.decode import FALLBACK_FPS, SourceFrame
+from enrich.video.decode import SourceFrame
+from enrich.video.packets import FALLBACK_FPS, demux
 from enrich.video.probe import sample_aspect
 
 # Seeking in MPEG-TS is by byte position and may land after the requested time; then seek further back.
@@ -44,6 +45,7 @@ class Seeker:
     """One open video and its decoder; a context manager. Raises VideoMissingError or NotAVideoError when opened."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._container, self._stream = open_video(path)
         self._stream.thread_type = "NONE"  # threads would only delay a single frame
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
@@ -118,13 +120,13 @@ class Seeker:
         try:
             self._container.seek(offset, backward=is_backward, stream=self._stream)
             is_found = False
-            for count, packet in enumerate(self._container.demux(self._stream)):
+            for count, packet in enumerate(demux(self._path, self._container, self._stream)):
                 is_found = is_found or packet.is_keyframe
-                if packet.size and is_found:
+                if is_found:
                     yield packet
                 elif count > MAX_PACKETS:
                     return
-        except (av.FFmpegError, IndexError):  # IndexError: see SourceFrames
+        except av.FFmpegError:
             return
 
     def _decode_single(self, packets: "list[Packet[VideoStream]]") -> VideoFrame | None:
