@@ -78,8 +78,12 @@ def save_checkpoint(connection: Connection, video_id: int, *, index: int | None,
     connection.execute(update(Checkpoint).where(Checkpoint.video_id == video_id).values(index=index, state=state))
 
 
-def save_epochs(connection: Connection, video_id: int, epochs: Sequence[NewEpoch]) -> None:
-    """Replace what is known of a video's clock."""
+def save_epochs(
+    connection: Connection, video_id: int, epochs: Sequence[NewEpoch], *, is_first_guess: bool = False
+) -> None:
+    """Replace what is known of a video's clock; a first guess replaces nothing."""
+    if is_first_guess and connection.scalar(select(exists().where(Epoch.video_id == video_id))):
+        return
     connection.execute(delete(Epoch).where(Epoch.video_id == video_id))
     rows = [{"video_id": video_id, "number": number, **asdict(epoch)} for number, epoch in enumerate(epochs)]
     if rows:

@@ -27,10 +27,11 @@ from enrich.video.container import open_rest
 
 FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
 MOST_FPS = 240  # a higher rate in a header is that of the clock
-# How far decoding times may go back within an epoch. Before a key frame they hardly do.
+# How far decoding times may go back within an epoch. At a key frame they hardly do.
 MOST_REORDERED_FRAMES = 16
 MOST_REORDERED_SECONDS = 0.5
 KEY_FRAME_STEPS = 3
+KEY_FRAME_OVERLAP = 0.5  # of a frame step
 MOVED_STEPS = 0.5  # a track that goes on under another PID goes on later than this, or its clock is another one
 GAP_SECONDS = 3600  # a longer one is a jump, unless the file states it as the duration of the frame before
 GAP_STEPS = 100
@@ -42,6 +43,7 @@ RECENT_FRAMES = 1024  # whose times are remembered where a clock goes back
 # Where a track of MPEG-TS ends before the file: how far back to look for tracks that were there before it ended.
 WINDOW_BYTES = 1_000_000
 LEAST_BYTES = 2_000
+THEORA_HEADER_BIT = 0x80
 LOOKAHEAD_PACKETS = 32  # in which the first frame shown in an epoch is searched
 
 
@@ -77,6 +79,7 @@ class Timeline:
     last: int | None = None  # decoding time of the last packet
     last_duration: int = 0
     delay: int = 0  # between decoding and showing the first packet of the epoch
+    is_intra_only: bool = True  # each packet of the epoch is a key frame
     latest: int | None = None  # the latest time at which a packet is shown
     latest_duration: int = 0
     before_latest: int | None = None
@@ -114,6 +117,7 @@ class Timeline:
                     yield from self._shifted(first, end)
                     first, end = [], self._end()
                     self.last = self.latest = self.before_latest = None
+                    self.is_intra_only = True
                 self._note(packet)
                 if end is None:
                     yield self._moved(packet), True
@@ -137,8 +141,13 @@ class Timeline:
             return True
         if gap > max(GAP_SECONDS * self.second, GAP_STEPS * self.step):
             return self.last_duration < GAP_SHARE * gap
-        reordered = max(MOST_REORDERED_FRAMES * self.step, MOST_REORDERED_SECONDS * self.second)
-        return -gap >= (KEY_FRAME_STEPS * self.step if packet.is_keyframe else reordered)
+        if not packet.is_keyframe:
+            return -gap >= max(MOST_REORDERED_FRAMES * self.step, MOST_REORDERED_SECONDS * self.second)
+        # Frames before a key frame are shown before it. Where each frame is one, its time may be inexact.
+        is_late = not self.is_intra_only and packet.pts is not None and self.latest is not None
+        if is_late and (self.latest or 0) - (packet.pts or 0) >= KEY_FRAME_OVERLAP * self.step:
+            return True
+        return -gap >= KEY_FRAME_STEPS * self.step
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
         clock = _decoding_time(packet)
@@ -146,10 +155,15 @@ class Timeline:
             return
         if self.last is None:
             self.delay = packet.pts - packet.dts if packet.pts is not None and packet.dts is not None else 0
+        self.is_intra_only = self.is_intra_only and packet.is_keyframe
         self.last, self.last_duration, self.track = clock, packet.duration or 0, packet.stream.id
         shown = self._shown(packet)
-        if shown is not None and (self.latest is None or shown > self.latest):
+        if shown is None or shown == self.latest:
+            return
+        if self.latest is None or shown > self.latest:
             self.before_latest, self.latest, self.latest_duration = self.latest, shown, packet.duration or 0
+        elif self.before_latest is None or shown > self.before_latest:
+            self.before_latest = shown
 
     def _shown(self, packet: "Packet[VideoStream]") -> int | None:
         if packet.pts is not None:
@@ -342,10 +356,15 @@ def _moved_track(rest: InputContainer, codec: str, pid: int, end: int) -> "Itera
 def _demux_stream(container: InputContainer, *streams: VideoStream) -> "Iterator[Packet[VideoStream]]":
     while True:
         try:
-            yield from (packet for packet in container.demux(streams) if packet.size)
+            yield from (packet for packet in container.demux(streams) if packet.size and not _is_header(packet))
         except IndexError:  # of PyAV, if streams appeared that were not there when the file was opened; go on reading
             continue
         return
+
+
+def _is_header(packet: "Packet[VideoStream]") -> bool:
+    """Whether a packet is a header of Theora, which joined Ogg files have in the middle."""
+    return packet.stream.codec_context.name == "theora" and bool(bytes(packet)[0] & THEORA_HEADER_BIT)
 
 
 def _decoding_time(packet: "Packet[VideoStream]") -> int | None:

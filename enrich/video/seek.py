@@ -2,10 +2,12 @@
 
 Guarantees: a returned frame is bit-identical to the one a full decode gives at the same timestamp. Frames with
 concealed errors, and frames that depend on frames before the key frame, are not returned. Nothing is returned if the
-container cannot seek or its frames carry no timestamps. Not guaranteed for damaged files: a full decode may lose a
-frame that is found here. Not thread-safe.
+container cannot seek or its frames carry no timestamps, or once a key frame shows that the clock of the file restarts.
+Not guaranteed for damaged files: a full decode may lose a frame that is found here. Nor for joined recordings, until
+such a key frame is met. Not thread-safe.
 """
 
+from bisect import insort
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,6 +53,7 @@ class Seeker:
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         self.sample_aspect = sample_aspect(self._stream)
         self._is_timed = has_exact_seeking(self._container, self._stream)
+        self._places: list[tuple[int, int]] = []  # positions in the file and pts of key frames
         self._decoded_gops: set[int] = set()  # pts of their key frames
         self._pixels_left = MAX_TOTAL_PIXELS
 
@@ -103,7 +106,7 @@ class Seeker:
         packets: list[Packet[VideoStream]] = []
         for packet in self._packets_from_key_frame(seconds - back, is_backward=True):
             if packet.is_keyframe and packet.pts is not None:
-                if self._seconds(packet.pts) > seconds:
+                if self._seconds(packet.pts) > seconds or (packets and packet.pts <= (packets[0].pts or 0)):
                     break
                 packets = [packet]
             elif packets:
@@ -121,13 +124,26 @@ class Seeker:
             self._container.seek(offset, backward=is_backward, stream=self._stream)
             is_found = False
             for count, packet in enumerate(demux(self._path, self._container, self._stream)):
-                is_found = is_found or packet.is_keyframe
+                if packet.is_keyframe and not is_found:
+                    is_found = True
+                    if not self._is_in_order(packet):
+                        self._is_timed = False
+                        return
                 if is_found:
                     yield packet
                 elif count > MAX_PACKETS:
                     return
         except av.FFmpegError:
             return
+
+    def _is_in_order(self, packet: "Packet[VideoStream]") -> bool:
+        """Whether a key frame is at its place among those found before: later in the file is later in time."""
+        if packet.pts is None or packet.pos is None or packet.stream is not self._stream:
+            return True
+        insort(self._places, (packet.pos, packet.pts))
+        place = self._places.index((packet.pos, packet.pts))
+        before, after = self._places[:place], self._places[place + 1 :]
+        return all(pts <= packet.pts for _, pts in before[-1:]) and all(packet.pts <= pts for _, pts in after[:1])
 
     def _decode_single(self, packets: "list[Packet[VideoStream]]") -> VideoFrame | None:
         context = self._stream.codec_context
@@ -161,6 +177,10 @@ class Seeker:
     def _seconds(self, pts: int) -> float:
         """Computed as in SourceFrames: the same frame must get the same float."""
         return float((pts - (self._stream.start_time or 0)) * self._time_base)
+
+    def clock_at(self, timestamp: float) -> float:
+        """The time of the container's clock at a timestamp, both in seconds."""
+        return timestamp + float((self._stream.start_time or 0) * self._time_base)
 
     def _fps(self) -> float:
         return float(self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS)
