@@ -25,6 +25,7 @@ NUMBER_COLUMNS = 8
 NUMBER_BITS = NUMBER_ROWS * NUMBER_COLUMNS
 NUMBER_SHARE = 0.7  # of the height; the rest is the coloured band
 CLOCK_HZ = 90_000
+FLV_VIDEO_TAG = 9
 MPEG4_CLOCK_HZ = 50_000  # MPEG-4 part 2 counts in 16 bits
 
 COLOURS = {
@@ -187,6 +188,19 @@ def overwrite_packets(path: Path, *, after: int, every: int = 1) -> int:
     return count
 
 
+def set_flv_times(path: Path, seconds: Sequence[float]) -> Path:
+    """Give the pictures of an FLV file these times, in the order of the file; no muxer writes times that go back."""
+    data, position = bytearray(path.read_bytes()), 13  # the header, and the size of no tag
+    times = iter(seconds)
+    while position < len(data):
+        if data[position] == FLV_VIDEO_TAG:
+            time = round(next(times) * 1000).to_bytes(4, "big")
+            data[position + 4 : position + 8] = time[1:] + time[:1]
+        position += 11 + int.from_bytes(data[position + 1 : position + 4], "big") + 4
+    path.write_bytes(data)
+    return path
+
+
 def run_ffmpeg(*arguments: str | Path) -> str:
     """Run the independent ffmpeg and return its log; fails if it fails."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", *map(str, arguments)]
@@ -216,6 +230,13 @@ def decode_independently(path: Path) -> Truth:
     tick = Fraction(int(base[1]), int(base[2]))
     ticks = [int(pts) for pts in re.findall(r"\] n: *\d+ pts: *(-?\d+) ", log)]
     return Truth([float((pts - ticks[0]) * tick) for pts in ticks])
+
+
+def shared_cases() -> Path | None:
+    """The folder of small files made after bug reports, which is not part of the project; None if it is missing."""
+    named = os.environ.get("EVERYFRAME_TEST_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    return folder / "cases" if (folder / "cases").is_dir() else None
 
 
 def shared_videos() -> Path | None:

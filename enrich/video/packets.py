@@ -12,6 +12,7 @@ timestamps. A reader that seeks does not: see `Clock`.
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -39,6 +40,7 @@ GAP_SHARE = 0.5  # of a gap that the duration of the frame before must cover
 MICROSECONDS = 1_000_000
 EBML_HEADER_ID, SEGMENT_ID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 EBML_HEAD_BYTES = 4096
+LEAST_EBML_BYTES = 256  # of another file that follows
 RECENT_FRAMES = 1024  # whose times are remembered where a clock goes back
 # Where a track of MPEG-TS ends before the file: how far back to look for tracks that were there before it ended.
 WINDOW_BYTES = 1_000_000
@@ -79,6 +81,7 @@ class Timeline:
     last: int | None = None  # decoding time of the last packet
     last_duration: int = 0
     delay: int = 0  # between decoding and showing the first packet of the epoch
+    lacks_times: bool = False  # a packet of the epoch has a decoding time only
     is_intra_only: bool = True  # each packet of the epoch is a key frame
     latest: int | None = None  # the latest time at which a packet is shown
     latest_duration: int = 0
@@ -117,7 +120,7 @@ class Timeline:
                     yield from self._shifted(first, end)
                     first, end = [], self._end()
                     self.last = self.latest = self.before_latest = None
-                    self.is_intra_only = True
+                    self.is_intra_only, self.lacks_times = True, False
                 self._note(packet)
                 if end is None:
                     yield self._moved(packet), True
@@ -155,6 +158,7 @@ class Timeline:
             return
         if self.last is None:
             self.delay = packet.pts - packet.dts if packet.pts is not None and packet.dts is not None else 0
+        self.lacks_times = self.lacks_times or packet.pts is None
         self.is_intra_only = self.is_intra_only and packet.is_keyframe
         self.last, self.last_duration, self.track = clock, packet.duration or 0, packet.stream.id
         shown = self._shown(packet)
@@ -175,7 +179,10 @@ class Timeline:
         latest = self.latest or 0
         between = latest - self.before_latest if self.before_latest is not None else 0
         step = self.latest_duration or (between if 0 < between < self.second else self.step)
-        return latest + step + self.shift
+        end = latest + step
+        if self.lacks_times and self.last is not None:
+            end = max(end, self.last + (self.last_duration or self.step) + self.delay)
+        return end + self.shift
 
     def _is_start_known(self, first: "list[Packet[VideoStream]]") -> bool:
         """Whether no later packet is shown before all of these: a packet is never shown before it is decoded."""
@@ -301,7 +308,7 @@ def has_single_clock(container: InputContainer, path: Path) -> bool:
         head = file.read(EBML_HEAD_BYTES)
     header = _ebml_element(head, 0, EBML_HEADER_ID)
     segment = _ebml_element(head, header, SEGMENT_ID) if header is not None else None
-    return segment is not None and segment >= path.stat().st_size - EBML_HEAD_BYTES
+    return segment is not None and segment > path.stat().st_size - LEAST_EBML_BYTES
 
 
 def _ebml_element(data: bytes, begin: int, element_id: bytes) -> int | None:
@@ -312,6 +319,14 @@ def _ebml_element(data: bytes, begin: int, element_id: bytes) -> int | None:
     width = 9 - data[start].bit_length()  # of its length, as the zero bits before the first one say
     length = int.from_bytes(data[start : start + width], "big") & ((1 << 7 * width) - 1)
     return None if length == (1 << 7 * width) - 1 else start + width + length
+
+
+def restarts(path: Path, container: InputContainer, stream: VideoStream) -> bool:
+    """Whether the clock of a video restarts: reads its packets from here to the first restart, but decodes none."""
+    timeline = Timeline.of(stream)
+    with suppress(FFmpegError):
+        return any(timeline.starts for _ in timeline.place(demux(path, container, stream)))
+    return bool(timeline.starts)
 
 
 def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":

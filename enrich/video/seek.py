@@ -3,8 +3,8 @@
 Guarantees: a returned frame is bit-identical to the one a full decode gives at the same timestamp. Frames with
 concealed errors, and frames that depend on frames before the key frame, are not returned. Nothing is returned if the
 container cannot seek or its frames carry no timestamps, or once a key frame shows that the clock of the file restarts.
-Not guaranteed for damaged files: a full decode may lose a frame that is found here. Nor for joined recordings, until
-such a key frame is met. Not thread-safe.
+Not guaranteed for damaged files: a full decode may lose a frame that is found here. Nor for large files of joined
+recordings, until such a key frame is met. Not thread-safe.
 """
 
 from bisect import insort
@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 
 from enrich.video.container import has_exact_seeking, open_video
 from enrich.video.decode import SourceFrame
-from enrich.video.packets import FALLBACK_FPS, demux
+from enrich.video.packets import FALLBACK_FPS, demux, has_single_clock, restarts
 from enrich.video.probe import sample_aspect
 
 # Seeking in MPEG-TS is by byte position and may land after the requested time; then seek further back.
@@ -31,6 +31,7 @@ SEEK_MARGINS_SECONDS = (0.0, 2.0, 10.0)
 # Limits on decoding; a billion pixels take one core 2 s (1080p H.264) to 5 s (4K HEVC, 10 bits).
 MAX_GOP_PIXELS = 600_000_000  # 300 frames of 1080p
 MAX_TOTAL_PIXELS = 1_200_000_000
+MOST_BYTES = 500_000_000  # of a file whose packets are read in search of a restart of its clock; takes about a second
 MAX_PACKETS = 600  # read in search of a key frame; some streams have only the first
 FIELDS_PER_FRAME = 2  # of an interlaced frame; in MPEG-TS each may have its own packet
 
@@ -43,6 +44,14 @@ class KeyFrame:
     packets: "list[Packet[VideoStream]]"  # its own packet and the next one
 
 
+def _is_joined(path: Path) -> bool:
+    """Whether the clock of a file restarts, as far as that is known quickly."""
+    container, stream = open_video(path)
+    with container:
+        is_quick = path.stat().st_size <= MOST_BYTES and not has_single_clock(container, path)
+        return is_quick and restarts(path, container, stream)
+
+
 class Seeker:
     """One open video and its decoder; a context manager. Raises VideoMissingError or NotAVideoError when opened."""
 
@@ -52,7 +61,7 @@ class Seeker:
         self._stream.thread_type = "NONE"  # threads would only delay a single frame
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         self.sample_aspect = sample_aspect(self._stream)
-        self._is_timed = has_exact_seeking(self._container, self._stream)
+        self._is_timed = has_exact_seeking(self._container, self._stream) and not _is_joined(path)
         self._places: list[tuple[int, int]] = []  # positions in the file and pts of key frames
         self._decoded_gops: set[int] = set()  # pts of their key frames
         self._pixels_left = MAX_TOTAL_PIXELS
