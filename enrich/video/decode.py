@@ -25,7 +25,16 @@ from enrich.errors import NotAVideoError
 from enrich.video.checkpoint import InvalidCheckpointError
 from enrich.video.container import has_exact_seeking, open_video
 from enrich.video.fingerprint import require_readable
-from enrich.video.packets import FALLBACK_FPS, Clock, Epoch, FrameTimes, Timeline, clock_of, demux, has_single_clock
+from enrich.video.packets import (
+    FALLBACK_FPS,
+    Clock,
+    ClockEpoch,
+    FrameTimes,
+    Timeline,
+    clock_of,
+    demux,
+    has_single_clock,
+)
 from enrich.video.probe import sample_aspect
 
 PACKETS_IN_DECODER = 64  # at most: reordered frames, and one for each decoding thread
@@ -129,7 +138,7 @@ class SourceFrames:
             self._packets_read, self._frames_expected = continue_at.packets_read, continue_at.frames_expected
             self.step = continue_at.step
             self._timeline = Timeline(**continue_at.timeline)
-            self._times = FrameTimes(self._timeline, [Epoch(**epoch) for epoch in continue_at.epochs])
+            self._times = FrameTimes(self._timeline, [ClockEpoch(**epoch) for epoch in continue_at.epochs])
 
     @property
     def clock(self) -> Clock:
@@ -137,7 +146,7 @@ class SourceFrames:
         return clock_of(self.epochs)
 
     @property
-    def epochs(self) -> list[Epoch]:
+    def epochs(self) -> list[ClockEpoch]:
         """The epochs of the video, as far as decoded."""
         return self._times.epochs
 
@@ -294,7 +303,7 @@ class SourceFrames:
     @staticmethod
     def _is_continuation(packet: "Packet[VideoStream]", position: DecodePosition) -> bool:
         """Whether a packet, not shifted yet, is the key frame's: by its time, and by its place in the file."""
-        pts = position.pts - position.timeline["shift"]
+        pts = position.pts - position.timeline["offset"]
         return packet.is_keyframe and packet.pts == pts and packet.pos == position.byte_position
 
     def _add_key_packet(self, pts: int, byte_position: int | None) -> None:

@@ -21,7 +21,7 @@ from typing import Self, TypeVar
 from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, State, pack, unpack
 from enrich.video.decode import DecodePosition, SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, sync_folder, write_jpeg
-from enrich.video.packets import Epoch
+from enrich.video.packets import ClockEpoch
 from enrich.video.sampling import Sampling
 from enrich.video.selection import FrameSelection, KeptFrame, image_name
 
@@ -105,7 +105,7 @@ class Extraction:
         return self._source.failures
 
     @property
-    def epochs(self) -> list[Epoch]:
+    def epochs(self) -> list[ClockEpoch]:
         """The epochs decoded so far. Call it from any thread; the list is a copy."""
         return list(self._source.epochs)
 

@@ -5,7 +5,7 @@ two such places is an epoch. Its packets are shifted so that its first frame com
 before it. Within an epoch, timestamps are those of the container. What is no new epoch: reordered frames, the small
 steps back of odd files, and gaps, such as the minutes without a change in a recording of a screen.
 
-The shift depends on the packets before only, so a reader that skips packets without decoding them gets the same
+The offset depends on the packets before only, so a reader that skips packets without decoding them gets the same
 timestamps. A reader that seeks does not: see `Clock`.
 """
 
@@ -59,7 +59,7 @@ class Clock(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
+class ClockEpoch:
     """A stretch of a video between two restarts of its clock."""
 
     first_index: int  # of its first source frame
@@ -76,7 +76,7 @@ class Timeline:
     tick: tuple[int, int]  # seconds, as numerator and denominator
     step: int  # one frame at the average rate
     second: int  # in ticks
-    shift: int = 0
+    offset: int = 0
     track: int | None = None  # the id of the last packet's stream
     last: int | None = None  # decoding time of the last packet
     last_duration: int = 0
@@ -86,7 +86,9 @@ class Timeline:
     latest: int | None = None  # the latest time at which a packet is shown
     latest_duration: int = 0
     before_latest: int | None = None
-    starts: list[tuple[int, int]] = field(default_factory=list)  # of the epochs after the first: start (shifted), shift
+    starts: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # of the epochs after the first: start (shifted), offset
 
     @classmethod
     def of(cls, stream: VideoStream) -> Self:
@@ -117,7 +119,7 @@ class Timeline:
         try:
             for packet in packets:
                 if self._is_restart(packet):
-                    yield from self._shifted(first, end)
+                    yield from self._settled(first, end)
                     first, end = [], self._end()
                     self.last = self.latest = self.before_latest = None
                     self.is_intra_only, self.lacks_times = True, False
@@ -127,11 +129,11 @@ class Timeline:
                     continue
                 first.append(packet)
                 if self._is_start_known(first):
-                    yield from self._shifted(first, end)
+                    yield from self._settled(first, end)
                     first, end = [], None
         except FFmpegError as error:
             failure = error
-        yield from self._shifted(first, end)
+        yield from self._settled(first, end)
         if failure is not None:
             raise failure
 
@@ -182,7 +184,7 @@ class Timeline:
         end = latest + step
         if self.lacks_times and self.last is not None:
             end = max(end, self.last + (self.last_duration or self.step) + self.delay)
-        return end + self.shift
+        return end + self.offset
 
     def _is_start_known(self, first: "list[Packet[VideoStream]]") -> bool:
         """Whether no later packet is shown before all of these: a packet is never shown before it is decoded."""
@@ -191,22 +193,22 @@ class Timeline:
             bool(shown) and first[-1].dts is not None and first[-1].dts >= min(shown)
         )
 
-    def _shifted(
+    def _settled(
         self, first: "list[Packet[VideoStream]]", end: int | None
     ) -> "Iterator[tuple[Packet[VideoStream], bool]]":
         shown = [time for packet in first if (time := self._shown(packet)) is not None]
         if end is not None and shown:
-            self.shift = end - min(shown)
-            self.starts.append((end, self.shift))
+            self.offset = end - min(shown)
+            self.starts.append((end, self.offset))
         for packet in first:
             yield self._moved(packet), False
 
     def _moved(self, packet: "Packet[VideoStream]") -> "Packet[VideoStream]":
-        if self.shift:
+        if self.offset:
             if packet.pts is not None:
-                packet.pts += self.shift
+                packet.pts += self.offset
             if packet.dts is not None:
-                packet.dts += self.shift
+                packet.dts += self.offset
         return packet
 
 
@@ -217,7 +219,7 @@ class FrameTimes:
     grow with the length of the video.
     """
 
-    def __init__(self, timeline: Timeline, epochs: list[Epoch] | None = None) -> None:
+    def __init__(self, timeline: Timeline, epochs: list[ClockEpoch] | None = None) -> None:
         self._timeline = timeline
         self.epochs = epochs or []
         self._number = self._number_at(self.epochs[-1].first_at) if self.epochs else 0
@@ -240,8 +242,8 @@ class FrameTimes:
         placed = timestamp if given == asked else given / MICROSECONDS
         number = self._number_at(placed)
         if not self.epochs or number > self._number:
-            shift = self._timeline.starts[number - 1][1] if number else 0
-            self.epochs.append(Epoch(index, placed, placed - self._timeline.seconds(shift), is_steady=True))
+            offset = self._timeline.starts[number - 1][1] if number else 0
+            self.epochs.append(ClockEpoch(index, placed, placed - self._timeline.seconds(offset), is_steady=True))
             self._number = number
         elif not is_latest and self.epochs[-1].is_steady:
             self.epochs[-1] = replace(self.epochs[-1], is_steady=False)
@@ -285,7 +287,7 @@ class FrameTimes:
             self._forgotten = oldest if self._forgotten is None else max(self._forgotten, oldest)
 
 
-def clock_of(epochs: Sequence[Epoch]) -> Clock:
+def clock_of(epochs: Sequence[ClockEpoch]) -> Clock:
     """What the epochs of a fully decoded video say about its clock."""
     if any(not epoch.is_steady for epoch in epochs):
         return Clock.REPEATS

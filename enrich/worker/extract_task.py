@@ -43,7 +43,7 @@ from enrich.process import this_process
 from enrich.schedule.coverage import CoverageOrder
 from enrich.video.checkpoint import ExtractionCheckpoint
 from enrich.video.extraction import Extraction
-from enrich.video.packets import Epoch, clock_of
+from enrich.video.packets import ClockEpoch, clock_of
 from enrich.video.sampling import parse_sampling
 from enrich.video.selection import KeptFrame
 from enrich.video.signals import LumaShrinker, SignalMeter
@@ -294,12 +294,12 @@ def _discard_other_words(
     return [
         task
         for frame in frames
-        if (row := known.get(frame.timestamp)) and _is_other_picture(row, int(frame.dhash, 16), frame.brightness)
+        if (row := known.get(frame.timestamp)) and _shows_other_content(row, int(frame.dhash, 16), frame.brightness)
         for task in checks.discard_descriptions(connection, row.id, host=host, now=now)
     ]
 
 
-def _is_other_picture(row: extraction.MeasuredFrame, dhash: int, brightness: float) -> bool:
+def _shows_other_content(row: extraction.MeasuredFrame, dhash: int, brightness: float) -> bool:
     if row.dhash is None or row.brightness is None:
         return False
     bits = (int(row.dhash, 16) ^ dhash).bit_count()
@@ -328,7 +328,7 @@ def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding
             places[frame_id] = _index_at(library, video, timestamp, decoding.epochs)
 
 
-def _index_at(library: Library, video: VideoRow, timestamp: float, epochs: Sequence[Epoch]) -> int | None:
+def _index_at(library: Library, video: VideoRow, timestamp: float, epochs: Sequence[ClockEpoch]) -> int | None:
     """The index of the source frame at a timestamp that is not kept yet; None if there is none."""
     with reading(library.engine) as connection:
         before = frame_at(connection, video.id, timestamp, is_placed=True)
@@ -337,7 +337,7 @@ def _index_at(library: Library, video: VideoRow, timestamp: float, epochs: Seque
         near, clock = (before.index, before.timestamp), clock_of(epochs)
         source = read_source_frame(video.path, timestamp=timestamp, near=near, clock=clock)
         signals = SignalMeter().measure(LumaShrinker().shrink(source.av_frame))
-        is_other = row is not None and _is_other_picture(row, signals.dhash, signals.brightness)
+        is_other = row is not None and _shows_other_content(row, signals.dhash, signals.brightness)
         if source.index is not None and source.timestamp == timestamp and source.index > before.index and not is_other:
             return source.index
     log.warning("%s has no source frame at %.6f s: the frame gets no index", video.title, timestamp)
