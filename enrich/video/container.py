@@ -22,6 +22,9 @@ from enrich.video.fingerprint import require_readable
 CodecError = av.FFmpegError  # for callers that do not import av
 RIGHT_ANGLE = 90
 FULL_TURN = 360
+EBML_HEADER_ID, SEGMENT_ID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+EBML_HEAD_BYTES = 4096
+LEAST_EBML_BYTES = 256  # of another file that follows
 GENERATE_PTS = 0x0001  # AVFMT_FLAG_GENPTS
 # FFmpeg opens these as video streams, but they are images, text or playlists.
 UNSUPPORTED_FORMATS = ("image2", "tty", "ansi", "bin", "xbin", "adf", "idf", "svg", "lrc", "hls", "concat", "dash")
@@ -62,6 +65,34 @@ def has_exact_seeking(container: InputContainer, stream: VideoStream) -> bool:
         return False
     first, step = entries[0].timestamp, entries[1].timestamp - entries[0].timestamp
     return entries[-1].timestamp - first + step == stream.duration == step * len(entries)
+
+
+def has_single_clock(container: InputContainer, path: Path) -> bool:
+    """Whether the container's format rules out that its clock restarts, as far as its first bytes tell.
+
+    MP4 and AVI have one index of all frames, in which a seek stays. Matroska has one clock in each segment, and joined
+    files have several.
+    """
+    names = container.format.name.split(",")
+    if "mp4" in names or "avi" in names:
+        return True
+    if "matroska" not in names:
+        return False
+    with path.open("rb") as file:
+        head = file.read(EBML_HEAD_BYTES)
+    header = _ebml_element(head, 0, EBML_HEADER_ID)
+    segment = _ebml_element(head, header, SEGMENT_ID) if header is not None else None
+    return segment is not None and segment > path.stat().st_size - LEAST_EBML_BYTES
+
+
+def _ebml_element(data: bytes, begin: int, element_id: bytes) -> int | None:
+    """Where the element with this id that begins at `begin` ends; None if there is none, or its length is unknown."""
+    start = begin + len(element_id)
+    if data[begin:start] != element_id or not data[start : start + 1] or not data[start]:
+        return None
+    width = 9 - data[start].bit_length()  # of its length, as the zero bits before the first one say
+    length = int.from_bytes(data[start : start + width], "big") & ((1 << 7 * width) - 1)
+    return None if length == (1 << 7 * width) - 1 else start + width + length
 
 
 def first_video_stream(container: InputContainer) -> VideoStream | None:

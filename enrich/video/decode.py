@@ -8,6 +8,7 @@ Decoding can continue at a key frame as if it had begun at the start: with the s
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain, islice
@@ -23,7 +24,7 @@ from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
 from enrich.video.checkpoint import InvalidCheckpointError
-from enrich.video.container import has_exact_seeking, open_video
+from enrich.video.container import has_exact_seeking, has_single_clock, open_video
 from enrich.video.fingerprint import require_readable
 from enrich.video.packets import (
     FALLBACK_FPS,
@@ -33,7 +34,6 @@ from enrich.video.packets import (
     Timeline,
     clock_of,
     demux,
-    has_single_clock,
 )
 from enrich.video.probe import sample_aspect
 
@@ -52,28 +52,24 @@ class SourceFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodePosition:
+class _KeyPacket:
+    """What was read before the packet of a key frame, and of it."""
+
+    packets_read: int
+    frames_expected: int
+    byte_position: int | None  # if the container knows it
+    timeline: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePosition(_KeyPacket):
     """A decoded key frame at which decoding can continue, and what was counted until then. JSON values only."""
 
     pts: int  # shifted as the timeline says
     decoded: int  # frames, itself included
     failures: int
-    packets_read: int  # before its packet
-    frames_expected: int  # before its packet
-    byte_position: int | None  # of its packet, if the container knows it
     step: float  # seconds
-    timeline: dict[str, Any]
     epochs: list[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class _KeyPacket:
-    """What was read before and at a key frame's packet."""
-
-    packets_read: int
-    frames_expected: int
-    byte_position: int | None
-    timeline: dict[str, Any]
 
 
 class SourceFrames:
@@ -177,6 +173,7 @@ class SourceFrames:
     def _open(self) -> None:
         self._container, self._stream = open_video(self.path)
         self._stream.thread_type = "AUTO" if self._threads else "NONE"
+        self._decoded_stream, self._decoder = self._stream, self._stream.codec_context
 
     def _reopen(self) -> None:
         self._container.close()
@@ -221,7 +218,7 @@ class SourceFrames:
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
             try:
-                av_frames = self._stream.codec_context.decode(packet)  # its track may have moved to another stream
+                av_frames = self._decode_packet(packet)
             except av.EOFError:  # also an FFmpegError; the flush returned no frames
                 av_frames = []
             except av.FFmpegError:
@@ -243,6 +240,17 @@ class SourceFrames:
                     f"{self.path} has a video stream, but none of its frames can be decoded: "
                     "copy it again from the original"
                 )
+
+    def _decode_packet(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        """Decode a packet. A recording that follows in the same file has a decoder of its own."""
+        rest: list[VideoFrame] = []
+        is_next = packet.size and packet.stream is not self._decoded_stream
+        if is_next and self._container.format.name != "mpegts":  # in MPEG-TS, the track has moved to another PID
+            with suppress(av.FFmpegError):
+                rest = self._decoder.decode(None)
+            self._decoded_stream, self._decoder = packet.stream, packet.stream.codec_context
+            self._decoder.thread_type = self._stream.thread_type
+        return [*rest, *self._decoder.decode(packet)]
 
     def _packets(self) -> "Iterator[Packet[VideoStream]]":
         """All packets up to the end or the point of truncation, then a packet that flushes the decoder."""
@@ -308,7 +316,7 @@ class SourceFrames:
 
     def _add_key_packet(self, pts: int, byte_position: int | None) -> None:
         read, expected = self._packets_read, self._frames_expected
-        self._key_packets[pts] = _KeyPacket(read, expected, byte_position, self._timeline.state())
+        self._key_packets[pts] = _KeyPacket(read, expected, byte_position, asdict(self._timeline))
         if len(self._key_packets) > PACKETS_IN_DECODER:
             del self._key_packets[next(iter(self._key_packets))]
 
@@ -345,17 +353,9 @@ class SourceFrames:
         was_failing = self._last_failure is not None and self._packets_read - self._last_failure <= PACKETS_IN_DECODER
         if counted is None or was_failing or not av_frame.key_frame or av_frame.is_corrupt:
             return None
-        return DecodePosition(
-            pts,
-            self.decoded,
-            self.failures,
-            counted.packets_read,
-            counted.frames_expected,
-            counted.byte_position,
-            self.step,
-            counted.timeline,
-            [asdict(epoch) for epoch in self.epochs],
-        )
+        epochs = [asdict(epoch) for epoch in self.epochs]
+        read = (counted.packets_read, counted.frames_expected, counted.byte_position, counted.timeline)
+        return DecodePosition(*read, pts, self.decoded, self.failures, self.step, epochs)
 
     def _decode_dropped(self) -> Iterator[SourceFrame]:
         """Frames that PyAV drops when a threaded decoder meets damaged packets while it is flushed.

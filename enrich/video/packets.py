@@ -9,22 +9,23 @@ The offset depends on the packets before only, so a reader that skips packets wi
 timestamps. A reader that seeks does not: see `Clock`.
 """
 
+import re
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from av import FFmpegError
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from enrich.video.container import open_rest
+from enrich.video.container import first_video_stream, open_rest
 
 FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
 MOST_FPS = 240  # a higher rate in a header is that of the clock
@@ -38,14 +39,20 @@ GAP_SECONDS = 3600  # a longer one is a jump, unless the file states it as the d
 GAP_STEPS = 100
 GAP_SHARE = 0.5  # of a gap that the duration of the frame before must cover
 MICROSECONDS = 1_000_000
-EBML_HEADER_ID, SEGMENT_ID = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-EBML_HEAD_BYTES = 4096
-LEAST_EBML_BYTES = 256  # of another file that follows
 RECENT_FRAMES = 1024  # whose times are remembered where a clock goes back
-# Where a track of MPEG-TS ends before the file: how far back to look for tracks that were there before it ended.
-WINDOW_BYTES = 1_000_000
-LEAST_BYTES = 2_000
+WINDOW_BYTES = 1_000_000  # before the end of a track of MPEG-TS, in which parallel tracks have a packet
+LEAST_BYTES = 2_000  # after it, in which it may go on
 THEORA_HEADER_BIT = 0x80
+# How a recording begins that was joined to another one; FFmpeg stops before it, or reads it as part of the first.
+SIGNATURES = {
+    "ogg": re.compile(rb"OggS\x00\x02"),
+    "flv": re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09"),
+    "avi": re.compile(rb"RIFF.{4}AVI LIST", re.DOTALL),
+    "matroska,webm": re.compile(rb"\x1a\x45\xdf\xa3.{1,64}\x42\x82", re.DOTALL),
+    "mov,mp4,m4a,3gp,3g2,mj2": re.compile(rb"\x00\x00\x00[\x08-\x40]ftyp"),
+}
+SIGNATURE_BYTES = 80
+BLOCK_BYTES = 1 << 22
 LOOKAHEAD_PACKETS = 32  # in which the first frame shown in an epoch is searched
 
 
@@ -106,10 +113,6 @@ class Timeline:
     def ticks(self, seconds: float) -> int:
         """The time of the stream at a timestamp."""
         return round(seconds / Fraction(*self.tick)) + self.start
-
-    def state(self) -> dict[str, Any]:
-        """Its values as JSON."""
-        return asdict(self)
 
     def place(self, packets: "Iterable[Packet[VideoStream]]") -> "Iterator[tuple[Packet[VideoStream], bool]]":
         """Yield shifted packets, and whether the state is that after the packet (not after a later one)."""
@@ -261,17 +264,13 @@ class FrameTimes:
 
     def _number_at(self, timestamp: float) -> int:
         """How many times the clock restarted up to a timestamp."""
-        starts = self._timeline.starts
-        if not starts:
-            return 0
-        until = self._timeline.ticks(timestamp)
-        return bisect_right(starts, until, key=lambda start: start[0])
+        return bisect_right(self._timeline.starts, self._timeline.ticks(timestamp), key=lambda start: start[0])
 
     def _free(self, micros: int) -> int:
         if micros == self._asked and self._given is not None:
             micros = self._given + 1
-        if self._forgotten is not None and micros <= self._forgotten:
-            micros = (self._latest or 0) + 1
+        if self._forgotten is not None and self._latest is not None and micros <= self._forgotten:
+            micros = self._latest + 1
         while micros in self._known:
             micros += 1
         return micros
@@ -296,64 +295,64 @@ def clock_of(epochs: Sequence[ClockEpoch]) -> Clock:
     return Clock.RESTARTS if len(epochs) > 1 else Clock.STEADY
 
 
-def has_single_clock(container: InputContainer, path: Path) -> bool:
-    """Whether the container's format rules out that its clock restarts, as far as its first bytes tell.
-
-    MP4 and AVI have one index of all frames. Matroska has one clock in each segment, and joined files have several.
-    """
-    names = container.format.name.split(",")
-    if "mp4" in names or "avi" in names:
-        return True
-    if "matroska" not in names:
-        return False
-    with path.open("rb") as file:
-        head = file.read(EBML_HEAD_BYTES)
-    header = _ebml_element(head, 0, EBML_HEADER_ID)
-    segment = _ebml_element(head, header, SEGMENT_ID) if header is not None else None
-    return segment is not None and segment > path.stat().st_size - LEAST_EBML_BYTES
-
-
-def _ebml_element(data: bytes, begin: int, element_id: bytes) -> int | None:
-    """Where the element with this id that begins at `begin` ends; None if there is none, or its length is unknown."""
-    start = begin + len(element_id)
-    if data[begin:start] != element_id or not data[start : start + 1] or not data[start]:
-        return None
-    width = 9 - data[start].bit_length()  # of its length, as the zero bits before the first one say
-    length = int.from_bytes(data[start : start + width], "big") & ((1 << 7 * width) - 1)
-    return None if length == (1 << 7 * width) - 1 else start + width + length
-
-
-def restarts(path: Path, container: InputContainer, stream: VideoStream) -> bool:
-    """Whether the clock of a video restarts: reads its packets from here to the first restart, but decodes none."""
-    timeline = Timeline.of(stream)
-    with suppress(FFmpegError):
-        return any(timeline.starts for _ in timeline.place(demux(path, container, stream)))
-    return bool(timeline.starts)
-
-
 def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
     """The packets of a track from here to the end of the file; raises av.FFmpegError where it cannot be read.
 
-    In MPEG-TS, a track may go on under another PID. Empty packets, which some files contain, are skipped: a decoder
-    takes them for the end of the stream.
+    The track may go on under another PID (MPEG-TS), or in another recording that follows in the same file: then in
+    another stream. Empty packets, which some files contain, are skipped: a decoder takes them for the end.
     """
     last: Packet[VideoStream] | None = None
-    for packet in _demux_stream(container, stream):
-        last = packet
-        yield packet
-    pid, base = stream.id, 0
-    while last is not None and last.pos is not None and container.format.name == "mpegts":
-        start = max(0, base + last.pos - WINDOW_BYTES)
-        rest = open_rest(path, start) if path.stat().st_size - base - last.pos > LEAST_BYTES else None
-        if rest is None:
-            return
+    failure: FFmpegError | None = None
+    try:
+        for packet in _demux_streams(container, stream):
+            last = packet
+            yield packet
+    except FFmpegError as error:  # such as Ogg with sound, where another recording follows
+        failure = error
+    base = 0
+    while last is not None and last.pos is not None:
+        end, pid, codec = base + last.pos, last.stream.id, last.stream.codec_context.name
+        begin = _rest_after(path, container.format.name, end)
+        rest = open_rest(path, begin) if begin is not None else None
+        if begin is None or rest is None:
+            break
         with rest:
-            end = base + last.pos - start
-            last = None
-            for packet in _moved_track(rest, stream.codec_context.name, pid, end):
+            failure = None
+            last, base = None, begin
+            following = first_video_stream(rest)
+            if container.format.name == "mpegts":
+                packets = _moved_track(rest, codec, pid, end - begin)
+            else:
+                packets = _demux_streams(rest, following) if following is not None else iter(())
+            for packet in packets:
                 last = packet
-                yield packet
-            pid, base = (last.stream.id, start) if last is not None else (pid, base)
+                yield _in_ticks_of(stream, packet)
+    if failure is not None:
+        raise failure
+
+
+def _rest_after(path: Path, container_format: str, end: int) -> int | None:
+    """Where another recording may begin after a byte: the last packet's. None if the file ends with this one."""
+    signature = SIGNATURES.get(container_format)
+    with suppress(OSError), path.open("rb") as file:
+        if signature is None:
+            is_stream = container_format == "mpegts" and path.stat().st_size - end > LEAST_BYTES
+            return max(0, end - WINDOW_BYTES) if is_stream else None
+        file.seek(end)
+        begin, tail = end, b""
+        while block := file.read(BLOCK_BYTES):
+            if found := signature.search(tail + block):
+                return begin - len(tail) + found.start()
+            begin, tail = begin + len(block), block[-SIGNATURE_BYTES:]
+    return None
+
+
+def _in_ticks_of(stream: VideoStream, packet: "Packet[VideoStream]") -> "Packet[VideoStream]":
+    if packet.time_base != stream.time_base and stream.time_base is not None:
+        ratio = packet.time_base / stream.time_base
+        packet.pts = None if packet.pts is None else round(packet.pts * ratio)
+        packet.dts = None if packet.dts is None else round(packet.dts * ratio)
+    return packet
 
 
 def _moved_track(rest: InputContainer, codec: str, pid: int, end: int) -> "Iterator[Packet[VideoStream]]":
@@ -361,7 +360,7 @@ def _moved_track(rest: InputContainer, codec: str, pid: int, end: int) -> "Itera
     others = [other for other in rest.streams.video if other.id != pid and other.codec_context.name == codec]
     chosen: VideoStream | None = None
     parallel: set[int] = set()
-    for packet in _demux_stream(rest, *others) if others else ():
+    for packet in _demux_streams(rest, *others) if others else ():
         if packet.pos is not None and packet.pos < end:
             parallel.add(packet.stream.id)
         elif chosen is None and packet.stream.id not in parallel:
@@ -370,18 +369,16 @@ def _moved_track(rest: InputContainer, codec: str, pid: int, end: int) -> "Itera
             yield packet
 
 
-def _demux_stream(container: InputContainer, *streams: VideoStream) -> "Iterator[Packet[VideoStream]]":
+def _demux_streams(container: InputContainer, *streams: VideoStream) -> "Iterator[Packet[VideoStream]]":
     while True:
         try:
-            yield from (packet for packet in container.demux(streams) if packet.size and not _is_header(packet))
+            for packet in container.demux(streams):
+                is_theora = packet.stream.codec_context.name == "theora"  # its headers are packets in joined files
+                if packet.size and not (is_theora and bytes(packet)[0] & THEORA_HEADER_BIT):
+                    yield packet
         except IndexError:  # of PyAV, if streams appeared that were not there when the file was opened; go on reading
             continue
         return
-
-
-def _is_header(packet: "Packet[VideoStream]") -> bool:
-    """Whether a packet is a header of Theora, which joined Ogg files have in the middle."""
-    return packet.stream.codec_context.name == "theora" and bool(bytes(packet)[0] & THEORA_HEADER_BIT)
 
 
 def _decoding_time(packet: "Packet[VideoStream]") -> int | None:

@@ -9,6 +9,7 @@ recordings, until such a key frame is met. Not thread-safe.
 
 from bisect import insort
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -21,9 +22,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from enrich.video.container import has_exact_seeking, open_video
+from enrich.video.container import has_exact_seeking, has_single_clock, open_video
 from enrich.video.decode import SourceFrame
-from enrich.video.packets import FALLBACK_FPS, demux, has_single_clock, restarts
+from enrich.video.packets import FALLBACK_FPS, Timeline, demux
 from enrich.video.probe import sample_aspect
 
 # Seeking in MPEG-TS is by byte position and may land after the requested time; then seek further back.
@@ -49,7 +50,10 @@ def _is_joined(path: Path) -> bool:
     container, stream = open_video(path)
     with container:
         is_quick = path.stat().st_size <= MOST_BYTES and not has_single_clock(container, path)
-        return is_quick and restarts(path, container, stream)
+        timeline = Timeline.of(stream)
+        with suppress(av.FFmpegError):
+            return is_quick and any(timeline.starts for _ in timeline.place(demux(path, container, stream)))
+    return bool(timeline.starts)
 
 
 class Seeker:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from enrich.video.container import has_single_clock
 from enrich.video.decode import SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegFormat
-from enrich.video.packets import Clock, has_single_clock
+from enrich.video.packets import Clock
 from enrich.video.skim import SkimTarget, skim
 from enrich.video.source import SAME_SECONDS, read_source_frame, read_source_frames
 from tests.clips import numbered_clip, read_jpeg, read_number, run_ffmpeg, set_flv_times, shared_cases
@@ -25,13 +26,17 @@ FORMATS = {
     "mkv": COPY,
     "webm": ("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "1M"),
     "ogv": ("-c:v", "libtheora", "-q:v", "9"),
+    "flv": COPY,
+    "mp4": COPY,
+    "mov": ("-c:v", "mjpeg", "-q:v", "3"),
 }
+SOUND = ("-f", "lavfi", "-i", "sine=d=1.2", "-map", "0", "-map", "1")
 # What the second of two transport streams is, beside a clock that starts anew.
 SECOND_PARTS = {
     "overlaps by half": ("-output_ts_offset", "0.6"),
     "overlaps by two frames": ("-output_ts_offset", str((FRAMES - 2) / FPS)),
     "hours later": ("-output_ts_offset", "20000"),
-    "with sound": ("-f", "lavfi", "-i", "sine=d=1.2", "-map", "0", "-map", "1", "-c:a", "aac"),
+    "with sound": (*SOUND, "-c:a", "aac"),
     "another pid": ("-mpegts_start_pid", "0x200", "-output_ts_offset", str(FRAMES / FPS)),
     "another pid and clock": ("-mpegts_start_pid", "0x200"),
 }
@@ -94,6 +99,11 @@ def test_joined_recordings_have_one_timeline(extension, joined):
     assert_one_timeline(joined(extension), restarts_at=[FRAMES])
 
 
+@pytest.mark.parametrize(("extension", "codec"), [("ogv", "libvorbis"), ("mts", "ac3"), ("vob", "ac3"), ("flv", "aac")])
+def test_joined_recordings_with_sound_have_one_timeline(extension, codec, joined):
+    assert_one_timeline(joined(extension, (*SOUND, "-c:a", codec), first=(*SOUND, "-c:a", codec)), restarts_at=[FRAMES])
+
+
 @pytest.mark.parametrize("second", SECOND_PARTS)
 def test_any_second_part_of_a_stream_goes_on_one_step_later(second, joined):
     assert_one_timeline(joined("ts", SECOND_PARTS[second]), restarts_at=[FRAMES])
@@ -104,7 +114,7 @@ def test_second_part_with_an_earlier_clock_goes_on_one_step_later(joined):
     assert_one_timeline(joined("ts", first=("-output_ts_offset", "100")), restarts_at=[FRAMES])
 
 
-@pytest.mark.parametrize("extension", ["ts", "vob", "webm"])
+@pytest.mark.parametrize("extension", ["ts", "vob", "webm", "mp4"])
 @pytest.mark.parametrize("clock", [Clock.UNKNOWN, Clock.RESTARTS, Clock.REPEATS])
 def test_frames_of_joined_recordings_are_found_again(extension, clock, joined):
     path = joined(extension)
