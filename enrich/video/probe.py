@@ -21,7 +21,6 @@ from av.video.stream import VideoStream
 from enrich.errors import NotAVideoError
 from enrich.video.container import open_video, upright_rotation, upright_size
 from enrich.video.fingerprint import fingerprint
-from enrich.video.packets import demux
 
 LOG_CURVES = (ColorTrc.LOG, ColorTrc.LOG_SQRT)
 LOG_NAME = re.compile(
@@ -84,7 +83,7 @@ def probe(path: Path | str) -> VideoFacts:
     content = fingerprint(path)
     container, stream = open_video(path)
     with container:
-        first_frame = _first_frame(path, container, stream)
+        first_frame = _first_frame(container, stream)
         context = stream.codec_context
         if not context.width or not context.height:
             raise NotAVideoError(f"{path} is damaged (its video has no size): copy it again from the original")
@@ -128,10 +127,10 @@ def _warnings(curve: str | None) -> tuple[str, ...]:
     )
 
 
-def _first_frame(path: Path, container: InputContainer, stream: VideoStream) -> VideoFrame | None:
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame | None:
     """The first frame, for its rotation, which PyAV does not read from the header; None if it is not found quickly."""
     try:
-        for number, packet in enumerate(demux(path, container, stream)):
+        for number, packet in enumerate(container.demux(stream)):
             for frame in packet.decode():
                 return frame
             if number >= MAX_FIRST_FRAME_PACKETS:
