@@ -1,4 +1,6 @@
-"""The packets of a video's track, in the order of the file, on one timeline. The only module that demuxes, but for the first frame (`probe.py`).
+"""The packets of a video's track, in the order of the file, on one timeline.
+
+The only module that demuxes, but for the first frame of a probe.
 
 Recordings that were joined byte by byte have a clock that starts anew, or jumps, in the middle. Each stretch between
 two such places is an epoch. Its packets are shifted so that its first frame comes one frame step after the last frame
