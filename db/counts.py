@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, column, func, insert, select, true, update, values
+from sqlalchemy import Connection, Subquery, and_, case, column, func, insert, select, true, update, values
 
-from db.models import DEEP, PASSES, Analysis, Frame, Tally, Task, TaskKind, TaskStatus, Utc, Video
+from db.models import DEEP, PASSES, Analysis, Epoch, Frame, Tally, Task, TaskKind, TaskStatus, Utc, Video
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,21 @@ def recount(connection: Connection, video_id: int) -> None:
         connection.execute(update(Tally).where(Tally.video_id == video_id).values(**values))
     elif connection.scalar(select(Video.id).where(Video.id == video_id)) is not None:  # else it was removed meanwhile
         connection.execute(insert(Tally).values(video_id=video_id, **values))
+
+
+def epoch_summary() -> Subquery:
+    """How many epochs each video has, whether all are steady, the clock's offset in the first one, and its end."""
+    return (
+        select(
+            Epoch.video_id,
+            func.count().label("epochs"),
+            func.min(case((Epoch.is_steady, 1), else_=0)).label("is_steady"),
+            func.max(case((Epoch.number == 0, Epoch.clock_at - Epoch.first_at))).label("clock_offset"),
+            func.max(case((Epoch.number == 1, Epoch.first_at))).label("first_epoch_end"),
+        )
+        .group_by(Epoch.video_id)
+        .subquery()
+    )
 
 
 def total_counts(connection: Connection, video_ids: Collection[int] | None = None) -> VideoCounts:

@@ -11,7 +11,7 @@ the error for which `verify --mend` had the video extracted again.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from db import queue, store
 from db.models import (
     EXTRACTION_ENDED,
     Checkpoint,
+    Epoch,
     ExtractionStatus,
     Frame,
     Task,
@@ -48,6 +49,16 @@ class ExtractionStart:
     kept: int  # frames kept until then
 
 
+@dataclass(frozen=True, slots=True)
+class NewEpoch:
+    """A stretch of a video between two restarts of its file's clock; units as in `db.models.Epoch`."""
+
+    first_index: int
+    first_at: float
+    clock_at: float
+    is_steady: bool
+
+
 def begin_extraction(connection: Connection, video_id: int) -> ExtractionStart:
     """Mark a video as being extracted. Which frames are wanted is decided at the first attempt and stored."""
     connection.execute(
@@ -67,6 +78,18 @@ def begin_extraction(connection: Connection, video_id: int) -> ExtractionStart:
 def save_checkpoint(connection: Connection, video_id: int, *, index: int | None, state: bytes | None) -> None:
     """Store where the extraction continues; None: at the start. Save the frames before it in the same transaction."""
     connection.execute(update(Checkpoint).where(Checkpoint.video_id == video_id).values(index=index, state=state))
+
+
+def save_epochs(
+    connection: Connection, video_id: int, epochs: Sequence[NewEpoch], *, is_first_guess: bool = False
+) -> None:
+    """Replace what is known of a video's clock; a first guess replaces nothing."""
+    if is_first_guess and connection.scalar(select(exists().where(Epoch.video_id == video_id))):
+        return
+    connection.execute(delete(Epoch).where(Epoch.video_id == video_id))
+    rows = [{"video_id": video_id, "number": number, **asdict(epoch)} for number, epoch in enumerate(epochs)]
+    if rows:
+        connection.execute(insert(Epoch), rows)
 
 
 def save_kept_frames(
@@ -256,6 +279,22 @@ def unplaced_frames(connection: Connection, video_id: int) -> list[tuple[int, fl
     """The ids and timestamps of frames that have no index (yet), in time order."""
     statement = select(Frame.id, Frame.timestamp).where(Frame.video_id == video_id, Frame.index.is_(None))
     return [(row.id, row.timestamp) for row in connection.execute(statement.order_by(Frame.timestamp))]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredFrame:
+    """What was measured of the image of a kept frame; units as in `db.models.Frame`."""
+
+    id: int
+    dhash: str | None
+    brightness: float | None
+
+
+def measured_frames(connection: Connection, video_id: int, timestamps: Collection[float]) -> dict[float, MeasuredFrame]:
+    """The frames of a video at these timestamps."""
+    statement = select(Frame.timestamp, Frame.id, Frame.dhash, Frame.brightness)
+    found = connection.execute(statement.where(Frame.video_id == video_id, Frame.timestamp.in_(timestamps)))
+    return {row.timestamp: MeasuredFrame(row.id, row.dhash, row.brightness) for row in found}
 
 
 def decoded_until(connection: Connection, video_id: int) -> float:

@@ -283,6 +283,21 @@ class Checkpoint(Base):
     state: Mapped[bytes | None]  # of the extraction after that frame: see enrich.video.checkpoint
 
 
+class Epoch(Base):
+    """A stretch of a video between two restarts of its file's clock, as far as extracted: see enrich.video.packets."""
+
+    __tablename__ = "epochs"
+
+    video_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("videos.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    first_index: Mapped[int]  # of its first source frame
+    first_at: Mapped[float]  # timestamp of that frame
+    clock_at: Mapped[float]  # the same in the clock of the file, in seconds
+    is_steady: Mapped[bool]  # each of its frames is later than the one before it
+
+
 class Analysis(Base):
     """A model call, never deleted: speed, time left, costs and comparisons are computed from these rows."""
 

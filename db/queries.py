@@ -64,6 +64,10 @@ class VideoRow:
     described: int
     covered: int
     failed: int
+    epochs: int  # 0: none known
+    is_steady: bool
+    clock_offset: float  # to the file's clock in the first epoch, in seconds: timestamp + offset
+    first_epoch_end: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ def videos(connection: Connection, video_ids: Collection[int] | None = None) -> 
         .group_by(Task.video_id)
         .subquery()
     )
+    epochs = counts.epoch_summary()
     statement = (
         select(
             Video.__table__,
@@ -152,13 +157,14 @@ def videos(connection: Connection, video_ids: Collection[int] | None = None) -> 
             func.coalesce(Tally.described, 0).label("described"),
             func.coalesce(Tally.covered, 0).label("covered"),
             func.coalesce(failed.c.failed, 0).label("failed"),
+            *(column for column in epochs.c if column.name != "video_id"),
         )
+        .outerjoin(epochs, epochs.c.video_id == Video.id)
         .outerjoin(Tally, Tally.video_id == Video.id)
         .outerjoin(failed, failed.c.video_id == Video.id)
+        .where(Video.id.in_(video_ids) if video_ids is not None else true())
         .order_by(Video.id)
     )
-    if video_ids is not None:
-        statement = statement.where(Video.id.in_(video_ids))
     return [_video(row) for row in connection.execute(statement).mappings()]
 
 
@@ -344,22 +350,16 @@ def kept_share(connection: Connection, sampling: str) -> float | None:
 
 def task_state(connection: Connection, video_id: int, kind: TaskKind) -> tuple[TaskStatus, str | None] | None:
     """The status of a video's task, and its error or what it waits for; None if there is no such task."""
-    row = connection.execute(
-        select(Task.status, Task.error).where(Task.video_id == video_id, Task.kind == kind)
-    ).first()
+    own = (Task.video_id == video_id, Task.kind == kind)
+    row = connection.execute(select(Task.status, Task.error).where(*own)).first()
     return None if row is None else (TaskStatus(row.status), row.error)
 
 
 def failures(connection: Connection, video_ids: Collection[int] | None = None) -> list[tuple[str, int]]:
     """The errors of failed tasks, and how many tasks have each, most common first."""
-    statement = (
-        select(Task.error, func.count())
-        .where(Task.status == TaskStatus.FAILED)
-        .group_by(Task.error)
-        .order_by(func.count().desc())
-    )
-    if video_ids is not None:
-        statement = statement.where(Task.video_id.in_(video_ids))
+    is_wanted = Task.video_id.in_(video_ids) if video_ids is not None else true()
+    failed = select(Task.error, func.count()).where(Task.status == TaskStatus.FAILED, is_wanted).group_by(Task.error)
+    statement = failed.order_by(func.count().desc())
     return [(error or "unknown error", count) for error, count in connection.execute(statement)]
 
 
@@ -367,6 +367,7 @@ def _video(row: Any) -> VideoRow:
     values = dict(row)
     values["extraction_status"] = ExtractionStatus(values["extraction_status"])
     values["enrichment_status"] = EnrichmentStatus(values["enrichment_status"])
+    values |= {name: row[name] or 0 for name in ("epochs", "clock_offset")} | {"is_steady": row["is_steady"] != 0}
     return VideoRow(**values)
 
 

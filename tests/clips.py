@@ -26,6 +26,7 @@ NUMBER_COLUMNS = 8
 NUMBER_BITS = NUMBER_ROWS * NUMBER_COLUMNS
 NUMBER_SHARE = 0.7  # of the height; the rest is the coloured band
 CLOCK_HZ = 90_000
+FLV_VIDEO_TAG = 9
 MPEG4_CLOCK_HZ = 50_000  # MPEG-4 part 2 counts in 16 bits
 
 COLOURS = {
@@ -225,6 +226,19 @@ def insert_element(data: bytes, path: Sequence[int], element: bytes) -> bytes:
     raise AssertionError(f"no element {path[0]:x}")
 
 
+def set_flv_times(path: Path, seconds: Sequence[float]) -> Path:
+    """Give the pictures of an FLV file these times, in the order of the file; no muxer writes times that go back."""
+    data, position = bytearray(path.read_bytes()), 13  # the header, and the size of no tag
+    times = iter(seconds)
+    while position < len(data):
+        if data[position] == FLV_VIDEO_TAG:
+            time = round(next(times) * 1000).to_bytes(4, "big")
+            data[position + 4 : position + 8] = time[1:] + time[:1]
+        position += 11 + int.from_bytes(data[position + 1 : position + 4], "big") + 4
+    path.write_bytes(data)
+    return path
+
+
 def run_ffmpeg(*arguments: str | Path) -> str:
     """Run the independent ffmpeg and return its log; fails if it fails."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-y", *map(str, arguments)]
@@ -263,6 +277,13 @@ def shared_case(name: str) -> Path:
     if path is None or not path.exists():
         pytest.skip("no shared cases beside the repository")
     return path
+
+
+def shared_cases() -> Path | None:
+    """The folder of small files made after bug reports, which is not part of the project; None if it is missing."""
+    named = os.environ.get("EVERYFRAME_TEST_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared"
+    return folder / "cases" if (folder / "cases").is_dir() else None
 
 
 def shared_videos() -> Path | None:

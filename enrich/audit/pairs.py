@@ -24,7 +24,7 @@ from db.queries import VideoRow
 from enrich.describe.describer import Describer
 from enrich.describe.image import decode
 from enrich.errors import VideoChangedError, VideoError
-from enrich.library.images import jpeg_format, require_same_file
+from enrich.library.images import clock_of, jpeg_format, require_same_file
 from enrich.library.library import Library
 from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.settings import Settings
@@ -33,6 +33,7 @@ from enrich.video.decode import SourceFrame, SourceFrames
 from enrich.video.jpeg import JpegEncoder
 from enrich.video.likeness import DEFAULT_LIKENESS, largest_change
 from enrich.video.signals import LONG_EDGE_PIXELS, Luma, LumaShrinker, small_size
+from enrich.video.timeline import Clock
 
 SEEK_COST_FRAMES = 130  # frames decoded in the time of one seek
 MAX_FRAMES_PER_BATCH = 8  # so that a long still shot is shared between concurrent calls
@@ -79,7 +80,7 @@ def compared_frames(
     settings: Settings, video: VideoRow, samples: Iterable[SampledFrame]
 ) -> Generator[ComparedFrame, None, None]:
     """Read the frames of a sample, in the video's order. Raises VideoError."""
-    reader = _VideoReader(Path(video.path))
+    reader = _VideoReader(Path(video.path), clock_of(video))
     shrinker = LumaShrinker()
     encoder: JpegEncoder | None = None
     try:
@@ -125,8 +126,9 @@ def _reduced(jpeg: bytes) -> NDArray[np.uint8]:
 class _VideoReader:
     """Reads a video forward, or from the key frame before a known frame."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         self._path = path
+        self._clock = clock
         self._source: SourceFrames | None = None
         self._frames: Iterator[SourceFrame] = iter(())
         self._next = 0  # the index of the next frame
@@ -137,7 +139,7 @@ class _VideoReader:
         if self._source is not None and 0 <= index - self._next <= SEEK_COST_FRAMES:
             return self._checked(kept, self.forward(index))
         for back in SEEK_MARGINS_SECONDS:
-            if index <= SEEK_COST_FRAMES:
+            if index <= SEEK_COST_FRAMES or self._clock is Clock.REPEATS:
                 break
             if (found := self._seek(kept, back)) is not None:
                 return found
@@ -173,7 +175,7 @@ class _VideoReader:
 
     def _open(self, start: float | None) -> None:
         self.close()
-        self._source = SourceFrames(self._path, start=start)
+        self._source = SourceFrames(self._path, start=start, clock=self._clock)
         self._frames, self._next = iter(self._source), 0
 
     def _checked(self, kept: StoredFrame, frame: SourceFrame) -> SourceFrame:

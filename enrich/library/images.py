@@ -6,9 +6,10 @@ Also which errors of extraction are retryable.
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
 from enrich.errors import (
     DecodingError,
@@ -23,7 +24,8 @@ from enrich.settings import Settings
 from enrich.video.decode import SourceFrame
 from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, encode_jpeg, is_whole_jpeg, write_jpeg
-from enrich.video.source import read_source_frame
+from enrich.video.source import SAME_SECONDS, FrameNotFoundError, read_source_frame
+from enrich.video.timeline import Clock
 from enrich.video.video_file import ffmpeg_errors
 
 FOLDER_NAME_CHARACTERS = 16
@@ -56,12 +58,30 @@ def require_same_file(video: VideoRow) -> None:
         )
 
 
+def clock_of(video: VideoRow) -> Clock:
+    """What is known of the video's clock: it says how a frame can be reached."""
+    if video.extraction_status is not ExtractionStatus.EXTRACTED or not video.epochs:
+        return Clock.UNKNOWN
+    if not video.is_steady:
+        return Clock.REPEATS
+    return Clock.RESTARTS if video.epochs > 1 else Clock.STEADY
+
+
+def read_kept_frame(video: VideoRow, frame: FrameRow) -> SourceFrame:
+    """The source frame of a kept frame: by its index, if that has its timestamp. Raises VideoError."""
+    if frame.index is not None:
+        near = (frame.index, frame.timestamp)
+        with suppress(FrameNotFoundError):
+            source = read_source_frame(video.path, index=frame.index, near=near, clock=clock_of(video))
+            if abs(source.timestamp - frame.timestamp) <= SAME_SECONDS:
+                return source
+    return read_source_frame(video.path, timestamp=frame.timestamp, clock=clock_of(video))
+
+
 def restore_image(settings: Settings, video: VideoRow, frame: FrameRow) -> bytes:
     """Create a kept frame's JPEG again from the video, save it and return it. Raises VideoError."""
     require_same_file(video)
-    known = (frame.index, frame.timestamp) if frame.index is not None else None
-    source = read_source_frame(video.path, timestamp=frame.timestamp, near=known)
-    jpeg = encode_frame(settings, video, source)
+    jpeg = encode_frame(settings, video, read_kept_frame(video, frame))
     write_jpeg(settings.frames_folder / frame.image_path, jpeg)
     return jpeg
 

@@ -14,7 +14,7 @@ from db import queries
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
-from enrich.library.images import encode_frame, jpeg_format, require_same_file
+from enrich.library.images import clock_of, encode_frame, jpeg_format, read_kept_frame, require_same_file
 from enrich.library.library import Library
 from enrich.library.media import STRIPS_FOLDER, strip_folder
 from enrich.settings import Settings
@@ -22,7 +22,7 @@ from enrich.video.decode import SourceFrame
 from enrich.video.jpeg import JpegEncoder, write_jpeg
 from enrich.video.likeness import DEFAULT_LIKENESS
 from enrich.video.signals import Luma, LumaShrinker
-from enrich.video.source import FrameNotFoundError, read_source_frame, read_source_frames
+from enrich.video.source import SAME_SECONDS, FrameNotFoundError, read_source_frame, read_source_frames
 
 MAX_FILES = 500  # strip images of a library
 END_OF_VIDEO = float("inf")
@@ -61,13 +61,13 @@ def find_source_frame(
         return SourceFrameImage(kept.index, kept.timestamp, is_kept=True, likeness=1.0, jpeg=None)
     require_same_file(video)
     near = (kept.index, kept.timestamp) if kept is not None and kept.index is not None else None
-    source = read_source_frame(video.path, index=index, timestamp=timestamp, near=near)
+    source = read_source_frame(video.path, index=index, timestamp=timestamp, near=near, clock=clock_of(video))
     jpeg = encode_frame(settings, video, source) if with_image else None
     if kept is None:
         return SourceFrameImage(source.index, source.timestamp, is_kept=False, likeness=None, jpeg=jpeg)
-    if abs(source.timestamp - kept.timestamp) < 1e-6:  # noqa: PLR2004  # the kept frame itself
+    if abs(source.timestamp - kept.timestamp) <= SAME_SECONDS:  # the kept frame itself
         return SourceFrameImage(source.index, source.timestamp, is_kept=True, likeness=1.0, jpeg=jpeg)
-    likeness = _likeness(read_source_frame(video.path, timestamp=kept.timestamp, near=near), source)
+    likeness = _likeness(read_kept_frame(video, kept), source)
     return SourceFrameImage(source.index, source.timestamp, is_kept=False, likeness=likeness, jpeg=jpeg)
 
 
@@ -107,7 +107,7 @@ def make_strip(library: Library, video: VideoRow, first: int, last: int) -> list
     matcher = _FrameMatcher(kept)
     folder = _StripFolder(library.settings, video)
     found = []
-    for source in read_source_frames(video.path, start, last, near=near):
+    for source in read_source_frames(video.path, start, last, near=near, clock=clock_of(video)):
         frame = matcher.match(source)
         if frame.index >= first:
             folder.save(frame.index, source)

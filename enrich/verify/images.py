@@ -25,7 +25,7 @@ from db.engine import reading, writing
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
-from enrich.library.images import encode_frame, image_folder_name, jpeg_format, translated_errors
+from enrich.library.images import clock_of, encode_frame, image_folder_name, jpeg_format, translated_errors
 from enrich.library.library import Library
 from enrich.process import this_process
 from enrich.verify.comparison import (
@@ -262,7 +262,8 @@ class ImageCheck:
         """The source frame at exactly this time, None if there is none."""
         try:
             with translated_errors(self._library, self._video):
-                source = read_source_frame(self._video.path, timestamp=timestamp, near=near)
+                clock = clock_of(self._video)
+                source = read_source_frame(self._video.path, timestamp=timestamp, near=near, clock=clock)
         except VideoError:
             return None
         return source if abs(source.timestamp - timestamp) <= SAME_SECONDS else None

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-VERSION = 1  # of the state: increase it when the meaning of a value, or a decision based on it, changes
+VERSION = 2  # of the state: increase it when the meaning of a value, or a decision based on it, changes
 ARRAY_KEY = "array"
 
 State: TypeAlias = Mapping[str, Any]  # JSON values, arrays, and mappings of them

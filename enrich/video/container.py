@@ -4,6 +4,8 @@ Only local video files are opened: a path or file content that names a URL, a pl
 """
 
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,7 @@ from enrich.video.track_headers import Crop, TrackHeader, is_scrambled, read_tra
 from enrich.video.video_file import VideoBytes, declared_size, ffmpeg_errors, read_errors
 
 RIGHT_ANGLE = 90
+LEAST_EBML_BYTES = 256  # of another file that follows
 GENERATE_PTS = 0x0001  # AVFMT_FLAG_GENPTS
 # FFmpeg opens these as video streams, but they are images, text or playlists.
 UNSUPPORTED_FORMATS = (
@@ -195,8 +198,10 @@ def _headers(path: Path, container: InputContainer) -> dict[int, TrackHeader]:
     return {s.index: by_number.get(s.id) or in_order.get(s.index) or TrackHeader() for s in streams}
 
 
-def choose_stream(container: InputContainer, headers: dict[int, TrackHeader]) -> VideoStream | None:
+def choose_stream(container: InputContainer, headers: Mapping[int, TrackHeader] | None = None) -> VideoStream | None:
     """The video stream that is the video: what players show by default, and no preview; None if there is none.
+
+    `headers` are those of the streams, by index, which say what is encrypted.
 
     Tracks that can be decoded come first, then those that move for a good part of the time, then the default track,
     then the largest. The first of equals wins. Two default tracks are equals, unless one is small enough for a preview.
@@ -214,7 +219,7 @@ def choose_stream(container: InputContainer, headers: dict[int, TrackHeader]) ->
     def rank(stream: VideoStream) -> tuple[bool, bool, bool, bool, int]:
         context: object = stream.codec_context  # may be None, which the stubs do not say
         return (
-            context is not None and not headers[stream.index].is_encrypted,
+            context is not None and not (headers is not None and headers[stream.index].is_encrypted),
             not _is_still(stream) and (_seconds(stream) or longest) >= longest * MIN_LENGTH_SHARE,
             not stream.disposition & ALTERNATIVE,
             bool(stream.disposition & Disposition.default),
@@ -247,6 +252,18 @@ def _seconds(stream: VideoStream) -> float | None:
     if tag:  # Matroska, whose other duration is that of the file
         return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
     return float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
+
+
+def has_single_clock(container: InputContainer, path: Path) -> bool:
+    """Whether the container's format rules out that its clock restarts, as far as its first bytes tell.
+
+    MP4 and AVI have one index of all frames, in which a seek stays. Matroska has one clock in each segment, and joined
+    files have several.
+    """
+    if is_format(container, "mp4", "avi"):
+        return True
+    declared = declared_size(path) if is_format(container, "matroska") else None
+    return declared is not None and declared > path.stat().st_size - LEAST_EBML_BYTES
 
 
 def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
@@ -327,3 +344,15 @@ def is_format(container: InputContainer, *names: str) -> bool:
 
 def _format_names(container: InputContainer) -> list[str]:
     return container.format.name.split(",")
+
+
+def open_rest(path: Path, start: int) -> InputContainer | None:
+    """Open a file as if it began at a byte; None if no container begins there. The caller closes the container."""
+    with suppress(av.FFmpegError, ValueError):
+        return av.open(
+            VideoBytes(path, start),
+            "r",
+            metadata_errors="replace",
+            container_options={"protocol_whitelist": "file"},
+        )
+    return None

@@ -8,8 +8,10 @@ Decoding can continue at a key frame as if it had begun at the start: with the s
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,14 +24,21 @@ from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
 from enrich.video.checkpoint import InvalidCheckpointError
-from enrich.video.container import FramePresenter, decode_packet, decoder_of, has_exact_seeking, is_format, open_video
+from enrich.video.container import (
+    FramePresenter,
+    decode_packet,
+    decoder_of,
+    has_exact_seeking,
+    has_single_clock,
+    open_video,
+)
 from enrich.video.fingerprint import require_readable
-from enrich.video.length import Ending, measure_length
+from enrich.video.length import VideoEnd
+from enrich.video.packets import demux, demux_from, is_key_frame, packets_before
+from enrich.video.timeline import FALLBACK_FPS, Clock, ClockEpoch, FrameTimes, Timeline, clock_of
 from enrich.video.video_file import ffmpeg_errors
 
-FALLBACK_FPS = 25  # for streams with neither timestamps nor a frame rate
 PACKETS_IN_DECODER = 64  # at most: reordered frames, and one for each decoding thread
-CONTINUE_MARGINS_SECONDS = (0.0, 2.0, 10.0)  # a seek may land after the key frame; then seek further back
 
 ONE_FRAME_PER_PACKET = ("h264", "hevc")  # unless interlaced; these drop some frames without an error
 
@@ -45,26 +54,38 @@ class SourceFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class DecodePosition:
-    """A decoded key frame at which decoding can continue, and what was counted until then."""
+class _KeyPacket:
+    """What was read before the packet of a key frame, and of it."""
 
-    pts: int
+    packets_read: int
+    frames_expected: int
+    byte_position: int | None  # if the container knows it
+    timeline: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePosition(_KeyPacket):
+    """A decoded key frame at which decoding can continue, and what was counted until then. JSON values only."""
+
+    pts: int  # shifted as the timeline says
     decoded: int  # frames, itself included
     failures: int
-    packets_read: int  # before its packet
-    frames_expected: int  # before its packet
     step: float  # seconds
+    epochs: list[dict[str, Any]]
 
 
 class SourceFrames:
     """Iterates over the source frames of a video; a context manager.
 
     Timestamps are (pts - start of the stream) in seconds, never smoothed or sorted. A frame without pts uses its dts,
-    which PyAV gives in presentation order. A frame with neither is placed one `step` after the previous frame.
+    which PyAV gives in presentation order. A frame with neither is placed one `step` after the previous frame. Where
+    the clock of the file starts anew or jumps, its times are shifted: see `enrich.video.timeline`. A frame at the time
+    of one before it is placed a microsecond later, so that no two frames of a video have the same timestamp.
 
-    With `start` (seconds), decoding begins at the last key frame in the container's index at or before that time. If
-    the index is coarse, the first frames may come a little later than `start`. The index of all frames is then None.
-    A container that cannot seek, such as a raw stream, is decoded from its first frame, and frames have their index.
+    With `start` (seconds), decoding begins at the last key frame at or before that time. Where `clock` allows it, it is
+    found by seeking; if the container's index is coarse, the first frames may come a little later than `start`. Else
+    packets are read from the start of the file without decoding them. The index of all frames is then None. A container
+    that cannot seek, such as a raw stream, is decoded from its first frame, and frames have their index.
 
     With `continue_at`, the first frame is that key frame, and everything is counted as if decoding had begun at the
     start. Raises InvalidCheckpointError if the key frame is not found.
@@ -86,6 +107,7 @@ class SourceFrames:
         path: Path | str,
         *,
         start: float | None = None,
+        clock: Clock = Clock.UNKNOWN,
         continue_at: DecodePosition | None = None,
         threads: bool = True,
     ) -> None:
@@ -97,29 +119,42 @@ class SourceFrames:
         self.step = float(1 / Fraction(rate))
         self._presenter = FramePresenter(self.path, self._container, self._stream)
         self.sample_aspect = self._presenter.sample_aspect
+        self._timeline = Timeline.of(self._stream)
+        self._times = FrameTimes(self._timeline)
+        self._packets_skipped = 0  # read, but not decoded
         self._packets_read = 0
         self._frames_expected = 0  # packets read that should each give a frame
         self.failures = 0
         self.decoded = 0
         self.length: float | None = None
         self.stated_length: float | None = None
-        self._packets_end = 0.0  # seconds from the start of the stream
-        self._held = 0.0  # seconds that the last frame is shown, if the file says
-        self._is_interlaced = False
-        self._has_seeked = start is not None and self._seek(start)
+        self._end = VideoEnd(self._stream)
+        self._has_seeked = start is not None and self._go_to(start, clock)
         self._last: float | None = None  # timestamp of the last frame
         self._frames: Iterator[SourceFrame] | None = None
         self._has_exact_seeking = has_exact_seeking(self._container, self._stream)
         self._latest: int | None = None  # in ticks of the stream's time base
         self._has_gone_back = False
         self._last_failure: int | None = None  # `packets_read` at the time
-        self._key_packets: dict[int, tuple[int, int]] = {}  # by pts: packets read and frames expected before it
+        self._key_packets: dict[int, _KeyPacket] = {}  # by pts
         self._position: DecodePosition | None = None
         self._continue_at = continue_at
         if continue_at is not None:
             self.decoded, self.failures = continue_at.decoded - 1, continue_at.failures
             self._packets_read, self._frames_expected = continue_at.packets_read, continue_at.frames_expected
             self.step = continue_at.step
+            self._timeline = Timeline(**continue_at.timeline)
+            self._times = FrameTimes(self._timeline, [ClockEpoch(**epoch) for epoch in continue_at.epochs])
+
+    @property
+    def clock(self) -> Clock:
+        """What the frames decoded so far say about the video's clock."""
+        return clock_of(self.epochs)
+
+    @property
+    def epochs(self) -> list[ClockEpoch]:
+        """The epochs of the video, as far as decoded."""
+        return self._times.epochs
 
     @property
     def position(self) -> DecodePosition | None:
@@ -149,18 +184,32 @@ class SourceFrames:
         self._container, self._stream = open_video(self.path)
         self._decoder = decoder_of(self._stream)
         self._decoder.thread_type = self._stream.thread_type = "AUTO" if self._threads else "NONE"
+        self._decoded_stream = self._stream
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._open()
+
+    def _go_to(self, start: float, clock: Clock) -> bool:
+        """Go to the last key frame at or before a time. False: decoding begins at the first frame."""
+        if clock is Clock.REPEATS:
+            return False
+        if clock is Clock.STEADY or (clock is Clock.UNKNOWN and has_single_clock(self._container, self.path)):
+            return self._seek(start)
+        ticks = self._timeline.ticks(start)
+        self._packets_skipped = packets_before(self.path, self._container, self._stream, ticks)
+        self._reopen()
+        return self._packets_skipped > 0
 
     def _seek(self, start: float) -> bool:
         """Seek to a time, or to the start if the container has no such time. False: it cannot seek at all."""
-        first = self._stream.start_time or 0
-        for offset in (round(start / self._time_base) + first, first):
+        for offset in (self._timeline.ticks(start), self._timeline.start):
             try:
                 self._container.seek(offset, stream=self._stream)
             except av.FFmpegError:
                 continue
             return True
-        self._container.close()  # the failed seek may have read packets
-        self._open()
+        self._reopen()  # the failed seek may have read packets
         return False
 
     def _translated(self) -> Iterator[SourceFrame]:
@@ -170,7 +219,7 @@ class SourceFrames:
     def _decode(self) -> Iterator[SourceFrame]:
         for packet in self._packets():
             try:
-                av_frames = decode_packet(self._decoder, packet)
+                av_frames = self._decode_packet(packet)
             except av.EOFError:  # also an FFmpegError; the flush returned no frames
                 av_frames = []
             except av.FFmpegError:
@@ -191,21 +240,32 @@ class SourceFrames:
             self._count_dropped()
             self._measure_length()
 
-    def _packets(self) -> "Iterator[Packet[VideoStream]]":
-        """All packets up to the end or the point of truncation, then a packet that flushes the decoder.
+    def _decode_packet(self, packet: "Packet[VideoStream]") -> list[VideoFrame]:
+        """Decode a packet. A recording that follows in the same file has a decoder of its own."""
+        rest: list[VideoFrame] = []
+        is_next = packet.size and packet.stream is not self._decoded_stream
+        if is_next and self._container.format.name != "mpegts":  # in MPEG-TS, the track has moved to another PID
+            with suppress(av.FFmpegError):
+                rest = decode_packet(self._decoder, None)
+            self._decoded_stream, self._decoder = packet.stream, decoder_of(packet.stream)
+            self._decoder.thread_type = self._stream.thread_type
+        return [*rest, *decode_packet(self._decoder, packet)]
 
-        Empty packets, which some files contain, are skipped: a decoder takes them for the end of the stream.
-        """
+    def _packets(self) -> "Iterator[Packet[VideoStream]]":
+        """All packets up to the end or the point of truncation, then a packet that flushes the decoder."""
+        skipped = 0
         try:
-            for packet in self._demux():
-                if packet.size:
-                    if packet.is_keyframe and packet.pts is not None:
-                        self._add_key_packet(packet.pts)
-                    self._packets_read += 1
-                    if not packet.is_discard:
-                        self._frames_expected += 1
-                        self._note_end(packet)
-                    yield packet
+            for packet, is_exact in self._timeline.place(self._demux()):
+                if skipped < self._packets_skipped:
+                    skipped += 1
+                    continue
+                if is_exact and packet.is_keyframe and packet.pts is not None:
+                    self._add_key_packet(packet.pts, packet.pos)
+                self._packets_read += 1
+                if not packet.is_discard:
+                    self._frames_expected += 1
+                    self._end.note_packet(packet)
+                yield packet
         except av.EOFError:
             pass
         except av.FFmpegError:
@@ -217,35 +277,28 @@ class SourceFrames:
     def _demux(self) -> "Iterator[Packet[VideoStream]]":
         """The packets from the beginning or, after a seek, from the key frame at which decoding continues."""
         if self._continue_at is None:
-            yield from self._demux_from_here()
+            yield from demux(self.path, self._container, self._stream)
             return
-        pts = self._continue_at.pts
-        for margin in CONTINUE_MARGINS_SECONDS:
-            try:
-                self._container.seek(pts - round(margin / self._time_base), stream=self._stream)
-            except av.FFmpegError as error:
-                raise InvalidCheckpointError("the file cannot be sought") from error
-            is_found = False
-            for packet in self._demux_from_here():
-                is_found = is_found or (packet.is_keyframe and packet.pts == pts)
-                if is_found:
-                    yield packet
-                elif packet.is_keyframe and packet.pts is not None and packet.pts > pts:
-                    break  # the seek landed after it
-            if is_found:
-                return
-        raise InvalidCheckpointError(f"no key frame has the timestamp {pts}")
+        position = self._continue_at
+        pts = position.pts - position.timeline["offset"]  # not shifted
+        packets = None
+        if not position.timeline["starts"]:  # else a seek may land in another epoch
+            packets = demux_from(self.path, self._container, self._stream, pts, position.byte_position)
+        if packets is None:
+            self._reopen()
+            packets = islice(demux(self.path, self._container, self._stream), position.packets_read, None)
+        is_found = False
+        for packet in packets:
+            if not is_found and not is_key_frame(packet, pts, position.byte_position):
+                break
+            is_found = True
+            yield packet
+        if not is_found:
+            raise InvalidCheckpointError(f"no key frame has the timestamp {self._continue_at.pts}")
 
-    def _demux_from_here(self) -> "Iterator[Packet[VideoStream]]":
-        while True:
-            try:
-                yield from self._container.demux(self._stream)
-            except IndexError:  # PyAV 18, at a packet of a stream that was not there when the file was opened
-                continue
-            return
-
-    def _add_key_packet(self, pts: int) -> None:
-        self._key_packets[pts] = (self._packets_read, self._frames_expected)
+    def _add_key_packet(self, pts: int, byte_position: int | None) -> None:
+        read, expected = self._packets_read, self._frames_expected
+        self._key_packets[pts] = _KeyPacket(read, expected, byte_position, asdict(self._timeline))
         if len(self._key_packets) > PACKETS_IN_DECODER:
             del self._key_packets[next(iter(self._key_packets))]
 
@@ -282,7 +335,9 @@ class SourceFrames:
         was_failing = self._last_failure is not None and self._packets_read - self._last_failure <= PACKETS_IN_DECODER
         if counted is None or was_failing or not av_frame.key_frame or av_frame.is_corrupt:
             return None
-        return DecodePosition(pts, self.decoded, self.failures, *counted, self.step)
+        epochs = [asdict(epoch) for epoch in self.epochs]
+        read = (counted.packets_read, counted.frames_expected, counted.byte_position, counted.timeline)
+        return DecodePosition(*read, pts, self.decoded, self.failures, self.step, epochs)
 
     def _decode_dropped(self) -> Iterator[SourceFrame]:
         """Frames that PyAV drops when a threaded decoder meets damaged packets while it is flushed.
@@ -294,7 +349,7 @@ class SourceFrames:
             return
         last = self._last
         counted = 0
-        with SourceFrames(self.path, start=last, threads=False) as frames:
+        with SourceFrames(self.path, start=last, clock=self.clock, threads=False) as frames:
             for frame in frames:
                 if frame.timestamp > last:
                     yield self._source_frame(frame.av_frame)
@@ -309,47 +364,33 @@ class SourceFrames:
 
     def _count_dropped(self) -> None:
         """Count the frames that a decoder dropped without an error, because of damage before them."""
-        if self._stream.codec_context.name in ONE_FRAME_PER_PACKET and not self._is_interlaced:
+        if self._stream.codec_context.name in ONE_FRAME_PER_PACKET and not self._end.is_interlaced:
             self.failures = max(self.failures, self._frames_expected - self.decoded)
-
-    def _note_end(self, packet: "Packet[VideoStream]") -> None:
-        if packet.pts is not None:
-            end = float((packet.pts + (packet.duration or 0) - (self._stream.start_time or 0)) * self._time_base)
-            self._packets_end = max(self._packets_end, end)
 
     def _measure_length(self) -> None:
         """Compare the length that the file states with its end, and count what is missing there."""
-        last = self._last or 0.0
-        listed = len(self._stream.index_entries) if is_format(self._container, "mov") else 0
-        ending = Ending(self.decoded, last + self.step, last + self._held, self._packets_end)
-        measured = measure_length(
+        measured = self._end.measure(
             self.path,
             self._container,
-            self._stream,
-            ending,
-            missing=max(0, listed - self._packets_read),
+            decoded=self.decoded,
+            last=self._last or 0.0,
+            step=self.step,
+            packets_read=self._packets_read,
             last_key_pts=next(reversed(self._key_packets), 0),
         )
         self.length, self.stated_length = measured.seconds, measured.stated
         self.failures += measured.missing
 
     def _source_frame(self, av_frame: VideoFrame) -> SourceFrame:
-        timestamp = self._timestamp(av_frame)
+        timestamp = self._times.place(self._ticks(av_frame), self.step, self.decoded)
         if self._last is not None and timestamp > self._last:
             self.step = timestamp - self._last
         self._last = timestamp
         index = None if self._has_seeked else self.decoded
         self.decoded += 1
-        self._held = float(av_frame.duration * self._time_base)
-        self._is_interlaced = self._is_interlaced or av_frame.interlaced_frame
+        self._end.note_frame(av_frame)
         self._position = self._position_of(av_frame)
         return SourceFrame(index, timestamp, av_frame, self.sample_aspect)
-
-    def _timestamp(self, av_frame: VideoFrame) -> float:
-        ticks = self._ticks(av_frame)
-        if ticks is not None:
-            return float((ticks - (self._stream.start_time or 0)) * self._time_base)
-        return 0.0 if self._last is None else self._last + self.step
 
     def _ticks(self, av_frame: VideoFrame) -> int | None:
         return av_frame.pts if av_frame.pts is not None else av_frame.dts

@@ -25,6 +25,7 @@ from enrich.video.fingerprint import unreadable
 from enrich.video.jpeg import JpegEncoder, JpegFormat, is_whole_jpeg, write_jpeg
 from enrich.video.sampling import Sampling
 from enrich.video.selection import FrameSelection, KeptFrame, image_name
+from enrich.video.timeline import ClockEpoch
 
 MAX_QUEUED_FRAMES = 4  # a decoded 4K frame takes 12 MB
 MAX_QUEUED_RESULTS = 64
@@ -139,6 +140,11 @@ class Extraction:
     def rotation(self) -> int | None:
         """Degrees clockwise by which the last stored frame was turned upright; None if none was stored."""
         return self._encoder.rotation
+
+    @property
+    def epochs(self) -> list[ClockEpoch]:
+        """The epochs decoded so far. Call it from any thread; the list is a copy."""
+        return list(self._source.epochs)
 
     @property
     def position(self) -> float:
@@ -273,8 +279,10 @@ class Extraction:
     def _store(self, frame: SourceFrame) -> None:
         self._require_unchanged()
         path = self._folder / image_name(frame.timestamp)
-        if not is_whole_jpeg(path):
-            write_jpeg(path, self._encoder.encode(frame.av_frame), is_folder_synced=False)
+        jpeg = self._encoder.encode(frame.av_frame)
+        # A skim of a file whose clock restarts may have stored another frame for this time.
+        if not (is_whole_jpeg(path) and path.read_bytes() == jpeg):
+            write_jpeg(path, jpeg, is_folder_synced=False)
         self._unsynced.add(path.parent)
 
     def _yield_finished(self) -> None:

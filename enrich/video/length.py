@@ -7,6 +7,8 @@ from pathlib import Path
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from enrich.video.container import is_format
@@ -99,16 +101,6 @@ def _start(stream: VideoStream) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """What decoding all of a video found at its end. Times are seconds from the start of the stream."""
-
-    decoded: int  # frames
-    end: float  # of the last frame, at the last frame rate
-    held_until: float  # end of the last frame, by its own duration
-    packets_end: float  # end of the last packet that was read, decoded or not
-
-
-@dataclass(frozen=True, slots=True)
 class MeasuredLength:
     """How long a video is, in seconds; `stated` is how long its file says that it is, if it is cut short."""
 
@@ -117,31 +109,68 @@ class MeasuredLength:
     missing: int  # frames after the end of a file that is cut short
 
 
-def measure_length(
-    path: Path, container: InputContainer, stream: VideoStream, ending: Ending, *, missing: int, last_key_pts: int
-) -> MeasuredLength:
-    """The length of a video that was decoded to its end. `missing`: frames that are listed but not in the file.
+class VideoEnd:
+    """Notes where the packets and frames of a stream end while it is decoded, and measures its length by that."""
 
-    The header is believed if it agrees with the frames. A length that only the sound reaches is no sign of damage.
-    """
-    seconds = round(ending.end, 6)
-    size, declared = container.size, declared_size(path)
-    stated = stated_duration(container, stream, max(size, declared or 0))
-    if stated is None:
-        return MeasuredLength(seconds, None, missing)
-    latest = max(ending.end, ending.held_until, ending.packets_end)
-    tolerance = max(LENGTH_TOLERANCE_SECONDS, 2 * ending.end / ending.decoded)
-    if ending.end - tolerance <= stated <= latest + tolerance:
-        return MeasuredLength(stated, None, missing)
-    read_until = max(ending.end, ending.packets_end)
-    if stated - read_until <= SHORT_SECONDS or stated - _sound_end(container, stream, last_key_pts) <= SHORT_SECONDS:
-        return MeasuredLength(seconds, None, missing)
-    is_cut = True if missing else None if declared is None else declared > size + 1  # AVI pads to even sizes
-    if is_cut is False or (is_cut is None and not is_format(container, *FORMATS_WITH_LENGTH)):
-        return MeasuredLength(seconds, None, missing)
-    if is_cut and not missing:
-        missing = round((stated - read_until) * ending.decoded / ending.end)
-    return MeasuredLength(seconds, stated, missing)
+    def __init__(self, stream: VideoStream) -> None:
+        self._stream = stream
+        self._time_base = stream.time_base or Fraction(1, av.time_base)
+        self._packets_end = 0.0  # of the last packet, decoded or not; seconds from the start of the stream
+        self._held = 0.0  # seconds that the last frame is shown, if the file says
+        self.is_interlaced = False
+
+    def note_packet(self, packet: "Packet[VideoStream]") -> None:
+        """Take notice of a packet that was read, whose times are those of the video's timeline."""
+        if packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0) - (self._stream.start_time or 0)) * self._time_base)
+            self._packets_end = max(self._packets_end, end)
+
+    def note_frame(self, av_frame: VideoFrame) -> None:
+        """Take notice of a decoded frame."""
+        self._held = float(av_frame.duration * self._time_base)
+        self.is_interlaced = self.is_interlaced or av_frame.interlaced_frame
+
+    def measure(
+        self,
+        path: Path,
+        container: InputContainer,
+        *,
+        decoded: int,
+        last: float,
+        step: float,
+        packets_read: int,
+        last_key_pts: int,
+    ) -> MeasuredLength:
+        """The length of a video that was decoded to its end.
+
+        `decoded` counts its frames, and `last` is the timestamp of the last one; `step` is the time to the frame after
+        it, both in seconds. The header is believed if it agrees with the frames. A length that only the sound reaches
+        is no sign of damage.
+        """
+        stream = self._stream
+        end = last + step
+        seconds = round(end, 6)
+        listed = len(stream.index_entries) if is_format(container, "mov") else 0
+        missing = max(0, listed - packets_read)  # listed, but not in the file
+        size, declared = container.size, declared_size(path)
+        stated = stated_duration(container, stream, max(size, declared or 0))
+        if stated is None:
+            return MeasuredLength(seconds, None, missing)
+        tolerance = max(LENGTH_TOLERANCE_SECONDS, 2 * end / decoded)
+        if end - tolerance <= stated <= max(end, last + self._held, self._packets_end) + tolerance:
+            return MeasuredLength(stated, None, missing)
+        read_until = max(end, self._packets_end)
+        if (
+            stated - read_until <= SHORT_SECONDS
+            or stated - _sound_end(container, stream, last_key_pts) <= SHORT_SECONDS
+        ):
+            return MeasuredLength(seconds, None, missing)
+        is_cut = True if missing else None if declared is None else declared > size + 1  # AVI pads to even sizes
+        if is_cut is False or (is_cut is None and not is_format(container, *FORMATS_WITH_LENGTH)):
+            return MeasuredLength(seconds, None, missing)
+        if is_cut and not missing:
+            missing = round((stated - read_until) * decoded / end)
+        return MeasuredLength(seconds, stated, missing)
 
 
 def _sound_end(container: InputContainer, stream: VideoStream, last_key_pts: int) -> float:

@@ -2,11 +2,14 @@
 
 Guarantees: a returned frame is bit-identical to the one a full decode gives at the same timestamp. Frames with
 concealed errors, and frames that depend on frames before the key frame, are not returned. Nothing is returned if the
-container cannot seek or its frames carry no timestamps. Not guaranteed for damaged files: a full decode may lose a
-frame that is found here. Not thread-safe.
+container cannot seek or its frames carry no timestamps, or once a key frame shows that the clock of the file restarts.
+Not guaranteed for damaged files: a full decode may lose a frame that is found here. Nor for large files of joined
+recordings, until such a key frame is met. Not thread-safe.
 """
 
+from bisect import insort
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -19,14 +22,24 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from enrich.video.container import FramePresenter, decode_packet, decoder_of, has_exact_seeking, open_video
-from enrich.video.decode import FALLBACK_FPS, SourceFrame
+from enrich.video.container import (
+    FramePresenter,
+    decode_packet,
+    decoder_of,
+    has_exact_seeking,
+    has_single_clock,
+    open_video,
+)
+from enrich.video.decode import SourceFrame
+from enrich.video.packets import demux
+from enrich.video.timeline import FALLBACK_FPS, Timeline
 
 # Seeking in MPEG-TS is by byte position and may land after the requested time; then seek further back.
 SEEK_MARGINS_SECONDS = (0.0, 2.0, 10.0)
 # Limits on decoding; a billion pixels take one core 2 s (1080p H.264) to 5 s (4K HEVC, 10 bits).
 MAX_GOP_PIXELS = 600_000_000  # 300 frames of 1080p
 MAX_TOTAL_PIXELS = 1_200_000_000
+MOST_BYTES = 500_000_000  # of a file whose packets are read in search of a restart of its clock; takes about a second
 MAX_PACKETS = 600  # read in search of a key frame; some streams have only the first
 FIELDS_PER_FRAME = 2  # of an interlaced frame; in MPEG-TS each may have its own packet
 
@@ -39,17 +52,30 @@ class KeyFrame:
     packets: "list[Packet[VideoStream]]"  # its own packet and the next one
 
 
+def _is_joined(path: Path) -> bool:
+    """Whether the clock of a file restarts, as far as that is known quickly."""
+    container, stream = open_video(path)
+    with container:
+        is_quick = path.stat().st_size <= MOST_BYTES and not has_single_clock(container, path)
+        timeline = Timeline.of(stream)
+        with suppress(av.FFmpegError):
+            return is_quick and any(timeline.starts for _ in timeline.place(demux(path, container, stream)))
+    return bool(timeline.starts)
+
+
 class Seeker:
     """One open video and its decoder; a context manager. Raises VideoMissingError or NotAVideoError when opened."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._container, self._stream = open_video(path)
         self._decoder = decoder_of(self._stream)
         self._decoder.thread_type = "NONE"  # threads would only delay a single frame
         self._time_base = self._stream.time_base or Fraction(1, av.time_base)
         self._presenter = FramePresenter(path, self._container, self._stream)
         self.sample_aspect = self._presenter.sample_aspect
-        self._is_timed = has_exact_seeking(self._container, self._stream)
+        self._is_timed = has_exact_seeking(self._container, self._stream) and not _is_joined(path)
+        self._places: list[tuple[int, int]] = []  # positions in the file and pts of key frames
         self._decoded_gops: set[int] = set()  # pts of their key frames
         self._pixels_left = MAX_TOTAL_PIXELS
 
@@ -102,7 +128,7 @@ class Seeker:
         packets: list[Packet[VideoStream]] = []
         for packet in self._packets_from_key_frame(seconds - back, is_backward=True):
             if packet.is_keyframe and packet.pts is not None:
-                if self._seconds(packet.pts) > seconds:
+                if self._seconds(packet.pts) > seconds or (packets and packet.pts <= (packets[0].pts or 0)):
                     break
                 packets = [packet]
             elif packets:
@@ -119,14 +145,27 @@ class Seeker:
         try:
             self._container.seek(offset, backward=is_backward, stream=self._stream)
             is_found = False
-            for count, packet in enumerate(self._container.demux(self._stream)):
-                is_found = is_found or packet.is_keyframe
-                if packet.size and is_found:
+            for count, packet in enumerate(demux(self._path, self._container, self._stream)):
+                if packet.is_keyframe and not is_found:
+                    is_found = True
+                    if not self._is_in_order(packet):
+                        self._is_timed = False
+                        return
+                if is_found:
                     yield packet
                 elif count > MAX_PACKETS:
                     return
-        except (av.FFmpegError, IndexError):  # IndexError: see SourceFrames
+        except av.FFmpegError:
             return
+
+    def _is_in_order(self, packet: "Packet[VideoStream]") -> bool:
+        """Whether a key frame is at its place among those found before: later in the file is later in time."""
+        if packet.pts is None or packet.pos is None or packet.stream is not self._stream:
+            return True
+        insort(self._places, (packet.pos, packet.pts))
+        place = self._places.index((packet.pos, packet.pts))
+        before, after = self._places[:place], self._places[place + 1 :]
+        return all(pts <= packet.pts for _, pts in before[-1:]) and all(packet.pts <= pts for _, pts in after[:1])
 
     def _decode_single(self, packets: "list[Packet[VideoStream]]") -> VideoFrame | None:
         context = self._decoder
@@ -161,6 +200,10 @@ class Seeker:
     def _seconds(self, pts: int) -> float:
         """Computed as in SourceFrames: the same frame must get the same float."""
         return float((pts - (self._stream.start_time or 0)) * self._time_base)
+
+    def clock_at(self, timestamp: float) -> float:
+        """The time of the container's clock at a timestamp, both in seconds."""
+        return timestamp + float((self._stream.start_time or 0) * self._time_base)
 
     def _fps(self) -> float:
         return float(self._stream.average_rate or self._stream.guessed_rate or FALLBACK_FPS)

@@ -5,7 +5,9 @@ like its neighbours among the chosen frames. It tries a few key frames first. If
 good, it decodes the group of pictures there, once for all targets inside it.
 
 Guarantees: a frame is yielded only when its JPEG is durable on disk, and it has the same timestamp and bytes as in an
-extraction, which therefore recognizes it. Not guaranteed: that it is the best frame of its range.
+extraction, which therefore recognizes it. Not guaranteed: that it is the best frame of its range. In a file whose
+clock restarts, a frame may get the timestamp of another one: the skim ends where that is noticed, and extraction
+replaces it.
 """
 
 import statistics
@@ -51,6 +53,7 @@ class SkimFrame:
 
     target: int  # position of its target in the sequence of targets
     timestamp: float  # seconds from the start of the stream
+    clock_at: float  # the same in the clock of the file
     image_path: str  # relative to the folder, with forward slashes
     dhash: int
     sharpness: float
@@ -95,7 +98,15 @@ def skim(
             if not is_whole_jpeg(folder / image_path):
                 write_jpeg(folder / image_path, chosen.jpeg)
             signals = chosen.signals
-            yield SkimFrame(number, chosen.timestamp, image_path, signals.dhash, signals.sharpness, signals.brightness)
+            yield SkimFrame(
+                number,
+                chosen.timestamp,
+                seeker.clock_at(chosen.timestamp),
+                image_path,
+                signals.dhash,
+                signals.sharpness,
+                signals.brightness,
+            )
     require_readable(path)  # a disconnected drive looks like a video without frames
 
 

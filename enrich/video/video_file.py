@@ -47,15 +47,18 @@ def read_errors(path: Path) -> Iterator[None]:
 class VideoBytes:
     """A video file for PyAV, whose calls raise VideoMissingError if a read fails during the call.
 
-    After a failed read the file appears to end, so that FFmpeg cannot go on with what follows.
+    After a failed read the file appears to end, so that FFmpeg cannot go on with what follows. With `start`, the file
+    appears to begin at that byte.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start: int = 0) -> None:
         self.path = path
+        self._start = start
         self.name = str(path.absolute())  # PyAV and FFmpeg look at its ending
         self._has_failed = False
         try:
             self._file = path.open("rb", buffering=0)
+            self._file.seek(start)
         except OSError as error:
             raise unreadable(path, error) from error
 
@@ -71,7 +74,8 @@ class VideoBytes:
     def seek(self, offset: int, whence: int = 0) -> int:
         """The new position, or FFmpeg's code if a damaged file names a position that no file has."""
         try:
-            return self._file.seek(offset, whence)
+            shift = self._start if whence == os.SEEK_SET else 0
+            return self._file.seek(offset + shift, whence) - self._start
         except OSError as error:
             if error.errno == errno.EINVAL:
                 return -errno.EINVAL
@@ -79,7 +83,7 @@ class VideoBytes:
             raise unreadable(self.path, error) from error
 
     def tell(self) -> int:
-        return self._file.tell()
+        return self._file.tell() - self._start
 
     def __del__(self) -> None:  # with the container, which closes no file that it was given
         with suppress(AttributeError, OSError):  # it could not be opened, or its drive is gone

@@ -13,13 +13,15 @@ after a pause and failed with its reason at the limit. Other videos go on.
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from db import extraction, queries, queue, store
+from sqlalchemy import Connection
+
+from db import checks, extraction, queries, queue, store
 from db.editing import REQUEST_PRIORITY, PriorityRange, priority_range_of
 from db.engine import reading, writing
 from db.models import TaskStatus
@@ -38,12 +40,15 @@ from enrich.library.images import (
 )
 from enrich.library.library import Library
 from enrich.logs import Action, about
+from enrich.process import this_process
 from enrich.schedule.coverage import CoverageOrder
 from enrich.video.checkpoint import ExtractionCheckpoint
 from enrich.video.extraction import Extraction
 from enrich.video.sampling import parse_sampling
 from enrich.video.selection import KeptFrame
+from enrich.video.signals import LumaShrinker, SignalMeter
 from enrich.video.source import read_source_frame
+from enrich.video.timeline import ClockEpoch, clock_of
 from enrich.wording import format_duration, format_timestamp, one_line
 
 log = logging.getLogger(__name__)
@@ -84,6 +89,9 @@ def fail_attempt(library: Library, task: queue.ClaimedTask, error: Exception) ->
 CUT_SHORT = extraction.CUT_SHORT + " at {end}: the file says {stated}; copy it again from the original"
 FPS_TOLERANCE_SHARE = 0.1  # less is jitter of a variable rate
 BATCH_FRAMES = 64
+# Between two measurements of the same picture, by different versions of FFmpeg.
+MOST_HASH_BITS = 2
+MOST_BRIGHTNESS_LEVELS = 1.0
 FIRST_BATCH_FRAMES = 4  # the model waits for the first frames; later batches grow
 BATCH_SECONDS = 0.25
 
@@ -241,6 +249,7 @@ class _FrameWriter:
         self._passes = passes
         self._on_frames = on_frames
         self._batch: list[KeptFrame] = []
+        self._epochs: list[extraction.NewEpoch] = []
         self._saved_at = time.monotonic()
 
     def add(self, step: KeptFrame | ExtractionCheckpoint) -> None:
@@ -255,20 +264,50 @@ class _FrameWriter:
 
     def save(self, checkpoint: ExtractionCheckpoint | None = None) -> None:
         """Save the batch, and the checkpoint after it. Raises DiskFullError, LeaseLostError."""
-        if not self._batch and checkpoint is None:
+        epochs = [extraction.NewEpoch(**asdict(epoch)) for epoch in self._progress.extraction.epochs]
+        if not self._batch and checkpoint is None and epochs == self._epochs:
             return
         require_disk(self._library)
         with writing(self._library.engine) as connection:
             requested = priority_range_of(connection, self._task.id)
             frames = [self._planner.plan(frame, requested) for frame in self._batch]
             now = datetime.now(UTC)
+            waiting = _discard_other_words(connection, self._task.video_id, frames, now)
             extraction.save_kept_frames(connection, self._task, frames, passes=self._passes, now=now)
+            for task in waiting:
+                queue.release(connection, task)
+            if epochs != self._epochs:
+                extraction.save_epochs(connection, self._task.video_id, epochs)
             if checkpoint is not None:
                 video_id = self._task.video_id
                 extraction.save_checkpoint(connection, video_id, index=checkpoint.index, state=checkpoint.state)
         self._progress.kept += len(self._batch)
-        self._batch, self._saved_at = [], time.monotonic()
+        self._batch, self._epochs, self._saved_at = [], epochs, time.monotonic()
         self._on_frames()
+
+
+def _discard_other_words(
+    connection: Connection, video_id: int, frames: Sequence[store.NewFrame], now: datetime
+) -> list[queue.ClaimedTask]:
+    """Discard descriptions of other pictures than these frames. Returns their tasks: release them with the frames.
+
+    A skim may store a frame under a wrong time, because the clock of the file restarts after it.
+    """
+    known = extraction.measured_frames(connection, video_id, [frame.timestamp for frame in frames])
+    host = this_process().hostname
+    return [
+        task
+        for frame in frames
+        if (row := known.get(frame.timestamp)) and _shows_other_content(row, int(frame.dhash, 16), frame.brightness)
+        for task in checks.discard_descriptions(connection, row.id, host=host, now=now)
+    ]
+
+
+def _shows_other_content(row: extraction.MeasuredFrame, dhash: int, brightness: float) -> bool:
+    if row.dhash is None or row.brightness is None:
+        return False
+    bits = (int(row.dhash, 16) ^ dhash).bit_count()
+    return bits > MOST_HASH_BITS or abs(row.brightness - brightness) > MOST_BRIGHTNESS_LEVELS
 
 
 def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding: Extraction) -> None:
@@ -292,7 +331,7 @@ def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding
                 )
                 return
         for frame_id, timestamp in unplaced:  # found after decoding had passed it, or kept for its words only
-            places[frame_id] = _index_at(library, video, timestamp)
+            places[frame_id] = _index_at(library, video, timestamp, decoding.epochs)
 
 
 def _measured(decoding: Extraction, video: VideoRow) -> extraction.MeasuredVideo:
@@ -307,13 +346,17 @@ def _measured(decoding: Extraction, video: VideoRow) -> extraction.MeasuredVideo
     )
 
 
-def _index_at(library: Library, video: VideoRow, timestamp: float) -> int | None:
+def _index_at(library: Library, video: VideoRow, timestamp: float, epochs: Sequence[ClockEpoch]) -> int | None:
     """The index of the source frame at a timestamp that is not kept yet; None if there is none."""
     with reading(library.engine) as connection:
         before = frame_at(connection, video.id, timestamp, is_placed=True)
+        row = extraction.measured_frames(connection, video.id, [timestamp]).get(timestamp)
     if before is not None and before.index is not None:
-        source = read_source_frame(video.path, timestamp=timestamp, near=(before.index, before.timestamp))
-        if source.index is not None and source.timestamp == timestamp and source.index > before.index:
+        near, clock = (before.index, before.timestamp), clock_of(epochs)
+        source = read_source_frame(video.path, timestamp=timestamp, near=near, clock=clock)
+        signals = SignalMeter().measure(LumaShrinker().shrink(source.av_frame))
+        is_other = row is not None and _shows_other_content(row, signals.dhash, signals.brightness)
+        if source.index is not None and source.timestamp == timestamp and source.index > before.index and not is_other:
             return source.index
     log.warning("%s has no source frame at %.6f s: the frame gets no index", video.title, timestamp)
     return None

@@ -88,6 +88,7 @@ class _SkimTask:
         self._on_frames = on_frames
         self._order = CoverageOrder(video.duration)
         payload = task.payload or {}
+        self._clock_offset = 0.0  # seconds between the file's clock and timestamps
         self._taken, self._wanted = int(payload.get("taken", 0)), int(payload.get("pictures", 0))
 
     def run(self, stop: threading.Event) -> int:
@@ -108,6 +109,7 @@ class _SkimTask:
         ):
             last = ranks[frame.target]
             found.append(self._planned(frame, last))
+            self._clock_offset = frame.clock_at - frame.timestamp
             if time.monotonic() - saved_at >= BATCH_SECONDS:
                 require_disk(self._library)
                 self._save(found)
@@ -163,6 +165,8 @@ class _SkimTask:
         if found:
             with writing(self._library.engine) as connection:
                 store.save_frames(connection, self._task, found, passes=self._passes, now=datetime.now(UTC))
+                first = extraction.NewEpoch(0, 0.0, self._clock_offset, is_steady=True)
+                extraction.save_epochs(connection, self._video.id, [first], is_first_guess=True)
             self._on_frames()
 
 

@@ -1,5 +1,9 @@
 """The video player, starting at a given time, with kept frames as a fallback where the browser cannot play the file.
 
+A browser's clock is that of the file: a frame is shown at its timestamp plus `VideoRow.clock_offset`, which is more
+than zero if the pictures start later than the file. Measured in Chromium for MP4 with edit lists, fragmented MP4, MKV
+and WebM (`tests/browser/test_playing.py`).
+
 Browser support is decided by the file extension and the video codec. Sources: caniuse.com and MDN's guides to media
 containers and codecs, as of 2026. The audio codec is ignored: a video with unsupported audio plays silently.
 """
@@ -64,10 +68,17 @@ def draw_player(video: VideoRow, view: View, seconds: float) -> None:
         case BrowserSupport.NONE:
             st.info(f"Browsers cannot play this type of video ({kind}). Showing the frames around this time instead.")
             draw_nearby_frames(video, view, seconds)
+        case BrowserSupport.ALL | BrowserSupport.SOME if not is_in_first_epoch(video, seconds):
+            end = plain(format_timestamp(video.first_epoch_end))
+            st.info(
+                f"This file holds several recordings one after the other. Browsers play only the first, up to {end}. "
+                "Showing the frames around this time instead."
+            )
+            draw_nearby_frames(video, view, seconds)
         case BrowserSupport.ALL | BrowserSupport.SOME:
             st.video(
                 video_url(video.id),
-                start_time=max(0, int(seconds)),
+                start_time=max(0, int(seconds + video.clock_offset + EPSILON_SECONDS)),
                 autoplay=True,
                 alt=f"Video {shown(video.title)}, playing from {format_timestamp(seconds)}",
             )
@@ -76,6 +87,11 @@ def draw_player(video: VideoRow, view: View, seconds: float) -> None:
                 draw_nearby_frames(video, view, seconds)
         case _:
             assert_never(support)
+
+
+def is_in_first_epoch(video: VideoRow, seconds: float) -> bool:
+    """Whether a browser reaches a time: its clock is that of the file, and follows it only until it restarts."""
+    return video.first_epoch_end is None or seconds < video.first_epoch_end - EPSILON_SECONDS
 
 
 def show_missing_file(video: VideoRow) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from db import extraction
 from db.engine import make_engine, writing
 from pages.parts.player import BrowserSupport, browser_support
 from tests.dashboard.conftest import said
@@ -48,6 +49,36 @@ def test_player_starts_at_the_time_of_the_frame(launch, finished):
     assert video.proto.start_time == int(frame.timestamp)
     press(app, "play")
     assert not app.get("video")
+
+
+def set_epochs(home, *epochs):
+    """Each is the timestamp of its first frame, and its time in the file's clock."""
+    engine = make_engine(f"sqlite:///{home / 'library.db'}")
+    with writing(engine) as connection:
+        rows = [extraction.NewEpoch(0, first_at, clock_at, is_steady=True) for first_at, clock_at in epochs]
+        extraction.save_epochs(connection, 1, rows)
+    engine.dispose()
+
+
+def test_player_starts_later_where_pictures_start_later(launch, finished):
+    set_codec(finished, "h264")
+    set_epochs(finished, (0.0, 3.25))
+    frame = frames_of(finished, 1)[5]
+    app = launch("frames", video="1", frame=str(frame.id), play="1")
+    (video,) = app.get("video")
+    assert video.proto.start_time == int(frame.timestamp + 3.25)
+
+
+def test_player_reaches_the_first_of_joined_recordings_only(launch, finished):
+    set_codec(finished, "h264")
+    frames = frames_of(finished, 1)
+    set_epochs(finished, (0.0, 1.4), (frames[6].timestamp, 1.4))
+    app = launch("frames", video="1", frame=str(frames[5].id), play="1")
+    assert len(app.get("video")) == 1
+    app = launch("frames", video="1", frame=str(frames[6].id), play="1")
+    assert not app.get("video")
+    assert "several recordings one after the other" in said(app)
+    assert len(links(app)) == 9
 
 
 def test_unplayable_video_shows_frames_around_the_time(launch, finished):

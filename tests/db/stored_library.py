@@ -81,6 +81,8 @@ def fill(connection: Connection) -> None:
     extraction.finish_skim(connection, skim, places=6)
     interrupted = {"video_id": skimmed, "wanted": [0.5, 2.0], "index": 40, "state": b"\x00state"}
     connection.execute(insert(Checkpoint), [interrupted])
+    epochs = [extraction.NewEpoch(0, 0.0, 1.4, is_steady=True), extraction.NewEpoch(5, 0.2, 1.4, is_steady=False)]
+    extraction.save_epochs(connection, 1, epochs)
     connection.execute(update(Run).where(Run.id == live).values(machine_id="6f1d"))
     editing.prioritize(connection, skimmed, PriorityRange(start=2.0), priority=1000)
     broken = add(connection, "broken", warnings=["log footage"])

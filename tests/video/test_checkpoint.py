@@ -14,7 +14,7 @@ from enrich.video.extraction import Extraction
 from enrich.video.jpeg import JpegFormat
 from enrich.video.sampling import parse_sampling
 from enrich.video.selection import KeptFrame
-from tests.clips import numbered_clip, run_ffmpeg, shared_videos
+from tests.clips import numbered_clip, run_ffmpeg, set_flv_times, shared_videos
 
 SMALL = JpegFormat(edge=64, quality=60)
 WANTED = (0.52, 1.04)  # the second is the time of a frame at 25 frames per second
@@ -130,14 +130,26 @@ def test_unsuitable_checkpoint_is_ignored(change, clip, run, tmp_path):
     assert sum(step.stands_for for step in rest if isinstance(step, KeptFrame)) == continued.decoded == 60
 
 
-def test_time_going_backwards_ends_the_checkpoints(clip, run, tmp_path):
-    """The same timestamp occurs twice then, so that a timestamp identifies no frame."""
+def test_joined_recordings_continue_in_both_parts(clip, run, tmp_path):
+    """Both parts have the same timestamps, and a seek may land in either."""
     part = tmp_path / "part.ts"
     run_ffmpeg("-i", clip, *H264, part)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(part.read_bytes() * 2)
     steps, whole, _ = run(joined, "exact")
-    assert max(step.index for step in steps if isinstance(step, ExtractionCheckpoint)) < 60 < whole.decoded
+    indexes = [step.index for step in steps if isinstance(step, ExtractionCheckpoint)]
+    assert (min(indexes) < 60 < max(indexes), whole.decoded) == (True, 120)
+    assert_continues_everywhere(run, joined, "exact")
+
+
+def test_a_time_that_occurs_twice_ends_the_checkpoints(run, tmp_path):
+    """A timestamp identifies no frame then."""
+    path = numbered_clip(tmp_path / "twice.flv", frames=60, codec="flv", gop=5, size=(160, 96))
+    set_flv_times(path, [(number - (number == 31)) / 25 for number in range(60)])
+    steps, whole, _ = run(path, "exact")
+    indexes = [step.index for step in steps if isinstance(step, ExtractionCheckpoint)]
+    assert (max(indexes) < 31, whole.decoded) == (True, 60)
+    assert_continues_everywhere(run, path, "exact")
 
 
 def test_state_is_stored_without_loss():

@@ -12,7 +12,7 @@ from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, is_whole_jpeg
 from enrich.video.sampling import parse_sampling
 from enrich.video.selection import image_name
-from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, read_number, run_ffmpeg
+from tests.clips import image_clip, numbered_clip, numbered_image, read_jpeg, read_number, run_ffmpeg, set_flv_times
 
 SMALL = JpegFormat(edge=160, quality=80)
 EXACT = parse_sampling("exact")
@@ -184,19 +184,29 @@ def test_image_names_depend_on_time_only_and_folders_stay_small():
     assert max(map(folders.count, set(folders))) <= 4000
 
 
-@pytest.mark.parametrize(("offset", "count"), [(0.0, 30), (0.02, 60)])
-def test_no_two_frames_are_kept_at_one_time_when_time_runs_back(offset, count, tmp_path):
+@pytest.mark.parametrize("offset", [0.0, 0.02])
+def test_all_frames_are_kept_where_the_clock_restarts(offset, tmp_path):
     """A second recording that starts at 0 again, as in files concatenated carelessly."""
     numbered_clip(tmp_path / "a.ts", times=[n / 25 for n in range(30)])
-    numbered_clip(tmp_path / "b.ts", times=[n / 25 + offset for n in range(30)], first=100)
+    numbered_clip(tmp_path / "b.ts", times=[n / 25 + offset for n in range(30)], first=30)
     both = tmp_path / "both.ts"
     both.write_bytes((tmp_path / "a.ts").read_bytes() + (tmp_path / "b.ts").read_bytes())
     with start(both, tmp_path / "out") as extraction:
         kept = list(extraction)
-    assert extraction.decoded == sum(frame.stands_for for frame in kept) == 60
-    assert len(kept) == len({frame.timestamp for frame in kept}) == count
+    assert [(frame.index, frame.stands_for) for frame in kept] == [(number, 1) for number in range(60)]
+    assert [frame.timestamp for frame in kept] == pytest.approx([number / 25 for number in range(60)])
     for frame in kept:
-        assert read_number(read_jpeg(tmp_path / "out" / frame.image_path)) in (frame.index, frame.index + 70)
+        assert read_number(read_jpeg(tmp_path / "out" / frame.image_path)) == frame.index
+
+
+def test_frames_at_one_time_are_all_kept_with_their_own_images(tmp_path):
+    path = numbered_clip(tmp_path / "twice.flv", frames=40, codec="flv", gop=5)
+    set_flv_times(path, [number // 4 * 4 / 25 for number in range(40)])
+    with start(path, tmp_path / "out") as extraction:
+        kept = list(extraction)
+    assert [frame.index for frame in kept] == list(range(40))
+    for frame in kept:
+        assert read_number(read_jpeg(tmp_path / "out" / frame.image_path)) == frame.index
 
 
 PEAK_OF_AN_EXTRACTION = """

@@ -178,6 +178,16 @@ CREATE TABLE checkpoints (
 	CONSTRAINT pk_checkpoints PRIMARY KEY (video_id), 
 	CONSTRAINT fk_checkpoints_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE CASCADE
 );
+CREATE TABLE epochs (
+	video_id INTEGER NOT NULL, 
+	number INTEGER NOT NULL, 
+	first_index INTEGER NOT NULL, 
+	first_at DOUBLE NOT NULL, 
+	clock_at DOUBLE NOT NULL, 
+	is_steady BOOLEAN NOT NULL, 
+	CONSTRAINT pk_epochs PRIMARY KEY (video_id, number), 
+	CONSTRAINT fk_epochs_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE CASCADE
+);
 CREATE TABLE reservations (
 	id INTEGER NOT NULL, 
 	created_at DATETIME NOT NULL, 
@@ -239,7 +249,7 @@ INSERT INTO "tasks" VALUES (5, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'done', 
 INSERT INTO "tasks" VALUES (6, 'describe', 'quick', 1, 3, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (7, 'describe', 'deep', 1, 3, NULL, NULL, 0, 'failed', NULL, 'here', NULL, NULL, 3, 0, NULL, 'the model''s reply was empty');
 INSERT INTO "tasks" VALUES (8, 'describe', 'quick', 1, 4, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
-INSERT INTO "tasks" VALUES (9, 'describe', 'deep', 1, 4, NULL, NULL, 0, 'doing', 2, 'here', '61b8b606112142acae5ca574bd70733d', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (9, 'describe', 'deep', 1, 4, NULL, NULL, 0, 'doing', 2, 'here', 'f973d8ce24544e1fa8f437c804107368', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (10, 'describe', 'quick', 1, 5, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (11, 'describe', 'deep', 1, 5, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (12, 'describe', 'quick', 1, 6, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
@@ -253,6 +263,8 @@ INSERT INTO "tasks" VALUES (19, 'batch', 'quick', 1, NULL, NULL, '{"model": "cla
 INSERT INTO "tasks" VALUES (20, 'describe', 'deep', 2, NULL, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 1, 2, NULL, NULL);
 INSERT INTO "checkpoints" VALUES (1, '[]', NULL, NULL);
 INSERT INTO "checkpoints" VALUES (2, '[0.5, 2.0]', 40, X'007374617465');
+INSERT INTO "epochs" VALUES (1, 0, 0, 0.0, 1.4, 1);
+INSERT INTO "epochs" VALUES (1, 1, 5, 0.2, 1.4, 0);
 INSERT INTO "reservations" VALUES (1, '2026-05-01 12:00:00.000000', 'part-1', 'F6', 6, 19, 1, 'batch_1', 'claude', 'claude-haiku-5-5', 'q1', 0.006, 'here 20 1.5 -');
 INSERT INTO search_index(search_index) VALUES ('rebuild');
 CREATE INDEX ix_runs_state ON runs (state);

@@ -1,4 +1,9 @@
-"""Money set aside for requests to paid models, with one row for each image, which also is the claim on it."""
+"""Epochs and locations of videos, and money reserved for requests to paid models.
+
+An epoch is a stretch of a video between two restarts of its file's clock. A location is a path of a video. A video's
+folder of images no longer follows from its fingerprint. A reservation has a row for each image of a request, which also
+is the claim on the image.
+"""
 
 import json
 from datetime import UTC, datetime
@@ -17,6 +22,25 @@ MOST_OF_EXPECTED = 400 / 150
 
 
 def upgrade() -> None:
+    _add_epochs()
+    _add_reservations()
+
+
+def _add_epochs() -> None:
+    op.create_table(
+        "epochs",
+        sa.Column("video_id", BIG_ID, autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("first_index", sa.Integer(), nullable=False),
+        sa.Column("first_at", sa.Double(), nullable=False),
+        sa.Column("clock_at", sa.Double(), nullable=False),
+        sa.Column("is_steady", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("video_id", "number", name="pk_epochs"),
+        sa.ForeignKeyConstraint(["video_id"], ["videos.id"], name="fk_epochs_video_id_videos", ondelete="CASCADE"),
+    )
+
+
+def _add_reservations() -> None:
     table = op.create_table(
         "reservations",
         sa.Column("id", BIG_ID, nullable=False),

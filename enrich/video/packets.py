@@ -1,0 +1,159 @@
+"""The packets of a video's track, in the order of the file: the only module that demuxes.
+
+The track may go on under another PID, or in another recording that was joined to the file.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain
+from pathlib import Path
+
+from av import FFmpegError
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from enrich.video.container import choose_stream, open_rest
+from enrich.video.timeline import Timeline
+from enrich.video.video_file import read_errors
+
+WINDOW_BYTES = 1_000_000  # before the end of a track of MPEG-TS, in which parallel tracks have a packet
+LEAST_BYTES = 2_000  # after it, in which it may go on
+THEORA_HEADER_BIT = 0x80
+# How a recording begins that was joined to another one; FFmpeg stops before it, or reads it as part of the first.
+SIGNATURES = {
+    "ogg": re.compile(rb"OggS\x00\x02"),
+    "flv": re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09"),
+    "avi": re.compile(rb"RIFF.{4}AVI LIST", re.DOTALL),
+    "matroska,webm": re.compile(rb"\x1a\x45\xdf\xa3.{1,64}\x42\x82", re.DOTALL),
+    "mov,mp4,m4a,3gp,3g2,mj2": re.compile(rb"\x00\x00\x00[\x08-\x40]ftyp"),
+}
+SIGNATURE_BYTES = 80
+BLOCK_BYTES = 1 << 22
+SEEK_MARGINS_SECONDS = (0.0, 2.0, 10.0)  # a seek may land after the key frame; then seek further back
+
+
+def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    """The packets of a track from here to the end of the file; raises av.FFmpegError where it cannot be read.
+
+    The track may go on under another PID (MPEG-TS), or in another recording that follows in the same file: then in
+    another stream. Empty packets, which some files contain, are skipped: a decoder takes them for the end.
+    """
+    last: Packet[VideoStream] | None = None
+    failure: FFmpegError | None = None
+    try:
+        for packet in _demux_streams(container, stream):
+            last = packet
+            yield packet
+    except FFmpegError as error:  # such as Ogg with sound, where another recording follows
+        failure = error
+    base = 0
+    while last is not None and last.pos is not None:
+        end, pid, codec = base + last.pos, last.stream.id, last.stream.codec_context.name
+        begin = _rest_after(path, container.format.name, end)
+        rest = open_rest(path, begin) if begin is not None else None
+        if begin is None or rest is None:
+            break
+        with rest:
+            failure = None
+            last, base = None, begin
+            following = choose_stream(rest)
+            if container.format.name == "mpegts":
+                packets = _moved_track(rest, codec, pid, end - begin)
+            else:
+                packets = _demux_streams(rest, following) if following is not None else iter(())
+            for packet in packets:
+                last = packet
+                yield _in_ticks_of(stream, packet)
+    if failure is not None:
+        raise failure
+
+
+def _rest_after(path: Path, container_format: str, end: int) -> int | None:
+    """Where another recording may begin after a byte: the last packet's. None if the file ends with this one."""
+    signature = SIGNATURES.get(container_format)
+    with read_errors(path), path.open("rb") as file:
+        if signature is None:
+            is_stream = container_format == "mpegts" and path.stat().st_size - end > LEAST_BYTES
+            return max(0, end - WINDOW_BYTES) if is_stream else None
+        file.seek(end)
+        begin, tail = end, b""
+        while block := file.read(BLOCK_BYTES):
+            if found := signature.search(tail + block):
+                return begin - len(tail) + found.start()
+            begin, tail = begin + len(block), block[-SIGNATURE_BYTES:]
+    return None
+
+
+def _in_ticks_of(stream: VideoStream, packet: "Packet[VideoStream]") -> "Packet[VideoStream]":
+    if packet.time_base != stream.time_base and stream.time_base is not None:
+        ratio = packet.time_base / stream.time_base
+        packet.pts = None if packet.pts is None else round(packet.pts * ratio)
+        packet.dts = None if packet.dts is None else round(packet.dts * ratio)
+    return packet
+
+
+def _moved_track(rest: InputContainer, codec: str, pid: int, end: int) -> "Iterator[Packet[VideoStream]]":
+    """The packets of a track that begins after the byte where another one ended; none if there is no such track."""
+    others = [other for other in rest.streams.video if other.id != pid and other.codec_context.name == codec]
+    chosen: VideoStream | None = None
+    parallel: set[int] = set()
+    for packet in _demux_streams(rest, *others) if others else ():
+        if packet.pos is not None and packet.pos < end:
+            parallel.add(packet.stream.id)
+        elif chosen is None and packet.stream.id not in parallel:
+            chosen = packet.stream
+        if packet.stream is chosen:
+            yield packet
+
+
+def _demux_streams(container: InputContainer, *streams: VideoStream) -> "Iterator[Packet[VideoStream]]":
+    while True:
+        try:
+            for packet in container.demux(streams):
+                is_theora = packet.stream.codec_context.name == "theora"  # its headers are packets in joined files
+                if packet.size and not (is_theora and bytes(packet)[0] & THEORA_HEADER_BIT):
+                    yield packet
+        except IndexError:  # of PyAV, if streams appeared that were not there when the file was opened; go on reading
+            continue
+        return
+
+
+def packets_before(path: Path, container: InputContainer, stream: VideoStream, ticks: int) -> int:
+    """How many packets precede the last key frame shown at or before a time of the timeline; 0 without times.
+
+    Reads the container up to there.
+    """
+    before = 0
+    with suppress(FFmpegError):  # the rest of the file is unreadable
+        for number, (packet, _) in enumerate(Timeline.of(stream).place(demux(path, container, stream))):
+            shown = packet.pts if packet.pts is not None else packet.dts
+            if packet.is_keyframe and shown is not None and shown <= ticks:
+                before = number
+            elif packet.dts is not None and packet.dts > ticks:
+                break
+    return before
+
+
+def demux_from(
+    path: Path, container: InputContainer, stream: VideoStream, pts: int, byte_position: int | None
+) -> "Iterator[Packet[VideoStream]] | None":
+    """The packets from a key frame on, which is known by its pts and its place in the file; None if it is not found."""
+    for margin in SEEK_MARGINS_SECONDS:
+        try:
+            container.seek(pts - round(margin / (stream.time_base or 1)), stream=stream)
+        except FFmpegError:
+            return None
+        packets = demux(path, container, stream)
+        for packet in packets:
+            if is_key_frame(packet, pts, byte_position):
+                return chain([packet], packets)
+            if packet.is_keyframe and packet.pts is not None and packet.pts > pts:
+                break  # the seek landed after it
+    return None
+
+
+def is_key_frame(packet: "Packet[VideoStream]", pts: int, byte_position: int | None) -> bool:
+    """Whether a packet is that of a key frame, which is known by its pts and its place in the file."""
+    return packet.is_keyframe and packet.pts == pts and packet.pos == byte_position
