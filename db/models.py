@@ -161,7 +161,7 @@ class Video(Base):
     __tablename__ = "videos"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    path: Mapped[str]
+    path: Mapped[str]  # the location that is used now
     fingerprint: Mapped[str] = mapped_column(unique=True)
     title: Mapped[str]
     duration: Mapped[float | None]  # seconds, from the file's header, or measured by decoding if the header has none
@@ -183,6 +183,19 @@ class Video(Base):
     error: Mapped[str | None]
     context: Mapped[str] = mapped_column(default="")
     sampling: Mapped[str]
+    added_at: Mapped[datetime]
+    image_folder: Mapped[str] = mapped_column(server_default="")  # below the frames folder; never changes
+
+
+class Location(Base):
+    """A path at which a video's file was found. The first of a video, by id, is used while the file is there."""
+
+    __tablename__ = "locations"
+    __table_args__ = (Index(None, "video_id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    video_id: Mapped[int] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
+    path: Mapped[str] = mapped_column(unique=True)
     added_at: Mapped[datetime]
 
 

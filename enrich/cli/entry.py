@@ -98,7 +98,7 @@ def remove(
         typer.confirm(f"Delete {what}? The video file is kept.", abort=True)
     with writing(library.engine) as connection:
         remove_video(connection, row.id)
-    remove_images(library.settings, row)
+    remove_images(library, row)
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path, "kept": row.kept, "described": row.described})
         return

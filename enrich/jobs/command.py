@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from enrich.control.launch import detached, environment_for, python_command
+from enrich.control.launch import detached, environment_for
 from enrich.errors import SettingsError
+from enrich.process import python_command
 from enrich.settings import Settings
 
 TIMEOUT_SECONDS = 120.0

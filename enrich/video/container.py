@@ -19,6 +19,10 @@ from enrich.filenames import raw_format
 from enrich.video.fingerprint import require_readable
 
 CodecError = av.FFmpegError  # for callers that do not import av
+MAX_PIXELS = (
+    16384 * 8192
+)  # as 16K video has; a frame of more may take gigabytes, and only damaged files name such sizes
+LIMITS = {"max_pixels": str(MAX_PIXELS)}  # an option of FFmpeg's decoders
 RIGHT_ANGLE = 90
 FULL_TURN = 360
 GENERATE_PTS = 0x0001  # AVFMT_FLAG_GENPTS
@@ -85,6 +89,7 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
         container = av.open(
             f"file:{path.absolute()}",  # without the prefix, FFmpeg reads a colon in the name as a protocol
             metadata_errors="replace",
+            options=LIMITS,
             container_options={"protocol_whitelist": "file"},
         )
     except (av.FFmpegError, ValueError) as error:
@@ -104,4 +109,5 @@ def open_video(path: Path) -> tuple[InputContainer, VideoStream]:
     if context is None:
         container.close()
         raise NotAVideoError(f"{path} has a video codec that is not supported: convert it to H.264 first")
+    stream.codec_context.options = LIMITS  # the size may change in a later frame
     return container, stream

@@ -6,6 +6,7 @@ their files. Footage without such metadata is not guessed at, because fog and sh
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
-from enrich.video.container import open_video, upright_rotation, upright_size
+from enrich.video.container import MAX_PIXELS, open_video, upright_rotation, upright_size
 from enrich.video.fingerprint import fingerprint
 
 LOG_CURVES = (ColorTrc.LOG, ColorTrc.LOG_SQRT)
@@ -33,8 +34,10 @@ SONY_BRANDS = ("xavc", "mss ")
 SONY_TAIL_BYTES = 256 * 1024
 SONY_GAMMA = re.compile(rb'CaptureGammaEquation"\s+value="([^"]{1,40})"')
 MAX_FIRST_FRAME_PACKETS = 64
-# Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970.
-MIN_YEAR = 1971
+# Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970. Programs write year 1 or 9999 for no
+# date. Windows converts no time after 2999 to local time.
+MIN_YEAR, MAX_YEAR = 1971, 2999
+MAX_FRAMES = 2**31  # half a year at 120 frames a second; the database stores no more
 
 
 def log_curve(path: Path, curve: int, tags: Mapping[str, str]) -> str | None:
@@ -83,10 +86,15 @@ def probe(path: Path | str) -> VideoFacts:
     content = fingerprint(path)
     container, stream = open_video(path)
     with container:
-        first_frame = _first_frame(container, stream)
         context = stream.codec_context
         if not context.width or not context.height:
-            raise NotAVideoError(f"{path} is damaged (its video has no size): copy it again from the original")
+            raise NotAVideoError(
+                f"{path} is damaged (its video has no size, or one that no video has): copy it again from the original"
+            )
+        if context.width * context.height > MAX_PIXELS:
+            size = f"{context.width:,}×{context.height:,} pixels"
+            raise NotAVideoError(f"{path} says that it is {size} large, which no video is: the file is damaged")
+        first_frame = _first_frame(container, stream)
         rotation = upright_rotation(first_frame) if first_frame else 0
         aspect = sample_aspect(stream)
         width, height = upright_size(context.width, context.height, rotation, aspect)
@@ -96,7 +104,7 @@ def probe(path: Path | str) -> VideoFacts:
         return VideoFacts(
             path=path,
             fingerprint=content,
-            title=path.stem,
+            title=unicodedata.normalize("NFC", path.stem),
             duration=duration,
             fps=fps,
             width=width,
@@ -107,7 +115,7 @@ def probe(path: Path | str) -> VideoFacts:
             recorded_at=_recorded_at(tags),
             start_timecode=tags.get("timecode"),
             camera=_camera(tags),
-            frame_estimate=stream.frames or (round(duration * fps) if duration and fps else None),
+            frame_estimate=_frame_estimate(stream, duration, fps),
             size_bytes=path.stat().st_size,
             warnings=_warnings(log_curve(path, context.color_trc, tags)),
         )
@@ -135,8 +143,9 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame |
                 return frame
             if number >= MAX_FIRST_FRAME_PACKETS:
                 break
-    except av.FFmpegError:
-        pass
+    except av.FFmpegError as error:
+        if isinstance(error, MemoryError):  # the worker would fail as well
+            raise
     return None
 
 
@@ -160,6 +169,12 @@ def _fps(stream: VideoStream) -> float | None:
     return float(rate) if rate else None
 
 
+def _frame_estimate(stream: VideoStream, duration: float | None, fps: float | None) -> int | None:
+    """The number of frames that the header states or implies; None if it does not, or if no file has as many."""
+    count = stream.frames or (duration * fps if duration and fps else 0.0)
+    return round(count) if 0 < count < MAX_FRAMES else None
+
+
 def _tags(container: InputContainer, stream: VideoStream) -> dict[str, str]:
     """All tags, with lower-case names. The container's win over the video stream's, and those over other streams'."""
     tags: dict[str, str] = {}
@@ -175,12 +190,12 @@ def _recorded_at(tags: dict[str, str]) -> datetime | None:
     for name in ("com.apple.quicktime.creationdate", "creation_time", "date"):
         try:
             moment = datetime.fromisoformat(tags.get(name, ""))
-        except ValueError:
+            if name == "date" and moment.tzinfo is None:
+                continue  # a year or a day only
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError, OSError):  # OverflowError: year 1 or 9999, with an offset
             continue
-        if name == "date" and moment.tzinfo is None:
-            continue  # a year or a day only
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        if moment.year >= MIN_YEAR:
+        if MIN_YEAR <= moment.year <= MAX_YEAR:
             return moment
     return None
 
