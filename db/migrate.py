@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["REVISION", "SchemaError", "check", "check_integrity", "migrate", "open_library"]
 
-REVISION = "0002"  # the schema this version works with: the head of the migrations
+REVISION = "0003"  # the schema this version works with: the head of the migrations
 VERSION_TABLE = "alembic_version"
 MIGRATE_COMMAND = "everyframe migrate"
 NEWER_COMMAND = "pip install --upgrade everyframe"

@@ -83,6 +83,7 @@ def search(
 
     No input is a syntax error. Without words and without a tag there are no hits.
     """
+    words = unicodedata.normalize("NFC", words)
     for any_word in (False, True):
         expression = match_expression(words, any_word=any_word, tag=tag)
         if not expression:

@@ -6,6 +6,7 @@ if not. Nothing that one file does ends the adding of a folder: it becomes a fai
 
 import logging
 import os
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -144,7 +145,7 @@ def _add_file(library: Library, path: Path, facts: VideoFacts, *, was_named: boo
     if known is not None:
         return _add_known(library, known, facts, was_named=was_named, choices=choices)
     content = whole_fingerprint(path) if has_twin else facts.fingerprint
-    title = choices.titles.get(path, facts.title)
+    title = unicodedata.normalize("NFC", choices.titles.get(path, facts.title))
     with writing(library.engine) as connection:
         video_id, is_new = store.add_video(
             connection,

@@ -222,9 +222,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends this process
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what a library prints is no answer
-    _limit_memory(int(sys.argv[1]))
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=[requests], name="everyframe-probe-input", daemon=True).start()
+    _limit_memory(int(sys.argv[1]))
     answers.write(b"{}\n")
     while True:
         answers.flush()
