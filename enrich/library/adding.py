@@ -109,10 +109,10 @@ def add_paths(
 def _add(library: Library, prober: probe_process.ProbeProcess, found: FoundPath, choices: Choices) -> Addition:
     """Add one path. Raises errors of the database only."""
     path, was_named = found.path, found.was_named
-    if not was_named and (found.ignored_reason or not (is_media_name(path) or raw_format(path))):
-        return Addition(path, PathOutcome.SKIPPED, was_named, error=found.ignored_reason or "not a video file type")
     if found.error is not None:
         return Addition(path, PathOutcome.FAILED, was_named, error=found.error)
+    if not was_named and (found.ignored_reason or not (is_media_name(path) or raw_format(path))):
+        return Addition(path, PathOutcome.SKIPPED, was_named, error=found.ignored_reason or "not a video file type")
     try:
         _require_addable(path)
         return _add_file(library, path, prober.probe(path), was_named=was_named, choices=choices)

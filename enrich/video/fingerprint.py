@@ -131,18 +131,18 @@ def _blocks(size: int, version: str) -> Iterator[tuple[int, int]]:
     """The parts of a file to hash, from start to end, in order."""
     if version == FIRST_VERSION:
         count = min(FIRST_VERSION_BLOCKS, max(2, -(-size // FIRST_VERSION_BLOCK_BYTES)))
-        for start in _evenly(size, count, FIRST_VERSION_BLOCK_BYTES):
+        for start in _starts(size, count, FIRST_VERSION_BLOCK_BYTES):
             yield start, start + FIRST_VERSION_BLOCK_BYTES
     elif version == WHOLE or size <= WHOLE_FILE_BYTES:
         yield 0, size
     else:
-        starts = _evenly(size, BLOCKS, BLOCK_BYTES)
+        starts = _starts(size, BLOCKS, BLOCK_BYTES)
         yield 0, EDGE_BYTES
         yield from ((start, start + BLOCK_BYTES) for start in starts[1:-1])
         yield size - EDGE_BYTES, size
 
 
-def _evenly(size: int, count: int, length: int) -> list[int]:
+def _starts(size: int, count: int, length: int) -> list[int]:
     """Where `count` blocks of this length begin, the first at the start, the last at the end of the file."""
     last = max(0, size - length)
     return [last * number // (count - 1) for number in range(count)]

@@ -278,8 +278,8 @@ def test_linked_folder_is_searched_once(workspace: Workspace, folder: Path, tmp_
 def test_link_to_everything_is_named_and_not_followed(workspace: Workspace, folder: Path, clip: Clip) -> None:
     (folder / "z:").symlink_to("/", target_is_directory=True)
     shutil.copy(clip(frames=5), folder / "film.mp4")
-    film, link = workspace.added([folder])
-    assert (film.outcome, link.outcome) == (PathOutcome.ADDED, PathOutcome.SKIPPED)
+    video, link = workspace.added([folder])
+    assert (video.outcome, link.outcome) == (PathOutcome.ADDED, PathOutcome.SKIPPED)
     assert link.error == "link to a folder that contains the searched one"
 
 
@@ -287,8 +287,8 @@ def test_link_to_everything_is_named_and_not_followed(workspace: Workspace, fold
 def test_folder_that_cannot_be_read_is_named(workspace: Workspace, folder: Path, clip: Clip) -> None:
     (folder / "secret").mkdir(mode=0)
     shutil.copy(clip(frames=5), folder / "film.mp4")
-    film, secret = workspace.added([folder])
-    assert (film.outcome, secret.outcome) == (PathOutcome.ADDED, PathOutcome.FAILED)
+    video, secret = workspace.added([folder])
+    assert (video.outcome, secret.outcome) == (PathOutcome.ADDED, PathOutcome.FAILED)
     assert "secret cannot be searched (Permission denied)" in (secret.error or "")
 
 
