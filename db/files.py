@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, exists, insert, or_, select, update
 
-from db import queries
+from db import queries, store
 from db.models import ExtractionStatus, Frame, Location, Task, TaskKind, TaskStatus, Video
 
 
@@ -109,7 +109,7 @@ def known_files(connection: Connection, *, video_id: int | None = None, size: in
     for row in connection.execute(videos.order_by(Video.id)).all():
         places = select(Location.path).where(Location.video_id == row.id).order_by(Location.id)
         paths = list(connection.scalars(places))
-        found.append(KnownFile(row.id, row.title, row.fingerprint, list(dict.fromkeys((*paths, row.path)))))
+        found.append(KnownFile(row.id, row.title, row.fingerprint, paths if row.path in paths else [row.path]))
     return found
 
 
@@ -118,7 +118,7 @@ def record_location(connection: Connection, video_id: int, path: str, *, now: da
     owner = connection.scalar(select(Location.video_id).where(Location.path == path))
     if owner == video_id:
         return
-    connection.execute(delete(Location).where(Location.path == path))
+    store.release_path(connection, path)
     connection.execute(insert(Location).values(video_id=video_id, path=path, added_at=now))
 
 

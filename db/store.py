@@ -121,15 +121,22 @@ def add_video(
     known = connection.scalar(select(Video.id).where(Video.fingerprint == video.fingerprint))
     if known is not None:
         return known, False
+    release_path(connection, video.path)
     values = {**asdict(video), "sampling": sampling, "context": context, "added_at": now}
     video_id = connection.execute(insert(Video).values(**values).returning(Video.id)).scalar_one()
-    connection.execute(delete(Location).where(Location.path == video.path))  # of a video whose file was replaced
     connection.execute(insert(Location).values(video_id=video_id, path=video.path, added_at=now))
     connection.execute(insert(Task).values(kind=TaskKind.EXTRACT, video_id=video_id))
     if skim_count:
         skim = {"pictures": skim_count, "taken": 0}
         connection.execute(insert(Task).values(kind=TaskKind.SKIM, video_id=video_id, payload=skim))
     return video_id, True
+
+
+def release_path(connection: Connection, path: str) -> None:
+    """Take a path from the video whose file was there. It uses its first other location from now on, if it has one."""
+    connection.execute(delete(Location).where(Location.path == path))
+    other = select(Location.path).where(Location.video_id == Video.id).order_by(Location.id).limit(1).scalar_subquery()
+    connection.execute(update(Video).where(Video.path == path, other.is_not(None)).values(path=other))
 
 
 def remove_video(connection: Connection, video_id: int) -> None:

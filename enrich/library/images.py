@@ -60,7 +60,8 @@ def located(video: VideoRow) -> VideoRow:
 
     Raises VideoMissingError or VideoChangedError, about the path that was used last, if it is at none of them.
     """
-    for path in dict.fromkeys((*video.locations, video.path)):
+    # A path that is none of the locations was lost to another video: then the video has no other location.
+    for path in video.locations if video.path in video.locations else [video.path]:
         found = replace(video, path=path)
         with suppress(VideoMissingError, VideoChangedError):
             require_same_file(found)
