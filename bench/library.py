@@ -203,6 +203,7 @@ def _add_video(connection: sqlite3.Connection, video_id: int, source: Path, know
         "id": video_id,
         "path": str(source),
         "fingerprint": known,
+        "image_folder": known,
         "title": f"{video_id:03d} {source.stem}",
         "duration": frame_count / FPS,
         "fps": FPS,

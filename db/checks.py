@@ -25,13 +25,13 @@ from db.models import (
     Checkpoint,
     ExtractionStatus,
     Frame,
-    SearchDocument,
     Task,
     TaskKind,
     TaskStatus,
     Video,
     has_description,
 )
+from db.search import SearchDocument
 
 PAGE_ROWS = 500
 FIRST_PLACE = (-1, 0)

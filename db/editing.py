@@ -4,6 +4,7 @@ A correction is stored beside the model's text and never replaces it. Every func
 `now` is an argument.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -81,6 +82,7 @@ def set_context(connection: Connection, video_id: int, context: str) -> None:
 
 def rename_video(connection: Connection, video_id: int, title: str) -> None:
     """Change the title of a video; its file keeps its name."""
+    title = unicodedata.normalize("NFC", title)
     connection.execute(update(Video).where(Video.id == video_id).values(title=title))
 
 

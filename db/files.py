@@ -1,13 +1,18 @@
-"""Where the files of a library are: the images of kept frames, and the paths and fingerprints of videos.
+"""Where the files of a library are: the images of kept frames, and the locations and fingerprints of videos.
 
-Image paths are relative to the frames folder. Call every function inside `reading(engine)`.
+Image paths are relative to the frames folder. Paths of videos are stored as the file system gives them, titles in
+Unicode's form NFC. Call every function inside `reading(engine)`, those that change something inside `writing(engine)`.
 """
 
+import unicodedata
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, delete, exists, insert, or_, select, update
 
-from db.models import Frame, Video
+from db import queries, store
+from db.models import ExtractionStatus, Frame, Location, Task, TaskKind, TaskStatus, Video
 
 
 def image_path(connection: Connection, frame_id: int) -> str | None:
@@ -40,18 +45,121 @@ def uses_image(connection: Connection, video_id: int, image_path: str) -> bool:
     return bool(connection.scalar(select(exists().where(Frame.video_id == video_id, Frame.image_path == image_path))))
 
 
-def video_file(connection: Connection, video_id: int) -> tuple[str, str] | None:
-    """The path and the fingerprint of a video, None if there is no such video."""
-    row = connection.execute(select(Video.path, Video.fingerprint).where(Video.id == video_id)).one_or_none()
-    return None if row is None else (row.path, row.fingerprint)
+def image_folders(connection: Connection) -> set[str]:
+    """The folders of all videos' images, below the frames folder."""
+    return set(connection.scalars(select(Video.image_folder)))
 
 
-def video_with_fingerprint(connection: Connection, fingerprint: str | None) -> tuple[int, str] | None:
-    """The id and the title of the video with this fingerprint, None if there is none."""
-    row = connection.execute(select(Video.id, Video.title).where(Video.fingerprint == fingerprint)).one_or_none()
-    return None if row is None else (row.id, row.title)
+def find_video(connection: Connection, wanted: str, *, path: str | None = None) -> queries.VideoRow:
+    """Find a video by id, location (`path`: `wanted` as an absolute path) or a unique part of its title.
+
+    Raises NoSuchVideoError.
+    """
+    if not wanted.strip():  # such as an unset shell variable: it would match every title
+        raise queries.NoSuchVideoError("no video was named: run `everyframe list` to see all videos")
+    every = connection.execute(select(Video.id, Video.path, Video.title).order_by(Video.id)).all()
+    paths = {caseless(text, keeps_case=True) for text in (wanted, path) if text}
+    exact = [row.id for row in every if str(row.id) == wanted or caseless(row.path, keeps_case=True) in paths]
+    exact = exact or [
+        row.video_id
+        for row in connection.execute(select(Location.video_id, Location.path).order_by(Location.id))
+        if caseless(row.path, keeps_case=True) in paths
+    ]
+    parts = [row for row in every if caseless(wanted) in caseless(row.title)]
+    same = [row for row in parts if caseless(wanted) == caseless(row.title)]
+    if exact:
+        return queries.video(connection, exact[-1])  # the newest, if its file replaced that of an older video
+    if len(same) == 1 or len(parts) == 1:
+        return queries.video(connection, (same or parts)[0].id)
+    if not parts:
+        raise queries.NoSuchVideoError(f"no video is called {wanted!r}: run `everyframe list` to see all videos")
+    names = ", ".join(f"{row.id} {row.title}" for row in parts[:5])
+    raise queries.NoSuchVideoError(f"{wanted!r} matches {len(parts)} videos ({names}): use the number")
 
 
-def fingerprints(connection: Connection) -> Collection[str]:
-    """The fingerprints of all videos."""
-    return list(connection.scalars(select(Video.fingerprint)))
+def caseless(text: str, *, keeps_case: bool = False) -> str:
+    """Text for comparisons, regardless of case and of how accents are written: as one character, or as combining ones.
+
+    macOS and some cameras write names with combining accents, which keyboards do not.
+    """
+    text = unicodedata.normalize("NFC", text)
+    return text if keeps_case else unicodedata.normalize("NFC", text.casefold())
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile:
+    """Where a video's file was found, in the order in which the paths are tried, and its fingerprint."""
+
+    video_id: int
+    title: str
+    fingerprint: str
+    paths: list[str]
+
+
+def known_files(connection: Connection, *, video_id: int | None = None, size: int | None = None) -> list[KnownFile]:
+    """The files of one video, or of the videos whose file has this size in bytes."""
+    videos = select(Video.id, Video.title, Video.fingerprint, Video.path)
+    if video_id is not None:
+        videos = videos.where(Video.id == video_id)
+    if size is not None:  # as every version of fingerprints begins: see enrich.video.fingerprint
+        videos = videos.where(
+            or_(Video.fingerprint.startswith(f"{size}-"), Video.fingerprint.contains(f"-{size}-", autoescape=True))
+        )
+    found = []
+    for row in connection.execute(videos.order_by(Video.id)).all():
+        places = select(Location.path).where(Location.video_id == row.id).order_by(Location.id)
+        paths = list(connection.scalars(places))
+        found.append(KnownFile(row.id, row.title, row.fingerprint, paths if row.path in paths else [row.path]))
+    return found
+
+
+def record_location(connection: Connection, video_id: int, path: str, *, now: datetime) -> None:
+    """Record that a video's file is at this path, too. A path belongs to the video found there last."""
+    owner = connection.scalar(select(Location.video_id).where(Location.path == path))
+    if owner == video_id:
+        return
+    store.release_path(connection, path)
+    connection.execute(insert(Location).values(video_id=video_id, path=path, added_at=now))
+
+
+def use_location(connection: Connection, video_id: int, path: str) -> None:
+    """Use this location of a video from now on."""
+    connection.execute(update(Video).where(Video.id == video_id, Video.path != path).values(path=path))
+
+
+def set_chapter(connection: Connection, video_id: int, recording: str | None, chapter: int | None) -> None:
+    """Set the recording that a video is a chapter of, which follows from its path."""
+    connection.execute(update(Video).where(Video.id == video_id).values(recording=recording, chapter=chapter))
+
+
+def prefer_location(connection: Connection, video_id: int, path: str, *, now: datetime) -> None:
+    """Make this path the first location of a video, before those known already, and use it."""
+    mine = (Location.video_id == video_id, Location.path != path)
+    others = connection.execute(select(Location.path, Location.added_at).where(*mine).order_by(Location.id)).all()
+    connection.execute(delete(Location).where(*mine))
+    record_location(connection, video_id, path, now=now)
+    for other in others:
+        connection.execute(insert(Location).values(video_id=video_id, path=other.path, added_at=other.added_at))
+    use_location(connection, video_id, path)
+
+
+def is_first_location(connection: Connection, video_id: int, path: str) -> bool:
+    """Whether the video was added from this path."""
+    same = (Location.video_id == Video.id, Location.added_at == Video.added_at)
+    return bool(connection.scalar(select(exists().where(Video.id == video_id, *same, Location.path == path))))
+
+
+def set_fingerprint(connection: Connection, video_id: int, fingerprint: str, *, before: str) -> bool:
+    """Replace a video's fingerprint if it is still `before` and no video has the new one. Returns whether it was."""
+    if connection.scalar(select(exists().where(Video.fingerprint == fingerprint))):
+        return False
+    changed = update(Video).where(Video.id == video_id, Video.fingerprint == before)
+    return bool(connection.execute(changed.values(fingerprint=fingerprint)).rowcount)
+
+
+def change_sampling(connection: Connection, video_id: int, sampling: str) -> bool:
+    """Change the sampling of a video whose extraction has not begun. Returns whether it has not."""
+    waits = exists().where(Task.video_id == video_id, Task.kind == TaskKind.EXTRACT, Task.status == TaskStatus.TODO)
+    not_begun = Video.extraction_status.in_((ExtractionStatus.PENDING, ExtractionStatus.SKIMMED))
+    changed = update(Video).where(Video.id == video_id, not_begun, waits).values(sampling=sampling)
+    return bool(connection.execute(changed).rowcount)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, Engine, inspect, select, text
 from sqlalchemy.exc import DatabaseError
 
-from db import reservations as _  # noqa: F401  # its table is part of the schema
+from db import reservations, search
 from db.counts import recount
 from db.engine import create_private, make_engine, migrating, require_writable, writing
 from db.errors import (
@@ -37,6 +37,8 @@ from db.models import Base, Video
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+_OTHER_TABLES = (reservations.Reservation, search.SearchDocument)  # defined beside the code that uses them
 
 __all__ = ["REVISION", "SchemaError", "check", "check_integrity", "migrate", "open_library"]
 

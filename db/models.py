@@ -161,7 +161,7 @@ class Video(Base):
     __tablename__ = "videos"
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
-    path: Mapped[str]
+    path: Mapped[str]  # the location that is used now
     fingerprint: Mapped[str] = mapped_column(unique=True)
     title: Mapped[str]
     duration: Mapped[float | None]  # seconds, from the file's header; corrected once decoded
@@ -183,6 +183,19 @@ class Video(Base):
     error: Mapped[str | None]
     context: Mapped[str] = mapped_column(default="")
     sampling: Mapped[str]
+    added_at: Mapped[datetime]
+    image_folder: Mapped[str] = mapped_column(server_default="")  # below the frames folder; never changes
+
+
+class Location(Base):
+    """A path at which a video's file was found. The first of a video, by id, is used while the file is there."""
+
+    __tablename__ = "locations"
+    __table_args__ = (Index(None, "video_id"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    video_id: Mapped[int] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"))
+    path: Mapped[str] = mapped_column(unique=True)
     added_at: Mapped[datetime]
 
 
@@ -380,21 +393,3 @@ class Run(Base):
     log_path: Mapped[str | None]
     supervisor: Mapped[dict[str, Any] | None]  # {"pid", "created_at"}, on the same machine; null: none
     activity: Mapped[dict[str, Any] | None]  # what it was doing at its last heartbeat: see enrich.worker.activity
-
-
-class SearchDocument(Base):
-    """The searchable text of a frame: the best one there is, without names that no model can know."""
-
-    __tablename__ = "search_documents"
-
-    frame_id: Mapped[int] = mapped_column(
-        BigId, ForeignKey("frames.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
-    )
-    source: Mapped[int]  # 0 person, 1 deep pass, 2 quick pass: results are ranked in this order
-    text: Mapped[str]
-    tags: Mapped[str]
-    model_source: Mapped[int | None]  # model_…: the model's text, kept while a person's text replaces it
-    model_text: Mapped[str | None]
-    model_tags: Mapped[str | None]
-    quick_text: Mapped[str | None]  # quick_…: the quick pass's text, searchable beside the deep pass's text
-    quick_tags: Mapped[str | None]

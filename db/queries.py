@@ -21,6 +21,7 @@ from db.models import (
     EnrichmentStatus,
     ExtractionStatus,
     Frame,
+    Location,
     Tally,
     Task,
     TaskKind,
@@ -60,6 +61,7 @@ class VideoRow:
     context: str
     sampling: str
     added_at: datetime
+    image_folder: str
     kept: int
     described: int
     covered: int
@@ -68,6 +70,7 @@ class VideoRow:
     is_steady: bool
     clock_offset: float  # to the file's clock in the first epoch, in seconds: timestamp + offset
     first_epoch_end: float | None
+    locations: list[str]  # every known path, the first of them first; not always `path`
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +168,15 @@ def videos(connection: Connection, video_ids: Collection[int] | None = None) -> 
         .where(Video.id.in_(video_ids) if video_ids is not None else true())
         .order_by(Video.id)
     )
-    return [_video(row) for row in connection.execute(statement).mappings()]
+    if video_ids is not None:
+        statement = statement.where(Video.id.in_(video_ids))
+    known = select(Location.video_id, Location.path).order_by(Location.id)
+    if video_ids is not None:
+        known = known.where(Location.video_id.in_(video_ids))
+    locations: dict[int, list[str]] = {}
+    for location in connection.execute(known):
+        locations.setdefault(location.video_id, []).append(location.path)
+    return [_video(row, locations.get(row["id"], [])) for row in connection.execute(statement).mappings()]
 
 
 def video(connection: Connection, video_id: int) -> VideoRow:
@@ -174,27 +185,6 @@ def video(connection: Connection, video_id: int) -> VideoRow:
     if not rows:
         raise NoSuchVideoError(f"there is no video {video_id}: run `everyframe list` to see all videos")
     return rows[0]
-
-
-def find_video(connection: Connection, wanted: str, *, path: str | None = None) -> VideoRow:
-    """Find a video by id, path (`path`: `wanted` as an absolute path) or a unique part of its title.
-
-    Raises NoSuchVideoError.
-    """
-    if not wanted.strip():  # such as an unset shell variable: it would match every title
-        raise NoSuchVideoError("no video was named: run `everyframe list` to see all videos")
-    every = connection.execute(select(Video.id, Video.path, Video.title).order_by(Video.id)).all()
-    exact = [row.id for row in every if row.path in (wanted, path) or str(row.id) == wanted]
-    parts = [row for row in every if wanted.casefold() in row.title.casefold()]
-    same = [row for row in parts if wanted.casefold() == row.title.casefold()]
-    if exact:
-        return video(connection, exact[-1])  # the newest, if its file replaced that of an older video
-    if len(same) == 1 or len(parts) == 1:
-        return video(connection, (same or parts)[0].id)
-    if not parts:
-        raise NoSuchVideoError(f"no video is called {wanted!r}: run `everyframe list` to see all videos")
-    names = ", ".join(f"{row.id} {row.title}" for row in parts[:5])
-    raise NoSuchVideoError(f"{wanted!r} matches {len(parts)} videos ({names}): use the number")
 
 
 def frames(
@@ -363,8 +353,8 @@ def failures(connection: Connection, video_ids: Collection[int] | None = None) -
     return [(error or "unknown error", count) for error, count in connection.execute(statement)]
 
 
-def _video(row: Any) -> VideoRow:
-    values = dict(row)
+def _video(row: Any, locations: list[str]) -> VideoRow:
+    values = {**row, "locations": locations}
     values["extraction_status"] = ExtractionStatus(values["extraction_status"])
     values["enrichment_status"] = EnrichmentStatus(values["enrichment_status"])
     values |= {name: row[name] or 0 for name in ("epochs", "clock_offset")} | {"is_steady": row["is_steady"] != 0}

@@ -18,9 +18,22 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, column, delete, func, insert, literal_column, select, table, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ForeignKey,
+    column,
+    delete,
+    func,
+    insert,
+    literal_column,
+    select,
+    table,
+    update,
+)
+from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models import Frame, SearchDocument, Video
+from db.models import Base, BigId, Frame, Video
 
 SOURCE_PERSON, SOURCE_DEEP, SOURCE_QUICK = 0, 1, 2  # of `search_documents`; results are ranked in this order
 SOURCES = {SOURCE_PERSON: "person", SOURCE_DEEP: "deep", SOURCE_QUICK: "quick"}
@@ -28,6 +41,24 @@ SNIPPET_WORDS = 24
 MARK_START, MARK_END = "\x02", "\x03"  # cannot occur in a description: control characters are removed from replies
 _INDEX = table("search_index", column("rowid"), column("tags"))
 _MATCHES = literal_column("search_index").op("MATCH")
+
+
+class SearchDocument(Base):
+    """The searchable text of a frame: the best one there is, without names that no model can know."""
+
+    __tablename__ = "search_documents"
+
+    frame_id: Mapped[int] = mapped_column(
+        BigId, ForeignKey("frames.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    source: Mapped[int]  # 0 person, 1 deep pass, 2 quick pass: results are ranked in this order
+    text: Mapped[str]
+    tags: Mapped[str]
+    model_source: Mapped[int | None]  # model_…: the model's text, kept while a person's text replaces it
+    model_text: Mapped[str | None]
+    model_tags: Mapped[str | None]
+    quick_text: Mapped[str | None]  # quick_…: the quick pass's text, searchable beside the deep pass's text
+    quick_tags: Mapped[str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +114,7 @@ def search(
 
     No input is a syntax error. Without words and without a tag there are no hits.
     """
+    words = unicodedata.normalize("NFC", words)
     for any_word in (False, True):
         expression = match_expression(words, any_word=any_word, tag=tag)
         if not expression:

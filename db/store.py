@@ -12,7 +12,6 @@ task then fails. Only crashes seen by the supervisor count, not kills or power f
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, cast
 
 from sqlalchemy import Connection, delete, exists, func, insert, select, true, update
@@ -26,6 +25,7 @@ from db.models import (
     EnrichmentStatus,
     ExtractionStatus,
     Frame,
+    Location,
     Task,
     TaskKind,
     TaskStatus,
@@ -57,6 +57,7 @@ class NewVideo:
     frame_count: int | None
     recording: str | None = None
     chapter: int | None = None
+    image_folder: str = ""
     warnings: list[str] = field(default_factory=list)
 
 
@@ -109,39 +110,33 @@ class NewDescription:
     search_tags: Sequence[str]
 
 
-class AddResult(StrEnum):
-    """What adding a file did."""
-
-    ADDED = "added"
-    KNOWN = "known"
-    MOVED = "moved"  # the same video under a new path
-
-
 def add_video(
     connection: Connection, video: NewVideo, *, sampling: str, context: str, now: datetime, skim_count: int = 0
-) -> tuple[int, AddResult]:
-    """Add a video with its first tasks, or find it by its fingerprint. Returns its id and which of the two happened.
+) -> tuple[int, bool]:
+    """Add a video with its first tasks and its first location. Returns its id, and whether it was added.
 
-    `skim_count`: how many frames to find by seeking before it is extracted; 0 for none.
+    It is not if another process has added the same file meanwhile. `skim_count`: how many frames to find by seeking
+    before it is extracted; 0 for none.
     """
-    known = connection.execute(select(Video.id, Video.path).where(Video.fingerprint == video.fingerprint)).one_or_none()
-    if known is None:
-        values = {**asdict(video), "sampling": sampling, "context": context, "added_at": now}
-        video_id = connection.execute(insert(Video).values(**values).returning(Video.id)).scalar_one()
-        connection.execute(insert(Task).values(kind=TaskKind.EXTRACT, video_id=video_id))
-        if skim_count:
-            connection.execute(
-                insert(Task).values(kind=TaskKind.SKIM, video_id=video_id, payload={"pictures": skim_count, "taken": 0})
-            )
-        return video_id, AddResult.ADDED
-    changes: dict[str, Any] = {}
-    if known.path != video.path:
-        changes = {"path": video.path, "recording": video.recording, "chapter": video.chapter}
-    if context:
-        changes["context"] = context
-    if changes:
-        connection.execute(update(Video).where(Video.id == known.id).values(**changes))
-    return known.id, AddResult.MOVED if "path" in changes else AddResult.KNOWN
+    known = connection.scalar(select(Video.id).where(Video.fingerprint == video.fingerprint))
+    if known is not None:
+        return known, False
+    release_path(connection, video.path)
+    values = {**asdict(video), "sampling": sampling, "context": context, "added_at": now}
+    video_id = connection.execute(insert(Video).values(**values).returning(Video.id)).scalar_one()
+    connection.execute(insert(Location).values(video_id=video_id, path=video.path, added_at=now))
+    connection.execute(insert(Task).values(kind=TaskKind.EXTRACT, video_id=video_id))
+    if skim_count:
+        skim = {"pictures": skim_count, "taken": 0}
+        connection.execute(insert(Task).values(kind=TaskKind.SKIM, video_id=video_id, payload=skim))
+    return video_id, True
+
+
+def release_path(connection: Connection, path: str) -> None:
+    """Take a path from the video whose file was there. It uses its first other location from now on, if it has one."""
+    connection.execute(delete(Location).where(Location.path == path))
+    other = select(Location.path).where(Location.video_id == Video.id).order_by(Location.id).limit(1).scalar_subquery()
+    connection.execute(update(Video).where(Video.path == path, other.is_not(None)).values(path=other))
 
 
 def remove_video(connection: Connection, video_id: int) -> None:

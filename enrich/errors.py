@@ -5,6 +5,7 @@ EveryFrameError                 base class
 ├── LibraryError                the database is missing, damaged, or from another version
 ├── VideoError                  one video cannot be used
 │   ├── NotAVideoError          no decodable video stream in the file
+│   │   └── ProbeCrashedError   probing crashed, hung or needed too much memory (in `enrich.library.probe_process`)
 │   ├── VideoMissingError       the file is missing or unreadable or its drive fails (retryable)
 │   ├── VideoChangedError       the path now holds a different file (retryable: the original may come back)
 │   ├── DiskFullError           less than the reserve is free on the disk of the images (retryable)

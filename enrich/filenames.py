@@ -11,8 +11,10 @@ from pathlib import Path
 # Video files
 
 _SUFFIXES = """
-    3g2 3gp asf avi divx dv f4v flv gif h264 h265 hevc insv m1v m2p m2t m2ts m2v m4v mjpeg mjpg mkv mod mov
-    mp4 mpe mpeg mpg mts mxf nut ogm ogv qt rm rmvb tod ts vob webm wmv
+    264 265 266 3g2 3gp 3gpp 360 amv asf av1 avc avi dav divx dv dvr-ms evo f4v flv gif gxf h264 h265 h266 hevc insv
+    ivf ivr jpv k3g kux m1v m2p m2t m2ts m2v m4v mj2 mjpeg mjpg mk3d mkv mod mov mp2v mp4 mp4v mpe mpeg mpg mpv mqv mts
+    mxf mxg nsv nut nuv obu ogm ogv osv pva qt rm rmvb skm ssif tod tp trec trp ts ty vc1 viv vob vro vvc webm wm wmv
+    wtv xvid y4m
 """
 MEDIA_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split())
 

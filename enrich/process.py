@@ -150,6 +150,15 @@ BOOT_SECONDS = 1e8  # longer than any uptime; a float still resolves a quarter o
 REMOTE_DEAD_SECONDS = 120  # without a heartbeat for this long, a run on another machine counts as dead
 
 
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module with this Python and EveryFrame's own folders, from any working directory.
+
+    Every process of EveryFrame is started with it. In an installed wheel `python -m enrich` would be another package;
+    `everyframe.run_module` is found by name, so the command stays valid when Python is upgraded.
+    """
+    return [sys.executable, "-P", "-m", "everyframe.run_module", module, *arguments]
+
+
 def keep_files_private() -> None:
     """Make the files that this process and its children create from now on accessible to their owner alone."""
     os.umask(0o077)

@@ -12,7 +12,7 @@ from pages.parts.session import reading
 with reading() as connection:
     rows = queries.videos(connection)
     live = runs.live_runs(connection)
-registered = frozenset(row.path for row in rows)
+registered = frozenset(path for row in rows for path in (row.path, *row.locations))
 is_live = any(is_alive(run) for run in live)
 video = st.query_params.get("video", "")
 st.query_params.from_dict(st.query_params.to_dict())  # links within a page do not change the browser's address

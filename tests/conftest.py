@@ -13,6 +13,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,9 +121,11 @@ def thread_grace_seconds() -> float:
 
 @pytest.fixture(autouse=True)
 def no_leftover_thread(thread_grace_seconds: float) -> Iterator[None]:
-    """No thread of the program that still runs."""
+    """No thread of the program that still runs; those of fixtures with a wider scope were started before."""
+    before = set(threading.enumerate())
     yield
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("everyframe-")]
+    started = set(threading.enumerate()) - before
+    left = [thread for thread in started if thread.name.startswith("everyframe-")]
     for thread in left:
         thread.join(thread_grace_seconds)
     assert [thread.name for thread in left if thread.is_alive()] == []
@@ -142,6 +145,17 @@ def no_leftover_process(no_leftover_thread: None) -> Iterator[None]:
     for process in left:
         process.kill()
     assert commands == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_probe_process(session_environment: None) -> Iterator[None]:
+    """One child process probes the files that tests add; adding in a test would otherwise take longer by its start."""
+    from enrich.library import probe_process
+
+    with pytest.MonkeyPatch.context() as patch, probe_process.ProbeProcess() as shared:
+        patch.setattr(probe_process, "ProbeProcess", lambda: nullcontext(shared))
+        shared.start()
+        yield
 
 
 @pytest.fixture

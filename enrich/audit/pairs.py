@@ -24,7 +24,7 @@ from db.queries import VideoRow
 from enrich.describe.describer import Describer
 from enrich.describe.image import decode
 from enrich.errors import VideoChangedError, VideoError
-from enrich.library.images import clock_of, jpeg_format, require_same_file
+from enrich.library.images import clock_of, jpeg_format, located
 from enrich.library.library import Library
 from enrich.schedule.forecast import measured_speed, seconds_for
 from enrich.settings import Settings
@@ -80,7 +80,7 @@ def compared_frames(
     settings: Settings, video: VideoRow, samples: Iterable[SampledFrame]
 ) -> Generator[ComparedFrame, None, None]:
     """Read the frames of a sample, in the video's order. Raises VideoError."""
-    reader = _VideoReader(Path(video.path), clock_of(video))
+    reader = _VideoReader(Path(located(video).path), clock_of(video))
     shrinker = LumaShrinker()
     encoder: JpegEncoder | None = None
     try:
@@ -205,7 +205,7 @@ def plan_audit(library: Library, video: VideoRow, describer: Describer, *, size:
     """Draw the sample and estimate the cost. Raises VideoError if the video is not extracted or its file is missing."""
     if video.extraction_status is not ExtractionStatus.EXTRACTED:
         raise VideoError(f"{video.title} is not fully extracted yet: run `everyframe extract {video.id}`")
-    require_same_file(video)
+    located(video)
     total = count_skipped(placed_frames(library.engine, video.id))
     samples = list(draw_sample(placed_frames(library.engine, video.id), total, size=size, seed=seed))
     repeats = min(MAX_REPEATS, max(MIN_REPEATS, round(len(samples) * REPEAT_SHARE)), len(samples))

@@ -107,7 +107,7 @@ def dashboard(
 @contextmanager
 def _served(address: str, port: int, names: Sequence[str]) -> "Iterator[subprocess.Popen[bytes]]":
     """Streamlit in a child process, stopped on exit. It survives only if this process is killed with SIGKILL."""
-    from enrich.control.launch import python_command
+    from enrich.process import python_command
 
     options = FIXED_OPTIONS | {
         "server.address": address,

@@ -52,9 +52,8 @@ def demo(
     from enrich.cli.estimate import say_estimate
     from enrich.cli.work import run_here
     from enrich.describe.registry import make_describer
-    from enrich.library.adding import PathOutcome, add_paths
+    from enrich.library.adding import add_paths
     from enrich.library.library import Library
-    from enrich.video.probe import probe
     from enrich.video.sampling import parse_sampling
     from enrich.worker.run_options import RunEnd, RunOptions
 
@@ -76,12 +75,13 @@ def demo(
     say(f"Video:      {path}")
     say(f"Describer:  {choice.why}")
     say()
-    (addition,) = add_paths(library, [path], sampling=sampling, context="") if not path.is_dir() else (None,)
-    if addition is None or addition.outcome is PathOutcome.FAILED or addition.video_id is None:
+    additions = add_paths(library, [path], sampling=sampling, context="", is_sampling_chosen=False)
+    (addition,) = additions if not path.is_dir() else (None,)
+    if addition is None or addition.facts is None or addition.video_id is None:
         raise EveryFrameError(
             addition.error if addition and addition.error else f"{path} is a folder: choose a single video file"
         )
-    say_estimate(library, sampling, [addition.facts or probe(path)])
+    say_estimate(library, sampling, [addition.facts])
     say()
     order = RunOptions(video_ids=frozenset({addition.video_id}), within_seconds=RUN_SECONDS)
     summary = run_here(library, make_describer(settings), order)

@@ -106,7 +106,7 @@ def remove(
         confirm(f"Delete {what}? The video file is kept.")
     with writing(library.engine) as connection:
         remove_video(connection, row.id)
-    remove_images(library.settings, row)
+    remove_images(library, row)
     waiting_for = asyncio.run(cancel_orphans(library)) if owed_usd else []
     for reason in waiting_for:
         print_error(

@@ -112,21 +112,22 @@ def estimate(
     from enrich.errors import VideoError
     from enrich.filenames import is_media_name
     from enrich.library.adding import walk
-    from enrich.video.probe import probe
+    from enrich.library.probe_process import ProbeProcess
 
     settings = settings_for(describer, model)
     chosen = chosen_sampling(sampling, likeness or settings.likeness)
     library = open_library(settings)
     facts, failed, problems = [], False, []
-    for path, was_named in walk(paths):
-        if not was_named and not is_media_name(path):
-            continue
-        try:
-            facts.append(probe(path))
-        except VideoError as error:
-            print_error(str(error))
-            problems.append({"path": str(path), "error": str(error)})
-            failed = failed or was_named
+    with ProbeProcess() as prober:
+        for path, was_named in walk(paths):
+            if not was_named and not is_media_name(path):
+                continue
+            try:
+                facts.append(prober.probe(path))
+            except VideoError as error:
+                print_error(str(error))
+                problems.append({"path": str(path), "error": str(error)})
+                failed = failed or was_named
     say_estimate(library, chosen, facts, problems=problems, as_json=as_json)
     if failed:
         raise typer.Exit(1)

@@ -149,7 +149,8 @@ def _show_frame(
 
 def _say_video(row: "VideoRow") -> None:
     say(f"{one_line(row.title)} ({row.id})")
-    say(f"  {row.path}")
+    for number, path in enumerate(_present_paths(row)):
+        say(f"  {'also at ' if number else ''}{path}")
     rate = f"{row.fps:.3g} fps" if row.fps else "frame rate unknown"
     say(f"  {format_timestamp(row.duration)}, {row.width}×{row.height}, {row.codec}, {rate}, {row.sampling}")
     from enrich.library.completion import damage_of
@@ -169,6 +170,18 @@ def _say_video(row: "VideoRow") -> None:
     for label, value in (("context", row.context), ("camera", row.camera), ("error", row.error)):
         if value:
             say(f"  {label}: {value}")
+
+
+def _present_paths(row: "VideoRow") -> list[str]:
+    """The path that is used now, then the further locations where a file is."""
+    from enrich.errors import VideoError
+    from enrich.library.images import located
+
+    try:
+        used = located(row).path
+    except VideoError:
+        return [row.path]
+    return [used, *(path for path in row.locations if path != used and Path(path).is_file())]
 
 
 def _say_line(frame: "FrameRow") -> None:

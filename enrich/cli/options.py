@@ -55,13 +55,13 @@ def open_library(settings: Settings | None = None) -> "Library":
 
 def find_one_video(library: "Library", wanted: str) -> "VideoRow":
     """The video that the user named. Raises VideoError."""
-    from db import queries
+    from db import files, queries
     from db.engine import reading
     from enrich.errors import VideoError
 
     with reading(library.engine) as connection:
         try:
-            return queries.find_video(connection, wanted, path=os.path.abspath(wanted))  # noqa: PTH100
+            return files.find_video(connection, wanted, path=os.path.abspath(wanted))  # noqa: PTH100
         except queries.NoSuchVideoError as error:
             raise VideoError(str(error)) from error
 

@@ -14,7 +14,6 @@ import typer
 from enrich.cli.options import (
     AsJson,
     LikenessText,
-    SamplingText,
     Video,
     chosen_sampling,
     find_one_video,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from enrich.video.sampling import Sampling
 
 
+DEFAULT_SAMPLING = "distinct"
 MAX_SKIPPED_LINES = 3  # per reason
 FIRST_COLUMNS = ("index", "timestamp", "stands_for", "scene", "description", "tags")
 
@@ -42,7 +42,15 @@ class ExportFormat(StrEnum):
 
 def add(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Video files or folders.")],
-    sampling: SamplingText = "distinct",
+    sampling: Annotated[
+        str | None,
+        typer.Option(
+            "--sampling",
+            metavar="MODE",
+            help="Which frames to keep: distinct, exact, every=2s or scenes. Default: distinct.",
+            show_default=False,
+        ),
+    ] = None,
     likeness: LikenessText = None,
     context: Annotated[
         str,
@@ -66,15 +74,24 @@ def add(
     Example: everyframe add ~/Videos --context "summer trip to Italy"
     """
     from enrich.library.adding import PathOutcome, add_paths, find_paths
+    from enrich.logs import log_path, log_to_file
 
     settings = settings_for()
-    chosen = chosen_sampling(sampling, likeness or settings.likeness)
+    chosen = chosen_sampling(sampling or DEFAULT_SAMPLING, likeness or settings.likeness)
     library = open_library(settings)
+    log_to_file(log_path(settings, "add"))
     additions = []
     titles_by_path = _titles(paths, titles or [])
     if as_json and in_lines:
         print_json_line({"total": sum(1 for _ in find_paths(paths))})
-    for addition in add_paths(library, paths, sampling=chosen, context=printable(context), titles=titles_by_path):
+    for addition in add_paths(
+        library,
+        paths,
+        sampling=chosen,
+        context=printable(context),
+        titles=titles_by_path,
+        is_sampling_chosen=sampling is not None or likeness is not None,
+    ):
         additions.append(addition)
         if addition.outcome is PathOutcome.FAILED:
             print_error(addition.error or f"cannot add {addition.path}")
@@ -113,6 +130,9 @@ def list_videos(as_json: AsJson = False) -> None:
     columns += [("DESCRIBED", "right"), ("COVERED", "right"), ("FAILED", "right"), ("STATUS", "left")]
     print_table(columns, _list_rows(rows))
     for row in rows:
+        for path in row.locations:
+            if path != row.path and Path(path).is_file():
+                say(f"{row.id} {row.title}: also at {path}")
         for warning in row.warnings:
             say(f"{row.id} {row.title}: {warning}")
         if row.error:
@@ -195,7 +215,8 @@ def _addition(addition: "Addition") -> dict[str, object]:
         "was_named": addition.was_named,
         "video_id": addition.video_id,
         "error": addition.error,
-        "title": facts.title if facts else None,
+        "note": addition.note,
+        "title": addition.title or (facts.title if facts else None),
         "frame_count": facts.frame_estimate if facts else None,
         "duration": facts.duration if facts else None,
         "warnings": list(facts.warnings) if facts else [],
@@ -212,12 +233,14 @@ def _say_addition(addition: "Addition") -> None:
         case PathOutcome.ADDED | PathOutcome.KNOWN | PathOutcome.MOVED:
             if facts is None:
                 return
-            notes = {"added": "", "known": " (already in the library)", "moved": " (path updated)"}
+            known = "already in the library"
+            if addition.title not in (None, facts.title):
+                known += f" as {one_line(addition.title)}"
+            notes = {"added": [], "known": [known], "moved": ["path updated"]}[addition.outcome]
+            note = "; ".join([*notes, addition.note] if addition.note else notes)
             length = format_duration(facts.duration) if facts.duration else "length unknown"
             details = f"{length}, {facts.width}×{facts.height}"
-            say(
-                f"{addition.outcome:<8} {addition.video_id} {one_line(facts.title)}: {details}{notes[addition.outcome]}"
-            )
+            say(f"{addition.outcome:<8} {addition.video_id} {one_line(facts.title)}: {details}{note and f' ({note})'}")
             for warning in facts.warnings:
                 say(f"warning  {addition.video_id} {one_line(facts.title)}: {warning}")
 

@@ -18,10 +18,10 @@ from db.engine import reading, write_obstacle, writing
 from db.errors import DatabaseLockedError, StorageError
 from db.models import RunState
 from db.runs import ProcessIdentity, RunRow
-from enrich.control.launch import last_output, launch, python_command, reap
+from enrich.control.launch import last_output, launch, reap
 from enrich.errors import ControlError
 from enrich.library.library import open_engine
-from enrich.process import find_process, is_alive, is_process_alive, is_same_process, is_suspended
+from enrich.process import find_process, is_alive, is_process_alive, is_same_process, is_suspended, python_command
 from enrich.settings import Settings
 
 START_TIMEOUT_SECONDS = 60.0  # a busy machine takes long to import the worker

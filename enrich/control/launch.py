@@ -25,15 +25,6 @@ MAX_OUTPUT_CHARACTERS = 2000  # quoted in errors and logs
 PERMANENT_EXIT_CODES = (1, 2)  # a user error or wrong usage: restarting does not help
 
 
-def python_command(module: str, *arguments: str) -> list[str]:
-    """The command line that runs a module with this Python and EveryFrame's own folders, from any working directory.
-
-    Every process of EveryFrame is started with it. In an installed wheel `python -m enrich` would be another package;
-    `everyframe.run_module` is found by name, so the command stays valid when Python is upgraded.
-    """
-    return [sys.executable, "-P", "-m", "everyframe.run_module", module, *arguments]
-
-
 def launch(settings: Settings, command: Sequence[str], *, is_new: bool = True) -> "subprocess.Popen[bytes]":
     """Start a command detached, for the library of `settings`. The caller must reap the process."""
     path = output_path(settings)

@@ -23,11 +23,11 @@ from db.engine import reading, writing
 from db.errors import StorageError
 from db.models import RunState
 from db.runs import RunRow
-from enrich.control.launch import PERMANENT_EXIT_CODES, format_identity, last_output, launch, python_command
+from enrich.control.launch import PERMANENT_EXIT_CODES, format_identity, last_output, launch
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.logs import Action, about, catch_crashes, log_path, log_to_file, without_secrets
-from enrich.process import is_same_process, keep_files_private, this_process
+from enrich.process import is_same_process, keep_files_private, python_command, this_process
 from enrich.settings import Settings, load_settings
 from enrich.wording import one_line
 

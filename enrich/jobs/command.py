@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from enrich.control.launch import detached, environment_for, python_command
+from enrich.control.launch import detached, environment_for
 from enrich.errors import SettingsError
 from enrich.private_files import make_private_folder
+from enrich.process import python_command
 from enrich.settings import Settings
 
 TIMEOUT_SECONDS = 120.0

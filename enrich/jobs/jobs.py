@@ -26,12 +26,12 @@ from typing import Any
 import psutil
 
 from db.runs import ProcessIdentity
-from enrich.control.launch import detached, python_command, reap
+from enrich.control.launch import detached, reap
 from enrich.errors import ControlError, SettingsError
 from enrich.jobs.__main__ import ERR, EXIT, MODULE, OUT
 from enrich.jobs.command import command_environment, command_line, error_line, json_values
 from enrich.private_files import make_private_folder
-from enrich.process import find_process, identity_of, is_process_alive
+from enrich.process import find_process, identity_of, is_process_alive, python_command
 from enrich.settings import Settings
 
 FOLDER = "jobs"

@@ -4,6 +4,7 @@ Files are looked up by id. No part of a request becomes part of a path.
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from db.engine import reading
 from db.errors import StorageError
 from enrich.errors import VideoMissingError
 from enrich.settings import Settings
-from enrich.video.fingerprint import fingerprint
+from enrich.video.fingerprint import have_same_bytes, is_same_video
 
 STRIPS_FOLDER = "strips"  # images of source frames for viewing; may be deleted at any time
 # The library is missing or unreadable (pages report that elsewhere), or the id exceeds the database's integers.
@@ -42,24 +43,25 @@ def existing_images(engine: Engine, settings: Settings, frame_ids: Collection[in
 
 
 def video_file(engine: Engine, video_id: int) -> Path | None:
-    """A video's file; None if it is missing or a different video."""
+    """A video's file, at its first location where it is; None if it is missing or a different video."""
     try:
         with reading(engine) as connection:
-            known = files.video_file(connection, video_id)
+            known = files.known_files(connection, video_id=video_id)
     except LOOKUP_ERRORS:
         return None
-    if known is None:
-        return None
-    path = Path(known[0])
-    return path if path.is_file() and _found_fingerprint(path) == known[1] else None
+    return _first_found(known[0]) if known else None
 
 
 def video_at_path(engine: Engine, path: Path) -> str | None:
     """The title of the video with this file's content, if that video's own file still exists."""
-    found = _found_fingerprint(path)
     with reading(engine) as connection:
-        known = files.video_with_fingerprint(connection, found)
-    return known[1] if known is not None and video_file(engine, known[0]) is not None else None
+        known = files.known_files(connection, size=path.stat().st_size)
+    for video in known:
+        if _has_fingerprint(path, video.fingerprint) and (own := _first_found(video)) is not None:
+            with suppress(VideoMissingError):
+                if have_same_bytes(own, path):
+                    return video.title
+    return None
 
 
 def strip_file(settings: Settings, video_id: int, index: int) -> Path | None:
@@ -73,19 +75,23 @@ def strip_folder(settings: Settings, video_id: int) -> Path:
     return settings.home / STRIPS_FOLDER / str(video_id)
 
 
-def _found_fingerprint(path: Path) -> str | None:
+def _first_found(video: files.KnownFile) -> Path | None:
+    return next((Path(path) for path in video.paths if _has_fingerprint(Path(path), video.fingerprint)), None)
+
+
+def _has_fingerprint(path: Path, known: str) -> bool:
     try:
         status = path.stat()
-        return _fingerprint(path, status.st_size, status.st_mtime_ns)
+        return path.is_file() and _is_same_video(path, known, status.st_size, status.st_mtime_ns)
     except (OSError, VideoMissingError):
-        return None
+        return False
 
 
 @lru_cache(maxsize=64)
-def _fingerprint(path: Path, size: int, changed: int) -> str:
+def _is_same_video(path: Path, known: str, size: int, changed: int) -> bool:
     """Cached by size and modification time, because a player requests a video in many ranges."""
     del size, changed
-    return fingerprint(path)
+    return is_same_video(path, known)
 
 
 def _inside(folder: Path, path: Path) -> Path | None:

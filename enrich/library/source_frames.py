@@ -14,7 +14,7 @@ from db import queries
 from db.engine import reading
 from db.models import ExtractionStatus
 from db.queries import FrameRow, VideoRow
-from enrich.library.images import clock_of, encode_frame, jpeg_format, read_kept_frame, require_same_file
+from enrich.library.images import clock_of, encode_frame, jpeg_format, located, read_kept_frame
 from enrich.library.library import Library
 from enrich.library.media import STRIPS_FOLDER, strip_folder
 from enrich.settings import Settings
@@ -59,7 +59,7 @@ def find_source_frame(
     )
     if kept is not None and is_known and not with_image:
         return SourceFrameImage(kept.index, kept.timestamp, is_kept=True, likeness=1.0, jpeg=None)
-    require_same_file(video)
+    video = located(video)
     near = (kept.index, kept.timestamp) if kept is not None and kept.index is not None else None
     source = read_source_frame(video.path, index=index, timestamp=timestamp, near=near, clock=clock_of(video))
     jpeg = encode_frame(settings, video, source) if with_image else None
@@ -94,7 +94,7 @@ def make_strip(library: Library, video: VideoRow, first: int, last: int) -> list
 
     Raises VideoError if the file is missing or has changed, or ends before the first of them.
     """
-    require_same_file(video)
+    video = located(video)
     with reading(library.engine) as connection:
         represented_by = queries.frame_of_index(connection, video.id, first)
         known = represented_by or queries.frame_at(connection, video.id, END_OF_VIDEO, is_placed=True)

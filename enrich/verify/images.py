@@ -25,7 +25,7 @@ from db.engine import reading, writing
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import VideoError
-from enrich.library.images import clock_of, encode_frame, image_folder_name, jpeg_format, translated_errors
+from enrich.library.images import clock_of, encode_frame, jpeg_format, translated_errors
 from enrich.library.library import Library
 from enrich.process import this_process
 from enrich.verify.comparison import (
@@ -56,7 +56,7 @@ class ImageRepair:
         `is_other_content`: the stored image was a picture of something else, so its descriptions are discarded.
         """
         timestamp = row.timestamp if timestamp is None else timestamp
-        name = f"{image_folder_name(self._video.fingerprint)}/{image_name(timestamp)}"
+        name = f"{self._video.image_folder}/{image_name(timestamp)}"
         claimed: list[queue.ClaimedTask] = []
         with writing(self._library.engine) as connection:
             if (timestamp, name) != (row.timestamp, row.image_path) and not checks.move_frame(
@@ -92,7 +92,7 @@ MAX_HELD_BYTES = 64_000_000  # of newly encoded images, until it is known whethe
 MAX_SINGLE_READS = 200  # of frames with a wrong position; if there are more, they are only reported and extracted again
 MINUTE_FOLDER = re.compile(r"\d{5,}")
 IMAGE_FILE = re.compile(r"-?\d{12,}\.jpg(\.part)?")
-VIDEO_FOLDER = re.compile(r"\d+-[0-9a-f]*")
+VIDEO_FOLDER = re.compile(r"(\w+-)?\d+-[0-9a-f]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,7 @@ def _differs_from_row(row: StoredFrame, frame: SourceFrame) -> bool:
 
 def find_orphans(library: Library, video: VideoRow, findings: FindingLog, *, repair: bool) -> None:
     """Find image files of a video that belong to none of its frames; `repair` deletes them."""
-    folder = library.frames_folder / image_folder_name(video.fingerprint)
+    folder = library.frames_folder / video.image_folder
     for minute in _minute_folders(folder):
         number = int(minute.name)
         start = number * FOLDER_SECONDS if number else -math.inf
@@ -317,7 +317,7 @@ def find_orphans(library: Library, video: VideoRow, findings: FindingLog, *, rep
 def find_unknown_folders(library: Library, findings: FindingLog, *, repair: bool) -> None:
     """Find image files of videos that are not in the library; `repair` deletes them."""
     with reading(library.engine) as connection:
-        known = {image_folder_name(fingerprint) for fingerprint in files.fingerprints(connection)}
+        known = files.image_folders(connection)
     if not library.frames_folder.is_dir():
         return
     for folder in sorted(library.frames_folder.iterdir()):

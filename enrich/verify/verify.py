@@ -8,6 +8,7 @@ One video never ends the verification of the others: whatever its check raises b
 """
 
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +20,7 @@ from db.migrate import check_integrity
 from db.models import ExtractionStatus
 from db.queries import VideoRow
 from enrich.errors import DiskFullError, ImageStorageError, VideoError
-from enrich.library.images import require_same_file, translated_errors
+from enrich.library.images import located, require_same_file, translated_errors, use_file
 from enrich.library.library import Library
 from enrich.process import is_alive
 from enrich.verify.findings import POSITION_KINDS, FindingGroup, FindingKind, FindingLog
@@ -80,6 +81,8 @@ def verify(
         if has_worker and not is_extracted:
             skipped.append(video.title)
             continue
+        with suppress(VideoError):  # reported below
+            video = use_file(library, video) if repair else located(video)  # noqa: PLW2901  # the same video
         images = ImageCheck(library, video, findings, repair=repair)
         try:
             _check_video(library, video, images, findings, quick=quick, repair=repair, on_progress=on_progress)

@@ -29,6 +29,9 @@ from enrich.video.fingerprint import require_readable
 from enrich.video.track_headers import Crop, TrackHeader, is_scrambled, read_track_headers
 from enrich.video.video_file import VideoBytes, declared_size, ffmpeg_errors, read_errors
 
+CodecError = av.FFmpegError  # for callers that do not import av
+MAX_PIXELS = 16384 * 8192  # as 16K video has; a frame of more takes gigabytes, and only damaged files name such sizes
+LIMITS = {"max_pixels": str(MAX_PIXELS)}  # an option of FFmpeg's decoders
 RIGHT_ANGLE = 90
 LEAST_EBML_BYTES = 256  # of another file that follows
 GENERATE_PTS = 0x0001  # AVFMT_FLAG_GENPTS
@@ -292,6 +295,7 @@ def _open(path: Path) -> InputContainer:
             VideoBytes(path),
             "r",
             metadata_errors="replace",
+            options=LIMITS,
             container_options={"protocol_whitelist": "file"},
         )
     except (av.FFmpegError, ValueError) as error:
@@ -324,6 +328,7 @@ def _checked_stream(path: Path, container: InputContainer) -> VideoStream:
     context: object = stream.codec_context  # may be None, which the stubs do not say
     if context is None:
         raise NotAVideoError(f"{path} has a video codec that is not supported: convert it to H.264 first")
+    stream.codec_context.options = LIMITS  # the size may change in a later frame
     return stream
 
 
@@ -353,6 +358,7 @@ def open_rest(path: Path, start: int) -> InputContainer | None:
             VideoBytes(path, start),
             "r",
             metadata_errors="replace",
+            options=LIMITS,
             container_options={"protocol_whitelist": "file"},
         )
     return None

@@ -22,6 +22,7 @@ MAX_BYTES_PER_PIXEL = 8  # not compressed
 MAX_SOUND_BYTES = 50_000_000  # per second; also for pictures of other streams, and for what is not played
 LENGTH_TOLERANCE_SECONDS = 0.1  # of a header, or 2 frames
 SHORT_SECONDS = 1.0  # a file that ends so much earlier than it says is cut short
+MAX_FRAMES = 2**31  # half a year at 120 frames a second; the database stores no more
 FORMATS_WITH_LENGTH = ("mov", "matroska", "flv", "mxf", "rm")  # for others, FFmpeg estimates the length
 
 
@@ -65,7 +66,7 @@ def frame_estimate(
     is_whole = stream.frames > (by_length or 0) / 2  # a fragmented MP4 may list its first fragment only
     if fps and is_whole and _is_plausible(container, stream, stream.frames / fps, size_bytes):
         return stream.frames
-    return by_length
+    return by_length if by_length is not None and by_length < MAX_FRAMES else None
 
 
 def _avi_duration(container: InputContainer, stream: VideoStream) -> float | None:

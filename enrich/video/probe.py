@@ -6,8 +6,8 @@ their files. Footage without such metadata is not guessed at, because fog and sh
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -22,7 +22,7 @@ from av.video.reformatter import ColorTrc
 from av.video.stream import VideoStream
 
 from enrich.errors import NotAVideoError
-from enrich.video.container import RIGHT_ANGLE, FramePresenter, decoder_of, open_video, upright_size
+from enrich.video.container import MAX_PIXELS, RIGHT_ANGLE, FramePresenter, decoder_of, open_video, upright_size
 from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import FULL_TURN, upright_rotation
 from enrich.video.length import frame_estimate, frame_rate, header_duration
@@ -40,8 +40,9 @@ SONY_TAIL_BYTES = 256 * 1024
 SONY_GAMMA = re.compile(rb'CaptureGammaEquation"\s+value="([^"]{1,40})"')
 MAX_FIRST_FRAME_PACKETS = 64
 FIRST_FRAME_PLACES = (0.5, 0.25, 0.75, 0.9)  # shares of the duration, tried if the start is damaged
-# Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970.
-MIN_YEAR = 1971
+# Cameras without a clock write the epoch of the format: 1904 (QuickTime) or 1970. Programs write year 1 or 9999 for no
+# date. Windows converts no time after 2999 to local time.
+MIN_YEAR, MAX_YEAR = 1971, 2999
 
 
 def log_curve(path: Path, curve: int, tags: Mapping[str, str]) -> str | None:
@@ -93,10 +94,15 @@ def probe(path: Path | str) -> VideoFacts:
         presenter = FramePresenter(path, container, stream)
         size_bytes = path.stat().st_size
         duration = header_duration(container, stream, size_bytes)
-        frame = _first_frame(container, stream, duration)
         context = stream.codec_context
         if not context.width or not context.height:
-            raise NotAVideoError(f"{path} is damaged (its video has no size): copy it again from the original")
+            raise NotAVideoError(
+                f"{path} is damaged (its video has no size, or one that no video has): copy it again from the original"
+            )
+        if context.width * context.height > MAX_PIXELS:
+            size = f"{context.width:,}×{context.height:,} pixels"
+            raise NotAVideoError(f"{path} says that it is {size} large, which no video is: the file is damaged")
+        frame = _first_frame(container, stream, duration)
         rotation = _named_rotation(stream)
         if frame is not None:
             rotation = upright_rotation(frame, rotation)
@@ -107,7 +113,7 @@ def probe(path: Path | str) -> VideoFacts:
         return VideoFacts(
             path=path,
             fingerprint=content,
-            title=path.stem,
+            title=unicodedata.normalize("NFC", path.stem),
             duration=duration,
             fps=fps,
             width=width,
@@ -170,11 +176,19 @@ def _first_frame(container: InputContainer, stream: VideoStream, duration: float
 def _next_frame(container: InputContainer, stream: VideoStream, decoder: VideoCodecContext) -> VideoFrame | None:
     try:
         for packet in islice(container.demux(stream), MAX_FIRST_FRAME_PACKETS):
-            with suppress(av.FFmpegError):  # damaged
-                for frame in decoder.decode(packet):
-                    return frame
-    except (av.FFmpegError, IndexError):  # IndexError: see SourceFrames
+            try:
+                frames = decoder.decode(packet)
+            except MemoryError:  # the worker would fail as well
+                raise
+            except av.FFmpegError:  # damaged
+                continue
+            for frame in frames:
+                return frame
+    except IndexError:  # of PyAV, at a packet of a stream that was not there when the file was opened
         pass
+    except av.FFmpegError as error:
+        if isinstance(error, MemoryError):  # the worker would fail as well
+            raise
     return None
 
 
@@ -193,12 +207,12 @@ def _recorded_at(tags: dict[str, str]) -> datetime | None:
     for name in ("com.apple.quicktime.creationdate", "creation_time", "date"):
         try:
             moment = datetime.fromisoformat(tags.get(name, ""))
-        except ValueError:
+            if name == "date" and moment.tzinfo is None:
+                continue  # a year or a day only
+            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError, OSError):  # OverflowError: year 1 or 9999, with an offset
             continue
-        if name == "date" and moment.tzinfo is None:
-            continue  # a year or a day only
-        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        if moment.year >= MIN_YEAR:
+        if MIN_YEAR <= moment.year <= MAX_YEAR:
             return moment
     return None
 

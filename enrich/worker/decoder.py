@@ -150,7 +150,7 @@ class Decoder:
                 except (queue.LeaseLostError, queries.NoSuchVideoError):
                     log.warning("a video was removed while it was being processed", extra=about(Action.ANSWER_DROPPED))
                     if video is not None and not await self._context.database.run(partial(self._is_in_library, video)):
-                        await asyncio.to_thread(remove_images, self._library.settings, video)
+                        await asyncio.to_thread(remove_images, self._library, video)
                 except StorageError as error:
                     self._context.database.outage.failed(attempts, error)
                     await self._sleep(database_thread.RETRY_SECONDS)
@@ -232,7 +232,7 @@ class Decoder:
     def _is_in_library(self, video: queries.VideoRow) -> bool:
         """Whether a video was not removed, or was added again; else images written after its removal must go."""
         with reading(self._library.engine) as connection:
-            return any(row.fingerprint == video.fingerprint for row in queries.videos(connection))
+            return any(row.image_folder == video.image_folder for row in queries.videos(connection))
 
     def _extraction_began(self, extracting: ExtractionProgress) -> None:
         self.extracting = extracting

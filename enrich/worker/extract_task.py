@@ -32,11 +32,11 @@ from enrich.library.images import (
     RETRY_SECONDS,
     RETRYABLE_ERRORS,
     ExtractionStopped,
-    image_folder_name,
     jpeg_format,
     require_disk,
     require_same_file,
     translated_errors,
+    use_file,
 )
 from enrich.library.library import Library
 from enrich.logs import Action, about
@@ -127,7 +127,7 @@ def extract_video(
     with reading(library.engine) as connection:
         video = read_video(connection, task.video_id)
     try:
-        require_same_file(video)
+        video = use_file(library, video)
         require_disk(library)
         with translated_errors(library, video):
             _decode(library, task, video, passes=passes, stop=stop, on_begin=on_begin, on_frames=on_frames)
@@ -166,7 +166,7 @@ def _decode(
             order=CoverageOrder(video.duration),
             places_taken=extraction.skimmed_places(connection, video.id),
             skimmed_at=start.wanted,
-            folder=image_folder_name(video.fingerprint),
+            folder=video.image_folder,
         )
     with Extraction(
         Path(video.path),

@@ -20,11 +20,10 @@ from enrich.library.images import (
     RETRY_SECONDS,
     RETRYABLE_ERRORS,
     ExtractionStopped,
-    image_folder_name,
     jpeg_format,
     require_disk,
-    require_same_file,
     translated_errors,
+    use_file,
 )
 from enrich.library.library import Library
 from enrich.logs import Action, about
@@ -49,7 +48,7 @@ def skim_video(
     with reading(library.engine) as connection:
         video = read_video(connection, task.video_id)
     try:
-        require_same_file(video)
+        video = use_file(library, video)
         require_disk(library)
         with translated_errors(library, video):
             taken = _SkimTask(library, task, video, passes=passes, on_frames=on_frames).run(stop)
@@ -100,7 +99,7 @@ class _SkimTask:
         last = self._taken
         for frame in skim(
             Path(self._video.path),
-            self._library.frames_folder / image_folder_name(self._video.fingerprint),
+            self._library.frames_folder / self._video.image_folder,
             targets,
             jpeg=jpeg_format(self._library.settings, self._video),
             known=known,
@@ -153,7 +152,7 @@ class _SkimTask:
             timestamp=frame.timestamp,
             stands_for=None,
             scene=None,
-            image_path=f"{image_folder_name(self._video.fingerprint)}/{frame.image_path}",
+            image_path=f"{self._video.image_folder}/{frame.image_path}",
             dhash=f"{frame.dhash:016x}",
             sharpness=frame.sharpness,
             brightness=frame.brightness,

@@ -1,6 +1,6 @@
 """`python -m everyframe.run_module MODULE ARGUMENTS…`: like `python -m MODULE ARGUMENTS…`, with EveryFrame's folders.
 
-EveryFrame starts its processes this way (`enrich.control.launch.python_command`).
+EveryFrame starts its processes this way (`enrich.process.python_command`).
 """
 
 import runpy

@@ -49,7 +49,9 @@ def test_add_json_keys_are_the_columns(cli, party, tmp_path):
     said = cli("add", party, tmp_path / "nothing.mp4", "--json")
     assert said.code == 1
     good, bad = said.json
-    assert set(good) - {"outcome", "was_named", "video_id"} <= {column.name for column in Video.__table__.columns}
+    assert set(good) - {"outcome", "was_named", "video_id", "note"} <= {
+        column.name for column in Video.__table__.columns
+    }
     assert (good["video_id"], good["outcome"], good["frame_count"], good["error"]) == (1, "added", 12, None)
     assert (good["title"], good["was_named"]) == ("party", True)
     assert (bad["video_id"], bad["outcome"]) == (None, "failed")
@@ -223,7 +225,7 @@ def test_list_counts_kept_described_and_covered(cli, library):
 def test_list_json_keys_are_the_columns(cli, library):
     rows = cli("list", "--json").json
     columns = {column.name for column in Video.__table__.columns}
-    assert all(set(row) == columns | {"kept", "described", "covered", "failed", "damage"} for row in rows)
+    assert all(set(row) == columns | {"kept", "described", "covered", "failed", "locations", "damage"} for row in rows)
     assert {field.name for field in fields(VideoRow)} | {"damage"} == set(rows[0])
 
 

@@ -114,7 +114,7 @@ def test_typed_time_in_source_view_opens_the_exact_frame(launch, library):
 
 
 def test_missing_file_shows_its_last_location(launch, library, monkeypatch):
-    monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
+    monkeypatch.setattr("enrich.library.media._has_fingerprint", lambda *_: False)
     monkeypatch.setattr(
         "pages.parts.frames.navigation.run_command", lambda *_words, **_limit: CommandResult(1, None, "gone")
     )

@@ -103,7 +103,7 @@ def test_partly_supported_video_shows_player_and_frames(launch, finished):
 
 
 def test_missing_file_shows_its_location_instead_of_a_player(launch, finished, monkeypatch):
-    monkeypatch.setattr("enrich.library.media._found_fingerprint", lambda _: None)
+    monkeypatch.setattr("enrich.library.media._has_fingerprint", lambda *_: False)
     frame = frames_of(finished, 1)[0]
     app = launch("frames", video="1", frame=str(frame.id), play="1")
     assert not app.exception

@@ -104,18 +104,18 @@ def named(library):
     ],
 )
 def test_video_is_found_by_id_path_or_unique_part_of_its_title(library, named, wanted, title):
-    assert queries.find_video(library, wanted).id == named[title]
+    assert files.find_video(library, wanted).id == named[title]
 
 
 def test_video_is_found_by_its_absolute_path(library, named):
-    found = queries.find_video(library, "Straße.mp4", path="/films/Straße.mp4")
+    found = files.find_video(library, "Straße.mp4", path="/films/Straße.mp4")
 
     assert found.id == named["Straße"]
 
 
 def test_ambiguous_name_lists_the_candidates(library, named):
     with pytest.raises(NoSuchVideoError) as caught:
-        queries.find_video(library, "wed")
+        files.find_video(library, "wed")
 
     assert "1 Wedding, 2 Wedding party" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -124,7 +124,7 @@ def test_ambiguous_name_lists_the_candidates(library, named):
 @pytest.mark.parametrize("wanted", ["funeral", "99", "%", "_", "/films/gone.mp4"])
 def test_name_that_matches_no_video_is_reported(library, named, wanted):
     with pytest.raises(NoSuchVideoError, match="no video is called"):
-        queries.find_video(library, wanted)
+        files.find_video(library, wanted)
 
 
 @pytest.mark.parametrize("wanted", ["", "  "])
@@ -132,14 +132,14 @@ def test_empty_name_matches_no_video(library, wanted):
     add(library)
 
     with pytest.raises(NoSuchVideoError, match="no video was named"):
-        queries.find_video(library, wanted)
+        files.find_video(library, wanted)
 
 
 def test_newest_of_two_videos_with_one_path_is_found(library):
     add(library, fingerprint="what was there before")
     newest = add(library, fingerprint="what is there now")
 
-    assert queries.find_video(library, "/films/wedding.mp4").id == newest
+    assert files.find_video(library, "/films/wedding.mp4").id == newest
 
 
 # frames

@@ -3,12 +3,24 @@
 import pytest
 from sqlalchemy import select, text, update
 
-from db import queue, store
+from db import extraction, files, queries, queue, store
 from db.engine import reading, writing
-from db.models import AUDIT, DEEP, QUICK, Analysis, Expense, Frame, SearchDocument, Task, TaskKind, TaskStatus, Video
+from db.models import (
+    AUDIT,
+    DEEP,
+    QUICK,
+    Analysis,
+    Expense,
+    Frame,
+    Location,
+    SearchDocument,
+    Task,
+    TaskKind,
+    TaskStatus,
+    Video,
+)
 from db.queue import LeaseLostError
 from db.search import search
-from db.store import AddResult
 from tests.db.library import (
     LATER,
     NOW,
@@ -30,9 +42,9 @@ from tests.db.library import (
 
 
 def test_new_file_becomes_a_video_with_an_extraction_task(library):
-    video_id, adding = store.add_video(library, new_video(), sampling="exact", context="Anna's party", now=NOW)
+    video_id, is_new = store.add_video(library, new_video(), sampling="exact", context="Anna's party", now=NOW)
 
-    assert adding is AddResult.ADDED
+    assert is_new
     row = row_of(library, Video, video_id)
     assert (row.title, row.sampling, row.context, row.added_at) == ("wedding", "exact", "Anna's party", NOW)
     assert (row.extraction_status, row.enrichment_status) == ("pending", "pending")
@@ -44,26 +56,58 @@ def test_adding_a_file_twice_queues_it_once(library):
 
     again = store.add_video(library, new_video(), sampling="distinct", context="", now=LATER)
 
-    assert again == (first, AddResult.KNOWN)
+    assert again == (first, False)
     assert count(library, Video) == count(library, Task) == 1
 
 
-def test_moved_file_is_the_same_video_under_its_new_path(library):
+def locations(library, video_id):
+    return queries.video(library, video_id).locations
+
+
+def test_new_file_is_the_first_location_of_its_video(library):
     first = add(library)
 
-    again = store.add_video(library, new_video(path="/new/wedding.mp4"), sampling="distinct", context="", now=LATER)
+    assert locations(library, first) == ["/films/wedding.mp4"]
+    files.record_location(library, first, "/copy/wedding.mp4", now=LATER)
+    files.record_location(library, first, "/copy/wedding.mp4", now=LATER)
 
-    assert again == (first, AddResult.MOVED)
-    assert row_of(library, Video, first).path == "/new/wedding.mp4"
-    assert count(library, Video) == count(library, Task) == 1
+    assert locations(library, first) == ["/films/wedding.mp4", "/copy/wedding.mp4"]
+    assert queries.video(library, first).path == "/films/wedding.mp4"
 
 
-def test_adding_again_changes_the_context_only_if_given(library):
+def test_path_belongs_to_the_video_found_there_last(library):
+    first = add(library)
+    second = add(library, "other", path="/films/wedding.mp4")
+
+    assert (locations(library, first), locations(library, second)) == ([], ["/films/wedding.mp4"])
+    assert queries.video(library, first).path == "/films/wedding.mp4"
+
+
+def test_preferred_location_comes_before_those_known(library):
+    first = add(library)
+    files.record_location(library, first, "/copy/wedding.mp4", now=LATER)
+    files.prefer_location(library, first, "/new/wedding.mp4", now=LATER)
+
+    assert locations(library, first) == ["/new/wedding.mp4", "/films/wedding.mp4", "/copy/wedding.mp4"]
+    assert queries.video(library, first).path == "/new/wedding.mp4"
+    assert files.is_first_location(library, first, "/films/wedding.mp4")
+    assert not files.is_first_location(library, first, "/new/wedding.mp4")
+
+
+def test_removed_video_has_no_locations(library):
+    store.remove_video(library, add(library))
+
+    assert count(library, Location) == 0
+
+
+def test_sampling_changes_only_before_extraction_begins(library):
     video_id = add(library)
-    for context in ("Anna and Ben", ""):
-        store.add_video(library, new_video(), sampling="distinct", context=context, now=NOW)
 
-        assert row_of(library, Video, video_id).context == "Anna and Ben"
+    assert files.change_sampling(library, video_id, "exact")
+    assert queries.video(library, video_id).sampling == "exact"
+    extraction.begin_extraction(library, video_id)
+    assert not files.change_sampling(library, video_id, "scenes")
+    assert queries.video(library, video_id).sampling == "exact"
 
 
 def test_pass_is_planned_for_frames_without_a_task(library):

@@ -45,12 +45,8 @@ def test_only_python_command_runs_modules():
                 runners.add(path)
             if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.executable":
                 pythons.add(path)
-    assert names(sorted(runners)) == ["enrich/control/launch.py"]
-    assert names(sorted(pythons)) == [
-        "enrich/control/autostart.py",
-        "enrich/control/launch.py",
-        "enrich/library/library.py",
-    ]
+    assert names(sorted(runners)) == ["enrich/process.py"]
+    assert names(sorted(pythons)) == ["enrich/control/autostart.py", "enrich/library/library.py", "enrich/process.py"]
 
 
 def test_every_module_has_a_docstring():

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from db.store import NewVideo
+from enrich.library import adding
 from enrich.library.adding import PathOutcome, add_paths, walk
+from enrich.video.probe import VideoFacts
 from enrich.video.sampling import parse_sampling
+from tests.clips import numbered_clip
 from tests.worker.workspace import Workspace, assert_truthful
 
 Clip = Callable[..., Path]
@@ -255,3 +259,109 @@ def test_relative_paths_become_absolute(folder: Path, clip: Clip, monkeypatch: p
 def test_sampling_is_stored_with_the_video(workspace: Workspace, clip: Clip) -> None:
     list(add_paths(workspace.library, [clip(frames=5)], sampling=parse_sampling("every=500ms"), context=""))
     assert workspace.video().sampling == "every=0.5s"
+
+
+def test_linked_folder_is_searched_once(workspace: Workspace, folder: Path, tmp_path: Path, clip: Clip) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "deeper").mkdir(parents=True)
+    shutil.copy(clip(frames=5), elsewhere / "deeper" / "film.mp4")
+    (folder / "real").mkdir()
+    shutil.copy(clip(frames=6), folder / "real" / "own.mp4")
+    (folder / "a link to real").symlink_to(folder / "real", target_is_directory=True)
+    (folder / "b").symlink_to(elsewhere, target_is_directory=True)
+    (folder / "c").symlink_to(elsewhere / "deeper", target_is_directory=True)
+    (elsewhere / "back").symlink_to(folder, target_is_directory=True)
+    found = [one.path.relative_to(folder) for one in workspace.added([folder])]
+    assert found == [Path("real/own.mp4"), Path("b/deeper/film.mp4")]
+
+
+def test_link_to_everything_is_named_and_not_followed(workspace: Workspace, folder: Path, clip: Clip) -> None:
+    (folder / "z:").symlink_to("/", target_is_directory=True)
+    shutil.copy(clip(frames=5), folder / "film.mp4")
+    video, link = workspace.added([folder])
+    assert (video.outcome, link.outcome) == (PathOutcome.ADDED, PathOutcome.SKIPPED)
+    assert link.error == "link to a folder that contains the searched one"
+
+
+@pytest.mark.usefixtures("file_permissions")
+def test_folder_that_cannot_be_read_is_named(workspace: Workspace, folder: Path, clip: Clip) -> None:
+    (folder / "secret").mkdir(mode=0)
+    shutil.copy(clip(frames=5), folder / "film.mp4")
+    video, secret = workspace.added([folder])
+    assert (video.outcome, secret.outcome) == (PathOutcome.ADDED, PathOutcome.FAILED)
+    assert "secret cannot be searched (Permission denied)" in (secret.error or "")
+
+
+ENDINGS = [
+    "360",
+    "264",
+    "265",
+    "trp",
+    "tp",
+    "wtv",
+    "dav",
+    "h264",
+    "hevc",
+    "f4v",
+    "3gp",
+    "gxf",
+    "ivf",
+    "obu",
+    "y4m",
+    "amv",
+    "mpv",
+    "vro",
+    "mod",
+    "tod",
+    "dvr-ms",
+    "osv",
+    "mk3d",
+]
+
+
+def test_every_ending_that_ffmpeg_reads_is_a_video(workspace: Workspace, folder: Path, clip: Clip) -> None:
+    for number, ending in enumerate(ENDINGS):
+        video = Path(shutil.copy(clip(frames=5), folder / f"clip.{ending.upper() if number % 2 else ending}"))
+        with video.open("ab") as file:
+            file.write(bytes(number + 1))
+    assert {one.outcome for one in workspace.added([folder])} == {PathOutcome.ADDED}
+
+
+DATES = {
+    "0001-01-01T00:00:00+0100": None,
+    "9999-12-31T23:59:59-0100": None,
+    "9999-12-31T23:59:59Z": None,
+    "2024-05-01T10:00:00+99:00": None,
+    "2024-13-41T10:00:00Z": None,
+    "2024-05-01T10:00:00+0200": "2024-05-01T08:00:00+00:00",
+}
+
+
+def test_absurd_date_is_no_date_and_stops_no_folder(workspace: Workspace, folder: Path, clip: Clip) -> None:
+    for number, date in enumerate(DATES):
+        tags = {"com.apple.quicktime.creationdate": date}
+        numbered_clip(folder / f"{number}.mov", frames=2 + number, size=(64, 36), tags=tags)
+    found = workspace.added([folder])
+    assert [one.outcome for one in found] == [PathOutcome.ADDED] * len(DATES)
+    moments = [workspace.video(one.video_id or 0).recorded_at for one in found]
+    assert [moment.isoformat() if moment else None for moment in moments] == list(DATES.values())
+
+
+@pytest.mark.expected_errors("unexpected error while adding")
+def test_error_nobody_foresaw_fails_one_file(
+    workspace: Workspace, folder: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, name in enumerate(("a.mp4", "b.mp4", "c.mp4")):
+        shutil.copy(clip(frames=5 + number), folder / name)
+    real = adding.new_video
+
+    def fails(facts: VideoFacts) -> NewVideo:
+        if facts.title == "b":
+            raise OverflowError("date value out of range")
+        return real(facts)
+
+    monkeypatch.setattr(adding, "new_video", fails)
+    found = workspace.added([folder])
+    assert [one.outcome for one in found] == [PathOutcome.ADDED, PathOutcome.FAILED, PathOutcome.ADDED]
+    assert "b.mp4 could not be added (OverflowError: date value out of range)" in (found[1].error or "")
+    assert "Traceback" in caplog.text

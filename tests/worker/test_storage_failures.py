@@ -297,11 +297,11 @@ async def test_unexpected_codec_error_fails_one_video_only(
     workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace.add(clip(frames=20), clip(frames=8, first=300))
-    first = workspace.video(1).fingerprint
+    first = workspace.video(1).image_folder
     extraction = extract_task.Extraction
 
     def fails(path: Path, folder: Path, **how: object) -> object:
-        if folder.name == first[:16]:
+        if folder.name == first:
             raise ZeroDivisionError("a stream without a clock")
         return extraction(path, folder, **how)  # type: ignore[arg-type]
 

@@ -16,7 +16,7 @@ from db.errors import DatabaseLockedError
 from db.models import TaskKind
 from db.queue import LeaseLostError
 from enrich.errors import DecodingError, VideoError
-from enrich.library.images import image_folder_name, translated_errors
+from enrich.library.images import translated_errors
 from enrich.library.library import Library
 from enrich.quick import frames as quick_frames
 from enrich.quick.frames import ensure_frames
@@ -202,7 +202,7 @@ async def test_images_of_a_removed_video_go_after_an_outage(
     workspace: Workspace, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [video_id] = workspace.add(clip(frames=20))
-    folder = workspace.frames_folder / image_folder_name(workspace.video(video_id).fingerprint)
+    folder = workspace.frames_folder / workspace.video(video_id).image_folder
     read, reads = queries.videos, []
 
     def remove(*_: object, **__: object) -> None:

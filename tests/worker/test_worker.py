@@ -182,11 +182,11 @@ async def test_video_removed_during_decoding_leaves_no_images(
             workspace.remove(1)
 
     monkeypatch.setattr(extract_task._FrameWriter, "save", save)
-    fingerprint = workspace.video(1).fingerprint
+    folder = workspace.frames_folder / workspace.video(1).image_folder
     summary = await workspace.enrich()
     assert summary.is_good
     assert_truthful(workspace, 2, 700)
-    assert not (workspace.frames_folder / fingerprint[:16]).exists()
+    assert not folder.exists()
     assert_settled(workspace)
 
 

@@ -19,10 +19,12 @@ BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 # Until now a batch stored its expected cost only: 150 of at most 400 output tokens for an image, 800 of at most 2,000
 # for thinking. So the most it may cost is at most 400 / 150 of what was expected.
 MOST_OF_EXPECTED = 400 / 150
+FOLDER_NAME_CHARACTERS = 16  # of the fingerprint: the name of an image folder, until now
 
 
 def upgrade() -> None:
     _add_epochs()
+    _add_locations()
     _add_reservations()
 
 
@@ -38,6 +40,29 @@ def _add_epochs() -> None:
         sa.PrimaryKeyConstraint("video_id", "number", name="pk_epochs"),
         sa.ForeignKeyConstraint(["video_id"], ["videos.id"], name="fk_epochs_video_id_videos", ondelete="CASCADE"),
     )
+
+
+def _add_locations() -> None:
+    op.add_column("videos", sa.Column("image_folder", sa.Text(), server_default="", nullable=False))
+    op.create_table(
+        "locations",
+        sa.Column("id", BIG_ID, nullable=False),
+        sa.Column("video_id", BIG_ID, nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("added_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_locations"),
+        sa.ForeignKeyConstraint(["video_id"], ["videos.id"], name="fk_locations_video_id_videos", ondelete="CASCADE"),
+        sa.UniqueConstraint("path", name="uq_locations_path"),
+    )
+    op.create_index("ix_locations_video_id", "locations", ["video_id"])
+    video = sa.table("videos", *(sa.column(name) for name in ("id", "path", "fingerprint", "image_folder", "added_at")))
+    folder = sa.func.substr(video.c.fingerprint, 1, FOLDER_NAME_CHARACTERS)
+    op.execute(video.update().values(image_folder=folder))
+    other = video.alias("other")
+    newest = sa.select(sa.func.max(other.c.id)).where(other.c.path == video.c.path).scalar_subquery()
+    known = sa.select(video.c.id, video.c.path, video.c.added_at).where(video.c.id == newest).order_by(video.c.id)
+    location = sa.table("locations", *(sa.column(name) for name in ("video_id", "path", "added_at")))
+    op.execute(location.insert().from_select(["video_id", "path", "added_at"], known))
 
 
 def _add_reservations() -> None:

@@ -72,6 +72,10 @@ def _draw_result(job: Job) -> None:
     ]
     if parts:
         st.success(", ".join(parts) + ".")
+    if notes := [f"{line.get('title')}: {line['note']}" for line in done if line.get("note")]:
+        st.text(shown("\n".join(notes[:MAX_PROBLEMS])))
+        if len(notes) > MAX_PROBLEMS:
+            st.caption(f"and {len(notes) - MAX_PROBLEMS:,} more")
     failed = [line for line in done if line.get("outcome") == "failed"]
     if failed:
         st.warning(f"{format_count(len(failed), 'video')} could not be added:")

@@ -7,6 +7,7 @@ from typing import TypeVar, assert_never
 import streamlit as st
 
 from db import gallery, queries
+from db.files import caseless
 from db.models import EnrichmentStatus, ExtractionStatus
 from db.queries import VideoRow
 from enrich.library.completion import covered_share, damage_of, is_damaged
@@ -193,11 +194,11 @@ def _card(row: VideoRow, poster: int | None) -> None:
 
 
 def _matching(rows: Sequence[VideoRow], words: str, group: VideoFilter, order: CardOrder) -> list[VideoRow]:
-    searched = words.casefold().split()
+    searched = caseless(words).split()
     found = [
         row
         for row in rows
-        if matches(row, group) and all(word in f"{row.title} {row.context}".casefold() for word in searched)
+        if matches(row, group) and all(word in caseless(f"{row.title} {row.context}") for word in searched)
     ]
     match order:
         case CardOrder.TITLE:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from db.files import caseless
 from enrich.filenames import is_media_name
 from enrich.wording import format_bytes, format_count
 
@@ -70,9 +71,9 @@ def list_folder(
         folders, videos, others = _read(path)
     except OSError as error:
         return FolderPage([], [], 0, 1, 0, 0, 0, problem=_why(error))
-    wanted = words.casefold().strip()
-    folders = sorted((name for name in folders if wanted in name.casefold()), key=natural)
-    videos = [name for name in videos if wanted in name.casefold()]
+    wanted = caseless(words).strip()
+    folders = sorted((name for name in folders if wanted in caseless(name)), key=natural)
+    videos = [name for name in videos if wanted in caseless(name)]
     pages = max(1, -(-(len(folders) + len(videos)) // limit))
     number = min(max(0, number), pages - 1)
     first, last = number * limit, (number + 1) * limit

@@ -1,6 +1,7 @@
 """One video of the library: its progress, facts and actions, and the dialog that removes it."""
 
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -114,7 +115,8 @@ def _remove(row: VideoRow) -> None:
         return
     if st.session_state.get("remove-copy"):
         with reading() as connection:
-            registered = {video.path for video in queries.videos(connection)}
+            videos = queries.videos(connection)
+            registered = {path for video in videos for path in (video.path, *video.locations)}
         uploads.discard(now, row.path, registered)
     st.session_state[REMOVED] = f"Removed: {row.title}."
     st.session_state[IS_ANSWERED] = True
@@ -160,7 +162,7 @@ def draw_video(video_id: int, *, is_live: bool) -> None:
         live(run_every=REFRESH if is_live else None)(_progress)(video_id)
         for reason, count in failures:
             st.text(shown(f"{format_count(count, 'frame')}: {reason}"))
-        is_there = os.path.isfile(row.path)  # noqa: PTH113  # pathlib's raises errors
+        is_there = _present_path(row) is not None
         if not is_there:
             st.error("The video file was not found. Connect its drive, or locate the file.")
         _actions(row, is_there=is_there)
@@ -237,10 +239,12 @@ def _relink(row: VideoRow) -> None:
 
 
 def _facts(row: VideoRow) -> None:
-    file_size = format_bytes(os.path.getsize(row.path)) if os.path.isfile(row.path) else "file not found"  # noqa: PTH113, PTH202
-    facts = {
-        "File": row.path,
-        "Size": file_size,
+    path = _present_path(row)
+    facts = {"File": path or row.path}
+    if others := [other for other in row.locations if other != path and os.path.isfile(other)]:  # noqa: PTH113
+        facts["Also at"] = ", ".join(others)
+    facts |= {
+        "Size": "file not found" if path is None else format_bytes(_bytes(path)),
         "Length": format_timestamp(row.duration).split(".")[0] if row.duration else "unknown",
         "Format": f"{row.width}×{row.height}, {row.codec}" + (f", {row.fps:.4g} fps" if row.fps else ""),
         "Sampling": sampling_label(row.sampling),
@@ -257,8 +261,16 @@ def _facts(row: VideoRow) -> None:
             st.text(shown(f"{name}: {value}"))
 
 
+def _present_path(row: VideoRow) -> str | None:
+    """The first location of a video where a file is."""
+    paths = (*row.locations, row.path)
+    return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113  # pathlib's raises errors
+
+
 def _local_time(moment: datetime) -> str:
-    here = moment.astimezone()
+    with suppress(OverflowError, OSError):  # dates that older versions stored: year 1 or 9999
+        moment = moment.astimezone()
+    here = moment
     return f"{here.day} {here:%B %Y, %H:%M}"
 
 

@@ -45,7 +45,7 @@ CREATE TABLE videos (
 	error TEXT, 
 	context TEXT NOT NULL, 
 	sampling TEXT NOT NULL, 
-	added_at DATETIME NOT NULL, 
+	added_at DATETIME NOT NULL, image_folder TEXT DEFAULT '' NOT NULL, 
 	CONSTRAINT pk_videos PRIMARY KEY (id), 
 	CONSTRAINT uq_videos_fingerprint UNIQUE (fingerprint)
 );
@@ -188,6 +188,15 @@ CREATE TABLE epochs (
 	CONSTRAINT pk_epochs PRIMARY KEY (video_id, number), 
 	CONSTRAINT fk_epochs_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE CASCADE
 );
+CREATE TABLE locations (
+	id INTEGER NOT NULL, 
+	video_id INTEGER NOT NULL, 
+	path TEXT NOT NULL, 
+	added_at DATETIME NOT NULL, 
+	CONSTRAINT pk_locations PRIMARY KEY (id), 
+	CONSTRAINT fk_locations_video_id_videos FOREIGN KEY(video_id) REFERENCES videos (id) ON DELETE CASCADE, 
+	CONSTRAINT uq_locations_path UNIQUE (path)
+);
 CREATE TABLE reservations (
 	id INTEGER NOT NULL, 
 	created_at DATETIME NOT NULL, 
@@ -210,9 +219,9 @@ CREATE TABLE reservations (
 INSERT INTO "alembic_version" VALUES ('0003');
 INSERT INTO "runs" VALUES (1, 'here', 10, 1.5, '2026-05-01 11:59:00.000000', '2026-05-01 12:00:00.000000', NULL, 'crashed', NULL, NULL, '{"model": "llava:13b"}', '{"calls": 4}', 'ended by SIGKILL', 'worker.log', '{"pid": 9, "created_at": 1.0}', NULL, NULL);
 INSERT INTO "runs" VALUES (2, 'here', 20, 1.5, '2026-05-01 11:59:00.000000', '2026-05-01 11:59:00.000000', '2026-05-01 12:01:31.000000', 'running', NULL, 'pause', '{"model": "llava:13b"}', '{}', NULL, 'worker.log', '{"pid": 19, "created_at": 1.0}', '{"hosts": []}', '6f1d');
-INSERT INTO "videos" VALUES (1, '/films/wedding.mp4', 'print of wedding', 'wedding', 10.0, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '[]', 21, 0, 'extracted', 'enriching', NULL, '', 'distinct', '2026-05-01 12:00:00.000000');
-INSERT INTO "videos" VALUES (2, '/films/birthday.mp4', 'print of birthday', 'birthday', NULL, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '[]', 300, 0, 'skimmed', 'pending', NULL, 'Ben is 3', 'every=1s', '2026-05-01 12:00:00.000000');
-INSERT INTO "videos" VALUES (3, '/films/broken.mp4', 'print of broken', 'broken', 10.0, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '["log footage"]', 300, 0, 'failed', 'failed', 'no video stream', '', 'distinct', '2026-05-01 12:00:00.000000');
+INSERT INTO "videos" VALUES (1, '/films/wedding.mp4', 'print of wedding', 'wedding', 10.0, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '[]', 21, 0, 'extracted', 'enriching', NULL, '', 'distinct', '2026-05-01 12:00:00.000000', '');
+INSERT INTO "videos" VALUES (2, '/films/birthday.mp4', 'print of birthday', 'birthday', NULL, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '[]', 300, 0, 'skimmed', 'pending', NULL, 'Ben is 3', 'every=1s', '2026-05-01 12:00:00.000000', '');
+INSERT INTO "videos" VALUES (3, '/films/broken.mp4', 'print of broken', 'broken', 10.0, 30.0, 1920, 1080, 'h264', 0, '2026-05-01 12:00:00.000000', NULL, NULL, NULL, NULL, '["log footage"]', 300, 0, 'failed', 'failed', 'no video stream', '', 'distinct', '2026-05-01 12:00:00.000000', '');
 INSERT INTO "tallies" VALUES (1, 7, 3, 9, 7, 3);
 INSERT INTO "tallies" VALUES (2, 0, 0, 0, 1, 0);
 INSERT INTO "tallies" VALUES (3, 0, 0, 0, 0, 0);
@@ -249,7 +258,7 @@ INSERT INTO "tasks" VALUES (5, 'describe', 'deep', 1, 2, NULL, NULL, 0, 'done', 
 INSERT INTO "tasks" VALUES (6, 'describe', 'quick', 1, 3, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (7, 'describe', 'deep', 1, 3, NULL, NULL, 0, 'failed', NULL, 'here', NULL, NULL, 3, 0, NULL, 'the model''s reply was empty');
 INSERT INTO "tasks" VALUES (8, 'describe', 'quick', 1, 4, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
-INSERT INTO "tasks" VALUES (9, 'describe', 'deep', 1, 4, NULL, NULL, 0, 'doing', 2, 'here', 'f973d8ce24544e1fa8f437c804107368', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
+INSERT INTO "tasks" VALUES (9, 'describe', 'deep', 1, 4, NULL, NULL, 0, 'doing', 2, 'here', 'e877d5d496384b20ac12382141f4bb6e', '2026-05-01 12:01:30.000000', 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (10, 'describe', 'quick', 1, 5, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (11, 'describe', 'deep', 1, 5, NULL, NULL, 0, 'done', NULL, 'here', NULL, NULL, 0, 0, NULL, NULL);
 INSERT INTO "tasks" VALUES (12, 'describe', 'quick', 1, 6, NULL, NULL, 0, 'todo', NULL, NULL, NULL, NULL, 0, 0, NULL, NULL);
@@ -265,6 +274,9 @@ INSERT INTO "checkpoints" VALUES (1, '[]', NULL, NULL);
 INSERT INTO "checkpoints" VALUES (2, '[0.5, 2.0]', 40, X'007374617465');
 INSERT INTO "epochs" VALUES (1, 0, 0, 0.0, 1.4, 1);
 INSERT INTO "epochs" VALUES (1, 1, 5, 0.2, 1.4, 0);
+INSERT INTO "locations" VALUES (1, 1, '/films/wedding.mp4', '2026-05-01 12:00:00.000000');
+INSERT INTO "locations" VALUES (2, 2, '/films/birthday.mp4', '2026-05-01 12:00:00.000000');
+INSERT INTO "locations" VALUES (3, 3, '/films/broken.mp4', '2026-05-01 12:00:00.000000');
 INSERT INTO "reservations" VALUES (1, '2026-05-01 12:00:00.000000', 'part-1', 'F6', 6, 19, 1, 'batch_1', 'claude', 'claude-haiku-5-5', 'q1', 0.006, 'here 20 1.5 -');
 INSERT INTO search_index(search_index) VALUES ('rebuild');
 CREATE INDEX ix_runs_state ON runs (state);
@@ -283,6 +295,7 @@ CREATE INDEX ix_expenses_pass_last_at ON expenses (pass, last_at);
 CREATE INDEX ix_tasks_claim ON tasks (status, kind, pass, priority DESC, id);
 CREATE INDEX ix_tasks_lease ON tasks (status, lease_until);
 CREATE INDEX ix_tasks_video ON tasks (video_id, status, kind, pass);
+CREATE INDEX ix_locations_video_id ON locations (video_id);
 CREATE INDEX ix_reservations_request ON reservations (request);
 CREATE INDEX ix_reservations_task_id ON reservations (task_id);
 CREATE TRIGGER search_documents_inserted AFTER INSERT ON search_documents BEGIN
