@@ -28,7 +28,7 @@ from enrich.describe.claude.request import (
     image_tokens,
     text_tokens,
 )
-from enrich.describe.events import known_events
+from enrich.describe.prompt import known_events
 from enrich.describe.quick.protocol import LabelledImage
 from enrich.errors import BudgetError
 from enrich.process import is_local, is_process_alive

@@ -330,3 +330,13 @@ def _settings_error(error: ValidationError) -> SettingsError:
     name = str(first["loc"][0]) if first["loc"] else "settings"
     name = name if name.startswith(("EVERYFRAME_", "OLLAMA_")) else f"EVERYFRAME_{name.upper()}"
     return SettingsError(f"{name}: {first['msg'].removeprefix('Value error, ')}")
+
+
+def full_name(name: str) -> str:
+    """A model's name with its tag, as servers list it."""
+    return name if ":" in name.rsplit("/", maxsplit=1)[-1] else f"{name}:latest"
+
+
+def is_same_model(name: str, other: str) -> bool:
+    """Whether two names mean the same model: `moondream` is `moondream:latest`."""
+    return full_name(name).lower() == full_name(other).lower()

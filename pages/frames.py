@@ -8,10 +8,9 @@ from db import gallery, queries
 from db.queries import FrameRow, VideoRow
 from pages.parts.frames import frame as parts
 from pages.parts.frames import video as header
-from pages.parts.frames.editor import draw_bulk_tagging, draw_editor
+from pages.parts.frames.editor import draw_bulk_tagging, draw_editor, draw_redescribe_panel
 from pages.parts.frames.filters import draw_filters, draw_pagination, load_page
 from pages.parts.frames.navigation import draw_navigation, go_to_page_at, strip_cache
-from pages.parts.frames.redescribe import draw_redescribe_panel
 from pages.parts.frames.timeline import draw_timeline
 from pages.parts.gallery import draw_gallery, tile_of
 from pages.parts.session import reading, settings

@@ -5,8 +5,7 @@ import streamlit as st
 from db.counts import total_counts
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.models.audition import draw_comparison
-from pages.parts.models.getting import draw_downloads
-from pages.parts.models.installed import draw_choice, draw_installed, draw_removal, models_in
+from pages.parts.models.installed import draw_choice, draw_downloads, draw_installed, draw_removal, models_in
 from pages.parts.plain import plain
 from pages.parts.session import reading, settings
 

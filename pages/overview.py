@@ -2,12 +2,11 @@
 
 import streamlit as st
 
-from pages.parts.overview.controls import draw_controls
+from pages.parts.overview.controls import draw_controls, draw_stop_at
 from pages.parts.overview.figures import draw_cards, draw_hosts, draw_latest, draw_minutes
 from pages.parts.overview.notices import draw_failures, draw_first_steps, draw_missing
 from pages.parts.overview.state import draw_status_line, page_state
 from pages.parts.overview.status import read_overview
-from pages.parts.overview.stop_at import draw_stop_at
 from pages.parts.session import live, settings
 
 REFRESH = "2s"

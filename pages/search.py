@@ -4,7 +4,6 @@ import streamlit as st
 
 from db import gallery, queries
 from pages.parts.search import results
-from pages.parts.search.hints import draw_no_results, draw_tips
 from pages.parts.search.query import current_query, draw_search_box, playing_frame
 from pages.parts.session import reading
 
@@ -22,7 +21,7 @@ state = {
     "is_describing": is_describing,
 }
 if query.is_empty:
-    draw_tips(**state)
+    results.draw_tips(**state)
 else:
     found = results.find(query)
     if is_describing:
@@ -30,6 +29,6 @@ else:
     if found.hits:
         results.draw_results(query, found, titles)
     else:
-        draw_no_results(query, **state)
+        results.draw_no_results(query, **state)
 if (frame_id := playing_frame()) is not None:
     results.open_player(frame_id)

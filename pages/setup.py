@@ -3,8 +3,7 @@
 import streamlit as st
 
 from pages.parts.session import settings
-from pages.parts.setup.checkup import draw_checkup
-from pages.parts.setup.preferences import draw_preferences
+from pages.parts.setup import draw_checkup, draw_preferences
 
 st.title("Setup")
 st.subheader("System check", anchor=False)

@@ -6,7 +6,7 @@ from db.costs import PassCost, VideoCost
 from enrich.costs import compare, deep_cost, rows, stored_size, summary_line
 from enrich.describe.claude.prices import packaged_prices
 from enrich.describe.claude.request import text_tokens
-from enrich.describe.events import known_events
+from enrich.describe.prompt import known_events
 from enrich.describe.quick.protocol import LabelledImage
 from enrich.settings import load_settings
 

@@ -185,8 +185,7 @@ async def _remove(
     settings: "Settings", name: str, *, host: str | None, is_confirmed: bool
 ) -> "list[tuple[str, InstalledModel]]":
     """Delete a model, after confirmation; returns the hosts and the deleted models."""
-    from enrich.model_names import is_same_model
-    from enrich.settings import host_address
+    from enrich.settings import host_address, is_same_model
 
     try:
         only = host_address(host) if host is not None else None
@@ -215,7 +214,7 @@ def _confirm_removal(settings: "Settings", found: "list[tuple[str, InstalledMode
     """Ask for confirmation. Raises typer.Abort, or SettingsError if stdin is not a terminal."""
     if is_confirmed:
         return
-    from enrich.model_names import is_same_model
+    from enrich.settings import is_same_model
 
     _, model = found[0]
     is_used = is_same_model(model.name, settings.model)

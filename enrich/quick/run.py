@@ -27,7 +27,7 @@ from enrich.costs import check_budget
 from enrich.describe.baseline import LIVELY
 from enrich.describe.claude.client import UNREADABLE, ImagesTakenError, may_be_charged
 from enrich.describe.describer import Answer, Description, Problem
-from enrich.describe.events import OTHER
+from enrich.describe.prompt import OTHER
 from enrich.describe.quick.protocol import MAX_EXCITEMENT, LabelledImage, QuickDescriber, QuickResult, ReservedRequest
 from enrich.errors import BudgetError, CallFailedError, CallTimeoutError, DescribeError, EveryFrameError
 from enrich.library.library import Library

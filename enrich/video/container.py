@@ -29,7 +29,6 @@ from enrich.video.fingerprint import require_readable
 from enrich.video.track_headers import Crop, TrackHeader, is_scrambled, read_track_headers
 from enrich.video.video_file import VideoBytes, declared_size, ffmpeg_errors, read_errors
 
-CodecError = av.FFmpegError  # for callers that do not import av
 MAX_PIXELS = 16384 * 8192  # as 16K video has; a frame of more takes gigabytes, and only damaged files name such sizes
 LIMITS = {"max_pixels": str(MAX_PIXELS)}  # an option of FFmpeg's decoders
 RIGHT_ANGLE = 90

@@ -1,1 +1,1 @@
-"""Components that several pages share, and one folder per page for what only that page draws."""
+"""Components that several pages share, and one folder or module per page for what only that page draws."""

@@ -13,8 +13,7 @@ from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.jobs.jobs import Job
-from enrich.model_names import is_same_model
-from enrich.settings import Settings
+from enrich.settings import Settings, is_same_model
 from enrich.wording import format_bytes, one_line
 from pages.parts.inquiry import inquiries
 from pages.parts.plain import plain

@@ -352,7 +352,7 @@ def opened_panel(launch_answered, finished, monkeypatch):
     """The page of the first frame with the open panel "Re-describe", and an Ollama with two other vision models."""
     from tests.standin import ShelfModel, StandIn
 
-    monkeypatch.setattr("pages.parts.frames.redescribe.is_open", lambda _: True)
+    monkeypatch.setattr("pages.parts.frames.editor.is_open", lambda _: True)
     models = (ShelfModel("llava:7b"), ShelfModel("moondream:latest"), ShelfModel("mistral:7b", sees=False))
     with StandIn(models=models) as server:
         monkeypatch.setenv("OLLAMA_HOST", server.address)
@@ -375,8 +375,8 @@ def test_redescribe_runs_as_a_job(opened_panel, finished, monkeypatch):
         del settings
         started.append(Job("x", kind, words, datetime.now(UTC), True, [], None, ""))
 
-    monkeypatch.setattr("pages.parts.frames.redescribe.start_job", start)
-    monkeypatch.setattr("pages.parts.frames.redescribe.jobs", lambda _settings, _kind: started[::-1])
+    monkeypatch.setattr("pages.parts.frames.editor.start_job", start)
+    monkeypatch.setattr("pages.parts.frames.editor.jobs", lambda _settings, _kind: started[::-1])
     app = opened_panel()
     app.selectbox(key="redescribe-model").select("moondream:latest").run()
     app.text_input(key="redescribe-instructions").set_value("Count the guests").run()

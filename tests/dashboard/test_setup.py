@@ -7,7 +7,7 @@ import pytest
 from enrich.errors import SettingsError
 from enrich.settings import load_settings, settings_file
 from enrich.settings_file import is_password, preferences
-from pages.parts.setup.preferences import GROUPS, grouped
+from pages.parts.setup import GROUPS, grouped
 from tests.dashboard.conftest import STATES, said
 
 SECRET = "correct horse battery"  # noqa: S105  # protects nothing

@@ -271,7 +271,7 @@ def test_forecast_is_hidden_while_it_is_calculated_again(launch, finished, monke
     may_end.set()
     answered(*question)
     assert "No forecast" in said(app.run())
-    monkeypatch.setattr("pages.parts.overview.stop_at.BAD_SECONDS", 0.0)
+    monkeypatch.setattr("pages.parts.overview.controls.BAD_SECONDS", 0.0)
     app.run()
     wait_until(lambda: asked.count(question) >= 2, "a failed forecast is calculated again")
     wait_until(lambda: not inquiries().is_asking(settings, *question), "it has its result")

@@ -159,7 +159,7 @@ def protected_mp4(folder, entry):
 
 def encrypted_webm(folder):
     path = numbered_clip(folder / "clip.webm", codec="libvpx-vp9", pix_fmt="yuv420p")
-    encoding = bytes.fromhex("6d80 8e 6240 8b 503381 01 5035 84 47e181 05")  # type: encryption; algorithm: AES
+    encoding = bytes.fromhex("6d80 8e 6240 8b 503381 01 5035 84 47e181 05")  # encrypted, by AES
     path.write_bytes(insert_element(path.read_bytes(), (SEGMENT, TRACKS, TRACK), encoding))
     return path
 

@@ -32,7 +32,7 @@ from enrich.describe.claude.request import (
     text_tokens,
     total_image_tokens,
 )
-from enrich.describe.events import known_events
+from enrich.describe.prompt import known_events
 from enrich.describe.quick.protocol import (
     QUICK_PROMPT_VERSION,
     CostEstimate,

@@ -12,8 +12,7 @@ from typing import Any
 
 from enrich.describe.ollama.client import OllamaHost
 from enrich.errors import CallFailedError, ModelError
-from enrich.model_names import full_name, is_same_model
-from enrich.settings import SUGGESTED_GB
+from enrich.settings import SUGGESTED_GB, full_name, is_same_model
 from enrich.wording import one_line
 
 UNVERIFIED = "unverified"

@@ -10,9 +10,9 @@ from typing import Any
 from enrich.describe.asking import CrashIsolation
 from enrich.describe.baseline import BASELINE_VERSION, LOCAL_HOST, BaselineDescriber
 from enrich.describe.describer import Call, Image, MotionHint, Problem, Question, ReplyWarning
-from enrich.describe.events import OTHER, known_events
 from enrich.describe.json_parser import parse_json
 from enrich.describe.ollama.describer import OllamaDescriber
+from enrich.describe.prompt import OTHER, known_events
 from enrich.describe.quick.protocol import (
     MAX_EXCITEMENT,
     MIN_EXCITEMENT,

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from enrich.describe.describer import Problem, ReplyWarning
-from enrich.describe.events import OTHER, match_event
 from enrich.describe.json_parser import objects_in, parse_json
 from enrich.describe.names import names_in, names_used
+from enrich.describe.prompt import OTHER, match_event
 from enrich.describe.quick.protocol import MAX_EXCITEMENT, MIN_EXCITEMENT, QuickAnswer, instructions
 from enrich.describe.reply import normal_terms, plain_line
 from enrich.describe.reply_checks import has_words, is_prompt_echo

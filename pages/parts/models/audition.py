@@ -13,8 +13,7 @@ import streamlit as st
 from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
-from enrich.model_names import is_same_model
-from enrich.settings import Settings
+from enrich.settings import Settings, is_same_model
 from enrich.wording import format_count, format_duration, format_timestamp, one_line
 from pages.parts.gallery import frame_image
 from pages.parts.inquiry import inquiries

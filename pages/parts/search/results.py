@@ -1,6 +1,7 @@
 """Search results: moments as thumbnails with the search words in bold, and the player that a click opens over them.
 
-A snippet is model output or user input, so only the highlighting in it is Markdown.
+Without results: search tips, and why nothing was found. A snippet is model output or user input, so only the
+highlighting in it is Markdown.
 
 While a worker is describing, the page counts new matches. It only reads, and results on screen do not move: new ones
 are shown on "Refresh results", or automatically if there were none before.
@@ -21,7 +22,15 @@ from enrich.wording import format_count
 from pages.parts.gallery import frame_image
 from pages.parts.plain import plain, shown
 from pages.parts.player import draw_player
-from pages.parts.search.query import MOST_MOMENTS, PAGE_MOMENTS, SearchQuery, go_to_search, play, time_text
+from pages.parts.search.query import (
+    MOST_MOMENTS,
+    PAGE_MOMENTS,
+    SearchQuery,
+    clear_filters,
+    go_to_search,
+    play,
+    time_text,
+)
 from pages.parts.session import live, reading
 from pages.parts.view import PAGE, View
 
@@ -169,3 +178,52 @@ def _escape(part: str) -> str:
     before = " " if part[:1].isspace() else ""
     after = " " if part[-1:].isspace() and part.strip() else ""
     return f"{before}{plain(part)}{after}"
+
+
+QUOTED_CHARACTERS = 60
+TIPS = """
+- Describe what can be *seen*: `dance`, `white dress garden`, `children cake`. Results contain all words, in any order.
+- Put an exact phrase in quotes: `"cutting the cake"`.
+- End a word with a star to match its beginning: `danc*` finds dancing, dancers, danced.
+- Frames with your own corrections come first.
+"""
+NO_RESULT_TIPS = """
+- Descriptions contain what can be *seen*: try `woman in a white dress` instead of a name.
+- Use fewer words, or another word for the same thing: `couch` instead of `sofa`.
+- End a word with a star to match its beginning: `danc*` finds dancing, dancers, danced.
+"""
+
+
+def draw_tips(*, has_videos: bool, has_descriptions: bool, is_describing: bool) -> None:
+    """Explain how to search, or why there is nothing to search yet."""
+    if has_descriptions:
+        st.markdown(TIPS)
+    else:
+        _draw_nothing_described(has_videos=has_videos, is_describing=is_describing)
+
+
+def draw_no_results(query: SearchQuery, *, has_videos: bool, has_descriptions: bool, is_describing: bool) -> None:
+    """Explain why nothing was found, and what to try next."""
+    if not has_descriptions:
+        _draw_nothing_described(has_videos=has_videos, is_describing=is_describing)
+        return
+    words = f"“{plain(query.words, QUOTED_CHARACTERS)}”" if query.words else ""
+    tag = f"the tag “{plain(query.tag, QUOTED_CHARACTERS)}”" if query.tag else ""
+    filters = " with these filters" if query.is_filtered and not (tag and not words) else ""
+    st.info(f"No results for {words or tag}{filters}.")
+    if query.is_filtered:
+        st.button("Clear filters", on_click=clear_filters, args=[query])
+    if is_describing:
+        st.caption("Frames are still being described. New results appear automatically.")
+    st.markdown(NO_RESULT_TIPS)
+
+
+def _draw_nothing_described(*, has_videos: bool, is_describing: bool) -> None:
+    if is_describing:
+        st.info("No frames are described yet. Results appear as soon as the first ones are.")
+    elif has_videos:
+        st.info("No frames are described yet. Press Start on the Overview page.")
+        st.page_link("pages/overview.py", label="Go to Overview")
+    else:
+        st.info("The library is empty. Add videos on the Library page.")
+        st.page_link("pages/library.py", label="Go to Library")

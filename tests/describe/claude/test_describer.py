@@ -5,7 +5,7 @@ import json
 import pytest
 
 from enrich.describe.describer import Problem
-from enrich.describe.events import EVENTS
+from enrich.describe.prompt import EVENTS
 from enrich.describe.quick.protocol import LabelledImage
 from tests.describe.labelled_images import labelled
 from tests.standin_claude import Bill

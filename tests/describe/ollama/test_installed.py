@@ -2,7 +2,7 @@ import pytest
 
 from enrich.describe.ollama.models import PullProgress, is_cloud
 from enrich.errors import EveryFrameError, HostDownError
-from enrich.model_names import full_name, is_same_model
+from enrich.settings import full_name, is_same_model
 from tests.standin import ShelfModel, Trick
 
 GB = 1_000_000_000

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enrich.describe.describer import Problem
-from enrich.describe.events import EVENTS, known_events, match_event, normalize_event
+from enrich.describe.prompt import EVENTS, known_events, match_event, normalize_event
 from enrich.describe.quick.protocol import QuickAnswer
 from enrich.describe.quick.reply import context_name_warnings, read_items, reply_model
 
