@@ -8,7 +8,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from db.errors import StorageError
 from enrich.process import keep_files_private
-from pages.parts.plain import shown
+from enrich.wording import printable
 from pages.parts.session import library_problem
 from pages.parts.web.access import access_middleware, announced
 from pages.parts.web.routes import routes
@@ -52,7 +52,7 @@ def show_problem(problem: str) -> None:
     """Why the library cannot be used, and the next step."""
     st.title("EveryFrame")
     st.error("The library cannot be used.")
-    st.text(shown(problem))
+    st.text(printable(problem))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import streamlit as st
 from db.costs import model_costs, video_costs
 from enrich.costs import compare, reserved_this_month, spent_this_month
 from enrich.errors import EveryFrameError
+from enrich.wording import printable
 from pages.parts.costs.figures import draw_cards, draw_elsewhere, draw_headline, draw_models, draw_table, draw_videos
 from pages.parts.costs.quick_pass import draw_dialog, draw_panel
-from pages.parts.plain import shown
 from pages.parts.session import reading, settings
 
 LIBRARY = "pages/library.py"
@@ -26,7 +26,7 @@ try:
     comparison = compare(videos, current)
 except EveryFrameError as error:
     st.error("The price list cannot be read, so costs cannot be compared.")
-    st.text(shown(error))
+    st.text(printable(error))
     st.stop()
 draw_dialog(current)
 draw_headline(comparison.total)

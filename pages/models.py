@@ -3,10 +3,10 @@
 import streamlit as st
 
 from db.counts import total_counts
+from enrich.wording import markdown_text
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.models.audition import draw_comparison
 from pages.parts.models.installed import draw_choice, draw_downloads, draw_installed, draw_removal, models_in
-from pages.parts.plain import plain
 from pages.parts.session import reading, settings
 
 FRESH_SECONDS = 20.0
@@ -29,11 +29,11 @@ st.subheader("Installed", anchor=False)
 if outcome is None:
     st.info("Connecting to Ollama…")
 elif not outcome.is_good:
-    st.error(plain(outcome.error))
+    st.error(markdown_text(outcome.error))
     st.markdown(f"Ollama runs the models on this computer. Start it, or [install it]({OLLAMA}), then press Refresh.")
 else:
     if outcome.error:  # one of several servers does not respond
-        st.warning(plain(outcome.error))
+        st.warning(markdown_text(outcome.error))
     if not any(model.sees for model in models):
         st.info("No vision model is installed yet. Download one below; the smallest is 1.7 GB.")
     draw_installed(found, models)

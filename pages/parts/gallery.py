@@ -11,8 +11,7 @@ import streamlit as st
 
 from db.gallery import Card
 from enrich.library.media import existing_images, image_file
-from enrich.wording import format_timestamp
-from pages.parts.plain import plain, shown
+from enrich.wording import format_timestamp, markdown_text, printable
 from pages.parts.session import engine, settings
 from pages.parts.view import PAGE, View, image_url
 
@@ -90,13 +89,13 @@ def tile_of(card: Card, view: View) -> Tile:
     return Tile(
         frame_id=card.id,
         view=view.kept_frame(card.id),
-        heading=f"{plain(format_timestamp(card.timestamp))}{suffix}",
-        caption=plain(text, CAPTION_CHARACTERS) or "Not described yet",
+        heading=f"{markdown_text(format_timestamp(card.timestamp))}{suffix}",
+        caption=markdown_text(text, CAPTION_CHARACTERS) or "Not described yet",
         alt=text or "Frame without a description yet",
     )
 
 
 def alt_text(text: str) -> str:
     """The alternative text of an image: one line of at most `ALT_CHARACTERS`."""
-    line = " ".join(shown(text).split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= ALT_CHARACTERS else f"{line[: ALT_CHARACTERS - 1].rstrip()}…"

@@ -17,9 +17,8 @@ import streamlit as st
 from db import gallery
 from db.queries import VideoRow
 from enrich.library.media import video_file
-from enrich.wording import format_timestamp
+from enrich.wording import format_timestamp, markdown_text, printable
 from pages.parts.gallery import draw_gallery, tile_of
-from pages.parts.plain import plain, shown
 from pages.parts.session import engine, reading
 from pages.parts.view import EPSILON_SECONDS, PAGE, View, video_url
 
@@ -63,13 +62,13 @@ def draw_player(video: VideoRow, view: View, seconds: float) -> None:
         draw_nearby_frames(video, view, seconds)
         return
     support = browser_support(video.path, video.codec)
-    kind = plain(f"{PurePath(video.path).suffix or 'no extension'}, {video.codec}")
+    kind = markdown_text(f"{PurePath(video.path).suffix or 'no extension'}, {video.codec}")
     match support:
         case BrowserSupport.NONE:
             st.info(f"Browsers cannot play this type of video ({kind}). Showing the frames around this time instead.")
             draw_nearby_frames(video, view, seconds)
         case BrowserSupport.ALL | BrowserSupport.SOME if not is_in_first_epoch(video, seconds):
-            end = plain(format_timestamp(video.first_epoch_end))
+            end = markdown_text(format_timestamp(video.first_epoch_end))
             st.info(
                 f"This file holds several recordings one after the other. Browsers play only the first, up to {end}. "
                 "Showing the frames around this time instead."
@@ -80,7 +79,7 @@ def draw_player(video: VideoRow, view: View, seconds: float) -> None:
                 video_url(video.id),
                 start_time=max(0, int(seconds + video.clock_offset + EPSILON_SECONDS)),
                 autoplay=True,
-                alt=f"Video {shown(video.title)}, playing from {format_timestamp(seconds)}",
+                alt=f"Video {printable(video.title)}, playing from {format_timestamp(seconds)}",
             )
             if support is BrowserSupport.SOME:
                 st.caption(f"Some browsers cannot play this type of video ({kind}). Frames around this time:")
@@ -97,7 +96,7 @@ def is_in_first_epoch(video: VideoRow, seconds: float) -> bool:
 def show_missing_file(video: VideoRow) -> None:
     """Say where the video file was last seen, and what to do."""
     st.warning("The video file has been moved, deleted or replaced. Last known location:")
-    st.text(shown(video.path))
+    st.text(printable(video.path))
     st.caption("Reconnect its drive or restore the file. If it has moved, locate it on the Library page.")
 
 
@@ -107,8 +106,8 @@ def show_decode_error(video: VideoRow, view: View, error: Exception) -> None:
         show_missing_file(video)
     else:
         st.warning("This frame cannot be shown:")
-        st.text(shown(error))
-    st.page_link(PAGE, label=f"All frames of {plain(video.title)}", query_params=view.gallery().to_query())
+        st.text(printable(error))
+    st.page_link(PAGE, label=f"All frames of {markdown_text(video.title)}", query_params=view.gallery().to_query())
 
 
 def draw_nearby_frames(video: VideoRow, view: View, seconds: float) -> None:

@@ -14,9 +14,8 @@ from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings, is_same_model
-from enrich.wording import format_bytes, one_line
+from enrich.wording import format_bytes, markdown_text, one_line
 from pages.parts.inquiry import inquiries
-from pages.parts.plain import plain
 from pages.parts.session import live, settings
 
 COMMAND = "models"
@@ -101,9 +100,9 @@ def draw_pull(found: Settings, model: str) -> None:
         return
     failed = job.error if job is not None and job.has_failed else ""
     if error := st.session_state.get(PULL_FAILED) or failed:
-        st.error(plain(f"Download failed: {one_line(error, ERROR_CHARACTERS)}"))
+        st.error(markdown_text(f"Download failed: {one_line(error, ERROR_CHARACTERS)}"))
     st.button(
-        f"Download {plain(model)}",
+        f"Download {markdown_text(model)}",
         key="pull",
         type="primary",
         icon=":material/download:",
@@ -141,6 +140,6 @@ def _progress(model: str) -> None:
         inquiries().forget()
         st.rerun()
     share, text = pull_progress(job)
-    st.progress(share, plain(text))
+    st.progress(share, markdown_text(text))
     if job.stop_error:
-        st.error(plain(f"Cancel failed: {job.stop_error}"))
+        st.error(markdown_text(f"Cancel failed: {job.stop_error}"))

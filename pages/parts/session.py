@@ -15,7 +15,7 @@ from db.migrate import check
 from enrich.errors import EveryFrameError
 from enrich.library.library import open_engine
 from enrich.settings import Settings, current_settings
-from pages.parts.plain import plain
+from enrich.wording import markdown_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -65,7 +65,7 @@ def live(*, run_every: str | None) -> Callable[[Callable[P, None]], Callable[P, 
             try:
                 draw(*arguments, **named)
             except StorageError as error:
-                st.error(plain(str(error)))
+                st.error(markdown_text(str(error)))
 
         return st.fragment(reporting, run_every=run_every)
 
@@ -80,7 +80,7 @@ def reports_storage_errors(callback: Callable[P, None]) -> Callable[P, None]:
         try:
             callback(*arguments, **named)
         except StorageError as error:
-            st.toast(f"Not saved: {plain(str(error))}", icon=":material/error:", duration="infinite")
+            st.toast(f"Not saved: {markdown_text(str(error))}", icon=":material/error:", duration="infinite")
 
     return reporting
 

@@ -16,9 +16,8 @@ import streamlit as st
 from enrich.errors import EveryFrameError
 from enrich.settings import Settings, settings_file
 from enrich.settings_file import Preference, preferences, set_setting, unset_setting
-from enrich.wording import format_duration, one_line
+from enrich.wording import format_duration, markdown_text, one_line, printable
 from pages.parts.inquiry import follow, inquiries
-from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
 FRESH_SECONDS = 600.0  # the check reads the whole database, which takes seconds if that is large
@@ -39,7 +38,7 @@ def draw_checkup(settings: Settings) -> None:
         if outcome is None:
             st.info("Checking this computer, the library and Ollama…")
         elif not isinstance(outcome.data, list):
-            st.error(f"The check failed: {plain(one_line(outcome.error, FINDING_CHARACTERS))}")
+            st.error(f"The check failed: {markdown_text(one_line(outcome.error, FINDING_CHARACTERS))}")
         else:
             _draw_checks(outcome.data)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -53,7 +52,7 @@ def _draw_checks(checks: list[dict[str, Any]]) -> None:
     if not failed:
         st.success("All set.")
     for check in failed:
-        st.error(f"**{plain(check['what'])}**: {plain(one_line(check['finding'], FINDING_CHARACTERS))}")
+        st.error(f"**{markdown_text(check['what'])}**: {markdown_text(one_line(check['finding'], FINDING_CHARACTERS))}")
         if remedy := check["remedy"]:
             st.caption("How to fix it:")
             st.code(one_line(remedy, FINDING_CHARACTERS), language=None, wrap_lines=True)
@@ -61,8 +60,8 @@ def _draw_checks(checks: list[dict[str, Any]]) -> None:
                 st.link_button("Download Ollama", link, icon=":material/open_in_new:")
     for check in checks:
         if check["is_good"]:
-            finding = plain(one_line(check["finding"], FINDING_CHARACTERS))
-            st.markdown(f":material/check_circle: **{plain(check['what'])}** · {finding}")
+            finding = markdown_text(one_line(check["finding"], FINDING_CHARACTERS))
+            st.markdown(f":material/check_circle: **{markdown_text(check['what'])}** · {finding}")
 
 
 ONLY_ENVIRONMENT = ("home",)  # settings that only an environment variable can change
@@ -196,19 +195,19 @@ def draw_preferences() -> None:
     for group, found in grouped(preferences(settings())):
         with st.expander(group.title, expanded=group.is_open):
             _draw_group(group, found)
-    st.caption(f"Saved in {plain(settings_file())}. Changes apply after the next start of the worker.")
+    st.caption(f"Saved in {markdown_text(settings_file())}. Changes apply after the next start of the worker.")
 
 
 def _draw_group(group: SettingsGroup, found: Sequence[Preference]) -> None:
     for error in _take(_FAILED, group.title):
-        st.error(plain(error))
+        st.error(markdown_text(error))
     with st.form(f"settings-{group.title}", border=False):
         for one in found:
             _draw(one, *group.texts[one.name])
         is_fixed = all(_fixed(one) for one in found)
         st.form_submit_button("Save", on_click=_save, args=[group, tuple(found)], disabled=is_fixed)
     if names := _take(_SAVED, group.title):
-        st.success(f"Saved: {plain(', '.join(names))}.")
+        st.success(f"Saved: {markdown_text(', '.join(names))}.")
 
 
 def _draw(one: Preference, label: str, explanation: str) -> None:
@@ -225,17 +224,19 @@ def _draw(one: Preference, label: str, explanation: str) -> None:
     elif one.kind == "choice":
         st.selectbox(label, one.choices, index=one.choices.index(value), key=key, disabled=fixed)
     else:
-        st.text_input(label, key=key, value=shown(value), disabled=fixed, placeholder=_default(one), autocomplete="off")
-    st.caption(f"{plain(explanation)}{_origin(one)}")
+        st.text_input(
+            label, key=key, value=printable(value), disabled=fixed, placeholder=_default(one), autocomplete="off"
+        )
+    st.caption(f"{markdown_text(explanation)}{_origin(one)}")
 
 
 def _origin(one: Preference) -> str:
     if one.source == "environment":
-        return f" *Set by the environment variable {plain(one.variable)}.*"
+        return f" *Set by the environment variable {markdown_text(one.variable)}.*"
     if one.name in ONLY_ENVIRONMENT:
-        return f" *Set the environment variable {plain(one.variable)} to change it.*"
+        return f" *Set the environment variable {markdown_text(one.variable)} to change it.*"
     if one.source == "file" and not one.is_secret:
-        return f" Default: {plain(_default(one))}."
+        return f" Default: {markdown_text(_default(one))}."
     return ""
 
 
@@ -265,7 +266,7 @@ def _save(group: SettingsGroup, found: tuple[Preference, ...]) -> None:
 def _is_changed(one: Preference, typed: Any) -> bool:
     if one.is_secret:
         return bool(typed)
-    return _text(typed).strip() != shown(_text(one.value)).strip()
+    return _text(typed).strip() != printable(_text(one.value)).strip()
 
 
 def _fixed(one: Preference) -> bool:

@@ -12,8 +12,15 @@ import streamlit as st
 from db.costs import ModelCost
 from enrich.costs import CostComparison, CostSummary, VideoCostSummary, electricity_text, rows, summary_line
 from enrich.settings import Settings
-from enrich.wording import format_count, format_duration, format_usd, one_line, spreadsheet_text
-from pages.parts.plain import plain, shown
+from enrich.wording import (
+    format_count,
+    format_duration,
+    format_usd,
+    markdown_text,
+    one_line,
+    printable,
+    spreadsheet_text,
+)
 
 NO_VALUE = "–"
 LOCAL = "This computer"
@@ -56,7 +63,9 @@ def draw_cards(total: CostSummary, *, spent: float, reserved: float, current: Se
     with columns[3]:
         _card("This month", format_usd(spent), f"of {format_usd(current.monthly_budget_usd)} budget")
     if reserved:
-        st.caption(plain(f"Up to {format_usd(reserved)} more is reserved for requests and batches in progress."))
+        st.caption(
+            markdown_text(f"Up to {format_usd(reserved)} more is reserved for requests and batches in progress.")
+        )
     if total.electricity is not None:
         st.caption(
             f"Electricity for descriptions: {electricity_text(total.electricity)} in your currency, at "
@@ -73,14 +82,24 @@ def draw_models(models: Sequence[ModelCost]) -> None:
     for model in models:
         purpose = PASS_LABELS.get(model.pass_, f"{model.pass_} pass")
         calls = f"{format_count(model.calls, 'image')}, {model.prompt_tokens:,} tokens in, {model.output_tokens:,} out"
-        st.markdown(f"{plain(model.model)}, {plain(purpose)}: {calls}, {plain(format_usd(model.usd))}")
+        st.markdown(
+            f"{markdown_text(model.model)}, {markdown_text(purpose)}: {calls}, {markdown_text(format_usd(model.usd))}"
+        )
     removed = sum(model.removed_usd for model in models)
     if removed:
-        st.caption(plain(f"Includes {format_usd(removed)} for videos that have been removed from the library."))
+        st.caption(markdown_text(f"Includes {format_usd(removed)} for videos that have been removed from the library."))
 
 
 def _card(label: str, value: str, detail: str) -> None:
-    st.metric(label, plain(value), plain(detail), delta_color="gray", delta_arrow="off", border=True, height="stretch")
+    st.metric(
+        label,
+        markdown_text(value),
+        markdown_text(detail),
+        delta_color="gray",
+        delta_arrow="off",
+        border=True,
+        height="stretch",
+    )
 
 
 def draw_elsewhere(total: CostSummary) -> None:
@@ -110,7 +129,7 @@ def draw_videos(videos: Sequence[VideoCostSummary]) -> None:
     most = sorted(videos, key=lambda each: (-each.summary.deep.frames - each.summary.quick.frames, each.video.video_id))
     most = most[:MOST_CHART_VIDEOS]
     # The id keeps videos with the same title apart.
-    names = [f"{each.video.video_id} {shown(one_line(each.video.title, TITLE_CHARACTERS))}" for each in most]
+    names = [f"{each.video.video_id} {printable(one_line(each.video.title, TITLE_CHARACTERS))}" for each in most]
     rows = pd.DataFrame(
         [
             {"video": name, "pass": label, "frames": spent.frames, "cost": format_usd(spent.usd)}
@@ -164,7 +183,7 @@ def draw_table(comparison: CostComparison) -> None:
         columns["deep_electricity"] = st.column_config.NumberColumn("Description: electricity", format="%.3f")
     for model in comparison.total.alternatives:
         columns[f"{model.model}_usd"] = st.column_config.NumberColumn(
-            f"Description with {shown(model.title)}", format=DOLLAR_FORMAT
+            f"Description with {printable(model.title)}", format=DOLLAR_FORMAT
         )
     table = pd.DataFrame(
         [
@@ -182,8 +201,10 @@ def draw_table(comparison: CostComparison) -> None:
     st.download_button(
         "Download as CSV", to_csv(listed), CSV_FILE, "text/csv", icon=":material/download:", on_click="ignore"
     )
-    source = shown(comparison.prices_source).removeprefix("https://")
-    st.caption(plain(f"Claude prices as of {comparison.prices_as_of:%d %B %Y}, from {source}; batches cost half."))
+    source = printable(comparison.prices_source).removeprefix("https://")
+    st.caption(
+        markdown_text(f"Claude prices as of {comparison.prices_as_of:%d %B %Y}, from {source}; batches cost half.")
+    )
 
 
 def to_csv(listed: list[dict[str, Any]]) -> str:

@@ -17,8 +17,7 @@ from enrich.jobs import jobs
 from enrich.jobs.command import CommandResult, run_command
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings
-from enrich.wording import format_count, format_usd, one_line
-from pages.parts.plain import plain, shown
+from enrich.wording import format_count, format_usd, markdown_text, one_line, printable
 from pages.parts.session import live, settings
 
 KIND = "quick"
@@ -138,7 +137,7 @@ def _draw_dialog(current: Settings, videos: list[tuple[int, str]]) -> None:
     """The quote, and the buttons to accept or decline it."""
     if st.session_state.get(_CLOSED):
         st.rerun()
-    st.text(shown(_title_list([title for _, title in videos])))
+    st.text(printable(_title_list([title for _, title in videos])))
     is_claude = current.quick_describer == "claude"
     batch = is_claude and st.checkbox(
         "Send as a batch at half the price",
@@ -150,23 +149,25 @@ def _draw_dialog(current: Settings, videos: list[tuple[int, str]]) -> None:
     quote = _cached_quote(current, video_ids, *options)
     if isinstance(quote, Quote) and quote.uncertain:
         images = format_count(quote.uncertain, "image")
-        st.warning(plain(f"{images} may have been paid for without an answer arriving."))
-        if st.checkbox(plain(f"Send {images} again, for up to {format_usd(quote.uncertain_usd)}"), key=_UNANSWERED):
+        st.warning(markdown_text(f"{images} may have been paid for without an answer arriving."))
+        if st.checkbox(
+            markdown_text(f"Send {images} again, for up to {format_usd(quote.uncertain_usd)}"), key=_UNANSWERED
+        ):
             options.append("--unanswered")
             quote = _cached_quote(current, video_ids, *options)
     if isinstance(quote, str):
-        st.error(plain(quote))
+        st.error(markdown_text(quote))
         st.button("Close", on_click=_close)
         return
-    st.markdown(plain(quote.scope_text))
+    st.markdown(markdown_text(quote.scope_text))
     if quote.price_text:
-        st.markdown(f"**{plain(quote.price_text)}**")
+        st.markdown(f"**{markdown_text(quote.price_text)}**")
     if quote.scanned and quote.images:
         st.caption(f"{format_count(quote.scanned, 'key frame')} already scanned; not sent or charged again.")
     if quote.problem:
-        st.error(plain(quote.problem))
+        st.error(markdown_text(quote.problem))
     if error := st.session_state.pop(_START_ERROR, None):
-        st.error(plain(error))
+        st.error(markdown_text(error))
     with st.container(horizontal=True):
         if quote.can_start:
             label = f"Send {format_count(quote.images, 'image')}" if quote.recipient else "Start scan"
@@ -218,7 +219,7 @@ def draw_panel(current: Settings, videos: Sequence[VideoCost]) -> None:
                 list(titles),
                 default=unscanned[:1],
                 key=_VIDEOS,
-                format_func=lambda video_id: shown(one_line(titles.get(video_id, ""), TITLE_CHARACTERS)),
+                format_func=lambda video_id: printable(one_line(titles.get(video_id, ""), TITLE_CHARACTERS)),
                 placeholder="Choose videos",
             )
             st.form_submit_button("Estimate cost", on_click=_request_from_form, args=(titles,))
@@ -261,13 +262,13 @@ def _draw_live_state(job_id: str, *, was_running: bool) -> None:
     if job.is_running:
         st.progress(*_progress(job))
         if job.stop_error:
-            st.error(plain(f"Stop failed: {job.stop_error}"))
+            st.error(markdown_text(f"Stop failed: {job.stop_error}"))
     elif job.exit_code == 0:
-        st.success(plain(f"Quick scan from {started} finished.{cost}"))
+        st.success(markdown_text(f"Quick scan from {started} finished.{cost}"))
     else:
         scanned = f"{format_count(int(result.get('answered') or 0), 'image')} scanned."
-        st.error(plain(f"Quick scan from {started} did not finish. {scanned}{cost}"))
-        st.text(shown(job.error or "It was stopped."))
+        st.error(markdown_text(f"Quick scan from {started} did not finish. {scanned}{cost}"))
+        st.text(printable(job.error or "It was stopped."))
 
 
 def _progress(job: Job) -> tuple[float, str]:
@@ -278,7 +279,7 @@ def _progress(job: Job) -> tuple[float, str]:
     if line.get("step") == "sent":
         return share, "Batch sent. Results usually arrive within an hour, and within 24 hours at the latest."
     if line.get("text"):
-        return share, plain(one_line(str(line["text"]), STEP_CHARACTERS))
+        return share, markdown_text(one_line(str(line["text"]), STEP_CHARACTERS))
     return share, "Selecting key frames"
 
 

@@ -15,10 +15,9 @@ from db.gallery import CallRow, Scene
 from db.queries import FrameRow, VideoRow
 from enrich.errors import EveryFrameError
 from enrich.jobs.jobs import Job, jobs, start_job
-from enrich.wording import format_count, format_timestamp
+from enrich.wording import format_count, format_timestamp, markdown_text, printable
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.models.installed import models_in
-from pages.parts.plain import plain, shown
 from pages.parts.session import live, reports_storage_errors, settings, writing
 from pages.parts.view import parse_time
 
@@ -30,7 +29,7 @@ SCENE, RANGE = "this scene", "time range"
 def draw_editor(frame: FrameRow, suggested_tags: Sequence[str]) -> None:
     """Draw the fields for a frame's description and tags. Once saved, search and export use them."""
     text_key, tags_key = f"text-{frame.id}", f"tags-{frame.id}"
-    _sync_draft(text_key, shown(frame.description or ""))
+    _sync_draft(text_key, printable(frame.description or ""))
     _sync_draft(tags_key, list(frame.tags))
     st.text_area(
         "Your description",
@@ -46,7 +45,7 @@ def draw_editor(frame: FrameRow, suggested_tags: Sequence[str]) -> None:
         "Tags",
         options,
         key=tags_key,
-        format_func=shown,
+        format_func=printable,
         accept_new_options=True,
         persist_state="session",
         placeholder="Choose or type tags",
@@ -88,7 +87,7 @@ def draw_bulk_tagging(video: VideoRow, frame: FrameRow, scenes: Sequence[Scene])
                 format_func=lambda choice: choice.capitalize(),
             )
         if scope == SCENE and scene is not None:
-            first, last = plain(format_timestamp(scene.start)), plain(format_timestamp(scene.end))
+            first, last = markdown_text(format_timestamp(scene.start)), markdown_text(format_timestamp(scene.end))
             st.caption(f"Scene {scene.number + 1}, {first} to {last}: {format_count(scene.kept, 'frame')}")
             st.button(
                 "Tag this scene",
@@ -117,7 +116,7 @@ def _sync_draft(key: str, saved: str | list[str]) -> None:
 def _save(frame: FrameRow) -> None:
     text = str(st.session_state[f"text-{frame.id}"]).strip()
     tags = [tag for typed in st.session_state[f"tags-{frame.id}"] if (tag := _normalize_tag(typed))]
-    is_new_text = text != shown(frame.description or "").strip()
+    is_new_text = text != printable(frame.description or "").strip()
     is_new_tags = tags != list(frame.tags)
     if not (is_new_text or is_new_tags):
         st.toast("No changes to save.")
@@ -156,7 +155,7 @@ def _tag_range(video: VideoRow, start: float, end: float) -> None:
     with writing() as connection:
         count = editing.tag_range(connection, video.id, start, end, tag, now=datetime.now(UTC))
     st.session_state["bulk-tag"] = ""
-    st.toast(f"Tagged {format_count(count, 'frame')} with “{plain(tag)}”.")
+    st.toast(f"Tagged {format_count(count, 'frame')} with “{markdown_text(tag)}”.")
 
 
 def _tag_typed_range(video: VideoRow, frame: FrameRow) -> None:
@@ -240,7 +239,7 @@ def _draw_live_state(frame_id: int, *, is_live: bool) -> None:
 
 
 def _draw_state(job: Job) -> None:
-    model = plain(_option(job, "--model") or settings().model)
+    model = markdown_text(_option(job, "--model") or settings().model)
     if job.is_running:
         st.info(f"{model} is describing this frame. You can keep working.")
     elif job.exit_code == 0 and job.lines:
@@ -249,7 +248,7 @@ def _draw_state(job: Job) -> None:
         st.success(f"{model} re-described this frame{duration}.")
     else:
         st.error(f"{model} could not describe this frame:")
-        st.text(shown(job.error or "no reason was given"))
+        st.text(printable(job.error or "no reason was given"))
 
 
 def _start(video_id: int, frame_id: int) -> None:
@@ -261,7 +260,7 @@ def _start(video_id: int, frame_id: int) -> None:
     try:
         start_job(settings(), KIND, *words)
     except EveryFrameError as error:
-        st.toast(plain(error))
+        st.toast(markdown_text(error))
 
 
 def _option(job: Job, name: str) -> str | None:

@@ -8,9 +8,8 @@ import streamlit as st
 from db import gallery
 from db.gallery import Card, FrameFilter
 from db.queries import VideoRow
-from enrich.wording import format_count, format_timestamp
+from enrich.wording import format_count, format_timestamp, markdown_text, printable
 from pages.parts.frames.navigation import draw_jump_field, go_to_page_at
-from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 from pages.parts.view import EPSILON_SECONDS, View, go_to
 
@@ -100,10 +99,9 @@ def draw_pagination(video: VideoRow, view: View, page: FramePage) -> None:
         draw_jump_field(video, lambda seconds: go_to_page_at(video, view, seconds))
         if page.cards:
             times = (page.cards[0].timestamp, page.cards[-1].timestamp, video.duration)
-            first, last, length = (plain(format_timestamp(seconds)) for seconds in times)
-            st.caption(
-                f"{first} to {last} of {length} · {len(page.cards)} of {plain(format_count(page.total, 'frame'))}"
-            )
+            first, last, length = (markdown_text(format_timestamp(seconds)) for seconds in times)
+            total = markdown_text(format_count(page.total, "frame"))
+            st.caption(f"{first} to {last} of {length} · {len(page.cards)} of {total}")
     if not page.cards:
         st.info("No frames match." if view.after is None or page.total == 0 else "No more frames.")
 
@@ -118,4 +116,4 @@ def _apply_filters(view: View) -> None:
 
 
 def _tag_label(tag: str, counts: Mapping[str, int]) -> str:
-    return f"{shown(tag)} ({counts[tag]:,})" if tag in counts else shown(tag)
+    return f"{printable(tag)} ({counts[tag]:,})" if tag in counts else printable(tag)

@@ -9,10 +9,9 @@ import streamlit as st
 from db.gallery import CallRow
 from db.queries import FrameRow, VideoRow
 from enrich.library.media import image_file
-from enrich.wording import format_count, format_duration, format_timestamp, spreadsheet_text
+from enrich.wording import format_count, format_duration, format_timestamp, markdown_text, printable, spreadsheet_text
 from pages.parts.frames.navigation import SteppedFrame, StripError, strip_cache
 from pages.parts.gallery import alt_text
-from pages.parts.plain import plain, shown
 from pages.parts.player import draw_player, show_decode_error
 from pages.parts.session import engine, settings
 from pages.parts.view import LARGE_EDGE, PAGE, View, go_to, image_url, source_url
@@ -87,23 +86,23 @@ def _play_button(view: View) -> None:
 
 def draw_kept_facts(video: VideoRow, view: View, frame: FrameRow) -> None:
     """Draw the time of a kept frame, the frames it stands for, and the warnings about its description."""
-    st.subheader(plain(format_timestamp(frame.timestamp)), anchor=False)
+    st.subheader(markdown_text(format_timestamp(frame.timestamp)), anchor=False)
     st.text(_position(frame))
     st.text(_represented_frames(video, frame))
     _play_button(view)
     if frame.error:
         st.warning("This frame could not be described:")
-        st.text(shown(frame.error))
+        st.text(printable(frame.error))
     texts = warning_texts(frame.warnings)
     if texts:
         st.warning(f"{format_count(len(texts), 'warning')} about the description:")
         for text in texts:
-            st.text(shown(text))
+            st.text(printable(text))
 
 
 def draw_source_facts(view: View, source: SteppedFrame, kept: FrameRow | None) -> None:
     """Draw the time of a source frame, and the kept frame that stands for it."""
-    st.subheader(plain(format_timestamp(source.timestamp)), anchor=False)
+    st.subheader(markdown_text(format_timestamp(source.timestamp)), anchor=False)
     st.text(f"Frame {source.index} of the video")
     _play_button(view)
     if kept is None:
@@ -112,10 +111,10 @@ def draw_source_facts(view: View, source: SteppedFrame, kept: FrameRow | None) -
     st.text(_representative(kept, source.likeness))
     st.page_link(
         PAGE,
-        label=f"Frame at {plain(format_timestamp(kept.timestamp))}",
+        label=f"Frame at {markdown_text(format_timestamp(kept.timestamp))}",
         query_params=view.kept_frame(kept.id).to_query(),
     )
-    st.text(shown(kept.description or "Not described yet."))
+    st.text(printable(kept.description or "Not described yet."))
 
 
 def draw_model_texts(frame: FrameRow, calls: Sequence[CallRow]) -> None:
@@ -156,14 +155,14 @@ def _image_container() -> "st.delta_generator.DeltaGenerator":
 
 
 def _draw_model_text(text: str, tags: Sequence[str] | None, call: CallRow | None, *, rating: str = "") -> None:
-    st.text(shown(text))
+    st.text(printable(text))
     if rating:
-        st.markdown(plain(rating))
+        st.markdown(markdown_text(rating))
     if tags:
-        st.caption(plain(", ".join(tags)))
+        st.caption(markdown_text(", ".join(tags)))
     if call is not None:
         tokens = "" if call.output_tokens is None else f" · {call.output_tokens:,} tokens"
-        st.caption(plain(f"{call.model} · {call.latency_seconds:.1f} s{tokens}"))
+        st.caption(markdown_text(f"{call.model} · {call.latency_seconds:.1f} s{tokens}"))
 
 
 def _rating(frame: FrameRow) -> str:
@@ -250,4 +249,4 @@ def _draw_calls(calls: Sequence[CallRow]) -> None:
         alt="Model calls about this frame, newest first",
     )
     st.markdown("**Last reply from the model**")
-    st.code(shown(calls[0].raw_reply or "(not stored)"), language=None, wrap_lines=True)
+    st.code(printable(calls[0].raw_reply or "(not stored)"), language=None, wrap_lines=True)

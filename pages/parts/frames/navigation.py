@@ -21,10 +21,9 @@ from db.queries import FrameRow, VideoRow
 from enrich.jobs.command import CommandResult, run_command
 from enrich.library.media import strip_file
 from enrich.settings import Settings
-from enrich.wording import format_timestamp
+from enrich.wording import format_timestamp, markdown_text
 from pages.parts.frames.timeline import draw_timeline
 from pages.parts.frames.video import Outline, link_to_gallery
-from pages.parts.plain import plain
 from pages.parts.session import reading
 from pages.parts.view import EPSILON_SECONDS, View, go_to, parse_time
 
@@ -239,11 +238,11 @@ def _jump_to_typed_time(video: VideoRow, jump: Callable[[float], None]) -> None:
         return
     seconds = parse_time(typed)
     if seconds is None:
-        st.toast(f"“{plain(typed, TYPED_CHARACTERS)}” is not a valid time. Use 12:30, 1:02:03 or seconds.")
+        st.toast(f"“{markdown_text(typed, TYPED_CHARACTERS)}” is not a valid time. Use 12:30, 1:02:03 or seconds.")
         return
     st.session_state[JUMP] = ""
     if video.duration is not None and seconds > video.duration:
-        st.toast(f"The video ends at {plain(format_timestamp(video.duration))}. Showing its end.")
+        st.toast(f"The video ends at {markdown_text(format_timestamp(video.duration))}. Showing its end.")
     jump(seconds)
 
 

@@ -9,8 +9,7 @@ from db import gallery
 from db.gallery import Scene, TimelineBucket
 from db.models import ExtractionStatus
 from db.queries import VideoRow
-from enrich.wording import format_duration
-from pages.parts.plain import plain, shown
+from enrich.wording import format_duration, markdown_text, printable
 from pages.parts.session import reading, settings
 from pages.parts.view import EPSILON_SECONDS, PAGE, View, go_to
 
@@ -68,7 +67,7 @@ def draw_header(videos: Sequence[VideoRow], video: VideoRow | None) -> None:
 
 def _draw_selector(videos: Sequence[VideoRow], video: VideoRow | None) -> None:
     st.session_state[SELECTOR] = video.id if video is not None else None
-    labels = {each.id: f"{shown(each.title)} · {format_duration(each.duration)}" for each in videos}
+    labels = {each.id: f"{printable(each.title)} · {format_duration(each.duration)}" for each in videos}
     st.selectbox(
         "Video",
         list(labels),
@@ -96,7 +95,9 @@ def show_no_such_video() -> None:
 def show_no_such_frame(video: VideoRow) -> None:
     """The frame in the URL does not exist."""
     st.info("This frame does not exist. Its video may have been removed or extracted again.")
-    st.page_link(PAGE, label=f"All frames of {plain(video.title)}", query_params=View(video=video.id).to_query())
+    st.page_link(
+        PAGE, label=f"All frames of {markdown_text(video.title)}", query_params=View(video=video.id).to_query()
+    )
 
 
 def show_no_frames(video: VideoRow) -> None:
@@ -104,7 +105,7 @@ def show_no_frames(video: VideoRow) -> None:
     if video.error:
         is_failed = video.extraction_status is ExtractionStatus.FAILED
         st.warning("This video could not be extracted:" if is_failed else "This video is waiting to be extracted:")
-        st.text(shown(video.error))
+        st.text(printable(video.error))
         st.page_link(LIBRARY, label="Show in library", query_params={"video": str(video.id)})
     else:
         st.info("No frames have been extracted from this video yet. The first ones appear about a minute after Start.")

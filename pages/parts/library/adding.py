@@ -12,12 +12,11 @@ import streamlit as st
 from enrich.errors import EveryFrameError
 from enrich.jobs.jobs import Job, delete_job, jobs, start_job, stop_job_in_background
 from enrich.settings import Settings
-from enrich.wording import format_bytes, format_count, format_duration
+from enrich.wording import format_bytes, format_count, format_duration, markdown_text, printable
 from pages.parts.library import browser
 from pages.parts.library.browser import browse
 from pages.parts.library.sampling import choose_sampling
 from pages.parts.library.upload import draw_upload
-from pages.parts.plain import plain, shown
 from pages.parts.session import live, settings
 from pages.parts.web import uploads
 
@@ -58,10 +57,10 @@ def _progress(job_id: str) -> None:
     done = _done(job)
     total = int(job.lines[0].get("total") or 0) if job.lines else 0
     share = min(1.0, len(done) / total) if total else 0.0
-    name = f": {plain(Path(str(done[-1].get('path'))).name, 60)}" if done else ""
+    name = f": {markdown_text(Path(str(done[-1].get('path'))).name, 60)}" if done else ""
     st.progress(share, f"Adding videos: {len(done):,} of {total:,} files{name}")
     if job.stop_error:
-        st.error(plain(f"Stop failed: {job.stop_error}"))
+        st.error(markdown_text(f"Stop failed: {job.stop_error}"))
 
 
 def _draw_result(job: Job) -> None:
@@ -73,19 +72,19 @@ def _draw_result(job: Job) -> None:
     if parts:
         st.success(", ".join(parts) + ".")
     if notes := [f"{line.get('title')}: {line['note']}" for line in done if line.get("note")]:
-        st.text(shown("\n".join(notes[:MAX_PROBLEMS])))
+        st.text(printable("\n".join(notes[:MAX_PROBLEMS])))
         if len(notes) > MAX_PROBLEMS:
             st.caption(f"and {len(notes) - MAX_PROBLEMS:,} more")
     failed = [line for line in done if line.get("outcome") == "failed"]
     if failed:
         st.warning(f"{format_count(len(failed), 'video')} could not be added:")
-        st.text(shown("\n".join(str(line.get("error")) for line in failed[:MAX_PROBLEMS])))
+        st.text(printable("\n".join(str(line.get("error")) for line in failed[:MAX_PROBLEMS])))
         if len(failed) > MAX_PROBLEMS:
             st.caption(f"and {len(failed) - MAX_PROBLEMS:,} more")
     if not parts and not failed:
         st.error("No videos were added:" if job.error else "No videos found.")
         if job.error:
-            st.text(shown(job.error))
+            st.text(printable(job.error))
     elif job.exit_code is None:
         st.warning("Adding was stopped before it finished. Add the same folder again to continue.")
     elif counts["added"]:
@@ -169,7 +168,7 @@ def _draw_path_form() -> None:
         st.text_input("Path to a video or folder", key="path", placeholder="/media/camera/DCIM")
         st.form_submit_button("Select", on_click=_select_path)
     if problem := st.session_state.get("path-problem"):
-        st.error(plain(problem))
+        st.error(markdown_text(problem))
 
 
 def _select_path() -> None:
@@ -196,14 +195,14 @@ def _draw_uploads(now: Settings, registered: frozenset[str]) -> None:
     st.subheader("Uploaded, not added yet")
     for upload in waiting:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"{plain(upload.title, 80)} · {format_bytes(upload.size_bytes)}", width="content")
+            st.markdown(f"{markdown_text(upload.title, 80)} · {format_bytes(upload.size_bytes)}", width="content")
             st.button(
                 "Select",
                 key=f"inbox-{upload.path}",
                 on_click=browser.select,
                 args=(upload.path,),
                 kwargs={"title": upload.title},
-                help=f"Select {plain(upload.title, 80)}",
+                help=f"Select {markdown_text(upload.title, 80)}",
             )
             st.button(
                 "Delete",
@@ -211,7 +210,7 @@ def _draw_uploads(now: Settings, registered: frozenset[str]) -> None:
                 on_click=uploads.discard,
                 args=(now, upload.path, registered),
                 type="tertiary",
-                help=f"Delete the uploaded copy of {plain(upload.title, 80)}",
+                help=f"Delete the uploaded copy of {markdown_text(upload.title, 80)}",
             )
 
 
@@ -219,14 +218,14 @@ def _draw_selected(entry: browser.SelectedPath) -> None:
     about = "folder and subfolders" if entry.is_folder else format_bytes(entry.size_bytes or 0)
     name = entry.title or entry.path
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{plain(name)} · {about}", width="content")
+        st.markdown(f"{markdown_text(name)} · {about}", width="content")
         st.button(
             "Remove from selection",
             key=f"deselect-{entry.path}",
             on_click=browser.deselect,
             args=(entry.path,),
             type="tertiary",
-            help=f"Remove {plain(name, 80)} from the selection",
+            help=f"Remove {markdown_text(name, 80)} from the selection",
         )
 
 
@@ -259,7 +258,7 @@ def _draw_figures(now: Settings, job: Job) -> None:
         kept, source = int(data.get("kept_frames") or 0), int(data.get("source_frames") or 0)
         rough = "" if data.get("is_learnt") else " (rough estimate)"
         seconds, disk = data.get("seconds"), float(data.get("disk_bytes") or 0)
-        model = plain(data.get("model") or now.model, 60)
+        model = markdown_text(data.get("model") or now.model, 60)
         columns = st.columns(4)
         columns[0].metric("Videos", f"{count:,}")
         columns[1].metric(
@@ -285,7 +284,7 @@ def _draw_problems(error: str) -> None:
     if not lines:
         return
     st.warning(f"{format_count(len(lines), 'file')} cannot be added:")
-    st.text(shown("\n".join(lines[:MAX_PROBLEMS])))
+    st.text(printable("\n".join(lines[:MAX_PROBLEMS])))
     if len(lines) > MAX_PROBLEMS:
         st.caption(f"and {len(lines) - MAX_PROBLEMS:,} more")
 
@@ -303,7 +302,7 @@ def _start(kind: str, words: tuple[str, ...]) -> None:
     try:
         start_job(settings(), kind, *words)
     except EveryFrameError as error:
-        st.toast(plain(error))
+        st.toast(markdown_text(error))
         return
     if kind == ADD:
         for job in jobs(settings(), ADD):  # earlier results have been seen

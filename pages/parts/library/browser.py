@@ -14,9 +14,8 @@ from urllib.parse import unquote, urlsplit
 import psutil
 import streamlit as st
 
-from enrich.wording import format_bytes, format_count
+from enrich.wording import format_bytes, format_count, markdown_text, printable
 from pages.parts.library.folders import FileOrder, Folder, FolderPage, VideoFile, first_folder, list_folder
-from pages.parts.plain import plain, shown
 
 USUAL = ("Videos", "Movies", "Films", "Pictures", "Desktop", "Downloads", "Documents")
 DRIVE_FOLDERS = ("/media", "/run/media", "/mnt", "/Volumes")  # where Linux and macOS show drives and shares
@@ -159,7 +158,7 @@ def browse(
             disabled=parent == folder,
             help="Parent folder",
         )
-        st.text(shown(folder))
+        st.text(printable(folder))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         words = st.text_input("Search this folder", key=f"{key}-words", on_change=_set_page, args=(key, 0))
         order = st.selectbox(
@@ -195,19 +194,19 @@ def _start_folders(key: str) -> None:
     with st.container(horizontal=True, gap="small"):
         for place in found:
             st.button(
-                plain(place.name, 24),
+                markdown_text(place.name, 24),
                 key=f"{key}-place-{place.path}",
                 on_click=_open,
                 args=(key, place.path),
                 type="tertiary",
-                help=plain(place.path),
+                help=markdown_text(place.path),
             )
 
 
 def _folder(key: str, folder: Folder) -> None:
     about = f" · {folder.about}" if folder.about else ""
     st.button(
-        f"{plain(folder.name, NAME_CHARACTERS)}{about}",
+        f"{markdown_text(folder.name, NAME_CHARACTERS)}{about}",
         icon=":material/folder:",
         key=f"{key}-open-{folder.path}",
         type="tertiary",
@@ -218,7 +217,7 @@ def _folder(key: str, folder: Folder) -> None:
 
 
 def _video(key: str, video: VideoFile, on_video: Callable[[str], None], marked: Collection[str] | None) -> None:
-    label = f"{plain(video.name, NAME_CHARACTERS)} · {_details(video)}"
+    label = f"{markdown_text(video.name, NAME_CHARACTERS)} · {_details(video)}"
     if marked is None:
         st.button(
             label,

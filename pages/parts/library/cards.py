@@ -11,10 +11,9 @@ from db.files import caseless
 from db.models import EnrichmentStatus, ExtractionStatus
 from db.queries import VideoRow
 from enrich.library.completion import covered_share, damage_of, is_damaged
-from enrich.wording import format_count, format_duration
+from enrich.wording import format_count, format_duration, markdown_text
 from pages.parts.library.folders import natural
 from pages.parts.library.sampling import sampling_label
-from pages.parts.plain import plain
 from pages.parts.session import live, reading
 from pages.parts.view import image_url
 
@@ -177,7 +176,7 @@ def _page(words: str, group: VideoFilter, order: CardOrder) -> None:
 
 
 def _card(row: VideoRow, poster: int | None) -> None:
-    title = plain(row.title, TITLE_CHARACTERS)
+    title = markdown_text(row.title, TITLE_CHARACTERS)
     with st.container(key=f"card-{row.id}", border=True):
         if poster is None:
             st.html(NO_POSTER)
@@ -187,9 +186,9 @@ def _card(row: VideoRow, poster: int | None) -> None:
         st.progress(covered_share(row), progress(row))
         lines = [figures(row), sampling_label(row.sampling)]
         if row.context:
-            lines.append(f"“{plain(row.context, LINE_CHARACTERS)}”")
+            lines.append(f"“{markdown_text(row.context, LINE_CHARACTERS)}”")
         if found := problems(row):
-            lines.append(f":material/warning: {plain('; '.join(found), LINE_CHARACTERS)}")
+            lines.append(f":material/warning: {markdown_text('; '.join(found), LINE_CHARACTERS)}")
         st.caption("  \n".join(lines))
 
 

@@ -14,14 +14,13 @@ from db.reservations import open_usd_of_video
 from enrich.jobs.command import run_command
 from enrich.library.completion import covered_share
 from enrich.settings import Settings
-from enrich.wording import format_bytes, format_count, format_timestamp, format_usd, printable
+from enrich.wording import format_bytes, format_count, format_timestamp, format_usd, markdown_text, printable
 from pages.parts.costs import quick_pass
 from pages.parts.costs.quick_pass import draw_last_scan
 from pages.parts.library.browser import browse
 from pages.parts.library.cards import figures, has_failed, problems, progress
 from pages.parts.library.folders import nearest_folder
 from pages.parts.library.sampling import sampling_label
-from pages.parts.plain import plain, shown
 from pages.parts.session import live, reading, reports_storage_errors, settings, writing
 from pages.parts.view import LARGE_EDGE, image_url
 from pages.parts.web import uploads
@@ -56,7 +55,7 @@ def _removal_dialog(row: VideoRow) -> None:
     if st.session_state.get(IS_ANSWERED):
         st.rerun()
     now = settings()
-    st.text(shown(row.title))
+    st.text(printable(row.title))
     st.markdown(
         f"This deletes {format_count(row.kept, 'frame')} ({format_bytes(image_bytes(now, row.id))}) and "
         f"{format_count(row.described, 'description')}, including your corrections."
@@ -67,18 +66,18 @@ def _removal_dialog(row: VideoRow) -> None:
         owed_usd = open_usd_of_video(connection, row.id)
     if owed_usd:
         st.warning(
-            plain(
+            markdown_text(
                 f"Requests to Claude for up to {format_usd(owed_usd)} are in progress. Batches are cancelled. What "
                 "Claude has processed by then is charged and stays in your costs."
             )
         )
     is_copy = uploads.is_upload(now, row.path)
     st.markdown("Your video file is kept." if not is_copy else "The video file is an uploaded copy.")
-    st.text(shown(row.path))
+    st.text(printable(row.path))
     if is_copy and _bytes(row.path):
         st.checkbox(f"Also delete the uploaded copy ({format_bytes(_bytes(row.path))})", key="remove-copy")
     if problem := st.session_state.pop(REMOVE_FAILED, None):
-        st.error(plain(problem))
+        st.error(markdown_text(problem))
     with st.container(horizontal=True):
         st.button("Remove video", type="primary", on_click=_remove, args=(row,))
         st.button("Cancel", on_click=_close)
@@ -87,7 +86,7 @@ def _removal_dialog(row: VideoRow) -> None:
 def draw_removed() -> None:
     """The message about a removed video, shown once."""
     if message := st.session_state.pop(REMOVED, None):
-        st.success(plain(message))
+        st.success(markdown_text(message))
 
 
 def image_bytes(now: Settings, video_id: int) -> int:
@@ -138,7 +137,7 @@ def draw_video(video_id: int, *, is_live: bool) -> None:
             return
         poster = gallery.poster(connection, [video_id]).get(video_id)
         failures = queries.failures(connection, [video_id]) if row.failed or has_failed(row) else []
-    st.title(plain(row.title) or "Untitled")
+    st.title(markdown_text(row.title) or "Untitled")
     relinks = st.query_params.get("do") == "relink"
     if not relinks:
         _draw_notice()
@@ -161,7 +160,7 @@ def draw_video(video_id: int, *, is_live: bool) -> None:
     with right:
         live(run_every=REFRESH if is_live else None)(_progress)(video_id)
         for reason, count in failures:
-            st.text(shown(f"{format_count(count, 'frame')}: {reason}"))
+            st.text(printable(f"{format_count(count, 'frame')}: {reason}"))
         is_there = _present_path(row) is not None
         if not is_there:
             st.error("The video file was not found. Connect its drive, or locate the file.")
@@ -185,7 +184,7 @@ def _progress(video_id: int) -> None:
     st.caption(
         f"{figures(row)} · {row.described:,} described, representing {format_count(row.covered, 'source frame')}"
     )
-    st.text(shown("\n".join(problems(row))))
+    st.text(printable("\n".join(problems(row))))
 
 
 def _actions(row: VideoRow, *, is_there: bool) -> None:
@@ -258,7 +257,7 @@ def _facts(row: VideoRow) -> None:
         facts["Recording"] = f"chapter {row.chapter} of {Path(row.recording).name}"
     with st.expander("File details"):
         for name, value in facts.items():
-            st.text(shown(f"{name}: {value}"))
+            st.text(printable(f"{name}: {value}"))
 
 
 def _present_path(row: VideoRow) -> str | None:
@@ -279,7 +278,7 @@ def _draw_notice() -> None:
     notice = st.session_state.pop(NOTICE, None)
     if notice is not None:
         is_good, text = notice
-        (st.success if is_good else st.error)(plain(text))
+        (st.success if is_good else st.error)(markdown_text(text))
 
 
 def _notify(text: str, *, is_good: bool = True) -> None:

@@ -14,11 +14,10 @@ from enrich.errors import EveryFrameError
 from enrich.jobs import jobs
 from enrich.jobs.jobs import Job
 from enrich.settings import Settings, is_same_model
-from enrich.wording import format_count, format_duration, format_timestamp, one_line
+from enrich.wording import format_count, format_duration, format_timestamp, markdown_text, one_line, printable
 from pages.parts.gallery import frame_image
 from pages.parts.inquiry import inquiries
 from pages.parts.models.installed import Model, choose, fixed_by, number
-from pages.parts.plain import plain, shown
 from pages.parts.session import live, settings
 
 KIND = "audition"
@@ -74,13 +73,13 @@ def draw_comparison(found: Settings, models: Sequence[Model], *, has_frames: boo
                 default=_first(names, found.model),
                 max_selections=MAX_MODELS,
                 key=_MODELS,
-                format_func=shown,
+                format_func=printable,
                 placeholder=f"Choose up to {MAX_MODELS}",
             )
             st.form_submit_button("Compare", disabled=is_running, on_click=_begin)
     with st.container():
         if failed := st.session_state.pop(_FAILED, None):
-            st.error(plain(failed))
+            st.error(markdown_text(failed))
         if job is not None and is_running:
             st.button("Stop comparing", on_click=jobs.stop_job_in_background, args=[found, job.id])
             live(run_every=REFRESH)(_live)(job.id)
@@ -92,7 +91,7 @@ def draw_comparison(found: Settings, models: Sequence[Model], *, has_frames: boo
 def _draw_result(found: Settings, job: Job) -> None:
     result = audition_progress(job)
     if job.error and not any(verdict.get("error") for verdict in result.verdicts.values()):
-        st.warning(f"The comparison did not finish: {plain(one_line(job.error, ERROR_CHARACTERS))}")
+        st.warning(f"The comparison did not finish: {markdown_text(one_line(job.error, ERROR_CHARACTERS))}")
     if not result.takes and not result.verdicts:
         return
     st.caption(f"Comparison of {job.started_at.astimezone():%d %B, %H:%M}")
@@ -103,7 +102,7 @@ def _draw_result(found: Settings, job: Job) -> None:
 
 
 def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) -> None:
-    st.markdown(f"**{plain(name, NAME_CHARACTERS)}**")
+    st.markdown(f"**{markdown_text(name, NAME_CHARACTERS)}**")
     if verdict is None or verdict["seconds_per_frame"] is None:
         st.markdown("Not timed")
     else:
@@ -111,7 +110,7 @@ def _draw_verdict(found: Settings, name: str, verdict: dict[str, Any] | None) ->
         whole = format_duration(verdict["days_for_library"] * DAY_SECONDS)
         st.markdown(f"{whole} for this library ({format_count(verdict['library_frames'], 'frame')})")
     if verdict is not None and verdict.get("error"):
-        st.caption(plain(one_line(verdict["error"], ERROR_CHARACTERS)))
+        st.caption(markdown_text(one_line(verdict["error"], ERROR_CHARACTERS)))
     is_chosen = is_same_model(name, found.model)
     st.button(
         "In use" if is_chosen else "Use this model",
@@ -137,14 +136,14 @@ def _draw_takes(result: AuditionProgress) -> None:
 
 def _draw_take(name: str, take: dict[str, Any] | None) -> None:
     if take is None:
-        st.caption(f"{plain(name, NAME_CHARACTERS)} · …")
+        st.caption(f"{markdown_text(name, NAME_CHARACTERS)} · …")
         return
     seconds = "" if take["seconds"] is None else f" · {number(take['seconds'])} s"
     flagged = " · *flagged*" if take["warnings"] else ""
-    st.caption(f"{plain(name, NAME_CHARACTERS)}{seconds}{flagged}")
-    st.text(shown(one_line(take["text"] or f"No description: {take['error']}", TEXT_CHARACTERS)))
+    st.caption(f"{markdown_text(name, NAME_CHARACTERS)}{seconds}{flagged}")
+    st.text(printable(one_line(take["text"] or f"No description: {take['error']}", TEXT_CHARACTERS)))
     if take["tags"]:
-        st.caption(plain(", ".join(map(str, take["tags"])), TAGS_CHARACTERS))
+        st.caption(markdown_text(", ".join(map(str, take["tags"])), TAGS_CHARACTERS))
 
 
 def _live(job_id: str) -> None:
@@ -156,7 +155,7 @@ def _live(job_id: str) -> None:
     done, total = sum(map(len, result.takes.values())), FRAMES * len(result.models)
     st.progress(min(1.0, done / total), f"{done} of {total} descriptions")
     if job.stop_error:
-        st.error(plain(f"Stop failed: {job.stop_error}"))
+        st.error(markdown_text(f"Stop failed: {job.stop_error}"))
     _draw_takes(result)
 
 

@@ -16,9 +16,8 @@ from enrich.jobs.command import run_command
 from enrich.jobs.jobs import Job
 from enrich.settings import SUGGESTED_GB, Settings, is_same_model, source_variable
 from enrich.settings_file import set_setting
-from enrich.wording import format_bytes, one_line
+from enrich.wording import format_bytes, markdown_text, one_line
 from pages.parts.inquiry import inquiries
-from pages.parts.plain import plain
 from pages.parts.readiness import ERROR_CHARACTERS, KIND, PULL_FAILED, REFRESH, pull, pull_progress
 from pages.parts.session import live, settings
 
@@ -47,10 +46,12 @@ def draw_installed(settings: Settings, models: Sequence[Model]) -> None:
     """One row per vision model; text-only ones are only listed."""
     fixed = fixed_by()
     if fixed is not None:
-        st.info(f"The model is set to {plain(settings.model)} by the environment variable {plain(fixed)}.")
+        st.info(
+            f"The model is set to {markdown_text(settings.model)} by the environment variable {markdown_text(fixed)}."
+        )
     for model in (model for model in models if model.sees):
         _row(settings, model, is_fixed=fixed is not None)
-    if text_only := [plain(model.name, NAME_CHARACTERS) for model in models if not model.sees]:
+    if text_only := [markdown_text(model.name, NAME_CHARACTERS) for model in models if not model.sees]:
         st.caption(f"Also installed, but text-only: {', '.join(text_only)}")
 
 
@@ -60,10 +61,10 @@ def _row(settings: Settings, model: Model, *, is_fixed: bool) -> None:
     with st.container(border=True, key=f"model-{model.name}"):
         details, buttons = st.columns([3, 1], vertical_alignment="center")
         with details:
-            st.markdown(f"**{plain(model.name, NAME_CHARACTERS)}**{' · selected' if is_chosen else ''}")
-            st.caption(" · ".join(plain(part) for part in (model_size(model), memory(model), speed(model))))
+            st.markdown(f"**{markdown_text(model.name, NAME_CHARACTERS)}**{' · selected' if is_chosen else ''}")
+            st.caption(" · ".join(markdown_text(part) for part in (model_size(model), memory(model), speed(model))))
             if len(settings.ollama_hosts) > 1:
-                st.caption(f"On {plain(', '.join(model.hosts))}")
+                st.caption(f"On {markdown_text(', '.join(model.hosts))}")
             if model.is_cloud:
                 refused = " Your settings do not allow that." if is_refused else ""
                 st.warning(f"Runs in the cloud: your images would leave this computer.{refused}")
@@ -93,10 +94,10 @@ def choose(name: str) -> None:
 def draw_choice() -> None:
     """The result of the last choice, shown once."""
     if failed := st.session_state.pop(_CHOICE_FAILED, None):
-        st.error(f"The model was not changed: {plain(failed)}")
+        st.error(f"The model was not changed: {markdown_text(failed)}")
     if name := st.session_state.pop(_CHOSEN, None):
         st.success(
-            f"{plain(name)} is used from the next start of the worker. "
+            f"{markdown_text(name)} is used from the next start of the worker. "
             "If the worker is running, stop and start it on the Overview page."
         )
 
@@ -115,7 +116,7 @@ def ask_to_remove(model: Model) -> None:
 def draw_removal() -> None:
     """The dialog while it is open, and once, what was removed."""
     if name := st.session_state.pop(_REMOVED, None):
-        st.success(f"Removed: {plain(name)}.")
+        st.success(f"Removed: {markdown_text(name)}.")
     model = st.session_state.get(_TO_REMOVE)
     if isinstance(model, Model):
         st.dialog("Remove this model?", on_dismiss=_close)(_draw)(model)
@@ -124,13 +125,13 @@ def draw_removal() -> None:
 def _draw(model: Model) -> None:
     if _TO_REMOVE not in st.session_state:
         st.rerun()
-    hosts = plain(" and ".join(model.hosts))
-    st.markdown(f"**{plain(model.name)}** will be deleted from {hosts} ({format_bytes(model.size_bytes)}).")
+    hosts = markdown_text(" and ".join(model.hosts))
+    st.markdown(f"**{markdown_text(model.name)}** will be deleted from {hosts} ({format_bytes(model.size_bytes)}).")
     if is_same_model(model.name, settings().model):
         st.warning("This model is selected: without it, no more frames are described.")
     st.markdown("Existing descriptions are kept. You can download the model again later.")
     if failed := st.session_state.get(_REMOVAL_FAILED):
-        st.error(f"The model was not removed: {plain(failed)}")
+        st.error(f"The model was not removed: {markdown_text(failed)}")
     with st.container(horizontal=True):
         st.button("Remove model", type="primary", on_click=_remove, args=[model])
         st.button("Cancel", on_click=_close)
@@ -211,7 +212,7 @@ def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
         live(run_every=REFRESH)(_progress)(tuple(job.id for job in running))
         for job in running:
             st.button(
-                f"Cancel {plain(_name(job), NAME_CHARACTERS)}",
+                f"Cancel {markdown_text(_name(job), NAME_CHARACTERS)}",
                 key=f"cancel-{job.id}",
                 type="tertiary",
                 on_click=jobs.stop_job_in_background,
@@ -226,7 +227,7 @@ def draw_downloads(found: Settings, models: Sequence[Model]) -> None:
         st.caption("Vision models. Larger ones describe better but slower. Pick one smaller than your GPU memory.")
         with st.container(horizontal=True, key="suggested"):
             for name, size_gb in offered:
-                label = f"{plain(name)} · {format_bytes(size_gb * 1e9)}"
+                label = f"{markdown_text(name)} · {format_bytes(size_gb * 1e9)}"
                 st.button(label, key=f"get-{name}", icon=":material/download:", on_click=pull, args=[name])
     with st.form("get", border=False):
         st.text_input("Other model (Ollama name)", key=_NAME, placeholder="llava:13b", max_chars=200)
@@ -243,11 +244,11 @@ def _pull_named() -> None:
 def _draw_failure(found: Iterable[Job], models: Sequence[Model]) -> None:
     """The error of the last download, unless the model has been installed since."""
     if error := st.session_state.get(PULL_FAILED):
-        st.error(plain(one_line(error, ERROR_CHARACTERS)))
+        st.error(markdown_text(one_line(error, ERROR_CHARACTERS)))
     last = next(iter(found), None)
     if last is not None and last.has_failed and not any(is_same_model(model.name, _name(last)) for model in models):
-        name = plain(_name(last), NAME_CHARACTERS)
-        st.error(f"Download of {name} failed: {plain(one_line(last.error, ERROR_CHARACTERS))}")
+        name = markdown_text(_name(last), NAME_CHARACTERS)
+        st.error(f"Download of {name} failed: {markdown_text(one_line(last.error, ERROR_CHARACTERS))}")
 
 
 def _progress(shown: tuple[str, ...]) -> None:
@@ -258,9 +259,9 @@ def _progress(shown: tuple[str, ...]) -> None:
     for job_id in shown:
         job = by_id[job_id]
         share, text = pull_progress(job)
-        st.progress(share, f"{plain(_name(job), NAME_CHARACTERS)}: {plain(text)}")
+        st.progress(share, f"{markdown_text(_name(job), NAME_CHARACTERS)}: {markdown_text(text)}")
         if job.stop_error:
-            st.error(plain(f"Cancel failed: {job.stop_error}"))
+            st.error(markdown_text(f"Cancel failed: {job.stop_error}"))
 
 
 def _name(job: Job) -> str:

@@ -11,11 +11,10 @@ import streamlit as st
 
 from enrich.clock import format_deadline, next_occurrence
 from enrich.errors import EveryFrameError
-from enrich.wording import one_line
+from enrich.wording import markdown_text, one_line, printable
 from pages.parts.inquiry import follow, inquiries
 from pages.parts.overview.requests import RequestJob, WorkerRequest, dismiss_request, send_request
 from pages.parts.overview.status import refresh_overview
-from pages.parts.plain import plain, shown
 from pages.parts.session import settings
 
 SEND_FAILED = "worker request failed"  # why this tab's last click could not start a process
@@ -67,10 +66,10 @@ def draw_controls(controls: tuple[WorkerControl, ...], failed: RequestJob | None
                 width="stretch",
             )
     if error := st.session_state.get(SEND_FAILED):
-        st.error(plain(as_sentence(error)))
+        st.error(markdown_text(as_sentence(error)))
     if failed is not None:
         with st.container(horizontal=True, vertical_alignment="center", key="request-failed"):
-            st.error(f"{LABELS[failed.request]} failed. {plain(as_sentence(failed.error))}")
+            st.error(f"{LABELS[failed.request]} failed. {markdown_text(as_sentence(failed.error))}")
             st.button("Dismiss", key=f"dismiss-{failed.id}", type="tertiary", on_click=_dismiss, args=[failed.id])
 
 
@@ -148,4 +147,4 @@ def _draw_forecast(chosen: time) -> None:
     text = str(data.get("text") or data.get("reason") or outcome.error)
     sentence = one_line(text[:1].upper() + text[1:], FORECAST_CHARACTERS)
     calculated_at = datetime.now().astimezone() - timedelta(seconds=answer.age_seconds)
-    st.text(f"{shown(sentence)} (calculated at {calculated_at:%H:%M})")
+    st.text(f"{printable(sentence)} (calculated at {calculated_at:%H:%M})")

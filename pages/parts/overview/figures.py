@@ -17,9 +17,8 @@ from db.runs import RunRow
 from enrich.control.status import HostStatus, Status
 from enrich.control.status_wording import covered_text, frames_text, time_left_text
 from enrich.settings import Settings
-from enrich.wording import format_bytes, format_count, format_timestamp, one_line
+from enrich.wording import format_bytes, format_count, format_timestamp, markdown_text, one_line, printable
 from pages.parts.overview.status import OverviewStatus
-from pages.parts.plain import plain, shown
 from pages.parts.session import reading
 from pages.parts.view import image_url
 
@@ -111,7 +110,7 @@ def _enrichment(now: OverviewStatus) -> None:
     damaged = f", {len(found.damaged):,} damaged" if found.damaged else ""
     current = "nothing"
     if now.current is not None:
-        current = f"{plain(now.current.name, NAME_CHARACTERS)} ({now.current.percent} % complete)"
+        current = f"{markdown_text(now.current.name, NAME_CHARACTERS)} ({now.current.percent} % complete)"
     with st.container(border=True, height=ENRICHMENT_HEIGHT_PIXELS, gap="xxsmall"):
         st.markdown(f"**{ENRICHMENT}**")
         st.markdown(f"Videos enriched: **{found.videos_enriched:,}/{found.videos:,}**{damaged}")
@@ -122,7 +121,7 @@ def _enrichment(now: OverviewStatus) -> None:
 
 def draw_hosts(found: Status, settings: Settings) -> None:
     """The model and its hosts: the running worker's, else those of the settings. One line per host."""
-    st.text("\n".join(shown(line) for line in host_lines(found, settings)))
+    st.text("\n".join(printable(line) for line in host_lines(found, settings)))
 
 
 def host_lines(found: Status, settings: Settings) -> list[str]:
@@ -206,11 +205,11 @@ def draw_latest() -> None:
 
 
 def _draw(card: LatestCard) -> None:
-    text = shown(one_line(card.text, TEXT_CHARACTERS))
+    text = printable(one_line(card.text, TEXT_CHARACTERS))
     st.image(image_url(card.id), width="stretch", alt=text or "Frame without a description")
     st.page_link(
         "pages/frames.py",
-        label=f"{plain(card.title, TITLE_CHARACTERS)} · {format_timestamp(card.timestamp).split('.')[0]}",
+        label=f"{markdown_text(card.title, TITLE_CHARACTERS)} · {format_timestamp(card.timestamp).split('.')[0]}",
         query_params={"video": str(card.video_id), "frame": str(card.id)},
     )
     st.text(text)

@@ -9,9 +9,8 @@ from enrich.control.status import Status
 from enrich.control.status_wording import DAMAGED_STEP
 from enrich.network import LOOPBACK_NAMES
 from enrich.settings import Settings
-from enrich.wording import format_count, one_line
+from enrich.wording import format_count, markdown_text, one_line, printable
 from pages.parts.overview.status import refresh_overview
-from pages.parts.plain import plain, shown
 from pages.parts.readiness import MissingRequirement, draw_pull, last_pull
 from pages.parts.session import reports_storage_errors, writing
 
@@ -42,7 +41,7 @@ def model_text(settings: Settings, *, is_ready: bool) -> str:
     """Where frames will be described, and with what, as far as was checked."""
     if settings.describer == "baseline":
         return "The baseline measures your frames on this computer. It describes nothing: choose a model for that."
-    model, hosts = plain(settings.model), plain(", ".join(settings.ollama_hosts))
+    model, hosts = markdown_text(settings.model), markdown_text(", ".join(settings.ollama_hosts))
     if not is_ready:
         return f"Checking {model} on {hosts}…"
     if all(urlsplit(host).hostname in LOOPBACK_NAMES for host in settings.ollama_hosts):
@@ -53,7 +52,7 @@ def model_text(settings: Settings, *, is_ready: bool) -> str:
 def draw_missing(settings: Settings, missing: MissingRequirement) -> None:
     """What is missing, and the button or link that fixes it."""
     with st.container(border=True, key="missing-requirement"):
-        st.warning(plain(one_line(missing.sentence, SENTENCE_CHARACTERS)))
+        st.warning(markdown_text(one_line(missing.sentence, SENTENCE_CHARACTERS)))
         pulled = last_pull(settings, settings.model)
         if missing.model is not None or (pulled is not None and pulled.is_running):
             draw_pull(settings, settings.model)
@@ -69,18 +68,18 @@ def draw_failures(found: Status) -> None:
     if found.damaged:
         st.subheader("Damaged videos", anchor=False)
         for title, how in found.damaged[:MAX_ROWS]:
-            st.text(f"{shown(title)}: {how}")
+            st.text(f"{printable(title)}: {how}")
         st.caption(DAMAGED_STEP)
     if found.failures:
         st.subheader("Failed", anchor=False)
         for number, (reason, count) in enumerate(found.failures[:MAX_ROWS]):
-            _failure(f"{count:,} × {shown(one_line(reason, REASON_CHARACTERS))}", reason, f"retry-{number}")
+            _failure(f"{count:,} × {printable(one_line(reason, REASON_CHARACTERS))}", reason, f"retry-{number}")
         if len(found.failures) > 1:
             st.button("Retry all failed", key="retry-all", on_click=retry, icon=":material/refresh:")
     if found.waiting:
         st.subheader("Waiting videos", anchor=False)
         for title, reason in found.waiting[:MAX_ROWS]:
-            st.text(f"{shown(title)}: {shown(one_line(reason, REASON_CHARACTERS))}")
+            st.text(f"{printable(title)}: {printable(one_line(reason, REASON_CHARACTERS))}")
         st.page_link("pages/library.py", label="Open Library", icon=":material/arrow_forward:")
 
 

@@ -16,11 +16,10 @@ from db.runs import RunRow
 from enrich.clock import format_deadline
 from enrich.control.status import Status, WorkerHealth
 from enrich.control.status_wording import finished_text, is_finished, problems, work_text
-from enrich.wording import one_line
+from enrich.wording import one_line, printable
 from pages.parts.overview.controls import WorkerControl, as_sentence
 from pages.parts.overview.requests import RequestJob, WorkerRequest, failed_request, is_paused, request_in_flight
 from pages.parts.overview.status import OverviewStatus, read_overview
-from pages.parts.plain import shown
 from pages.parts.readiness import MissingRequirement, is_ready, missing_requirement
 from pages.parts.session import live, settings
 
@@ -212,4 +211,4 @@ def _status_line(drawn: PageState) -> None:
     text = state_text(now.status, drawn.in_flight)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(text.name, color=text.tone)
-        st.text(shown(text.sentence), width="stretch")
+        st.text(printable(text.sentence), width="stretch")

@@ -10,8 +10,7 @@ from typing import Self
 
 import streamlit as st
 
-from enrich.wording import format_timestamp
-from pages.parts.plain import shown
+from enrich.wording import format_timestamp, printable
 from pages.parts.view import parse_time
 
 PAGE_MOMENTS = 16  # moments shown at first, and added by each "Show more"
@@ -120,7 +119,7 @@ def draw_search_box(titles: Mapping[int, str], tags: Sequence[str]) -> SearchQue
             "Video",
             [ALL_VIDEOS, *titles],
             key=_VIDEO,
-            format_func=lambda video: "All videos" if video == ALL_VIDEOS else shown(titles[video]),
+            format_func=lambda video: "All videos" if video == ALL_VIDEOS else printable(titles[video]),
             on_change=_sync_url,
             width=206,  # with the tag filter, as wide as a phone screen
         )
@@ -130,7 +129,7 @@ def draw_search_box(titles: Mapping[int, str], tags: Sequence[str]) -> SearchQue
             key=_TAG,
             index=None,
             placeholder="Any",
-            format_func=shown,
+            format_func=printable,
             accept_new_options=True,
             on_change=_sync_url,
             width=146,

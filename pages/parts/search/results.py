@@ -18,9 +18,8 @@ from db.models import RunState
 from db.queries import FrameRow, VideoRow
 from db.search import MARK_END, MARK_START, Moment, SearchResult, moments, search
 from enrich.control.status import WorkerHealth, judge
-from enrich.wording import format_count
+from enrich.wording import format_count, markdown_text, printable
 from pages.parts.gallery import frame_image
-from pages.parts.plain import plain, shown
 from pages.parts.player import draw_player
 from pages.parts.search.query import (
     MOST_MOMENTS,
@@ -92,7 +91,7 @@ def open_player(frame_id: int) -> None:
         frame = queries.frame(connection, frame_id)
         video = queries.video(connection, frame.video_id) if frame is not None else None
     if frame is not None and video is not None:
-        heading = f"{plain(video.title, TITLE_CHARACTERS)} at {time_text(frame.timestamp)}"
+        heading = f"{markdown_text(video.title, TITLE_CHARACTERS)} at {time_text(frame.timestamp)}"
         st.dialog(heading, width="large", on_dismiss=lambda: play(None))(_draw_dialog)(video, frame)
 
 
@@ -152,7 +151,7 @@ def _search(query: SearchQuery, limit: int) -> SearchResult:
 
 def _draw_moment(query: SearchQuery, moment: Moment, title: str) -> None:
     best = moment.best
-    suffix = "" if query.video is not None else f" · {plain(title, TITLE_CHARACTERS)}"
+    suffix = "" if query.video is not None else f" · {markdown_text(title, TITLE_CHARACTERS)}"
     with st.container(key=f"hit-{best.frame_id}"):
         frame_image(best.frame_id, best.marked("", ""))
         st.button(
@@ -169,7 +168,7 @@ def _draw_moment(query: SearchQuery, moment: Moment, title: str) -> None:
 def _draw_dialog(video: VideoRow, frame: FrameRow) -> None:
     view = View(video=video.id)
     draw_player(video, view, frame.timestamp)
-    st.text(shown(frame.description or ""))
+    st.text(printable(frame.description or ""))
     st.page_link(PAGE, label="Open frame", query_params=view.kept_frame(frame.id).to_query())
 
 
@@ -177,7 +176,7 @@ def _escape(part: str) -> str:
     """A part of a snippet as escaped Markdown; a space at either end is kept, since it separates words."""
     before = " " if part[:1].isspace() else ""
     after = " " if part[-1:].isspace() and part.strip() else ""
-    return f"{before}{plain(part)}{after}"
+    return f"{before}{markdown_text(part)}{after}"
 
 
 QUOTED_CHARACTERS = 60
@@ -207,8 +206,8 @@ def draw_no_results(query: SearchQuery, *, has_videos: bool, has_descriptions: b
     if not has_descriptions:
         _draw_nothing_described(has_videos=has_videos, is_describing=is_describing)
         return
-    words = f"“{plain(query.words, QUOTED_CHARACTERS)}”" if query.words else ""
-    tag = f"the tag “{plain(query.tag, QUOTED_CHARACTERS)}”" if query.tag else ""
+    words = f"“{markdown_text(query.words, QUOTED_CHARACTERS)}”" if query.words else ""
+    tag = f"the tag “{markdown_text(query.tag, QUOTED_CHARACTERS)}”" if query.tag else ""
     filters = " with these filters" if query.is_filtered and not (tag and not words) else ""
     st.info(f"No results for {words or tag}{filters}.")
     if query.is_filtered:

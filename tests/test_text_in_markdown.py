@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enrich.wording import WORD_JOINER
-from pages.parts.plain import plain, shown
+from enrich.wording import WORD_JOINER, markdown_text, printable
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",
@@ -30,7 +29,7 @@ def unescaped(written: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_markdown_characters_are_escaped(text):
-    written = plain(text)
+    written = markdown_text(text)
     assert "\n" not in written
     assert not re.search(r"(?<!\\)(?:\\\\)*[!-/:-@\[-`{-~]", re.sub(r"\\[!-/:-@\[-`{-~]", "", written))
     assert unescaped(written) == " ".join(text.split())
@@ -38,15 +37,15 @@ def test_markdown_characters_are_escaped(text):
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_output_keeps_markdown_characters(text):
-    assert shown(text) == text
+    assert printable(text) == text
 
 
 @pytest.mark.parametrize("mark", ["\u202e", "\u2066", "\u200b", "\u200f", "\u2028", "\ufeff", "\x1b", "\x00", "\x9b"])
 def test_invisible_and_direction_marks_are_escaped(mark):
     text = f"film{mark}gpj.exe"
     escape = mark.encode("unicode_escape").decode()
-    assert shown(text) == f"film{escape}gpj.exe"
-    assert plain(text) == f"film\\{escape}gpj\\.exe"
+    assert printable(text) == f"film{escape}gpj.exe"
+    assert markdown_text(text) == f"film\\{escape}gpj\\.exe"
 
 
 @pytest.mark.parametrize(
@@ -54,31 +53,31 @@ def test_invisible_and_direction_marks_are_escaped(mark):
 )
 def test_urls_do_not_become_links(text):
     # The patterns by which remark-gfm finds URLs after Markdown parsing.
-    read = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text))
+    read = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", markdown_text(text))
     assert not re.search(r"(https?://|www(?=\.))[-.\w]+|[-.\w+]+@[-\w]+", read, re.IGNORECASE)
-    assert unescaped(plain(text)) == text
+    assert unescaped(markdown_text(text)) == text
 
 
 def test_letters_of_all_languages_are_kept():
     for text in ("Hochzeit Jürgen & Søren", "婚礼", "حفل زفاف", "ਵਿਆਹ", "2025 年"):
-        assert shown(text) == text
-        assert plain(text).replace("\\", "") == text
+        assert printable(text) == text
+        assert markdown_text(text).replace("\\", "") == text
 
 
 def test_long_text_is_cut_before_escaping():
-    assert plain("x" * 50, 10) == "x" * 9 + "…"
-    assert plain("!!!!!", 3) == "\\!\\!…"
-    assert plain("a word", 6) == "a word"
+    assert markdown_text("x" * 50, 10) == "x" * 9 + "…"
+    assert markdown_text("!!!!!", 3) == "\\!\\!…"
+    assert markdown_text("a word", 6) == "a word"
 
 
 def test_other_values_are_converted_with_str():
-    assert shown(12.5) == "12.5"
-    assert plain(None) == "None"
+    assert printable(12.5) == "12.5"
+    assert markdown_text(None) == "None"
 
 
 @given(st.text())
 def test_no_output_contains_invisible_characters(text):
-    for written in (shown(text), plain(text).replace(WORD_JOINER, "")):
+    for written in (printable(text), markdown_text(text).replace(WORD_JOINER, "")):
         assert not re.search(
             "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\u2066-\u2069\ufeff]", written
         )
@@ -86,4 +85,4 @@ def test_no_output_contains_invisible_characters(text):
 
 @given(st.text(), st.integers(1, 40))
 def test_cut_text_has_at_most_the_limit(text, limit):
-    assert len(unescaped(plain(text, limit))) <= limit
+    assert len(unescaped(markdown_text(text, limit))) <= limit
