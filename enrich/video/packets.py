@@ -21,12 +21,13 @@ from enrich.video.video_file import read_errors
 WINDOW_BYTES = 1_000_000  # before the end of a track of MPEG-TS, in which parallel tracks have a packet
 LEAST_BYTES = 2_000  # after it, in which it may go on
 THEORA_HEADER_BIT = 0x80
+MATROSKA = "matroska,webm"
 # How a recording begins that was joined to another one; FFmpeg stops before it, or reads it as part of the first.
 SIGNATURES = {
     "ogg": re.compile(rb"OggS\x00\x02"),
     "flv": re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09"),
     "avi": re.compile(rb"RIFF.{4}AVI LIST", re.DOTALL),
-    "matroska,webm": re.compile(rb"\x1a\x45\xdf\xa3.{1,64}\x42\x82", re.DOTALL),
+    MATROSKA: re.compile(rb"\x1a\x45\xdf\xa3.{1,64}\x42\x82", re.DOTALL),
     "mov,mp4,m4a,3gp,3g2,mj2": re.compile(rb"\x00\x00\x00[\x08-\x40]ftyp"),
 }
 SIGNATURE_BYTES = 80
@@ -43,7 +44,7 @@ def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterat
     last: Packet[VideoStream] | None = None
     failure: FFmpegError | None = None
     try:
-        for packet in _demux_streams(container, stream):
+        for packet in _of_one_recording(path, 0, _demux_streams(container, stream)):
             last = packet
             yield packet
     except FFmpegError as error:  # such as Ogg with sound, where another recording follows
@@ -62,7 +63,8 @@ def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterat
             if container.format.name == "mpegts":
                 packets = _moved_track(rest, codec, pid, end - begin)
             else:
-                packets = _demux_streams(rest, following) if following is not None else iter(())
+                following_packets = _demux_streams(rest, following) if following is not None else iter(())
+                packets = _of_one_recording(path, begin, following_packets)
             for packet in packets:
                 last = packet
                 yield _in_ticks_of(stream, packet)
@@ -70,8 +72,36 @@ def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterat
         raise failure
 
 
-def _rest_after(path: Path, container_format: str, end: int) -> int | None:
-    """Where another recording may begin after a byte: the last packet's. None if the file ends with this one."""
+def _of_one_recording(
+    path: Path, base: int, packets: "Iterator[Packet[VideoStream]]"
+) -> "Iterator[Packet[VideoStream]]":
+    """The packets before another Matroska recording, which FFmpeg reads as part of this one: with the wrong decoder.
+
+    The recording begins at the byte `base`.
+    """
+    last: Packet[VideoStream] | None = None
+    for packet in packets:
+        if last is not None and _goes_back(last, packet) and packet.stream.container.format.name == MATROSKA:
+            begin = _rest_after(path, MATROSKA, base + (last.pos or 0), before=base + (packet.pos or 0))
+            if begin is not None and (rest := open_rest(path, begin)) is not None:
+                rest.close()
+                return
+        last = packet
+        yield packet
+
+
+def _goes_back(last: "Packet[VideoStream]", packet: "Packet[VideoStream]") -> bool:
+    """Whether the clock goes back. Without a decoding time, it is seen at a key frame only."""
+    if packet.dts is not None and last.dts is not None and packet.dts <= last.dts:
+        return True
+    return packet.is_keyframe and packet.pts is not None and last.pts is not None and packet.pts <= last.pts
+
+
+def _rest_after(path: Path, container_format: str, end: int, before: int | None = None) -> int | None:
+    """Where another recording may begin after a byte: the last packet's. None if the file ends with this one.
+
+    It is searched up to the byte `before`.
+    """
     signature = SIGNATURES.get(container_format)
     with read_errors(path), path.open("rb") as file:
         if signature is None:
@@ -79,7 +109,7 @@ def _rest_after(path: Path, container_format: str, end: int) -> int | None:
             return max(0, end - WINDOW_BYTES) if is_stream else None
         file.seek(end)
         begin, tail = end, b""
-        while block := file.read(BLOCK_BYTES):
+        while block := file.read(BLOCK_BYTES if before is None else min(BLOCK_BYTES, max(0, before - begin))):
             if found := signature.search(tail + block):
                 return begin - len(tail) + found.start()
             begin, tail = begin + len(block), block[-SIGNATURE_BYTES:]

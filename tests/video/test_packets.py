@@ -104,6 +104,16 @@ def test_joined_recordings_with_sound_have_one_timeline(extension, codec, joined
     assert_one_timeline(joined(extension, (*SOUND, "-c:a", codec), first=(*SOUND, "-c:a", codec)), restarts_at=[FRAMES])
 
 
+@pytest.mark.parametrize("encoder", [("libx264", "-preset", "ultrafast"), ("mpeg4", "-q:v", "2")])
+def test_second_part_of_a_matroska_file_has_a_decoder_of_its_own(encoder, parts, tmp_path):
+    """FFmpeg reads it as part of the first one, whose header says how to decode."""
+    path, first, second = (tmp_path / f"{name}.mkv" for name in ("joined", "first", "second"))
+    run_ffmpeg("-i", parts[0], *COPY, first)
+    run_ffmpeg("-i", parts[1], "-c:v", *encoder, second)
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    assert_one_timeline(path, restarts_at=[FRAMES])
+
+
 @pytest.mark.parametrize("second", SECOND_PARTS)
 def test_any_second_part_of_a_stream_goes_on_one_step_later(second, joined):
     assert_one_timeline(joined("ts", SECOND_PARTS[second]), restarts_at=[FRAMES])
