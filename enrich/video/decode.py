@@ -128,7 +128,6 @@ class SourceFrames:
         self.decoded = 0
         self.length: float | None = None
         self.stated_length: float | None = None
-        self._end = VideoEnd(self._stream)
         self._has_seeked = start is not None and self._go_to(start, clock)
         self._last: float | None = None  # timestamp of the last frame
         self._frames: Iterator[SourceFrame] | None = None
@@ -185,6 +184,7 @@ class SourceFrames:
         self._decoder = decoder_of(self._stream)
         self._decoder.thread_type = self._stream.thread_type = "AUTO" if self._threads else "NONE"
         self._decoded_stream = self._stream
+        self._end = VideoEnd(self._stream)  # not that of a closed container, whose memory is freed
 
     def _reopen(self) -> None:
         self._container.close()
@@ -244,7 +244,8 @@ class SourceFrames:
         """Decode a packet. A recording that follows in the same file has a decoder of its own."""
         rest: list[VideoFrame] = []
         is_next = packet.size and packet.stream is not self._decoded_stream
-        if is_next and self._container.format.name != "mpegts":  # in MPEG-TS, the track has moved to another PID
+        is_moved = self._container.format.name == "mpegts" and packet.stream.codec_context.name == self._decoder.name
+        if is_next and not is_moved:  # to another PID
             with suppress(av.FFmpegError):
                 rest = decode_packet(self._decoder, None)
             self._decoded_stream, self._decoder = packet.stream, decoder_of(packet.stream)

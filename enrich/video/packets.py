@@ -49,9 +49,9 @@ def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterat
             yield packet
     except FFmpegError as error:  # such as Ogg with sound, where another recording follows
         failure = error
-    base = 0
+    base, pid, codec = 0, stream.id, stream.codec_context.name
     while last is not None and last.pos is not None:
-        end, pid, codec = base + last.pos, last.stream.id, last.stream.codec_context.name
+        end = base + last.pos
         begin = _rest_after(path, container.format.name, end)
         rest = open_rest(path, begin) if begin is not None else None
         if begin is None or rest is None:
@@ -66,7 +66,11 @@ def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterat
                 following_packets = _demux_streams(rest, following) if following is not None else iter(())
                 packets = _of_one_recording(path, begin, following_packets)
             for packet in packets:
-                last = packet
+                last, pid, codec = (
+                    packet,
+                    packet.stream.id,
+                    packet.stream.codec_context.name,
+                )  # freed with the container
                 yield _in_ticks_of(stream, packet)
     if failure is not None:
         raise failure
@@ -125,8 +129,13 @@ def _in_ticks_of(stream: VideoStream, packet: "Packet[VideoStream]") -> "Packet[
 
 
 def _moved_track(rest: InputContainer, codec: str, pid: int, end: int) -> "Iterator[Packet[VideoStream]]":
-    """The packets of a track that begins after the byte where another one ended; none if there is no such track."""
-    others = [other for other in rest.streams.video if other.id != pid and other.codec_context.name == codec]
+    """The packets of a track that begins after the byte where another one ended; none if there is no such track.
+
+    A track of the same codec is preferred.
+    """
+    codecs: dict[VideoStream, object] = {other: other.codec_context for other in rest.streams.video if other.id != pid}
+    decodable = [other for other, context in codecs.items() if context is not None]  # the stubs do not say that
+    others = [other for other in decodable if other.codec_context.name == codec] or decodable
     chosen: VideoStream | None = None
     parallel: set[int] = set()
     for packet in _demux_streams(rest, *others) if others else ():

@@ -10,6 +10,7 @@ import pytest
 
 from enrich.video import extraction
 from enrich.video.checkpoint import ExtractionCheckpoint, InvalidCheckpointError, pack, unpack
+from enrich.video.decode import SourceFrames
 from enrich.video.extraction import Extraction
 from enrich.video.jpeg import JpegFormat
 from enrich.video.sampling import parse_sampling
@@ -73,7 +74,7 @@ def assert_continues_everywhere(run, path: Path, sampling: str) -> None:
         expected = [step for step in steps[place:] if isinstance(step, KeptFrame)]
         assert [step for step in rest if isinstance(step, KeptFrame)] == expected
         assert again.items() <= images.items(), "no other images"
-        counts = [(each.decoded, each.failures, each.position) for each in (whole, continued)]
+        counts = [(each.decoded, each.failures, each.position, each.length) for each in (whole, continued)]
         assert counts[0] == counts[1]
 
 
@@ -140,6 +141,20 @@ def test_joined_recordings_continue_in_both_parts(clip, run, tmp_path):
     indexes = [step.index for step in steps if isinstance(step, ExtractionCheckpoint)]
     assert (min(indexes) < 60 < max(indexes), whole.decoded) == (True, 120)
     assert_continues_everywhere(run, joined, "exact")
+
+
+def test_length_is_not_measured_with_a_closed_file(clip, tmp_path):
+    """Continuing a joined file opens it again; the memory of the stream that was opened first is freed."""
+    part = tmp_path / "part.ts"
+    run_ffmpeg("-i", clip, *H264, part)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 2)
+    with SourceFrames(joined) as frames:
+        positions = [frames.position for _ in frames]
+    last = next(position for position in reversed(positions) if position is not None)
+    with SourceFrames(joined, continue_at=last) as frames:
+        assert [frame.index for frame in frames][-1] == 119
+        assert frames._end._stream is frames._stream
 
 
 def test_a_time_that_occurs_twice_ends_the_checkpoints(run, tmp_path):

@@ -114,6 +114,15 @@ def test_second_part_of_a_matroska_file_has_a_decoder_of_its_own(encoder, parts,
     assert_one_timeline(path, restarts_at=[FRAMES])
 
 
+def test_track_that_goes_on_in_another_codec_is_decoded(parts, tmp_path):
+    path, first, second = (tmp_path / f"{name}.ts" for name in ("joined", "first", "second"))
+    run_ffmpeg("-i", parts[2], *COPY, "-output_ts_offset", "-1.2", first)
+    run_ffmpeg("-i", parts[1], *MPEG2, "-mpegts_start_pid", "0x200", second)
+    path.write_bytes(first.read_bytes() + second.read_bytes())
+    numbers, _, frames = numbers_and_times(path)
+    assert (numbers, frames.failures) == ([*range(FRAMES, 2 * FRAMES)] * 2, 0)
+
+
 @pytest.mark.parametrize("second", SECOND_PARTS)
 def test_any_second_part_of_a_stream_goes_on_one_step_later(second, joined):
     assert_one_timeline(joined("ts", SECOND_PARTS[second]), restarts_at=[FRAMES])
