@@ -110,7 +110,7 @@ def has_handler(node: ast.AST, child: ast.AST) -> bool:
         case ast.Try(body=body, handlers=handlers) if child in body:
             return any("FFmpegError" in ast.unparse(handler.type) for handler in handlers if handler.type)
         case ast.With(items=items):
-            return any("ffmpeg_errors" in ast.unparse(item) for item in items)
+            return any(re.search(r"ffmpeg_errors|suppress\(.*FFmpegError", ast.unparse(item)) for item in items)
         case ast.FunctionDef(decorator_list=decorators):
             return any("ffmpeg_errors" in ast.unparse(decorator) for decorator in decorators)
     return False
