@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote
 from enrich.errors import SettingsError
 from enrich.private_files import make_private_folder, private_opener
 from enrich.settings import Settings, environment_with
-from enrich.wording import printable
+from enrich.wording import json_text, printable
 
 ROTATED_BYTES = 5_000_000
 ROTATED_FILES = 5
@@ -179,7 +179,7 @@ def write_crash_report(folder: Path, error: BaseException, now: datetime) -> Pat
     try:
         make_private_folder(folder)
         with open(path, "w", encoding="utf-8", errors="backslashreplace", opener=private_opener) as file:
-            file.write(_traceback_text(error))
+            file.write(printable(_traceback_text(error)))
     except OSError:
         return None
     for old in sorted(folder.glob("error-*.txt"))[:-MAX_CRASH_REPORTS]:
@@ -291,7 +291,7 @@ class _JsonLine(logging.Formatter):
         }
         if record.exc_info:
             fields["error"] = _traceback_text(record.exc_info[1]) if record.exc_info[1] is not None else ""
-        return json.dumps(fields, ensure_ascii=False)
+        return json_text(json.dumps(fields, ensure_ascii=False))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

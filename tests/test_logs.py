@@ -96,10 +96,15 @@ def test_terminal_line_is_short(capsys):
     assert line[8:] == " INFO    the frame failed  [video 2, frame 17]\n"
 
 
-def test_control_characters_are_escaped(capsys):
+def test_control_characters_are_escaped(capsys, path):
     log_to_stderr()
-    log.info("party\x1b[2J\r.mp4")
+    log_to_file(path)
+    log.info("party\x1b[2J\r.mp4", extra={"file": "\x9b31m\u202e4pm"})
     assert capsys.readouterr().err.endswith("party\\x1b[2J\\r.mp4\n")
+    assert path.read_text(encoding="utf-8").rstrip("\n").isprintable()
+    assert (records(path)[0]["message"], records(path)[0]["file"]) == ("party\x1b[2J\r.mp4", "\x9b31m\u202e4pm")
+    report = write_crash_report(path.parent, RuntimeError("\x1b]0;x\x07\u202e"), datetime.now(UTC))
+    assert "RuntimeError: \\x1b]0;x\\x07\\u202e" in report.read_text(encoding="utf-8")
 
 
 def test_closed_terminal_does_not_stop_logging(monkeypatch, path):

@@ -347,6 +347,7 @@ def test_cross_origin_requests_are_refused(private):
         f"http://127.0.0.1:{private.port + 1}",
         f"http://localhost:{private.port}",
         "null",
+        "http://[",
     ):
         assert private.connect(Origin=origin) == 403
         assert private.ask("/picture/1", Origin=origin).status == 403

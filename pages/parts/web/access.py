@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
@@ -90,7 +89,7 @@ class HostMiddleware:
                 PlainTextResponse("The dashboard does not answer to this host name.", 421),
             )
             return
-        if any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in _headers(scope, b"origin")):
+        if any(origin.lower().partition("://")[2] != hosts[0].lower() for origin in _headers(scope, b"origin")):
             await _refuse(scope, receive, send, PlainTextResponse("Cross-origin requests are not allowed.", 403))
             return
         if scope["type"] == "websocket":
