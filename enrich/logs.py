@@ -52,6 +52,9 @@ _SECRETS = (
     (re.compile(r"\b(?:sk-[\w-]{8,}|gh[a-z]_\w{16,}|hf_\w{16,}|AKIA\w{12,}|xox[a-z]-[\w-]{8,})"), "[key]"),
     (re.compile(r"(?i)\b(bearer|basic)(?:\s+|%20|\+)[\w.+/=~%-]{8,}"), r"\1 [key]"),
     (re.compile(r"(?i)\b((?:set-)?cookie\\{0,8}['\"]?\s*[:,=]\s*)[^\r\n]+"), r"\1[key]"),
+    # A session of the dashboard, and the hash of its password.
+    (re.compile(r"\b(everyframe-\d{1,5}['\"]?\s*[=:,]\s*['\"]?)(?!\[key)[\w.-]+"), r"\1[key]"),
+    (re.compile(r"\$argon2[a-z]{1,2}\$[\w$=,+/-]+"), "[key]"),
     # In quotes: api_key='…', {\"password\": \"…\"}, (b'x-api-key', b'…').
     (re.compile(rf"(?i)({_NAME}\w{{0,20}}\\{{0,8}}['\"]?\s*(?:[:=]|=>|%3[AD]|(?<=['\"]),)\s*b?){_QUOTED}"), r"\1[key]"),
     (

@@ -200,6 +200,8 @@ PRIVATE = {
     "a header in JSON text": (json.dumps(json.dumps({"x-api-key": "my geheim", "a": 1})), "geheim"),
     "basic authorization": ("Authorization: Basic Z2VoZWltOmdlaGVpbQ==", "Z2VoZWlt"),
     "a cookie": ("Set-Cookie: everyframe-8501=geheim; HttpOnly", "geheim"),
+    "a session": ("{'everyframe-8501': '1798655321.geheim.43de'}", "geheim"),
+    "the hash of a password": ("compared with $argon2id$v=19$m=65536,t=3,p=4$ZXRY$geheim", "geheim"),
     "a token in an address": ("GET http://127.0.0.1:8501/?token=geheim123&page=2 refused", "geheim"),
     "a token in an encoded address": ("next=http%3A%2F%2Fbox%2F%3Ftoken%3Dgeheim123", "geheim"),
     "a password with a slash and an @": ("postgresql://anna:ge/heim@geheim@box:5432/films refused", "heim"),
