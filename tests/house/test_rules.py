@@ -110,7 +110,8 @@ def has_handler(node: ast.AST, child: ast.AST) -> bool:
         case ast.Try(body=body, handlers=handlers) if child in body:
             return any("FFmpegError" in ast.unparse(handler.type) for handler in handlers if handler.type)
         case ast.With(items=items):
-            return any("ffmpeg_errors" in ast.unparse(item) for item in items)
+            texts = [ast.unparse(item) for item in items]
+            return any("ffmpeg_errors" in text or ("suppress" in text and "FFmpegError" in text) for text in texts)
         case ast.FunctionDef(decorator_list=decorators):
             return any("ffmpeg_errors" in ast.unparse(decorator) for decorator in decorators)
     return False
