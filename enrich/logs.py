@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote
 from enrich.errors import SettingsError
 from enrich.private_files import make_private_folder, private_opener
 from enrich.settings import Settings, environment_with
-from enrich.wording import printable
+from enrich.wording import json_text, printable
 
 ROTATED_BYTES = 5_000_000
 ROTATED_FILES = 5
@@ -52,6 +52,9 @@ _SECRETS = (
     (re.compile(r"\b(?:sk-[\w-]{8,}|gh[a-z]_\w{16,}|hf_\w{16,}|AKIA\w{12,}|xox[a-z]-[\w-]{8,})"), "[key]"),
     (re.compile(r"(?i)\b(bearer|basic)(?:\s+|%20|\+)[\w.+/=~%-]{8,}"), r"\1 [key]"),
     (re.compile(r"(?i)\b((?:set-)?cookie\\{0,8}['\"]?\s*[:,=]\s*)[^\r\n]+"), r"\1[key]"),
+    # A session of the dashboard, and the hash of its password.
+    (re.compile(r"\b(everyframe-\d{1,5}['\"]?\s*[=:,]\s*['\"]?)(?!\[key)[\w.-]+"), r"\1[key]"),
+    (re.compile(r"\$argon2[a-z]{1,2}\$[\w$=,+/-]+"), "[key]"),
     # In quotes: api_key='…', {\"password\": \"…\"}, (b'x-api-key', b'…').
     (re.compile(rf"(?i)({_NAME}\w{{0,20}}\\{{0,8}}['\"]?\s*(?:[:=]|=>|%3[AD]|(?<=['\"]),)\s*b?){_QUOTED}"), r"\1[key]"),
     (
@@ -179,7 +182,7 @@ def write_crash_report(folder: Path, error: BaseException, now: datetime) -> Pat
     try:
         make_private_folder(folder)
         with open(path, "w", encoding="utf-8", errors="backslashreplace", opener=private_opener) as file:
-            file.write(_traceback_text(error))
+            file.write(printable(_traceback_text(error)))
     except OSError:
         return None
     for old in sorted(folder.glob("error-*.txt"))[:-MAX_CRASH_REPORTS]:
@@ -291,7 +294,7 @@ class _JsonLine(logging.Formatter):
         }
         if record.exc_info:
             fields["error"] = _traceback_text(record.exc_info[1]) if record.exc_info[1] is not None else ""
-        return json.dumps(fields, ensure_ascii=False)
+        return json_text(json.dumps(fields, ensure_ascii=False))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

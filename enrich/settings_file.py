@@ -112,7 +112,7 @@ def is_password(typed: str, stored_hash: str) -> bool:
 
 
 def hash_stored_password() -> None:
-    """Replace a password that somebody wrote into the settings file by its hash. Raises SettingsError."""
+    """Replace a password in the settings file that is not a hash yet by its hash. Raises SettingsError."""
     stored = _in_file().get(PASSWORD)
     if isinstance(stored, str) and stored and not _is_hash(stored):
         set_setting(PASSWORD, stored)

@@ -96,10 +96,15 @@ def test_terminal_line_is_short(capsys):
     assert line[8:] == " INFO    the frame failed  [video 2, frame 17]\n"
 
 
-def test_control_characters_are_escaped(capsys):
+def test_control_characters_are_escaped(capsys, path):
     log_to_stderr()
-    log.info("party\x1b[2J\r.mp4")
+    log_to_file(path)
+    log.info("party\x1b[2J\r.mp4", extra={"file": "\x9b31m\u202e4pm"})
     assert capsys.readouterr().err.endswith("party\\x1b[2J\\r.mp4\n")
+    assert path.read_text(encoding="utf-8").rstrip("\n").isprintable()
+    assert (records(path)[0]["message"], records(path)[0]["file"]) == ("party\x1b[2J\r.mp4", "\x9b31m\u202e4pm")
+    report = write_crash_report(path.parent, RuntimeError("\x1b]0;x\x07\u202e"), datetime.now(UTC))
+    assert "RuntimeError: \\x1b]0;x\\x07\\u202e" in report.read_text(encoding="utf-8")
 
 
 def test_closed_terminal_does_not_stop_logging(monkeypatch, path):
@@ -195,6 +200,8 @@ PRIVATE = {
     "a header in JSON text": (json.dumps(json.dumps({"x-api-key": "my geheim", "a": 1})), "geheim"),
     "basic authorization": ("Authorization: Basic Z2VoZWltOmdlaGVpbQ==", "Z2VoZWlt"),
     "a cookie": ("Set-Cookie: everyframe-8501=geheim; HttpOnly", "geheim"),
+    "a session": ("{'everyframe-8501': '1798655321.geheim.43de'}", "geheim"),
+    "the hash of a password": ("compared with $argon2id$v=19$m=65536,t=3,p=4$ZXRY$geheim", "geheim"),
     "a token in an address": ("GET http://127.0.0.1:8501/?token=geheim123&page=2 refused", "geheim"),
     "a token in an encoded address": ("next=http%3A%2F%2Fbox%2F%3Ftoken%3Dgeheim123", "geheim"),
     "a password with a slash and an @": ("postgresql://anna:ge/heim@geheim@box:5432/films refused", "heim"),

@@ -30,7 +30,7 @@ from enrich.cli.dashboard import dashboard
 from enrich.cli.demo import demo
 from enrich.cli.output import INTERRUPTED, print_error, say
 from enrich.errors import EveryFrameError
-from enrich.logs import write_crash_report
+from enrich.logs import without_secrets, write_crash_report
 from enrich.process import keep_files_private
 from enrich.settings import data_folder
 from enrich.wording import one_line
@@ -149,6 +149,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _unexpected(error: Exception) -> str:
     """The message for an unexpected error. The traceback is written to a file in the data folder."""
-    message = f"{type(error).__name__}: {one_line(error)}"
+    message = f"{type(error).__name__}: {one_line(without_secrets(str(error)))}"  # half an address shows its password
     file = write_crash_report(data_folder() / "logs", error, datetime.now(UTC))
     return f"{message} (details: {file})" if file is not None else message

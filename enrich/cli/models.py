@@ -148,7 +148,7 @@ async def _pull(settings: "Settings", name: str) -> None:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
     describer = ollama_of(settings)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     try:
         for host in describer.hosts:
             with Progress(*columns) as progress:
@@ -157,7 +157,7 @@ async def _pull(settings: "Settings", name: str) -> None:
                     if part.total is None:
                         continue
                     if part.status not in layers:
-                        layers[part.status] = progress.add_task(part.status, total=part.total)
+                        layers[part.status] = progress.add_task(one_line(part.status), total=part.total)
                     progress.update(layers[part.status], completed=part.completed or 0)  # type: ignore[arg-type]
             say(f"{name} is installed at {host}.")
     finally:

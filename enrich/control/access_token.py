@@ -13,7 +13,6 @@ import http.client
 import json
 import os
 import secrets
-import stat
 import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -22,13 +21,12 @@ from pathlib import Path
 
 from db.runs import ProcessIdentity
 from enrich.errors import ControlError
-from enrich.private_files import FILE_MODE, PART_SUFFIX, write_durably
+from enrich.private_files import FILE_MODE, OTHERS, PART_SUFFIX, write_durably
 from enrich.process import is_process_alive, this_process
 from enrich.settings import data_folder
 
 TOKEN_FILE, RECORD_FILE, OPENING_FILE = "dashboard-token", "dashboard.json", "dashboard.html"
 TOKEN_BYTES = 32
-OTHER_USERS = stat.S_IRWXG | stat.S_IRWXO
 HEALTH_PATH = "/_stcore/health"
 ANSWER_SECONDS = 5.0
 WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # bind address: what the browser opens
@@ -62,7 +60,6 @@ def access_token() -> str:
         if file.exists() and (_was_exposed(file) or not _read(file)):  # not read: damaged, for example by a power cut
             file.unlink()
         if not file.exists():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(file, secrets.token_urlsafe(TOKEN_BYTES), is_new=True)
         token = _read(file)
     except OSError as error:
@@ -154,11 +151,11 @@ def _was_exposed(file: Path) -> bool:
 
     A file system without modes, such as exFAT, shows a file as exposed whatever is done, which counts for nothing.
     """
-    if sys.platform == "win32" or not file.stat().st_mode & OTHER_USERS:
+    if sys.platform == "win32" or not file.stat().st_mode & OTHERS:
         return False
     with suppress(PermissionError):
         file.chmod(FILE_MODE)
-    return not file.stat().st_mode & OTHER_USERS
+    return not file.stat().st_mode & OTHERS
 
 
 def _write(file: Path, text: str, *, is_new: bool = False) -> None:

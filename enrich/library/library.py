@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path, PurePath
 from typing import Protocol
 
@@ -45,7 +46,9 @@ NETWORK_FILE_SYSTEMS = frozenset(_NETWORK.split())  # also those by which virtua
 LOCAL_DEVICE = re.compile(r"\\\\[?.]\\(?!UNC\\)", re.IGNORECASE)  # such as \\?\C:
 WSL_DRIVE = "drvfs"  # in the options of a Windows drive that WSL mounts by 9p
 OUR_FOLDERS = ("frames", "logs", "jobs", "uploads", "strips", "audits", "demo", "demo-own")
-OUR_FILES = ("settings.toml*", "prices.toml", "sample.mp4", f"{LIBRARY_FILE}?*")
+_DASHBOARD_FILES = ("dashboard-token*", "dashboard.json*", "dashboard.html*")
+OUR_FILES = ("settings.toml*", "prices.toml", "sample.mp4", *_DASHBOARD_FILES, f"{LIBRARY_FILE}?*")
+IGNORED_FILES = (".*", "desktop.ini", "Thumbs.db")  # of the operating system
 TEST_SECONDS = 20.0
 # Run by two processes at once, as "hold" and as "join". The first prints "works" at its end.
 LOCK_TEST = """
@@ -171,16 +174,15 @@ def open_engine(settings: Settings) -> Engine:
 def _keep_private(home: Path, file: Path | None) -> None:
     """Make the user's data folder, and what EveryFrame keeps in it, accessible to them alone.
 
-    A folder that was made for something else as well keeps its own permissions. The database comes last: while it is
-    open to others, the rest may be too. An error is logged: the library can be used.
+    A folder that holds other files too keeps its own permissions. The database comes last: while it is open to others,
+    the rest may be too. An error is logged: the library can be used.
     """
     home, file = Path(os.path.realpath(home)), None if file is None else Path(os.path.realpath(file))
-    is_ours = (home / LIBRARY_FILE).exists() or (home.is_dir() and not any(home.iterdir()))
-    is_home_open = is_ours and is_open_to_others(home)
+    is_home_open = is_open_to_others(home) and _is_ours_alone(home)
     if not is_home_open and not (file is not None and is_open_to_others(file)):
         return
     failed = make_private([home], with_contents=False) if is_home_open else []
-    if is_ours and not failed:
+    if (is_home_open or (home / LIBRARY_FILE).exists()) and not failed:
         failed = make_private(
             [home / name for name in OUR_FOLDERS] + [one for name in OUR_FILES for one in home.glob(name)]
         )
@@ -188,6 +190,12 @@ def _keep_private(home: Path, file: Path | None) -> None:
         failed = make_private([file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm", "-journal", "")])
     if failed:
         log.warning("other users of this computer may read %s: its permissions cannot be changed", failed[0])
+
+
+def _is_ours_alone(home: Path) -> bool:
+    """Whether a folder holds nothing but what EveryFrame keeps in a data folder."""
+    ours = (*OUR_FOLDERS, LIBRARY_FILE, *OUR_FILES, *IGNORED_FILES)
+    return home.is_dir() and all(any(fnmatch(name, one) for one in ours) for name in os.listdir(home))  # noqa: PTH208
 
 
 def _require_local(file: Path | None) -> None:

@@ -178,7 +178,10 @@ def packets_before(path: Path, container: InputContainer, stream: VideoStream, t
 def demux_from(
     path: Path, container: InputContainer, stream: VideoStream, pts: int, byte_position: int | None
 ) -> "Iterator[Packet[VideoStream]] | None":
-    """The packets from a key frame on, which is known by its pts and its place in the file; None if it is not found."""
+    """The packets from a key frame on, which is known by its pts and its place in the file; None if it is not found.
+
+    Raises av.FFmpegError where the file cannot be read.
+    """
     for margin in SEEK_MARGINS_SECONDS:
         try:
             container.seek(pts - round(margin / (stream.time_base or 1)), stream=stream)

@@ -10,6 +10,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from enrich.describe.ollama.models import PullProgress
 from enrich.settings import data_folder, load_settings
 from tests.cli.terminal import change, run_process
 from tests.standin import ShelfModel, StandIn
@@ -150,6 +151,14 @@ def test_pull_installs_a_model(cli, standin):
     assert f"moondream is installed at {standin.address}." in said.out
     assert "pulling 2af3b81862c6" in said.out
     assert {row["name"] for row in cli("models", "--json").json} == {"llava:13b", "moondream:latest"}
+
+
+def test_status_of_a_pull_is_text(cli, standin, monkeypatch):
+    async def pull(*_):
+        yield PullProgress("pulling [bold]\x1b]0;x\x07", 10, 10)
+
+    monkeypatch.setattr("enrich.describe.ollama.describer.OllamaDescriber.pull", pull)
+    assert "pulling [bold]\\x1b]0;x\\x07 " in cli("models", "pull", "moondream").out
 
 
 def test_pull_of_an_unknown_model_is_one_line(cli, standin):

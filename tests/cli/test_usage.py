@@ -108,6 +108,14 @@ def test_errors_name_no_secret(cli, monkeypatch, home):
     assert "postgresql://anna:[key]@box" in report.read_text(encoding="utf-8")
 
 
+def test_address_that_is_cut_in_an_error_shows_no_password(cli, monkeypatch):
+    def broken(*_):
+        raise RuntimeError(f"{'x' * 130} postgresql://anna:lang-geheim@box/films refused")
+
+    monkeypatch.setattr("enrich.cli.videos.open_library", broken)
+    assert "lang" not in cli("list").err
+
+
 def test_interrupt_exits_130_without_a_traceback(cli, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

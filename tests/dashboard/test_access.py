@@ -20,6 +20,7 @@ import pytest
 from starlette.requests import Request
 
 from enrich.control.access_token import TOKEN_FILE
+from enrich.errors import ControlError
 from pages.parts.web import access, login
 from pages.parts.web.login import Credentials, has_session
 from tests.cli.conftest import quiet_environment
@@ -284,6 +285,21 @@ async def test_new_token_ends_open_websockets(at_home, monkeypatch):
     assert sent == [{"type": "websocket.close", "code": 1008}]
 
 
+async def test_error_of_the_library_is_printable(at_home, monkeypatch):
+    def unreadable(*_):
+        raise ControlError("\udcff\x1b[31m cannot be written")
+
+    monkeypatch.setattr(access, "read_credentials", unreadable)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    await access.LoginMiddleware(None)({"type": "http", "headers": []}, None, send)
+    assert sent[0]["status"] == 503
+    assert sent[1]["body"].endswith(b"\\udcff\\x1b[31m cannot be written")
+
+
 def test_session_needs_its_port_its_token_and_time(at_home, monkeypatch):
     mine, other = access.read_credentials(), Credentials("another token", "", "")
     session = mine.new_session(8501)
@@ -347,6 +363,7 @@ def test_cross_origin_requests_are_refused(private):
         f"http://127.0.0.1:{private.port + 1}",
         f"http://localhost:{private.port}",
         "null",
+        "http://[",
     ):
         assert private.connect(Origin=origin) == 403
         assert private.ask("/picture/1", Origin=origin).status == 403

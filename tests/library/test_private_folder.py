@@ -107,7 +107,18 @@ def test_folder_with_other_files_keeps_its_permissions(tmp_path: Path) -> None:
     home.mkdir()
     home.chmod(0o755)
     (home / "wedding.mp4").touch()
-    assert opened(home) == 0o755
+    assert [opened(home), opened(home)] == [0o755, 0o755]
+    assert open_to_others([home / "library.db", home / "wedding.mp4"]) == [home / "wedding.mp4"]
+
+
+@pytest.mark.parametrize("name", ["settings.toml", "dashboard-token", "dashboard.json", "logs", ".DS_Store"])
+def test_folder_in_use_before_its_library_becomes_private(tmp_path: Path, name: str) -> None:
+    """As when the dashboard starts before the library exists."""
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o755)
+    (home / name).touch()
+    assert opened(home) == 0o700
 
 
 def test_library_opened_by_another_program_is_private_under_its_umask(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from db.files import caseless
 from db.models import EnrichmentStatus, ExtractionStatus
 from db.queries import VideoRow
 from enrich.library.completion import covered_share, damage_of, is_damaged
-from enrich.wording import format_count, format_duration, markdown_text
+from enrich.wording import format_count, format_duration, markdown_text, printable
 from pages.parts.library.folders import natural
 from pages.parts.library.sampling import sampling_label
 from pages.parts.session import live, reading
@@ -181,7 +181,7 @@ def _card(row: VideoRow, poster: int | None) -> None:
         if poster is None:
             st.html(NO_POSTER)
         else:
-            st.image(image_url(poster), alt=f"Frame of {row.title}", width="stretch")
+            st.image(image_url(poster), alt=f"Frame of {printable(row.title)}", width="stretch")
         st.page_link(PAGE, label=title or "Untitled", query_params={"video": str(row.id)})
         st.progress(covered_share(row), progress(row))
         lines = [figures(row), sampling_label(row.sampling)]

@@ -144,7 +144,7 @@ def draw_video(video_id: int, *, is_live: bool) -> None:
     left, right = st.columns([2, 3], gap="medium")
     with left:
         if poster is not None:
-            st.image(image_url(poster, LARGE_EDGE), alt=f"Frame of {row.title}", width="stretch")
+            st.image(image_url(poster, LARGE_EDGE), alt=f"Frame of {printable(row.title)}", width="stretch")
         else:
             st.caption(
                 "No image yet. The running worker extracts the first frames soon."

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.datastructures import MutableHeaders
@@ -33,9 +32,11 @@ from enrich.control.access_token import (
     withdraw_dashboard,
 )
 from enrich.errors import EveryFrameError, SettingsError
+from enrich.logs import without_secrets
 from enrich.network import is_loopback
 from enrich.settings import dashboard_password, data_folder, source_variable
 from enrich.settings_file import PASSWORD, hash_stored_password, password_hash
+from enrich.wording import one_line, printable
 from pages.parts.web.login import (
     PATH,
     Credentials,
@@ -90,7 +91,7 @@ class HostMiddleware:
                 PlainTextResponse("The dashboard does not answer to this host name.", 421),
             )
             return
-        if any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in _headers(scope, b"origin")):
+        if any(origin.lower().partition("://")[2] != hosts[0].lower() for origin in _headers(scope, b"origin")):
             await _refuse(scope, receive, send, PlainTextResponse("Cross-origin requests are not allowed.", 403))
             return
         if scope["type"] == "websocket":
@@ -124,7 +125,9 @@ class LoginMiddleware:
         try:
             credentials = self._credentials()
         except EveryFrameError as error:
-            await _refuse(scope, receive, send, PlainTextResponse(f"The dashboard cannot be used: {error}", 503))
+            await _refuse(
+                scope, receive, send, PlainTextResponse(f"The dashboard cannot be used: {printable(error)}", 503)
+            )
             return
         bound = scope.get("server")
         if not credentials.password and (bound is None or not is_loopback(str(bound[0]))):
@@ -180,7 +183,7 @@ class LoginMiddleware:
             await self._app(scope, receive, send)
             return
         await receive()
-        sys.stderr.write(f"everyframe: {problem}\n")
+        sys.stderr.write(f"everyframe: {one_line(without_secrets(problem), None)}\n")
         await send({"type": "lifespan.startup.failed", "message": ""})
 
     def _credentials(self, *, is_new: bool = False) -> Credentials:
