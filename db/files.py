@@ -58,13 +58,16 @@ def find_video(connection: Connection, wanted: str, *, path: str | None = None) 
     if not wanted.strip():  # such as an unset shell variable: it would match every title
         raise queries.NoSuchVideoError("no video was named: run `everyframe list` to see all videos")
     every = connection.execute(select(Video.id, Video.path, Video.title).order_by(Video.id)).all()
-    paths = {caseless(text, keeps_case=True) for text in (wanted, path) if text}
-    exact = [row.id for row in every if str(row.id) == wanted or caseless(row.path, keeps_case=True) in paths]
-    exact = exact or [
-        row.video_id
-        for row in connection.execute(select(Location.video_id, Location.path).order_by(Location.id))
-        if caseless(row.path, keeps_case=True) in paths
-    ]
+    places = connection.execute(select(Location.video_id, Location.path).order_by(Location.id)).all()
+    at_paths = [(row.id, row.path) for row in every], [(row.video_id, row.path) for row in places]
+    paths = {text for text in (wanted, path) if text}
+    normalized = {caseless(text, keeps_case=True) for text in paths}
+    exact = [row.id for row in every if str(row.id) == wanted]
+    # Two files may have names that differ only in how their accents are written.
+    for found in at_paths:
+        exact = exact or [video_id for video_id, known in found if known in paths]
+    for found in at_paths:
+        exact = exact or [video_id for video_id, known in found if caseless(known, keeps_case=True) in normalized]
     parts = [row for row in every if caseless(wanted) in caseless(row.title)]
     same = [row for row in parts if caseless(wanted) == caseless(row.title)]
     if exact:

@@ -168,8 +168,6 @@ def videos(connection: Connection, video_ids: Collection[int] | None = None) -> 
         .where(Video.id.in_(video_ids) if video_ids is not None else true())
         .order_by(Video.id)
     )
-    if video_ids is not None:
-        statement = statement.where(Video.id.in_(video_ids))
     known = select(Location.video_id, Location.path).order_by(Location.id)
     if video_ids is not None:
         known = known.where(Location.video_id.in_(video_ids))

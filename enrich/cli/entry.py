@@ -95,7 +95,8 @@ def remove(
 
     library = open_library()
     row = find_one_video(library, video)
-    what = f"{row.title}: {format_count(row.kept, 'image')} and {format_count(row.described, 'description')}"
+    deleted = f"{row.title}: {format_count(row.kept, 'image')} and {format_count(row.described, 'description')}"
+    what = deleted
     with reading(library.engine) as connection:
         owed_usd = open_usd_of_video(connection, row.id)
     if owed_usd:
@@ -115,4 +116,4 @@ def remove(
     if as_json:
         print_json({"id": row.id, "title": row.title, "path": row.path, "kept": row.kept, "described": row.described})
         return
-    say(f"Removed {what}. The file {row.path} is unchanged.")
+    say(f"Removed {deleted}. The file {row.path} is unchanged.")

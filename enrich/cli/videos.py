@@ -233,10 +233,9 @@ def _say_addition(addition: "Addition") -> None:
         case PathOutcome.ADDED | PathOutcome.KNOWN | PathOutcome.MOVED:
             if facts is None:
                 return
-            known = "already in the library"
-            if addition.title not in (None, facts.title):
-                known += f" as {one_line(addition.title)}"
-            notes = {"added": [], "known": [known], "moved": ["path updated"]}[addition.outcome]
+            other = "" if addition.title in (None, facts.title) else f"as {one_line(addition.title)}"
+            known = f"already in the library {other}".strip()
+            notes = {"added": [other] if other else [], "known": [known], "moved": ["path updated"]}[addition.outcome]
             note = "; ".join([*notes, addition.note] if addition.note else notes)
             length = format_duration(facts.duration) if facts.duration else "length unknown"
             details = f"{length}, {facts.width}×{facts.height}"

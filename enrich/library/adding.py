@@ -20,6 +20,7 @@ from db.editing import set_context
 from db.engine import reading, writing
 from db.errors import StorageError
 from db.extraction import resume_video
+from db.models import EXTRACTION_ENDED
 from db.queries import VideoRow
 from db.store import NewVideo
 from enrich.errors import VideoChangedError, VideoError
@@ -63,7 +64,7 @@ class Addition:
     facts: VideoFacts | None = None
     error: str | None = None
     note: str = ""
-    title: str | None = None  # of a known video: in the library, which may differ from that of the file
+    title: str | None = None  # in the library, which may differ from that of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def _add(library: Library, prober: probe_process.ProbeProcess, found: FoundPath,
     if not was_named and (found.ignored_reason or not (is_media_name(path) or raw_format(path))):
         return Addition(path, PathOutcome.SKIPPED, was_named, error=found.ignored_reason or "not a video file type")
     try:
-        _require_addable(path)
+        _require_text(path)
         return _add_file(library, path, prober.probe(path), was_named=was_named, choices=choices)
     except (StorageError, SQLAlchemyError):
         raise
@@ -130,14 +131,12 @@ def _add(library: Library, prober: probe_process.ProbeProcess, found: FoundPath,
     return Addition(path, PathOutcome.FAILED, was_named, error=reason)
 
 
-def _require_addable(path: Path) -> None:
-    """Raise VideoError for what must not even be opened."""
+def _require_text(path: Path) -> None:
+    """Raise VideoError for a name with bytes of another character set, which no database stores."""
     try:
         str(path).encode()
-    except UnicodeEncodeError:  # bytes of another character set, which no database stores
+    except UnicodeEncodeError:
         raise VideoError(f"{path} cannot be added, because its name is not valid text: rename it") from None
-    if os.path.exists(path) and not os.path.isfile(path):  # noqa: PTH110, PTH113  # pathlib's raise
-        raise VideoError(f"{path} is not a regular file")  # reading a pipe would never end
 
 
 def _add_file(library: Library, path: Path, facts: VideoFacts, *, was_named: bool, choices: Choices) -> Addition:
@@ -156,7 +155,7 @@ def _add_file(library: Library, path: Path, facts: VideoFacts, *, was_named: boo
             skim_count=CoverageOrder(facts.duration).skim_count(),
         )
     outcome = PathOutcome.ADDED if is_new else PathOutcome.KNOWN
-    return Addition(path, outcome, was_named, video_id=video_id, facts=facts)
+    return Addition(path, outcome, was_named, video_id=video_id, facts=facts, title=title)
 
 
 def _known_video(library: Library, path: Path, *, size: int) -> tuple[VideoRow | None, bool]:
@@ -212,6 +211,8 @@ def _add_known(library: Library, row: VideoRow, facts: VideoFacts, *, was_named:
             files.set_chapter(connection, row.id, chapter.recording, chapter.chapter)
         if new_fingerprint is not None:
             files.set_fingerprint(connection, row.id, new_fingerprint, before=row.fingerprint)
+        if row.error is not None and row.extraction_status not in EXTRACTION_ENDED:  # it waited for its file
+            resume_video(connection, row.id)
         if choices.context and choices.context != row.context:
             set_context(connection, row.id, choices.context)
             notes.append("changed its context, for the frames described from now on")

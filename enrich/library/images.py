@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from db import files
@@ -91,6 +92,14 @@ def located(video: VideoRow) -> VideoRow:
             return found
     require_same_file(video)
     return video
+
+
+def retry_at(video: VideoRow, now: datetime) -> datetime:
+    """When to try a video again after a retryable error: at once if its file is no longer here, but elsewhere."""
+    with suppress(VideoMissingError, VideoChangedError):
+        if located(video).path != video.path:
+            return now
+    return now + timedelta(seconds=RETRY_SECONDS)
 
 
 def use_file(library: Library, video: VideoRow) -> VideoRow:

@@ -39,6 +39,7 @@ GIGABYTE = 1024**3
 POLL_SECONDS = 0.1  # how often the child's memory is measured, where the system does not limit it
 START_SECONDS = 60.0  # until the child is ready, on a busy machine
 KILL_SECONDS = 5.0
+KILL_SIGNALS = (1, 9, 15)  # SIGHUP, SIGKILL, SIGTERM: sent by other processes or the system, never by a crash
 ANSWERED_ERRORS = {kind.__name__: kind for kind in (NotAVideoError, VideoMissingError)}
 REMEDY = "the file is probably damaged; nothing was added"
 FACTS = TypeAdapter(VideoFacts)
@@ -85,13 +86,9 @@ class ProbeProcess:
         path = Path(path).absolute()
         require_readable(path)
         try:
-            answer = self.start().ask(str(path), seconds=self._seconds)
+            answer = self._ask(str(path))
         except _ChildFailedError as failure:
-            self.close()
             raise ProbeCrashedError(path, str(failure)) from None
-        except BaseException:  # such as Ctrl-C: the child is still busy with this file
-            self.close()
-            raise
         if "facts" in answer:
             try:
                 return FACTS.validate_python(answer["facts"])
@@ -104,9 +101,26 @@ class ProbeProcess:
             raise kind(str(answer.get("message")))
         raise ProbeCrashedError(path, str(answer.get("message")), str(answer.get("details")))
 
+    def _ask(self, path: str, *, is_retry: bool = False) -> dict[str, Any]:
+        """The answer of the child. Asked twice if something else ended the child, which does not blame the file."""
+        try:
+            return self.start().ask(path, seconds=self._seconds)
+        except _ChildFailedError as failure:
+            self.close()
+            if not failure.is_from_outside or is_retry:
+                raise
+        except BaseException:  # such as Ctrl-C: the child is still busy with this file
+            self.close()
+            raise
+        return self._ask(path, is_retry=True)
+
 
 class _ChildFailedError(Exception):
-    """The child was ended, or has ended; the message says why."""
+    """The child was ended, or has ended; the message says why. `is_from_outside`: another process has ended it."""
+
+    def __init__(self, reason: str, *, is_from_outside: bool = False) -> None:
+        super().__init__(reason)
+        self.is_from_outside = is_from_outside
 
 
 class _Child:
@@ -194,7 +208,7 @@ class _Child:
             name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         except ValueError:
             name = f"signal {-code}"
-        return _ChildFailedError(f"probing crashed ({name})")
+        return _ChildFailedError(f"probing crashed ({name})", is_from_outside=-code in KILL_SIGNALS)
 
     def _read(self) -> None:
         """Runs in its own thread, until the process ends."""

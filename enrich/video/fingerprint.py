@@ -11,6 +11,7 @@ are compared by `is_same_video`, never as text:
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ def require_readable(path: Path) -> os.stat_result:
         status = path.stat()
         if path.is_dir():
             raise VideoMissingError(f"{path} is a folder: choose a video file in it")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe blocks until something writes to it
+            raise VideoMissingError(f"{path} is not a regular file: choose a video file")
         with path.open("rb"):
             return status
     except OSError as error:

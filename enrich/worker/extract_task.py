@@ -29,12 +29,12 @@ from db.queries import VideoRow, frame_at
 from db.queries import video as read_video
 from enrich.errors import VideoError
 from enrich.library.images import (
-    RETRY_SECONDS,
     RETRYABLE_ERRORS,
     ExtractionStopped,
     jpeg_format,
     require_disk,
     require_same_file,
+    retry_at,
     translated_errors,
     use_file,
 )
@@ -135,7 +135,7 @@ def extract_video(
         log.warning(
             "extraction of %s postponed: %s", video.title, error, extra=about(Action.VIDEO_WAITING, video=video.id)
         )
-        later = datetime.now(UTC) + timedelta(seconds=RETRY_SECONDS)
+        later = retry_at(video, datetime.now(UTC))
         with writing(library.engine) as connection:
             extraction.postpone_extraction(connection, task, reason=str(error), not_before=later)
     except VideoError as error:

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from db import extraction, queue, store
@@ -17,11 +17,11 @@ from db.queries import VideoRow
 from db.queries import video as read_video
 from enrich.errors import VideoError
 from enrich.library.images import (
-    RETRY_SECONDS,
     RETRYABLE_ERRORS,
     ExtractionStopped,
     jpeg_format,
     require_disk,
+    retry_at,
     translated_errors,
     use_file,
 )
@@ -57,7 +57,7 @@ def skim_video(
             queue.release(connection, task)
         return
     except RETRYABLE_ERRORS as error:
-        later = datetime.now(UTC) + timedelta(seconds=RETRY_SECONDS)
+        later = retry_at(video, datetime.now(UTC))
         with writing(library.engine) as connection:
             queue.release(connection, task, reason=str(error), not_before=later)
         return

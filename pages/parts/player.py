@@ -57,12 +57,13 @@ def browser_support(path: str, codec: str) -> BrowserSupport:
 
 def draw_player(video: VideoRow, view: View, seconds: float) -> None:
     """Play the video from this time, or explain why it cannot be played and show the kept frames around it."""
-    if video_file(engine(), video.id) is None:
+    path = video_file(engine(), video.id)
+    if path is None:
         show_missing_file(video)
         draw_nearby_frames(video, view, seconds)
         return
-    support = browser_support(video.path, video.codec)
-    kind = markdown_text(f"{PurePath(video.path).suffix or 'no extension'}, {video.codec}")
+    support = browser_support(str(path), video.codec)
+    kind = markdown_text(f"{path.suffix or 'no extension'}, {video.codec}")
     match support:
         case BrowserSupport.NONE:
             st.info(f"Browsers cannot play this type of video ({kind}). Showing the frames around this time instead.")

@@ -225,7 +225,9 @@ def test_list_counts_kept_described_and_covered(cli, library):
 def test_list_json_keys_are_the_columns(cli, library):
     rows = cli("list", "--json").json
     columns = {column.name for column in Video.__table__.columns}
-    assert all(set(row) == columns | {"kept", "described", "covered", "failed", "locations", "damage"} for row in rows)
+    counted = {"kept", "described", "covered", "failed", "locations", "damage"}
+    of_clock = {"epochs", "first_epoch_end", "is_steady", "clock_offset"}
+    assert all(set(row) == columns | counted | of_clock for row in rows)
     assert {field.name for field in fields(VideoRow)} | {"damage"} == set(rows[0])
 
 
@@ -350,7 +352,9 @@ def test_unknown_format_is_wrong_usage(cli, library):
 
 
 def test_titles_match_the_order_of_the_paths(cli, party, numbers):
-    assert cli("add", party, numbers, "--title", "Our  party", "--title", "").code == 0
+    added = cli("add", party, numbers, "--title", "Our  party", "--title", "")
+    assert added.code == 0
+    assert "(as Our party)" in added.out
     assert [row["title"] for row in cli("list", "--json").json] == ["Our party", "numbers"]
     refused = cli("add", party, numbers, "--title", "one for both")
     assert refused.code == 2

@@ -2,10 +2,12 @@
 
 import re
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from enrich.jobs.jobs import Job
 from pages.parts.library.sampling import sampling_label
 from tests.cli.terminal import ask, change
 from tests.clips import numbered_clip
@@ -206,6 +208,22 @@ def test_failed_frames_are_retried(launch, failed):
     button(app, "Retry failed").click().run()
     assert "queued for retry" in said(app)
     assert "Retry failed" not in buttons(app)
+
+
+def test_locations_and_notes_are_shown(launch, finished, tmp_path, monkeypatch):
+    copy = str(shutil.copy(ask(finished, "SELECT path FROM videos WHERE id = 1")[0][0], tmp_path / "copy.mp4"))
+    change(
+        finished, "INSERT INTO locations (video_id, path, added_at) VALUES (1, ?, '2026-05-01 12:00:00.000000')", copy
+    )
+    assert f"Also at: {copy}" in said(launch("library", video="1"))
+    known = {"path": copy, "outcome": "known", "title": "party", "note": "recorded a second location"}
+    refused = {"path": "pipe.mp4", "outcome": "failed", "error": "pipe.mp4 is not a regular file"}
+    job = Job("1", "add", (), datetime.now(UTC), is_running=False, lines=[known, refused], exit_code=0, error="")
+    monkeypatch.setattr("pages.parts.library.adding.jobs", lambda _settings, _kind: [job])
+    words = said(launch("library"))
+    assert "1 video already in the library" in words
+    assert "party: recorded a second location" in words
+    assert "pipe.mp4 is not a regular file" in words
 
 
 def test_missing_file_is_reported_and_located(launch, failed, tmp_path):

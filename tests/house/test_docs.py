@@ -95,3 +95,16 @@ def test_architecture_describes_folders_as_their_docstrings_do():
         folder: documented[folder] for folder in described if folder in documented
     }
     assert [folder for folder in described if not (PROJECT / folder).is_dir()] == []
+
+
+def test_links_between_documents_lead_somewhere():
+    dead = []
+    for document in [*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")]:
+        for link in re.findall(r"\]\(([^)\s:]+)\)", document.read_text(encoding="utf-8")):
+            name, _, anchor = link.partition("#")
+            target = document.parent / name if name else document
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+            anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            if not target.exists() or (anchor and anchor not in anchors):
+                dead.append(f"{document.name}: {link}")
+    assert dead == []

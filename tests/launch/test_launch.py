@@ -5,6 +5,7 @@ The batch file runs on Windows only. Elsewhere the tests check it for the usual 
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -190,3 +191,14 @@ def test_real_first_start_serves_the_dashboard(tmp_path):
     assert "Installing EveryFrame" in output
     assert "Dashboard: http" in output
     assert code == 0, output
+
+
+def test_interrupt_while_modules_are_imported_exits_with_130():
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    main = runpy.run_path(str(LAUNCH / "everyframe" / "__main__.py"))["main"]
+    main.__globals__["put_app_first"] = interrupted
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130

@@ -5,6 +5,7 @@ import shutil
 import unicodedata
 from collections.abc import Callable
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from db.engine import reading
 from db.files import find_video
 from enrich.errors import VideoMissingError
 from enrich.library.adding import Addition, PathOutcome, add_paths, relink
-from enrich.library.images import located, use_file
+from enrich.library.images import located, retry_at, use_file
 from enrich.library.media import video_at_path, video_file
 from enrich.video import fingerprint as fingerprints
 from enrich.video.fingerprint import fingerprint
@@ -73,6 +74,25 @@ async def test_other_location_is_used_while_the_first_is_gone(
     assert use_file(workspace.library, workspace.video()).path == str(first)
     assert workspace.video().path == str(first)
     assert video_file(workspace.library.engine, 1) == first
+
+
+def test_video_whose_file_is_elsewhere_is_tried_again_at_once(workspace: Workspace, copies: tuple[Path, Path]) -> None:
+    workspace.add(*copies)
+    row, now = workspace.video(), datetime.now(UTC)
+    assert retry_at(row, now) > now
+    copies[0].unlink()
+    assert retry_at(row, now) == now
+    copies[1].unlink()
+    assert retry_at(row, now) > now
+
+
+def test_waiting_video_continues_once_its_file_is_added_again(workspace: Workspace, copies: tuple[Path, Path]) -> None:
+    workspace.add(copies[0])
+    workspace.change("UPDATE videos SET error = 'gone'")
+    workspace.change("UPDATE tasks SET not_before = '2100-01-01 00:00:00.000000', error = 'gone'")
+    add_one(workspace, copies[1])
+    assert workspace.video().error is None
+    assert workspace.value("SELECT count(*) FROM tasks WHERE not_before IS NOT NULL") == 0
 
 
 def test_video_is_missing_only_if_no_location_has_it(workspace: Workspace, copies: tuple[Path, Path]) -> None:
@@ -226,3 +246,14 @@ def test_name_with_accents_is_found_however_they_are_written(
     for wanted in ("ZOË", "zoë café", str(path)):
         with reading(workspace.library.engine) as connection:
             assert find_video(connection, unicodedata.normalize(form, wanted)).id == 1
+
+
+def test_path_is_found_as_written_before_other_forms_of_it(workspace: Workspace, tmp_path: Path, clip: Clip) -> None:
+    paths = [tmp_path / unicodedata.normalize(form, "Zoë.mp4") for form in ("NFC", "NFD")]
+    for number, path in enumerate(paths, 5):
+        shutil.copy(clip(frames=number), path)
+    workspace.add(*paths)
+    if workspace.video(1).path == workspace.video(2).path:
+        pytest.skip("the file system has one form of a name")
+    with reading(workspace.library.engine) as connection:
+        assert [find_video(connection, str(path)).id for path in paths] == [1, 2]

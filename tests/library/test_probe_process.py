@@ -69,6 +69,21 @@ def test_crash_of_a_codec_refuses_only_its_file(clip):
 
 
 @needs_signals
+def test_child_killed_by_another_process_does_not_blame_the_file(clip):
+    with ProbeProcess() as prober:
+        prober.probe(clip(frames=5))
+        os.kill(child_of(prober).pid, signal.SIGKILL)
+        assert prober.probe(clip(frames=5)).frame_estimate == 5
+
+
+@needs_signals
+def test_pipe_is_refused_without_being_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with ProbeProcess() as prober, pytest.raises(VideoMissingError, match="not a regular file"):
+        prober.probe(tmp_path / "pipe.mp4")
+
+
+@needs_signals
 def test_file_that_needs_too_much_memory_is_refused(clip):
     """The limit is less than the child has already, so that any file needs more."""
     with (
