@@ -40,11 +40,12 @@ def costs(videos: Videos = None, as_json: AsJson = False) -> None:
         month = {"spent_usd": spent, "promised_usd": reserved, "budget_usd": library.settings.monthly_budget_usd}
         print_json({**as_data(found), "models": [_model(model) for model in models], "month": month})
         return
-    if not video_bills:
+    if not video_bills and not models and not reserved:  # removed videos stay in the books
         say("The library is empty. Add videos: everyframe add PATH")
         return
-    _print_videos(found)
-    say()
+    if video_bills:
+        _print_videos(found)
+        say()
     if found.total.deep.frames:
         _print_alternatives(found)
         say()

@@ -68,6 +68,15 @@ def test_removed_video_still_counts(cli, quick_described):
     assert "This month  $0.048 of $5.00" in said.out
 
 
+def test_costs_of_removed_videos_stay_in_an_empty_library(cli, quick_described):
+    for title in ("party", "numbers"):
+        cli("remove", title, "--yes")
+    said = cli("costs")
+    assert said.out.startswith("Quick pass")
+    assert "Removed     $0.048 for videos that are no longer in the library" in said.out
+    assert "This month  $0.048 of $5.00" in said.out
+
+
 def test_unusable_price_file_is_named(cli, quick_described, home):
     (home / "prices.toml").write_text("models = []", encoding="utf-8")
     cli("costs").refused("prices.toml")

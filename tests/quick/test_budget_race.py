@@ -156,8 +156,8 @@ def test_budget_holds_through_many_races(
     if not limit:
         assert race.claude.sent == []
     elif seed % 2:
-        assert max(race.bills_by_image().values()) == 1
+        assert max(race.bills_by_image().values(), default=0) <= 1  # a low limit may let nothing through
     else:
-        assert max(race.bills_by_image().values()) <= 2
+        assert max(race.bills_by_image().values(), default=0) <= 2
     with capsys.disabled():
         sys.stdout.write(f"\nseed {seed}: {race.figures(limit) if limit else 'nothing sent'}\n")
