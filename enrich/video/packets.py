@@ -85,8 +85,9 @@ def _of_one_recording(
     """
     last: Packet[VideoStream] | None = None
     for packet in packets:
-        if last is not None and _goes_back(last, packet) and packet.stream.container.format.name == MATROSKA:
-            begin = _rest_after(path, MATROSKA, base + (last.pos or 0), before=base + (packet.pos or 0))
+        is_suspect = last is not None and _goes_back(last, packet) and packet.stream.container.format.name == MATROSKA
+        if is_suspect and last is not None and last.pos is not None and packet.pos is not None:
+            begin = _rest_after(path, MATROSKA, base + last.pos, before=base + packet.pos)
             if begin is not None and (rest := open_rest(path, begin)) is not None:
                 rest.close()
                 return
