@@ -74,8 +74,8 @@ class VideoBytes:
     def seek(self, offset: int, whence: int = 0) -> int:
         """The new position, or FFmpeg's code if a damaged file names a position that no file has."""
         try:
-            shift = self._start if whence == os.SEEK_SET else 0
-            return self._file.seek(offset + shift, whence) - self._start
+            base = self._start if whence == os.SEEK_SET else 0
+            return self._file.seek(offset + base, whence) - self._start
         except OSError as error:
             if error.errno == errno.EINVAL:
                 return -errno.EINVAL
