@@ -21,14 +21,14 @@ from enrich.video.video_file import read_errors
 WINDOW_BYTES = 1_000_000  # before the end of a track of MPEG-TS, in which parallel tracks have a packet
 LEAST_BYTES = 2_000  # after it, in which it may go on
 THEORA_HEADER_BIT = 0x80
-MATROSKA = "matroska,webm"
+MATROSKA, MP4 = "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"
 # How a recording begins that was joined to another one; FFmpeg stops before it, or reads it as part of the first.
 SIGNATURES = {
     "ogg": re.compile(rb"OggS\x00\x02"),
     "flv": re.compile(rb"FLV\x01[\x00-\x05]\x00\x00\x00\x09"),
     "avi": re.compile(rb"RIFF.{4}AVI LIST", re.DOTALL),
     MATROSKA: re.compile(rb"\x1a\x45\xdf\xa3.{1,64}\x42\x82", re.DOTALL),
-    "mov,mp4,m4a,3gp,3g2,mj2": re.compile(rb"\x00\x00\x00[\x08-\x40]ftyp"),
+    MP4: re.compile(rb"\x00\x00\x00[\x08-\x40]ftyp"),
 }
 SIGNATURE_BYTES = 80
 BLOCK_BYTES = 1 << 22
@@ -79,14 +79,17 @@ def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterat
 def _of_one_recording(
     path: Path, base: int, packets: "Iterator[Packet[VideoStream]]"
 ) -> "Iterator[Packet[VideoStream]]":
-    """The packets before another Matroska recording, which FFmpeg reads as part of this one: with the wrong decoder.
+    """The packets before another recording that FFmpeg reads as part of this one, which begins at the byte `base`.
 
-    The recording begins at the byte `base`.
+    It would be decoded with the wrong header (Matroska), or read from the wrong place (fragmented MP4).
     """
     last: Packet[VideoStream] | None = None
     for packet in packets:
-        if last is not None and _goes_back(last, packet) and packet.stream.container.format.name == MATROSKA:
-            begin = _rest_after(path, MATROSKA, base + (last.pos or 0), before=base + (packet.pos or 0))
+        if last is not None and last.pos is not None and packet.pos is not None and _goes_back(last, packet):
+            container_format = packet.stream.container.format.name
+            before = None if container_format == MP4 else base + packet.pos
+            is_one = container_format in (MATROSKA, MP4)
+            begin = _rest_after(path, container_format, base + last.pos, before) if is_one else None
             if begin is not None and (rest := open_rest(path, begin)) is not None:
                 rest.close()
                 return

@@ -314,7 +314,8 @@ def _finish(library: Library, task: queue.ClaimedTask, video: VideoRow, decoding
     """Mark the video as extracted, with an index for every frame that has none yet."""
     with writing(library.engine) as connection:
         extraction.settle_end(connection, task, decoded=decoding.decoded, now=datetime.now(UTC))
-        if decoding.rotation is not None:
+        # In joined recordings each part may lie another way; the video's rotation is that of the first.
+        if decoding.rotation is not None and len(decoding.epochs) <= 1:
             extraction.correct_rotation(connection, video.id, decoding.rotation)
     places: dict[int, int | None] = {}
     while True:

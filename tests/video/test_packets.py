@@ -105,11 +105,13 @@ def test_joined_recordings_with_sound_have_one_timeline(extension, codec, joined
 
 
 @pytest.mark.parametrize("encoder", [("libx264", "-preset", "ultrafast"), ("mpeg4", "-q:v", "2")])
-def test_second_part_of_a_matroska_file_has_a_decoder_of_its_own(encoder, parts, tmp_path):
-    """FFmpeg reads it as part of the first one, whose header says how to decode."""
-    path, first, second = (tmp_path / f"{name}.mkv" for name in ("joined", "first", "second"))
-    run_ffmpeg("-i", parts[0], *COPY, first)
-    run_ffmpeg("-i", parts[1], "-c:v", *encoder, second)
+@pytest.mark.parametrize("extension", ["mkv", "mp4"])
+def test_second_part_is_not_read_as_part_of_the_first(extension, encoder, parts, tmp_path):
+    """FFmpeg reads it with the header of the first, or from the wrong place."""
+    fragmented = ("-movflags", "frag_keyframe+empty_moov") if extension == "mp4" else ()
+    path, first, second = (tmp_path / f"{name}.{extension}" for name in ("joined", "first", "second"))
+    run_ffmpeg("-i", parts[0], *COPY, *fragmented, first)
+    run_ffmpeg("-i", parts[1], "-c:v", *encoder, *fragmented, second)
     path.write_bytes(first.read_bytes() + second.read_bytes())
     assert_one_timeline(path, restarts_at=[FRAMES])
 

@@ -7,6 +7,7 @@ import pytest
 from db import counts
 from db.engine import reading, writing
 from db.models import TaskKind
+from enrich.library.images import restore_image
 from enrich.library.source_frames import make_strip
 from enrich.verify.verify import verify
 from enrich.video import seek
@@ -81,3 +82,20 @@ def test_strip_and_verify_reach_both_parts(workspace: Workspace, joined: Path) -
     result = verify(workspace.library, repair=True)
     assert (result.found, result.repaired) == (1, 1)
     assert number_in(workspace, workspace.frames()[-1]) == workspace.frames()[-1].index
+
+
+def test_part_that_lies_another_way_does_not_turn_the_video(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "joined.mp4"
+    parts = [
+        numbered_clip(tmp_path / f"{turned}.mp4", frames=4, first=first, size=(160, 96), rotation=turned)
+        for first, turned in ((0, 0), (4, 90))
+    ]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    workspace.add(path, sampling="exact")
+    attempt(workspace, TaskKind.EXTRACT, Interruptions(None))
+    video, frames = workspace.video(), workspace.frames()
+    assert (video.rotation, video.width, video.height) == (0, 160, 96)
+    assert [number_in(workspace, frame) for frame in frames] == list(range(8))
+    for frame in frames:
+        again = restore_image(workspace.library.settings, video, frame)
+        assert read_number(read_jpeg(again)) == frame.index
