@@ -20,6 +20,8 @@ from enrich.video.video_file import read_errors
 
 WINDOW_BYTES = 1_000_000  # before the end of a track of MPEG-TS, in which parallel tracks have a packet
 LEAST_BYTES = 2_000  # after it, in which it may go on
+LEAST_GAP_BYTES = 1_000  # between two packets of a track
+GAP_FACTOR = 8  # a stretch that is so many times longer than any before it is unusual
 THEORA_HEADER_BIT = 0x80
 MATROSKA, MP4 = "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"
 # How a recording begins that was joined to another one; FFmpeg stops before it, or reads it as part of the first.
@@ -43,37 +45,72 @@ def demux(path: Path, container: InputContainer, stream: VideoStream) -> "Iterat
     """
     last: Packet[VideoStream] | None = None
     failure: FFmpegError | None = None
+    is_transport = container.format.name == "mpegts"
+    packets = _demux_streams(container, stream)
+    base, begun_at = 0, 0  # bytes: where the container that is read begins, and where the track begins in the file
+    pid, codec = stream.id, stream.codec_context.name
     try:
-        for packet in _of_one_recording(path, 0, _demux_streams(container, stream)):
+        for packet in _until_moved(path, 0, packets) if is_transport else _of_one_recording(path, 0, packets):
             last = packet
             yield packet
     except FFmpegError as error:  # such as Ogg with sound, where another recording follows
         failure = error
-    base, pid, codec = 0, stream.id, stream.codec_context.name
     while last is not None and last.pos is not None:
         end = base + last.pos
         begin = _rest_after(path, container.format.name, end)
+        if begin is not None and is_transport:
+            begin = max(begin, begun_at)  # what comes before the track is not parallel to it
         rest = open_rest(path, begin) if begin is not None else None
         if begin is None or rest is None:
             break
         with rest:
             failure = None
             last, base = None, begin
-            following = choose_stream(rest)
-            if container.format.name == "mpegts":
-                packets = _moved_track(rest, codec, pid, end - begin)
+            if is_transport:
+                packets = _until_moved(path, begin, _moved_track(rest, codec, pid, end - begin))
             else:
-                following_packets = _demux_streams(rest, following) if following is not None else iter(())
-                packets = _of_one_recording(path, begin, following_packets)
+                following = choose_stream(rest)
+                packets = _demux_streams(rest, following) if following is not None else iter(())
+                packets = _of_one_recording(path, begin, packets)
             for packet in packets:
-                last, pid, codec = (
-                    packet,
-                    packet.stream.id,
-                    packet.stream.codec_context.name,
-                )  # freed with the container
+                if last is None:
+                    begun_at = begin + (packet.pos or 0)
+                # The packet's stream is freed with its container.
+                last, pid, codec = packet, packet.stream.id, packet.stream.codec_context.name
                 yield _in_ticks_of(stream, packet)
     if failure is not None:
         raise failure
+
+
+def _until_moved(path: Path, base: int, packets: "Iterator[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":
+    """The packets of a track of MPEG-TS, up to where it moves to another PID, from which it may come back.
+
+    Its container begins at the byte `base` of the file. Only an unusually long stretch without a packet is looked into.
+    """
+    last: Packet[VideoStream] | None = None
+    first, longest = 0, LEAST_GAP_BYTES
+    for packet in packets:
+        if last is None:
+            first = packet.pos or 0
+        elif packet.pos is not None and last.pos is not None:
+            gap = packet.pos - last.pos - last.size
+            if gap > GAP_FACTOR * longest and _is_filled(path, base + first, base + last.pos, base + packet.pos, last):
+                return
+            longest = max(longest, gap)
+        last = packet
+        yield packet
+
+
+def _is_filled(path: Path, first: int, end: int, until: int, last: "Packet[VideoStream]") -> bool:
+    """Whether another track begins after the byte `end`, and before the byte `until`."""
+    begin = max(first, end - WINDOW_BYTES)
+    if (rest := open_rest(path, begin)) is None:
+        return False
+    with rest, suppress(FFmpegError):
+        codec = last.stream.codec_context.name
+        found = next(_moved_track(rest, codec, last.stream.id, end - begin), None)
+        return found is not None and found.pos is not None and begin + found.pos < until
+    return False
 
 
 def _of_one_recording(

@@ -125,6 +125,23 @@ def test_track_that_goes_on_in_another_codec_is_decoded(parts, tmp_path):
     assert (numbers, frames.failures) == ([*range(FRAMES, 2 * FRAMES)] * 2, 0)
 
 
+@pytest.mark.parametrize("clock", ["one", "its own"])
+def test_track_that_moves_and_comes_back_is_decoded(clock, parts, tmp_path):
+    """As where an advertisement is inserted."""
+    path = tmp_path / "joined.ts"
+    with path.open("wb") as joined:
+        for number in range(4):
+            offset = ("-output_ts_offset", str(number * FRAMES / FPS)) if clock == "one" or number % 2 == 0 else ()
+            part = tmp_path / f"{number}.ts"
+            run_ffmpeg("-i", parts[number % 2], *COPY, "-mpegts_start_pid", hex(0x100 + number % 2), *offset, part)
+            joined.write(part.read_bytes())
+    numbers, times, frames = numbers_and_times(path)
+    assert (numbers, frames.failures) == ([*range(2 * FRAMES)] * 2, 0)
+    assert times == sorted(times)
+    if clock == "one":
+        assert times == pytest.approx([number / FPS for number in range(4 * FRAMES)], abs=0.002)
+
+
 @pytest.mark.parametrize("second", SECOND_PARTS)
 def test_any_second_part_of_a_stream_goes_on_one_step_later(second, joined):
     assert_one_timeline(joined("ts", SECOND_PARTS[second]), restarts_at=[FRAMES])
