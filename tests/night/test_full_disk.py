@@ -14,9 +14,10 @@ from db.errors import DatabaseFullError
 from enrich.control import control
 from enrich.control.status import read_status
 from enrich.errors import EveryFrameError
+from enrich.library import images
 from enrich.library.images import IN_FLIGHT_MEGABYTES, MEGABYTE
 from enrich.settings import load_settings
-from enrich.worker import database_thread, decoder, extract_task, prefetch, worker
+from enrich.worker import database_thread, decoder, prefetch, worker
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.control.background import Background
@@ -88,7 +89,7 @@ async def test_decoding_pauses_above_the_disk_reserve_and_resumes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The disk fills up during decoding; the frames kept so far are described meanwhile."""
-    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(images, "RETRY_SECONDS", 0.2)
     for module in (worker, decoder, prefetch):
         monkeypatch.setattr(module, "POLL_SECONDS", 0.05)
     workspace = make_workspace(disk_reserve_mb=RESERVE_MEGABYTES, stored_edge=1280)
@@ -157,7 +158,7 @@ async def test_disk_without_a_free_byte_pauses_extraction_and_describing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In this process, so that an error of any thread is seen."""
-    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(images, "RETRY_SECONDS", 0.2)
     workspace = make_workspace()
     standin.behave(delay=0.05)
     workspace.add(numbered_clip(tmp_path / "film.mp4", frames=80))

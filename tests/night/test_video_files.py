@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from enrich.worker import extract_task
+from enrich.library import images
 from enrich.worker.run_options import RunOptions
 from tests.clips import numbered_clip
 from tests.night.night import assert_complete
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def short_wait_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(images, "RETRY_SECONDS", 0.2)
 
 
 @pytest.fixture(scope="module")

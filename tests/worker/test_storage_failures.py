@@ -11,6 +11,7 @@ import av
 import pytest
 
 from enrich.errors import DecodingError, DiskFullError, ImageStorageError, VideoMissingError
+from enrich.library import images
 from enrich.library.images import require_disk, translated_errors
 from enrich.video.fingerprint import fingerprint
 from enrich.worker import extract_task, prefetch
@@ -139,7 +140,7 @@ async def test_lost_image_of_anamorphic_video_is_recreated_identically(
 async def test_waiting_worker_resumes_a_video_when_its_drive_is_back(
     workspace: Workspace, tmp_path: Path, clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(images, "RETRY_SECONDS", 0.05)
     video_file = Path(shutil.copy(clip(frames=6, first=50), tmp_path / "drive.mp4"))
     workspace.add(video_file)
     video_file.rename(tmp_path / "unplugged.mp4")
@@ -220,7 +221,7 @@ async def test_video_waits_at_a_read_error_and_continues(
 async def test_running_worker_continues_when_an_unplugged_drive_is_back(
     workspace: Workspace, drive: FaultyDrive, large_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(extract_task, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(images, "RETRY_SECONDS", 0.05)
     workspace.add(large_clip)
     drive.is_unplugged()
     async with Running(workspace):
