@@ -10,6 +10,7 @@ Heavy libraries are imported inside the fixtures that need them.
 """
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -145,6 +146,14 @@ def no_leftover_process(no_leftover_thread: None) -> Iterator[None]:
     for process in left:
         process.kill()
     assert commands == []
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """The umask of most systems: commands run in this process, and make it stricter."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 import time
@@ -6,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from enrich.errors import NotAVideoError, VideoChangedError
-from enrich.video import jpeg
 from enrich.video.extraction import Extraction
 from enrich.video.fingerprint import fingerprint
 from enrich.video.jpeg import JpegFormat, is_whole_jpeg
@@ -154,7 +154,7 @@ def test_a_write_error_is_raised_in_the_consumer(clip, tmp_path, monkeypatch):
     def full_disk(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(jpeg.os, "fsync", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with start(clip, tmp_path / "out") as extraction, pytest.raises(OSError, match="No space"):
         list(extraction)
     assert not list((tmp_path / "out").rglob("*.part"))
