@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import func, select
 
 from db import editing, gallery, queries, store
-from db.models import DEEP, QUICK, Frame, SearchDocument
-from db.search import search
+from db.models import DEEP, QUICK, Frame
+from db.search import SearchDocument, search
 from tests.db.library import LATER, NOW, add, describe, extract
 
 

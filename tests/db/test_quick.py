@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import Connection, select
 
 from db import editing, quick, store
-from db.models import QUICK, Analysis, Frame, SearchDocument, Task
+from db.models import QUICK, Analysis, Frame, Task
 from db.quick import Sent
 from db.reservations import UNCERTAIN, Describing
-from db.search import search
+from db.search import SearchDocument, search
 from tests.db.library import NOW, add, describe, extract, new_call
 
 ANSWER = quick.NewQuickDescription(

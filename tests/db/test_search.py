@@ -10,8 +10,8 @@ from sqlalchemy.exc import DatabaseError
 
 from db import editing, store
 from db.engine import make_engine
-from db.models import DEEP, QUICK, Frame, SearchDocument, Video
-from db.search import MARK_END, MARK_START, match_expression, moments, search
+from db.models import DEEP, QUICK, Frame, Video
+from db.search import MARK_END, MARK_START, SearchDocument, match_expression, moments, search
 from tests.db.library import NOW, add, describe, extract
 
 

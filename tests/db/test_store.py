@@ -13,7 +13,6 @@ from db.models import (
     Expense,
     Frame,
     Location,
-    SearchDocument,
     Task,
     TaskKind,
     TaskStatus,

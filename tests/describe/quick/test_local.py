@@ -47,6 +47,6 @@ async def test_crash_leaves_the_other_quick_answers(quick, standin, trick):
     standin.behave(delay=0.05, parallel=6)
     standin.play(trick, frames={3})
     images = [LabelledImage(f"F{number}", numbered_jpeg(number), 0.0) for number in range(6)]
-    asked = (quick.ask([image], context="", language="English") for image in images)
+    asked = (quick.ask([image], FreePayments(), context="", language="English") for image in images)
     results = [result for results in await asyncio.gather(*asked) for result in results]
     assert [result.label for result in results if result.answer is None] == ["F3"]
