@@ -97,6 +97,8 @@ def file_permissions(tmp_path: Path) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def same_signal_handlers() -> Iterator[None]:
     """Commands replace the signal handlers of their process; this restores them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell runs the tests in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():

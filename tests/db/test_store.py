@@ -19,7 +19,7 @@ from db.models import (
     Video,
 )
 from db.queue import LeaseLostError
-from db.search import search
+from db.search import SearchDocument, search
 from tests.db.library import (
     LATER,
     NOW,
