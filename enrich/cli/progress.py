@@ -167,7 +167,7 @@ async def _show_bars(reader: ProgressReader, console: Console, *, describes: boo
                 total=None if snapshot.share is None else 1.0,
                 counts=snapshot.counts,
                 percent=snapshot.percent,
-                note=one_line("  ".join(part for part in parts if part), None),
+                note=one_line(", ".join(part for part in parts if part), None),
             )
             total = snapshot.extracted_total
             progress.update(

@@ -173,7 +173,7 @@ def test_terminal_bar_shows_rate_and_time_left(cli, standin, party):
     assert code == 0
     plain = BARE_TEXT.sub("", seen)
     assert re.search(r"Describing [━╸╺ ]+ [3-9]/12 +\d\d%", plain)
-    assert re.search(r"\d+/12 +\d+% +about \d+ s left, by \d\d:\d\d  \d+\.\d\d frames/s", plain)
+    assert re.search(r"\d+/12 +\d+% +about \d+ s left, by \d\d:\d\d, \d+\.\d\d frames/s", plain)
     assert re.findall(r"\d+/12", plain)[-1] == "12/12"
     assert "12 frames described" in plain
 

@@ -103,7 +103,7 @@ def test_stop_while_ollama_is_down(
     assert_settled(workspace)
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 def test_two_concurrent_starts_yield_one_worker(
     times: int, settings: Settings, workspace: Workspace, background: Background
 ) -> None:
